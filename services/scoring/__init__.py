@@ -1,0 +1,1 @@
+"""The scoring service: asks a teacher to mark samples, keeps every mark, never pays for the same one twice."""

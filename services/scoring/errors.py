@@ -1,0 +1,62 @@
+"""Domain errors. Each carries the HTTP status and the code with which it reaches a client.
+
+MarkbookError
+├── BadRequest            422  the body is not what the contract asks for
+├── PayloadTooLarge       413  over one of the service's limits
+├── StoreUnavailable      503  the database cannot be reached
+└── TeacherError          —    one call to the teacher failed: its samples come back `unscored`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shared.contract import ErrorCode
+
+if TYPE_CHECKING:
+    from services.scoring.teachers.base import Call
+
+
+class MarkbookError(Exception):
+    """Base of all errors a client can see."""
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+        self.headers = headers or {}
+
+
+class BadRequest(MarkbookError):
+    status = 422
+    code = "invalid_request"
+
+
+class PayloadTooLarge(MarkbookError):
+    status = 413
+    code = "too_large"
+
+
+class StoreUnavailable(MarkbookError):
+    status = 503
+    code = "store_unavailable"
+
+
+class TeacherError(Exception):
+    """A teacher call without a usable reply. Never a mark, never cached.
+
+    `calls` are the bills run up on the way: a refusal costs money too.
+    """
+
+    def __init__(
+        self, code: ErrorCode, detail: str, *, retry_after_s: float | None = None, calls: Sequence[Call] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.calls = tuple(calls)

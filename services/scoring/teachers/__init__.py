@@ -1,0 +1,1 @@
+"""Those who mark: the protocol, the Anthropic API, and an offline stand-in."""

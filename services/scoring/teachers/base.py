@@ -1,0 +1,94 @@
+"""The teacher protocol: a group of samples of one task in, criteria or a typed failure for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.contract import ErrorCode
+
+CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Distinct samples of one task, in the order in which the teacher is to see them.
+
+    `task` is the text to show, already truncated; `codes` are extracted, never raw completions.
+    """
+
+    id: str
+    task: str
+    language: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The bill of one call to a paid API. Tokens as the provider reports them; `input_tokens` holds neither cache kind.
+
+    `usage_unknown`: the answer never came, so the numbers are an upper bound, not a bill.
+    `cost_usd` is None when the model's price is not known. `billed_input_equivalent` weighs every kind of token by its
+    price over the base input price.
+    """
+
+    model: str
+    outcome: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cost_usd: float | None = 0.0
+    billed_input_equivalent: float = 0.0
+    usage_unknown: bool = False
+    provider_request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What the teacher said of one sample: each criterion in [0, 1], and its reasons if it was asked for them."""
+
+    criteria: Mapping[str, float]
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one sample has no mark."""
+
+    code: ErrorCode
+    detail: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReply:
+    """`outcomes[i]` belongs to `group.codes[i]`; `calls` are all bills, retries included."""
+
+    outcomes: tuple[Marked | Failure, ...]
+    calls: tuple[Call, ...] = field(default=())
+
+
+class Teacher(Protocol):
+    """One who marks. Implementations are safe to call concurrently from one event loop."""
+
+    name: str
+    model: str
+    stand_in: bool
+    """True when the marks are no judgement: said on every surface that shows them."""
+    note: str
+    """One line for the log, /stats and the page: who this is."""
+
+    def identity(self) -> Mapping[str, object]:
+        """Everything of this teacher that a mark depends on: JSON-able, part of the profile."""
+        ...
+
+    async def mark(self, group: Group) -> GroupReply:
+        """Mark every sample of the group.
+
+        Raises TeacherError when the call as a whole gave nothing; its `calls` hold what was billed.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""What the scoring service and the trainer agree on: the wire contract, the client, the configuration."""

@@ -1,0 +1,213 @@
+"""The typed `config.yaml`, one model for both processes: every number has its type, default, unit and reason here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+SERVICE_OWNED = (
+    "use_tiered_scoring",
+    "heuristic_score_threshold",
+    "truncate_prompt_for_scoring",
+    "prompt_context_chars",
+    "move_rubric_to_system_prompt",
+)
+"""Keys of `rlaif` that decide marks. The service's values are in force; a trainer that disagrees stops at start."""
+
+_ENVIRONMENT = {
+    "MARKBOOK_TEACHER": ("teacher", "name"),
+    "MARKBOOK_TEACHER_MODEL": ("teacher", "model"),
+    "MARKBOOK_DATABASE_URL": ("store", "database_url"),
+}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message is one line a user can act on."""
+
+
+class _Section(BaseModel):
+    # strict: the string "false" is no boolean, and a silent guess would train a different model
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Training(_Section):
+    """The student, its adapter and its optimizer."""
+
+    model: str = Field("HuggingFaceTB/SmolLM2-135M-Instruct", description="Hugging Face id, a folder, or bundled:smollm2-135m.")
+    learning_rate: Positive = Field(1e-4, description="AdamW step size.")
+    weight_decay: NonNegative = Field(0.0, description="AdamW decay; adapters are small, so none by default.")
+    max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
+    max_steps: PositiveInt = Field(100, description="Optimizer steps in a run.")
+    prompts_per_step: PositiveInt = Field(8, description="Tasks a step; each gets rlaif.num_samples_per_prompt samples.")
+    max_prompt_tokens: PositiveInt = Field(1024, description="Tokens; a longer task stops the run at start, never cut.")
+    max_new_tokens: PositiveInt = Field(256, description="Tokens a sample may have.")
+    micro_batch_size: PositiveInt = Field(8, description="Samples a forward pass; memory, not the result, depends on it.")
+    lora_r: PositiveInt = Field(16, description="Rank of the adapter.")
+    lora_alpha: PositiveInt = Field(32, description="Adapter scale is lora_alpha / lora_r.")
+    lora_dropout: Share = Field(0.0, description="0 keeps the sampled and the trained policy the same.")
+    lora_target_modules: str | list[str] = Field("all-linear", description="Module names, or all-linear.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU, float32 on a CPU.")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Fixes task order, sampling and adapter initialisation.")
+    tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language} to train on.")
+    eval_tasks: str | None = Field("demo/tasks/eval.jsonl", description="JSONL kept apart, marked before and after; null: none.")
+    eval_samples_per_task: PositiveInt = Field(4, description="Samples a task in an evaluation, with fixed seeds.")
+    system_prompt: str = Field(
+        "You write code. Answer with one fenced code block and nothing else.",
+        description="The chat template's system message; empty for none.",
+    )
+    output_dir: str = Field("runs", description="Each run gets a folder of its name in here.")
+    save_every_steps: PositiveInt = Field(10, description="Steps between saved adapters.")
+
+
+class Rlaif(_Section):
+    """Marks into rewards: sampling, the objective, and how the service marks."""
+
+    reward_threshold: Share = Field(0.0, description="Samples marked strictly below it leave the loss, not the baseline.")
+    generation_temperature: Positive = Field(0.85, description="Sampling temperature.")
+    num_samples_per_prompt: Annotated[int, Field(ge=2)] = Field(4, description="Samples a task: a baseline needs two.")
+    use_advantage_normalization: bool = Field(True, description="Group baseline and whitening; false: the raw reward.")
+    use_frozen_reference_for_kl: bool = Field(True, description="KL term to the frozen base; false: no KL term.")
+    kl_penalty: NonNegative = Field(0.1, description="Coefficient of the KL term.")
+    use_tiered_scoring: bool = Field(True, description="The heuristic tier rejects broken code before anyone pays.")
+    heuristic_score_threshold: Share = Field(0.3, description="Heuristic score strictly below it: marked by the tier.")
+    truncate_prompt_for_scoring: bool = Field(True, description="Show the teacher prompt_context_chars of the task.")
+    prompt_context_chars: PositiveInt = Field(200, description="Characters of the task shown to the teacher.")
+    move_rubric_to_system_prompt: bool = Field(True, description="Rubric as system prompt, where it can be cached.")
+    scoring_url: str = Field("http://127.0.0.1:8000", description="Where the scoring service listens.")
+    run: str | None = Field(None, description="Run id at the service; null: made from the time and the seed.")
+    service_wait_s: NonNegative = Field(600.0, description="Seconds to wait for a service that is away before giving up.")
+    request_timeout_s: Positive = Field(180.0, description="Seconds one request for marks may take.")
+
+
+class Service(_Section):
+    """Where the scoring service listens and what it accepts."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback only unless said otherwise.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0 takes a free one.")
+    max_samples_per_request: PositiveInt = Field(256, description="More than this is a 413.")
+    max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
+    max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
+
+
+class TeacherConfig(_Section):
+    """Who marks."""
+
+    name: Literal["static", "anthropic"] = Field("static", description="static is an offline stand-in and no judge.")
+    model: str = Field("claude-haiku-5-5", description="The anthropic teacher's model.")
+    base_url: str | None = Field(None, description="Another server that speaks the Messages API; null: the provider's.")
+    max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
+
+
+class StoreConfig(_Section):
+    """Where marks and counts are kept."""
+
+    database_url: str = Field("sqlite:///data/markbook.db", description="A SQLAlchemy URL: sqlite or postgresql.")
+
+
+class Config(_Section):
+    """The whole file. Sections and keys left out take their defaults."""
+
+    training: Training = Field(default_factory=Training)
+    rlaif: Rlaif = Field(default_factory=Rlaif)
+    service: Service = Field(default_factory=Service)
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
+    store: StoreConfig = Field(default_factory=StoreConfig)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads `1e-4` as a string; everyone who writes it means the number."""
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read `path`, else `$MARKBOOK_CONFIG`, else `./config.yaml` if it is there, else the defaults.
+
+    `MARKBOOK_TEACHER`, `MARKBOOK_TEACHER_MODEL` and `MARKBOOK_DATABASE_URL` override the file.
+    Raises ConfigError with every fault found, one a line.
+    """
+    named = path or environ.get("MARKBOOK_CONFIG")
+    file = Path(named) if named else Path("config.yaml")
+    data: Any = {}
+    if named or file.exists():
+        try:
+            data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}  # noqa: S506 - a SafeLoader
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(data, dict):
+            raise ConfigError(f"{file} must hold sections ({', '.join(Config.model_fields)}), not {_show(data)}")
+    origin = str(file)
+    for variable, (section, key) in _ENVIRONMENT.items():
+        if value := environ.get(variable):
+            if not isinstance(data.setdefault(section, {}), dict):
+                break  # reported below as a section of the wrong type
+            data[section] = {**data[section], key: value}
+            origin += f" with {variable}"
+    return parse_config(data, origin)
+
+
+def parse_config(data: Mapping[Any, Any], origin: str = "configuration") -> Config:
+    """Validate `data`; every error names the key, the value, what was expected and the nearest known key."""
+    # `training:` with nothing under it is an empty section, not a wrong type
+    sections = {key: {} if value is None and key in Config.model_fields else value for key, value in data.items()}
+    try:
+        return Config.model_validate(sections)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise ConfigError("\n".join(f"{origin}: {line}" for line in lines)) from error
+
+
+def known_keys() -> Iterator[str]:
+    """Every `section.key`, in the order of the file."""
+    for section, field in Config.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)
+        yield from (f"{section}.{key}" for key in model.model_fields)
+
+
+def _explain(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key} (value {_show(error['input'])}){_nearest(key)}"
+    expected = error["msg"].removeprefix("Input should be ")
+    return f"{key} is {_show(error['input'])}, expected {expected}"
+
+
+def _nearest(key: str) -> str:
+    known = [*known_keys(), *Config.model_fields]
+    name = key.rsplit(".", 1)[-1]
+    for candidate in known:  # right name, wrong section
+        if "." in key and candidate.rsplit(".", 1)[-1] == name:
+            return f"; did you mean {candidate}?"
+    found = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else f"; known here: {', '.join(_siblings(key, known))}"
+
+
+def _siblings(key: str, known: list[str]) -> list[str]:
+    section = key.split(".", 1)[0]
+    here = [candidate.split(".", 1)[1] for candidate in known if candidate.startswith(f"{section}.")]
+    return here or list(Config.model_fields)
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

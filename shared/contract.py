@@ -1,0 +1,165 @@
+"""The wire contract: request, result, stats and error models, one definition for both sides.
+
+Field names are those of DESIGN's "The wire"; changing one is a breaking change for every client.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+DEFAULT_RUN = "default"
+
+RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
+RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+Language = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Source(StrEnum):
+    """Where a mark came from. Every scored sample has exactly one."""
+
+    HEURISTIC = "heuristic"
+    CACHE = "cache"
+    COALESCED = "coalesced"
+    TEACHER = "teacher"
+
+
+class ErrorCode(StrEnum):
+    """Why a sample is `unscored`. A reason, never a mark."""
+
+    TEACHER_UNAVAILABLE = "teacher_unavailable"
+    """Overloaded, rate limited, unreachable or failing: ask again after `retry_after_s`."""
+    TEACHER_TIMEOUT = "teacher_timeout"
+    """No answer before the deadline. The call may have been billed."""
+    TEACHER_REFUSED = "teacher_refused"
+    """The teacher declined to mark this sample."""
+    REPLY_TRUNCATED = "reply_truncated"
+    """The reply ended before the sample's marks."""
+    REPLY_UNREADABLE = "reply_unreadable"
+    """The reply was not in the asked form, or a mark was missing, repeated or out of range."""
+    TEACHER_REJECTED = "teacher_rejected"
+    """The teacher's API refused the request or the key: asking again will not help."""
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    """The run's budget is spent. Marks already in the book are still served."""
+    STOPPING = "stopping"
+    """The service is shutting down: ask again."""
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sample(_Wire):
+    """One completion to be marked. `code` is the student's raw completion: extraction is the service's work."""
+
+    prompt: str = Field(min_length=1, description="The whole task text, however little of it the teacher is shown.")
+    language: Language = Field(description="`python`, `c++`, `rs`, …: aliases are known; an unknown one skips the parser.")
+    code: str = Field(description="The raw completion, fences and chatter included.")
+
+
+class ScoreRequest(_Wire):
+    run: RunName = Field(default=DEFAULT_RUN, description="The name under which these samples are counted.")
+    request_id: RequestId | None = Field(
+        default=None, description="Repeat it when the same request is sent again, so that it is counted once."
+    )
+    samples: list[Sample] = Field(description="Samples to mark; the results keep their order.")
+
+
+class Scored(_Wire):
+    status: Literal["scored"] = "scored"
+    score: float = Field(ge=0.0, le=1.0)
+    source: Source
+    criteria: dict[str, float] | None = Field(description="Null when the heuristic tier rejected the sample.")
+    reasons: list[str] = Field(default_factory=list)
+    key: str
+    profile: str
+
+
+class SampleError(_Wire):
+    code: ErrorCode
+    detail: str
+    retry_after_s: float | None = None
+
+
+class Unscored(_Wire):
+    status: Literal["unscored"] = "unscored"
+    score: None = None
+    source: None = None
+    error: SampleError
+    key: str
+    profile: str
+
+
+Result = Annotated[Scored | Unscored, Field(discriminator="status")]
+
+
+class RequestUsage(_Wire):
+    """What this request made the service pay for. Tokens, and US dollars (null: price of the model not known)."""
+
+    teacher_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cost_usd: float | None = 0.0
+
+
+class ScoreResponse(_Wire):
+    results: list[Result]
+    usage: RequestUsage
+
+
+class Counters(_Wire):
+    """One run's counts, or all runs' together. `samples` = the sum of `by_source` + `unscored`."""
+
+    samples: int = 0
+    by_source: dict[Source, int] = Field(default_factory=lambda: dict.fromkeys(Source, 0))
+    unscored: int = 0
+    unscored_by_code: dict[str, int] = Field(default_factory=dict)
+    teacher_calls: int = 0
+    api_tokens_sent: int = Field(default=0, description="Every input token, cached ones included.")
+    api_tokens_received: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    billed_input_equivalent: float = Field(
+        default=0.0, description="Each kind of token weighed by its price over the base input price, output included."
+    )
+    tokens_saved: int = Field(
+        default=0, description="Estimated input tokens of one whole-rubric, whole-task call a sample, less api_tokens_sent."
+    )
+    cost_usd: float | None = Field(default=0.0, description="US dollars; null once a call's model had no known price.")
+    usage_unknown_calls: int = Field(default=0, description="Calls whose bill is not known, booked at their bound.")
+    usage_unknown_tokens: int = 0
+    usage_unknown_cost_usd: float | None = 0.0
+
+
+class CacheStats(_Wire):
+    entries: int
+    bytes: int
+
+
+class TeacherStats(_Wire):
+    name: str
+    model: str
+    stand_in: bool = Field(description="True for the static teacher: deterministic marks from syntax, no judge.")
+    note: str
+
+
+class Stats(_Wire):
+    totals: Counters
+    runs: dict[str, Counters]
+    cache: CacheStats
+    teacher: TeacherStats
+    profile: str
+    policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
+    since: str = Field(description="ISO 8601: the first entry in the ledger, or now while it is empty.")
+
+
+class ErrorBody(_Wire):
+    """Every 4xx and 5xx body."""
+
+    error: str
+    detail: str
+    field: str | None = None

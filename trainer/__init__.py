@@ -1,0 +1,1 @@
+"""The GPU process: samples from the student, asks the service for marks, learns from them."""
