@@ -45,24 +45,34 @@ class _Section(BaseModel):
 class Training(_Section):
     """The student, its adapter and its optimizer."""
 
-    model: str = Field("HuggingFaceTB/SmolLM2-135M-Instruct", description="Hugging Face id, a folder, or bundled:smollm2-135m.")
+    model: str = Field(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", description="Hugging Face id, a folder, or bundled:smollm2-135m."
+    )
     learning_rate: Positive = Field(1e-4, description="AdamW step size.")
     weight_decay: NonNegative = Field(0.0, description="AdamW decay; adapters are small, so none by default.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
     max_steps: PositiveInt = Field(100, description="Optimizer steps in a run.")
-    prompts_per_step: PositiveInt = Field(8, description="Tasks a step; each gets rlaif.num_samples_per_prompt samples.")
+    prompts_per_step: PositiveInt = Field(
+        8, description="Tasks a step; each gets rlaif.num_samples_per_prompt samples."
+    )
     max_prompt_tokens: PositiveInt = Field(1024, description="Tokens; a longer task stops the run at start, never cut.")
     max_new_tokens: PositiveInt = Field(256, description="Tokens a sample may have.")
-    micro_batch_size: PositiveInt = Field(8, description="Samples a forward pass; memory, not the result, depends on it.")
+    micro_batch_size: PositiveInt = Field(
+        8, description="Samples a forward pass; memory, not the result, depends on it."
+    )
     lora_r: PositiveInt = Field(16, description="Rank of the adapter.")
     lora_alpha: PositiveInt = Field(32, description="Adapter scale is lora_alpha / lora_r.")
     lora_dropout: Share = Field(0.0, description="0 keeps the sampled and the trained policy the same.")
     lora_target_modules: str | list[str] = Field("all-linear", description="Module names, or all-linear.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU, float32 on a CPU.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 on a GPU, float32 on a CPU."
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Fixes task order, sampling and adapter initialisation.")
     tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language} to train on.")
-    eval_tasks: str | None = Field("demo/tasks/eval.jsonl", description="JSONL kept apart, marked before and after; null: none.")
+    eval_tasks: str | None = Field(
+        "demo/tasks/eval.jsonl", description="JSONL kept apart, marked before and after; null: none."
+    )
     eval_samples_per_task: PositiveInt = Field(4, description="Samples a task in an evaluation, with fixed seeds.")
     system_prompt: str = Field(
         "You write code. Answer with one fenced code block and nothing else.",
@@ -75,7 +85,9 @@ class Training(_Section):
 class Rlaif(_Section):
     """Marks into rewards: sampling, the objective, and how the service marks."""
 
-    reward_threshold: Share = Field(0.0, description="Samples marked strictly below it leave the loss, not the baseline.")
+    reward_threshold: Share = Field(
+        0.0, description="Samples marked strictly below it leave the loss, not the baseline."
+    )
     generation_temperature: Positive = Field(0.85, description="Sampling temperature.")
     num_samples_per_prompt: Annotated[int, Field(ge=2)] = Field(4, description="Samples a task: a baseline needs two.")
     use_advantage_normalization: bool = Field(True, description="Group baseline and whitening; false: the raw reward.")
@@ -88,7 +100,9 @@ class Rlaif(_Section):
     move_rubric_to_system_prompt: bool = Field(True, description="Rubric as system prompt, where it can be cached.")
     scoring_url: str = Field("http://127.0.0.1:8000", description="Where the scoring service listens.")
     run: str | None = Field(None, description="Run id at the service; null: made from the time and the seed.")
-    service_wait_s: NonNegative = Field(600.0, description="Seconds to wait for a service that is away before giving up.")
+    service_wait_s: NonNegative = Field(
+        600.0, description="Seconds to wait for a service that is away before giving up."
+    )
     request_timeout_s: Positive = Field(180.0, description="Seconds one request for marks may take.")
 
 
@@ -102,6 +116,27 @@ class Service(_Section):
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
 
 
+class Price(_Section):
+    """What a model costs: US dollars a million tokens, cache prices as multiples of the input price."""
+
+    input: NonNegative = Field(description="Input outside the prompt cache.")
+    output: NonNegative = Field(description="Output, thinking included.")
+    cache_read: NonNegative = Field(0.1, description="Times the input price for a token read from the prompt cache.")
+    cache_write_5m: NonNegative = Field(1.25, description="Times the input price to write a token for 5 minutes.")
+    cache_write_1h: NonNegative = Field(2.0, description="Times the input price to write a token for an hour.")
+    long_prompt_tokens: PositiveInt | None = Field(None, description="Input tokens above which a call costs more.")
+    long_prompt_factor: Annotated[float, Field(ge=1)] = Field(1.0, description="Times all prices for such a call.")
+
+
+PRICES_OF_2026_11 = {
+    "claude-haiku-5-5": Price(input=0.10, output=0.50, long_prompt_tokens=100_000, long_prompt_factor=5.0),
+    "claude-haiku-4-5": Price(input=1.0, output=5.0),
+    "claude-sonnet-5-5": Price(input=2.0, output=10.0, cache_read=0.05),
+    "claude-opus-5-5": Price(input=4.0, output=20.0, cache_read=0.05),
+}
+"""List prices of November 2026, from the provider's price pages. A `prices` key in the file replaces or adds models."""
+
+
 class TeacherConfig(_Section):
     """Who marks."""
 
@@ -109,6 +144,34 @@ class TeacherConfig(_Section):
     model: str = Field("claude-haiku-5-5", description="The anthropic teacher's model.")
     base_url: str | None = Field(None, description="Another server that speaks the Messages API; null: the provider's.")
     max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
+    shuffle_group: bool = Field(
+        True, description="Show a group in a seeded random order, so that no place is favoured."
+    )
+    explain: bool = Field(False, description="Ask for a short reason a sample: about four times the output tokens.")
+    rubric: str | None = Field(None, description="A rubric file of your own; null: the built-in one.")
+    effort: Literal["low", "medium", "high"] | None = Field(
+        None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."
+    )
+    thinking_tokens: Annotated[int, Field(ge=0)] = Field(
+        2048, description="Output tokens left for thinking in a call, where the model cannot be told not to think."
+    )
+    timeout_s: Positive = Field(
+        150.0, description="Seconds a group may take in all, retries and second asking included."
+    )
+    attempt_timeout_s: Positive = Field(
+        60.0, description="Seconds one call may take before it is given up and retried."
+    )
+    max_concurrency: PositiveInt = Field(16, description="Calls in flight at most; rate limits lower it by themselves.")
+    cache_ttl: Literal["5m", "1h"] = Field(
+        "5m", description="Life of the cached rubric; 1h pays for gaps over 5 minutes."
+    )
+    prices: dict[str, Price] = Field(
+        default_factory=dict, description="Dollars by model; adds to and replaces PRICES_OF_2026_11."
+    )
+
+    def price(self) -> Price | None:
+        """The price of `model`, None if it is in neither table."""
+        return self.prices.get(self.model) or PRICES_OF_2026_11.get(self.model)
 
 
 class StoreConfig(_Section):
@@ -148,7 +211,7 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
     data: Any = {}
     if named or file.exists():
         try:
-            data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}  # noqa: S506 - a SafeLoader
+            data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -180,7 +243,8 @@ def known_keys() -> Iterator[str]:
     """Every `section.key`, in the order of the file."""
     for section, field in Config.model_fields.items():
         model = field.annotation
-        assert isinstance(model, type) and issubclass(model, BaseModel)
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
         yield from (f"{section}.{key}" for key in model.model_fields)
 
 
@@ -189,6 +253,8 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key {key} (value {_show(error['input'])}){_nearest(key)}"
     expected = error["msg"].removeprefix("Input should be ")
+    if error["type"] == "model_type":
+        expected = "a section of keys"
     return f"{key} is {_show(error['input'])}, expected {expected}"
 
 

@@ -55,7 +55,9 @@ class Sample(_Wire):
     """One completion to be marked. `code` is the student's raw completion: extraction is the service's work."""
 
     prompt: str = Field(min_length=1, description="The whole task text, however little of it the teacher is shown.")
-    language: Language = Field(description="`python`, `c++`, `rs`, …: aliases are known; an unknown one skips the parser.")
+    language: Language = Field(
+        description="`python`, `c++`, `rs`, …: aliases are known; an unknown one skips the parser."
+    )
     code: str = Field(description="The raw completion, fences and chatter included.")
 
 
@@ -127,7 +129,8 @@ class Counters(_Wire):
         default=0.0, description="Each kind of token weighed by its price over the base input price, output included."
     )
     tokens_saved: int = Field(
-        default=0, description="Estimated input tokens of one whole-rubric, whole-task call a sample, less api_tokens_sent."
+        default=0,
+        description="Estimated input tokens of one whole-rubric, whole-task call a sample, less api_tokens_sent.",
     )
     cost_usd: float | None = Field(default=0.0, description="US dollars; null once a call's model had no known price.")
     usage_unknown_calls: int = Field(default=0, description="Calls whose bill is not known, booked at their bound.")

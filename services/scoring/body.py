@@ -1,0 +1,67 @@
+"""Reading a request's body: bounded while it arrives, validated against the contract, refused with a clear 4xx."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from services.scoring.errors import BadRequest, PayloadTooLarge
+from shared.config import Service
+from shared.contract import ScoreRequest
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge as soon as it is known to be over `max_bytes`."""
+    too_large = PayloadTooLarge(
+        f"the body is larger than {max_bytes:,} bytes (service.max_body_bytes); send fewer samples"
+    )
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_large
+    return bytes(body)
+
+
+async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
+    """The request, within the service's limits. Raises BadRequest (422) or PayloadTooLarge (413)."""
+    body = await read_body(request, limits.max_body_bytes)
+    try:
+        parsed = ScoreRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _bad_request(error) from error
+    if len(parsed.samples) > limits.max_samples_per_request:
+        raise PayloadTooLarge(
+            f"{len(parsed.samples)} samples in one request; at most {limits.max_samples_per_request} "
+            "(service.max_samples_per_request)",
+            field="samples",
+        )
+    for index, sample in enumerate(parsed.samples):
+        size = len(sample.prompt) + len(sample.code)
+        if size > limits.max_sample_chars:
+            raise PayloadTooLarge(
+                f"task and code have {size:,} characters; at most {limits.max_sample_chars:,} (service.max_sample_chars)",
+                field=f"samples[{index}]",
+            )
+    return parsed
+
+
+def _bad_request(error: ValidationError) -> BadRequest:
+    first, *others = error.errors(include_url=False, include_context=False)
+    field = _path(first["loc"])
+    more = f" (and {len(others)} more)" if others else ""
+    where = f"{field}: " if field else ""
+    hint = "; \\ud800 to \\udfff are halves of a pair, alone they are no text" if "hex escape" in first["msg"] else ""
+    return BadRequest(f"{where}{first['msg']}{hint}{more}", field=field or None)
+
+
+def _path(location: tuple[Any, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path

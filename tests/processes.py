@@ -1,0 +1,64 @@
+"""The scoring service as a real process on a free port, for tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from shared.client import ScoringClient
+
+ROOT = Path(__file__).parents[1]
+_LISTENING = re.compile(r"listening on (http://\S+)")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This environment without settings or keys of the person who runs the tests."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MARKBOOK_", "ANTHROPIC_"))}
+    return {**kept, **more}
+
+
+class ServiceProcess:
+    """`python -m services.scoring`, ready to be asked; `with` stops it with SIGTERM."""
+
+    def __init__(self, database_url: str, *arguments: str, port: int = 0, **environment: str) -> None:
+        self._command = [sys.executable, "-m", "services.scoring", "--port", str(port), *arguments]
+        self._environment = clean_environment(MARKBOOK_DATABASE_URL=database_url, **environment)
+        self.log: list[str] = []
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again; the address is found in the log."""
+        self._process = subprocess.Popen(
+            self._command, cwd=ROOT, env=self._environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.log.append(line)
+            if found := _LISTENING.search(line):
+                self.url = found[1]
+            if "startup complete" in line.lower():
+                return
+        raise AssertionError(f"the service did not start:\n{''.join(self.log)}")
+
+    def client(self) -> ScoringClient:
+        return ScoringClient(self.url, timeout_s=60)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Stop and return the exit status (negative: the signal that ended it)."""
+        self._process.send_signal(how)
+        assert self._process.stderr is not None
+        self.log += self._process.stderr.readlines()
+        self._process.stderr.close()
+        return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.stop()

@@ -1,0 +1,88 @@
+"""The laws of the house, checked on the source itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("shared", "services", "trainer", "demo")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+DATABASE = {"sqlalchemy", "alembic", "psycopg", "sqlite3"}
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 60
+
+each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+each_file = pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The absolute module names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+@each_source
+def test_who_may_import_whom(path):
+    package = path.relative_to(ROOT).parts[0]
+    forbidden = {
+        "shared": {"services", "trainer", "demo", "torch", *DATABASE},
+        "services": {"trainer", "demo", "torch", "transformers", "peft"},
+        "trainer": {"services", "demo", *DATABASE},
+        "demo": {"services", "trainer", "torch", *DATABASE},
+    }[package]
+    if package == "services" and "store" not in path.parts:
+        forbidden |= DATABASE
+    if path.name != "anthropic.py":
+        forbidden |= {"anthropic"}
+    assert not {name.split(".")[0] for name in imported(path)} & forbidden
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("shared.contract, shared.config, shared.client", "torch sqlalchemy fastapi transformers"),
+        (
+            "services.scoring.app, services.scoring.__main__, services.scoring.teachers.static",
+            "torch transformers peft",
+        ),
+    ],
+)
+def test_what_a_fresh_interpreter_loads(modules, absent):
+    code = f"import sys, {modules}; print(*sorted(set({absent.split()}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@each_file
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < MAX_FUNCTION_LINES, f"{node.name} is too long"
+
+
+@each_source
+def test_the_first_line_says_what_the_module_is_for(path):
+    assert (ast.get_docstring(ast.parse(path.read_text())) or "").strip()
+
+
+@each_source
+def test_no_handler_catches_everything_or_only_passes(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        caught = ast.unparse(node.type) if node.type else "everything"
+        assert caught not in ("everything", "Exception", "BaseException"), f"line {node.lineno} catches {caught}"
+        assert not all(isinstance(line, ast.Pass) for line in node.body), f"line {node.lineno} only passes"

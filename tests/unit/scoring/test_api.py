@@ -1,0 +1,150 @@
+"""The routes with input of every kind: a clear answer, never a 5xx."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.config import SERVICE_OWNED, Config
+from shared.contract import Counters, Stats
+
+GOOD = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}
+
+
+async def post(http, content: bytes | str):
+    return await http.post("/score", content=content, headers={"Content-Type": "application/json"})
+
+
+def body(**changes) -> bytes:
+    return json.dumps({"run": "demo", "samples": [{**GOOD, **changes}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "detail"),
+    [
+        (b"", None, "Invalid JSON"),
+        (b"hello", None, "Invalid JSON"),
+        (b"\xff\xfe", None, "Invalid JSON"),
+        (b"[" * 100_000, None, "Invalid JSON"),
+        (b"[]", None, "object"),
+        (b"{}", "samples", "required"),
+        (b'{"samples": null}', "samples", "valid array"),
+        (b'{"samples": [1]}', "samples[0]", "object"),
+        (body(code=None), "samples[0].code", "string"),
+        (body(code=5), "samples[0].code", "string"),
+        (body(prompt=""), "samples[0].prompt", "at least 1 character"),
+        (body(language=""), "samples[0].language", "at least 1 character"),
+        (body(language="x" * 65), "samples[0].language", "at most 64 characters"),
+        (body(extra=1), "samples[0].extra", "not permitted"),
+        (body(code="\ud800"), None, "halves of a pair"),
+        (b'{"run": "a b", "samples": []}', "run", "pattern"),
+        (b'{"run": "", "samples": []}', "run", "at least 1 character"),
+        (b'{"run": "\\u0000", "samples": []}', "run", "pattern"),
+        (b'{"request_id": "short", "samples": []}', "request_id", "at least 8"),
+    ],
+)
+async def test_a_malformed_body_is_a_422_that_names_the_field(service, teacher, content, field, detail):
+    async with service() as http:
+        answer = await post(http, content)
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "invalid_request"
+    assert answer.json().get("field") == field
+    assert detail in answer.json()["detail"]
+    assert teacher.groups == []
+
+
+async def test_an_empty_list_is_an_empty_answer(service):
+    async with service() as http:
+        answer = await post(http, b'{"samples": []}')
+    assert (answer.status_code, answer.json()["results"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "source"),
+    [
+        ("klingon", "qapla' {{{", "teacher"),
+        ("Python", GOOD["code"], "teacher"),
+        ("python", "def f(x):\r\n    return x\r\n", "teacher"),
+        ("python", "def f(x):\n    return '\0'\n", "heuristic"),
+        ("text", "a NUL \0 in a language nobody parses", "teacher"),
+        ("python", "def f(x):\n    return '\N{PILE OF POO} é \N{HANGUL SYLLABLE GA}'\n", "teacher"),
+        ("python", "", "heuristic"),
+    ],
+)
+async def test_unusual_samples_get_an_answer(service, language, code, source):
+    async with service() as http:
+        answer = await post(http, body(language=language, code=code))
+        again = await post(http, body(language=language, code=code))
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["source"] == source
+    assert again.json()["results"][0]["source"] == ("cache" if source == "teacher" else source)
+
+
+async def test_samples_a_request_both_sides_of_the_limit(service):
+    async with service({"service": {"max_samples_per_request": 3}}) as http:
+        fits = await post(http, json.dumps({"samples": [GOOD] * 3}))
+        over = await post(http, json.dumps({"samples": [GOOD] * 4}))
+    assert fits.status_code == 200
+    assert (over.status_code, over.json()["error"], over.json()["field"]) == (413, "too_large", "samples")
+    assert "4 samples in one request; at most 3" in over.json()["detail"]
+
+
+async def test_characters_a_sample_both_sides_of_the_limit(service):
+    room = 100 - len(GOOD["prompt"])
+    async with service({"service": {"max_sample_chars": 100}}) as http:
+        fits = await post(http, body(code="x" * room))
+        over = await post(http, body(code="x" * (room + 1)))
+    assert fits.status_code == 200
+    assert (over.status_code, over.json()["field"]) == (413, "samples[0]")
+    assert "101 characters; at most 100" in over.json()["detail"]
+
+
+async def test_bytes_a_body_both_sides_of_the_limit_declared_and_streamed(service):
+    content = body()
+    async with service({"service": {"max_body_bytes": len(content)}}) as http:
+
+        async def stream(data: bytes):
+            for start in range(0, len(data), 7):
+                yield data[start : start + 7]
+
+        answers = [await http.post("/score", content=data) for data in (content, content + b" ")]
+        answers += [await http.post("/score", content=stream(data)) for data in (content, content + b" ")]
+    assert [answer.status_code for answer in answers] == [200, 413, 200, 413]
+    assert "service.max_body_bytes" in answers[3].json()["detail"]
+
+
+async def test_the_default_limits():
+    limits = Config().service
+    assert (limits.max_samples_per_request, limits.max_sample_chars, limits.max_body_bytes) == (256, 100_000, 2**24)
+
+
+async def test_stats_of_an_empty_book(service):
+    async with service() as http:
+        stats = Stats.model_validate_json((await http.get("/stats")).content)
+        one = (await http.get("/stats", params={"run": "nobody"})).json()
+    assert (stats.totals, stats.runs, stats.cache.entries) == (Counters(), {}, 0)
+    assert list(stats.policy) == list(SERVICE_OWNED)
+    assert stats.teacher.stand_in is False
+    assert one["runs"] == {"nobody": json.loads(Counters().model_dump_json())}
+
+
+async def test_health_readiness_and_unknown_routes(service):
+    async with service() as http:
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
+        missing, wrong = await http.get("/nothing"), await http.get("/score")
+        bad_run = await http.get("/stats", params={"run": "a b"})
+    assert (missing.status_code, missing.json()["error"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json()["error"]) == (405, "http_error")
+    assert (bad_run.status_code, bad_run.json()["field"]) == (422, "run")
+
+
+async def test_openapi_describes_the_body_that_score_reads(service):
+    async with service() as http:
+        schema = (await http.get("/openapi.json")).json()
+        assert (await http.get("/openapi.json")).json() == schema
+    reference = schema["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert reference == "#/components/schemas/ScoreRequest"
+    assert set(schema["components"]["schemas"]["ScoreRequest"]["properties"]) == {"run", "request_id", "samples"}
+    assert "Sample" in schema["components"]["schemas"]

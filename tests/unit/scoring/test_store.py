@@ -1,0 +1,150 @@
+"""The store on both databases: first write wins, collisions are misses, money adds up exactly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from services.scoring.errors import StoreUnavailable
+from services.scoring.fingerprint import fingerprint
+from services.scoring.ledger import LedgerWriter, sum_counters
+from services.scoring.store import NewMark, RequestLine, Store
+from services.scoring.store.engine import migrate, open_engine, reading
+from services.scoring.store.tables import metadata
+from services.scoring.teachers.base import Call
+from shared.config import ConfigError
+from shared.contract import Source
+
+PROFILE = "00" * 8
+GROUP = "ab" * 8
+FIRST = {"correctness": 0.5, "code_quality": 0.25, "efficiency": 1.0, "documentation": 0.0}
+SECOND = {"correctness": 0.1, "code_quality": 0.1, "efficiency": 0.1, "documentation": 0.1}
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    opened = Store(database_url)
+    opened.open(PROFILE, {"teacher": "x"}, 1)
+    yield opened
+    await opened.close()
+
+
+def line(number: int, **changes: object) -> RequestLine:
+    base = RequestLine(f"request-{number:04}", "run-a", 1_000 + number, 4, 1, 1, 1, 1, {}, 50)
+    return replace(base, **changes)
+
+
+async def counters(store: Store):
+    return sum_counters(*await store.ledger())
+
+
+async def test_a_mark_comes_back_as_it_was_and_the_first_write_wins(store):
+    name = fingerprint(PROFILE, "task", "code", "python")
+    other = fingerprint(PROFILE, "task", "other", "python")
+    await store.record_group("run", 1, GROUP, 2, [NewMark(name, FIRST, ["short"], 0)], [])
+    await store.record_group("run", 2, GROUP, 2, [NewMark(name, SECOND, [], 1)], [])
+    found = await store.get([name, other])
+    assert list(found) == [name.digest]
+    assert (found[name.digest].criteria, found[name.digest].reasons) == (FIRST, ("short",))
+    assert await store.get([]) == {}
+
+
+async def test_a_short_hash_collision_is_a_miss(store):
+    name = fingerprint(PROFILE, "task", "code", "python")
+    forced = replace(fingerprint(PROFILE, "task", "other", "python"), code_hash=name.code_hash)
+    assert forced.row == name.row
+    await store.record_group("run", 1, GROUP, 1, [NewMark(name, FIRST, [], 0)], [])
+    assert await store.get([forced]) == {}
+    await store.record_group("run", 2, GROUP, 1, [NewMark(forced, SECOND, [], 0)], [])
+    assert await store.get([forced]) == {}
+    assert (await store.get([name]))[name.digest].criteria == FIRST
+
+
+async def test_costs_are_exact_and_bounds_are_kept_apart(store):
+    bill = Call("m", "ok", 3, 5, 7, 11, cost_usd=1e-7, billed_input_equivalent=12.5)
+    unknown = Call("m", "timeout", 1000, 200, cost_usd=0.25, usage_unknown=True)
+    for _ in range(3):
+        await store.record_group("run-a", 5, GROUP, 1, [], [bill])
+    await store.record_group("run-a", 6, GROUP, 1, [], [unknown])
+    totals, runs, since = await counters(store)
+    block = runs["run-a"]
+    assert totals == block
+    assert (block.teacher_calls, block.api_tokens_sent, block.api_tokens_received) == (4, 63, 15)
+    assert (block.cache_read_input_tokens, block.cache_creation_input_tokens) == (21, 33)
+    assert (block.cost_usd, block.billed_input_equivalent) == (3e-7, 37.5)
+    assert (block.usage_unknown_calls, block.usage_unknown_tokens, block.usage_unknown_cost_usd) == (1, 1200, 0.25)
+    assert block.tokens_saved == -63
+    assert since == 5
+
+
+async def test_one_call_of_unknown_price_makes_the_cost_unknown(store):
+    await store.record_group(
+        "run-a", 5, GROUP, 1, [], [Call("m", "ok", 1, 1, cost_usd=1.0), Call("?", "ok", 1, 1, cost_usd=None)]
+    )
+    await store.record_group("run-b", 5, GROUP, 1, [], [Call("m", "ok", 1, 1, cost_usd=2.0)])
+    totals, runs, _ = await counters(store)
+    assert (runs["run-a"].cost_usd, runs["run-b"].cost_usd, totals.cost_usd) == (None, 2.0, None)
+
+
+async def test_a_request_sent_twice_is_counted_once(store):
+    await store.record_requests([line(1), line(2, samples=5, unscored={"teacher_timeout": 1})])
+    await store.record_requests([line(2, samples=5, unscored={"teacher_timeout": 1}), line(3, run="run-b")])
+    totals, runs, since = await counters(store)
+    assert list(runs) == ["run-a", "run-b"]
+    assert (runs["run-a"].samples, runs["run-a"].unscored, runs["run-a"].tokens_saved) == (9, 1, 100)
+    assert runs["run-a"].by_source == dict.fromkeys(Source, 2)
+    assert runs["run-a"].unscored_by_code == {"teacher_timeout": 1}
+    assert (totals.samples, totals.by_source[Source.CACHE], since) == (13, 3, 1001)
+
+
+async def test_lines_that_arrive_together_are_committed_together(store):
+    writer = LedgerWriter(store)
+    batches: list[int] = []
+    commit = store.record_requests
+
+    async def counting(lines):
+        batches.append(len(lines))
+        await commit(lines)
+
+    store.record_requests = counting
+    await asyncio.gather(*(writer.write(line(number)) for number in range(20)))
+    assert sum(batches) == 20
+    assert len(batches) <= 2
+    totals, _, _ = await counters(store)
+    assert totals.samples == 80
+
+
+def test_the_migrated_schema_is_the_one_in_tables(database_url):
+    engine = open_engine(database_url)
+    migrate(engine)
+    with reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_replicas_that_start_together_migrate_once(database_url):
+    engines = [open_engine(database_url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(migrate, engines))
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "nonsense", "sqlite://", "sqlite:///:memory:"])
+def test_a_url_that_cannot_be_used_says_so(url):
+    with pytest.raises(ConfigError, match=r"store\.database_url"):
+        open_engine(url)
+
+
+def test_an_unreachable_database_is_named_without_its_password():
+    store = Store("postgresql://user:secret@127.0.0.1:1/book")
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1") as caught:
+        store.open(PROFILE, {}, 1)
+    assert "secret" not in caught.value.detail
+    store.engine.dispose()

@@ -1,0 +1,113 @@
+"""The shared configuration: defaults, the file in the repository, and errors a user can act on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shared.config import Config, ConfigError, known_keys, load_config, parse_config
+
+ROOT = Path(__file__).parents[2]
+
+USERS_DEFAULTS = {
+    "training": {"learning_rate": 1e-4, "weight_decay": 0.0, "max_grad_norm": 1.0},
+    "rlaif": {
+        "reward_threshold": 0.0,
+        "generation_temperature": 0.85,
+        "num_samples_per_prompt": 4,
+        "use_advantage_normalization": True,
+        "use_frozen_reference_for_kl": True,
+        "kl_penalty": 0.1,
+        "use_tiered_scoring": True,
+        "heuristic_score_threshold": 0.3,
+        "truncate_prompt_for_scoring": True,
+        "prompt_context_chars": 200,
+        "move_rubric_to_system_prompt": True,
+    },
+}
+
+
+def test_the_names_and_defaults_users_already_have():
+    config = Config().model_dump()
+    for section, values in USERS_DEFAULTS.items():
+        for key, value in values.items():
+            assert config[section][key] == value, f"{section}.{key}"
+
+
+def test_the_file_in_the_repository_states_every_key_with_its_default():
+    assert load_config(ROOT / "config.yaml", {}) == Config()
+    written = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert [f"{section}.{key}" for section, keys in written.items() for key in keys] == list(known_keys())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"rlaif": {"kl_penalti": 0.1}}, "unknown key rlaif.kl_penalti (value 0.1); did you mean rlaif.kl_penalty?"),
+        (
+            {"training": {"kl_penalty": 0.2}},
+            "unknown key training.kl_penalty (value 0.2); did you mean rlaif.kl_penalty?",
+        ),
+        ({"trainig": {}}, "unknown key trainig (value {}); did you mean training?"),
+        ({"training": {"learning_rate": "fast"}}, "training.learning_rate is 'fast', expected a valid number"),
+        ({"rlaif": {"use_tiered_scoring": "false"}}, "rlaif.use_tiered_scoring is 'false', expected a valid boolean"),
+        ({"rlaif": {"use_tiered_scoring": 0}}, "rlaif.use_tiered_scoring is 0, expected a valid boolean"),
+        ({"rlaif": {"prompt_context_chars": 0}}, "rlaif.prompt_context_chars is 0, expected greater than 0"),
+        ({"rlaif": {"prompt_context_chars": 2.5}}, "rlaif.prompt_context_chars is 2.5, expected a valid integer"),
+        ({"rlaif": {"heuristic_score_threshold": 1.01}}, "is 1.01, expected less than or equal to 1"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate is nan, expected"),
+        ({"service": []}, "service is [], expected a section of keys"),
+        ({"teacher": {"name": "claude"}}, "teacher.name is 'claude', expected 'static' or 'anthropic'"),
+    ],
+)
+def test_a_fault_names_key_value_expectation_and_nearest(data, message):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(data, "my.yaml")
+    assert str(caught.value).startswith("my.yaml: ")
+    assert message in str(caught.value)
+
+
+def test_every_fault_is_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"rlaif": {"kl_penalti": 1, "kl_penalty": "x"}, "nonsense": 1})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_number_in_the_form_1e_4_is_a_number(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("training:\n  learning_rate: 3e-4\nrlaif:\n")
+    assert load_config(file, {}).training.learning_rate == 3e-4
+
+
+def test_the_environment_overrides_the_file(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("teacher: {name: static, model: a}\n")
+    environ = {
+        "MARKBOOK_CONFIG": str(file),
+        "MARKBOOK_TEACHER": "anthropic",
+        "MARKBOOK_TEACHER_MODEL": "b",
+        "MARKBOOK_DATABASE_URL": "postgresql://db/markbook",
+    }
+    config = load_config(None, environ)
+    assert (config.teacher.name, config.teacher.model) == ("anthropic", "b")
+    assert config.store.database_url == "postgresql://db/markbook"
+
+
+def test_a_wrong_variable_is_named():
+    with pytest.raises(ConfigError, match=r"with MARKBOOK_TEACHER: teacher\.name is 'gpt'"):
+        load_config(None, {"MARKBOOK_TEACHER": "gpt"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "not valid YAML"), ("- 1", "must hold sections"), ("\x00", "not valid YAML"), (None, "cannot read")],
+)
+def test_a_file_that_is_none_is_one_line(tmp_path, text, message):
+    file = tmp_path / "c.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(file, {})
+    assert len(str(caught.value).splitlines()) == 1
