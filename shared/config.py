@@ -178,6 +178,7 @@ class StoreConfig(_Section):
     """Where marks and counts are kept."""
 
     database_url: str = Field("sqlite:///data/markbook.db", description="A SQLAlchemy URL: sqlite or postgresql.")
+    claim_lease_s: Positive = Field(15.0, description="Seconds after which a dead replica's calls are made by another.")
 
 
 class Config(_Section):

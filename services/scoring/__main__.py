@@ -10,7 +10,7 @@ import sys
 
 import uvicorn
 
-from services.scoring.app import create_app
+from services.scoring.app import STOP_SECONDS, create_app
 from services.scoring.errors import StoreUnavailable
 from shared.config import Config, ConfigError, load_config
 
@@ -24,7 +24,6 @@ _LOG = {
         "uvicorn": {"handlers": ["stderr"], "level": "INFO"},
     },
 }
-STOP_SECONDS = 10
 
 
 def main(argv: list[str] | None = None) -> int:

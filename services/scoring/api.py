@@ -60,11 +60,10 @@ async def score(request: Request) -> Response:
 async def stats(request: Request, run: Annotated[RunName | None, Query(description="Only this run.")] = None) -> Stats:
     """What was asked, where the marks came from, and what they cost: in all and by run, since the book was opened."""
     state = _state(request)
-    asked, failed, paid = await state.store.ledger()
-    totals, runs, since_ms = sum_counters(asked, failed, paid)
+    totals, runs, since_ms = sum_counters(await state.store.ledger.sums())
     if run is not None:
         runs = {run: runs.get(run, Counters())}
-    entries, size = await state.store.size()
+    entries, size = await state.store.marks.size()
     teacher = state.teacher
     since = datetime.now(UTC) if since_ms is None else datetime.fromtimestamp(since_ms / 1000, UTC)
     return Stats(

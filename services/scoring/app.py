@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,9 @@ from shared.contract import ErrorBody, ScoreRequest
 
 log = logging.getLogger("markbook")
 
+STOP_SECONDS = 8
+"""Seconds that teacher calls in progress have to finish once the service is told to stop."""
+
 
 def unix_ms() -> int:
     return time.time_ns() // 1_000_000
@@ -41,7 +45,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     """
     rubric = load_rubric()
     marker = teacher or make_teacher(config, rubric)
-    store = Store(config.store.database_url)
+    store = Store(config.store.database_url, lease_ms=round(config.store.claim_lease_s * 1000))
     tier = Tier()
     pipeline = Pipeline(config, marker, store, tier, rubric, clock_ms)
     store.open(pipeline.profile, pipeline.identity, clock_ms())
@@ -50,8 +54,10 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("teacher: %s", marker.note)
         log.info("book: %s, profile %s", store.where, pipeline.profile)
+        leases = asyncio.create_task(pipeline.keep_leases(config.store.claim_lease_s))
         yield
-        await pipeline.close()
+        leases.cancel()
+        await pipeline.close(STOP_SECONDS)
         await tier.close()
         await marker.close()
         await store.close()

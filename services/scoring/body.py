@@ -45,7 +45,8 @@ async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
         size = len(sample.prompt) + len(sample.code)
         if size > limits.max_sample_chars:
             raise PayloadTooLarge(
-                f"task and code have {size:,} characters; at most {limits.max_sample_chars:,} (service.max_sample_chars)",
+                f"task and code have {size:,} characters; at most {limits.max_sample_chars:,} "
+                "(service.max_sample_chars)",
                 field=f"samples[{index}]",
             )
     return parsed

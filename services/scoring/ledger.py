@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from services.scoring.store import LedgerRow, RequestLine, Store
+from services.scoring.store import RequestLine, Store, Sums
 from shared.contract import Counters, Source
 
 
@@ -32,7 +32,7 @@ class LedgerWriter:
         while batch := self._waiting:
             self._waiting = []
             [result] = await asyncio.gather(
-                self._store.record_requests([line for line, _ in batch]), return_exceptions=True
+                self._store.ledger.count([line for line, _ in batch]), return_exceptions=True
             )
             for _, written in batch:
                 if written.cancelled():
@@ -44,21 +44,19 @@ class LedgerWriter:
         self._writer = None
 
 
-def sum_counters(
-    asked: Iterable[LedgerRow], failed: Iterable[LedgerRow], paid: Iterable[LedgerRow]
-) -> tuple[Counters, dict[str, Counters], int | None]:
-    """Rows of `Store.ledger` -> totals, counters by run, and the time of the first entry (Unix ms; None: no entry)."""
+def sum_counters(sums: Sums) -> tuple[Counters, dict[str, Counters], int | None]:
+    """Totals, counters by run, and the time of the first entry (Unix ms; None while there is none)."""
     runs: defaultdict[str, dict[str, Any]] = defaultdict(_blank)
     since: list[int] = []
-    for row in asked:
+    for row in sums.asked:
         since.append(row["since_ms"])
         _add_requests(runs[row["run"]], row)
-    for row in failed:
+    for row in sums.failed:
         for code, count in json.loads(row["unscored"]).items():
             runs[row["run"]]["unscored"] += count
             codes = runs[row["run"]]["unscored_by_code"]
             codes[code] = codes.get(code, 0) + count
-    for row in paid:
+    for row in sums.paid:
         since.append(row["since_ms"])
         _add_calls(runs[row["run"]], row)
     for block in runs.values():
@@ -75,14 +73,14 @@ def _blank() -> dict[str, Any]:
     return Counters().model_dump()
 
 
-def _add_requests(block: dict[str, Any], row: LedgerRow) -> None:
+def _add_requests(block: dict[str, Any], row: Mapping[str, Any]) -> None:
     block["samples"] += row["samples"]
     block["tokens_saved"] += int(row["plain_tokens"])
     for source in Source:
         block["by_source"][source] += row[source.value]
 
 
-def _add_calls(block: dict[str, Any], row: LedgerRow) -> None:
+def _add_calls(block: dict[str, Any], row: Mapping[str, Any]) -> None:
     cache_read, cache_creation = int(row["cache_read_input_tokens"]), int(row["cache_creation_input_tokens"])
     sent = int(row["input_tokens"]) + cache_read + cache_creation
     cost = int(row["cost_nusd"] or 0) / 1e9 if row["priced_calls"] == row["calls"] else None

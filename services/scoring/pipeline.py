@@ -1,9 +1,9 @@
 """One sample's way through the service, top to bottom.
 
-    extract -> fingerprint -> claim -> store      -- hit ----> cache
-                                    -> tier       -- reject -> heuristic
-                                    -> teacher    -----------> teacher, stored before anyone sees it
-    someone else has the claim      -> wait       -----------> what the other got (coalesced, when a teacher marked it)
+    extract -> fingerprint -> claim here -> store          -- hit ----> cache
+                                         -> tier           -- reject -> heuristic
+                                         -> claim in store -> teacher -> teacher, stored before anyone sees it
+    someone else has the claim           -> wait           -----------> what the other got (coalesced)
 
 Every sample is counted once: the sources and the failures sum to the samples asked.
 """
@@ -11,23 +11,24 @@ Every sample is counted once: the sources and the failures sum to the samples as
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from services.scoring.errors import ServiceStopping, TeacherError
+from services.scoring.asking import Asker, Item, Mark, Outcome
+from services.scoring.errors import ServiceStopping, StoreUnavailable
 from services.scoring.extraction import EXTRACTOR_VERSION, extract
-from services.scoring.fingerprint import Fingerprint, fingerprint, profile_of
+from services.scoring.fingerprint import fingerprint, profile_of
 from services.scoring.heuristics import Tier
 from services.scoring.languages import canonical
 from services.scoring.ledger import LedgerWriter
-from services.scoring.prompting import TEMPLATE_VERSION, plain_tokens, shown_task
+from services.scoring.prompting import TEMPLATE_VERSION, plain_tokens
 from services.scoring.rubric import Rubric
 from services.scoring.single_flight import SingleFlight
-from services.scoring.store import NewMark, RequestLine, Store
-from services.scoring.teachers.base import Call, Failure, Group, GroupReply, Marked, Teacher
+from services.scoring.store import RequestLine, Store, StoredMark
+from services.scoring.teachers.base import Call, Failure, Teacher
 from shared.config import Config
 from shared.contract import (
     RequestUsage,
@@ -41,28 +42,11 @@ from shared.contract import (
     Unscored,
 )
 
+T = TypeVar("T")
+log = logging.getLogger("markbook")
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A sample made ready: what is judged, and the name of its mark."""
-
-    prompt: str
-    language: str
-    code: str
-    print: Fingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What became of a sample that has a mark. `criteria` is None when the tier rejected it."""
-
-    source: Source
-    score: float
-    criteria: Mapping[str, float] | None
-    reasons: tuple[str, ...]
-
-
-Outcome = Mark | Failure
+POLL_S = 0.1
+"""Seconds between looks at what another replica is asking: small beside a teacher's answer, cheap for the database."""
 
 
 class Pipeline:
@@ -76,6 +60,7 @@ class Pipeline:
         self._store = store
         self._tier = tier
         self._rubric = rubric
+        self._asker = Asker(config, teacher, store, rubric, clock_ms)
         self._clock_ms = clock_ms
         self._ledger = LedgerWriter(store)
         self._flights: SingleFlight[bytes, Outcome] = SingleFlight()
@@ -98,10 +83,24 @@ class Pipeline:
         await self._ledger.write(self._line(request, items, results))
         return ScoreResponse(results=results, usage=request_usage(calls))
 
-    async def close(self) -> None:
-        """Let the calls in progress finish: they are paid for, so their marks are kept."""
+    async def keep_leases(self, lease_s: float) -> None:
+        """Until cancelled: while teachers are being asked, tell the other replicas that this one is alive."""
+        while True:
+            await asyncio.sleep(lease_s / 3)
+            if self._leading:
+                try:
+                    await self._store.claims.renew(self._clock_ms())
+                except StoreUnavailable as error:
+                    log.warning("claims not renewed, another replica may ask again: %s", error.detail)
+
+    async def close(self, grace_s: float) -> None:
+        """Let the calls in progress finish: they are paid for, so their marks are kept. Then give the claims back."""
         if self._leading:
-            await asyncio.wait(self._leading)
+            _, late = await asyncio.wait(self._leading, timeout=grace_s)
+            for lead in late:
+                lead.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._store.claims.release()
 
     def _prepare(self, sample: Sample) -> Item:
         language = canonical(sample.language)
@@ -110,18 +109,20 @@ class Pipeline:
 
     async def _lead(self, run: str, items: Sequence[Item]) -> list[Call]:
         """Land the flight of every item; returns what was paid on the way."""
-        stored = await self._store.get([item.print for item in items])
-        missing: list[Item] = []
-        for item in items:
-            if mark := stored.get(item.print.digest):
-                self._land(item, self._mark(Source.CACHE, mark.criteria, mark.reasons))
-            else:
-                missing.append(item)
-        asking = await self._reject(missing) if self._config.rlaif.use_tiered_scoring else missing
-        asked = [asyncio.create_task(self._ask(run, group)) for group in self._groups(asking)]
-        if asked:
-            await asyncio.wait(asked)  # all of them: one group's failure must not lose another's marks
-        return [call for task in asked for call in task.result()]
+        stored = await self._store.marks.get([item.print for item in items])
+        asking = self._land_stored(items, stored, Source.CACHE)
+        if self._config.rlaif.use_tiered_scoring:
+            asking = await self._reject(asking)
+        calls: list[Call] = []
+        while asking:
+            taken = await self._store.claims.take([item.print for item in asking], self._clock_ms())
+            asking = self._land_stored(asking, taken.marks, Source.COALESCED)
+            mine = [item for item in asking if item.print.digest in taken.owned]
+            theirs = [item for item in asking if item.print.digest not in taken.owned]
+            groups = [self._ask(run, group) for group in self._asker.groups(mine)]
+            bills, asking = await asyncio.gather(all_of(groups), self._wait_for_others(theirs))
+            calls += [call for bill in bills for call in bill]
+        return calls
 
     async def _reject(self, items: Sequence[Item]) -> list[Item]:
         """Land what the heuristic tier rejects; returns what the teacher must see."""
@@ -134,42 +135,37 @@ class Pipeline:
                 passed.append(item)
         return passed
 
-    def _groups(self, items: Sequence[Item]) -> Iterator[list[Item]]:
-        """Samples of one task and language together, at most `max_group_size`."""
-        tasks: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
+    async def _ask(self, run: str, group: Sequence[Item]) -> tuple[Call, ...]:
+        outcomes, calls = await self._asker.ask(run, group)
+        for item, outcome in zip(group, outcomes, strict=True):
+            self._land(item, outcome)
+        return calls
+
+    async def _wait_for_others(self, items: Sequence[Item]) -> list[Item]:
+        """Land what other replicas bring; returns, for another try, what is left once some of it is claimed no more."""
+        waiting = list(items)
+        free: frozenset[bytes] = frozenset()
+        while waiting and not free:
+            await asyncio.sleep(POLL_S)
+            stored = await self._store.marks.get([item.print for item in waiting])
+            waiting = self._land_stored(waiting, stored, Source.COALESCED)
+            seen = await self._store.claims.look([item.print.digest for item in waiting], self._clock_ms())
+            for item in waiting:
+                if failure := seen.failures.get(item.print.digest):
+                    self._land(item, failure)
+            waiting = [item for item in waiting if item.print.digest not in seen.failures]
+            free = seen.free
+        return waiting
+
+    def _land_stored(self, items: Sequence[Item], stored: Mapping[bytes, StoredMark], source: Source) -> list[Item]:
+        """Land the items that have a mark in the book; returns the others."""
+        missing: list[Item] = []
         for item in items:
-            tasks[item.prompt, item.language].append(item)
-        size = self._config.teacher.max_group_size
-        for group in tasks.values():
-            yield from (group[start : start + size] for start in range(0, len(group), size))
-
-    async def _ask(self, run: str, items: Sequence[Item]) -> tuple[Call, ...]:
-        """One group to the teacher. Its marks and its bill are durable before anybody sees them."""
-        first = items[0]
-        rlaif = self._config.rlaif
-        shown = shown_task(first.prompt, truncate=rlaif.truncate_prompt_for_scoring, chars=rlaif.prompt_context_chars)
-        group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
-        group = Group(group_id, shown, first.language, tuple(item.code for item in items))
-        try:
-            reply = await self._teacher.mark(group)
-        except TeacherError as error:
-            failure = Failure(error.code, error.detail, error.retry_after_s)
-            reply = GroupReply((failure,) * len(items), error.calls)
-        marks = [
-            NewMark(item.print, outcome.criteria, outcome.reasons, position)
-            for position, (item, outcome) in enumerate(zip(items, reply.outcomes, strict=True))
-            if isinstance(outcome, Marked)
-        ]
-        await self._store.record_group(run, self._clock_ms(), group_id, len(items), marks, reply.calls)
-        for item, outcome in zip(items, reply.outcomes, strict=True):
-            if isinstance(outcome, Marked):
-                self._land(item, self._mark(Source.TEACHER, outcome.criteria, outcome.reasons))
+            if mark := stored.get(item.print.digest):
+                self._land(item, Mark(source, self._rubric.score(mark.criteria), mark.criteria, mark.reasons))
             else:
-                self._land(item, outcome)
-        return reply.calls
-
-    def _mark(self, source: Source, criteria: Mapping[str, float], reasons: tuple[str, ...]) -> Mark:
-        return Mark(source, self._rubric.score(criteria), criteria, reasons)
+                missing.append(item)
+        return missing
 
     def _land(self, item: Item, outcome: Outcome) -> None:
         self._flights.land(item.print.digest, outcome)
@@ -251,3 +247,11 @@ def request_usage(calls: Sequence[Call]) -> RequestUsage:
         cache_creation_input_tokens=sum(call.cache_creation_input_tokens for call in calls),
         cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
     )
+
+
+async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all of `work`, once all have ended: one that fails must not lose what another paid for."""
+    tasks = [asyncio.create_task(each) for each in work]
+    if tasks:
+        await asyncio.wait(tasks)
+    return [task.result() for task in tasks]

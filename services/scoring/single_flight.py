@@ -37,8 +37,10 @@ class SingleFlight(Generic[K, V]):
         return futures, leading
 
     def land(self, key: K, value: V) -> None:
-        """Hand `value` to all who wait."""
-        self._flying.pop(key).set_result(value)
+        """Hand `value` to all who wait; nobody does when the flight has crashed before its mark came."""
+        future = self._flying.pop(key, None)
+        if future is not None:
+            future.set_result(value)
 
     def crash(self, keys: Iterable[K], error: BaseException) -> None:
         """Hand `error` to all who wait for those of `keys` that have not landed."""

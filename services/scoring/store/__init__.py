@@ -1,5 +1,7 @@
-"""The only room with SQL: marks, and the ledger of requests and paid calls."""
+"""The only room with SQL: marks, claims on marks to come, and the ledger of requests and paid calls."""
 
-from services.scoring.store.store import LedgerRow, NewMark, RequestLine, Store, StoredMark
+from services.scoring.store.ledger import RequestLine, Sums
+from services.scoring.store.marks import NewMark, StoredMark
+from services.scoring.store.store import Store
 
-__all__ = ["LedgerRow", "NewMark", "RequestLine", "Store", "StoredMark"]
+__all__ = ["NewMark", "RequestLine", "Store", "StoredMark", "Sums"]

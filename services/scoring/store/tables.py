@@ -40,6 +40,16 @@ marks = Table(
     sqlite_with_rowid=False,
 )
 
+claims = Table(
+    "claims",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("owner", Text, nullable=False),  # the process that asks
+    Column("lease_until_ms", BigInteger, nullable=False),
+    Column("failure", Text),  # JSON: what the call ended with, for those who wait
+    Index("claims_owner", "owner"),
+)
+
 requests = Table(
     "ledger_requests",
     metadata,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from services.scoring.errors import StoreUnavailable, TeacherError
-from services.scoring.store import Store
+from services.scoring.store.marks import Marks
 from services.scoring.teachers.base import Call, Failure
 from shared.contract import ErrorCode
 from tests.fakes import RecordingTeacher, true_criteria, true_score
@@ -245,7 +245,7 @@ async def test_a_store_that_is_away_is_a_503_and_no_mark(service, teacher, monke
             raise StoreUnavailable("the database cannot be used")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "get", away)
+            patch.setattr(Marks, "get", away)
             answer = await http.post("/score", json={"samples": [sample(code("add"))]})
         assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable")
         assert answer.headers["retry-after"] == "1"

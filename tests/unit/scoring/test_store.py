@@ -29,7 +29,7 @@ SECOND = {"correctness": 0.1, "code_quality": 0.1, "efficiency": 0.1, "documenta
 
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
-    opened = Store(database_url)
+    opened = Store(database_url, lease_ms=1_000)
     opened.open(PROFILE, {"teacher": "x"}, 1)
     yield opened
     await opened.close()
@@ -41,37 +41,43 @@ def line(number: int, **changes: object) -> RequestLine:
 
 
 async def counters(store: Store):
-    return sum_counters(*await store.ledger())
+    return sum_counters(await store.ledger.sums())
+
+
+async def keep(
+    store: Store, *marked: NewMark, run: str = "run-a", calls: tuple[Call, ...] = (), at_ms: int = 5
+) -> None:
+    await store.record_group(run, at_ms, GROUP, max(1, len(marked)), marked, {}, calls)
 
 
 async def test_a_mark_comes_back_as_it_was_and_the_first_write_wins(store):
     name = fingerprint(PROFILE, "task", "code", "python")
     other = fingerprint(PROFILE, "task", "other", "python")
-    await store.record_group("run", 1, GROUP, 2, [NewMark(name, FIRST, ["short"], 0)], [])
-    await store.record_group("run", 2, GROUP, 2, [NewMark(name, SECOND, [], 1)], [])
-    found = await store.get([name, other])
+    await keep(store, NewMark(name, FIRST, ["short"], 0))
+    await keep(store, NewMark(name, SECOND, [], 1))
+    found = await store.marks.get([name, other])
     assert list(found) == [name.digest]
     assert (found[name.digest].criteria, found[name.digest].reasons) == (FIRST, ("short",))
-    assert await store.get([]) == {}
+    assert await store.marks.get([]) == {}
 
 
 async def test_a_short_hash_collision_is_a_miss(store):
     name = fingerprint(PROFILE, "task", "code", "python")
     forced = replace(fingerprint(PROFILE, "task", "other", "python"), code_hash=name.code_hash)
     assert forced.row == name.row
-    await store.record_group("run", 1, GROUP, 1, [NewMark(name, FIRST, [], 0)], [])
-    assert await store.get([forced]) == {}
-    await store.record_group("run", 2, GROUP, 1, [NewMark(forced, SECOND, [], 0)], [])
-    assert await store.get([forced]) == {}
-    assert (await store.get([name]))[name.digest].criteria == FIRST
+    await keep(store, NewMark(name, FIRST, [], 0))
+    assert await store.marks.get([forced]) == {}
+    await keep(store, NewMark(forced, SECOND, [], 0))
+    assert await store.marks.get([forced]) == {}
+    assert (await store.marks.get([name]))[name.digest].criteria == FIRST
 
 
 async def test_costs_are_exact_and_bounds_are_kept_apart(store):
     bill = Call("m", "ok", 3, 5, 7, 11, cost_usd=1e-7, billed_input_equivalent=12.5)
     unknown = Call("m", "timeout", 1000, 200, cost_usd=0.25, usage_unknown=True)
     for _ in range(3):
-        await store.record_group("run-a", 5, GROUP, 1, [], [bill])
-    await store.record_group("run-a", 6, GROUP, 1, [], [unknown])
+        await keep(store, calls=(bill,))
+    await keep(store, calls=(unknown,), at_ms=6)
     totals, runs, since = await counters(store)
     block = runs["run-a"]
     assert totals == block
@@ -84,17 +90,15 @@ async def test_costs_are_exact_and_bounds_are_kept_apart(store):
 
 
 async def test_one_call_of_unknown_price_makes_the_cost_unknown(store):
-    await store.record_group(
-        "run-a", 5, GROUP, 1, [], [Call("m", "ok", 1, 1, cost_usd=1.0), Call("?", "ok", 1, 1, cost_usd=None)]
-    )
-    await store.record_group("run-b", 5, GROUP, 1, [], [Call("m", "ok", 1, 1, cost_usd=2.0)])
+    await keep(store, calls=(Call("m", "ok", 1, 1, cost_usd=1.0), Call("?", "ok", 1, 1, cost_usd=None)))
+    await keep(store, run="run-b", calls=(Call("m", "ok", 1, 1, cost_usd=2.0),))
     totals, runs, _ = await counters(store)
     assert (runs["run-a"].cost_usd, runs["run-b"].cost_usd, totals.cost_usd) == (None, 2.0, None)
 
 
 async def test_a_request_sent_twice_is_counted_once(store):
-    await store.record_requests([line(1), line(2, samples=5, unscored={"teacher_timeout": 1})])
-    await store.record_requests([line(2, samples=5, unscored={"teacher_timeout": 1}), line(3, run="run-b")])
+    await store.ledger.count([line(1), line(2, samples=5, unscored={"teacher_timeout": 1})])
+    await store.ledger.count([line(2, samples=5, unscored={"teacher_timeout": 1}), line(3, run="run-b")])
     totals, runs, since = await counters(store)
     assert list(runs) == ["run-a", "run-b"]
     assert (runs["run-a"].samples, runs["run-a"].unscored, runs["run-a"].tokens_saved) == (9, 1, 100)
@@ -106,13 +110,13 @@ async def test_a_request_sent_twice_is_counted_once(store):
 async def test_lines_that_arrive_together_are_committed_together(store):
     writer = LedgerWriter(store)
     batches: list[int] = []
-    commit = store.record_requests
+    commit = store.ledger.count
 
     async def counting(lines):
         batches.append(len(lines))
         await commit(lines)
 
-    store.record_requests = counting
+    store.ledger.count = counting
     await asyncio.gather(*(writer.write(line(number)) for number in range(20)))
     assert sum(batches) == 20
     assert len(batches) <= 2
@@ -143,8 +147,8 @@ def test_a_url_that_cannot_be_used_says_so(url):
 
 
 def test_an_unreachable_database_is_named_without_its_password():
-    store = Store("postgresql://user:secret@127.0.0.1:1/book")
+    store = Store("postgresql://user:secret@127.0.0.1:1/book", lease_ms=1)
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1") as caught:
         store.open(PROFILE, {}, 1)
     assert "secret" not in caught.value.detail
-    store.engine.dispose()
+    asyncio.run(store.close())

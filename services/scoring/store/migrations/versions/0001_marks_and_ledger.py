@@ -1,4 +1,4 @@
-"""Marks, their profiles, and the ledger of requests and paid calls."""
+"""Marks, their profiles, claims on marks to come, and the ledger of requests and paid calls."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,14 @@ def upgrade() -> None:
         sa.Column("group_size", sa.SmallInteger, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "claims",
+        sa.Column("digest", sa.LargeBinary, primary_key=True),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+        sa.Column("failure", sa.Text),
+    )
+    op.create_index("claims_owner", "claims", ["owner"])
     op.create_table(
         "ledger_requests",
         sa.Column("request_id", sa.Text, primary_key=True),

@@ -1,0 +1,90 @@
+"""Asking the teacher: samples of one task in one call, marks and bill durable before anybody sees them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.scoring.errors import TeacherError
+from services.scoring.fingerprint import Fingerprint
+from services.scoring.prompting import shown_task
+from services.scoring.rubric import Rubric
+from services.scoring.store import NewMark, Store
+from services.scoring.teachers.base import Call, Failure, Group, GroupReply, Marked, Teacher
+from shared.config import Config
+from shared.contract import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A sample made ready: what is judged, and the name of its mark."""
+
+    prompt: str
+    language: str
+    code: str
+    print: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What became of a sample that has a mark. `criteria` is None when the tier rejected it."""
+
+    source: Source
+    score: float
+    criteria: Mapping[str, float] | None
+    reasons: tuple[str, ...]
+
+
+Outcome = Mark | Failure
+
+
+class Asker:
+    def __init__(
+        self, config: Config, teacher: Teacher, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
+    ) -> None:
+        self._rlaif = config.rlaif
+        self._max_group_size = config.teacher.max_group_size
+        self._teacher = teacher
+        self._store = store
+        self._rubric = rubric
+        self._clock_ms = clock_ms
+
+    def groups(self, items: Sequence[Item]) -> Iterator[list[Item]]:
+        """Samples of one task and language together, at most `max_group_size`."""
+        tasks: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
+        for item in items:
+            tasks[item.prompt, item.language].append(item)
+        size = self._max_group_size
+        for group in tasks.values():
+            yield from (group[start : start + size] for start in range(0, len(group), size))
+
+    async def ask(self, run: str, items: Sequence[Item]) -> tuple[list[Outcome], tuple[Call, ...]]:
+        """One group to the teacher: what became of each item, in their order, and what was paid."""
+        task = shown_task(
+            items[0].prompt,
+            truncate=self._rlaif.truncate_prompt_for_scoring,
+            chars=self._rlaif.prompt_context_chars,
+        )
+        group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
+        group = Group(group_id, task, items[0].language, tuple(item.code for item in items))
+        try:
+            reply = await self._teacher.mark(group)
+        except TeacherError as error:
+            failure = Failure(error.code, error.detail, error.retry_after_s)
+            reply = GroupReply((failure,) * len(items), error.calls)
+        pairs = list(zip(items, reply.outcomes, strict=True))
+        marked = [
+            NewMark(item.print, outcome.criteria, outcome.reasons, position)
+            for position, (item, outcome) in enumerate(pairs)
+            if isinstance(outcome, Marked)
+        ]
+        failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
+        await self._store.record_group(run, self._clock_ms(), group_id, len(items), marked, failures, reply.calls)
+        return [self._outcome(outcome) for outcome in reply.outcomes], reply.calls
+
+    def _outcome(self, outcome: Marked | Failure) -> Outcome:
+        if isinstance(outcome, Failure):
+            return outcome
+        return Mark(Source.TEACHER, self._rubric.score(outcome.criteria), outcome.criteria, outcome.reasons)

@@ -1,0 +1,129 @@
+"""Claims: which replica is asking the teacher for a mark right now. A claim is a lease; a dead owner's runs out.
+
+A claim is taken and the marks are looked at again in one transaction, and marks are stored in the same transaction that
+drops their claims. So there is no moment at which a mark is neither in the book nor claimed by who will bring it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
+
+from services.scoring.fingerprint import Fingerprint
+from services.scoring.store import tables
+from services.scoring.store.database import Database, upsert
+from services.scoring.store.marks import StoredMark, find
+from services.scoring.teachers.base import Failure
+from shared.contract import ErrorCode
+
+KEEP_FAILURES_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a caller that wanted to ask learned: `owned` digests are its to ask for, `marks` came in the meantime."""
+
+    owned: frozenset[bytes]
+    marks: Mapping[bytes, StoredMark]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a caller that waits for others learned: failures to share, and digests that nobody brings any more."""
+
+    failures: Mapping[bytes, Failure]
+    free: frozenset[bytes]
+
+
+class Claims:
+    """The claims of one process, `owner`. Times are Unix milliseconds; replicas' clocks must agree within a lease."""
+
+    def __init__(self, database: Database, owner: str, lease_ms: int) -> None:
+        self._database = database
+        self._owner = owner
+        self._lease_ms = lease_ms
+
+    async def take(self, fingerprints: Sequence[Fingerprint], now_ms: int) -> Taken:
+        """Claim what is free: not claimed, lease run out, or the last call failed."""
+        if not fingerprints:
+            return Taken(frozenset(), {})
+
+        def work(connection: Connection) -> Taken:
+            claims = tables.claims.c
+            # in one order everywhere, so that two replicas that want the same marks do not deadlock
+            rows = [
+                {"digest": digest, "owner": self._owner, "lease_until_ms": now_ms + self._lease_ms, "failure": None}
+                for digest in sorted(fingerprint.digest for fingerprint in fingerprints)
+            ]
+            insert = upsert(connection, tables.claims).values(rows)
+            insert = insert.on_conflict_do_update(
+                index_elements=[claims.digest],
+                set_={name: insert.excluded[name] for name in ("owner", "lease_until_ms", "failure")},
+                where=or_(claims.lease_until_ms < now_ms, claims.failure.is_not(None)),
+            )
+            owned = set(connection.execute(insert.returning(claims.digest)).scalars())
+            marks = find(connection, [each for each in fingerprints if each.digest in owned])
+            drop(connection, self._owner, marks)
+            return Taken(frozenset(owned - marks.keys()), marks)
+
+        return await self._database.write(work)
+
+    async def look(self, digests: Sequence[bytes], now_ms: int) -> Seen:
+        """How the calls of others stand. A failure seen here is newer than the wait: an old one is claimed anew."""
+        claims = tables.claims.c
+        query = select(claims.digest, claims.lease_until_ms, claims.failure).where(claims.digest.in_(digests))
+
+        def work(connection: Connection) -> Seen:
+            failures: dict[bytes, Failure] = {}
+            busy: set[bytes] = set()
+            for row in connection.execute(query):
+                if row.failure is not None:
+                    failures[row.digest] = _failure(row.failure)
+                elif row.lease_until_ms >= now_ms:
+                    busy.add(row.digest)
+            return Seen(failures, frozenset(set(digests) - failures.keys() - busy))
+
+        return await self._database.read(work)
+
+    async def renew(self, now_ms: int) -> None:
+        """Push the end of every lease of this process out by a whole lease; forget failures nobody waits for."""
+        claims = tables.claims.c
+        held = update(tables.claims).where(claims.owner == self._owner, claims.failure.is_(None))
+        told = delete(tables.claims).where(
+            claims.failure.is_not(None), claims.lease_until_ms < now_ms - KEEP_FAILURES_MS
+        )
+
+        def work(connection: Connection) -> None:
+            connection.execute(held.values(lease_until_ms=now_ms + self._lease_ms))
+            connection.execute(told)
+
+        await self._database.write(work)
+
+    async def release(self) -> None:
+        """Give back every claim of this process, at its end."""
+        mine = delete(tables.claims).where(tables.claims.c.owner == self._owner)
+        await self._database.write(lambda connection: connection.execute(mine))
+
+
+def drop(connection: Connection, owner: str, digests: Iterable[bytes]) -> None:
+    """The claims are answered: their marks are in the book."""
+    if gone := list(digests):
+        claims = tables.claims.c
+        connection.execute(delete(tables.claims).where(claims.owner == owner, claims.digest.in_(gone)))
+
+
+def fail(connection: Connection, owner: str, failures: Mapping[bytes, Failure]) -> None:
+    """Leave the failures for those who wait. They are no marks: whoever asks next claims them anew."""
+    claims = tables.claims.c
+    statement = update(tables.claims).where(claims.owner == owner, claims.digest == bindparam("failed"))
+    rows = [{"failed": digest, "failure": json.dumps(asdict(failure))} for digest, failure in failures.items()]
+    if rows:
+        connection.execute(statement, rows)
+
+
+def _failure(text: str) -> Failure:
+    values = json.loads(text)
+    return Failure(ErrorCode(values["code"]), values["detail"], values["retry_after_s"])

@@ -1,0 +1,59 @@
+"""Running SQL without holding the event loop: synchronous SQLAlchemy in a small pool of threads, for both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.scoring.store.engine import POOL_SIZE, open_engine, reading, writing
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+
+class Database:
+    """One engine and as many threads as it has connections. Every method may raise StoreUnavailable."""
+
+    def __init__(self, database_url: str) -> None:
+        self.engine = open_engine(database_url)
+        self.is_postgres = self.engine.dialect.name == "postgresql"
+        self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="store")
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run single statements, without a transaction around them."""
+        return await self._in_thread(lambda: self.read_now(work))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction, durable when this returns."""
+        return await self._in_thread(lambda: self.write_now(work))
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        with reading(self.engine) as connection:
+            return work(connection)
+
+    def write_now(self, work: Callable[[Connection], T]) -> T:
+        with writing(self.engine) as connection:
+            return work(connection)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+        self.engine.dispose()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say ON CONFLICT, which both databases spell alike but SQLAlchemy does not."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert what is not there yet: the first write wins."""
+    if rows:
+        connection.execute(upsert(connection, table).on_conflict_do_nothing(), list(rows))

@@ -1,0 +1,83 @@
+"""Several replicas on one book: one asks, the others get what it got; a dead one loses its lease."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.scoring.store.claims import Claims
+from services.scoring.teachers.base import Failure
+from shared.contract import ErrorCode
+from tests.fakes import RecordingTeacher, true_score
+
+CODE = "def add(a, b):\n    return a + b\n"
+OTHER = "def plus(a, b):\n    return a + b\n"
+
+
+async def score(http, *codes, run="demo"):
+    samples = [{"prompt": "Write add(a, b).", "language": "python", "code": code} for code in codes]
+    answer = await http.post("/score", json={"run": run, "samples": samples})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.fixture
+def slow() -> RecordingTeacher:
+    teacher = RecordingTeacher()
+    teacher.gate = asyncio.Event()
+    return teacher
+
+
+async def test_the_second_replica_waits_for_the_first_and_pays_nothing(service, teacher, slow, database_url):
+    async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
+        first = asyncio.create_task(score(one, CODE, run="one"))
+        await slow.asked.wait()
+        second = asyncio.create_task(score(two, CODE, OTHER, run="two"))
+        await teacher.asked.wait()  # what nobody else asks for is not held up
+        slow.gate.set()
+        answers = await asyncio.gather(first, second)
+        counts = (await two.get("/stats")).json()["runs"]
+    assert [result["source"] for result in answers[0]["results"]] == ["teacher"]
+    assert [result["source"] for result in answers[1]["results"]] == ["coalesced", "teacher"]
+    assert answers[1]["results"][0]["score"] == pytest.approx(true_score(CODE))
+    assert (slow.codes, teacher.codes) == ([CODE], [OTHER])
+    assert (counts["one"]["teacher_calls"], counts["two"]["teacher_calls"]) == (1, 1)
+
+
+async def test_a_failure_is_handed_to_the_replicas_that_wait_and_is_not_kept(
+    service, teacher, slow, database_url, monkeypatch
+):
+    waits = asyncio.Event()
+    look = Claims.look
+
+    async def telling(self, digests, now_ms):
+        waits.set()
+        return await look(self, digests, now_ms)
+
+    monkeypatch.setattr(Claims, "look", telling)
+    slow.failures[CODE] = Failure(ErrorCode.TEACHER_REFUSED, "no")
+    async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
+        first = asyncio.create_task(score(one, CODE))
+        await slow.asked.wait()
+        second = asyncio.create_task(score(two, CODE))
+        await waits.wait()
+        slow.gate.set()
+        answers = await asyncio.gather(first, second)
+        again = await score(two, CODE)
+    assert [answer["results"][0]["error"]["code"] for answer in answers] == ["teacher_refused"] * 2
+    assert again["results"][0]["source"] == "teacher"
+    assert teacher.codes == [CODE]
+
+
+async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slow, clock, database_url):
+    async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
+        first = asyncio.create_task(score(one, CODE))
+        await slow.asked.wait()
+        clock.now_ms += 20_000  # the first never renews: its lease of 15 s is over
+        second = await score(two, CODE)
+        slow.gate.set()
+        late = await first
+    assert second["results"][0]["source"] == "teacher"
+    assert late["results"][0]["score"] == second["results"][0]["score"]
+    assert teacher.codes == slow.codes == [CODE]
