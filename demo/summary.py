@@ -1,0 +1,111 @@
+"""What a run folder tells: the marks before and after, what they took, a sample of each, and where things lie."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.contract import Counters, Source, TeacherStats
+
+Line = Mapping[str, Any]
+
+_LEFT_BEHIND = {
+    "metrics.jsonl": "one line a step",
+    "samples.jsonl": "every sample: task, text, mark, criteria, source",
+    "reward.png": "mark and KL against step",
+    "config.yaml": "the configuration as used",
+    "adapter": "the trained adapter, in PEFT's format",
+    "service.log": "the scoring service's log",
+}
+_SHOWN_LINES = 14
+
+
+def summary_text(run_dir: Path, teacher: TeacherStats) -> str:
+    """All there is to say; less, where the run ended before it could write it down."""
+    file = run_dir / "summary.json"
+    if file.exists():
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        samples = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+        parts = [_figures(summary, teacher), *_example(samples)]
+    else:
+        parts = ["the run ended before training began: there is no summary"]
+    return "\n\n".join([*parts, _places(run_dir)])
+
+
+def _figures(summary: Mapping[str, Any], teacher: TeacherStats) -> str:
+    rows = [("run", f"{summary['run']}, {summary['ended']}"), ("marked by", f"{teacher.model}: {teacher.note}")]
+    if "mark" in summary:
+        rows.append(("mean mark", _change(summary["mark"])))
+        rows.append(("  of that, without documentation", _change(summary["mark_without_documentation"])))
+    rows.append(("steps", f"{summary['steps']} ({summary['skipped_steps']} skipped)"))
+    for phase in ("training", "evaluation"):
+        counters = Counters.model_validate(summary[phase])
+        sources = ", ".join(f"{source.value} {counters.by_source.get(source, 0):,}" for source in Source)
+        rows.append((f"samples, {phase}", f"{counters.samples:,}: {sources}, unscored {counters.unscored:,}"))
+        rows.append(
+            (
+                f"teacher, {phase}",
+                f"{counters.teacher_calls:,} calls, {counters.api_tokens_sent:,} tokens sent, "
+                f"{counters.api_tokens_received:,} received, {counters.tokens_saved:,} saved",
+            )
+        )
+    rows.append(("seconds", ", ".join(f"{what} {seconds:.0f}" for what, seconds in summary["seconds"].items())))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _change(mark: Mapping[str, Any]) -> str:
+    if mark["before"] is None:
+        return "none of the evaluation was scored"
+    text = f"{mark['before']:.3f} before"
+    if mark["after"] is None:
+        return f"{text} training; the run ended before the second evaluation"
+    text += f", {mark['after']:.3f} after: {mark['difference']:+.3f}"
+    if mark["interval_95"]:
+        low, high = mark["interval_95"]
+        text += f" (95 % interval {low:+.3f} to {high:+.3f})"
+    return f"{text} over {mark['tasks']} evaluation tasks"
+
+
+def _example(samples: Sequence[Line]) -> list[str]:
+    """The first sample before and after, same seed, of the evaluation task whose mark changed by the median."""
+    phases = [
+        {
+            task: [
+                line for line in samples if line["phase"] == phase and line["task"] == task and line["mark"] is not None
+            ]
+            for task in {line["task"] for line in samples if line["phase"] == phase}
+        }
+        for phase in ("eval_before", "eval_after")
+    ]
+    before, after = ({task: lines for task, lines in phase.items() if lines} for phase in phases)
+    changes = sorted((_mean(after[task]) - _mean(before[task]), task) for task in before.keys() & after.keys())
+    if not changes:
+        return []
+    _, task = changes[len(changes) // 2]
+    return [
+        f'one of the samples, of the task whose mark changed by the median: "{before[task][0]["prompt"]}"',
+        _shown("before", before[task][0]),
+        _shown("after", after[task][0]),
+    ]
+
+
+def _mean(lines: Sequence[Line]) -> float:
+    return statistics.fmean(line["mark"] for line in lines)
+
+
+def _shown(when: str, line: Line) -> str:
+    # what a student writes may hold anything, and a terminal obeys some of it
+    text = ["".join(c if c.isprintable() else " " for c in row) for row in line["sample"].strip().splitlines()]
+    if len(text) > _SHOWN_LINES:
+        text = [*text[:_SHOWN_LINES], "[...]"]
+    reasons = f": {'; '.join(line['reasons'])}" if line["reasons"] else ""
+    return "\n".join([f"{when}, mark {line['mark']:.2f}{reasons}", *(f"    {row}" for row in text)])
+
+
+def _places(run_dir: Path) -> str:
+    found = [(name, what) for name, what in _LEFT_BEHIND.items() if (run_dir / name).exists()]
+    return "\n".join([f"in {run_dir}/", *(f"  {name:<14} {what}" for name, what in found)])
