@@ -1,0 +1,115 @@
+"""A real HTTP server that speaks the contract: marks and faults as a test says, every request kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from shared.config import SERVICE_OWNED, Rlaif
+from shared.contract import (
+    CacheStats,
+    Counters,
+    ErrorCode,
+    RequestUsage,
+    Result,
+    Sample,
+    SampleError,
+    Scored,
+    ScoreRequest,
+    ScoreResponse,
+    Source,
+    Stats,
+    TeacherStats,
+    Unscored,
+)
+
+Fault = tuple[int, dict[str, Any]]
+
+
+def scored(score: float, criteria: dict[str, float] | None = None) -> Scored:
+    return Scored(score=score, source=Source.TEACHER, criteria=criteria, key="k", profile="p")
+
+
+def unscored() -> Unscored:
+    error = SampleError(code=ErrorCode.TEACHER_UNAVAILABLE, detail="overloaded")
+    return Unscored(error=error, key="k", profile="p")
+
+
+class StubService:
+    """`mark` answers for a sample; `faults` are answered first, one a request: (status, error body)."""
+
+    def __init__(self, mark: Callable[[Sample], Result], faults: list[Fault] | None = None) -> None:
+        self.mark = mark
+        self.faults = faults or []
+        self.requests: list[ScoreRequest] = []
+        self.counters: dict[str, Counters] = {}
+        self.policy = {key: getattr(Rlaif(), key) for key in SERVICE_OWNED}
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def score(self, request: ScoreRequest) -> ScoreResponse:
+        results = [self.mark(sample) for sample in request.samples]
+        with self._lock:
+            self.requests.append(request)
+            before = self.counters.get(request.run, Counters())
+            self.counters[request.run] = before.model_copy(
+                update={
+                    "samples": before.samples + len(results),
+                    "unscored": before.unscored + sum(result.status == "unscored" for result in results),
+                    "api_tokens_sent": before.api_tokens_sent + 100,
+                }
+            )
+        return ScoreResponse(results=results, usage=RequestUsage())
+
+    def stats(self) -> Stats:
+        return Stats(
+            totals=Counters(),
+            runs=self.counters,
+            cache=CacheStats(entries=0, bytes=0),
+            teacher=TeacherStats(name="stub", model="stub", stand_in=True, note="a stub for tests, no judge"),
+            profile="p",
+            policy=self.policy,
+            since="2026-01-01T00:00:00Z",
+        )
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                with service._lock:
+                    fault = service.faults.pop(0) if service.faults else None
+                if fault:
+                    self._answer(fault[0], json.dumps(fault[1]))
+                else:
+                    self._answer(200, service.score(ScoreRequest.model_validate_json(body)).model_dump_json())
+
+            def do_GET(self) -> None:
+                self._answer(200, service.stats().model_dump_json())
+
+            def _answer(self, status: int, body: str) -> None:
+                data = body.encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler

@@ -1,0 +1,142 @@
+"""What a run leaves behind while it works: metrics.jsonl, samples.jsonl, reward.png, and a line a step."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from shared.contract import Counters, Result, Scored, Source
+from trainer.policy import Sample
+
+Metrics = dict[str, Any]
+Group = tuple[Sequence[Sample], Sequence[Result]]
+"""The samples of one task and what the service said of each."""
+
+
+def say(line: str) -> None:
+    """A line on stdout, above the progress bar."""
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+class Recorder:
+    """Writes the files of one run and shows its progress. Lines are whole as soon as they are written."""
+
+    def __init__(self, run_dir: Path, steps: int) -> None:
+        self._run_dir = run_dir
+        self._steps = steps
+        self.history: list[Metrics] = []
+
+    def __enter__(self) -> Self:
+        self._metrics = (self._run_dir / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._samples = (self._run_dir / "samples.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._bar = tqdm(total=self._steps, unit="step", disable=not sys.stdout.isatty(), leave=False)
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._metrics.close()
+        self._samples.close()
+
+    def step(self, metrics: Metrics) -> None:
+        self.history.append(metrics)
+        self._metrics.write(json.dumps(metrics) + "\n")
+        say(step_line(metrics, self._steps))
+        self._bar.update()
+
+    def groups(self, step: int, phase: str, groups: Sequence[Group]) -> None:
+        for samples, results in groups:
+            for sample, result in zip(samples, results, strict=True):
+                self._samples.write(json.dumps(sample_line(step, phase, sample, result)) + "\n")
+
+    def draw(self) -> None:
+        """`reward.png`: mark and KL against step."""
+        if self.history:
+            draw_curves(self.history, self._run_dir / "reward.png")
+
+
+def sample_line(step: int, phase: str, sample: Sample, result: Result) -> dict[str, Any]:
+    scored = result if isinstance(result, Scored) else None
+    error = None if isinstance(result, Scored) else result.error
+    return {
+        "step": step,
+        "phase": phase,
+        "task": sample.task.index,
+        "language": sample.task.language,
+        "prompt": sample.task.prompt,
+        "sample": sample.text,
+        "tokens": len(sample.ids),
+        "truncated": sample.truncated,
+        "status": result.status,
+        "mark": result.score,
+        "criteria": scored and scored.criteria,
+        "source": scored and scored.source,
+        "reasons": scored.reasons if scored else [],
+        "error": error and error.model_dump(mode="json"),
+    }
+
+
+def reward_metrics(groups: Sequence[Group]) -> Metrics:
+    """What the samples of one step and their marks look like. Means are None where nothing was scored."""
+    samples = [sample for group, _ in groups for sample in group]
+    results = [result for _, group in groups for result in group]
+    scored = [result for result in results if isinstance(result, Scored)]
+    marks = [result.score for result in scored]
+    return {
+        "reward_mean": statistics.fmean(marks) if marks else None,
+        "reward_std": statistics.pstdev(marks) if marks else None,
+        "scored": len(scored),
+        "unscored": len(results) - len(scored),
+        "sources": {source.value: sum(result.source is source for result in scored) for source in Source},
+        "completion_tokens": sum(len(sample.ids) for sample in samples),
+        "frac_truncated": sum(sample.truncated for sample in samples) / len(samples),
+    }
+
+
+def service_metrics(counters: Counters) -> Metrics:
+    """The service's count of this run so far, under the service's names; `unscored` stays the step's own count."""
+    return counters.model_dump(mode="json", exclude={"unscored"})
+
+
+def step_line(metrics: Mapping[str, Any], steps: int) -> str:
+    parts = [f"step {metrics['step']}/{steps}"]
+    if metrics["reward_mean"] is not None:
+        parts.append(f"reward {metrics['reward_mean']:.2f} ± {metrics['reward_std']:.2f}")
+    if metrics["kl"] is not None:
+        parts.append(f"kl {metrics['kl']:.3f}")
+    if metrics["skipped"]:
+        parts.append(f"skipped: {metrics['skipped']}")
+    parts.append(f"unscored {metrics['unscored']}")
+    parts.append(f"tokens {metrics['api_tokens_sent']:,} (saved {metrics['tokens_saved']:,})")
+    parts.append(f"{metrics['seconds']:.1f} s")
+    return "  ".join(parts)
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], file: Path) -> None:
+    marked = [line for line in history if line["reward_mean"] is not None]
+    learned = [line for line in history if line["kl"] is not None]
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    steps = [line["step"] for line in marked]
+    means = [line["reward_mean"] for line in marked]
+    above.plot(steps, means, marker="o", markersize=3, label="mean mark")
+    low, high = ([m + sign * line["reward_std"] for m, line in zip(means, marked, strict=True)] for sign in (-1, 1))
+    above.fill_between(steps, low, high, alpha=0.2, label="± one standard deviation")
+    above.set(ylabel="mark", ylim=(0, 1))
+    above.legend(loc="lower right")
+    below.plot([line["step"] for line in learned], [line["kl"] for line in learned], marker="o", markersize=3)
+    below.set(xlabel="step", ylabel="KL to the base (nats a token)")
+    below.xaxis.get_major_locator().set_params(integer=True)
+    temporary = file.with_suffix(".partial")
+    figure.savefig(temporary, format="png", dpi=120)
+    temporary.replace(file)

@@ -1,0 +1,96 @@
+"""Tasks: the JSONL file, the chat template, the order of the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.config import ConfigError
+from shared.contract import Language
+
+
+class _Line(BaseModel):
+    """One line of a task file. Other keys (ids, tags, notes) are the file's own business."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    prompt: str = Field(min_length=1)
+    language: Language
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as the teacher sees it (`prompt`) and as the student does (`token_ids`, chat template included)."""
+
+    index: int
+    prompt: str
+    language: str
+    token_ids: tuple[int, ...]
+
+
+def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_tokens: int) -> list[Task]:
+    """Read and render a file of `{"prompt": ..., "language": ...}` lines.
+
+    Raises ConfigError with file and line for anything that is not such a task, or is longer than `max_prompt_tokens`.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"cannot read the tasks {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the tasks {path} are not UTF-8: {error}") from error
+    tasks: list[Task] = []
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            line = _Line.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"{path}:{number}: {key or 'the line'}: {first['msg']}") from error
+        token_ids = render(tokenizer, line.prompt, system_prompt)
+        if len(token_ids) > max_prompt_tokens:
+            raise ConfigError(
+                f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, more than "
+                f"training.max_prompt_tokens ({max_prompt_tokens}): shorten it or raise the limit"
+            )
+        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids))
+    if not tasks:
+        raise ConfigError(f"{path} holds no tasks")
+    return tasks
+
+
+def render(tokenizer: Any, prompt: str, system_prompt: str) -> tuple[int, ...]:
+    """The prompt as token ids, through the chat template where the model has one, as plain text where not."""
+    if tokenizer.chat_template is None:
+        text = f"{system_prompt}\n\n{prompt}\n" if system_prompt else f"{prompt}\n"
+        return tuple(tokenizer(text)["input_ids"])
+    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    messages.append({"role": "user", "content": prompt})
+    try:
+        return tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    except jinja2.TemplateError as error:
+        raise ConfigError(
+            f"the model's chat template refuses the task: {error} (a model that takes no system message needs "
+            "training.system_prompt: '')"
+        ) from error
+
+
+def batches(tasks: Sequence[Task], size: int, seed: int) -> Iterator[list[Task]]:
+    """Endless batches of `size` tasks: every epoch holds each task once, in an order fixed by `seed` and the epoch."""
+    batch: list[Task] = []
+    epoch = 0
+    while True:
+        for index in np.random.default_rng((seed, epoch)).permutation(len(tasks)):
+            batch.append(tasks[index])
+            if len(batch) == size:
+                yield batch
+                batch = []
+        epoch += 1

@@ -1,0 +1,112 @@
+"""Sampling: batched, with a key-value cache, each sample drawn from its own seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.policy import Policy, Sample
+from trainer.prompts import Task
+
+_FENCE = re.compile(r"^ {0,3}(`{3,})[^\n`]*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One row of a batch: its place, its tokens, and whether it was cut off by length."""
+
+    row: int
+    ids: tuple[int, ...]
+    truncated: bool
+
+
+class Sampler:
+    """Draws samples from a policy. What a sample becomes depends on its seeds alone, not on its batch companions."""
+
+    def __init__(self, policy: Policy, *, temperature: float, max_new_tokens: int, batch_size: int, seed: int) -> None:
+        self._policy = policy
+        self._temperature = temperature
+        self._max_new_tokens = max_new_tokens
+        self._batch_size = batch_size
+        self._seed = seed
+        vocabulary: dict[str, int] = policy.tokenizer.get_vocab()
+        self._fence_ids = {token_id for token, token_id in vocabulary.items() if "`" in token}
+
+    def groups(
+        self, tasks: Sequence[Task], per_task: int, stream: tuple[int, ...]
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """Yield `(place, samples)` for every task as soon as its last sample is written.
+
+        `stream` names the draw (phase, step): the same stream gives the same samples from the same policy.
+        """
+        places = [place for place in range(len(tasks)) for _ in range(per_task)]
+        draws = np.concatenate([self._uniforms(per_task, (*stream, place)) for place in range(len(tasks))])
+        groups: list[list[Sample | None]] = [[None] * per_task for _ in tasks]
+        with self._policy.folded():
+            for start in range(0, len(places), self._batch_size):
+                batch = places[start : start + self._batch_size]
+                prompts = [tasks[place].token_ids for place in batch]
+                for done in self._decode(prompts, draws[start : start + self._batch_size]):
+                    place, k = divmod(start + done.row, per_task)
+                    text = self._policy.tokenizer.decode(done.ids, skip_special_tokens=True)
+                    groups[place][k] = Sample(tasks[place], done.ids, text, done.truncated)
+                    if all(groups[place]):
+                        yield place, [sample for sample in groups[place] if sample]
+
+    def _uniforms(self, per_task: int, stream: tuple[int, ...]) -> np.ndarray:
+        """(per_task, max_new_tokens): one generator a sample, one number a token."""
+        shape = self._max_new_tokens
+        return np.stack([np.random.default_rng((self._seed, *stream, k)).random(shape) for k in range(per_task)])
+
+    @torch.inference_mode()
+    def _decode(self, prompts: Sequence[tuple[int, ...]], draws: np.ndarray) -> Iterator[Finished]:
+        device = self._policy.device
+        unique = list(dict.fromkeys(prompts))
+        context = self._policy.read(unique)
+        context.select(torch.tensor([unique.index(prompt) for prompt in prompts], device=device))
+        uniforms = torch.from_numpy(draws).to(device)
+        written: list[list[int]] = [[] for _ in prompts]
+        rows = list(range(len(prompts)))
+        for step in range(self._max_new_tokens):
+            tokens = draw(self._policy.logits(context.hidden) / self._temperature, uniforms[rows, step])
+            going: list[int] = []
+            for i, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
+                written[row].append(token)
+                ended = self._ended(written[row])
+                if ended or step + 1 == self._max_new_tokens:
+                    yield Finished(row, tuple(written[row]), truncated=not ended)
+                else:
+                    going.append(i)
+            if not going:
+                return
+            if len(going) < len(rows):
+                rows = [rows[i] for i in going]
+                keep = torch.tensor(going, device=device)
+                context.select(keep)
+                tokens = tokens[keep]
+            self._policy.extend(context, tokens[:, None])
+
+    def _ended(self, ids: list[int]) -> bool:
+        if ids[-1] in self._policy.end_ids:
+            return True
+        return ids[-1] in self._fence_ids and holds_closed_block(self._policy.tokenizer.decode(ids))
+
+
+def holds_closed_block(text: str) -> bool:
+    """Whether the first fenced block of `text` is closed: by a fence at least as long, on a line of its own."""
+    opened = _FENCE.search(text)
+    if opened is None:
+        return False
+    return re.compile(rf"^ {{0,3}}{opened[1]}", re.MULTILINE).search(text, opened.end()) is not None
+
+
+def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """One token a row by inverting the cumulative distribution at `uniforms` (B,): exact, and blind to other rows."""
+    cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    tokens = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)
+    return tokens.squeeze(-1).clamp(max=logits.shape[-1] - 1)
