@@ -1,0 +1,55 @@
+"""Python, by the interpreter that would run it: its compiler is surer than any grammar, but knows no newer syntax."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+
+# what later versions added: (version, pattern of the error's message or line)
+_NEWER = (
+    (
+        (3, 12),
+        r"^f-string|\b[fF][rR]?[\"']|\b[rR][fF][\"']"
+        r"|^\s*type\s+\w+.*=|^\s*(?:async\s+)?def\s+\w+\s*\[|^\s*class\s+\w+\s*\[",
+    ),
+    ((3, 14), r"^multiple exception types must be parenthesized|\b[tT][rR]?[\"']|\b[rR][tT][\"']"),
+)
+_NEWER_PATTERNS = [re.compile(pattern) for version, pattern in _NEWER if sys.version_info < version]
+
+_filters = threading.Lock()  # warnings' filters belong to the process
+
+
+def fault(code: str, newer_reads_it: Callable[[], bool]) -> str | None:
+    """Why CPython will not compile `code`: `indentation`, `syntax_error`, or nothing.
+
+    Nothing too for what only a newer Python may read, if a grammar of it does (`newer_reads_it`, asked only then), and
+    for what is too deep for this one.
+    """
+    error = _compile(code)
+    if error is None or (_is_newer(error) and newer_reads_it()):
+        return None
+    if code[:1].isspace() and _compile("def _():\n" + code.lstrip("\r\n")) is None:
+        return None  # an indented text may be the body of the function that the task began
+    return "indentation" if isinstance(error, IndentationError) else "syntax_error"
+
+
+def _compile(code: str) -> SyntaxError | ValueError | None:
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(code, "<sample>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        except (SyntaxError, ValueError) as error:  # ValueError: null bytes, lone surrogates
+            return error
+        except (RecursionError, MemoryError, OverflowError):
+            return None
+    return None
+
+
+def _is_newer(error: SyntaxError | ValueError) -> bool:
+    if not isinstance(error, SyntaxError):
+        return False
+    return any(pattern.search(said) for pattern in _NEWER_PATTERNS for said in (error.msg, error.text or ""))

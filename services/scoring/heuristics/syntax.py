@@ -1,0 +1,125 @@
+"""Broken code: what the parsers and the brackets prove, and the reason that says it best."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+
+from tree_sitter import Node, Query, QueryCursor
+
+from services.scoring.heuristics import cpp, cpython
+from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, faults, parse
+from services.scoring.heuristics.lexing import Scan, scan
+from services.scoring.heuristics.wording import likely_languages
+
+# valid text that the grammars are known not to read: newer syntax, unstable features, rare forms
+_GAPS = {
+    "java": r"\bimport\s+module\b|\b(?:super|this)\s*\(",
+    "javascript": r"\baccessor\b|\bimport\s+(?:defer|source)\b",
+    "go": r"^\s*\w+:\s*;",
+    "typescript": r"""\bexport\s+type\s*\* | [<,]\s*(?:in|out|const)\s+\w | \busing\b | \)\s*:[^;{}]*\n\s*< | \baccessor\b
+        | \bimport\s+(?:defer|source)\b""",
+    "rust": r"""\bdyn\s+' | \bbox\b | \bimpl\b[^{;]*\bconst\b | ~const | \[const\] | \bauto\s+trait\b | \bmacro\s+\w | &_\b
+        | \#!?\[[^\]]*\]\s*(?:move\s*)?\| | \bsafe\b | \buse\s*< | \byeet\b | \$\{ | <-\s*\d | \[\(\);""",
+}
+_GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()}
+_FAULTS_READ = 20
+_FAULT_CHARS = 4000
+
+_MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
+_MAY_RUN_ON = re.compile(r"[)\]][ \t]*\n\s*[\w#]")
+_GO_DECLARATIONS = frozenset(
+    """package_clause import_declaration function_declaration method_declaration type_declaration var_declaration
+    const_declaration""".split()
+)
+
+
+def python_fault(code: str, deadline: float) -> str | None:
+    """The reason why `code` cannot be Python, by its own compiler; nothing if it can. Raises Undecided."""
+    reason = cpython.fault(code, lambda: not parse(code, "python", deadline).has_error)
+    return reason and (_foreign(code, "python", deadline) or _unsound([scan(code, "python")], code) or reason)
+
+
+def fault(code: str, language: str, root: Node, deadline: float) -> str | None:
+    """The reason why `code`, in which the grammar found an error, cannot be `language`; nothing if that is not proven.
+
+    Raises Undecided past the deadline.
+    """
+    if foreign := _foreign(code, language, deadline):
+        return foreign
+    if language == "cpp":
+        return _cpp_fault(code, root, deadline)
+    return _unsound([scan(code, language)], code) or (None if _all_gaps(code, language, root) else "syntax_error")
+
+
+def leniency(code: str, language: str, root: Node) -> str | None:
+    """What the grammars let pass and the languages do not."""
+    if language == "cpp" and cpp.ends_in_directive(code):
+        return "cut_off"
+    if language == "rust" and _MAY_RUN_ON.search(code):
+        macros = QueryCursor(_MACRO_STATEMENTS).captures(root).get("macro", ())
+        return "missing_separator" if any(map(_runs_on, macros)) else None
+    if language == "go":
+        kinds = {child.type for child in root.named_children}
+        if kinds & _GO_DECLARATIONS and kinds - _GO_DECLARATIONS - COMMENTS:
+            return "syntax_error"  # beside declarations no statement stands outside of a function
+    return None
+
+
+def _runs_on(macro: Node) -> bool:
+    """Whether a macro's call in parentheses or brackets stands as a statement of its own without its semicolon."""
+    after = macro.next_named_sibling
+    while after is not None and after.type in COMMENTS:
+        after = after.next_named_sibling
+    return after is not None and macro.children[-1].children[0].type in "(["
+
+
+def _cpp_fault(code: str, root: Node, deadline: float) -> str | None:
+    readings = cpp.scans(code)
+    if readings is None:
+        return "unclosed_conditional"
+    if unsound := _unsound(readings, code):
+        return unsound
+    if cpp.ends_in_directive(code) or cpp.breaks_off(code):
+        return "cut_off"
+    return "missing_separator" if cpp.one_semicolon_short(code, root, deadline) else None
+
+
+def _unsound(readings: Iterable[Scan], code: str) -> str | None:
+    """The reason if no reading closes what it opens."""
+    last: Scan | None = None
+    for reading in readings:
+        if reading.sound:
+            return None
+        last = reading
+    assert last is not None
+    if (last.open or last.spanning) and not code.endswith(("\n", "}", ";", ")", "]")):
+        return "cut_off"
+    if last.spanning:
+        return "unclosed_comment" if last.spanning == "comment" else "unclosed_quote"
+    if last.quote is not None:
+        return "unclosed_quote"
+    return "unclosed_bracket" if last.open else "stray_bracket"
+
+
+def _foreign(code: str, language: str, deadline: float) -> str | None:
+    """`wrong_language` if another language, one whose signs the text bears, reads it without an error."""
+    for other in likely_languages(code, language):
+        if other == "python" and cpython.fault(code, lambda: False):
+            continue
+        root = parse(code, other, deadline)
+        if not root.has_error and any(child.type not in COMMENTS for child in root.named_children):
+            return "wrong_language"
+    return None
+
+
+def _all_gaps(code: str, language: str, root: Node) -> bool:
+    """Whether each of the grammar's errors lies at something valid that it cannot read."""
+    pattern = _GAP_PATTERNS[language]
+    if not pattern.search(code):
+        return False
+    lines = code.split("\n")
+    found = islice(faults(root), _FAULTS_READ)
+    spans = ["\n".join(lines[node.start_point.row : node.end_point.row + 1])[:_FAULT_CHARS] for node in found]
+    return bool(spans) and all(map(pattern.search, spans))

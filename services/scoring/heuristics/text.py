@@ -1,0 +1,114 @@
+"""What can be proven from the text alone, whatever the language: nothing there, refusal, echo, repetition, prose."""
+
+from __future__ import annotations
+
+import re
+
+_SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+_WIDTHLESS = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
+
+_REFUSAL_OPENS = re.compile(
+    r"""\W{0,8}(?:
+        (?:i'?m|i\ am|we'?re|we\ are)\s+(?:\w+\s+)?(?:sorry|afraid)\b
+      | sorry\b | (?:my\s+)?apologies\b | i\s+(?:\w+\s+)?apologi[sz]e\b | unfortunately\b
+      | as\ an?\ (?:ai|artificial|language\ model|large\ language)\b | i'?m\ (?:just\ |only\ )?an\ ai\b
+      | i\ (?:can'?t|cannot|can\ not|won'?t|will\ not|don'?t|do\ not|must\ decline)\b
+      | (?:i'?m|i\ am)\ (?:not\ able|unable)\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_REFUSAL_DECLINES = re.compile(
+    r"""\b(?:can'?t|cannot|can\ not|couldn'?t|unable|not\ able|won'?t|will\ not|don'?t|do\ not|doesn'?t|decline|refuse
+      | not\ (?:allowed|permitted|possible) | unclear | ambiguous | incomplete | more\ (?:details?|information|context)
+      | clarif\w+
+    )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_REFUSAL_WITHIN = 400  # characters: what a refusal says, it says at once
+
+_ECHO_CHARS = 16  # fewer characters than this recur in a task by chance
+
+_PERIOD_CHARS = 64
+_PERIOD_LINES = 500
+_UNIT_TIMES = 8  # in a row: a few characters, a block of lines, a line
+_BLOCK_TIMES = 4
+_LINE_TIMES = 10
+_REPEATED_SHARE = 1 / 3  # of the text: a drawn ruler or three empty handlers are no failure
+_REPEATED_CHARS = 40
+
+_SENTENCE_WORDS = 4
+_WORDS_A_MARK = 8  # "runs in O(n)" is a sentence all the same
+_LINES_A_CODE_LINE = 10
+_SENTENCE_WORD = re.compile(r"[^\W\d_]{2,}")
+_CODE_MARK = re.compile(
+    r"[;{}=]\s*$|->|::|==|:=|\w\(|\w\.\w|[{}\[\]<>\\|]|^\s*(?:import|package|use|using|from|return|#include)\b"
+)
+
+
+def visible(text: str) -> str:
+    """`text` without white space, byte order marks and other characters of no width around it."""
+    return text.strip(_SPACES + _WIDTHLESS)
+
+
+def refuses(text: str) -> bool:
+    """Whether the text opens as a refusal or a question back."""
+    opening = text[:_REFUSAL_WITHIN].replace("\u2019", "'").lstrip()
+    return _REFUSAL_OPENS.match(opening) is not None and _REFUSAL_DECLINES.search(opening) is not None
+
+
+def echoes(text: str, task: str) -> bool:
+    """Whether the text is the task again, or a passage of it: character by character, white space aside."""
+    said = "".join(text.split())
+    return len(said) >= _ECHO_CHARS and said in "".join(task.split())
+
+
+def repeats(text: str) -> bool:
+    """Whether the text runs out in one line, block of lines or handful of characters, again and again."""
+    text = text.rstrip()
+    if _repeats_characters(text):
+        return True
+    whole_line = text.rpartition("\n")[0].rstrip().rpartition("\n")[2]  # the last one may be cut short
+    if text.count(whole_line) < _BLOCK_TIMES:  # nearly every text ends here, and the rest is slow
+        return False
+    return _repeats_lines([line.rstrip() for line in text.split("\n") if line.strip()])
+
+
+def _repeats_characters(text: str) -> bool:
+    for period in range(1, min(_PERIOD_CHARS, len(text) // _UNIT_TIMES) + 1):
+        if text[-1] != text[-1 - period] or not text.endswith((unit := text[-period:]) * _UNIT_TIMES):
+            continue
+        start = len(text) - period * _UNIT_TIMES
+        while start >= period and text.startswith(unit, start - period):
+            start -= period
+        return len(text) - start >= max(_REPEATED_CHARS, len(text) * _REPEATED_SHARE)
+    return False
+
+
+def _repeats_lines(lines: list[str]) -> bool:
+    for period in range(1, min(_PERIOD_LINES, len(lines) // _BLOCK_TIMES) + 1):
+        if not lines[-1 - period].startswith(lines[-1]):
+            continue
+        end = len(lines) - (lines[-1 - period] != lines[-1])  # less the last line where it is cut short
+        times = _BLOCK_TIMES if period > 1 else _LINE_TIMES
+        start = end - period * times
+        if start < 0 or lines[start:end] != lines[end - period : end] * times:
+            continue
+        while start and lines[start - 1] == lines[start - 1 + period]:
+            start -= 1
+        return end - start >= len(lines) * _REPEATED_SHARE
+    return False
+
+
+def is_prose(text: str) -> bool:
+    """Whether the text reads as sentences, headings and lists, with next to no line of code."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    sentences = code = 0
+    for line in lines:
+        marks, words = len(_CODE_MARK.findall(line)), len(_SENTENCE_WORD.findall(line))
+        if words >= _SENTENCE_WORDS and marks * _WORDS_A_MARK <= words:
+            sentences += 1
+        elif marks:
+            code += 1
+            if code * _LINES_A_CODE_LINE > len(lines):
+                return False
+    return sentences * 2 >= len(lines) > 0
