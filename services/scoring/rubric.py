@@ -36,7 +36,7 @@ class Rubric:
 
     def score(self, criteria: Mapping[str, float]) -> float:
         """The weighted sum of criteria in [0, 1]; the sum is ours, never the teacher's."""
-        return math.fsum(weight * criteria[name] for name, weight in self.criteria.items())
+        return min(1.0, math.fsum(weight * criteria[name] for name, weight in self.criteria.items()))
 
 
 def load_rubric(path: str | Path | None = None) -> Rubric:
@@ -81,4 +81,4 @@ def _criteria(head: Any, origin: str) -> dict[str, float]:
     total = math.fsum(criteria.values())
     if not math.isclose(total, 1.0, abs_tol=1e-6):
         raise ConfigError(f"{origin}: the weights sum to {total:g}, expected 1")
-    return {name: float(weight) for name, weight in criteria.items()}
+    return {name: weight / total for name, weight in criteria.items()}

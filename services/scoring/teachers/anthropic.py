@@ -1,0 +1,292 @@
+"""Claude as the teacher, over the official SDK: one request a group, one retry layer under one deadline.
+
+The only module that knows the SDK. What a call costs is recorded whatever becomes of it; a call whose bill is not known
+is booked at its bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import anthropic
+import httpx2
+from anthropic.types import Message
+
+from services.scoring.pricing import Tokens
+from services.scoring.prompting import estimate_tokens, fence, presented_order, render, system_text
+from services.scoring.rubric import Rubric
+from services.scoring.teachers.base import Call, Failure, Group, GroupReply, Marked
+from services.scoring.teachers.billing import Bills
+from services.scoring.teachers.breaker import Breaker
+from services.scoring.teachers.limiter import Limiter
+from services.scoring.teachers.models import model_facts
+from services.scoring.teachers.retry import Attempt, Found, Patience
+from services.scoring.teachers.warmth import Warmth
+from services.scoring.verdict import read_reply, reply_tokens
+from shared.config import Config, ConfigError, TeacherConfig
+from shared.contract import ErrorCode
+
+log = logging.getLogger(__name__)
+
+NO_KEY = (
+    "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if teacher.base_url is a "
+    "server that asks for none), or set teacher.name to static"
+)
+MOST_CHARS = 160_000
+"""Characters of code in one request: a larger group is asked in parts, below the models' windows and price steps."""
+
+_BASE_URL = re.compile(r"https?://[^/\s]\S*(?<!/v1)(?<!/v1/)")
+_TTL_S = {"5m": 300.0, "1h": 3600.0}
+_KINDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
+
+
+class AnthropicTeacher:
+    """Marks groups over the Messages API. `clock` gives monotonic seconds, `wall` Unix seconds."""
+
+    name = "anthropic"
+    stand_in = False
+
+    def __init__(
+        self,
+        config: TeacherConfig,
+        rubric: Rubric,
+        *,
+        api_key: str | None = None,
+        auth_token: str | None = None,
+        rubric_in_system_prompt: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        if not api_key and not auth_token:
+            raise ConfigError(NO_KEY)
+        if config.base_url is not None and not _BASE_URL.fullmatch(config.base_url):
+            raise ConfigError(f"teacher.base_url is {config.base_url!r}, expected http(s)://HOST[:PORT], without /v1")
+        self.model = config.model
+        self.note = f"{config.model} over the Anthropic Messages API"
+        self._config = config
+        self._criteria = tuple(rubric.criteria)
+        self._system = system_text(rubric, explain=config.explain)
+        self._cached = rubric_in_system_prompt
+        self._facts = model_facts(config.model)
+        self._effort = config.effort or ("low" if self._facts.thinking == "always" else None)
+        self._bills = Bills(config.model, config.price(), config.cache_ttl)
+        self._clock = clock
+        self._patience = Patience(
+            Breaker(clock),
+            Limiter(config.max_concurrency, clock, wall),
+            Warmth(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
+            clock,
+            sleep,
+            jitter,
+        )
+        # retries and timeouts are ours: the SDK would sleep any retry-after, however long
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key or None,
+            auth_token=None if api_key else auth_token,
+            base_url=config.base_url,
+            max_retries=0,
+            timeout=None,
+        )
+        self._check_floor()
+
+    @classmethod
+    def from_config(cls, config: Config, rubric: Rubric, environ: Mapping[str, str] = os.environ) -> AnthropicTeacher:
+        """The teacher that `config` names, with the key from the environment. Raises ConfigError without one."""
+        return cls(
+            config.teacher,
+            rubric,
+            api_key=environ.get("ANTHROPIC_API_KEY"),
+            auth_token=environ.get("ANTHROPIC_AUTH_TOKEN"),
+            rubric_in_system_prompt=config.rlaif.move_rubric_to_system_prompt,
+        )
+
+    def identity(self) -> Mapping[str, object]:
+        return {
+            "name": self.name,
+            "model": self.model,
+            "thinking": self._facts.thinking,
+            "effort": self._effort,
+            "explain": self._config.explain,
+            "shuffle_group": self._config.shuffle_group,
+        }
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def mark(self, group: Group) -> GroupReply:
+        """One request for the group in a shuffled order; samples whose marks it lacks are asked once more, each alone.
+
+        A refusal of several samples is asked again too: alone, only the one that brought it about is refused. Never
+        raises TeacherError: what went wrong stands in the outcomes.
+        """
+        deadline = self._clock() + self._config.timeout_s
+        calls: list[Call] = []
+        order = presented_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
+        outcomes: dict[int, Marked | Failure] = {}
+        again: list[int] = []
+        for part in _parts(order, group.codes):
+            outcomes |= await self._ask(group, part, deadline, calls)
+            again += [index for index in part if _worth_asking_again(outcomes[index], len(part))]
+        for alone in await asyncio.gather(*(self._ask(group, [index], deadline, calls) for index in again)):
+            outcomes |= alone
+        return GroupReply(tuple(outcomes[index] for index in range(len(order))), tuple(calls))
+
+    def bound(self, group: Group) -> Call:
+        """The most that one call for this group can cost: what a budget sets aside before it."""
+        text = render(group.task, group.language, group.codes, "#000000")
+        return self._bound(self._request(text, len(group.codes)), "reserved")
+
+    async def _ask(
+        self, group: Group, shown: Sequence[int], deadline: float, calls: list[Call]
+    ) -> dict[int, Marked | Failure]:
+        """One request for the samples with the indices `shown`, in that order -> their outcomes by index."""
+        codes = [group.codes[index] for index in shown]
+        marker = fence(f"{group.id} {shown}", group.task, codes)
+        request = self._request(render(group.task, group.language, codes, marker), len(codes))
+        need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
+        message = await self._patience.persist(lambda left: self._attempt(request, left), need, deadline, calls)
+        if isinstance(message, Failure):
+            return dict.fromkeys(shown, message)
+        if message.stop_reason == "refusal":
+            return dict.fromkeys(shown, _refused(message))
+        text = "".join(block.text for block in getattr(message, "content", None) or () if block.type == "text")
+        cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
+        read = read_reply(text, len(codes), self._criteria, cut=cut, explain=self._config.explain)
+        return dict(zip(shown, read, strict=True))
+
+    def _request(self, text: str, count: int) -> dict[str, Any]:
+        """The body of one request: the rubric where it can be cached, and as little thinking as the model allows."""
+        request: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": reply_tokens(count, len(self._criteria), explain=self._config.explain),
+            "messages": [{"role": "user", "content": text if self._cached else f"{self._system}\n\n{text}"}],
+        }
+        if self._cached:
+            held = {"type": "ephemeral", "ttl": self._config.cache_ttl}
+            request["system"] = [{"type": "text", "text": self._system, "cache_control": held}]
+        if self._facts.thinking in ("disabled", "between_tools"):
+            request["thinking"] = {"type": self._facts.thinking}
+        else:
+            request["max_tokens"] += self._config.thinking_tokens
+        if self._effort is not None:
+            request["output_config"] = {"effort": self._effort}
+        return request
+
+    async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
+        """One call through the SDK. Whatever happens, its bill is in the result."""
+        try:
+            async with asyncio.timeout(min(left_s, self._config.attempt_timeout_s)):
+                raw = await self._client.messages.with_raw_response.create(**request)
+                message = await raw.parse()
+        except TimeoutError:
+            failure = Failure(ErrorCode.TEACHER_TIMEOUT, "the teacher did not answer in time")
+            return Attempt(Found.DOWN, self._bound(request, "timeout"), failure=failure)
+        except anthropic.APIConnectionError as error:
+            cause = error.__cause__ or error
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, f"no connection to the teacher: {type(cause).__name__}")
+            if isinstance(cause, httpx2.ConnectError):  # never sent, so never billed
+                return Attempt(Found.DOWN, self._bills.free("not_sent"), failure=failure)
+            return Attempt(Found.DOWN, self._bound(request, "connection_lost"), failure=failure)
+        except anthropic.APIStatusError as error:
+            return self._refused_call(error)
+        except json.JSONDecodeError:
+            message = None
+        if not isinstance(message, Message):  # the SDK hands on whatever else a 200 holds
+            failure = Failure(
+                ErrorCode.REPLY_UNREADABLE, "the answer is none of the Messages API: see teacher.base_url"
+            )
+            return Attempt(Found.REJECTION, self._bound(request, "unreadable"), failure=failure)
+        outcome = message.stop_reason or "no_stop_reason"
+        if (tokens := _tokens(message, self._config.cache_ttl)) is None:
+            return Attempt(Found.ANSWER, self._bound(request, outcome), message=message, headers=raw.headers)
+        call = self._bills.counted(outcome, tokens, raw.headers.get("request-id"))
+        return Attempt(Found.ANSWER, call, message=message, headers=raw.headers)
+
+    def _refused_call(self, error: anthropic.APIStatusError) -> Attempt[Message]:
+        """An error answer: not billed, and worth another try unless it says that it will be the same again."""
+        status, kind = error.status_code, str(error.type or f"http_{error.status_code}")
+        detail = f"the teacher answered {status} {kind}: {(error.api_message or error.message)[:300]}"
+        retry_after_s = _retry_after_s(error.response.headers.get("retry-after"))
+        call = self._bills.free(kind, error.request_id)
+        # a 429 as well, but it lasts until somebody raises the limit
+        spent = (error.error_code or "").endswith("spend_limit_reached")
+        if status == 429 and not spent:
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, retry_after_s)
+            return Attempt(Found.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
+        if status >= 500 or status in (408, 409):
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, retry_after_s)
+            return Attempt(Found.DOWN, call, failure=failure)
+        return Attempt(Found.REJECTION, call, failure=Failure(ErrorCode.TEACHER_REJECTED, detail))
+
+    def _bound(self, request: dict[str, Any], outcome: str) -> Call:
+        system = self._system if self._cached else ""
+        return self._bills.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
+
+    def _check_floor(self) -> None:
+        """One line at start when the model will not cache so short a rubric: there is no error for it later."""
+        # on English the estimate is up to an eighth too high
+        tokens, floor = estimate_tokens(self._system) * 7 // 8, self._facts.cache_floor
+        if self._cached and floor is not None and tokens < floor:
+            log.warning(
+                "%s caches prompts from %d tokens, the rubric has about %d: it is paid in full in every call",
+                self.model,
+                floor,
+                tokens,
+            )
+
+
+def _parts(order: Sequence[int], codes: Sequence[str]) -> Iterator[list[int]]:
+    """`order` in one piece, or in several where the samples are too long for one request."""
+    part: list[int] = []
+    chars = 0
+    for index in order:
+        chars += len(codes[index])
+        if part and chars > MOST_CHARS:
+            yield part
+            part, chars = [], len(codes[index])
+        part.append(index)
+    yield part
+
+
+def _worth_asking_again(outcome: Marked | Failure, shown: int) -> bool:
+    if isinstance(outcome, Marked):
+        return False
+    return outcome.code in _ASK_AGAIN or (outcome.code is ErrorCode.TEACHER_REFUSED and shown > 1)
+
+
+def _refused(message: Message) -> Failure:
+    details = message.stop_details
+    category = f" ({details.category})" if details and details.category else ""
+    return Failure(ErrorCode.TEACHER_REFUSED, f"the teacher declined to mark this{category}")
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds of a retry-after header, None where there is none that can be read as a number of seconds."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _tokens(message: Message, ttl: str) -> Tokens | None:
+    """The provider's counts, None if there are none. Other servers leave out kinds, or the life of what was written."""
+    usage = getattr(message, "usage", None)
+    if usage is None:
+        return None
+    count = {name: getattr(usage, name, None) or 0 for name in _KINDS}
+    written = count["cache_creation_input_tokens"]
+    lives = getattr(usage, "cache_creation", None)
+    hour = lives.ephemeral_1h_input_tokens if lives else written if ttl == "1h" else 0
+    return Tokens(count["input_tokens"], count["output_tokens"], count["cache_read_input_tokens"], written - hour, hour)

@@ -1,0 +1,115 @@
+"""The one retry layer: attempt after attempt under one deadline, with backoff, breaker, rate limits and warm-up."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from services.scoring.teachers.base import Call, Failure
+from services.scoring.teachers.breaker import Breaker
+from services.scoring.teachers.limiter import Limiter
+from services.scoring.teachers.warmth import Warmth
+from shared.contract import ErrorCode
+
+M = TypeVar("M")
+
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 8.0
+
+
+class Found(Enum):
+    """What an attempt found out about the teacher."""
+
+    ANSWER = auto()
+    RATE_LIMIT = auto()
+    """Worth another try, with fewer calls at once."""
+    DOWN = auto()
+    """Overloaded, failing, silent or out of reach: worth another try, unless it stays so."""
+    REJECTION = auto()
+    """Asking again will not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[M]):
+    """One call and its bill. `message` is set for an answer, `failure` for everything else."""
+
+    found: Found
+    call: Call
+    message: M | None = None
+    failure: Failure | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What all calls to one teacher share. `clock` gives monotonic seconds, `jitter` a number in [0, 1)."""
+
+    breaker: Breaker
+    limiter: Limiter
+    warmth: Warmth
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    jitter: Callable[[], float]
+
+    async def persist(
+        self,
+        attempt: Callable[[float], Awaitable[Attempt[M]]],
+        need: Mapping[str, int],
+        deadline: float,
+        calls: list[Call],
+    ) -> M | Failure:
+        """Call `attempt` with the seconds left until it succeeds, is rejected, or no other fits before `deadline`.
+
+        `need`: what a call takes of each rate limit. Every attempt's bill is appended to `calls`.
+        """
+        last: Failure | None = None
+        for tries in itertools.count():
+            if (down_for := self.breaker.wait_s()) > 0:
+                why = last.detail if last else "the calls before this one all failed"
+                return Failure(ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for)
+            if (pause := self.limiter.pause_s()) > 0:
+                if self.clock() + pause >= deadline:
+                    return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher's rate limit is used up", pause)
+                await self.sleep(pause)
+            async with AsyncExitStack() as held:
+                try:
+                    async with asyncio.timeout(deadline - self.clock()):
+                        await held.enter_async_context(self.warmth.turn())
+                        await held.enter_async_context(self.limiter.slot())
+                except TimeoutError:
+                    return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher is busy with other samples", 1.0)
+                begun = self.clock()
+                result = await attempt(deadline - begun)
+                calls.append(result.call)
+                self._learn(result, begun, need)
+            if result.message is not None:
+                return result.message
+            assert result.failure is not None
+            last = result.failure
+            wait = self._backoff_s(tries, last.retry_after_s)
+            if result.found is Found.REJECTION or self.clock() + wait >= deadline:
+                return last
+            await self.sleep(wait)
+        raise AssertionError("unreachable: the loop ends by returning")
+
+    def _learn(self, result: Attempt[M], begun: float, need: Mapping[str, int]) -> None:
+        self.limiter.heed(result.headers, need)
+        if result.found is Found.ANSWER:
+            self.breaker.succeeded()
+            self.limiter.succeeded()
+            call = result.call
+            self.warmth.answered(begun, cached=call.cache_read_input_tokens + call.cache_creation_input_tokens > 0)
+        elif result.found is Found.RATE_LIMIT:
+            self.limiter.throttled(begun, result.failure.retry_after_s if result.failure else None)
+        elif result.found is Found.DOWN:
+            self.breaker.failed()
+
+    def _backoff_s(self, tries: int, retry_after_s: float | None) -> float:
+        """Exponential with jitter from half to the whole; never shorter than what the teacher asked for."""
+        backoff = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries, 10)) * (0.5 + self.jitter() / 2)
+        return backoff if retry_after_s is None else retry_after_s + backoff / 4
