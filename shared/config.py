@@ -57,6 +57,7 @@ class Training(_Section):
     )
     max_prompt_tokens: PositiveInt = Field(1024, description="Tokens; a longer task stops the run at start, never cut.")
     max_new_tokens: PositiveInt = Field(256, description="Tokens a sample may have.")
+    generation_batch_size: PositiveInt = Field(64, description="Samples written at a time; memory, not the result.")
     micro_batch_size: PositiveInt = Field(
         8, description="Samples a forward pass; memory, not the result, depends on it."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,7 +62,7 @@ class Ledger:
 def bill(connection: Connection, run: str, at_ms: int, group_id: str, samples: int, calls: Sequence[Call]) -> None:
     """Write down what one group of `samples` cost, a line a call."""
     common = {"run": run, "at_ms": at_ms, "group_id": bytes.fromhex(group_id), "samples": samples}
-    if rows := [{**common, **_columns(call)} for call in calls]:
+    if rows := [{"id": uuid.uuid4().hex, **common, **_columns(call)} for call in calls]:
         connection.execute(tables.calls.insert(), rows)
 
 

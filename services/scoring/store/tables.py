@@ -69,7 +69,7 @@ requests = Table(
 calls = Table(
     "ledger_calls",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("id", Text, primary_key=True),  # of the reservation it settles
     Column("run", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("model", Text, nullable=False),
@@ -85,4 +85,22 @@ calls = Table(
     Column("usage_unknown", Boolean, nullable=False),  # the numbers are a bound, the bill never came
     Column("provider_request_id", Text),
     Index("ledger_calls_run", "run", "at_ms"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),  # the process that makes the call
+    Column("lease_until_ms", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),  # JSON: the row of ledger_calls that it becomes if its owner dies
+    Index("reservations_owner", "owner"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("scope", Text, primary_key=True),  # "total" or "run NAME"
+    Column("nusd", BigInteger, nullable=False),  # 1e-9 US dollars spent, reservations included
+    Column("tokens", BigInteger, nullable=False),  # tokens sent and received, likewise
 )

@@ -52,7 +52,7 @@ def upgrade() -> None:
     op.create_index("ledger_requests_run", "ledger_requests", ["run", "at_ms"])
     op.create_table(
         "ledger_calls",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+        sa.Column("id", sa.Text, primary_key=True),
         sa.Column("run", sa.Text, nullable=False),
         sa.Column("at_ms", sa.BigInteger, nullable=False),
         sa.Column("model", sa.Text, nullable=False),
@@ -69,3 +69,17 @@ def upgrade() -> None:
         sa.Column("provider_request_id", sa.Text),
     )
     op.create_index("ledger_calls_run", "ledger_calls", ["run", "at_ms"])
+    op.create_table(
+        "reservations",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("lease_until_ms", sa.BigInteger, nullable=False),
+        sa.Column("line", sa.Text, nullable=False),
+    )
+    op.create_index("reservations_owner", "reservations", ["owner"])
+    op.create_table(
+        "accounts",
+        sa.Column("scope", sa.Text, primary_key=True),
+        sa.Column("nusd", sa.BigInteger, nullable=False),
+        sa.Column("tokens", sa.BigInteger, nullable=False),
+    )
