@@ -13,7 +13,8 @@ import yaml
 from demo.processes import DemoError, Interrupts, free_port, service
 from demo.summary import summary_text
 from shared.client import ClientError, ScoringClient
-from shared.config import Config, ConfigError, load_config
+from shared.config import ConfigError, load_config
+from shared.settings import Config
 
 DEFAULT_CONFIG = Path(__file__).with_name("demo.yaml")
 

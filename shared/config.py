@@ -1,4 +1,4 @@
-"""The typed `config.yaml`, one model for both processes: every number has its type, default, unit and reason here."""
+"""Reading the one `config.yaml` of both processes: the file, the environment over it, and errors a user can act on."""
 
 from __future__ import annotations
 
@@ -7,24 +7,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-SERVICE_OWNED = (
-    "use_tiered_scoring",
-    "heuristic_score_threshold",
-    "truncate_prompt_for_scoring",
-    "prompt_context_chars",
-    "move_rubric_to_system_prompt",
-)
-"""Keys of `rlaif` that decide marks. The service's values are in force; a trainer that disagrees stops at start."""
+from shared.settings import Config
 
 _ENVIRONMENT = {
     "MARKBOOK_TEACHER": ("teacher", "name"),
@@ -35,161 +23,6 @@ _ENVIRONMENT = {
 
 class ConfigError(Exception):
     """The configuration cannot be used. The message is one line a user can act on."""
-
-
-class _Section(BaseModel):
-    # strict: the string "false" is no boolean, and a silent guess would train a different model
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Training(_Section):
-    """The student, its adapter and its optimizer."""
-
-    model: str = Field(
-        "HuggingFaceTB/SmolLM2-135M-Instruct", description="Hugging Face id, a folder, or bundled:smollm2-135m."
-    )
-    learning_rate: Positive = Field(1e-4, description="AdamW step size.")
-    weight_decay: NonNegative = Field(0.0, description="AdamW decay; adapters are small, so none by default.")
-    max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
-    max_steps: PositiveInt = Field(100, description="Optimizer steps in a run.")
-    prompts_per_step: PositiveInt = Field(
-        8, description="Tasks a step; each gets rlaif.num_samples_per_prompt samples."
-    )
-    max_prompt_tokens: PositiveInt = Field(1024, description="Tokens; a longer task stops the run at start, never cut.")
-    max_new_tokens: PositiveInt = Field(256, description="Tokens a sample may have.")
-    generation_batch_size: PositiveInt = Field(64, description="Samples written at a time; memory, not the result.")
-    micro_batch_size: PositiveInt = Field(
-        8, description="Samples a forward pass; memory, not the result, depends on it."
-    )
-    lora_r: PositiveInt = Field(16, description="Rank of the adapter.")
-    lora_alpha: PositiveInt = Field(32, description="Adapter scale is lora_alpha / lora_r.")
-    lora_dropout: Share = Field(0.0, description="0 keeps the sampled and the trained policy the same.")
-    lora_target_modules: str | list[str] = Field("all-linear", description="Module names, or all-linear.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU, float32 on a CPU."
-    )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Fixes task order, sampling and adapter initialisation.")
-    tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language} to train on.")
-    eval_tasks: str | None = Field(
-        "demo/tasks/eval.jsonl", description="JSONL kept apart, marked before and after; null: none."
-    )
-    eval_samples_per_task: PositiveInt = Field(4, description="Samples a task in an evaluation, with fixed seeds.")
-    system_prompt: str = Field(
-        "You write code. Answer with one fenced code block and nothing else.",
-        description="The chat template's system message; empty for none.",
-    )
-    output_dir: str = Field("runs", description="Each run gets a folder of its name in here.")
-    save_every_steps: PositiveInt = Field(10, description="Steps between saved adapters.")
-
-
-class Rlaif(_Section):
-    """Marks into rewards: sampling, the objective, and how the service marks."""
-
-    reward_threshold: Share = Field(
-        0.0, description="Samples marked strictly below it leave the loss, not the baseline."
-    )
-    generation_temperature: Positive = Field(0.85, description="Sampling temperature.")
-    num_samples_per_prompt: Annotated[int, Field(ge=2)] = Field(4, description="Samples a task: a baseline needs two.")
-    use_advantage_normalization: bool = Field(True, description="Group baseline and whitening; false: the raw reward.")
-    use_frozen_reference_for_kl: bool = Field(True, description="KL term to the frozen base; false: no KL term.")
-    kl_penalty: NonNegative = Field(0.1, description="Coefficient of the KL term.")
-    use_tiered_scoring: bool = Field(True, description="The heuristic tier rejects broken code before anyone pays.")
-    heuristic_score_threshold: Share = Field(0.3, description="Heuristic score strictly below it: marked by the tier.")
-    truncate_prompt_for_scoring: bool = Field(True, description="Show the teacher prompt_context_chars of the task.")
-    prompt_context_chars: PositiveInt = Field(200, description="Characters of the task shown to the teacher.")
-    move_rubric_to_system_prompt: bool = Field(True, description="Rubric as system prompt, where it can be cached.")
-    scoring_url: str = Field("http://127.0.0.1:8000", description="Where the scoring service listens.")
-    run: str | None = Field(None, description="Run id at the service; null: made from the time and the seed.")
-    service_wait_s: NonNegative = Field(
-        600.0, description="Seconds to wait for a service that is away before giving up."
-    )
-    request_timeout_s: Positive = Field(180.0, description="Seconds one request for marks may take.")
-
-
-class Service(_Section):
-    """Where the scoring service listens and what it accepts."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback only unless said otherwise.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0 takes a free one.")
-    max_samples_per_request: PositiveInt = Field(256, description="More than this is a 413.")
-    max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
-    max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
-
-
-class Price(_Section):
-    """What a model costs: US dollars a million tokens, cache prices as multiples of the input price."""
-
-    input: NonNegative = Field(description="Input outside the prompt cache.")
-    output: NonNegative = Field(description="Output, thinking included.")
-    cache_read: NonNegative = Field(0.1, description="Times the input price for a token read from the prompt cache.")
-    cache_write_5m: NonNegative = Field(1.25, description="Times the input price to write a token for 5 minutes.")
-    cache_write_1h: NonNegative = Field(2.0, description="Times the input price to write a token for an hour.")
-    long_prompt_tokens: PositiveInt | None = Field(None, description="Input tokens above which a call costs more.")
-    long_prompt_factor: Annotated[float, Field(ge=1)] = Field(1.0, description="Times all prices for such a call.")
-
-
-PRICES_OF_2026_11 = {
-    "claude-haiku-5-5": Price(input=0.10, output=0.50, long_prompt_tokens=100_000, long_prompt_factor=5.0),
-    "claude-haiku-4-5": Price(input=1.0, output=5.0),
-    "claude-sonnet-5-5": Price(input=2.0, output=10.0, cache_read=0.05),
-    "claude-opus-5-5": Price(input=4.0, output=20.0, cache_read=0.05),
-}
-"""List prices of November 2026, from the provider's price pages. A `prices` key in the file replaces or adds models."""
-
-
-class TeacherConfig(_Section):
-    """Who marks."""
-
-    name: Literal["static", "anthropic"] = Field("static", description="static is an offline stand-in and no judge.")
-    model: str = Field("claude-haiku-5-5", description="The anthropic teacher's model.")
-    base_url: str | None = Field(None, description="Another server that speaks the Messages API; null: the provider's.")
-    max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
-    shuffle_group: bool = Field(
-        True, description="Show a group in a seeded random order, so that no place is favoured."
-    )
-    explain: bool = Field(False, description="Ask for a short reason a sample: about four times the output tokens.")
-    rubric: str | None = Field(None, description="A rubric file of your own; null: the built-in one.")
-    effort: Literal["low", "medium", "high"] | None = Field(
-        None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."
-    )
-    thinking_tokens: Annotated[int, Field(ge=0)] = Field(
-        2048, description="Output tokens left for thinking in a call, where the model cannot be told not to think."
-    )
-    timeout_s: Positive = Field(
-        150.0, description="Seconds a group may take in all, retries and second asking included."
-    )
-    attempt_timeout_s: Positive = Field(
-        60.0, description="Seconds one call may take before it is given up and retried."
-    )
-    max_concurrency: PositiveInt = Field(16, description="Calls in flight at most; rate limits lower it by themselves.")
-    cache_ttl: Literal["5m", "1h"] = Field(
-        "5m", description="Life of the cached rubric; 1h pays for gaps over 5 minutes."
-    )
-    prices: dict[str, Price] = Field(
-        default_factory=dict, description="Dollars by model; adds to and replaces PRICES_OF_2026_11."
-    )
-
-    def price(self) -> Price | None:
-        """The price of `model`, None if it is in neither table."""
-        return self.prices.get(self.model) or PRICES_OF_2026_11.get(self.model)
-
-
-class StoreConfig(_Section):
-    """Where marks and counts are kept."""
-
-    database_url: str = Field("sqlite:///data/markbook.db", description="A SQLAlchemy URL: sqlite or postgresql.")
-    claim_lease_s: Positive = Field(15.0, description="Seconds after which a dead replica's calls are made by another.")
-
-
-class Config(_Section):
-    """The whole file. Sections and keys left out take their defaults."""
-
-    training: Training = Field(default_factory=Training)
-    rlaif: Rlaif = Field(default_factory=Rlaif)
-    service: Service = Field(default_factory=Service)
-    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
-    store: StoreConfig = Field(default_factory=StoreConfig)
 
 
 class _Loader(yaml.SafeLoader):

@@ -14,7 +14,8 @@ import pytest
 
 from services.scoring.app import create_app
 from services.scoring.teachers.base import Teacher
-from shared.config import Config, parse_config
+from shared.config import parse_config
+from shared.settings import Config
 from tests.fakes import RecordingTeacher, StepClock
 
 

@@ -9,7 +9,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from shared.config import Training
+from shared.settings import Training
 from trainer.policy import Policy
 from trainer.student import add_adapter
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from shared.client import RequestRejected, ScoringClient
-from shared.config import Config, ConfigError, load_config
+from shared.config import ConfigError, load_config
 from shared.contract import RunName
+from shared.settings import Config
 
 FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, INTERRUPTED = 0, 2, 3, 4, 130
 

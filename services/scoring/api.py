@@ -11,7 +11,6 @@ from fastapi.responses import Response
 from services.scoring.body import read_score_request
 from services.scoring.ledger import sum_counters
 from services.scoring.state import State
-from shared.config import SERVICE_OWNED
 from shared.contract import (
     CacheStats,
     Counters,
@@ -21,6 +20,7 @@ from shared.contract import (
     Stats,
     TeacherStats,
 )
+from shared.settings import SERVICE_OWNED
 
 router = APIRouter()
 

@@ -25,8 +25,8 @@ from services.scoring.state import State
 from services.scoring.store import Store
 from services.scoring.teachers import make_teacher
 from services.scoring.teachers.base import Teacher
-from shared.config import Config
 from shared.contract import ErrorBody, ScoreRequest
+from shared.settings import Config
 
 log = logging.getLogger("markbook")
 

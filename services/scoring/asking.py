@@ -13,8 +13,8 @@ from services.scoring.prompting import shown_task
 from services.scoring.rubric import Rubric
 from services.scoring.store import NewMark, Store
 from services.scoring.teachers.base import Call, Failure, Group, GroupReply, Marked, Teacher
-from shared.config import Config
 from shared.contract import Source
+from shared.settings import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from services.scoring.errors import BadRequest, PayloadTooLarge
-from shared.config import Service
 from shared.contract import ScoreRequest
+from shared.settings import Service
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:

@@ -65,7 +65,9 @@ def _blocks(text: str, language: str) -> Iterator[_Block]:
             continue
         end, after = _closing(text, opening.end(), fence, language)
         found = _TAG.match(info)
-        yield _Block(found.group(1) if found else "", _outdent(text[opening.end() : end], indent), after is not None, at)
+        yield _Block(
+            found.group(1) if found else "", _outdent(text[opening.end() : end], indent), after is not None, at
+        )
         at = after
 
 

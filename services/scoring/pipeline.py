@@ -29,7 +29,6 @@ from services.scoring.rubric import Rubric
 from services.scoring.single_flight import SingleFlight
 from services.scoring.store import RequestLine, Store, StoredMark
 from services.scoring.teachers.base import Call, Failure, Teacher
-from shared.config import Config
 from shared.contract import (
     RequestUsage,
     Result,
@@ -41,6 +40,7 @@ from shared.contract import (
     Source,
     Unscored,
 )
+from shared.settings import Config
 
 T = TypeVar("T")
 log = logging.getLogger("markbook")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.config import Price
+from shared.settings import Price
 
 TYPICAL = Price(input=1.0, output=5.0)
 """The usual ratios, for weighing tokens of a model whose price is not known, or is nothing."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from services.scoring.store.money import TOTAL, Money, Purpose, scope_of
 from services.scoring.teachers.base import Call
-from shared.config import Budget, Budgets
+from shared.settings import Budget, Budgets
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.scoring.pipeline import Pipeline
 from services.scoring.store import Store
 from services.scoring.teachers.base import Teacher
-from shared.config import Config
+from shared.settings import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 
 from services.scoring.rubric import Rubric, load_rubric
 from services.scoring.teachers.anthropic import AnthropicTeacher
-from shared.config import TeacherConfig
+from shared.settings import TeacherConfig
 from tests.emulator import tokens
 from tests.emulator.server import Emulator
 

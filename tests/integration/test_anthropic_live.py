@@ -10,7 +10,7 @@ from services.scoring.prompting import system_text
 from services.scoring.rubric import load_rubric
 from services.scoring.teachers.anthropic import AnthropicTeacher
 from services.scoring.teachers.base import Group, Marked
-from shared.config import Config, TeacherConfig
+from shared.settings import Config, TeacherConfig
 from tests.emulator import tokens
 
 GOOD = 'def mean(values):\n    """Mean of a non-empty list of numbers."""\n    return sum(values) / len(values)\n'

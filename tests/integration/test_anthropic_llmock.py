@@ -10,7 +10,7 @@ import pytest
 from services.scoring.rubric import load_rubric
 from services.scoring.teachers.anthropic import AnthropicTeacher
 from services.scoring.teachers.base import Failure, Group, GroupReply, Marked
-from shared.config import TeacherConfig
+from shared.settings import TeacherConfig
 
 GROUP = Group("g", "Write f.", "python", ("x = 1", "x = 2"))
 REPLY = "1 80 70 60 50\n2 40 30 20 10"

@@ -12,8 +12,9 @@ from services.scoring.prompting import presented_order, system_text
 from services.scoring.rubric import load_rubric, parse_rubric
 from services.scoring.teachers.anthropic import MOST_CHARS, AnthropicTeacher
 from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, GroupReply, Marked
-from shared.config import Config, ConfigError, Price, TeacherConfig
+from shared.config import ConfigError
 from shared.contract import ErrorCode
+from shared.settings import Config, Price, TeacherConfig
 from tests.emulator import faults, judges, tokens
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.ratelimit import Bucket

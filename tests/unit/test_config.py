@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shared.config import Config, ConfigError, known_keys, load_config, parse_config
+from shared.config import ConfigError, known_keys, load_config, parse_config
+from shared.settings import Config
 
 ROOT = Path(__file__).parents[2]
 

@@ -32,16 +32,20 @@ def _directives(text: str) -> list[re.Match[str]]:
     return [match for match in _DIRECTIVE.finditer(text) if match.group("word") is not None]
 
 
-def scans(text: str) -> Iterator[Scan] | None:
-    """The text read with each first branch of its conditionals taken, then each last; None: they do not match up."""
+def readings(text: str) -> Iterator[tuple[str, Scan]] | None:
+    """The text with each first branch of its conditionals taken, then each last, and what the scanner says of it.
+
+    None: the conditionals do not match up.
+    """
     found = _directives(text)
     words = {match.group("word") for match in found}
     if not words & _IF:
-        return None if words & (_ELSE | {"endif"}) else iter([scan("".join(_pieces(text, found)), "cpp")])
+        bare = None if words & (_ELSE | {"endif"}) else "".join(_pieces(text, found))
+        return None if bare is None else iter([(bare, scan(bare, "cpp"))])
     first, last = _take(text, found, 0), _take(text, found, -1)
     if first is None or last is None:
         return None
-    return (scan(branch, "cpp") for branch in dict.fromkeys((first, last)))
+    return ((branch, scan(branch, "cpp")) for branch in dict.fromkeys((first, last)))
 
 
 def _pieces(text: str, found: list[re.Match[str]]) -> Iterator[str]:
@@ -86,10 +90,12 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _ENDS_OPEN = re.compile(r"[-+*/%=<&|^!?:,.~]$")
 
 
-def breaks_off(text: str) -> bool:
-    """Whether the last thing said cannot be the end of a C++ file: an operator, or a name that is no macro."""
-    bare = "".join(_pieces(text, _directives(text)))
-    line = bare[: scan(bare, "cpp").end].rpartition("\n")[2]
+def breaks_off(text: str, bare: str, end: int) -> bool:
+    """Whether the last thing said cannot be the end of a C++ file: an operator, or a name that is no macro.
+
+    `bare` is the text without its directives, `end` where the last thing in it that is no comment ends.
+    """
+    line = bare[:end].rpartition("\n")[2]
     if not line or line.endswith((";", "}")):
         return False
     if _ENDS_OPEN.search(line):

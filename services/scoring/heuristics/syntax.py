@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import time
 from itertools import islice
 
 from tree_sitter import Node, Query, QueryCursor
 
 from services.scoring.heuristics import cpp, cpython
-from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, faults, parse
+from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, faults, parse
 from services.scoring.heuristics.lexing import Scan, scan
 from services.scoring.heuristics.wording import likely_languages
 
@@ -26,6 +26,7 @@ _GAPS = {
 _GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()}
 _FAULTS_READ = 20
 _FAULT_CHARS = 4000
+_FOREIGN_S = 0.005
 
 _MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
 _MAY_RUN_ON = re.compile(r"[)\]][ \t]*\n\s*[\w#]")
@@ -38,7 +39,7 @@ _GO_DECLARATIONS = frozenset(
 def python_fault(code: str, deadline: float) -> str | None:
     """The reason why `code` cannot be Python, by its own compiler; nothing if it can. Raises Undecided."""
     reason = cpython.fault(code, lambda: not parse(code, "python", deadline).has_error)
-    return reason and (_foreign(code, "python", deadline) or _unsound([scan(code, "python")], code) or reason)
+    return reason and (_foreign(code, "python", deadline) or _unsound(scan(code, "python"), code) or reason)
 
 
 def fault(code: str, language: str, root: Node, deadline: float) -> str | None:
@@ -50,7 +51,7 @@ def fault(code: str, language: str, root: Node, deadline: float) -> str | None:
         return foreign
     if language == "cpp":
         return _cpp_fault(code, root, deadline)
-    return _unsound([scan(code, language)], code) or (None if _all_gaps(code, language, root) else "syntax_error")
+    return _unsound(scan(code, language), code) or (None if _all_gaps(code, language, root) else "syntax_error")
 
 
 def leniency(code: str, language: str, root: Node) -> str | None:
@@ -76,42 +77,49 @@ def _runs_on(macro: Node) -> bool:
 
 
 def _cpp_fault(code: str, root: Node, deadline: float) -> str | None:
-    readings = cpp.scans(code)
-    if readings is None:
+    found = cpp.readings(code)
+    if found is None:
         return "unclosed_conditional"
-    if unsound := _unsound(readings, code):
-        return unsound
-    if cpp.ends_in_directive(code) or cpp.breaks_off(code):
-        return "cut_off"
-    return "missing_separator" if cpp.one_semicolon_short(code, root, deadline) else None
+    reason = None
+    for bare, reading in found:
+        reason = _unsound(reading, code)
+        if reason is None:
+            if cpp.ends_in_directive(code) or cpp.breaks_off(code, bare, reading.end):
+                return "cut_off"
+            return "missing_separator" if cpp.one_semicolon_short(code, root, deadline) else None
+    return reason  # no reading closes what it opens
 
 
-def _unsound(readings: Iterable[Scan], code: str) -> str | None:
-    """The reason if no reading closes what it opens."""
-    last: Scan | None = None
-    for reading in readings:
-        if reading.sound:
-            return None
-        last = reading
-    assert last is not None
-    if (last.open or last.spanning) and not code.endswith(("\n", "}", ";", ")", "]")):
+def _unsound(reading: Scan, code: str) -> str | None:
+    if reading.sound:
+        return None
+    if (reading.open or reading.spanning) and not code.endswith(("\n", "}", ";", ")", "]")):
         return "cut_off"
-    if last.spanning:
-        return "unclosed_comment" if last.spanning == "comment" else "unclosed_quote"
-    if last.quote is not None:
+    if reading.spanning:
+        return "unclosed_comment" if reading.spanning == "comment" else "unclosed_quote"
+    if reading.quote is not None:
         return "unclosed_quote"
-    return "unclosed_bracket" if last.open else "stray_bracket"
+    return "unclosed_bracket" if reading.open else "stray_bracket"
 
 
 def _foreign(code: str, language: str, deadline: float) -> str | None:
     """`wrong_language` if another language, one whose signs the text bears, reads it without an error."""
     for other in likely_languages(code, language):
-        if other == "python" and cpython.fault(code, lambda: False):
-            continue
-        root = parse(code, other, deadline)
-        if not root.has_error and any(child.type not in COMMENTS for child in root.named_children):
+        if other == "python":
+            clean = cpython.fault(code, lambda: False) is None
+        else:
+            clean = _reads(code, other, min(deadline, time.thread_time() + _FOREIGN_S))
+        if clean:
             return "wrong_language"
     return None
+
+
+def _reads(code: str, language: str, deadline: float) -> bool:
+    try:
+        root = parse(code, language, deadline)
+    except Undecided:  # mending foreign code is what takes long
+        return False
+    return not root.has_error and any(child.type not in COMMENTS for child in root.named_children)
 
 
 def _all_gaps(code: str, language: str, root: Node) -> bool:
@@ -121,5 +129,5 @@ def _all_gaps(code: str, language: str, root: Node) -> bool:
         return False
     lines = code.split("\n")
     found = islice(faults(root), _FAULTS_READ)
-    spans = ["\n".join(lines[node.start_point.row : node.end_point.row + 1])[:_FAULT_CHARS] for node in found]
+    spans = ["\n".join(lines[max(0, n.start_point.row - 2) : n.end_point.row + 3])[:_FAULT_CHARS] for n in found]
     return bool(spans) and all(map(pattern.search, spans))

@@ -67,8 +67,8 @@ def repeats(text: str) -> bool:
     text = text.rstrip()
     if _repeats_characters(text):
         return True
-    whole_line = text.rpartition("\n")[0].rstrip().rpartition("\n")[2]  # the last one may be cut short
-    if text.count(whole_line) < _BLOCK_TIMES:  # nearly every text ends here, and the rest is slow
+    two_lines = "\n".join(text.rsplit("\n", 3)[-3:-1])  # the last one may be cut short
+    if text.count(two_lines) < _BLOCK_TIMES:  # nearly every text ends here, and the rest is slow
         return False
     return _repeats_lines([line.rstrip() for line in text.split("\n") if line.strip()])
 

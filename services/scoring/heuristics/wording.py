@@ -8,18 +8,22 @@ import re
 _SIGNS = {
     "python": r"""^[ \t]*(?:async\ )?def\ \w+\( | ^[ \t]*(?:elif|except|class\ \w+|for|if|while)\b.*:[ \t]*$
         | ^(?:from\ [\w.]+\ )?import\ \w+[\w,\ .]*$""",
-    "cpp": r"""^[ \t]*\#[ \t]*(?:include|pragma|define)\b | \bstd:: | ^[ \t]*(?:using\ )?namespace\ \w | ^[ \t]*template[ \t]*<
-        | ^[ \t]*(?:int|void|bool|double|float|auto|char|long)\ \w+[ \t]*\(""",
-    "rust": r"""\bfn\ \w | \blet\ mut\b | ^[ \t]*(?:pub\ )?(?:impl|trait|struct|enum|mod)\b | ^[ \t]*(?:pub\ )?use\ [\w:] | \w!\(""",
+    "cpp": r"""^[ \t]*\#[ \t]*(?:include|pragma|define)\b | \bstd:: | ^[ \t]*(?:using\ )?namespace\ \w
+        | ^[ \t]*template[ \t]*< | ^[ \t]*(?:int|void|bool|double|float|auto|char|long)\ \w+[ \t]*\(""",
+    "rust": r"""\bfn\ \w | ^[ \t]*let\b | ^[ \t]*(?:pub\ )?(?:impl|trait|struct|enum|mod)\b | ^[ \t]*(?:pub\ )?use\ [\w:]
+        | \w!\( | =>""",
     "go": r"^package\ \w+[ \t]*$ | ^func\b | :=",
     "java": r"""^[ \t]*(?:public|private|protected|final|abstract|static)\b.*[{;(] | ^import\ [\w.*]+; | ^package\ [\w.]+;
         | ^[ \t]*class\ \w""",
-    "javascript": r"""^[ \t]*(?:export\ )?(?:default\ )?(?:async\ )?(?:const|let|var|function|class)\b | => | \brequire\(
-        | ^import\ .*\ from\ """,
-    "typescript": r"""^[ \t]*(?:export\ )?(?:default\ )?(?:async\ )?(?:const|let|var|function|class|interface|type|enum)\b | =>
-        | ^import\ .*\ from\ """,
+    "typescript": r"""^[ \t]*(?:export\ )?(?:default\ )?(?:async\ )?(?:const|let|var|function|class|interface|type)\b
+        | => | === | \brequire\( | ^import\ .*\ from\ """,
 }
 _SIGN_PATTERNS = {language: re.compile(signs, re.MULTILINE | re.VERBOSE) for language, signs in _SIGNS.items()}
+_TYPED_SCRIPT = re.compile(
+    r"""\b(?:interface|enum|namespace|declare|readonly|private|public|protected|implements|abstract)\ | \btype\ \w+.*=
+    | [\w)\]?!]\s*:\s*[\w{(\[]+ | \bas\ \w | \w!\. | \w<\w""",
+    re.VERBOSE,
+)
 _READ = 2000  # characters: a language shows itself at once
 
 _C_LIKE = "break case catch char class const continue default do double else enum false float for if int long new private "
@@ -46,7 +50,13 @@ KEYWORDS = {language: frozenset(words.split()) for language, words in _KEYWORDS.
 
 
 def likely_languages(text: str, language: str) -> list[str]:
-    """The other languages whose signs the text bears at least as often as those of `language`, most signs first."""
+    """At most two other languages whose signs the text bears at least as often as those of `language`.
+
+    JavaScript is never among them: what reads as JavaScript reads as TypeScript.
+    """
     counts = {name: len(pattern.findall(text, 0, _READ)) for name, pattern in _SIGN_PATTERNS.items()}
-    own = max(counts.pop(language), 1)
-    return sorted((name for name, count in counts.items() if count >= own), key=lambda name: -counts[name])
+    declared = "typescript" if language == "javascript" else language
+    own = max(counts[declared], 1)
+    if language != "javascript" or not _TYPED_SCRIPT.search(text, 0, _READ):
+        counts[declared] = 0
+    return sorted((name for name, count in counts.items() if count >= own), key=lambda name: -counts[name])[:2]

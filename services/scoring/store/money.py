@@ -18,8 +18,8 @@ from services.scoring.errors import TeacherError
 from services.scoring.store import tables
 from services.scoring.store.database import Database, insert_new, upsert
 from services.scoring.teachers.base import Call
-from shared.config import Budget
 from shared.contract import ErrorCode
+from shared.settings import Budget
 
 TOTAL = "total"
 

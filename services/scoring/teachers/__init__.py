@@ -2,7 +2,7 @@
 
 from services.scoring.rubric import Rubric
 from services.scoring.teachers.base import Teacher
-from shared.config import Config
+from shared.settings import Config
 
 
 def make_teacher(config: Config, rubric: Rubric) -> Teacher:

@@ -31,8 +31,9 @@ from services.scoring.teachers.models import model_facts
 from services.scoring.teachers.retry import Attempt, Found, Patience
 from services.scoring.teachers.warmth import Warmth
 from services.scoring.verdict import read_reply, reply_tokens
-from shared.config import Config, ConfigError, TeacherConfig
+from shared.config import ConfigError
 from shared.contract import ErrorCode
+from shared.settings import Config, TeacherConfig
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from services.scoring.pricing import Tokens, billed_input_equivalent, cost_usd
 from services.scoring.teachers.base import Call
-from shared.config import Price
+from shared.settings import Price
 
 
 @dataclass(frozen=True, slots=True)

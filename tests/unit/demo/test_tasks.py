@@ -13,8 +13,8 @@ from services.scoring.languages import canonical
 from services.scoring.teachers.base import Group, Marked
 from services.scoring.teachers.static import StaticTeacher
 from services.scoring.teachers.static.task import read_task
-from shared.config import Rlaif
 from shared.contract import Sample
+from shared.settings import Rlaif
 
 FOLDER = Path(__file__).parents[3] / "demo" / "tasks"
 

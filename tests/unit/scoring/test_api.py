@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from shared.config import SERVICE_OWNED, Config
 from shared.contract import Counters, Stats
+from shared.settings import SERVICE_OWNED, Config
 
 GOOD = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}
 

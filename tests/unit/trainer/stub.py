@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from shared.config import SERVICE_OWNED, Rlaif
 from shared.contract import (
     CacheStats,
     Counters,
@@ -25,6 +25,7 @@ from shared.contract import (
     TeacherStats,
     Unscored,
 )
+from shared.settings import SERVICE_OWNED, Rlaif
 
 Fault = tuple[int, dict[str, Any]]
 
@@ -41,14 +42,22 @@ def unscored() -> Unscored:
 class StubService:
     """`mark` answers for a sample; `faults` are answered first, one a request: (status, error body)."""
 
-    def __init__(self, mark: Callable[[Sample], Result], faults: list[Fault] | None = None) -> None:
+    def __init__(
+        self,
+        mark: Callable[[Sample], Result],
+        faults: list[Fault] | None = None,
+        headers: dict[str, str] | None = None,
+        port: int = 0,
+    ) -> None:
         self.mark = mark
         self.faults = faults or []
+        self.headers = headers or {}
         self.requests: list[ScoreRequest] = []
         self.counters: dict[str, Counters] = {}
         self.policy = {key: getattr(Rlaif(), key) for key in SERVICE_OWNED}
+        self._last_fault: tuple[float, Fault] = (math.inf, (500, {}))
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -75,6 +84,18 @@ class StubService:
             )
         return ScoreResponse(results=results, usage=RequestUsage())
 
+    def fail_after(self, requests: int, fault: Fault) -> None:
+        """Answer that many more requests for marks, then `fault` for ever."""
+        self._last_fault = (requests, fault)
+
+    def _fault(self) -> Fault | None:
+        with self._lock:
+            if self.faults:
+                return self.faults.pop(0)
+            left, fault = self._last_fault
+            self._last_fault = (left - 1, fault)
+            return fault if left <= 0 else None
+
     def stats(self) -> Stats:
         return Stats(
             totals=Counters(),
@@ -92,9 +113,7 @@ class StubService:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                with service._lock:
-                    fault = service.faults.pop(0) if service.faults else None
-                if fault:
+                if fault := service._fault():
                     self._answer(fault[0], json.dumps(fault[1]))
                 else:
                     self._answer(200, service.score(ScoreRequest.model_validate_json(body)).model_dump_json())
@@ -105,7 +124,8 @@ class StubService:
             def _answer(self, status: int, body: str) -> None:
                 data = body.encode()
                 self.send_response(status)
-                self.send_header("content-length", str(len(data)))
+                for name, value in {**service.headers, "content-length": str(len(data))}.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 

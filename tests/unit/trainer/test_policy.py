@@ -7,7 +7,8 @@ import pytest
 import torch
 import transformers
 
-from shared.config import Config, ConfigError, Training
+from shared.config import ConfigError
+from shared.settings import Config, Training
 from tests.tiny import move_adapter, tiny_model, tiny_policy, tiny_tokenizer
 from trainer.learn import Lesson, accumulate
 from trainer.policy import Policy, Sample

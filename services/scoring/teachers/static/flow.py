@@ -22,15 +22,14 @@ class Flow:
 def trace(function: Function, *, returns: bool) -> Flow:
     """Follow names backwards from what is returned or yielded, or, where no value is asked for, printed."""
     sources: dict[str, set[str]] = {}
-    stored: set[str] = set()
     for target, names in _edges(function.body, frozenset(), returns):
         sources.setdefault(target, set()).update(names)
-        stored.add(target)
     reached, waiting = {RESULT}, [RESULT]
     while waiting:
         fresh = sources.get(waiting.pop(), set()) - reached
         reached |= fresh
         waiting += fresh
+    stored = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return Flow(frozenset(reached), frozenset(stored - reached - {"_"}))
 
 

@@ -10,6 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
+    create_book()
+    create_ledger()
+    create_money()
+
+
+def create_book() -> None:
     op.create_table(
         "profiles",
         sa.Column("profile", sa.LargeBinary, primary_key=True),
@@ -36,6 +42,9 @@ def upgrade() -> None:
         sa.Column("failure", sa.Text),
     )
     op.create_index("claims_owner", "claims", ["owner"])
+
+
+def create_ledger() -> None:
     op.create_table(
         "ledger_requests",
         sa.Column("request_id", sa.Text, primary_key=True),
@@ -69,6 +78,9 @@ def upgrade() -> None:
         sa.Column("provider_request_id", sa.Text),
     )
     op.create_index("ledger_calls_run", "ledger_calls", ["run", "at_ms"])
+
+
+def create_money() -> None:
     op.create_table(
         "reservations",
         sa.Column("id", sa.Text, primary_key=True),

@@ -1,0 +1,134 @@
+"""The trainer and the service as two real processes, over HTTP: a whole run, a restart in the middle, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import yaml
+
+from tests.processes import ROOT, ServiceProcess, clean_environment
+from tests.tiny import save_tiny_student, tiny_model
+
+STEPS = 2
+GROUP = 4
+
+
+class TrainerProcess:
+    """`python -m trainer` on the tiny student; its lines as they come."""
+
+    def __init__(self, folder: Path, url: str, steps: int = STEPS) -> None:
+        save_tiny_student(folder / "student")
+        tasks = [{"prompt": f"Write a function that adds {i}.", "language": "python"} for i in range(4)]
+        (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+        training = {
+            "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl", "eval_samples_per_task": 2,
+            "max_steps": steps, "prompts_per_step": 2, "max_new_tokens": 8, "device": "cpu", "lora_r": 4,
+        }  # fmt: skip
+        rlaif = {"scoring_url": url, "run": "end-to-end", "num_samples_per_prompt": GROUP, "service_wait_s": 60.0}
+        (folder / "config.yaml").write_text(yaml.safe_dump({"training": training, "rlaif": rlaif}))
+        self.run_dir = folder / "runs" / "end-to-end"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trainer", "--config", "config.yaml"],
+            cwd=folder,
+            env=clean_environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+
+    def read_until(self, start: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if line.startswith(start):
+                return
+        raise AssertionError("\n".join(self.lines))
+
+    def finish(self) -> int:
+        rest, _ = self.process.communicate(timeout=120)
+        self.lines += rest.splitlines()
+        return self.process.returncode
+
+    def read(self, name: str) -> list[dict]:
+        return [json.loads(line) for line in (self.run_dir / name).read_text().splitlines()]
+
+    def summary(self) -> dict:
+        return json.loads((self.run_dir / "summary.json").read_text())
+
+
+def loads_with_peft_alone(folder: Path) -> None:
+    model = peft.PeftModel.from_pretrained(tiny_model(), folder)
+    assert torch.isfinite(model(input_ids=torch.tensor([[1, 2, 3]])).logits).all()
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT reads it
+def test_a_run_from_start_to_end(tmp_path):
+    with ServiceProcess(f"sqlite:///{tmp_path / 'book.db'}") as service:
+        trainer = TrainerProcess(tmp_path, service.url)
+        assert trainer.finish() == 0, "\n".join(trainer.lines)
+        with service.client() as client:
+            stats = client.stats()
+    samples = trainer.read("samples.jsonl")
+    training = [line for line in samples if line["phase"] == "train"]
+    assert len(training) == STEPS * 2 * GROUP == stats.runs["end-to-end"].samples
+    assert len(samples) - len(training) == 2 * 4 * 2 == stats.runs["end-to-end/eval"].samples
+    last = trainer.read("metrics.jsonl")[-1]
+    for name in ("api_tokens_sent", "api_tokens_received", "tokens_saved", "cost_usd", "teacher_calls", "samples"):
+        assert last[name] == getattr(stats.runs["end-to-end"], name)
+    sources = [line["source"] for line in training]
+    assert last["by_source"] == {source: sources.count(source) for source in last["by_source"]}
+    assert trainer.summary()["ended"] == "finished"
+    assert (trainer.run_dir / "reward.png").read_bytes().startswith(b"\x89PNG")
+    assert stats.teacher.note in trainer.lines
+    loads_with_peft_alone(trainer.run_dir / "adapter")
+
+
+def test_a_restart_of_the_service_loses_no_mark_and_no_count(tmp_path):
+    steps = 40  # plenty are left when the service is killed
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    with ServiceProcess(f"sqlite:///{tmp_path / 'book.db'}", port=port) as service:
+        trainer = TrainerProcess(tmp_path, service.url, steps)
+        trainer.read_until("step 1/")
+        service.stop(signal.SIGKILL)
+        trainer.read_until("the scoring service at")
+        service.start()
+        assert trainer.finish() == 0, "\n".join(trainer.lines)
+        with service.client() as client:
+            counted = client.stats("end-to-end").runs["end-to-end"]
+    training = [line for line in trainer.read("samples.jsonl") if line["phase"] == "train"]
+    assert len(training) == steps * 2 * GROUP == counted.samples
+    assert counted.unscored == 0
+    assert all(line["status"] == "scored" for line in training)
+    assert "the scoring service answers again" in trainer.lines
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_a_usable_folder(tmp_path, how):
+    with ServiceProcess(f"sqlite:///{tmp_path / 'book.db'}") as service:
+        trainer = TrainerProcess(tmp_path, service.url, steps=10_000)
+        trainer.read_until("step 1/")
+        trainer.process.send_signal(how)
+        assert trainer.finish() == 130, "\n".join(trainer.lines)
+    assert not [line for line in trainer.lines if "Traceback" in line]
+    assert trainer.summary()["ended"] == "interrupted"
+    assert len(trainer.read("metrics.jsonl")) == trainer.summary()["steps"] >= 1
+    loads_with_peft_alone(trainer.run_dir / "adapter")
+
+
+def test_help_says_what_a_run_leaves_and_how_it_ends():
+    done = subprocess.run([sys.executable, "-m", "trainer", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    for word in ("--config", "--run-dir", "adapter/", "summary.json", "exit codes", "130"):
+        assert word in done.stdout

@@ -1,0 +1,62 @@
+"""Comparing evaluations: intervals by hand and by table, what is left out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from shared.contract import Scored, Source
+from tests.unit.trainer.stub import scored, unscored
+from trainer.evaluate import Evaluation, compare, summarize, t_quantile, without_documentation
+from trainer.policy import Sample
+from trainer.prompts import Task
+
+
+def group(index, *results):
+    task = Task(index, "p", "python", (1,))
+    return [Sample(task, (2,), "x", truncated=False)] * len(results), list(results)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (15, 2.13145), (30, 2.04227), (1000, 1.96234)]
+)
+def test_t_quantiles_are_those_of_the_tables(freedom, expected):
+    assert t_quantile(0.975, freedom) == pytest.approx(expected, abs=6e-5 * expected)
+
+
+def test_the_interval_is_over_paired_differences():
+    summary = compare({0: 0.4, 1: 0.5, 2: 0.3, 3: 0.9}, {0: 0.6, 1: 0.9, 2: 0.6, 4: 0.1})
+    assert summary["tasks"] == 3  # 3 and 4 were not scored both times
+    assert summary["before"] == pytest.approx(0.4)
+    assert summary["after"] == pytest.approx(0.7)
+    assert summary["difference"] == pytest.approx(0.3)
+    half = 4.30265 * 0.1 / math.sqrt(3)  # differences 0.2 0.4 0.3: standard deviation 0.1
+    assert summary["interval_95"] == pytest.approx([0.3 - half, 0.3 + half], abs=1e-5)
+
+
+def test_with_one_task_there_is_no_interval_and_with_none_no_number():
+    assert compare({0: 0.4}, {0: 0.6})["interval_95"] is None
+    nothing = compare({}, {})
+    assert [nothing[key] for key in ("before", "after", "difference", "interval_95")] == [None] * 4
+
+
+def test_a_run_that_ended_early_tells_what_it_knows():
+    assert summarize({}) == {}
+    early = summarize({"before": Evaluation.of([group(0, scored(0.2), scored(0.4))])})
+    assert early["mark"]["before"] == pytest.approx(0.3)
+    assert early["mark"]["after"] is None
+
+
+def test_an_unscored_sample_is_no_number():
+    evaluation = Evaluation.of([group(0, scored(0.2), unscored()), group(1, unscored(), unscored())])
+    assert evaluation.marks == {0: 0.2}
+    assert evaluation.unscored == 3
+
+
+def test_without_documentation_the_other_weights_fill_up():
+    criteria = {"correctness": 0.8, "code_quality": 0.4, "efficiency": 0.6, "documentation": 0.0}
+    assert without_documentation(scored(0.48, criteria)) == pytest.approx((0.3 * 0.8 + 0.3 * 0.4 + 0.2 * 0.6) / 0.8)
+    rejected = Scored(score=0.05, source=Source.HEURISTIC, criteria=None, key="k", profile="p")
+    assert without_documentation(rejected) == 0.05
+    assert without_documentation(scored(0.7, {"style": 0.7})) == 0.7

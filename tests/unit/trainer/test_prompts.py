@@ -1,0 +1,86 @@
+"""Task files, chat templates, the order of the epochs."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+import pytest
+
+from shared.config import ConfigError
+from tests.tiny import tiny_tokenizer
+from trainer.prompts import Task, batches, load_tasks, render
+
+
+def load(tmp_path, *lines, limit=100):
+    file = tmp_path / "tasks.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return load_tasks(file, tiny_tokenizer(), "be brief", limit)
+
+
+def line(**keys):
+    return json.dumps({"prompt": "add two numbers", "language": "python"} | keys)
+
+
+def test_tasks_keep_their_prompt_and_language_and_nothing_else(tmp_path):
+    tasks = load(tmp_path, line(id=7, tests=["hidden"]), "", line(prompt="läuft 🐍", language="c++"))
+    assert [(t.index, t.prompt, t.language) for t in tasks] == [(0, "add two numbers", "python"), (1, "läuft 🐍", "c++")]
+    text = tiny_tokenizer().decode(tasks[0].token_ids)
+    assert text == "<s>system\nbe brief</s>\n<s>user\nadd two numbers</s>\n<s>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        ("{", "2: the line: Invalid JSON"),
+        ('{"prompt": "x"}', "2: language: Field required"),
+        (line(prompt=3), "2: prompt: Input should be a valid string"),
+        (line(prompt=""), "2: prompt: String should have at least 1 character"),
+        (line(prompt="\ud800"), "2: the line: Invalid JSON"),
+        ("[1]", "2: the line: Input should be an object"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, bad, complaint):
+    with pytest.raises(ConfigError, match=f"tasks.jsonl:{complaint}"):
+        load(tmp_path, line(), bad)
+
+
+def test_a_task_over_the_limit_stops_with_its_line_and_is_never_cut(tmp_path):
+    tokens = len(load(tmp_path, line())[0].token_ids)
+    assert load(tmp_path, line(), limit=tokens)
+    with pytest.raises(ConfigError, match=rf"tasks.jsonl:1: the task has {tokens} tokens .* \({tokens - 1}\)"):
+        load(tmp_path, line(), limit=tokens - 1)
+
+
+def test_a_file_that_is_missing_empty_or_not_text(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the tasks .*nowhere: No such file"):
+        load_tasks(tmp_path / "nowhere", tiny_tokenizer(), "", 100)
+    with pytest.raises(ConfigError, match="holds no tasks"):
+        load(tmp_path, "", "  ")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_tasks(tmp_path / "binary", tiny_tokenizer(), "", 100)
+
+
+def test_no_system_prompt_and_no_template():
+    tokenizer = tiny_tokenizer()
+    assert tokenizer.decode(render(tokenizer, "x", "")) == "<s>user\nx</s>\n<s>assistant\n"
+    tokenizer.chat_template = None
+    assert tokenizer.decode(render(tokenizer, "x", "sys")) == "sys\n\nx\n"
+    assert tokenizer.decode(render(tokenizer, "x", "")) == "x\n"
+
+
+def test_a_template_that_refuses_a_system_message_says_what_to_do():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(ConfigError, match=r"System role not supported .* training.system_prompt: ''"):
+        render(tokenizer, "x", "sys")
+
+
+def test_every_epoch_holds_each_task_once_in_a_seeded_order():
+    tasks = [Task(i, str(i), "python", (i,)) for i in range(5)]
+    order = [task.index for batch in islice(batches(tasks, 2, seed=0), 5) for task in batch]
+    assert sorted(order[:5]) == sorted(order[5:]) == [0, 1, 2, 3, 4]
+    assert order[:5] != order[5:]
+    assert order == [task.index for batch in islice(batches(tasks, 2, seed=0), 5) for task in batch]
+    assert order != [task.index for batch in islice(batches(tasks, 2, seed=1), 5) for task in batch]

@@ -1,0 +1,237 @@
+"""Whole small runs in this process, against a stub that speaks the contract: what is left behind, however it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.tiny import save_tiny_student
+from tests.unit.trainer.stub import StubService, scored, unscored
+from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED, main
+
+CRITERIA = dict.fromkeys(("correctness", "code_quality", "efficiency", "documentation"), 0.5)
+AWAY = (503, {"error": "store_unavailable", "detail": "no database"})
+
+
+def by_hash(sample):
+    """A mark that differs between samples and never changes."""
+    return scored(hashlib.md5(sample.code.encode()).digest()[0] / 255, CRITERIA)
+
+
+def half_unscored(sample):
+    return unscored() if hashlib.md5(sample.code.encode()).digest()[0] % 2 else by_hash(sample)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("student")
+    save_tiny_student(folder)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, student, monkeypatch):
+    """`run(service, training={...}, rlaif={...})` -> exit code; the run folder is `tmp_path / "run"`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trainer.marks.time.sleep", lambda _: None)
+    tasks = "".join(json.dumps({"prompt": f"task {i}", "language": "python"}) + "\n" for i in range(5))
+    (tmp_path / "tasks.jsonl").write_text(tasks)
+    (tmp_path / "eval.jsonl").write_text(tasks[: tasks.index("\n") + 1] * 3)
+
+    def start(service, training=None, rlaif=None):
+        settings = {
+            "training": {
+                "model": str(student), "tasks": "tasks.jsonl", "eval_tasks": "eval.jsonl", "max_steps": 2,
+                "prompts_per_step": 2, "max_new_tokens": 6, "eval_samples_per_task": 2, "save_every_steps": 1,
+                "micro_batch_size": 3, "learning_rate": 0.01, "lora_r": 4, "device": "cpu", "system_prompt": "",
+            } | (training or {}),
+            "rlaif": {"scoring_url": service.url, "run": "test-run", "service_wait_s": 0.0} | (rlaif or {}),
+        }  # fmt: skip
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+        return main(["--config", "config.yaml", "--run-dir", "run"])
+
+    return start
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def adapter(run_dir):
+    return load_file(run_dir / "adapter" / "adapter_model.safetensors")
+
+
+def has_learned(run_dir):
+    """B starts at zero, so a step that was taken shows there."""
+    return any(tensor.any() for name, tensor in adapter(run_dir).items() if "lora_B" in name)
+
+
+def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
+    with StubService(by_hash) as service:
+        assert run(service) == FINISHED
+    folder = tmp_path / "run"
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "reward.png", "samples.jsonl", "summary.json",
+    }  # fmt: skip
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-2"]
+    assert has_learned(folder)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["rlaif"]["run"] == "test-run"
+
+    first, second = lines(folder / "metrics.jsonl")
+    assert (first["step"], first["scored"], first["unscored"], first["skipped"]) == (1, 8, 0, None)
+    assert first["kl"] == pytest.approx(0, abs=1e-6)  # the adapter starts as the base
+    assert second["kl"] > 1e-6
+    assert (first["api_tokens_sent"], second["api_tokens_sent"]) == (200, 400)
+    assert second["samples"] == 16
+    assert first["seconds"] >= first["seconds_generating"] + first["seconds_scoring"] + first["seconds_learning"]
+
+    samples = lines(folder / "samples.jsonl")
+    phases = [(line["phase"], line["step"]) for line in samples]
+    assert phases == [("eval_before", 0)] * 6 + [("train", 1)] * 8 + [("train", 2)] * 8 + [("eval_after", 2)] * 6
+    assert samples[0]["criteria"] == CRITERIA
+    assert samples[0]["source"] == "teacher"
+    marks = [line["mark"] for line in samples if line["step"] == 1 and line["phase"] == "train"]
+    assert first["reward_mean"] == pytest.approx(sum(marks) / 8)
+
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["ended"], summary["steps"], summary["skipped_steps"]) == ("finished", 2, 0)
+    assert summary["mark"]["tasks"] == 3
+    before = [line["mark"] for line in samples if line["phase"] == "eval_before"]
+    assert summary["mark"]["before"] == pytest.approx(sum(before) / 6)
+    assert summary["mark_without_documentation"]["difference"] == pytest.approx(0)
+    assert (summary["training"]["samples"], summary["evaluation"]["samples"]) == (16, 12)
+
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["run test-run", "a stub for tests, no judge"]
+    assert [line for line in out if line.startswith("step 2/2  reward 0.") and "tokens 400 (saved 0)" in line]
+
+
+def test_runs_go_under_their_own_names(run):
+    with StubService(by_hash) as service:
+        run(service)
+    assert [request.run for request in service.requests] == ["test-run/eval"] * 3 + ["test-run"] * 4 + ["test-run/eval"] * 3
+    assert {len(request.samples) for request in service.requests} == {2, 4}
+
+
+def test_the_same_seed_gives_the_same_run(run, tmp_path):
+    kept = []
+    for _ in range(2):
+        with StubService(by_hash) as service:
+            assert run(service) == FINISHED
+        kept.append(((tmp_path / "run" / "samples.jsonl").read_text(), adapter(tmp_path / "run")))
+        (tmp_path / "run").rename(tmp_path / f"run-{len(kept)}")
+    assert kept[0][0] == kept[1][0]
+    assert all(torch.equal(tensor, kept[1][1][name]) for name, tensor in kept[0][1].items())
+
+
+def test_unscored_samples_are_counted_and_learned_from_by_nobody(run, tmp_path, monkeypatch):
+    taught = []
+    monkeypatch.setattr("trainer.learn._per_token", spy(taught))
+    with StubService(half_unscored) as service:
+        assert run(service, {"max_steps": 1}) == FINISHED
+    [line] = lines(tmp_path / "run" / "metrics.jsonl")
+    samples = [s for s in lines(tmp_path / "run" / "samples.jsonl") if s["phase"] == "train"]
+    without = [s for s in samples if s["mark"] is None]
+    assert 0 < line["unscored"] == len(without) < 8
+    assert all(s["status"] == "unscored" and s["error"]["code"] == "teacher_unavailable" for s in without)
+    marks = [s["mark"] for s in samples if s["mark"] is not None]
+    assert line["reward_mean"] == pytest.approx(sum(marks) / len(marks))
+    assert sorted(s["sample"] for s in samples if s["mark"] is not None) == sorted(
+        lesson.sample.text for batch in taught for lesson in batch
+    )
+
+
+def spy(taught):
+    from trainer.learn import _per_token
+
+    def per_token(batch, like):
+        taught.append(batch)
+        return _per_token(batch, like)
+
+    return per_token
+
+
+@pytest.mark.parametrize(
+    ("mark", "why"),
+    [(lambda _: unscored(), "no marks"), (lambda _: scored(0.4), "no differences to learn from")],
+)
+def test_a_step_that_would_train_on_nothing_is_skipped_and_said(run, tmp_path, capsys, mark, why):
+    with StubService(mark) as service:
+        assert run(service) == FINISHED
+    assert [line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [why, why]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 2
+    assert f"skipped: {why}" in capsys.readouterr().out
+    assert not has_learned(tmp_path / "run")
+
+
+def test_options_of_the_objective_reach_the_step(run, tmp_path):
+    with StubService(by_hash) as service:
+        options = {"use_frozen_reference_for_kl": False, "use_advantage_normalization": False, "reward_threshold": 1.0}
+        assert run(service, {"eval_tasks": None}, options) == FINISHED
+    assert {line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {"no differences to learn from"}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "mark" not in summary
+    assert {line["kl"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {None}
+
+
+def test_when_the_service_stays_away_the_adapter_is_saved(run, tmp_path, capsys):
+    # three evaluation tasks and the first step's two groups are marked, then nobody answers
+    with StubService(by_hash) as service:
+        service.fail_after(5, AWAY)
+        assert run(service) == GAVE_UP
+    assert has_learned(tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["steps"] == 1
+    assert "gave up after rlaif.service_wait_s" in summary["ended"]
+    assert math.isfinite(summary["mark"]["before"])
+    assert "no database" in capsys.readouterr().err
+
+
+def test_a_refused_request_ends_the_run_with_its_reason(run, tmp_path, capsys):
+    with StubService(by_hash) as service:
+        service.fail_after(3, (413, {"error": "too_large", "detail": "more than 2 samples"}))
+        assert run(service) == REJECTED
+    assert "refused: too_large: more than 2 samples" in capsys.readouterr().err
+    assert not has_learned(tmp_path / "run")
+
+
+def test_ctrl_c_leaves_a_usable_folder(run, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.loop.save_checkpoint", interrupt)
+    with StubService(by_hash) as service:
+        assert run(service) == INTERRUPTED
+    assert has_learned(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended"] == "interrupted"
+
+
+def test_nothing_is_written_where_the_configuration_cannot_be_used(run, tmp_path, capsys):
+    with StubService(by_hash) as service:
+        for training, rlaif, complaint in [
+            ({"model": "nowhere/to-be-found"}, {}, "training.model nowhere/to-be-found cannot be loaded"),
+            ({"model": "bundled:nothing"}, {}, "training.model bundled:nothing is not known"),
+            ({"lora_target_modules": ["nothing"]}, {}, "no adapter can be put on"),
+            ({"tasks": "nowhere.jsonl"}, {}, "cannot read the tasks nowhere.jsonl"),
+            ({}, {"prompt_context_chars": 500}, "rlaif.prompt_context_chars is 500 here and 200 at the service"),
+            ({}, {"run": "no good"}, "rlaif.run is 'no good', which is no run name"),
+            ({"learning_rat": 1.0}, {}, "did you mean training.learning_rate?"),
+        ]:
+            assert run(service, training, rlaif) == BAD_CONFIG
+            assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_is_never_written_over(run, tmp_path, capsys):
+    with StubService(by_hash) as service:
+        assert run(service, {"max_steps": 1}) == FINISHED
+        before = (tmp_path / "run" / "metrics.jsonl").read_text()
+        assert run(service, {"max_steps": 1}) == BAD_CONFIG
+    assert "run holds a run already" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
