@@ -150,12 +150,22 @@ class TeacherStats(_Wire):
     note: str
 
 
+class BudgetState(_Wire):
+    """One budget: what was spent of it, calls in progress included at their bound, and its limits (null: none)."""
+
+    spent_usd: float
+    limit_usd: float | None
+    spent_tokens: int
+    limit_tokens: int | None
+
+
 class Stats(_Wire):
     totals: Counters
     runs: dict[str, Counters]
     cache: CacheStats
     teacher: TeacherStats
     profile: str
+    budgets: dict[str, BudgetState] = Field(description="By scope: `total`, and `run NAME` for each run that has paid.")
     policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
     since: str = Field(description="ISO 8601: the first entry in the ledger, or now while it is empty.")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, GroupReply, Marked
+from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, Marked, Purse, Teacher
 
 
 class StepClock:
@@ -31,6 +32,37 @@ def true_score(code: str) -> float:
     marks = true_criteria(code)
     weighted = 0.3 * marks["correctness"] + 0.3 * marks["code_quality"]
     return weighted + 0.2 * marks["efficiency"] + 0.2 * marks["documentation"]
+
+
+class OpenPurse:
+    """Pays for everything. `bills` are the calls it paid for; `reserved` the reservations that nobody settled."""
+
+    def __init__(self) -> None:
+        self.bills: list[Call] = []
+        self.reserved: dict[str, Call] = {}
+
+    async def reserve(self, bound: Call) -> str:
+        reservation = f"reservation {len(self.bills) + len(self.reserved)}"
+        self.reserved[reservation] = bound
+        return reservation
+
+    async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+        assert self.reserved.pop(reservation) == bound
+        self.bills.append(bill)
+
+
+@dataclass(frozen=True)
+class Reply:
+    outcomes: tuple[Marked | Failure, ...]
+    calls: tuple[Call, ...]
+
+
+async def asked(teacher: Teacher, group: Group) -> Reply:
+    """What a teacher says of a group, and what it paid. Whatever it reserved, it has settled."""
+    purse = OpenPurse()
+    outcomes = await teacher.mark(group, purse)
+    assert not purse.reserved
+    return Reply(outcomes, tuple(purse.bills))
 
 
 class RecordingTeacher:
@@ -58,15 +90,16 @@ class RecordingTeacher:
     def identity(self) -> Mapping[str, object]:
         return {"name": self.name, "model": self.model}
 
-    async def mark(self, group: Group) -> GroupReply:
+    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
         self.groups.append(group)
         self.asked.set()
         if self.gate is not None:
             await self.gate.wait()
+        bill = self.bill(len(group.codes))
+        await purse.settle(await purse.reserve(bill), bill, bill)
         if self.error is not None:
             raise self.error
-        outcomes = tuple(self.failures.get(code) or Marked(true_criteria(code)) for code in group.codes)
-        return GroupReply(outcomes, (self.bill(len(group.codes)),))
+        return tuple(self.failures.get(code) or Marked(true_criteria(code)) for code in group.codes)
 
     def bill(self, samples: int) -> Call:
         sent, received = 100 * samples, 10 * samples

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from services.scoring.body import read_score_request
 from services.scoring.ledger import sum_counters
+from services.scoring.purse import budget_states
 from services.scoring.state import State
 from shared.contract import (
     CacheStats,
@@ -69,6 +70,7 @@ async def stats(request: Request, run: Annotated[RunName | None, Query(descripti
     return Stats(
         totals=totals,
         runs=runs,
+        budgets=budget_states(await state.store.money.spent(), state.config.budgets, run),
         cache=CacheStats(entries=entries, bytes=size),
         teacher=TeacherStats(name=teacher.name, model=teacher.model, stand_in=teacher.stand_in, note=teacher.note),
         profile=state.pipeline.profile,

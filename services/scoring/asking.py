@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from services.scoring.errors import TeacherError
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.prompting import shown_task
+from services.scoring.purse import RunPurse
 from services.scoring.rubric import Rubric
-from services.scoring.store import NewMark, Store
-from services.scoring.teachers.base import Call, Failure, Group, GroupReply, Marked, Teacher
+from services.scoring.store import NewMark, Purpose, Store
+from services.scoring.teachers.base import Call, Failure, Group, Marked, Teacher
 from shared.contract import Source
 from shared.settings import Config
 
@@ -45,6 +46,7 @@ class Asker:
         self, config: Config, teacher: Teacher, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
     ) -> None:
         self._rlaif = config.rlaif
+        self._budgets = config.budgets
         self._max_group_size = config.teacher.max_group_size
         self._teacher = teacher
         self._store = store
@@ -60,7 +62,7 @@ class Asker:
         for group in tasks.values():
             yield from (group[start : start + size] for start in range(0, len(group), size))
 
-    async def ask(self, run: str, items: Sequence[Item]) -> tuple[list[Outcome], tuple[Call, ...]]:
+    async def ask(self, run: str, items: Sequence[Item]) -> tuple[list[Outcome], list[Call]]:
         """One group to the teacher: what became of each item, in their order, and what was paid."""
         task = shown_task(
             items[0].prompt,
@@ -68,21 +70,21 @@ class Asker:
             chars=self._rlaif.prompt_context_chars,
         )
         group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
+        purse = RunPurse(self._store.money, Purpose(run, group_id, len(items)), self._budgets, self._clock_ms)
         group = Group(group_id, task, items[0].language, tuple(item.code for item in items))
         try:
-            reply = await self._teacher.mark(group)
+            outcomes = await self._teacher.mark(group, purse)
         except TeacherError as error:
-            failure = Failure(error.code, error.detail, error.retry_after_s)
-            reply = GroupReply((failure,) * len(items), error.calls)
-        pairs = list(zip(items, reply.outcomes, strict=True))
+            outcomes = (Failure(error.code, error.detail, error.retry_after_s),) * len(items)
+        pairs = list(zip(items, outcomes, strict=True))
         marked = [
             NewMark(item.print, outcome.criteria, outcome.reasons, position)
             for position, (item, outcome) in enumerate(pairs)
             if isinstance(outcome, Marked)
         ]
         failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
-        await self._store.record_group(run, self._clock_ms(), group_id, len(items), marked, failures, reply.calls)
-        return [self._outcome(outcome) for outcome in reply.outcomes], reply.calls
+        await self._store.record_group(self._clock_ms(), group_id, len(items), marked, failures)
+        return [self._outcome(outcome) for outcome in outcomes], purse.bills
 
     def _outcome(self, outcome: Marked | Failure) -> Outcome:
         if isinstance(outcome, Failure):

@@ -10,13 +10,7 @@ TeacherError              —    one call to the teacher failed: its samples com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from shared.contract import ErrorCode
-
-if TYPE_CHECKING:
-    from services.scoring.teachers.base import Call
 
 
 class MarkbookError(Exception):
@@ -52,16 +46,10 @@ class ServiceStopping(MarkbookError):
 
 
 class TeacherError(Exception):
-    """A teacher call without a usable reply. Never a mark, never cached.
+    """A teacher call without a usable reply. Never a mark, never cached."""
 
-    `calls` are the bills run up on the way: a refusal costs money too.
-    """
-
-    def __init__(
-        self, code: ErrorCode, detail: str, *, retry_after_s: float | None = None, calls: Sequence[Call] = ()
-    ) -> None:
+    def __init__(self, code: ErrorCode, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.retry_after_s = retry_after_s
-        self.calls = tuple(calls)

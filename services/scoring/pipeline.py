@@ -84,14 +84,13 @@ class Pipeline:
         return ScoreResponse(results=results, usage=request_usage(calls))
 
     async def keep_leases(self, lease_s: float) -> None:
-        """Until cancelled: while teachers are being asked, tell the other replicas that this one is alive."""
+        """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
         while True:
             await asyncio.sleep(lease_s / 3)
-            if self._leading:
-                try:
-                    await self._store.claims.renew(self._clock_ms())
-                except StoreUnavailable as error:
-                    log.warning("claims not renewed, another replica may ask again: %s", error.detail)
+            try:
+                await self._store.renew(self._clock_ms())
+            except StoreUnavailable as error:
+                log.warning("claims not renewed, another replica may ask again: %s", error.detail)
 
     async def close(self, grace_s: float) -> None:
         """Let the calls in progress finish: they are paid for, so their marks are kept. Then give the claims back."""
@@ -100,7 +99,6 @@ class Pipeline:
             for lead in late:
                 lead.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self._store.claims.release()
 
     def _prepare(self, sample: Sample) -> Item:
         language = canonical(sample.language)
@@ -135,7 +133,7 @@ class Pipeline:
                 passed.append(item)
         return passed
 
-    async def _ask(self, run: str, group: Sequence[Item]) -> tuple[Call, ...]:
+    async def _ask(self, run: str, group: Sequence[Item]) -> list[Call]:
         outcomes, calls = await self._asker.ask(run, group)
         for item, outcome in zip(group, outcomes, strict=True):
             self._land(item, outcome)

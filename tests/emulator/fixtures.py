@@ -38,12 +38,13 @@ class SkippingTime:
 @pytest.fixture(scope="session")
 def emulator_process() -> Iterator[Emulator]:
     with Emulator() as emulator:
+        emulator.time = lambda: 0.0
         yield emulator
 
 
 @pytest.fixture
 def emulator(emulator_process: Emulator) -> Emulator:
-    """The Messages API, as new: empty log and cache, no faults, tokens estimated (exact ones take ten times longer)."""
+    """The Messages API, as new, its clock stopped, tokens estimated (exact ones take ten times longer)."""
     emulator_process.settle()
     emulator_process.skipped_s = 0.0
     emulator_process.clear(count=tokens.estimate, slow_s=60.0)

@@ -88,6 +88,7 @@ class Emulator:
     def __init__(self, settings: Settings | None = None, *, port: int = 0) -> None:
         self.settings = settings or Settings()
         self.skipped_s = 0.0
+        self.time: Callable[[], float] = time.monotonic
         self.cache = PromptCache(self.clock)
         self.log: list[Entry] = []
         self._numbers = itertools.count(1)
@@ -118,8 +119,8 @@ class Emulator:
         self._socket.close()
 
     def clock(self) -> float:
-        """Seconds. What a test adds to `skipped_s` passes for the prompt cache and the rate limits."""
-        return time.monotonic() + self.skipped_s
+        """Seconds, for the prompt cache and the rate limits. Tests stop `time` and add to `skipped_s`."""
+        return self.time() + self.skipped_s
 
     def serve(self) -> None:
         """In this thread, until a signal."""

@@ -14,6 +14,7 @@ from services.scoring.teachers.base import Group, Marked
 from tests.emulator import judges
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator
+from tests.fakes import asked
 from tests.integration.test_anthropic_teacher import true_marks
 
 SIZE = 4
@@ -70,7 +71,7 @@ async def test_the_drift_of_a_mark_between_groups_shows(
     marks = []
     for number in range(40):
         companions = tuple(f"y = {3 * number + at}" for at in range(3))
-        reply = await teacher.mark(Group(f"g{number}", "Write f.", "python", ("x = 1", *companions)))
+        reply = await asked(teacher, Group(f"g{number}", "Write f.", "python", ("x = 1", *companions)))
         assert isinstance(reply.outcomes[0], Marked)
         marks.append(score(reply.outcomes[0].criteria))
     drift = statistics.pstdev(marks)

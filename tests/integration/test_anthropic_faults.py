@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Call, Failure, Group, GroupReply, Marked
+from services.scoring.teachers.base import Call, Failure, Group, Marked
 from shared.contract import ErrorCode
 from tests.emulator import faults
 from tests.emulator.fixtures import SkippingTime, TeacherFactory
 from tests.emulator.model import Bill
 from tests.emulator.server import Emulator, Entry
+from tests.fakes import Reply, asked
 from tests.integration.test_anthropic_teacher import assert_true_marks, true_marks
 
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
@@ -21,7 +22,7 @@ GROUP = Group("g", "Write f.", "python", CODES)
 BROKEN_FORM = tuple(faults.REPLIES)
 
 
-def codes_of(reply: GroupReply) -> list[str]:
+def codes_of(reply: Reply) -> list[str]:
     return [outcome.code.value if isinstance(outcome, Failure) else "marked" for outcome in reply.outcomes]
 
 
@@ -75,7 +76,7 @@ async def test_a_fault_that_passes_costs_a_call_and_no_mark(
     claude: TeacherFactory, emulator: Emulator, kind: str, outcomes: list[str]
 ) -> None:
     emulator.settings.faults = faults.script(kind)
-    reply = await claude(attempt_timeout_s=2.0 if kind == "slow" else 60.0).mark(GROUP)
+    reply = await asked(claude(attempt_timeout_s=2.0 if kind == "slow" else 60.0), GROUP)
     assert_true_marks(CODES, reply)
     assert [call.outcome for call in reply.calls] == outcomes
     assert_books_balance(reply.calls, emulator.settle())
@@ -93,7 +94,7 @@ async def test_what_asking_again_does_not_help_is_asked_once(
     claude: TeacherFactory, emulator: Emulator, kind: str, code: ErrorCode
 ) -> None:
     emulator.settings.faults = faults.always([kind])
-    reply = await claude().mark(GROUP)
+    reply = await asked(claude(), GROUP)
     assert codes_of(reply) == [code.value] * 3
     assert len(emulator.log) == 1
     assert_books_balance(reply.calls, emulator.log)
@@ -103,7 +104,7 @@ async def test_a_retry_after_beyond_the_deadline_is_handed_on_not_slept(
     claude: TeacherFactory, emulator: Emulator, passing_time: SkippingTime
 ) -> None:
     emulator.settings.faults = faults.script("rate_limit_long")
-    reply = await claude().mark(GROUP)
+    reply = await asked(claude(), GROUP)
     assert codes_of(reply) == ["teacher_unavailable"] * 3
     assert isinstance(reply.outcomes[0], Failure)
     assert reply.outcomes[0].retry_after_s == 3600
@@ -114,21 +115,21 @@ async def test_a_short_retry_after_is_waited_for(
     claude: TeacherFactory, emulator: Emulator, passing_time: SkippingTime
 ) -> None:
     emulator.settings.faults = faults.script("rate_limit")
-    assert_true_marks(CODES, await claude().mark(GROUP))
+    assert_true_marks(CODES, await asked(claude(), GROUP))
     assert sum(passing_time.slept) >= 0.05
 
 
 async def test_a_refusal_falls_on_the_sample_that_earned_it(claude: TeacherFactory, emulator: Emulator) -> None:
     teacher = claude(shuffle_group=False)
     emulator.settings.faults = faults.script("refusal", None, "refusal", None)
-    reply = await teacher.mark(GROUP)
+    reply = await asked(teacher, GROUP)
     assert sorted(codes_of(reply)) == ["marked", "marked", "teacher_refused"]
     assert reply.outcomes[codes_of(reply).index("teacher_refused")] == Failure(
         ErrorCode.TEACHER_REFUSED, "the teacher declined to mark this (cyber)"
     )
     assert len(reply.calls) == 4
     emulator.settings.faults = faults.always(["refusal"])
-    alone = await teacher.mark(Group("g", "Write f.", "python", CODES[:1]))
+    alone = await asked(teacher, Group("g", "Write f.", "python", CODES[:1]))
     assert (codes_of(alone), len(alone.calls)) == (["teacher_refused"], 1)
 
 
@@ -137,7 +138,7 @@ async def test_a_form_that_stays_broken_leaves_the_sample_unscored(
     claude: TeacherFactory, emulator: Emulator, kind: str
 ) -> None:
     emulator.settings.faults = faults.always([kind])
-    reply = await claude().mark(GROUP)
+    reply = await asked(claude(), GROUP)
     assert len(emulator.log) <= 1 + len(CODES)
     for code, outcome in zip(CODES, reply.outcomes, strict=True):
         if isinstance(outcome, Marked):
@@ -150,7 +151,7 @@ async def test_a_form_that_stays_broken_leaves_the_sample_unscored(
 
 async def test_a_reply_that_stays_cut_is_truncated(claude: TeacherFactory, emulator: Emulator) -> None:
     emulator.settings.faults = faults.always(["cut"])
-    reply = await claude().mark(GROUP)
+    reply = await asked(claude(), GROUP)
     assert "reply_truncated" in codes_of(reply)
     assert set(codes_of(reply)) <= {"reply_truncated", "marked"}
 
@@ -160,22 +161,22 @@ async def test_a_teacher_that_is_down_fails_fast_and_is_found_again(
 ) -> None:
     emulator.settings.faults = faults.always(["overloaded"])
     teacher = claude()
-    replies = await asyncio.gather(*(teacher.mark(GROUP) for _ in range(30)))
+    replies = await asyncio.gather(*(asked(teacher, GROUP) for _ in range(30)))
     assert {code for reply in replies for code in codes_of(reply)} == {"teacher_unavailable"}
     asked = len(emulator.log)
     assert asked < 60  # 30 groups of up to 20 tries each would have been 600
-    first = (await teacher.mark(GROUP)).outcomes[0]
+    first = (await asked(teacher, GROUP)).outcomes[0]
     assert isinstance(first, Failure)
     assert first.retry_after_s is not None
     assert first.retry_after_s <= 10
     assert len(emulator.log) == asked
     emulator.settings.faults = faults.script()
     passing_time.skipped_s += first.retry_after_s
-    assert_true_marks(CODES, await teacher.mark(GROUP))
+    assert_true_marks(CODES, await asked(teacher, GROUP))
 
 
 async def test_a_server_that_is_not_there_costs_nothing(claude: TeacherFactory) -> None:
-    reply = await claude(base_url="http://127.0.0.1:9", timeout_s=5.0).mark(GROUP)
+    reply = await asked(claude(base_url="http://127.0.0.1:9", timeout_s=5.0), GROUP)
     assert codes_of(reply) == ["teacher_unavailable"] * 3
     assert {call.outcome for call in reply.calls} == {"not_sent"}
     assert not any(call.usage_unknown or call.cost_usd for call in reply.calls)

@@ -8,6 +8,7 @@ from services.scoring.prompting import fence, presented_order
 from services.scoring.teachers.base import Group, Marked
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator
+from tests.fakes import asked
 from tests.integration.test_anthropic_teacher import true_marks
 
 HONEST = ("def f(): return 1", "def f(): return 2")
@@ -41,7 +42,7 @@ async def test_an_injection_reaches_the_teacher_as_data_of_its_own_sample(
     claude: TeacherFactory, emulator: Emulator, injection: str
 ) -> None:
     codes = (injection, *HONEST)
-    reply = await claude().mark(Group(GROUP_ID, "Write f.", "python", codes))
+    reply = await asked(claude(), Group(GROUP_ID, "Write f.", "python", codes))
     assert sorted(emulator.log[0].codes) == sorted(codes)
     assert len(emulator.log) == 1
     for code, outcome in zip(codes, reply.outcomes, strict=True):
@@ -51,7 +52,7 @@ async def test_an_injection_reaches_the_teacher_as_data_of_its_own_sample(
 
 @pytest.mark.parametrize("injection", INJECTIONS.values(), ids=INJECTIONS.keys())
 async def test_a_task_is_data_too(claude: TeacherFactory, emulator: Emulator, injection: str) -> None:
-    await claude().mark(Group(GROUP_ID, injection, "python", HONEST))
+    await asked(claude(), Group(GROUP_ID, injection, "python", HONEST))
     assert sorted(emulator.log[0].codes) == sorted(HONEST)
 
 
@@ -60,5 +61,5 @@ async def test_the_system_prompt_does_not_change_with_what_students_write(
 ) -> None:
     teacher = claude()
     for number, injection in enumerate(INJECTIONS.values()):
-        await teacher.mark(Group(f"g{number}", injection, "python", (injection,)))
+        await asked(teacher, Group(f"g{number}", injection, "python", (injection,)))
     assert len({str(entry.body["system"]) for entry in emulator.log}) == 1

@@ -9,8 +9,9 @@ import pytest
 
 from services.scoring.rubric import load_rubric
 from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Failure, Group, GroupReply, Marked
+from services.scoring.teachers.base import Failure, Group, Marked
 from shared.settings import TeacherConfig
+from tests.fakes import Reply, asked
 
 GROUP = Group("g", "Write f.", "python", ("x = 1", "x = 2"))
 REPLY = "1 80 70 60 50\n2 40 30 20 10"
@@ -26,7 +27,7 @@ async def teacher(llmock: Any) -> AsyncIterator[AnthropicTeacher]:
     await teacher.close()
 
 
-def assert_marked(reply: GroupReply) -> None:
+def assert_marked(reply: Reply) -> None:
     first, second = reply.outcomes
     assert isinstance(first, Marked)
     assert isinstance(second, Marked)
@@ -36,7 +37,7 @@ def assert_marked(reply: GroupReply) -> None:
 
 async def test_a_reply_is_read_and_billed(llmock: Any, teacher: AnthropicTeacher) -> None:
     llmock.reply(REPLY)
-    reply = await teacher.mark(GROUP)
+    reply = await asked(teacher, GROUP)
     assert_marked(reply)
     [call] = reply.calls
     assert call.input_tokens > 500
@@ -48,7 +49,7 @@ async def test_a_reply_is_read_and_billed(llmock: Any, teacher: AnthropicTeacher
 async def test_an_error_that_passes(llmock: Any, teacher: AnthropicTeacher, status: int) -> None:
     llmock.reply(REPLY, times=None)
     llmock.fail(status, times=2)
-    reply = await teacher.mark(GROUP)
+    reply = await asked(teacher, GROUP)
     assert_marked(reply)
     assert len(reply.calls) == 3
     llmock.assert_resilient(strict=True)
@@ -57,7 +58,7 @@ async def test_an_error_that_passes(llmock: Any, teacher: AnthropicTeacher, stat
 async def test_a_retry_after_is_kept(llmock: Any, teacher: AnthropicTeacher) -> None:
     llmock.reply(REPLY, times=None)
     llmock.rate_limit(times=2, retry_after=0.4)
-    assert_marked(await teacher.mark(GROUP))
+    assert_marked(await asked(teacher, GROUP))
     llmock.assert_resilient(strict=True)
 
 
@@ -65,7 +66,7 @@ async def test_a_retry_after_is_kept(llmock: Any, teacher: AnthropicTeacher) -> 
 async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: AnthropicTeacher, status: int) -> None:
     llmock.reply(REPLY, times=None)
     llmock.fail(status, times=None)
-    reply = await teacher.mark(GROUP)
+    reply = await asked(teacher, GROUP)
     assert all(isinstance(outcome, Failure) for outcome in reply.outcomes)
     assert len(reply.calls) == 1
     llmock.assert_resilient(strict=True)
@@ -74,14 +75,14 @@ async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: Anthropic
 async def test_a_slow_answer_is_given_up_and_booked_at_its_bound(llmock: Any, teacher: AnthropicTeacher) -> None:
     llmock.reply(REPLY, times=None)
     llmock.delay(1.0)
-    reply = await teacher.mark(GROUP)
+    reply = await asked(teacher, GROUP)
     assert_marked(reply)
     assert [call.usage_unknown for call in reply.calls] == [True, False]
 
 
 async def test_prose_is_no_mark(llmock: Any, teacher: AnthropicTeacher) -> None:
     llmock.reply("Both samples look fine: 1 80 70 60 50", times=None)
-    reply = await teacher.mark(GROUP)
+    reply = await asked(teacher, GROUP)
     assert all(isinstance(outcome, Failure) for outcome in reply.outcomes)
     assert len(reply.calls) == 3
 
@@ -90,5 +91,5 @@ async def test_quotas_are_kept_to(llmock: Any, teacher: AnthropicTeacher) -> Non
     llmock.reply(REPLY, times=None)
     llmock.limits(rpm=600)
     for _ in range(5):
-        assert_marked(await teacher.mark(GROUP))
+        assert_marked(await asked(teacher, GROUP))
     llmock.assert_resilient(strict=True)

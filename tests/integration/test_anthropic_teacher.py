@@ -11,7 +11,7 @@ import pytest
 from services.scoring.prompting import presented_order, system_text
 from services.scoring.rubric import load_rubric, parse_rubric
 from services.scoring.teachers.anthropic import MOST_CHARS, AnthropicTeacher
-from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, GroupReply, Marked
+from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, Marked
 from shared.config import ConfigError
 from shared.contract import ErrorCode
 from shared.settings import Config, Price, TeacherConfig
@@ -19,6 +19,7 @@ from tests.emulator import faults, judges, tokens
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.ratelimit import Bucket
 from tests.emulator.server import Emulator
+from tests.fakes import Reply, asked
 
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
 
@@ -31,7 +32,7 @@ def true_marks(code: str) -> dict[str, float]:
     return {name: mark / 100 for name, mark in zip(CRITERIA, judges.marks_of(code), strict=True)}
 
 
-def assert_true_marks(codes: Iterable[str], reply: GroupReply) -> None:
+def assert_true_marks(codes: Iterable[str], reply: Reply) -> None:
     for code, outcome in zip(codes, reply.outcomes, strict=True):
         assert isinstance(outcome, Marked), outcome
         assert outcome.criteria == true_marks(code)
@@ -44,7 +45,7 @@ def bill(call: Call) -> tuple[int, int, int, int]:
 async def test_every_sample_gets_its_own_marks_whatever_the_order(claude: TeacherFactory, emulator: Emulator) -> None:
     teacher = claude()
     for number in range(8):
-        assert_true_marks(CODES, await teacher.mark(group(f"g{number}")))
+        assert_true_marks(CODES, await asked(teacher, group(f"g{number}")))
     shown = [tuple(entry.codes) for entry in emulator.log]
     assert len(set(shown)) > 1
     for number, codes in enumerate(shown):
@@ -54,12 +55,12 @@ async def test_every_sample_gets_its_own_marks_whatever_the_order(claude: Teache
 async def test_without_shuffling_samples_are_shown_as_they_come(claude: TeacherFactory, emulator: Emulator) -> None:
     teacher = claude(shuffle_group=False)
     for number in range(4):
-        assert_true_marks(CODES, await teacher.mark(group(f"g{number}")))
+        assert_true_marks(CODES, await asked(teacher, group(f"g{number}")))
     assert {tuple(entry.codes) for entry in emulator.log} == {CODES}
 
 
 async def test_the_request(claude: TeacherFactory, emulator: Emulator) -> None:
-    await claude().mark(group(task="Write f. Ask nothing."))
+    await asked(claude(), group(task="Write f. Ask nothing."))
     body = emulator.log[0].body
     assert set(body) == {"model", "max_tokens", "system", "messages", "thinking"}
     assert body["model"] == "claude-haiku-5-5"
@@ -73,7 +74,7 @@ async def test_the_request(claude: TeacherFactory, emulator: Emulator) -> None:
 
 
 async def test_the_rubric_can_go_back_into_each_message(claude: TeacherFactory, emulator: Emulator) -> None:
-    reply = await claude(rubric_in_system_prompt=False).mark(group())
+    reply = await asked(claude(rubric_in_system_prompt=False), group())
     assert_true_marks(CODES, reply)
     body = emulator.log[0].body
     assert "system" not in body
@@ -93,7 +94,7 @@ async def test_the_rubric_can_go_back_into_each_message(claude: TeacherFactory, 
 async def test_models_think_as_little_as_they_can_be_told_to(
     claude: TeacherFactory, emulator: Emulator, model: str, thinking: object, effort: str | None, thought: int
 ) -> None:
-    reply = await claude(model=model).mark(group())
+    reply = await asked(claude(model=model), group())
     assert_true_marks(CODES, reply)
     body = emulator.log[0].body
     assert body.get("thinking") == thinking
@@ -107,7 +108,7 @@ async def test_the_bill_is_the_emulators_to_the_token_and_the_dollar(
     emulator.settings.count = tokens.exact
     for model in ("claude-haiku-5-5", "claude-sonnet-5-5"):
         teacher = claude(model=model)
-        replies = [await teacher.mark(group(f"{model}{number}")) for number in range(3)]
+        replies = [await asked(teacher, group(f"{model}{number}")) for number in range(3)]
         calls = [call for reply in replies for call in reply.calls]
         entries = [entry for entry in emulator.log if entry.body["model"] == model]
         for call, entry in zip(calls, entries, strict=True):
@@ -129,7 +130,7 @@ async def test_the_bill_is_the_emulators_to_the_token_and_the_dollar(
 async def test_billed_input_equivalent_weighs_by_price(claude: TeacherFactory) -> None:
     teacher = claude()
     for _ in range(2):
-        [call] = (await teacher.mark(group())).calls
+        [call] = (await asked(teacher, group())).calls
         fresh, out, read, written = bill(call)
         assert call.billed_input_equivalent == pytest.approx(fresh + 0.1 * read + 1.25 * written + 5 * out)
         assert call.cost_usd == pytest.approx(call.billed_input_equivalent * 0.10 / 1e6)
@@ -137,7 +138,7 @@ async def test_billed_input_equivalent_weighs_by_price(claude: TeacherFactory) -
 
 async def test_an_hours_cache_is_asked_for_and_paid_for(claude: TeacherFactory, emulator: Emulator) -> None:
     teacher = claude(cache_ttl="1h")
-    [call] = (await teacher.mark(group())).calls
+    [call] = (await asked(teacher, group())).calls
     fresh, out, _, written = bill(call)
     assert call.billed_input_equivalent == pytest.approx(fresh + 2 * written + 5 * out)
     assert call.cost_usd == pytest.approx(emulator.log[0].dollars(), rel=1e-12)
@@ -146,7 +147,7 @@ async def test_an_hours_cache_is_asked_for_and_paid_for(claude: TeacherFactory, 
 async def test_one_call_warms_the_cache_before_a_fan_out(claude: TeacherFactory, emulator: Emulator) -> None:
     emulator.settings.latency_s = 0.02
     teacher = claude(max_concurrency=16)
-    replies = await asyncio.gather(*(teacher.mark(group(f"g{number}")) for number in range(12)))
+    replies = await asyncio.gather(*(asked(teacher, group(f"g{number}")) for number in range(12)))
     calls = [call for reply in replies for call in reply.calls]
     assert sum(call.cache_creation_input_tokens > 0 for call in calls) == 1
     assert sum(call.cache_read_input_tokens > 0 for call in calls) == 11
@@ -155,25 +156,25 @@ async def test_one_call_warms_the_cache_before_a_fan_out(claude: TeacherFactory,
 async def test_no_more_calls_than_allowed_are_in_flight(claude: TeacherFactory, emulator: Emulator) -> None:
     emulator.settings.latency_s = 0.02
     teacher = claude(max_concurrency=3)
-    await asyncio.gather(*(teacher.mark(group(f"g{number}")) for number in range(12)))
+    await asyncio.gather(*(asked(teacher, group(f"g{number}")) for number in range(12)))
     assert emulator.most_in_flight == 3
 
 
 async def test_a_dollar_amount_is_not_made_up_for_an_unknown_price(claude: TeacherFactory) -> None:
     teacher = claude(model="claude-opus-4-9")
-    reply = await teacher.mark(group())
+    reply = await asked(teacher, group())
     assert teacher.bound(group()).cost_usd is None
     assert isinstance(reply.outcomes[0], Failure)  # the emulator does not know the model either
     assert reply.outcomes[0].code is ErrorCode.TEACHER_REJECTED
     assert "404 not_found_error: model: claude-opus-4-9" in reply.outcomes[0].detail
     own = claude(prices={"claude-haiku-5-5": Price(input=1.0, output=0.0)})
-    [call] = (await own.mark(group())).calls
+    [call] = (await asked(own, group())).calls
     assert call.cost_usd == pytest.approx(call.billed_input_equivalent / 1e6)
 
 
 async def test_reasons_are_asked_for_on_demand(claude: TeacherFactory, emulator: Emulator) -> None:
-    plain = await claude().mark(group())
-    reply = await claude(explain=True).mark(group())
+    plain = await asked(claude(), group())
+    reply = await asked(claude(explain=True), group())
     assert_true_marks(CODES, reply)
     for outcome in reply.outcomes:
         assert isinstance(outcome, Marked)
@@ -184,7 +185,7 @@ async def test_reasons_are_asked_for_on_demand(claude: TeacherFactory, emulator:
 async def test_a_rubric_of_ones_own_has_its_own_marks(claude: TeacherFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges, "CRITERIA", 2)
     own = parse_rubric("---\ncriteria: {tone: 0.5, brevity: 0.5}\n---\ntone: kind. brevity: short.", "own.md")
-    reply = await claude(own).mark(group(codes=("x = 1",)))
+    reply = await asked(claude(own), group(codes=("x = 1",)))
     [outcome] = reply.outcomes
     assert isinstance(outcome, Marked)
     assert set(outcome.criteria) == {"tone", "brevity"}
@@ -192,11 +193,11 @@ async def test_a_rubric_of_ones_own_has_its_own_marks(claude: TeacherFactory, mo
 
 async def test_a_group_too_long_for_one_request_is_asked_in_parts(claude: TeacherFactory, emulator: Emulator) -> None:
     codes = tuple(str(number) * (MOST_CHARS // 2 - number) for number in range(4))
-    reply = await claude().mark(group(codes=codes))
+    reply = await asked(claude(), group(codes=codes))
     assert_true_marks(codes, reply)
     assert [len(entry.codes) for entry in emulator.log] == [2, 2]
     alone = ("y" * (MOST_CHARS + 1),)
-    assert_true_marks(alone, await claude().mark(group(codes=alone)))
+    assert_true_marks(alone, await asked(claude(), group(codes=alone)))
 
 
 async def test_concurrency_follows_the_rate_limits(
@@ -211,7 +212,7 @@ async def test_concurrency_follows_the_rate_limits(
         await waited(seconds)
 
     object.__setattr__(teacher._patience, "sleep", sleep)
-    replies = await asyncio.gather(*(teacher.mark(group(f"g{number}")) for number in range(60)))
+    replies = await asyncio.gather(*(asked(teacher, group(f"g{number}")) for number in range(60)))
     for reply in replies:
         assert_true_marks(CODES, reply)
     throttled = sum(entry.status == 429 for entry in emulator.log)
@@ -226,7 +227,7 @@ async def test_the_bound_is_above_every_bill(claude: TeacherFactory, emulator: E
         teacher = claude(cache_ttl=ttl)
         for codes in (texts, *((text,) for text in texts)):
             bound = teacher.bound(group(codes=codes))
-            [call] = (await teacher.mark(group(codes=codes))).calls
+            [call] = (await asked(teacher, group(codes=codes))).calls
             assert bound.usage_unknown
             assert bound.cost_usd is not None
             assert call.cost_usd is not None
@@ -254,7 +255,7 @@ async def test_either_kind_of_key_will_do(emulator: Emulator) -> None:
     config = Config(teacher=TeacherConfig(name="anthropic", base_url=emulator.url))
     for environ in ({"ANTHROPIC_API_KEY": "k"}, {"ANTHROPIC_AUTH_TOKEN": "t"}):
         teacher = AnthropicTeacher.from_config(config, load_rubric(), environ)
-        assert_true_marks(CODES, await teacher.mark(group()))
+        assert_true_marks(CODES, await asked(teacher, group()))
         await teacher.close()
 
 
@@ -281,6 +282,6 @@ def test_identity_holds_what_a_mark_depends_on(claude: TeacherFactory) -> None:
 
 async def test_faults_are_a_script(claude: TeacherFactory, emulator: Emulator) -> None:
     emulator.settings.faults = faults.script("api_error", None)
-    reply = await claude().mark(group())
+    reply = await asked(claude(), group())
     assert_true_marks(CODES, reply)
     assert [call.outcome for call in reply.calls] == ["api_error", "end_turn"]

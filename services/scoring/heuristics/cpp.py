@@ -87,6 +87,7 @@ def ends_in_directive(text: str) -> bool:
 
 _DEFINED = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_PROTOTYPE = re.compile(r"^\s*[A-Za-z_][\w:<>*&,]*\s+[\w:<>*&,\s]*\([^()]*\)$")
 _ENDS_OPEN = re.compile(r"[-+*/%=<&|^!?:,.~]$")
 
 
@@ -100,9 +101,10 @@ def breaks_off(text: str, bare: str, end: int) -> bool:
         return False
     if _ENDS_OPEN.search(line):
         return True
-    names, defined = _NAME.findall(line), set(_DEFINED.findall(text))
-    is_macro = any(name.isupper() or name in defined for name in names)
-    return not is_macro and (len(names) > 1 or not line.endswith(")"))
+    if line.endswith(")") and not _PROTOTYPE.match(line):
+        return False
+    defined = set(_DEFINED.findall(text))
+    return not any(name.isupper() or name in defined for name in _NAME.findall(line))
 
 
 _MACRO_LINE = re.compile(r"^\s*[A-Z_][A-Z0-9_]*\s*(?:\(.*\))?\s*$")
@@ -148,8 +150,12 @@ def _statement_end(line: str, macros: set[str], *, in_body: bool) -> int | None:
         return None
     if not macros.isdisjoint(_NAME.findall(code)):
         return None
-    # `static noinline` above a function may be a macro; in a function's body no such thing stands
-    if not in_body and _WORDS_ONLY.match(code) and not _EXPRESSION_HEAD.match(code):
+    # outside of a body `static noinline` above a function, or the end of a call, may be a macro's
+    if (
+        not in_body
+        and not _EXPRESSION_HEAD.match(code)
+        and (_WORDS_ONLY.match(code) or (code.endswith(")") and not _PROTOTYPE.match(code)))
+    ):
         return None
     return len(code)
 

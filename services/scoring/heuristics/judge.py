@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from services.scoring.heuristics import structure, syntax, text
 from services.scoring.heuristics.grammars import Undecided, known, parse
+from services.scoring.heuristics.lexing import without_comments
 
 PASSED = 1.0
 BROKEN = 0.02
@@ -88,12 +89,12 @@ def find(code: str, task: str, language: str, budget_s: float) -> str | None:
 
 def _parsed(code: str, task: str, language: str, deadline: float) -> str | None:
     if language == "python" and (reason := syntax.python_fault(code, deadline)):
-        return "prose" if text.is_prose(code) else reason
+        return "prose" if _is_prose(code, language) else reason
     root = parse(code, language, deadline)
     if root.has_error:
         if language == "python":
             return None  # its compiler knows better
-        return "prose" if text.is_prose(code) else syntax.fault(code, language, root, deadline)
+        return "prose" if _is_prose(code, language) else syntax.fault(code, language, root, deadline)
     if structure.is_comments(root):
         return "comments_only"
     if reason := syntax.leniency(code, language, root):
@@ -101,3 +102,7 @@ def _parsed(code: str, task: str, language: str, deadline: float) -> str | None:
     if structure.is_stub(root, task):
         return "stub"
     return "cut_off" if structure.ends_in_half_a_word(code, task, language, root) else None
+
+
+def _is_prose(code: str, language: str) -> bool:
+    return text.is_prose(code) and text.is_prose(without_comments(code, language))

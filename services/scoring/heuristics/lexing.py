@@ -38,7 +38,9 @@ class _Atoms(NamedTuple):
 
 _SCRIPT = _Atoms(f"{_LINE}|{_BLOCK}|{_STRING}|{_CHAR}")
 _ATOMS = {
-    "cpp": _Atoms(f"{_LINE}|{_BLOCK}|{_CPP_RAW}|{_STRING}|{_NUMBER}|{_CHAR}", r"/\*", begins="R0-9", begins_none='R(?!")'),
+    "cpp": _Atoms(
+        f"{_LINE}|{_BLOCK}|{_CPP_RAW}|{_STRING}|{_NUMBER}|{_CHAR}", r"/\*", begins="R0-9", begins_none='R(?!")'
+    ),
     "rust": _Atoms(
         f"{_LINE}|{_RUST_RAW}|{_RUST_STRING}|{_RUST_CHAR}", r'/\*|"', "'", begins="bcr", begins_none="[bcr](?!r?#*\"|')"
     ),
@@ -98,6 +100,17 @@ def scan(text: str, language: str) -> Scan:
     walk = _Walk(text, language)
     walk.run(_SCANNERS[language], 0)
     return Scan(tuple(offset for _, offset in walk.stack), walk.stray, walk.quote, walk.spanning, walk.end())
+
+
+def without_comments(text: str, language: str) -> str:
+    """`text` less the comments of the language, one of the seven."""
+    walk = _Walk(text, language)
+    walk.run(_SCANNERS[language], 0)
+    kept, at = [], 0
+    for start, end in walk.comments:
+        kept.append(text[at:start])
+        at = end
+    return "".join((*kept, text[at:]))
 
 
 def next_fence(text: str, start: int, language: str) -> int | None:

@@ -44,7 +44,7 @@ _UNDONE = re.compile(
     r"|(?:std::)?(?:todo|unimplemented)!\s*[(\[{](?s:.*)[)\]}]\s*;?"
 )
 _STUB_STATEMENTS = 2
-_MACRO_NAME = re.compile(r"[A-Z_][A-Z0-9_]*\s*\(")
+_MAIN = re.compile(r"(?:[\w:]+\s+)*main\s*\(")
 _COMPLAINT = re.compile(r"(?:throw\b|raise\b|panic!?\s*\()(?s:.*)")
 _DECLARES = re.compile(r"\b(?:Protocol|ABC|ABCMeta|abstractmethod|overload|abstractproperty|type_check_only)\b")
 _ASKS_FOR_STUBS = re.compile(
@@ -99,7 +99,7 @@ def _outline(node: Node) -> Iterator[Node]:
 
 
 def _state(function: Node) -> str:
-    """`undone` (says so), `empty` (no statement) or `work`."""
+    """`undone` (says so), `empty` (a program of nothing) or `work`."""
     body = function.child_by_field_name("body")
     if body is None:
         return "work"
@@ -115,8 +115,8 @@ def _state(function: Node) -> str:
     if all(_NOTHING.fullmatch(text) for text in said):
         if noted or said:
             return "undone"
-        # a remark instead of a statement is an answer, and TEST(A, B) {} is a macro with one
-        return "work" if body.named_children or _MACRO_NAME.match(_text(function)) else "empty"
+        # an empty handler may be all that is wanted, an empty program is not
+        return "empty" if _MAIN.match(_text(function)) and not body.named_children else "work"
     return "undone" if noted and all(_LITERAL_RETURN.fullmatch(text) for text in said) else "work"
 
 

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import re
 import time
-from itertools import islice
 
 from tree_sitter import Node, Query, QueryCursor
 
 from services.scoring.heuristics import cpp, cpython
-from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, faults, parse
+from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, parse
 from services.scoring.heuristics.lexing import Scan, scan
 from services.scoring.heuristics.wording import likely_languages
 
-# valid text that the grammars are known not to read: newer syntax, unstable features, rare forms
+# Valid text that the grammars are known not to read: newer syntax, unstable features, rare forms. Where a text has any of
+# it, an error in the tree alone proves nothing.
 _GAPS = {
-    "java": r"\bimport\s+module\b|\b(?:super|this)\s*\(",
-    "javascript": r"\baccessor\b|\bimport\s+(?:defer|source)\b",
+    "java": r"\bimport\s+module\b | \{[^{}]*;\s*(?:super|this)\s*\(",
+    "javascript": r"\baccessor\s | \bimport\s+(?:defer|source)\b",
     "go": r"^\s*\w+:\s*;",
-    "typescript": r"""\bexport\s+type\s*\* | [<,]\s*(?:in|out|const)\s+\w | \busing\b | \)\s*:[^;{}]*\n\s*< | \baccessor\b
-        | \bimport\s+(?:defer|source)\b""",
-    "rust": r"""\bdyn\s+' | \bbox\b | \bimpl\b[^{;]*\bconst\b | ~const | \[const\] | \bauto\s+trait\b | \bmacro\s+\w | &_\b
-        | \#!?\[[^\]]*\]\s*(?:move\s*)?\| | \bsafe\b | \buse\s*< | \byeet\b | \$\{ | <-\s*\d | \[\(\);""",
+    "typescript": r"""\bexport\s+type\s*\* | [<,]\s*(?:in|out|const)\s+\w | ^\s*(?:in|out)\s+\w | \busing\s+\w | ^\s*[<>]
+        | >` | ^\s*in\??: | \baccessor\s | \bimport\s+(?:defer|source)\b""",
+    "rust": r"""\bdyn\s+' | \bbox\s+[\w(] | \bimpl\b[^{;]*\bconst\s | [~\[]const\b | \bauto\s+trait\b | \bmacro\s+\w | \(&_\)
+        | \#!?\[[^\]]*\]\s*(?:move\s*)?\| | \bsafe\s+(?:fn|static)\b | \buse\s*< | \byeet\b | \$\{ | <-\s*\d
+        | \bwhere\s+[(\[] | \btype\s+\w+\s*:[^;=]*=""",
 }
 _GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()}
-_FAULTS_READ = 20
-_FAULT_CHARS = 4000
 _FOREIGN_S = 0.005
 
 _MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
@@ -51,7 +50,7 @@ def fault(code: str, language: str, root: Node, deadline: float) -> str | None:
         return foreign
     if language == "cpp":
         return _cpp_fault(code, root, deadline)
-    return _unsound(scan(code, language), code) or (None if _all_gaps(code, language, root) else "syntax_error")
+    return _unsound(scan(code, language), code) or (None if _GAP_PATTERNS[language].search(code) else "syntax_error")
 
 
 def leniency(code: str, language: str, root: Node) -> str | None:
@@ -120,14 +119,3 @@ def _reads(code: str, language: str, deadline: float) -> bool:
     except Undecided:  # mending foreign code is what takes long
         return False
     return not root.has_error and any(child.type not in COMMENTS for child in root.named_children)
-
-
-def _all_gaps(code: str, language: str, root: Node) -> bool:
-    """Whether each of the grammar's errors lies at something valid that it cannot read."""
-    pattern = _GAP_PATTERNS[language]
-    if not pattern.search(code):
-        return False
-    lines = code.split("\n")
-    found = islice(faults(root), _FAULTS_READ)
-    spans = ["\n".join(lines[max(0, n.start_point.row - 2) : n.end_point.row + 3])[:_FAULT_CHARS] for n in found]
-    return bool(spans) and all(map(pattern.search, spans))

@@ -41,7 +41,8 @@ _WORDS_A_MARK = 8  # "runs in O(n)" is a sentence all the same
 _LINES_A_CODE_LINE = 10
 _SENTENCE_WORD = re.compile(r"[^\W\d_]{2,}")
 _CODE_MARK = re.compile(
-    r"[;{}=]\s*$|->|::|==|:=|\w\(|\w\.\w|[{}\[\]<>\\|]|^\s*(?:import|package|use|using|from|return|#include)\b"
+    r"[;{}=]\s*$|->|::|==|:=|\w\(|\w\.\w|[{}\[\]<>\\|]|^\s*(?:import|package|use|using|from|return)\b"
+    r"|^\s*#\s*(?:define|elif|else|endif|if|ifdef|ifndef|include|pragma|undef)\b"
 )
 
 

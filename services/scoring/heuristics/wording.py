@@ -26,15 +26,20 @@ _TYPED_SCRIPT = re.compile(
 )
 _READ = 2000  # characters: a language shows itself at once
 
-_C_LIKE = "break case catch char class const continue default do double else enum false float for if int long new private "
+_C_LIKE = (
+    "break case catch char class const continue default do double else enum false float for if int long new private "
+)
 _C_LIKE += "protected public return short static super switch this throw true try void volatile while "
 _SCRIPT = "async await break case catch class const continue default delete do else export extends false finally for function "
-_SCRIPT += "if import in instanceof let new null of return static super switch this throw true try typeof undefined var void "
+_SCRIPT += (
+    "if import in instanceof let new null of return static super switch this throw true try typeof undefined var void "
+)
 _SCRIPT += "while yield "
 _KEYWORDS = {
     "python": "and as assert async await break class continue def del elif else except False finally for from global if "
     "import in is lambda None nonlocal not or pass raise return True try while with yield",
-    "cpp": _C_LIKE + "auto bool constexpr delete explicit extern friend inline namespace nullptr operator signed sizeof struct "
+    "cpp": _C_LIKE
+    + "auto bool constexpr delete explicit extern friend inline namespace nullptr operator signed sizeof struct "
     "template typedef typename union unsigned using virtual",
     "rust": "as async await break const continue crate else enum extern false fn for if impl in let loop match mod move mut "
     "pub ref return self static struct super trait true type union unsafe use where while",
@@ -43,7 +48,8 @@ _KEYWORDS = {
     "java": _C_LIKE + "abstract boolean byte extends final finally implements import interface null package record "
     "synchronized",
     "javascript": _SCRIPT + "debugger with",
-    "typescript": _SCRIPT + "abstract any as boolean declare enum implements interface keyof namespace never number object "
+    "typescript": _SCRIPT
+    + "abstract any as boolean declare enum implements interface keyof namespace never number object "
     "private protected public readonly string type unknown",
 }
 KEYWORDS = {language: frozenset(words.split()) for language, words in _KEYWORDS.items()}

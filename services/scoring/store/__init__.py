@@ -2,6 +2,7 @@
 
 from services.scoring.store.ledger import RequestLine, Sums
 from services.scoring.store.marks import NewMark, StoredMark
+from services.scoring.store.money import Purpose
 from services.scoring.store.store import Store
 
-__all__ = ["NewMark", "RequestLine", "Store", "StoredMark", "Sums"]
+__all__ = ["NewMark", "Purpose", "RequestLine", "Store", "StoredMark", "Sums"]

@@ -1,9 +1,8 @@
-"""The ledger's lines: one a request, one a paid call, and their sums by run."""
+"""The ledger's sums by run, and its lines of requests; the lines of paid calls are written in money.py."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from sqlalchemy import Connection, Select, func, select
 
 from services.scoring.store import tables
 from services.scoring.store.database import Database, Row, insert_new
-from services.scoring.teachers.base import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +55,6 @@ class Ledger:
                 _rows(connection, _asked()), _rows(connection, _failed()), _rows(connection, _paid())
             )
         )
-
-
-def bill(connection: Connection, run: str, at_ms: int, group_id: str, samples: int, calls: Sequence[Call]) -> None:
-    """Write down what one group of `samples` cost, a line a call."""
-    common = {"run": run, "at_ms": at_ms, "group_id": bytes.fromhex(group_id), "samples": samples}
-    if rows := [{"id": uuid.uuid4().hex, **common, **_columns(call)} for call in calls]:
-        connection.execute(tables.calls.insert(), rows)
-
-
-def _columns(call: Call) -> dict[str, Any]:
-    columns = asdict(call)
-    cost = columns.pop("cost_usd")
-    return {**columns, "cost_nusd": None if cost is None else round(cost * 1e9)}
 
 
 def _asked() -> Select[Any]:

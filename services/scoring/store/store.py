@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, text
 
-from services.scoring.store import claims, ledger, marks, tables
+from services.scoring.errors import StoreUnavailable
+from services.scoring.store import claims, marks, tables
 from services.scoring.store.claims import Claims
 from services.scoring.store.database import Database, insert_new
 from services.scoring.store.engine import migrate
 from services.scoring.store.ledger import Ledger
 from services.scoring.store.marks import Marks, NewMark
-from services.scoring.teachers.base import Call, Failure
+from services.scoring.store.money import Money
+from services.scoring.teachers.base import Failure
+
+log = logging.getLogger("markbook")
 
 
 class Store:
@@ -26,6 +31,7 @@ class Store:
         self.marks = Marks(self._database)
         self.claims = Claims(self._database, self._owner, lease_ms)
         self.ledger = Ledger(self._database)
+        self.money = Money(self._database, self._owner, lease_ms)
         self.where = self._database.engine.url.render_as_string(hide_password=True)
 
     def open(self, profile: str, identity: Mapping[str, object], now_ms: int) -> None:
@@ -36,26 +42,34 @@ class Store:
 
     async def record_group(
         self,
-        run: str,
         at_ms: int,
         group_id: str,
         size: int,
         marked: Sequence[NewMark],
         failures: Mapping[bytes, Failure],
-        calls: Sequence[Call],
     ) -> None:
-        """Marks of one group, what they cost, and the end of its claims, in one transaction."""
+        """The marks of one group and the end of its claims, in one transaction."""
 
         def work(connection: Connection) -> None:
-            ledger.bill(connection, run, at_ms, group_id, size, calls)
             marks.add(connection, at_ms, group_id, size, marked)
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
         await self._database.write(work)
 
+    async def renew(self, now_ms: int) -> None:
+        """Tell the other replicas that this one is alive, and clear up after those that are not."""
+        await self.claims.renew(now_ms)
+        await self.money.renew(now_ms)
+
     async def ping(self) -> None:
         await self._database.read(lambda connection: connection.execute(text("SELECT 1")))
 
     async def close(self) -> None:
+        """Give back what this process still holds."""
+        try:
+            await self.claims.release()
+            await self.money.close()
+        except StoreUnavailable as error:
+            log.warning("claims not given back, they end with their lease: %s", error.detail)
         await self._database.close()

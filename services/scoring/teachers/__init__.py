@@ -2,6 +2,7 @@
 
 from services.scoring.rubric import Rubric
 from services.scoring.teachers.base import Teacher
+from shared.config import ConfigError
 from shared.settings import Config
 
 
@@ -10,6 +11,11 @@ def make_teacher(config: Config, rubric: Rubric) -> Teacher:
     if config.teacher.name == "anthropic":
         from services.scoring.teachers.anthropic import AnthropicTeacher
 
+        if config.budgets.in_dollars() and config.teacher.price() is None:
+            raise ConfigError(
+                f"there is a budget in dollars, but the price of {config.teacher.model} is not known: give it under "
+                "teacher.prices, or set the budget in tokens"
+            )
         return AnthropicTeacher.from_config(config, rubric)
     from services.scoring.teachers.static import StaticTeacher
 

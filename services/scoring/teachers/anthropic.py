@@ -20,10 +20,11 @@ import anthropic
 import httpx2
 from anthropic.types import Message
 
+from services.scoring.errors import TeacherError
 from services.scoring.pricing import Tokens
 from services.scoring.prompting import estimate_tokens, fence, presented_order, render, system_text
 from services.scoring.rubric import Rubric
-from services.scoring.teachers.base import Call, Failure, Group, GroupReply, Marked
+from services.scoring.teachers.base import Call, Failure, Group, Marked, Purse
 from services.scoring.teachers.billing import Bills
 from services.scoring.teachers.breaker import Breaker
 from services.scoring.teachers.limiter import Limiter
@@ -125,38 +126,43 @@ class AnthropicTeacher:
     async def close(self) -> None:
         await self._client.close()
 
-    async def mark(self, group: Group) -> GroupReply:
+    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
         """One request for the group in a shuffled order; samples whose marks it lacks are asked once more, each alone.
 
-        A refusal of several samples is asked again too: alone, only the one that brought it about is refused. Never
-        raises TeacherError: what went wrong stands in the outcomes.
+        A refusal of several samples is asked again too: alone, only the one that brought it about is refused.
+        Raises no TeacherError: what went wrong stands in the outcomes.
         """
         deadline = self._clock() + self._config.timeout_s
-        calls: list[Call] = []
         order = presented_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
         outcomes: dict[int, Marked | Failure] = {}
         again: list[int] = []
         for part in _parts(order, group.codes):
-            outcomes |= await self._ask(group, part, deadline, calls)
+            outcomes |= await self._ask(group, part, deadline, purse)
             again += [index for index in part if _worth_asking_again(outcomes[index], len(part))]
-        for alone in await asyncio.gather(*(self._ask(group, [index], deadline, calls) for index in again)):
+        for alone in await asyncio.gather(*(self._ask(group, [index], deadline, purse) for index in again)):
             outcomes |= alone
-        return GroupReply(tuple(outcomes[index] for index in range(len(order))), tuple(calls))
-
-    def bound(self, group: Group) -> Call:
-        """The most that one call for this group can cost: what a budget sets aside before it."""
-        text = render(group.task, group.language, group.codes, "#000000")
-        return self._bound(self._request(text, len(group.codes)), "reserved")
+        return tuple(outcomes[index] for index in range(len(order)))
 
     async def _ask(
-        self, group: Group, shown: Sequence[int], deadline: float, calls: list[Call]
+        self, group: Group, shown: Sequence[int], deadline: float, purse: Purse
     ) -> dict[int, Marked | Failure]:
         """One request for the samples with the indices `shown`, in that order -> their outcomes by index."""
         codes = [group.codes[index] for index in shown]
         marker = fence(f"{group.id} {shown}", group.task, codes)
         request = self._request(render(group.task, group.language, codes, marker), len(codes))
         need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
-        message = await self._patience.persist(lambda left: self._attempt(request, left), need, deadline, calls)
+        bound = self._bound(request, "reserved")
+
+        async def paid(left_s: float) -> Attempt[Message]:
+            reservation = await purse.reserve(bound)
+            result = await self._attempt(request, left_s)
+            await purse.settle(reservation, bound, result.call)
+            return result
+
+        try:
+            message = await self._patience.persist(paid, need, deadline)
+        except TeacherError as error:  # the budget is spent; what was marked before it stays marked
+            message = Failure(error.code, error.detail)
         if isinstance(message, Failure):
             return dict.fromkeys(shown, message)
         if message.stop_reason == "refusal":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from shared.contract import ErrorCode
@@ -62,12 +62,16 @@ class Failure:
     retry_after_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupReply:
-    """`outcomes[i]` belongs to `group.codes[i]`; `calls` are all bills, retries included."""
+class Purse(Protocol):
+    """Pays for the calls of one group. Every paid call is reserved before it and settled after it, whatever came."""
 
-    outcomes: tuple[Marked | Failure, ...]
-    calls: tuple[Call, ...] = field(default=())
+    async def reserve(self, bound: Call) -> str:
+        """Set the most that a call can cost aside. Raises TeacherError(budget_exhausted): do not make the call."""
+        ...
+
+    async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+        """Replace the bound by the bill. A bill that is not known is itself a bound."""
+        ...
 
 
 class Teacher(Protocol):
@@ -84,10 +88,10 @@ class Teacher(Protocol):
         """Everything of this teacher that a mark depends on: JSON-able, part of the profile."""
         ...
 
-    async def mark(self, group: Group) -> GroupReply:
-        """Mark every sample of the group.
+    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+        """One outcome for each of `group.codes`, in their order. What it costs goes through `purse`.
 
-        Raises TeacherError when the call as a whole gave nothing; its `calls` hold what was billed.
+        Raises TeacherError when the group as a whole got nothing.
         """
         ...
 

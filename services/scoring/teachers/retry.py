@@ -61,11 +61,10 @@ class Patience:
         attempt: Callable[[float], Awaitable[Attempt[M]]],
         need: Mapping[str, int],
         deadline: float,
-        calls: list[Call],
     ) -> M | Failure:
         """Call `attempt` with the seconds left until it succeeds, is rejected, or no other fits before `deadline`.
 
-        `need`: what a call takes of each rate limit. Every attempt's bill is appended to `calls`.
+        `need`: what a call takes of each rate limit.
         """
         last: Failure | None = None
         for tries in itertools.count():
@@ -85,7 +84,6 @@ class Patience:
                     return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher is busy with other samples", 1.0)
                 begun = self.clock()
                 result = await attempt(deadline - begun)
-                calls.append(result.call)
                 self._learn(result, begun, need)
             if result.message is not None:
                 return result.message

@@ -70,7 +70,7 @@ async def test_the_stand_in_finds_no_fault_with_an_honest_solution(task):
     asked = read_task(task["prompt"])
     function = solutions()[asked.name]
     code = ("import math\n\n" if "math." in ast.unparse(function) else "") + ast.unparse(function)
-    (marked,) = (await StaticTeacher().mark(Group("group", task["prompt"], "python", (code,)))).outcomes
+    (marked,) = (await asked(StaticTeacher(), Group("group", task["prompt"], "python", (code,)))).outcomes
     assert isinstance(marked, Marked)
     assert tuple(argument.arg for argument in function.args.args) == asked.parameters
     assert marked.criteria["documentation"] == 0

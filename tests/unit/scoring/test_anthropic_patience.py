@@ -64,9 +64,16 @@ def script(*results: Attempt[str]) -> Callable[[float], Awaitable[Attempt[str]]]
 
 
 async def persist(patience: Patience, *results: Attempt[str], deadline: float = 200.0) -> tuple[str | Failure, int]:
-    calls: list[Call] = []
-    outcome = await patience.persist(script(*results), {"requests": 1}, deadline, calls)
-    return outcome, len(calls)
+    calls = 0
+    play = script(*results)
+
+    async def attempt(left_s: float) -> Attempt[str]:
+        nonlocal calls
+        calls += 1
+        return await play(left_s)
+
+    outcome = await patience.persist(attempt, {"requests": 1}, deadline)
+    return outcome, calls
 
 
 async def test_retries_back_off_exponentially_and_every_call_is_booked(patience: Patience, hands: Hands) -> None:
@@ -259,7 +266,7 @@ async def fan_out(patience: Patience, hands: Hands, results: list[Attempt[str]])
         in_flight -= 1
         return results.pop(0)
 
-    await asyncio.gather(*(patience.persist(attempt, {}, hands.now + 100, []) for _ in range(len(results))))
+    await asyncio.gather(*(patience.persist(attempt, {}, hands.now + 100) for _ in range(len(results))))
     return seen
 
 

@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from services.scoring.rubric import load_rubric
+from services.scoring.teachers import make_teacher
+from shared.config import ConfigError, parse_config
 from shared.contract import Counters, Stats
 from shared.settings import SERVICE_OWNED, Config
 
@@ -148,3 +151,9 @@ async def test_openapi_describes_the_body_that_score_reads(service):
     assert reference == "#/components/schemas/ScoreRequest"
     assert set(schema["components"]["schemas"]["ScoreRequest"]["properties"]) == {"run", "request_id", "samples"}
     assert "Sample" in schema["components"]["schemas"]
+
+
+def test_a_budget_in_dollars_needs_a_price():
+    config = parse_config({"teacher": {"name": "anthropic", "model": "unheard-of"}, "budgets": {"total": {"usd": 1.0}}})
+    with pytest.raises(ConfigError, match=r"price of unheard-of is not known"):
+        make_teacher(config, load_rubric())

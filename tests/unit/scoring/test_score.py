@@ -8,7 +8,7 @@ import pytest
 
 from services.scoring.errors import StoreUnavailable, TeacherError
 from services.scoring.store.marks import Marks
-from services.scoring.teachers.base import Call, Failure
+from services.scoring.teachers.base import Failure
 from shared.contract import ErrorCode
 from tests.fakes import RecordingTeacher, true_criteria, true_score
 
@@ -209,7 +209,7 @@ async def test_a_failed_sample_never_becomes_a_number(service, teacher, failure)
 
 @pytest.mark.parametrize("failure", list(ErrorCode))
 async def test_a_failed_call_leaves_every_sample_unscored_and_its_bill_counted(service, teacher, failure):
-    teacher.error = TeacherError(failure, "down", retry_after_s=9.0, calls=[Call("m", failure, 70, 3, cost_usd=0.01)])
+    teacher.error = TeacherError(failure, "down", retry_after_s=9.0)
     async with service() as http:
         answer = await score(http, sample(code("add")), sample(code("plus")), sample(code("add")))
         counts = await run_counts(http)
@@ -217,16 +217,16 @@ async def test_a_failed_call_leaves_every_sample_unscored_and_its_bill_counted(s
     assert [result["score"] for result in answer["results"]] == [None, None, None]
     assert {result["error"]["code"] for result in answer["results"]} == {failure.value}
     assert counts["unscored"] == counts["samples"] == 3
-    assert (counts["api_tokens_sent"], counts["cost_usd"], counts["teacher_calls"]) == (70, 0.01, 1)
+    assert (counts["api_tokens_sent"], counts["teacher_calls"]) == (300 - 100, 1)  # distinct samples are paid for
     assert stats["cache"]["entries"] == 0
 
 
 async def test_one_groups_failure_keeps_anothers_marks(service):
     class HalfBroken(RecordingTeacher):
-        async def mark(self, group):
+        async def mark(self, group, purse):
             if "bad" in group.task:
                 raise RuntimeError("a defect")
-            return await super().mark(group)
+            return await super().mark(group, purse)
 
     async with service(by=HalfBroken()) as http:
         answer = await http.post(
@@ -267,3 +267,24 @@ async def test_the_stand_in_saves_nothing(service, teacher):
         await score(http, sample(code("add")))
         counts = await run_counts(http)
     assert counts["tokens_saved"] == -counts["api_tokens_sent"]
+
+
+async def test_a_spent_budget_leaves_new_samples_unscored_and_the_book_open(service, teacher):
+    # a group of one sample is bound at 100 tokens in and 10 out
+    async with service({"budgets": {"per_run": {"tokens": 220}}, "teacher": {"max_group_size": 1}}) as http:
+        first = await score(http, sample(code("one")), sample(code("two")))
+        over = await score(http, sample(code("three")), sample(code("one")))
+        other = await score(http, sample(code("three")), run="other")
+        stats = (await http.get("/stats")).json()
+    assert sources(first) == ["teacher", "teacher"]
+    assert sources(over) == [None, "cache"]
+    assert over["results"][0]["error"]["code"] == "budget_exhausted"
+    assert sources(other) == ["teacher"]
+    assert stats["budgets"]["run demo"] == {
+        "spent_usd": pytest.approx(0.0003),
+        "limit_usd": None,
+        "spent_tokens": 220,
+        "limit_tokens": 220,
+    }
+    assert stats["budgets"]["total"]["spent_tokens"] == 330
+    assert stats["runs"]["demo"]["unscored_by_code"] == {"budget_exhausted": 1}

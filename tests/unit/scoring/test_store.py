@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from services.scoring.errors import StoreUnavailable
 from services.scoring.fingerprint import fingerprint
 from services.scoring.ledger import LedgerWriter, sum_counters
-from services.scoring.store import NewMark, RequestLine, Store
+from services.scoring.store import NewMark, Purpose, RequestLine, Store
 from services.scoring.store.engine import migrate, open_engine, reading
 from services.scoring.store.tables import metadata
 from services.scoring.teachers.base import Call
@@ -44,10 +44,15 @@ async def counters(store: Store):
     return sum_counters(await store.ledger.sums())
 
 
-async def keep(
-    store: Store, *marked: NewMark, run: str = "run-a", calls: tuple[Call, ...] = (), at_ms: int = 5
-) -> None:
-    await store.record_group(run, at_ms, GROUP, max(1, len(marked)), marked, {}, calls)
+async def keep(store: Store, *marked: NewMark) -> None:
+    await store.record_group(5, GROUP, len(marked), marked, {})
+
+
+async def pay(store: Store, *calls: Call, run: str = "run-a", at_ms: int = 5) -> None:
+    for call in calls:
+        purpose = Purpose(run, GROUP, 1)
+        reservation = await store.money.reserve(purpose, call, {}, at_ms)
+        await store.money.settle(reservation, purpose, call, call, at_ms)
 
 
 async def test_a_mark_comes_back_as_it_was_and_the_first_write_wins(store):
@@ -76,8 +81,8 @@ async def test_costs_are_exact_and_bounds_are_kept_apart(store):
     bill = Call("m", "ok", 3, 5, 7, 11, cost_usd=1e-7, billed_input_equivalent=12.5)
     unknown = Call("m", "timeout", 1000, 200, cost_usd=0.25, usage_unknown=True)
     for _ in range(3):
-        await keep(store, calls=(bill,))
-    await keep(store, calls=(unknown,), at_ms=6)
+        await pay(store, bill)
+    await pay(store, unknown, at_ms=6)
     totals, runs, since = await counters(store)
     block = runs["run-a"]
     assert totals == block
@@ -90,8 +95,8 @@ async def test_costs_are_exact_and_bounds_are_kept_apart(store):
 
 
 async def test_one_call_of_unknown_price_makes_the_cost_unknown(store):
-    await keep(store, calls=(Call("m", "ok", 1, 1, cost_usd=1.0), Call("?", "ok", 1, 1, cost_usd=None)))
-    await keep(store, run="run-b", calls=(Call("m", "ok", 1, 1, cost_usd=2.0),))
+    await pay(store, Call("m", "ok", 1, 1, cost_usd=1.0), Call("?", "ok", 1, 1, cost_usd=None))
+    await pay(store, Call("m", "ok", 1, 1, cost_usd=2.0), run="run-b")
     totals, runs, _ = await counters(store)
     assert (runs["run-a"].cost_usd, runs["run-b"].cost_usd, totals.cost_usd) == (None, 2.0, None)
 

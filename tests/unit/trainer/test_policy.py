@@ -156,7 +156,13 @@ def test_an_adapter_starts_the_same_for_the_same_seed():
 def test_a_model_that_rescales_its_logits_is_refused():
     settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
     config = transformers.GraniteConfig(
-        vocab_size=258, num_key_value_heads=4, logits_scaling=8.0, eos_token_id=1, bos_token_id=0, pad_token_id=1, **settings
+        vocab_size=258,
+        num_key_value_heads=4,
+        logits_scaling=8.0,
+        eos_token_id=1,
+        bos_token_id=0,
+        pad_token_id=1,
+        **settings,
     )
     model = add_adapter(transformers.GraniteForCausalLM(config), Training())
     with pytest.raises(ConfigError, match="granite cannot be trained here"):

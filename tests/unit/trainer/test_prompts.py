@@ -24,7 +24,10 @@ def line(**keys):
 
 def test_tasks_keep_their_prompt_and_language_and_nothing_else(tmp_path):
     tasks = load(tmp_path, line(id=7, tests=["hidden"]), "", line(prompt="läuft 🐍", language="c++"))
-    assert [(t.index, t.prompt, t.language) for t in tasks] == [(0, "add two numbers", "python"), (1, "läuft 🐍", "c++")]
+    assert [(t.index, t.prompt, t.language) for t in tasks] == [
+        (0, "add two numbers", "python"),
+        (1, "läuft 🐍", "c++"),
+    ]
     text = tiny_tokenizer().decode(tasks[0].token_ids)
     assert text == "<s>system\nbe brief</s>\n<s>user\nadd two numbers</s>\n<s>assistant\n"
 

@@ -10,7 +10,11 @@ from tests.tiny import tiny_policy, tiny_tokenizer
 from trainer.prompts import Task
 from trainer.rollout import Sampler, draw
 
-TASKS = [Task(0, "a", "python", (40, 41, 42, 43, 44, 45)), Task(1, "b", "python", (50, 51)), Task(2, "c", "rust", (60,))]
+TASKS = [
+    Task(0, "a", "python", (40, 41, 42, 43, 44, 45)),
+    Task(1, "b", "python", (50, 51)),
+    Task(2, "c", "rust", (60,)),
+]
 
 
 def sampler(policy, batch_size=64, max_new_tokens=12, seed=0):

@@ -115,7 +115,9 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
 def test_runs_go_under_their_own_names(run):
     with StubService(by_hash) as service:
         run(service)
-    assert [request.run for request in service.requests] == ["test-run/eval"] * 3 + ["test-run"] * 4 + ["test-run/eval"] * 3
+    assert [request.run for request in service.requests] == ["test-run/eval"] * 3 + ["test-run"] * 4 + [
+        "test-run/eval"
+    ] * 3
     assert {len(request.samples) for request in service.requests} == {2, 4}
 
 

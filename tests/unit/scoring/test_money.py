@@ -1,0 +1,118 @@
+"""Budgets on both databases: reserved before, settled after, never overspent together, at the bound if cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.scoring.ledger import sum_counters
+from services.scoring.purse import RunPurse
+from services.scoring.store import Purpose, Store
+from services.scoring.store.money import BudgetExhausted
+from services.scoring.teachers.base import Call
+from shared.settings import Budgets
+from tests.fakes import StepClock
+
+LEASE = 10_000
+BOUND = Call("m", "reserved", 1000, 200, cost_usd=0.01)
+BILL = Call("m", "end_turn", 100, 20, cost_usd=0.001)
+
+
+@pytest.fixture
+async def replicas(database_url: str) -> AsyncIterator[list[Store]]:
+    stores = [Store(database_url, LEASE) for _ in range(2)]
+    for store in stores:
+        store.open("00" * 8, {}, 0)
+    yield stores
+    for store in stores:
+        await store.close()
+
+
+def purse(store: Store, clock: StepClock, run: str = "a", **budgets: dict[str, object]) -> RunPurse:
+    settings = Budgets.model_validate(budgets)
+    return RunPurse(store.money, Purpose(run, "ab" * 8, 4), settings, clock)
+
+
+async def counters(store: Store, run: str = "a"):
+    return sum_counters(await store.ledger.sums())[1][run]
+
+
+async def test_the_bill_takes_the_place_of_the_bound(replicas, clock):
+    store = replicas[0]
+    paying = purse(store, clock)
+    reservation = await paying.reserve(BOUND)
+    assert await store.money.spent() == {"total": (10_000_000, 1200), "run a": (10_000_000, 1200)}
+    await paying.settle(reservation, BOUND, BILL)
+    assert await store.money.spent() == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
+    block = await counters(store)
+    assert (block.teacher_calls, block.api_tokens_sent, block.cost_usd, block.usage_unknown_calls) == (1, 100, 0.001, 0)
+    assert paying.bills == [BILL]
+
+
+@pytest.mark.parametrize(
+    ("budget", "fits", "over"),
+    [
+        ({"total": {"usd": 0.02}}, 2, "total"),
+        ({"total": {"usd": 0.019999999}}, 1, "total"),
+        ({"total": {"tokens": 2400}}, 2, "total"),
+        ({"total": {"tokens": 2399}}, 1, "total"),
+        ({"per_run": {"usd": 0.01}}, 1, "run a"),
+        ({"per_run": {"usd": 0.0}, "runs": {"a": {"tokens": 1200}}}, 1, "run a"),
+        ({"per_run": {"usd": 0.0}}, 0, "run a"),
+    ],
+)
+async def test_both_sides_of_a_budgets_end(replicas, clock, budget, fits, over):
+    paying = purse(replicas[0], clock, **budget)
+    for _ in range(fits):
+        await paying.reserve(BOUND)
+    before = await replicas[0].money.spent()
+    with pytest.raises(BudgetExhausted, match=f"the budget of {over} is spent"):
+        await paying.reserve(BOUND)
+    assert await replicas[0].money.spent() == before  # what did not fit is charged nowhere
+
+
+async def test_a_run_out_of_money_leaves_another_run_alone(replicas, clock):
+    budget = {"runs": {"a": {"usd": 0.0}}}
+    with pytest.raises(BudgetExhausted):
+        await purse(replicas[0], clock, "a", **budget).reserve(BOUND)
+    await purse(replicas[0], clock, "b", **budget).reserve(BOUND)
+
+
+async def test_replicas_together_do_not_overspend(replicas, clock):
+    budget = {"total": {"usd": 0.05}, "per_run": {"usd": 0.03}}
+    purses = [purse(replicas[turn % 2], clock, "ab"[turn % 3 == 0], **budget) for turn in range(24)]
+    results = await asyncio.gather(*(each.reserve(BOUND) for each in purses), return_exceptions=True)
+    assert sum(isinstance(result, str) for result in results) == 5
+    assert all(isinstance(result, str | BudgetExhausted) for result in results)
+    spent = await replicas[0].money.spent()
+    assert spent["total"] == (50_000_000, 6000)
+    assert max(spent["run a"][0], spent["run b"][0]) <= 30_000_000
+
+
+async def test_a_call_whose_owner_died_stays_charged_at_its_bound(replicas, clock):
+    dead, alive = replicas
+    paying = purse(dead, clock)
+    reservation = await paying.reserve(BOUND)
+    await alive.money.renew(clock.now_ms + LEASE)
+    assert sum_counters(await alive.ledger.sums())[1] == {}
+    await alive.money.renew(clock.now_ms + LEASE + 1)
+    block = await counters(alive)
+    assert (block.usage_unknown_calls, block.usage_unknown_tokens, block.usage_unknown_cost_usd) == (1, 1200, 0.01)
+    assert (block.api_tokens_sent, block.cost_usd) == (0, 0.0)
+    assert (await alive.money.spent())["total"] == (10_000_000, 1200)
+    await paying.settle(reservation, BOUND, BILL)  # it was only slow: the bill is known after all
+    block = await counters(alive)
+    assert (block.teacher_calls, block.usage_unknown_calls, block.api_tokens_sent, block.cost_usd) == (1, 0, 100, 0.001)
+    assert (await alive.money.spent())["total"] == (1_000_000, 120)
+
+
+async def test_what_a_stopping_service_leaves_open_is_booked_at_once(sqlite_url, clock):
+    store = Store(sqlite_url, LEASE)
+    store.open("00" * 8, {}, 0)
+    await purse(store, clock).reserve(BOUND)
+    await store.close()
+    again = Store(sqlite_url, LEASE)
+    assert (await counters(again)).usage_unknown_calls == 1
+    await again.close()
