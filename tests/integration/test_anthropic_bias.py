@@ -29,7 +29,7 @@ async def errors(teacher: AnthropicTeacher) -> list[list[float]]:
         for start in range(0, SAMPLES, SIZE)
     ]
     found = []
-    for group, reply in zip(groups, await asyncio.gather(*map(teacher.mark, groups)), strict=True):
+    for group, reply in zip(groups, await asyncio.gather(*(asked(teacher, group) for group in groups)), strict=True):
         marks = [outcome.criteria for outcome in reply.outcomes if isinstance(outcome, Marked)]
         found.append([score(m) - score(true_marks(code)) for m, code in zip(marks, group.codes, strict=True)])
     return found

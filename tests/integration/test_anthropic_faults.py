@@ -163,13 +163,13 @@ async def test_a_teacher_that_is_down_fails_fast_and_is_found_again(
     teacher = claude()
     replies = await asyncio.gather(*(asked(teacher, GROUP) for _ in range(30)))
     assert {code for reply in replies for code in codes_of(reply)} == {"teacher_unavailable"}
-    asked = len(emulator.log)
-    assert asked < 60  # 30 groups of up to 20 tries each would have been 600
+    calls = len(emulator.log)
+    assert calls < 60  # 30 groups of up to 20 tries each would have been 600
     first = (await asked(teacher, GROUP)).outcomes[0]
     assert isinstance(first, Failure)
     assert first.retry_after_s is not None
     assert first.retry_after_s <= 10
-    assert len(emulator.log) == asked
+    assert len(emulator.log) == calls
     emulator.settings.faults = faults.script()
     passing_time.skipped_s += first.retry_after_s
     assert_true_marks(CODES, await asked(teacher, GROUP))
@@ -194,7 +194,9 @@ async def mark_until_scored(
             Group(f"{attempt}-{start}", "Write f.", "python", tuple(missing[start : start + 4]))
             for start in range(0, len(missing), 4)
         ]
-        for group, reply in zip(groups, await asyncio.gather(*map(teacher.mark, groups)), strict=True):
+        for group, reply in zip(
+            groups, await asyncio.gather(*(asked(teacher, group) for group in groups)), strict=True
+        ):
             calls += reply.calls
             for code, outcome in zip(group.codes, reply.outcomes, strict=True):
                 if isinstance(outcome, Marked):

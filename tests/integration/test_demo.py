@@ -9,12 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.tiny import save_tiny_student
+
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -38,19 +41,31 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def start(config: Path, **training: object) -> subprocess.Popen[str]:
-    if training:
+@pytest.fixture
+def start(config: Path) -> Iterator[Start]:
+    """Starts the demo; whatever becomes of the test, the demo is told to stop and stops its processes."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(**training: object) -> subprocess.Popen[str]:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
         settings["training"] |= training
         config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    return subprocess.Popen(
-        [sys.executable, "-m", "demo", "--config", str(config), "--seed", "5"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "demo", "--config", str(config), "--seed", "5"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            print(process.communicate()[0])
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> str:
@@ -76,14 +91,14 @@ def assert_nothing_listens(output: str) -> None:
         socket.create_connection((host, int(port)))
 
 
-def test_it_runs_again_and_beside_a_taken_port(config: Path, tmp_path: Path):
+def test_it_runs_again_and_beside_a_taken_port(start: Start, tmp_path: Path):
     with socket.socket() as taken:
         with contextlib.suppress(OSError):  # taken by somebody else is as good
             taken.bind(("127.0.0.1", 8000))
             taken.listen()
         outputs = []
         for _ in range(2):
-            process = start(config)
+            process = start()
             outputs.append(finish(process))
             assert process.returncode == 0, outputs[-1]
     for output in outputs:
@@ -104,8 +119,8 @@ def test_it_runs_again_and_beside_a_taken_port(config: Path, tmp_path: Path):
         pytest.param(False, id="to the demo alone", marks=pytest.mark.long),
     ],
 )
-def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(config: Path, tmp_path: Path, whole_group: bool):
-    process = start(config, max_steps=1_000_000)
+def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(start: Start, tmp_path: Path, whole_group: bool):
+    process = start(max_steps=1_000_000)
     output = read_until(process, "step 2/")
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
     output += finish(process)
@@ -121,8 +136,8 @@ def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(config: Path, tm
 
 
 @pytest.mark.long
-def test_the_trainers_exit_code_passes_through(config: Path):
-    process = start(config, tasks="no-such-file.jsonl")
+def test_the_trainers_exit_code_passes_through(start: Start):
+    process = start(tasks="no-such-file.jsonl")
     output = finish(process)
     assert process.returncode == 2, output
     assert "no-such-file.jsonl" in output

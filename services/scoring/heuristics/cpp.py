@@ -13,14 +13,14 @@ from itertools import islice
 
 from tree_sitter import Node
 
-from services.scoring.heuristics.grammars import faults, parse
+from services.scoring.heuristics.grammars import faults, kinds, parse
 from services.scoring.heuristics.lexing import CPP_OPAQUE, Scan, scan
 
 _IF = frozenset({"if", "ifdef", "ifndef"})
 _ELSE = frozenset({"elif", "else", "elifdef", "elifndef"})
-_DIRECTIVES = frozenset(
-    """if ifdef ifndef elif else elifdef elifndef endif define undef include include_next import line error warning pragma
-    ident sccs assert unassert embed""".split()
+_DIRECTIVES = kinds(
+    """if ifdef ifndef elif else elifdef elifndef endif define undef include include_next import line error warning
+    pragma ident sccs assert unassert embed"""
 )
 _DIRECTIVE = re.compile(
     rf"{CPP_OPAQUE}|^[ \t]*#[ \t]*(?P<word>\w*)(?P<rest>(?:[^\n\\/]|\\\r?\n|\\|/\*(?s:.*?)\*/|/)*+)", re.MULTILINE
@@ -107,7 +107,8 @@ def breaks_off(text: str, bare: str, end: int) -> bool:
     return not any(name.isupper() or name in defined for name in _NAME.findall(line))
 
 
-_MACRO_LINE = re.compile(r"^\s*[A-Z_][A-Z0-9_]*\s*(?:\(.*\))?\s*$")
+_NO_STATEMENT = re.compile(r"^\s*(?:\#|[A-Z_][A-Z0-9_]*\s*(?:\(.*\))?$)")
+_HEAD = re.compile(r"^\s*(?:\}?\s*else\s+)?(?:if|for|while|switch|catch)\s*(?:constexpr\s*)?\((?:[^()]|\([^()]*\))*\)$")
 _TRAILING_COMMENT = re.compile(r"\s*(?://[^\"]*|/\*[^\"]*\*/\s*)$")
 _SENTENCE_END = re.compile(r"[\w)\]}\"']$")
 _WORDS_ONLY = re.compile(r"^(?:[\w\s:*&,~]|<(?!<)|>(?!>))*$")
@@ -146,11 +147,11 @@ def _rows_before(lines: list[str], fault: Node) -> Iterator[int]:
 def _statement_end(line: str, macros: set[str], *, in_body: bool) -> int | None:
     """Where in the line a semicolon may be missing."""
     code = _TRAILING_COMMENT.sub("", line).rstrip()
-    if not _SENTENCE_END.search(code) or code.lstrip().startswith("#") or _MACRO_LINE.match(code):
+    if not _SENTENCE_END.search(code) or _NO_STATEMENT.match(code) or _HEAD.match(code):
         return None
     if not macros.isdisjoint(_NAME.findall(code)):
         return None
-    # outside of a body `static noinline` above a function, or the end of a call, may be a macro's
+    # outside of any body `static noinline` above a function, or the end of a call, may be a macro's
     if (
         not in_body
         and not _EXPRESSION_HEAD.match(code)
@@ -162,6 +163,6 @@ def _statement_end(line: str, macros: set[str], *, in_body: bool) -> int | None:
 
 def _in_body(root: Node, row: int) -> bool:
     node = root.descendant_for_point_range((row, 0), (row, 0))
-    while node is not None and node.type != "compound_statement":
+    while node is not None and node.type not in ("compound_statement", "field_declaration_list"):
         node = node.parent
     return node is not None

@@ -25,7 +25,13 @@ LANGUAGES = {
     "tsx": Language(tree_sitter_typescript.language_tsx()),
 }
 
-COMMENTS = frozenset({"comment", "line_comment", "block_comment", "html_comment", "hash_bang_line"})
+
+def kinds(names: str) -> frozenset[str]:
+    """A set of node types, from one string of them."""
+    return frozenset(names.split())
+
+
+COMMENTS = kinds("comment line_comment block_comment html_comment hash_bang_line")
 
 _CHUNK = 4096  # bytes handed to the parser at a time
 

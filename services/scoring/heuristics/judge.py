@@ -5,25 +5,27 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from tree_sitter import Node
+
 from services.scoring.heuristics import structure, syntax, text
 from services.scoring.heuristics.grammars import Undecided, known, parse
 from services.scoring.heuristics.lexing import without_comments
 
 PASSED = 1.0
+NOTHING = 0.0
 BROKEN = 0.02
-DEGENERATE = 0.0
-CUT_OFF = 0.05
+ON_ITS_WAY = 0.05
 
 SCORES = {
-    "empty": DEGENERATE,
-    "whitespace": DEGENERATE,
-    "too_short": DEGENERATE,
-    "refusal": DEGENERATE,
-    "echoes_task": DEGENERATE,
-    "repetition": DEGENERATE,
-    "prose": DEGENERATE,
-    "comments_only": DEGENERATE,
-    "stub": DEGENERATE,
+    "empty": NOTHING,
+    "whitespace": NOTHING,
+    "too_short": NOTHING,
+    "repetition": NOTHING,
+    "refusal": NOTHING,
+    "echoes_task": NOTHING,
+    "prose": NOTHING,
+    "comments_only": NOTHING,
+    "stub": NOTHING,
     "wrong_language": BROKEN,
     "unclosed_bracket": BROKEN,
     "stray_bracket": BROKEN,
@@ -33,13 +35,17 @@ SCORES = {
     "missing_separator": BROKEN,
     "indentation": BROKEN,
     "syntax_error": BROKEN,
-    "cut_off": CUT_OFF,
+    "elided": ON_ITS_WAY,
+    "cut_off": ON_ITS_WAY,
 }
-"""Every reason and its mark. Nothing there is worth nothing; code that breaks off was on its way."""
+"""Every reason and its mark. What is no answer gets nothing; what breaks off was on its way to one."""
 
 BUDGET_S = 0.05
+"""Seconds of CPU a sample may take before it is left undecided."""
 MAX_CHARS = 200_000
+"""Longer code is not parsed, only read as text."""
 SHORT = 10
+"""Visible characters: less than this, without an assignment, is no program in the seven languages."""
 
 
 class Judgement(NamedTuple):
@@ -53,20 +59,24 @@ UNPROVEN = Judgement(PASSED, ())
 
 
 def judge(code: str, task: str, language: str, *, budget_s: float = BUDGET_S) -> Judgement:
-    """Whether it is proven that no teacher need see `code`. Never raises; what it cannot decide in time passes.
+    """Whether it is proven that no teacher need see `code`. It raises nothing; what it cannot decide in time passes.
 
-    `code` is extracted, `language` canonical: an unknown one is judged by its text alone.
+    `code` is extracted, `language` canonical: of an unknown one only the text is read. The same sample gets the same
+    judgement, unless the budget ends first.
     """
     try:
-        reason = find(code, task, language, budget_s)
+        return judgement_of(code, task, language, budget_s)
     except Undecided:
         return UNPROVEN
+
+
+def judgement_of(code: str, task: str, language: str, budget_s: float) -> Judgement:
+    """As `judge`, but raises Undecided when `budget_s` seconds of CPU are not enough to say."""
+    reason = _reason(code, task, language, time.thread_time() + budget_s)
     return UNPROVEN if reason is None else Judgement(SCORES[reason], (reason,))
 
 
-def find(code: str, task: str, language: str, budget_s: float) -> str | None:
-    """The reason to reject, or nothing. Raises Undecided when `budget_s` seconds are not enough to say."""
-    deadline = time.thread_time() + budget_s
+def _reason(code: str, task: str, language: str, deadline: float) -> str | None:
     if not code:
         return "empty"
     seen = text.visible(code)
@@ -84,21 +94,29 @@ def find(code: str, task: str, language: str, budget_s: float) -> str | None:
         return "too_short"
     if len(code) > MAX_CHARS:
         raise Undecided("too long to parse")
-    return _parsed(code.removeprefix("\ufeff"), task, language, deadline)
+    return _unreadable(code.removeprefix("\ufeff"), task, language, deadline)
 
 
-def _parsed(code: str, task: str, language: str, deadline: float) -> str | None:
-    if language == "python" and (reason := syntax.python_fault(code, deadline)):
-        return "prose" if _is_prose(code, language) else reason
+def _unreadable(code: str, task: str, language: str, deadline: float) -> str | None:
+    is_python = language == "python"
+    if is_python and (fault := syntax.python_fault(code, deadline)):
+        return "prose" if _is_prose(code, language) else fault
     root = parse(code, language, deadline)
-    if root.has_error:
-        if language == "python":
-            return None  # its compiler knows better
-        return "prose" if _is_prose(code, language) else syntax.fault(code, language, root, deadline)
+    if root.has_error and not is_python:  # of Python its compiler knows better
+        if _is_prose(code, language):
+            return "prose"
+        if fault := syntax.fault(code, task, language, root, deadline):
+            return fault
+    if structure.leaves_out(code):
+        return "elided"
+    return None if root.has_error else _no_answer(code, task, language, root)
+
+
+def _no_answer(code: str, task: str, language: str, root: Node) -> str | None:
     if structure.is_comments(root):
         return "comments_only"
-    if reason := syntax.leniency(code, language, root):
-        return reason
+    if fault := syntax.leniency(code, language, root):
+        return fault
     if structure.is_stub(root, task):
         return "stub"
     return "cut_off" if structure.ends_in_half_a_word(code, task, language, root) else None

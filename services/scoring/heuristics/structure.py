@@ -1,4 +1,4 @@
-"""Code that parses and still is no answer: comments only, a stub, a last word cut short."""
+"""Code that parses and still is no answer: comments only, a stub, work left out, a last word cut short."""
 
 from __future__ import annotations
 
@@ -8,49 +8,50 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
-from services.scoring.heuristics.grammars import COMMENTS
+from services.scoring.heuristics.grammars import COMMENTS, kinds
 from services.scoring.heuristics.wording import KEYWORDS
 
-_FUNCTIONS = frozenset(
-    "function_definition function_item function_declaration method_declaration method_definition constructor_declaration"
-    " arrow_function function_expression generator_function_declaration compact_constructor_declaration".split()
+_FUNCTIONS = kinds(
+    """function_definition function_item function_declaration method_declaration method_definition arrow_function
+    function_expression generator_function_declaration"""
 )
-_CONSTRUCTORS = frozenset({"constructor_declaration", "compact_constructor_declaration"})
+_CONSTRUCTORS = kinds("constructor_declaration compact_constructor_declaration")
 # what holds functions without being work itself
-_WRAPPERS = frozenset(
-    "class_definition class_specifier class_declaration class_body block declaration_list field_declaration_list impl_item"
-    " namespace_definition export_statement decorated_definition lexical_declaration variable_declarator mod_item"
-    " abstract_class_declaration object_declaration template_declaration linkage_specification".split()
+_WRAPPERS = kinds(
+    """class_definition class_specifier class_declaration abstract_class_declaration class_body block declaration_list
+    field_declaration_list impl_item namespace_definition export_statement decorated_definition lexical_declaration
+    variable_declarator mod_item template_declaration linkage_specification"""
 )
-_IMPORTS = frozenset(
-    "import_statement import_from_statement future_import_statement import_declaration package_declaration package_clause"
-    " use_declaration preproc_include using_declaration namespace_use_declaration preproc_call extern_crate_declaration"
-    " attribute_item inner_attribute_item access_specifier empty_statement".split()
-)
-_NAMES = frozenset(
-    "identifier type_identifier name namespace_identifier property_identifier modifiers visibility_modifier type_parameters"
-    " template_parameter_list nested_namespace_specifier decorator".split()
+_CLASSES = kinds("class_definition class_specifier class_declaration")
+_NO_WORK = COMMENTS | kinds(
+    """import_statement import_from_statement future_import_statement import_declaration package_declaration
+    package_clause use_declaration extern_crate_declaration preproc_include preproc_call using_declaration
+    attribute_item inner_attribute_item access_specifier empty_statement pass_statement
+    identifier type_identifier name namespace_identifier nested_namespace_specifier modifiers visibility_modifier
+    type_parameters template_parameter_list decorator"""
 )
 
 _PLACEHOLDER = re.compile(
-    r"\btodo\b|\bfixme\b|\bimplement|\byour (?:code|solution|implementation)\b|\b(?:code|logic|solution) (?:goes )?here\b|\bfill in\b"
-    r"|\bnot yet\b|\bplaceholder\b|\bremove this\b|\bwrite (?:your|the) ",
-    re.IGNORECASE,
+    r"""\btodo\b | \bfixme\b | \bimplement | \byour\ (?:code|solution|implementation)\b | \bfill\ in\b | \bnot\ yet\b
+    | \b(?:code|logic|solution)\ (?:goes\ )?here\b | \bplaceholder\b | \bremove\ this\b | \bwrite\ (?:your|the)\ """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _NOTHING = re.compile(r"pass|\.\.\.|;|\(\)")
-_LITERAL_RETURN = re.compile(r"return\b\s*(?:[-\w.]{0,12}|\"\"|''|\[\]|\{\}|\(\)|nullptr)?\s*;?")
+_LITERAL_RETURN = re.compile(r"return\b\s*(?:[-\w.]{0,12}|\"\"|''|\[\]|\{\}|\(\))?\s*;?")
 _UNDONE = re.compile(
-    r"raise\s+NotImplemented(?:Error)?\b[^\n]*|throw\s+(?:new\s+)?[\w:.]*(?:NotImplemented|UnsupportedOperation)\w*[^\n]*"
+    r"raise\s+NotImplemented(?:Error)?\b[^\n]*"
+    r"|throw\s+(?:new\s+)?[\w:.]*(?:NotImplemented|UnsupportedOperation)\w*[^\n]*"
     r"|(?:std::)?(?:todo|unimplemented)!\s*[(\[{](?s:.*)[)\]}]\s*;?"
 )
-_STUB_STATEMENTS = 2
-_MAIN = re.compile(r"(?:[\w:]+\s+)*main\s*\(")
 _COMPLAINT = re.compile(r"(?:throw\b|raise\b|panic!?\s*\()(?s:.*)")
-_DECLARES = re.compile(r"\b(?:Protocol|ABC|ABCMeta|abstractmethod|overload|abstractproperty|type_check_only)\b")
+_MAIN = re.compile(r"(?:[\w:]+\s+)*main\s*\(")
+_STUB_STATEMENTS = 2
+_DECLARES = re.compile(r"\b(?:Protocol|ABC|ABCMeta|abstractmethod|overload|abstractproperty)\b")
 _ASKS_FOR_STUBS = re.compile(
-    r"\babstract\b|\bprotocols?\b|\bstubs?\b|\bskeleton\b|\bboilerplate\b|\bNotImplemented|\bunimplemented\b|\bdo(?:es|ing)? nothing\b|\bno-?op\b"
-    r"|\bempty (?:function|method|class|body|main|program|implementation)|\bbase class\b|\bmarker\b",
-    re.IGNORECASE,
+    r"""\babstract\b | \bprotocols?\b | \bstubs?\b | \bskeleton\b | \bboilerplate\b | \bNotImplemented
+    | \bunimplemented\b | \bdo(?:es|ing)?\ nothing\b | \bno-?op\b | \bbase\ class\b | \bmarker\b
+    | \bempty\ (?:function|method|class|body|main|program|implementation)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -65,62 +66,50 @@ def is_comments(root: Node) -> bool:
 
 def is_stub(root: Node, task: str) -> bool:
     """Whether every function leaves its work undone and there is nothing else, though the task asks for work."""
-    states: list[str] = []
-    hollow: list[Node] = []  # classes without a member
+    undone = False
     for node in _outline(root):
-        if node.type in _WRAPPERS:
-            hollow.append(node)
-        elif node.type not in _FUNCTIONS or (state := _state(node)) == "work":
-            return False
+        if node.type in _CLASSES:  # one without a member
+            undone |= _PLACEHOLDER.search(_text(node)) is not None
+        elif node.type in _FUNCTIONS and _leaves_undone(node):
+            undone = True
         elif node.type not in _CONSTRUCTORS:
-            states.append(state)
-    if hollow:
-        undone = "undone" in states or any(_PLACEHOLDER.search(_text(node)) for node in hollow)
-    else:
-        undone = bool(states)
+            return False
     return undone and not _DECLARES.search(_text(root)) and not _ASKS_FOR_STUBS.search(task)
 
 
 def _outline(node: Node) -> Iterator[Node]:
-    """The outermost functions, the wrappers without any member, and whatever else is no import, name or comment."""
+    """The outermost functions, the classes without a member, and whatever else is work."""
     for child in node.named_children:
-        kind = child.type
-        if kind in COMMENTS or kind in _IMPORTS or kind in _NAMES:
+        if child.type in _NO_WORK:
             continue
-        if kind in _WRAPPERS:
-            inner = list(_outline(child))
-            yield from inner
-            if not inner and "class" in kind and kind != "class_body":
-                yield child
-        elif kind == "pass_statement":
-            continue
-        else:
+        if child.type not in _WRAPPERS:
             yield child
+            continue
+        members = list(_outline(child))
+        if not members and child.type in _CLASSES:
+            yield child
+        yield from members
 
 
-def _state(function: Node) -> str:
-    """`undone` (says so), `empty` (a program of nothing) or `work`."""
+def _leaves_undone(function: Node) -> bool:
     body = function.child_by_field_name("body")
     if body is None:
-        return "work"
+        return False
     statements = [node for node in body.named_children if node.type not in COMMENTS]
     if statements and statements[0].type == "expression_statement" and _text(statements[0])[:1] in "\"'":
         statements = statements[1:]  # a docstring
     if len(statements) > _STUB_STATEMENTS:
-        return "work"
+        return False
     said = [_text(node).strip() for node in statements]
-    if said and all(_undone(text) for text in said):
-        return "undone"
+    if not said and not body.named_children:
+        return _MAIN.match(_text(function)) is not None  # an empty handler may be all that is wanted, no empty program
+    if said and all(_NOTHING.fullmatch(text) or _says_undone(text) for text in said):
+        return True
     noted = any(node.type in COMMENTS and _PLACEHOLDER.search(_text(node)) for node in body.named_children)
-    if all(_NOTHING.fullmatch(text) for text in said):
-        if noted or said:
-            return "undone"
-        # an empty handler may be all that is wanted, an empty program is not
-        return "empty" if _MAIN.match(_text(function)) and not body.named_children else "work"
-    return "undone" if noted and all(_LITERAL_RETURN.fullmatch(text) for text in said) else "work"
+    return noted and all(_LITERAL_RETURN.fullmatch(text) for text in said)
 
 
-def _undone(text: str) -> bool:
+def _says_undone(text: str) -> bool:
     return bool(_UNDONE.fullmatch(text) or (_COMPLAINT.fullmatch(text) and _PLACEHOLDER.search(text)))
 
 
@@ -128,14 +117,34 @@ def _text(node: Node) -> str:
     return (node.text or b"").decode(errors="replace")
 
 
+_LEFT_OUT = re.compile(
+    r"""^[ \t]*(?:\#|//|/\*)[ \t]*(?:
+        (?:\.{3}|…)[ \t]*\(?(?:the[ ])?(?:rest|remaining|remainder|existing|unchanged|omitted)\b
+      | \((?:the[ ])?(?:rest|remaining|remainder|existing)\b[^\n]*\b(?:code|unchanged|same|omitted|implementation)\b
+    )[^\n]*$""",
+    re.MULTILINE | re.VERBOSE | re.IGNORECASE,
+)
+_COMMENT_MARKS = ("#", "//", "*", "/*")
+
+
+def leaves_out(code: str) -> bool:
+    """Whether a comment of its own says that code was left out there: `// ... rest of the implementation`."""
+    for found in _LEFT_OUT.finditer(code):
+        above = code[: found.start()].rstrip("\n").rpartition("\n")[2].lstrip()
+        below = code[found.end() :].lstrip("\n").partition("\n")[0].lstrip()
+        if not above.startswith(_COMMENT_MARKS) and not below.startswith(_COMMENT_MARKS):
+            return True
+    return False
+
+
 _WORD = re.compile(r"\w+")
-_LAST_WORD = re.compile(r"(?<![\w.$@#])[^\W\d]\w*\Z")
+_LAST_WORD = re.compile(r"[^\W\d]\w*\Z")
 _LONGEST_NAME = 80
 _PYTHON_NAMES = frozenset(dir(builtins)) | {"__file__", "__class__"}
-_SCRIPT_GLOBALS = frozenset("window document global globalThis process module exports require console self".split())
-_NO_USE = frozenset(
-    "aliased_import dotted_name import_from_statement global_statement nonlocal_statement delete_statement as_pattern_target"
-    " import_specifier export_specifier namespace_import".split()
+_SCRIPT_GLOBALS = kinds("window document global globalThis process module exports require console self")
+_NO_USE = kinds(
+    """aliased_import dotted_name import_from_statement global_statement nonlocal_statement delete_statement
+    as_pattern_target import_specifier export_specifier namespace_import"""
 )
 
 
@@ -152,23 +161,24 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
     parent = leaf.parent if leaf else None
     if leaf is None or parent is None or "identifier" not in leaf.type or parent.type in _NO_USE:
         return False
+    if language == "python" and _is_idle(parent):
+        return True
     word = found.group()
     words = set(_WORD.findall(code[: found.start()]))
-    if language == "python" and _idle(parent):
-        return True
-    if word in words or word in _PYTHON_NAMES or word in _SCRIPT_GLOBALS:
+    if code[: found.start()].endswith((".", "$", "@", "#")) or word in words | _PYTHON_NAMES | _SCRIPT_GLOBALS:
         return False
     if language == "python" and word not in _WORD.findall(task) and "import *" not in code:
         return True
-    return any(longer.startswith(word) for longer in words | KEYWORDS[language])
+    return any(longer.startswith(word) for longer in words | KEYWORDS)
 
 
-def _idle(parent: Node) -> bool:
-    while parent.type == "attribute" and parent.parent is not None:
-        parent = parent.parent
-    if parent.type != "expression_statement":
+def _is_idle(parent: Node) -> bool:
+    """Whether the name below `parent` is a whole statement in a function: it does nothing."""
+    node: Node | None = parent
+    while node is not None and node.type == "attribute":
+        node = node.parent
+    if node is None or node.type != "expression_statement":
         return False
-    above = parent.parent
-    while above is not None and above.type != "function_definition":
-        above = above.parent
-    return above is not None
+    while node is not None and node.type != "function_definition":
+        node = node.parent
+    return node is not None

@@ -8,30 +8,30 @@ import time
 from tree_sitter import Node, Query, QueryCursor
 
 from services.scoring.heuristics import cpp, cpython
-from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, parse
+from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, kinds, parse
 from services.scoring.heuristics.lexing import Scan, scan
 from services.scoring.heuristics.wording import likely_languages
 
-# Valid text that the grammars are known not to read: newer syntax, unstable features, rare forms. Where a text has any of
-# it, an error in the tree alone proves nothing.
+# Valid text that the grammars are known not to read: newer syntax, unstable features, rare forms. Where a text has any
+# of it, an error in the tree alone proves nothing.
 _GAPS = {
     "java": r"\bimport\s+module\b | \{[^{}]*;\s*(?:super|this)\s*\(",
     "javascript": r"\baccessor\s | \bimport\s+(?:defer|source)\b",
     "go": r"^\s*\w+:\s*;",
-    "typescript": r"""\bexport\s+type\s*\* | [<,]\s*(?:in|out|const)\s+\w | ^\s*(?:in|out)\s+\w | \busing\s+\w | ^\s*[<>]
-        | >` | ^\s*in\??: | \baccessor\s | \bimport\s+(?:defer|source)\b""",
-    "rust": r"""\bdyn\s+' | \bbox\s+[\w(] | \bimpl\b[^{;]*\bconst\s | [~\[]const\b | \bauto\s+trait\b | \bmacro\s+\w | \(&_\)
-        | \#!?\[[^\]]*\]\s*(?:move\s*)?\| | \bsafe\s+(?:fn|static)\b | \buse\s*< | \byeet\b | \$\{ | <-\s*\d
-        | \bwhere\s+[(\[] | \btype\s+\w+\s*:[^;=]*=""",
+    "typescript": r"""\bexport\s+type\s*\* | [<,]\s*(?:in|out|const)\s+\w | ^\s*(?:in|out)\s+\w | \busing\s+\w
+        | ^\s*[<>] | >` | ^\s*in\??: | \baccessor\s | \bimport\s+(?:defer|source)\b""",
+    "rust": r"""\bdyn\s+' | \bbox\s+["\w(] | \bimpl\b[^{;]*\bconst\s | [~\[]const\b | \bauto\s+trait\b
+        | \bmacro\s+\w | \(&_\) | \#!?\[[^\]]*\]\s*(?:move\s*)?\| | \bsafe\s+(?:fn|static)\b | \buse\s*< | \byeet\b
+        | \$\{ | <-\s*\d | \bwhere\s+[(\[] | \btype\s+\w+\s*:[^;=]*=""",
 }
 _GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()}
 _FOREIGN_S = 0.005
 
 _MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
 _MAY_RUN_ON = re.compile(r"[)\]][ \t]*\n\s*[\w#]")
-_GO_DECLARATIONS = frozenset(
+_GO_DECLARATIONS = kinds(
     """package_clause import_declaration function_declaration method_declaration type_declaration var_declaration
-    const_declaration""".split()
+    const_declaration"""
 )
 
 
@@ -41,11 +41,19 @@ def python_fault(code: str, deadline: float) -> str | None:
     return reason and (_foreign(code, "python", deadline) or _unsound(scan(code, "python"), code) or reason)
 
 
-def fault(code: str, language: str, root: Node, deadline: float) -> str | None:
+def fault(code: str, task: str, language: str, root: Node, deadline: float) -> str | None:
     """The reason why `code`, in which the grammar found an error, cannot be `language`; nothing if that is not proven.
 
     Raises Undecided past the deadline.
     """
+    reason = _fault(code, language, root, deadline)
+    if reason == "stray_bracket" and (opened := scan(task, language).open) and task[opened[-1]] == "{":
+        # it may close what the task's own code opened
+        return reason if parse(f"{task}\n{code}", language, deadline).has_error else None
+    return reason
+
+
+def _fault(code: str, language: str, root: Node, deadline: float) -> str | None:
     if foreign := _foreign(code, language, deadline):
         return foreign
     if language == "cpp":

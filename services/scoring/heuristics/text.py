@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
@@ -75,13 +76,10 @@ def repeats(text: str) -> bool:
 
 
 def _repeats_characters(text: str) -> bool:
+    enough = max(_REPEATED_CHARS, len(text) * _REPEATED_SHARE)
     for period in range(1, min(_PERIOD_CHARS, len(text) // _UNIT_TIMES) + 1):
-        if text[-1] != text[-1 - period] or not text.endswith((unit := text[-period:]) * _UNIT_TIMES):
-            continue
-        start = len(text) - period * _UNIT_TIMES
-        while start >= period and text.startswith(unit, start - period):
-            start -= period
-        return len(text) - start >= max(_REPEATED_CHARS, len(text) * _REPEATED_SHARE)
+        if text[-1] == text[-1 - period] and text.endswith((unit := text[-period:]) * _UNIT_TIMES):
+            return text.endswith(unit * math.ceil(enough / period))
     return False
 
 
@@ -90,13 +88,11 @@ def _repeats_lines(lines: list[str]) -> bool:
         if not lines[-1 - period].startswith(lines[-1]):
             continue
         end = len(lines) - (lines[-1 - period] != lines[-1])  # less the last line where it is cut short
+        unit = lines[end - period : end]
         times = _BLOCK_TIMES if period > 1 else _LINE_TIMES
-        start = end - period * times
-        if start < 0 or lines[start:end] != lines[end - period : end] * times:
-            continue
-        while start and lines[start - 1] == lines[start - 1 + period]:
-            start -= 1
-        return end - start >= len(lines) * _REPEATED_SHARE
+        if lines[max(0, end - period * times) : end] == unit * times:
+            times = max(times, math.ceil(len(lines) * _REPEATED_SHARE / period))
+            return lines[max(0, end - period * times) : end] == unit * times
     return False
 
 

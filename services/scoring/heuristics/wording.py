@@ -1,4 +1,4 @@
-"""The words that give a language away, and its keywords."""
+"""The words that give a language away, and the keywords."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ _SIGNS = {
         | ^(?:from\ [\w.]+\ )?import\ \w+[\w,\ .]*$""",
     "cpp": r"""^[ \t]*\#[ \t]*(?:include|pragma|define)\b | \bstd:: | ^[ \t]*(?:using\ )?namespace\ \w
         | ^[ \t]*template[ \t]*< | ^[ \t]*(?:int|void|bool|double|float|auto|char|long)\ \w+[ \t]*\(""",
-    "rust": r"""\bfn\ \w | ^[ \t]*let\b | ^[ \t]*(?:pub\ )?(?:impl|trait|struct|enum|mod)\b | ^[ \t]*(?:pub\ )?use\ [\w:]
+    "rust": r"""\bfn\ \w | ^[ \t]*let\b
+        | ^[ \t]*(?:pub\ )?(?:impl|trait|struct|enum|mod)\b | ^[ \t]*(?:pub\ )?use\ [\w:]
         | \w!\( | =>""",
     "go": r"^package\ \w+[ \t]*$ | ^func\b | :=",
-    "java": r"""^[ \t]*(?:public|private|protected|final|abstract|static)\b.*[{;(] | ^import\ [\w.*]+; | ^package\ [\w.]+;
-        | ^[ \t]*class\ \w""",
+    "java": r"""^[ \t]*(?:public|private|protected|final|abstract|static)\b.*[{;(]
+        | ^import\ [\w.*]+; | ^package\ [\w.]+; | ^[ \t]*class\ \w""",
     "typescript": r"""^[ \t]*(?:export\ )?(?:default\ )?(?:async\ )?(?:const|let|var|function|class|interface|type)\b
         | => | === | \brequire\( | ^import\ .*\ from\ """,
 }
@@ -26,33 +27,18 @@ _TYPED_SCRIPT = re.compile(
 )
 _READ = 2000  # characters: a language shows itself at once
 
-_C_LIKE = (
-    "break case catch char class const continue default do double else enum false float for if int long new private "
-)
-_C_LIKE += "protected public return short static super switch this throw true try void volatile while "
-_SCRIPT = "async await break case catch class const continue default delete do else export extends false finally for function "
-_SCRIPT += (
-    "if import in instanceof let new null of return static super switch this throw true try typeof undefined var void "
-)
-_SCRIPT += "while yield "
-_KEYWORDS = {
-    "python": "and as assert async await break class continue def del elif else except False finally for from global if "
-    "import in is lambda None nonlocal not or pass raise return True try while with yield",
-    "cpp": _C_LIKE
-    + "auto bool constexpr delete explicit extern friend inline namespace nullptr operator signed sizeof struct "
-    "template typedef typename union unsigned using virtual",
-    "rust": "as async await break const continue crate else enum extern false fn for if impl in let loop match mod move mut "
-    "pub ref return self static struct super trait true type union unsafe use where while",
-    "go": "break case chan const continue default defer else error fallthrough false float64 for func go goto if import int "
-    "interface map nil package range return select string struct switch true type var",
-    "java": _C_LIKE + "abstract boolean byte extends final finally implements import interface null package record "
-    "synchronized",
-    "javascript": _SCRIPT + "debugger with",
-    "typescript": _SCRIPT
-    + "abstract any as boolean declare enum implements interface keyof namespace never number object "
-    "private protected public readonly string type unknown",
-}
-KEYWORDS = {language: frozenset(words.split()) for language, words in _KEYWORDS.items()}
+_KEYWORDS = """
+abstract and any assert async await auto bool boolean break byte case catch chan char class const constexpr continue
+crate debugger declare def default defer del delete do double elif else enum except explicit export extends extern
+fallthrough false False final finally float for friend from func function global go goto if implements import in inline
+instanceof int interface is keyof lambda let long loop map match mod move mut namespace never new nil None nonlocal not
+null nullptr number object of operator or package pass private protected pub public raise range readonly record ref
+return self short signed sizeof static string struct super switch synchronized template this throw throws trait true
+True try type typedef typename typeof undefined union unknown unsafe unsigned use using var virtual void volatile where
+while with yield
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
+"""The words of the seven languages that mean something without being declared."""
 
 
 def likely_languages(text: str, language: str) -> list[str]:

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from services.scoring.languages import canonical
-from services.scoring.teachers.base import Group, Marked
-from services.scoring.teachers.static import StaticTeacher
 from services.scoring.teachers.static.task import read_task
 from shared.contract import Sample
 from shared.settings import Rlaif
+from tests.unit.scoring.marking import mark_all
 
 FOLDER = Path(__file__).parents[3] / "demo" / "tasks"
 
@@ -70,8 +69,7 @@ async def test_the_stand_in_finds_no_fault_with_an_honest_solution(task):
     asked = read_task(task["prompt"])
     function = solutions()[asked.name]
     code = ("import math\n\n" if "math." in ast.unparse(function) else "") + ast.unparse(function)
-    (marked,) = (await asked(StaticTeacher(), Group("group", task["prompt"], "python", (code,)))).outcomes
-    assert isinstance(marked, Marked)
+    (marked,) = await mark_all(task["prompt"], code)
     assert tuple(argument.arg for argument in function.args.args) == asked.parameters
     assert marked.criteria["documentation"] == 0
     assert {name: mark for name, mark in marked.criteria.items() if mark < 1} == {"documentation": 0}, marked.reasons

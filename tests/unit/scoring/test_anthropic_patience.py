@@ -1,11 +1,9 @@
-"""Breaker, limiter, warm-up and the retry layer, on a clock that the tests move."""
+"""The retry layer and the warm-up, on a clock that the tests move."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 
 import pytest
 
@@ -16,21 +14,7 @@ from services.scoring.teachers.limiter import Limiter
 from services.scoring.teachers.retry import Attempt, Found, Patience
 from services.scoring.teachers.warmth import Warmth
 from shared.contract import ErrorCode
-
-
-class Hands:
-    """A clock and a sleep that moves it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
+from tests.unit.scoring.hands import Hands
 
 
 @pytest.fixture
@@ -111,36 +95,6 @@ async def test_a_rejection_is_final(patience: Patience, hands: Hands) -> None:
     assert (calls, hands.slept) == (1, [])
 
 
-async def test_the_breaker_opens_fails_fast_lets_one_try_and_closes(hands: Hands) -> None:
-    breaker = Breaker(hands)
-    for _ in range(breakers.FAILURES - 1):
-        breaker.failed()
-    assert breaker.wait_s() == 0.0
-    breaker.failed()
-    assert breaker.wait_s() == breakers.COOLDOWN_S
-    hands.now += breakers.COOLDOWN_S - 1
-    assert breaker.wait_s() == 1.0
-    hands.now += 1
-    assert breaker.wait_s() == 0.0  # this one tries
-    assert breaker.wait_s() == breakers.COOLDOWN_S  # the next one does not
-    breaker.failed()
-    assert breaker.wait_s() == breakers.COOLDOWN_S
-    hands.now += breakers.COOLDOWN_S
-    assert breaker.wait_s() == 0.0
-    breaker.succeeded()
-    assert breaker.wait_s() == 0.0
-    assert breaker.wait_s() == 0.0
-
-
-async def test_a_success_in_between_starts_the_count_anew(hands: Hands) -> None:
-    breaker = Breaker(hands)
-    for _ in range(3):
-        for _ in range(breakers.FAILURES - 1):
-            breaker.failed()
-        breaker.succeeded()
-    assert not breaker.open
-
-
 async def test_while_the_teacher_is_down_requests_fail_at_once(patience: Patience, hands: Hands) -> None:
     outcome, calls = await persist(patience, *[trouble()] * 50, deadline=1e9)
     assert calls == breakers.FAILURES
@@ -161,85 +115,6 @@ async def test_while_the_teacher_is_down_requests_fail_at_once(patience: Patienc
 async def test_rate_limits_do_not_open_the_breaker(patience: Patience) -> None:
     results = [trouble(Found.RATE_LIMIT)] * (breakers.FAILURES + 5)
     assert (await persist(patience, *results, answer(), deadline=1e9))[0] == "fine"
-
-
-async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_them_back(hands: Hands) -> None:
-    limiter = Limiter(8, hands, hands)
-    begun = hands.now
-    hands.now += 1
-    for _ in range(5):
-        limiter.throttled(begun, None)
-    assert limiter.limit == 4
-    limiter.throttled(hands.now + 1, None)
-    assert limiter.limit == 2
-    limiter.succeeded()
-    assert limiter.limit == 2.5
-    for _ in range(100):
-        limiter.succeeded()
-    assert limiter.limit == 8
-    for at in range(10):
-        hands.now += 1
-        limiter.throttled(hands.now + at, None)
-    assert limiter.limit == 1
-
-
-async def test_no_more_calls_than_the_limit_are_in_flight(hands: Hands) -> None:
-    limiter = Limiter(3, hands, hands)
-    most = in_flight = 0
-
-    async def call() -> None:
-        nonlocal most, in_flight
-        async with limiter.slot():
-            in_flight += 1
-            most = max(most, in_flight)
-            await asyncio.sleep(0)
-            in_flight -= 1
-
-    await asyncio.gather(*(call() for _ in range(20)))
-    assert most == 3
-
-
-async def test_a_waiter_that_gives_up_leaves_its_place(hands: Hands) -> None:
-    limiter = Limiter(1, hands, hands)
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(limiter.slot())
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01), limiter.slot():
-                pass
-    async with asyncio.timeout(1), limiter.slot():
-        pass
-
-
-async def test_headers_lower_the_calls_in_flight_and_pause_when_used_up(hands: Hands) -> None:
-    limiter = Limiter(8, hands, lambda: 1_000_000.0)
-    reset = datetime.fromtimestamp(1_000_012, UTC).isoformat()
-    need = {"requests": 1, "input-tokens": 1000}
-    headers = {
-        "anthropic-ratelimit-requests-remaining": "6",
-        "anthropic-ratelimit-input-tokens-remaining": "5999",
-        "anthropic-ratelimit-input-tokens-reset": reset.replace("+00:00", "Z"),
-    }
-    limiter.heed(headers, need)
-    assert (limiter.limit, limiter.pause_s()) == (5, 0.0)
-    limiter.heed({**headers, "anthropic-ratelimit-input-tokens-remaining": "999"}, need)
-    assert (limiter.limit, limiter.pause_s()) == (1, pytest.approx(12.0))
-    hands.now += 12
-    assert limiter.pause_s() == 0.0
-    limiter.heed({}, need)
-    limiter.heed({"anthropic-ratelimit-requests-remaining": "many"}, need)
-    assert limiter.limit == 1
-
-
-@pytest.mark.parametrize(
-    ("reset", "pause"), [("2100-01-01T00:00:00Z", 60.0), ("2001-01-01T00:00:00Z", 0.0), ("?", 0.0)]
-)
-async def test_a_reset_date_that_cannot_be_true_does_not_stop_everything(
-    hands: Hands, reset: str, pause: float
-) -> None:
-    limiter = Limiter(8, hands, lambda: 1_700_000_000.0)
-    headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
-    limiter.heed(headers, {"requests": 1})
-    assert limiter.pause_s() == pause
 
 
 async def test_a_retry_after_pauses_all_calls_not_only_the_one_that_got_it(patience: Patience, hands: Hands) -> None:

@@ -44,29 +44,41 @@ def clamp(*lines: str) -> str:
     return "\n    ".join(["def clamp(value, low, high):", docstring, *lines]) + "\n"
 
 
+LONG = "the_nearer_one_of_the_value_and_high"
 ANSWER = "return max(low, min(value, high))"
 WORSE = {
-    "an unknown name": ("correctness", clamp("return max(low, min(value, highest))")),
+    "an unknown name": ("correctness", clamp("return max(low, min(value, high, highest))")),
     "a method that no type has": ("correctness", clamp("return value.clip(low, high)")),
     "a missing import": ("correctness", clamp("return math.fmax(low, min(value, high))")),
     "another name": ("correctness", HONEST_CLAMP.replace("clamp", "limit_number")),
-    "other parameters": ("correctness", HONEST_CLAMP.replace("(value, low, high)", "(number, low, high)")),
+    "other parameters": ("correctness", HONEST_CLAMP.replace("(value, low, high)", "(low, high, value)")),
     "a parameter left out": ("correctness", clamp("return max(low, value)")),
     "no value on some ways": ("correctness", clamp("if low <= value <= high:", "    return value")),
-    "printing instead of returning": ("correctness", clamp("print(max(low, min(value, high)))")),
+    "a call of itself without end": ("correctness", clamp("return clamp(max(low, value), low, high)")),
+    "yielding": ("correctness", clamp("yield max(low, min(value, high))")),
     "an example left behind": ("code_quality", HONEST_CLAMP + "\nprint(clamp(1, 2, 3))\n"),
     "a print inside": ("code_quality", clamp("print(value)", ANSWER)),
     "an unused helper": ("code_quality", HONEST_CLAMP + "\ndef helper(value):\n    return value\n"),
     "the function twice": ("code_quality", HONEST_CLAMP + HONEST_CLAMP),
     "an unused import": ("code_quality", "import math\n" + HONEST_CLAMP),
-    "code after the return": ("code_quality", clamp(ANSWER, "value = low")),
+    "code after the return": ("code_quality", clamp(ANSWER, "return low")),
     "a value set for nothing": ("code_quality", clamp("middle = low + high", ANSWER)),
-    "a loop variable not read": ("code_quality", clamp("return max(min(value, high) for one in (value, low))")),
+    "a loop variable not read": ("code_quality", clamp("return max(abs(value - high) for one in (value, low))")),
     "a line too long": ("code_quality", clamp(f"return max({'low, ' * 30} min(value, high))")),
     "a test whose outcome is fixed": ("code_quality", clamp("if True:", "    high = high + 0", ANSWER)),
+    "a pass": ("code_quality", clamp("pass", ANSWER)),
+    "a name of one letter": ("code_quality", clamp("q = min(value, high)", "return max(low, q)")),
+    "a name too long": ("code_quality", clamp(f"{LONG} = min(value, high)", f"return max(low, {LONG})")),
+    "a name in camelCase": ("code_quality", clamp("upperBound = min(value, high)", "return max(low, upperBound)")),
+    "a built-in hidden": ("code_quality", clamp("sum = min(value, high)", "return max(low, sum)")),
+    "== None": ("code_quality", clamp("if value == None:", "    return low", ANSWER)),
+    "every exception caught": ("code_quality", clamp("try:", f"    {ANSWER}", "except:", "    return low")),
+    "a global": ("code_quality", clamp("global value", ANSWER)),
+    "a default that calls share": ("code_quality", HONEST_CLAMP.replace("high)", "high=[])", 1)),
     "a name assigned to itself": ("code_quality", clamp("low = low", ANSWER)),
     "a value compared with itself": ("code_quality", clamp("return max(low if low == low else 0, min(value, high))")),
     "a value taken from itself": ("code_quality", clamp("return max(low, min(value, high)) + (low - low)")),
+    "both blocks the same": ("code_quality", clamp("if value < high:", "    return low", "else:", "    return low")),
     "both branches the same": ("code_quality", clamp("return low if value < high else low")),
     "an expression without effect": ("code_quality", clamp("low", ANSWER)),
     "deep nesting": (
@@ -91,11 +103,42 @@ async def test_each_fault_costs_in_its_criterion_and_in_the_whole(fault):
     honest, faulty = await mark_all(CLAMP, HONEST_CLAMP, code)
     assert faulty.criteria[criterion] <= 0.95 * honest.criteria[criterion], faulty
     assert total(faulty) < total(honest)
-    assert set(faulty.reasons) - set(honest.reasons)
+    assert len(set(faulty.reasons) - set(honest.reasons)) == 1, faulty.reasons
 
 
 UNIQUE = "Write a Python function `unique(items)` that returns the items without repeats, in their first order."
+LINES = "Write a Python function `lines(items)` that returns a list of the items."
 SLOW = {
+    "a list moved in a loop": (
+        LINES,
+        "def lines(items):\n    found = []\n    for item in items:\n        found.append(item * 2)\n    return found\n",
+        "def lines(items):\n    found = []\n    for item in items:\n        found.insert(0, item)\n    return found\n",
+    ),
+    "a list copied in a loop": (
+        LINES,
+        "def lines(items):\n    found = []\n    for item in items:\n        found.append(item * 2)\n    return found\n",
+        "def lines(items):\n    found = []\n    for item in items:\n        found = found + [item]\n    return found\n",
+    ),
+    "a call computed twice": (
+        LINES,
+        "def lines(items):\n    kept = sorted(items)\n    return kept + kept\n",
+        "def lines(items):\n    return sorted(items) + sorted(items)\n",
+    ),
+    "a list built only to be joined": (
+        LINES,
+        "def lines(items):\n    return sorted(item * 2 for item in items)\n",
+        "def lines(items):\n    return sorted([item * 2 for item in items])\n",
+    ),
+    "a list copied to be sorted": (
+        LINES,
+        "def lines(items):\n    return sorted(items)\n",
+        "def lines(items):\n    return sorted(list(items))\n",
+    ),
+    "a list copied item by item": (
+        LINES,
+        "def lines(items):\n    return list(items)\n",
+        "def lines(items):\n    return [item for item in items]\n",
+    ),
     "a list searched in a loop": (
         UNIQUE,
         "def unique(items):\n    seen = set()\n    found = []\n    for item in items:\n        if item not in seen:\n"
@@ -141,8 +184,7 @@ async def test_repeated_work_costs_efficiency_alone(waste):
     task, quick, slow = SLOW[waste]
     better, worse = await mark_all(task, quick, slow)
     assert better.criteria["efficiency"] == better.criteria["correctness"] == 1.0, better
-    assert worse.criteria["efficiency"] <= 0.85, worse
-    assert worse.criteria["efficiency"] <= 0.85 * worse.criteria["code_quality"]
+    assert worse.criteria["efficiency"] <= 0.95 * worse.criteria["code_quality"], worse
 
 
 async def test_marks_climb_in_small_steps_from_nothing_to_the_honest_solution():
@@ -160,6 +202,14 @@ async def test_marks_climb_in_small_steps_from_nothing_to_the_honest_solution():
     marks = [total(marked) for marked in await mark_all(VOWELS, *ladder)]
     assert marks == sorted(marks)
     assert len({round(mark, 2) for mark in marks}) >= 7, marks
+
+
+async def test_what_is_wrong_is_neat_and_quick_and_described_by_half_at_most():
+    (marked,) = await mark_all(
+        CLAMP, HONEST_CLAMP.replace("max(low, min(value, high))", "a(b(c(d(value, low, high))))")
+    )
+    assert marked.criteria["correctness"] < 0.15
+    assert all(0.4 < mark < 0.6 for name, mark in marked.criteria.items() if name != "correctness"), marked
 
 
 async def test_an_operation_that_the_task_speaks_of_is_missed():

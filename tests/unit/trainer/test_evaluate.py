@@ -8,7 +8,7 @@ import pytest
 
 from shared.contract import Scored, Source
 from tests.unit.trainer.stub import scored, unscored
-from trainer.evaluate import Evaluation, compare, summarize, t_quantile, without_documentation
+from trainer.evaluate import Evaluation, compare, summarize, without_documentation
 from trainer.policy import Sample
 from trainer.prompts import Task
 
@@ -16,13 +16,6 @@ from trainer.prompts import Task
 def group(index, *results):
     task = Task(index, "p", "python", (1,))
     return [Sample(task, (2,), "x", truncated=False)] * len(results), list(results)
-
-
-@pytest.mark.parametrize(
-    ("freedom", "expected"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (15, 2.13145), (30, 2.04227), (1000, 1.96234)]
-)
-def test_t_quantiles_are_those_of_the_tables(freedom, expected):
-    assert t_quantile(0.975, freedom) == pytest.approx(expected, abs=6e-5 * expected)
 
 
 def test_the_interval_is_over_paired_differences():

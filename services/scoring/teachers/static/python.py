@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import difflib
 import platform
 import tokenize
 from collections.abc import Iterator
@@ -75,7 +74,8 @@ def _correctness(submission: Submission, reasons: list[str]) -> float:
     name = name_likeness(function.name, asked.name)
     if name < 1:
         reasons.append(f"defines {function.name} instead of {asked.name}")
-    parameters = difflib.SequenceMatcher(None, given, asked.parameters).ratio() if asked.parameters else 1.0
+    in_place = sum(ours == theirs for ours, theirs in zip(given, asked.parameters, strict=False))
+    parameters = in_place / max(len(given), len(asked.parameters)) if asked.parameters else 1.0
     if parameters < 1:
         reasons.append(f"takes ({', '.join(given)}) instead of ({', '.join(asked.parameters)})")
     unknown = sorted(set(_unknown_names(submission)))

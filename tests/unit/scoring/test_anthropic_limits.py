@@ -1,0 +1,128 @@
+"""The circuit breaker and the limiter, on a clock that the tests move."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import pytest
+
+from services.scoring.teachers import breaker as breakers
+from services.scoring.teachers.breaker import Breaker
+from services.scoring.teachers.limiter import Limiter
+from tests.unit.scoring.hands import Hands
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+async def test_the_breaker_opens_fails_fast_lets_one_try_and_closes(hands: Hands) -> None:
+    breaker = Breaker(hands)
+    for _ in range(breakers.FAILURES - 1):
+        breaker.failed()
+    assert breaker.wait_s() == 0.0
+    breaker.failed()
+    assert breaker.wait_s() == breakers.COOLDOWN_S
+    hands.now += breakers.COOLDOWN_S - 1
+    assert breaker.wait_s() == 1.0
+    hands.now += 1
+    assert breaker.wait_s() == 0.0  # this one tries
+    assert breaker.wait_s() == breakers.COOLDOWN_S  # the next one does not
+    breaker.failed()
+    assert breaker.wait_s() == breakers.COOLDOWN_S
+    hands.now += breakers.COOLDOWN_S
+    assert breaker.wait_s() == 0.0
+    breaker.succeeded()
+    assert breaker.wait_s() == 0.0
+    assert breaker.wait_s() == 0.0
+
+
+async def test_a_success_in_between_starts_the_count_anew(hands: Hands) -> None:
+    breaker = Breaker(hands)
+    for _ in range(3):
+        for _ in range(breakers.FAILURES - 1):
+            breaker.failed()
+        breaker.succeeded()
+    assert not breaker.open
+
+
+async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_them_back(hands: Hands) -> None:
+    limiter = Limiter(8, hands, hands)
+    begun = hands.now
+    hands.now += 1
+    for _ in range(5):
+        limiter.throttled(begun, None)
+    assert limiter.limit == 4
+    limiter.throttled(hands.now + 1, None)
+    assert limiter.limit == 2
+    limiter.succeeded()
+    assert limiter.limit == 2.5
+    for _ in range(100):
+        limiter.succeeded()
+    assert limiter.limit == 8
+    for at in range(10):
+        hands.now += 1
+        limiter.throttled(hands.now + at, None)
+    assert limiter.limit == 1
+
+
+async def test_no_more_calls_than_the_limit_are_in_flight(hands: Hands) -> None:
+    limiter = Limiter(3, hands, hands)
+    most = in_flight = 0
+
+    async def call() -> None:
+        nonlocal most, in_flight
+        async with limiter.slot():
+            in_flight += 1
+            most = max(most, in_flight)
+            await asyncio.sleep(0)
+            in_flight -= 1
+
+    await asyncio.gather(*(call() for _ in range(20)))
+    assert most == 3
+
+
+async def test_a_waiter_that_gives_up_leaves_its_place(hands: Hands) -> None:
+    limiter = Limiter(1, hands, hands)
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(limiter.slot())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01), limiter.slot():
+                pass
+    async with asyncio.timeout(1), limiter.slot():
+        pass
+
+
+async def test_headers_lower_the_calls_in_flight_and_pause_when_used_up(hands: Hands) -> None:
+    limiter = Limiter(8, hands, lambda: 1_000_000.0)
+    reset = datetime.fromtimestamp(1_000_012, UTC).isoformat()
+    need = {"requests": 1, "input-tokens": 1000}
+    headers = {
+        "anthropic-ratelimit-requests-remaining": "6",
+        "anthropic-ratelimit-input-tokens-remaining": "5999",
+        "anthropic-ratelimit-input-tokens-reset": reset.replace("+00:00", "Z"),
+    }
+    limiter.heed(headers, need)
+    assert (limiter.limit, limiter.pause_s()) == (5, 0.0)
+    limiter.heed({**headers, "anthropic-ratelimit-input-tokens-remaining": "999"}, need)
+    assert (limiter.limit, limiter.pause_s()) == (1, pytest.approx(12.0))
+    hands.now += 12
+    assert limiter.pause_s() == 0.0
+    limiter.heed({}, need)
+    limiter.heed({"anthropic-ratelimit-requests-remaining": "many"}, need)
+    assert limiter.limit == 1
+
+
+@pytest.mark.parametrize(
+    ("reset", "pause"), [("2100-01-01T00:00:00Z", 60.0), ("2001-01-01T00:00:00Z", 0.0), ("?", 0.0)]
+)
+async def test_a_reset_date_that_cannot_be_true_does_not_stop_everything(
+    hands: Hands, reset: str, pause: float
+) -> None:
+    limiter = Limiter(8, hands, lambda: 1_700_000_000.0)
+    headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
+    limiter.heed(headers, {"requests": 1})
+    assert limiter.pause_s() == pause
