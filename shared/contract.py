@@ -165,7 +165,9 @@ class Stats(_Wire):
     cache: CacheStats
     teacher: TeacherStats
     profile: str
-    budgets: dict[str, BudgetState] = Field(description="By scope: `total`, and `run NAME` for each run that has paid.")
+    budgets: dict[str, BudgetState] = Field(
+        default_factory=dict, description="By scope: `total`, and `run NAME` for each run that has paid."
+    )
     policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
     since: str = Field(description="ISO 8601: the first entry in the ledger, or now while it is empty.")
 

@@ -16,6 +16,7 @@ SERVICE_OWNED = (
     "heuristic_score_threshold",
     "truncate_prompt_for_scoring",
     "prompt_context_chars",
+    "prompt_context_policy",
     "move_rubric_to_system_prompt",
 )
 """Keys of `rlaif` that decide marks. The service's values are in force; a trainer that disagrees stops at start."""
@@ -82,6 +83,9 @@ class Rlaif(_Section):
     heuristic_score_threshold: Share = Field(0.3, description="Heuristic score strictly below it: marked by the tier.")
     truncate_prompt_for_scoring: bool = Field(True, description="Show the teacher prompt_context_chars of the task.")
     prompt_context_chars: PositiveInt = Field(200, description="Characters of the task shown to the teacher.")
+    prompt_context_policy: Literal["head", "head_tail"] = Field(
+        "head", description="Show its start, or its start and its end in equal parts."
+    )
     move_rubric_to_system_prompt: bool = Field(True, description="Rubric as system prompt, where it can be cached.")
     scoring_url: str = Field("http://127.0.0.1:8000", description="Where the scoring service listens.")
     run: str | None = Field(None, description="Run id at the service; null: made from the time and the seed.")

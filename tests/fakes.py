@@ -66,9 +66,9 @@ async def asked(teacher: Teacher, group: Group) -> Reply:
 
 
 class RecordingTeacher:
-    """Keeps the groups it was asked. A call bills 100 tokens in and 10 out a sample, at 1e-6 and 5e-6 $.
+    """Keeps the groups it was asked. A call bills 100 tokens in, 10 out a sample.
 
-    `failures[code]` is what a sample gets instead of marks, `error` fails whole calls, `gate` holds answers until it is set.
+    `failures[code]` is what a sample gets instead of marks, `error` fails whole calls, `gate` holds answers back.
     """
 
     name = "recording"

@@ -68,6 +68,7 @@ class Asker:
             items[0].prompt,
             truncate=self._rlaif.truncate_prompt_for_scoring,
             chars=self._rlaif.prompt_context_chars,
+            policy=self._rlaif.prompt_context_policy,
         )
         group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
         purse = RunPurse(self._store.money, Purpose(run, group_id, len(items)), self._budgets, self._clock_ms)
@@ -78,12 +79,12 @@ class Asker:
             outcomes = (Failure(error.code, error.detail, error.retry_after_s),) * len(items)
         pairs = list(zip(items, outcomes, strict=True))
         marked = [
-            NewMark(item.print, outcome.criteria, outcome.reasons, position)
-            for position, (item, outcome) in enumerate(pairs)
+            NewMark(item.print, outcome.criteria, outcome.reasons, outcome.place, outcome.shown)
+            for item, outcome in pairs
             if isinstance(outcome, Marked)
         ]
         failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
-        await self._store.record_group(self._clock_ms(), group_id, len(items), marked, failures)
+        await self._store.record_group(self._clock_ms(), group_id, marked, failures)
         return [self._outcome(outcome) for outcome in outcomes], purse.bills
 
     def _outcome(self, outcome: Marked | Failure) -> Outcome:

@@ -224,14 +224,16 @@ class Pipeline:
 
 def mark_identity(config: Config, teacher: Teacher, rubric: Rubric) -> dict[str, object]:
     """What a mark depends on besides task, code and language. Not the weights: they are applied on reading."""
+    rlaif = config.rlaif
     return {
         "teacher": dict(teacher.identity()),
         "rubric": rubric.version,
         "template": TEMPLATE_VERSION,
         "extractor": EXTRACTOR_VERSION,
         "max_group_size": config.teacher.max_group_size,
-        "prompt_chars": config.rlaif.prompt_context_chars if config.rlaif.truncate_prompt_for_scoring else None,
-        "rubric_in_system_prompt": config.rlaif.move_rubric_to_system_prompt,
+        "prompt_chars": rlaif.prompt_context_chars if rlaif.truncate_prompt_for_scoring else None,
+        "prompt_policy": rlaif.prompt_context_policy if rlaif.truncate_prompt_for_scoring else None,
+        "rubric_in_system_prompt": rlaif.move_rubric_to_system_prompt,
     }
 
 

@@ -51,7 +51,7 @@ def read_reply(
             found[number] = _unreadable(f"the teacher's reply is not {len(criteria)} marks from 0 to 100", words)
         else:
             values = {name: mark / 100 for name, mark in zip(criteria, marks, strict=True)}
-            found[number] = Marked(values, (" ".join(reason),) if reason else ())
+            found[number] = Marked(values, (" ".join(reason),) if reason else (), number, count)
     missing = Failure(
         ErrorCode.REPLY_TRUNCATED if cut else ErrorCode.REPLY_UNREADABLE,
         "the teacher's reply ended before this sample" if cut else "the teacher's reply has no line for this sample",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
+import symtable
 import sys
 import threading
 import warnings
@@ -20,6 +22,7 @@ _NEWER = (
 )
 _NEWER_PATTERNS = [re.compile(pattern) for version, pattern in _NEWER if sys.version_info < version]
 
+_OWN_NAMES = {*dir(builtins), "__file__"}
 _filters = threading.Lock()  # warnings' filters belong to the process
 
 
@@ -35,6 +38,27 @@ def fault(code: str, newer_reads_it: Callable[[], bool]) -> str | None:
     if code[:1].isspace() and _compile("def _():\n" + code.lstrip("\r\n")) is None:
         return None  # an indented text may be the body of the function that the task began
     return "indentation" if isinstance(error, IndentationError) else "syntax_error"
+
+
+def undefined(code: str) -> set[str]:
+    """The names that `code`, which compiles, reads and neither defines nor finds among Python's own.
+
+    With `import *` that is none: they may all come from there.
+    """
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = symtable.symtable(code, "<sample>", "exec")
+    tables = [module]
+    for table in tables:
+        tables.extend(table.get_children())
+    symbols = [symbol for table in tables for symbol in table.get_symbols()]
+    read = {symbol.get_name() for symbol in symbols if symbol.is_referenced() and symbol.is_global()}
+    bound = {
+        symbol.get_name()
+        for symbol in symbols
+        if symbol.is_assigned() or symbol.is_imported() or symbol.is_parameter() or symbol.is_namespace()
+    }
+    return set() if "import *" in code else read - bound - _OWN_NAMES
 
 
 def _compile(code: str) -> SyntaxError | ValueError | None:

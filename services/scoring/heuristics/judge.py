@@ -84,12 +84,10 @@ def _reason(code: str, task: str, language: str, deadline: float) -> str | None:
         return "whitespace"
     if text.repeats(seen):
         return "repetition"
-    if text.refuses(seen):
-        return "refusal"
     if text.echoes(seen, task):
         return "echoes_task"
     if not known(language):
-        return None
+        return "refusal" if text.refuses(seen) and text.is_prose(seen) else None
     if len("".join(seen.split())) < SHORT and "=" not in seen:
         return "too_short"
     if len(code) > MAX_CHARS:
@@ -98,18 +96,23 @@ def _reason(code: str, task: str, language: str, deadline: float) -> str | None:
 
 
 def _unreadable(code: str, task: str, language: str, deadline: float) -> str | None:
-    is_python = language == "python"
-    if is_python and (fault := syntax.python_fault(code, deadline)):
-        return "prose" if _is_prose(code, language) else fault
+    if language == "python" and (fault := syntax.python_fault(code, deadline)):
+        return _no_code(code, language) or fault
     root = parse(code, language, deadline)
-    if root.has_error and not is_python:  # of Python its compiler knows better
-        if _is_prose(code, language):
-            return "prose"
-        if fault := syntax.fault(code, task, language, root, deadline):
+    if root.has_error and language != "python":  # of Python its compiler knows better
+        fault = _no_code(code, language) or syntax.fault(code, task, language, root, deadline)
+        if fault:
             return fault
     if structure.leaves_out(code):
         return "elided"
     return None if root.has_error else _no_answer(code, task, language, root)
+
+
+def _no_code(code: str, language: str) -> str | None:
+    """What a text that does not parse is instead."""
+    if text.refuses(code):
+        return "refusal"
+    return "prose" if text.is_prose(code) and text.is_prose(without_comments(code, language)) else None
 
 
 def _no_answer(code: str, task: str, language: str, root: Node) -> str | None:
@@ -120,7 +123,3 @@ def _no_answer(code: str, task: str, language: str, root: Node) -> str | None:
     if structure.is_stub(root, task):
         return "stub"
     return "cut_off" if structure.ends_in_half_a_word(code, task, language, root) else None
-
-
-def _is_prose(code: str, language: str) -> bool:
-    return text.is_prose(code) and text.is_prose(without_comments(code, language))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 import re
 from collections.abc import Iterator
 
 from tree_sitter import Node
 
+from services.scoring.heuristics import cpython
 from services.scoring.heuristics.grammars import COMMENTS, kinds
 from services.scoring.heuristics.wording import KEYWORDS
 
@@ -138,10 +138,8 @@ def leaves_out(code: str) -> bool:
 
 
 _WORD = re.compile(r"\w+")
-_LAST_WORD = re.compile(r"[^\W\d]\w*\Z")
+_LAST_WORD = re.compile(r"(?:(?<=\.)|(?<![\w$@#]))[^\W\d]\w*\Z")
 _LONGEST_NAME = 80
-_PYTHON_NAMES = frozenset(dir(builtins)) | {"__file__", "__class__"}
-_SCRIPT_GLOBALS = kinds("window document global globalThis process module exports require console self")
 _NO_USE = kinds(
     """aliased_import dotted_name import_from_statement global_statement nonlocal_statement delete_statement
     as_pattern_target import_specifier export_specifier namespace_import"""
@@ -149,36 +147,41 @@ _NO_USE = kinds(
 
 
 def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool:
-    """Whether the text ends, without a line's end, in a name that is nowhere else and that a longer word begins with.
+    """Whether the text ends, without a line's end, in a name that was to be longer, or that nothing is done with.
 
-    In Python also: in a name no one defined, or inside a function in a statement that is only a name.
+    Python: inside a function, a statement that is only a name, or the one name in the text that no one defined.
+    Others: a constant without a value, a statement that is only the beginning of a longer word, or a name that is
+    nowhere else and begins one that is.
     """
     found = _LAST_WORD.search(code, max(0, len(code) - _LONGEST_NAME))
     if found is None:
         return False
     end = len(code.encode(errors="replace"))
     leaf = root.descendant_for_byte_range(end - 1, end)
-    parent = leaf.parent if leaf else None
-    if leaf is None or parent is None or "identifier" not in leaf.type or parent.type in _NO_USE:
+    if leaf is None or leaf.parent is None or "identifier" not in leaf.type or leaf.parent.type in _NO_USE:
         return False
-    if language == "python" and _is_idle(parent):
-        return True
-    word = found.group()
-    words = set(_WORD.findall(code[: found.start()]))
-    if code[: found.start()].endswith((".", "$", "@", "#")) or word in words | _PYTHON_NAMES | _SCRIPT_GLOBALS:
+    word, before = found.group(), code[: found.start()]
+    if language == "python":
+        return _is_in_function(leaf) and (
+            _is_statement(leaf) or (cpython.undefined(code) == {word} and word not in _WORD.findall(task))
+        )
+    if leaf.parent.type == "variable_declarator":
+        return _text(leaf.parent.parent or leaf).startswith("const ")
+    words = set(_WORD.findall(before))
+    if before.endswith(".") or word in words:
         return False
-    if language == "python" and word not in _WORD.findall(task) and "import *" not in code:
-        return True
-    return any(longer.startswith(word) for longer in words | KEYWORDS)
+    longer = words | KEYWORDS if _is_statement(leaf) else words if len(word) > 1 else set()
+    return any(other.startswith(word) for other in longer)
 
 
-def _is_idle(parent: Node) -> bool:
-    """Whether the name below `parent` is a whole statement in a function: it does nothing."""
-    node: Node | None = parent
+def _is_statement(leaf: Node) -> bool:
+    node = leaf.parent
     while node is not None and node.type == "attribute":
         node = node.parent
-    if node is None or node.type != "expression_statement":
-        return False
+    return node is not None and node.type in ("expression_statement", "program", "source_file", "translation_unit")
+
+
+def _is_in_function(node: Node | None) -> bool:
     while node is not None and node.type != "function_definition":
         node = node.parent
     return node is not None

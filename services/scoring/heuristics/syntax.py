@@ -54,11 +54,12 @@ def fault(code: str, task: str, language: str, root: Node, deadline: float) -> s
 
 
 def _fault(code: str, language: str, root: Node, deadline: float) -> str | None:
-    if foreign := _foreign(code, language, deadline):
-        return foreign
     if language == "cpp":
-        return _cpp_fault(code, root, deadline)
-    return _unsound(scan(code, language), code) or (None if _GAP_PATTERNS[language].search(code) else "syntax_error")
+        return _foreign(code, language, deadline) or _cpp_fault(code, root, deadline)
+    unread = _GAP_PATTERNS[language].search(code)
+    if not (unread and language == "javascript") and (foreign := _foreign(code, language, deadline)):
+        return foreign  # newer JavaScript would read as TypeScript
+    return _unsound(scan(code, language), code) or (None if unread else "syntax_error")
 
 
 def leniency(code: str, language: str, root: Node) -> str | None:

@@ -70,7 +70,7 @@ def repeats(text: str) -> bool:
     if _repeats_characters(text):
         return True
     two_lines = "\n".join(text.rsplit("\n", 3)[-3:-1])  # the last one may be cut short
-    if text.count(two_lines) < _BLOCK_TIMES:  # nearly every text ends here, and the rest is slow
+    if text.count(two_lines) < _BLOCK_TIMES - 1:  # nearly every text ends here, and the rest is slow
         return False
     return _repeats_lines([line.rstrip() for line in text.split("\n") if line.strip()])
 
@@ -78,7 +78,10 @@ def repeats(text: str) -> bool:
 def _repeats_characters(text: str) -> bool:
     enough = max(_REPEATED_CHARS, len(text) * _REPEATED_SHARE)
     for period in range(1, min(_PERIOD_CHARS, len(text) // _UNIT_TIMES) + 1):
-        if text[-1] == text[-1 - period] and text.endswith((unit := text[-period:]) * _UNIT_TIMES):
+        unit = text[-period:]
+        if "\n" in unit:
+            return False  # lines are counted as such
+        if text[-1] == text[-1 - period] and text.endswith(unit * _UNIT_TIMES):
             return text.endswith(unit * math.ceil(enough / period))
     return False
 
@@ -89,9 +92,9 @@ def _repeats_lines(lines: list[str]) -> bool:
             continue
         end = len(lines) - (lines[-1 - period] != lines[-1])  # less the last line where it is cut short
         unit = lines[end - period : end]
-        times = _BLOCK_TIMES if period > 1 else _LINE_TIMES
-        if lines[max(0, end - period * times) : end] == unit * times:
-            times = max(times, math.ceil(len(lines) * _REPEATED_SHARE / period))
+        if lines[max(0, end - period * _BLOCK_TIMES) : end] == unit * _BLOCK_TIMES:
+            enough = math.ceil(len(lines) * _REPEATED_SHARE / period)
+            times = max(enough, _BLOCK_TIMES if period > 1 else _LINE_TIMES)
             return lines[max(0, end - period * times) : end] == unit * times
     return False
 

@@ -45,10 +45,8 @@ class Tier:
     async def _judge(self, code: str, task: str, language: str) -> Judgement:
         if len(code) <= INLINE_CHARS:
             await asyncio.sleep(0)  # a request may hold hundreds
-            try:
-                return judgement_of(code, task, language, INLINE_S)
-            except Undecided:
-                pass  # the worker has more time
+            if (judgement := _at_once(code, task, language)) is not None:
+                return judgement
         async with self._turn:
             return await self._ask((code, task, language))
 
@@ -56,7 +54,8 @@ class Tier:
         worker = await self._started()
         if worker is None:
             return UNPROVEN
-        assert worker.stdin is not None and worker.stdout is not None
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         try:
             async with asyncio.timeout(PATIENCE_S):
                 worker.stdin.write(json.dumps(sample).encode() + b"\n")
@@ -102,3 +101,11 @@ class Tier:
         if worker.returncode is None:
             worker.kill()
         await worker.communicate()  # closes the pipes
+
+
+def _at_once(code: str, task: str, language: str) -> Judgement | None:
+    """The judgement, or None where it takes longer than a slice: the worker has more time."""
+    try:
+        return judgement_of(code, task, language, INLINE_S)
+    except Undecided:
+        return None

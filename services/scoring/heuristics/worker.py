@@ -32,4 +32,3 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         output.write(json.dumps(judgement).encode() + b"\n")
         output.flush()
-

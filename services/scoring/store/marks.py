@@ -21,12 +21,13 @@ class StoredMark:
 
 @dataclass(frozen=True, slots=True)
 class NewMark:
-    """A teacher's mark, and its place in the group it was judged in."""
+    """A teacher's mark, and where its sample stood: `place`, from 1, of the `shown` samples judged in one request."""
 
     fingerprint: Fingerprint
     criteria: Mapping[str, float]
     reasons: Sequence[str]
-    position: int
+    place: int
+    shown: int
 
 
 class Marks:
@@ -66,8 +67,8 @@ def find(connection: Connection, fingerprints: Sequence[Fingerprint]) -> dict[by
     }
 
 
-def add(connection: Connection, at_ms: int, group_id: str, size: int, marks: Sequence[NewMark]) -> None:
-    """Keep the marks of one group of `size` samples. The first mark written for a key stays."""
+def add(connection: Connection, at_ms: int, group_id: str, marks: Sequence[NewMark]) -> None:
+    """Keep the marks of one group. The first mark written for a key stays."""
     rows = [
         {
             "key": mark.fingerprint.row,
@@ -76,8 +77,8 @@ def add(connection: Connection, at_ms: int, group_id: str, size: int, marks: Seq
             "reasons": json.dumps(list(mark.reasons)) if mark.reasons else None,
             "created_ms": at_ms,
             "group_id": bytes.fromhex(group_id),
-            "group_position": mark.position,
-            "group_size": size,
+            "group_position": mark.place,
+            "group_size": mark.shown,
         }
         for mark in marks
     ]

@@ -44,14 +44,13 @@ class Store:
         self,
         at_ms: int,
         group_id: str,
-        size: int,
         marked: Sequence[NewMark],
         failures: Mapping[bytes, Failure],
     ) -> None:
         """The marks of one group and the end of its claims, in one transaction."""
 
         def work(connection: Connection) -> None:
-            marks.add(connection, at_ms, group_id, size, marked)
+            marks.add(connection, at_ms, group_id, marked)
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 

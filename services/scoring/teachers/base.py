@@ -47,10 +47,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What the teacher said of one sample: each criterion in [0, 1], and its reasons if it was asked for them."""
+    """What the teacher said of one sample: each criterion in [0, 1], and its reasons if it was asked for them.
+
+    It stood at `place` of the `shown` samples of its request, counted from 1; asked again alone, it stood alone.
+    """
 
     criteria: Mapping[str, float]
     reasons: tuple[str, ...] = ()
+    place: int = 1
+    shown: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ TRAIN, EVAL = read("train"), read("eval")
 
 
 def solutions() -> dict[str, ast.FunctionDef]:
-    tree = ast.parse((Path(__file__).parent / "solutions.py").read_text(encoding="utf-8"))
+    files = sorted(Path(__file__).parent.glob("solutions_*.py"))
+    tree = ast.parse("\n".join(file.read_text(encoding="utf-8") for file in files))
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

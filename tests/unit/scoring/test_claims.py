@@ -31,8 +31,8 @@ async def replicas(database_url: str) -> AsyncIterator[tuple[Store, Store]]:
 
 
 async def bring(store: Store, *marked: Fingerprint, failures: dict[bytes, Failure] | None = None) -> None:
-    marks = [NewMark(each, MARKS, [], position) for position, each in enumerate(marked)]
-    await store.record_group(1, GROUP, len(marks) or 1, marks, failures or {})
+    marks = [NewMark(each, MARKS, [], 1, 1) for each in marked]
+    await store.record_group(1, GROUP, marks, failures or {})
 
 
 async def test_one_replica_gets_the_claim_and_the_other_what_is_left(replicas):

@@ -161,6 +161,7 @@ async def test_the_task_is_truncated_for_the_teacher_and_whole_in_the_key(servic
     [
         {"rlaif": {"truncate_prompt_for_scoring": False}},
         {"rlaif": {"prompt_context_chars": 201}},
+        {"rlaif": {"prompt_context_policy": "head_tail"}},
         {"rlaif": {"move_rubric_to_system_prompt": False}},
         {"teacher": {"max_group_size": 7}},
     ],

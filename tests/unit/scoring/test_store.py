@@ -45,7 +45,7 @@ async def counters(store: Store):
 
 
 async def keep(store: Store, *marked: NewMark) -> None:
-    await store.record_group(5, GROUP, len(marked), marked, {})
+    await store.record_group(5, GROUP, marked, {})
 
 
 async def pay(store: Store, *calls: Call, run: str = "run-a", at_ms: int = 5) -> None:
@@ -58,8 +58,8 @@ async def pay(store: Store, *calls: Call, run: str = "run-a", at_ms: int = 5) ->
 async def test_a_mark_comes_back_as_it_was_and_the_first_write_wins(store):
     name = fingerprint(PROFILE, "task", "code", "python")
     other = fingerprint(PROFILE, "task", "other", "python")
-    await keep(store, NewMark(name, FIRST, ["short"], 0))
-    await keep(store, NewMark(name, SECOND, [], 1))
+    await keep(store, NewMark(name, FIRST, ["short"], 1, 2))
+    await keep(store, NewMark(name, SECOND, [], 2, 2))
     found = await store.marks.get([name, other])
     assert list(found) == [name.digest]
     assert (found[name.digest].criteria, found[name.digest].reasons) == (FIRST, ("short",))
@@ -70,9 +70,9 @@ async def test_a_short_hash_collision_is_a_miss(store):
     name = fingerprint(PROFILE, "task", "code", "python")
     forced = replace(fingerprint(PROFILE, "task", "other", "python"), code_hash=name.code_hash)
     assert forced.row == name.row
-    await keep(store, NewMark(name, FIRST, [], 0))
+    await keep(store, NewMark(name, FIRST, [], 1, 1))
     assert await store.marks.get([forced]) == {}
-    await keep(store, NewMark(forced, SECOND, [], 0))
+    await keep(store, NewMark(forced, SECOND, [], 1, 1))
     assert await store.marks.get([forced]) == {}
     assert (await store.marks.get([name]))[name.digest].criteria == FIRST
 

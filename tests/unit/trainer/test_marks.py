@@ -94,9 +94,11 @@ def test_the_last_pause_ends_where_patience_does(monkeypatch):
     clock = iter([0.0, 7.0, 10.0])
     monkeypatch.setattr("trainer.marks.time.monotonic", lambda: next(clock))
     limited = (429, {"error": "busy", "detail": "slow down"})
-    with StubService(by_length, faults=[limited] * 3, headers={"retry-after": "4"}) as service:
-        with pytest.raises(GaveUp):
-            marker(service.url, recorded, wait_s=10.0).submit("run", SAMPLES).result(timeout=30)
+    with (
+        StubService(by_length, faults=[limited] * 3, headers={"retry-after": "4"}) as service,
+        pytest.raises(GaveUp),
+    ):
+        marker(service.url, recorded, wait_s=10.0).submit("run", SAMPLES).result(timeout=30)
     assert recorded.pauses == [4.0, 3.0]
 
 

@@ -56,7 +56,7 @@ def test_a_task_over_the_limit_stops_with_its_line_and_is_never_cut(tmp_path):
 
 
 def test_a_file_that_is_missing_empty_or_not_text(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the tasks .*nowhere: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read the tasks .*nowhere: No such file"):
         load_tasks(tmp_path / "nowhere", tiny_tokenizer(), "", 100)
     with pytest.raises(ConfigError, match="holds no tasks"):
         load(tmp_path, "", "  ")
