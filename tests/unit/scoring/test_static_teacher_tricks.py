@@ -65,7 +65,7 @@ async def test_words_that_say_nothing_are_no_documentation(trick):
     honest = await criteria(VOWELS, HONEST_VOWELS)
     stuffed = await criteria(VOWELS, DOCUMENTATION_TRICKS[trick])
     assert honest["documentation"] >= 0.9
-    assert stuffed["documentation"] <= 0.4, stuffed
+    assert stuffed["documentation"] <= 0.5, stuffed
 
 
 async def test_comments_document_less_than_a_docstring_and_more_than_nothing():

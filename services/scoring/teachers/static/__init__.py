@@ -11,7 +11,7 @@ from services.scoring.teachers.static.python import mark_python
 from services.scoring.teachers.static.task import read_task
 from services.scoring.teachers.static.text import mark_text
 
-VERSION = 1
+VERSION = 2
 """Goes up with every change that can change a mark."""
 
 

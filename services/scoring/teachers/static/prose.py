@@ -13,7 +13,7 @@ _SMALL_WORDS = frozenset(
 _FILLER = frozenset(
     re.findall(r"\w+", "function code method return returns python write good great simple efficient clean")
 )
-_ENOUGH = 5  # different words of content that say all there is to say of a small function
+_ENOUGH = 4  # different words of content that say all there is to say of a small function
 _TOO_LONG = 60  # words
 
 
@@ -29,7 +29,7 @@ def prose_mark(text: str, about: Set[str]) -> float:
     if not telling:
         return 0.0
     said = min(1.0, len(telling) / _ENOUGH)
-    related = min(1.0, len(telling & about) / 2)
+    related = 1.0 if telling & about else 0.0
     # keywords strung together lack the small words, a text pasted twice has few different ones
     sentences = min(1.0, (len(words) - len(content)) / (0.15 * len(words)))
     once = min(1.0, len(set(content)) / len(content) / 0.6) ** 2
