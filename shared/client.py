@@ -45,6 +45,10 @@ class _Endpoint:
 
     def __init__(self, base_url: str, timeout_s: float, api_key: str | None) -> None:
         self.base_url = base_url.rstrip("/")
+        try:
+            httpx.URL(self.base_url)
+        except httpx.InvalidURL as error:
+            raise self.no_address(error) from error
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.options: dict[str, Any] = {"base_url": self.base_url, "timeout": timeout_s, "headers": headers}
 
@@ -57,7 +61,10 @@ class _Endpoint:
     def stats(self, run: str | None) -> dict[str, Any]:
         return {"method": "GET", "url": "/stats", "params": {"run": run} if run else {}}
 
-    def unreachable(self, error: httpx.TransportError) -> ServiceUnavailable:
+    def no_address(self, error: Exception) -> ClientError:
+        return ClientError(f"{self.base_url} is no address of a service ({error}): it looks like http://127.0.0.1:8000")
+
+    def unreachable(self, error: httpx.RequestError) -> ServiceUnavailable:
         reason = str(error) or type(error).__name__
         return ServiceUnavailable(f"the scoring service at {self.base_url} did not answer: {reason}")
 
@@ -96,7 +103,7 @@ class ScoringClient:
         """Whether the service is up and its store answers."""
         try:
             return self._http.get("/readyz").is_success
-        except httpx.TransportError:
+        except httpx.RequestError:
             return False
 
     def close(self) -> None:
@@ -105,7 +112,9 @@ class ScoringClient:
     def _send(self, request: dict[str, Any]) -> httpx.Response:
         try:
             return self._http.request(**request)
-        except httpx.TransportError as error:
+        except httpx.UnsupportedProtocol as error:
+            raise self._endpoint.no_address(error) from error
+        except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error
 
     def __enter__(self) -> Self:
@@ -136,7 +145,9 @@ class AsyncScoringClient:
     async def _send(self, request: dict[str, Any]) -> httpx.Response:
         try:
             return await self._http.request(**request)
-        except httpx.TransportError as error:
+        except httpx.UnsupportedProtocol as error:
+            raise self._endpoint.no_address(error) from error
+        except httpx.RequestError as error:
             raise self._endpoint.unreachable(error) from error
 
     async def __aenter__(self) -> Self:

@@ -49,7 +49,7 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
             data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(data, dict):
             raise ConfigError(f"{file} must hold sections ({', '.join(Config.model_fields)}), not {_show(data)}")
@@ -109,6 +109,11 @@ def _siblings(key: str, known: list[str]) -> list[str]:
     return here or list(Config.model_fields)
 
 
+def hide_secrets(text: str) -> str:
+    """`text` without the user and password of a URL in it."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
 def _show(value: object) -> str:
-    text = repr(value)
+    text = hide_secrets(repr(value))
     return text if len(text) <= 80 else text[:77] + "..."

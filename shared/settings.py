@@ -100,7 +100,7 @@ class Service(_Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on; loopback only unless said otherwise.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0 takes a free one.")
-    max_samples_per_request: PositiveInt = Field(256, description="More than this is a 413.")
+    max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
     max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
 
@@ -166,8 +166,10 @@ class TeacherConfig(_Section):
 class Budget(_Section):
     """What may be spent, reservations included; null: no limit."""
 
-    usd: NonNegative | None = Field(None, description="US dollars.")
-    tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="Tokens sent and received, of every kind.")
+    usd: Annotated[float, Field(ge=0, le=1e9)] | None = Field(None, description="US dollars.")
+    tokens: Annotated[int, Field(ge=0, le=10**18)] | None = Field(
+        None, description="Tokens sent and received, of every kind."
+    )
 
 
 class Budgets(_Section):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.client import RequestRejected, ScoringClient
+from shared.client import ClientError, RequestRejected, ScoringClient
 from shared.config import ConfigError, load_config
 from shared.contract import RunName
 from shared.settings import Config
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _train(load_config(options.config), options.run_dir)
-    except ConfigError as error:
+    except (ConfigError, ClientError) as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
     except KeyboardInterrupt:

@@ -43,7 +43,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
 
     Opens the book before it returns. Raises ConfigError or StoreUnavailable when teacher or database cannot be used.
     """
-    rubric = load_rubric()
+    rubric = load_rubric(config.teacher.rubric)
     marker = teacher or make_teacher(config, rubric)
     store = Store(config.store.database_url, lease_ms=round(config.store.claim_lease_s * 1000))
     tier = Tier()

@@ -6,10 +6,14 @@ from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from services.scoring.errors import BadRequest, PayloadTooLarge
 from shared.contract import ScoreRequest
 from shared.settings import Service
+
+MAX_KEYS = 16
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -21,26 +25,34 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise too_large
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise too_large
+    except ClientDisconnect as error:
+        raise BadRequest("the connection was closed before the whole body had come") from error
     return bytes(body)
 
 
 async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
     """The request, within the service's limits. Raises BadRequest (422) or PayloadTooLarge (413)."""
-    body = await read_body(request, limits.max_body_bytes)
-    try:
-        parsed = ScoreRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise _bad_request(error) from error
-    if len(parsed.samples) > limits.max_samples_per_request:
+    data = _parse(await read_body(request, limits.max_body_bytes))
+    samples = data.get("samples")
+    if isinstance(samples, list) and len(samples) > limits.max_samples_per_request:
         raise PayloadTooLarge(
-            f"{len(parsed.samples)} samples in one request; at most {limits.max_samples_per_request} "
+            f"{len(samples)} samples in one request; at most {limits.max_samples_per_request} "
             "(service.max_samples_per_request)",
             field="samples",
         )
+    # every error is collected before the first is told: a million unknown keys would hold the service up
+    for values in (data, *(samples if isinstance(samples, list) else ())):
+        if isinstance(values, dict) and len(values) > MAX_KEYS:
+            raise BadRequest(f"an object with {len(values)} keys; the fields are described at /docs")
+    try:
+        parsed = ScoreRequest.model_validate(data)
+    except ValidationError as error:
+        raise _bad_request(error) from error
     for index, sample in enumerate(parsed.samples):
         size = len(sample.prompt) + len(sample.code)
         if size > limits.max_sample_chars:
@@ -52,13 +64,23 @@ async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
     return parsed
 
 
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        data = from_json(body)
+    except ValueError as error:
+        halves = "; \\ud800 to \\udfff are halves of a pair, alone they are no text"
+        raise BadRequest(f"Invalid JSON: {error}{halves if 'hex escape' in str(error) else ''}") from error
+    if not isinstance(data, dict):
+        raise BadRequest("the body must be a JSON object, described at /docs")
+    return data
+
+
 def _bad_request(error: ValidationError) -> BadRequest:
     first, *others = error.errors(include_url=False, include_context=False)
     field = _path(first["loc"])
     more = f" (and {len(others)} more)" if others else ""
     where = f"{field}: " if field else ""
-    hint = "; \\ud800 to \\udfff are halves of a pair, alone they are no text" if "hex escape" in first["msg"] else ""
-    return BadRequest(f"{where}{first['msg']}{hint}{more}", field=field or None)
+    return BadRequest(f"{where}{first['msg']}{more}", field=field or None)
 
 
 def _path(location: tuple[Any, ...]) -> str:

@@ -11,6 +11,7 @@ Every sample is counted once: the sources and the failures sum to the samples as
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import uuid
 from collections import Counter
@@ -118,8 +119,11 @@ class Pipeline:
             mine = [item for item in asking if item.print.digest in taken.owned]
             theirs = [item for item in asking if item.print.digest not in taken.owned]
             groups = [self._ask(run, group) for group in self._asker.groups(mine)]
-            bills, asking = await asyncio.gather(all_of(groups), self._wait_for_others(theirs))
-            calls += [call for bill in bills for call in bill]
+            asked = asyncio.create_task(all_of(groups))
+            waited = asyncio.create_task(self._wait_for_others(theirs))
+            await end_of([asked, waited])
+            calls += [call for bill in asked.result() for call in bill]
+            asking = waited.result()
         return calls
 
     async def _reject(self, items: Sequence[Item]) -> list[Item]:
@@ -134,7 +138,10 @@ class Pipeline:
         return passed
 
     async def _ask(self, run: str, group: Sequence[Item]) -> list[Call]:
-        outcomes, calls = await self._asker.ask(run, group)
+        try:
+            outcomes, calls = await self._asker.ask(run, group)
+        finally:
+            self._store.claims.forget(item.print.digest for item in group)
         for item, outcome in zip(group, outcomes, strict=True):
             self._land(item, outcome)
         return calls
@@ -206,7 +213,7 @@ class Pipeline:
         # The stand-in is paid nothing, so nothing is saved by asking it less: no plain tokens are booked.
         plain = 0 if self._teacher.stand_in else sum(self._plain_tokens(item) for item in items)
         return RequestLine(
-            request_id=request.request_id or uuid.uuid4().hex,
+            request_id=line_id(request, items),
             run=request.run,
             at_ms=self._clock_ms(),
             samples=len(results),
@@ -249,9 +256,29 @@ def request_usage(calls: Sequence[Call]) -> RequestUsage:
     )
 
 
+def line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
+    """The same for the same request sent again; another for other samples under an id that was used before."""
+    if request.request_id is None:
+        return uuid.uuid4().hex
+    asked = b"".join(item.print.digest for item in items)
+    return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]
+
+
 async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """The results of all of `work`, once all have ended: one that fails must not lose what another paid for."""
     tasks = [asyncio.create_task(each) for each in work]
-    if tasks:
-        await asyncio.wait(tasks)
+    await end_of(tasks)
     return [task.result() for task in tasks]
+
+
+async def end_of(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Until all have ended, in whatever way. Cancelled, it cancels them, and still sees them end."""
+    if not tasks:
+        return
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise

@@ -57,9 +57,11 @@ class Reply:
     output_tokens: int
 
 
-def segments(request: Request, count: Callable[[str], int], structured_output_overhead: int) -> list[Segment]:
+def segments(
+    request: Request, count: Callable[[str], int], structured_output_overhead: int, *, always: bool = False
+) -> list[Segment]:
     """The prompt as the cache sees it. The hidden prompt of structured output stands in front of everything."""
-    hidden = []
+    hidden = [Segment("", structured_output_overhead)] if always else []
     if request.output_config and request.output_config.format:
         text = json.dumps(request.output_config.format.schema_, sort_keys=True)
         hidden = [Segment(text, structured_output_overhead)]

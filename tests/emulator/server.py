@@ -59,6 +59,8 @@ class Settings:
     slow_s: float = 5.0
     thinking_tokens: int = 300
     structured_output_overhead: int = 250
+    overhead_always: bool = False
+    """Bill it in requests that ask for no structured output as well: what that would cost."""
     faults: faults.Faults = field(default_factory=faults.Faults)
     count: Callable[[str], int] = tokens.exact
     limits: list[Bucket] = field(default_factory=list)
@@ -177,7 +179,9 @@ class Emulator:
             raise faults.ERRORS[fault]()
         if fault == "reset_before":
             return self._cut_off(entry)
-        shown = model.segments(asked, settings.count, settings.structured_output_overhead)
+        shown = model.segments(
+            asked, settings.count, settings.structured_output_overhead, always=settings.overhead_always
+        )
         split = self.cache.split(_scope(asked), shown, known.floor)
         needs = {"requests": 1, "input-tokens": split.input + split.write_5m + split.write_1h}
         for bucket in settings.limits:

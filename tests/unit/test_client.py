@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from shared.client import AsyncScoringClient, RequestRejected, ScoringClient, ServiceUnavailable
+from shared.client import AsyncScoringClient, ClientError, RequestRejected, ScoringClient, ServiceUnavailable
 from shared.contract import RequestUsage, Sample, ScoreRequest, ScoreResponse
 
 REQUEST = ScoreRequest(run="r", samples=[Sample(prompt="p", language="python", code="\N{PILE OF POO}\0")])
@@ -125,6 +125,14 @@ def test_a_server_that_is_no_markbook_gives_no_marks(script, ask, answer):
     script.answer = answer
     with pytest.raises(RequestRejected):
         ask(script.url)
+
+
+@both
+@pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000", "http://a:b:c"])
+def test_what_is_no_address_is_said_at_once(ask, address):
+    with pytest.raises(ClientError, match="is no address of a service") as caught:
+        ask(address)
+    assert not isinstance(caught.value, ServiceUnavailable)
 
 
 @both

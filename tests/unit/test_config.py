@@ -103,7 +103,14 @@ def test_a_wrong_variable_is_named():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "not valid YAML"), ("- 1", "must hold sections"), ("\x00", "not valid YAML"), (None, "cannot read")],
+    [
+        ("a: 2026-13-45", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
+        ("a: [", "not valid YAML"),
+        ("- 1", "must hold sections"),
+        ("\x00", "not valid YAML"),
+        (None, "cannot read"),
+    ],
 )
 def test_a_file_that_is_none_is_one_line(tmp_path, text, message):
     file = tmp_path / "c.yaml"

@@ -8,13 +8,13 @@ semicolon would mend.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from tree_sitter import Node
 
 from services.scoring.heuristics.grammars import faults, kinds, parse
-from services.scoring.heuristics.lexing import CPP_OPAQUE, Scan, scan
+from services.scoring.heuristics.lexing import Scan, scan
 
 _IF = frozenset({"if", "ifdef", "ifndef"})
 _ELSE = frozenset({"elif", "else", "elifdef", "elifndef"})
@@ -22,46 +22,39 @@ _DIRECTIVES = kinds(
     """if ifdef ifndef elif else elifdef elifndef endif define undef include include_next import line error warning
     pragma ident sccs assert unassert embed"""
 )
-_DIRECTIVE = re.compile(
-    rf"{CPP_OPAQUE}|^[ \t]*#[ \t]*(?P<word>\w*)(?P<rest>(?:[^\n\\/]|\\\r?\n|\\|/\*(?s:.*?)\*/|/)*+)", re.MULTILINE
-)
 _INCLUDED = re.compile(r"\s*(?:<[^>\n]+>|\"[^\"\n]+\"|[A-Za-z_]\w*)")
-
-
-def _directives(text: str) -> list[re.Match[str]]:
-    return [match for match in _DIRECTIVE.finditer(text) if match.group("word") is not None]
 
 
 def readings(text: str) -> Iterator[tuple[str, Scan]] | None:
     """The text with each first branch of its conditionals taken, then each last, and what the scanner says of it.
 
-    None: the conditionals do not match up.
+    None: the conditionals do not match up. No reading at all: a macro opens or closes brackets out of sight.
     """
-    found = _directives(text)
-    words = {match.group("word") for match in found}
-    if not words & _IF:
-        bare = None if words & (_ELSE | {"endif"}) else "".join(_pieces(text, found))
-        return None if bare is None else iter([(bare, scan(bare, "cpp"))])
+    whole = scan(text, "cpp")
+    found = whole.directives
+    if any(match["word"] == "define" and _is_lopsided(match["rest"]) for match in found):
+        return iter(())
+    words = {match["word"] for match in found}
+    if whole.spanning or not words & (_IF | _ELSE | {"endif"}):
+        return iter([(text, whole)])
     first, last = _take(text, found, 0), _take(text, found, -1)
     if first is None or last is None:
         return None
     return ((branch, scan(branch, "cpp")) for branch in dict.fromkeys((first, last)))
 
 
-def _pieces(text: str, found: list[re.Match[str]]) -> Iterator[str]:
-    at = 0
-    for match in found:
-        yield text[at : match.start()]
-        at = match.end()
-    yield text[at:]
+def _is_lopsided(macro: str) -> bool:
+    return any(macro.count(opening) != macro.count(closing) for opening, closing in ("()", "[]", "{}"))
 
 
-def _take(text: str, found: list[re.Match[str]], branch: int) -> str | None:
+def _take(text: str, found: Sequence[re.Match[str]], branch: int) -> str | None:
+    """The text with that branch of every conditional, and without directives; None: the conditionals do not match."""
     kept: list[str] = []
     groups: list[list[list[str]]] = []  # open conditionals, each with the text of its branches so far
-    for piece, match in zip(_pieces(text, found), [*found, None], strict=True):
-        (groups[-1][-1] if groups else kept).append(piece)
-        word = match.group("word") if match else ""
+    at = 0
+    for match in found:
+        (groups[-1][-1] if groups else kept).append(text[at : match.start()])
+        at, word = match.end(), match["word"]
         if word in _IF:
             groups.append([[]])
         elif word in _ELSE and groups:
@@ -71,17 +64,17 @@ def _take(text: str, found: list[re.Match[str]], branch: int) -> str | None:
         elif word == "endif":
             branches = groups.pop()
             (groups[-1][-1] if groups else kept).extend(branches[branch])
-    return None if groups else "".join(kept)
+    return None if groups else "".join((*kept, text[at:]))
 
 
 def ends_in_directive(text: str) -> bool:
     """Whether the last line is a directive that breaks off: `#inc`, `#include <vec`."""
     if not text.rstrip().rpartition("\n")[2].lstrip().startswith("#"):
         return False
-    found = _directives(text)
+    found = scan(text, "cpp").directives
     if not found or found[-1].end() < len(text.rstrip()):
         return False
-    word, rest = found[-1].group("word"), found[-1].group("rest")
+    word, rest = found[-1]["word"], found[-1]["rest"]
     return word not in _DIRECTIVES or (word == "include" and not _INCLUDED.match(rest))
 
 
@@ -94,10 +87,10 @@ _ENDS_OPEN = re.compile(r"[-+*/%=<&|^!?:,.~]$")
 def breaks_off(text: str, bare: str, end: int) -> bool:
     """Whether the last thing said cannot be the end of a C++ file: an operator, or a name that is no macro.
 
-    `bare` is the text without its directives, `end` where the last thing in it that is no comment ends.
+    `bare` is a reading of the text, `end` where the last thing in it that is no comment ends.
     """
-    line = bare[:end].rpartition("\n")[2]
-    if not line or line.endswith((";", "}")):
+    line = bare[:end].rpartition("\n")[2][-_LINE_CHARS:]
+    if not line or line.lstrip().startswith("#") or line.endswith((";", "}")):
         return False
     if _ENDS_OPEN.search(line):
         return True
@@ -107,62 +100,67 @@ def breaks_off(text: str, bare: str, end: int) -> bool:
     return not any(name.isupper() or name in defined for name in _NAME.findall(line))
 
 
-_NO_STATEMENT = re.compile(r"^\s*(?:\#|[A-Z_][A-Z0-9_]*\s*(?:\(.*\))?$)")
+_MACRO_LINE = re.compile(r"^\s*[A-Z_][A-Z0-9_]*\s*(?:\(.*\))?\s*$")
 _HEAD = re.compile(r"^\s*(?:\}?\s*else\s+)?(?:if|for|while|switch|catch)\s*(?:constexpr\s*)?\((?:[^()]|\([^()]*\))*\)$")
-_TRAILING_COMMENT = re.compile(r"\s*(?://[^\"]*|/\*[^\"]*\*/\s*)$")
 _SENTENCE_END = re.compile(r"[\w)\]}\"']$")
 _WORDS_ONLY = re.compile(r"^(?:[\w\s:*&,~]|<(?!<)|>(?!>))*$")
 _EXPRESSION_HEAD = re.compile(r"^\s*(?:return|break|continue|using|throw|goto|co_return|co_yield)\b")
+_LINE_CHARS = 400  # longer lines are not looked into
 _FAULTS_OF_ONE = 3  # what one missing semicolon makes of the tree
 
 
 def one_semicolon_short(text: str, root: Node, deadline: float) -> bool:
     """Whether one `;` at the end of a line makes the whole text parse. `root` is the text's, errors and all.
 
-    Lines that may be a macro's are not tried: a macro brings its own.
+    Not where a macro stands alone on a line, nor on lines that may be a macro's: it may bring its own.
     """
     found = list(islice(faults(root), _FAULTS_OF_ONE + 1))
     if len(found) > _FAULTS_OF_ONE:
         return False
-    lines = text.split("\n")
+    lines = [_code_of(line) for line in text.split("\n")]
     macros = set(_DEFINED.findall(text))
-    for row in dict.fromkeys(row for fault in found for row in _rows_before(lines, fault)):
-        if (end := _statement_end(lines[row], macros, in_body=_in_body(root, row))) is None:
+    rows = list(dict.fromkeys(row for fault in found for row in _rows_before(lines, fault)))
+    if any(len(lines[row]) > _LINE_CHARS or _MACRO_LINE.match(lines[row]) for row in rows):
+        return False
+    for row in rows:
+        if not _may_lack_semicolon(lines[row], macros, in_body=_in_body(root, row)):
             continue
-        mended = [*lines[:row], f"{lines[row][:end]};{lines[row][end:]}", *lines[row + 1 :]]
+        mended = [*lines[:row], lines[row] + ";", *lines[row + 1 :]]
         if not parse("\n".join(mended), "cpp", deadline).has_error:
             return True
     return False
+
+
+def _code_of(line: str) -> str:
+    """The line without a comment at its end."""
+    code, mark, comment = line.partition("//")
+    if mark and '"' not in comment:
+        line = code
+    line = line.rstrip()
+    return line[: line.rfind("/*")].rstrip() if line.endswith("*/") and "/*" in line else line
 
 
 def _rows_before(lines: list[str], fault: Node) -> Iterator[int]:
     """The row of the fault and the row with something on it above that."""
     row = min(fault.start_point.row, len(lines) - 1)
     yield row
-    above = next((at for at in range(row - 1, -1, -1) if _TRAILING_COMMENT.sub("", lines[at]).strip()), None)
+    above = next((at for at in range(row - 1, -1, -1) if lines[at]), None)
     if above is not None:
         yield above
 
 
-def _statement_end(line: str, macros: set[str], *, in_body: bool) -> int | None:
-    """Where in the line a semicolon may be missing."""
-    code = _TRAILING_COMMENT.sub("", line).rstrip()
-    if not _SENTENCE_END.search(code) or _NO_STATEMENT.match(code) or _HEAD.match(code):
-        return None
+def _may_lack_semicolon(code: str, macros: set[str], *, in_body: bool) -> bool:
+    if not _SENTENCE_END.search(code) or code.lstrip().startswith("#") or _HEAD.match(code):
+        return False
     if not macros.isdisjoint(_NAME.findall(code)):
-        return None
-    # outside of any body `static noinline` above a function, or the end of a call, may be a macro's
-    if (
-        not in_body
-        and not _EXPRESSION_HEAD.match(code)
-        and (_WORDS_ONLY.match(code) or (code.endswith(")") and not _PROTOTYPE.match(code)))
-    ):
-        return None
-    return len(code)
+        return False
+    # outside of a body `static noinline` above a function, or the end of a call, may be a macro's
+    may_be_macro = _WORDS_ONLY.match(code) or (code.endswith(")") and not _PROTOTYPE.match(code))
+    return in_body or _EXPRESSION_HEAD.match(code) is not None or not may_be_macro
 
 
 def _in_body(root: Node, row: int) -> bool:
     node = root.descendant_for_point_range((row, 0), (row, 0))
-    while node is not None and node.type not in ("compound_statement", "field_declaration_list"):
+    while node is not None and node.type != "compound_statement":
         node = node.parent
     return node is not None

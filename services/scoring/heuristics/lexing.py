@@ -16,11 +16,8 @@ _TRIPLE = r'"""[^"\\]*+(?:(?:\\(?s:.)|"(?!""))[^"\\]*+)*+"""'
 _TRIPLE_SINGLE = _TRIPLE.replace('"', "'")
 _RUST_CHAR = r"b?'(?:[^'\\\n]|\\(?:x\w\w|u\{\w*+\}|[^xu\n]))'|'[^\W\d]\w*+"
 _RUST_STRING = r'[bc]?"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"'
-_CPP_RAW = r'R"(?P<mark>[^()\\\s]{0,16})\((?s:.*?)\)(?P=mark)"'
-_RUST_RAW = r'\b[bc]?r(?P<mark>#*+)"(?s:.*?)"(?P=mark)'
-
-CPP_OPAQUE = rf"{_LINE}|{_BLOCK}|{_CPP_RAW}|{_STRING}"
-"""What hides C++ from its preprocessor: comments and strings."""
+_CPP_RAW = r'R"[^()\\\s]{0,16}\('
+_RUST_RAW = r'[bc]?r#*+"'
 
 
 class _Atoms(NamedTuple):
@@ -34,15 +31,22 @@ class _Atoms(NamedTuple):
     """Letters and digits that a literal may begin with, as a class."""
     begins_none: str = "(?!)"
     """Such of them that begin none."""
+    raw: str = "(?!)"
+    """What opens a string that knows no escapes, and ends as it began."""
 
 
 _SCRIPT = _Atoms(f"{_LINE}|{_BLOCK}|{_STRING}|{_CHAR}")
 _ATOMS = {
     "cpp": _Atoms(
-        f"{_LINE}|{_BLOCK}|{_CPP_RAW}|{_STRING}|{_NUMBER}|{_CHAR}", r"/\*", begins="R0-9", begins_none='R(?!")'
+        f"{_LINE}|{_BLOCK}|{_STRING}|{_NUMBER}|{_CHAR}", r"/\*", begins="R0-9", begins_none='R(?!")', raw=_CPP_RAW
     ),
     "rust": _Atoms(
-        f"{_LINE}|{_RUST_RAW}|{_RUST_STRING}|{_RUST_CHAR}", r'/\*|"', "'", begins="bcr", begins_none="[bcr](?!r?#*\"|')"
+        f"{_LINE}|{_RUST_STRING}|{_RUST_CHAR}",
+        r'/\*|"',
+        "'",
+        begins="bcr",
+        begins_none="[bcr](?!r?#*\"|')",
+        raw=_RUST_RAW,
     ),
     "go": _Atoms(f"{_LINE}|{_BLOCK}|{_STRING}|{_CHAR}|`[^`]*+`"),
     "java": _Atoms(f"{_LINE}|{_BLOCK}|{_TRIPLE}|{_STRING}|{_CHAR}", r'/\*|"""'),
@@ -58,7 +62,7 @@ def _scanner(atoms: _Atoms, fence: str = "") -> re.Pattern[str]:
     if atoms.begins:
         dull += rf"|(?<=\w)[{atoms.begins}]++|{atoms.begins_none}"
     return re.compile(
-        rf"(?:{dull})*+(?:{fence}(?P<whole>{atoms.whole})|(?P<spanning>{atoms.spanning})|(?P<quote>{atoms.quote})"
+        rf"(?:{dull})*+(?:{fence}(?P<raw>{atoms.raw})|(?P<whole>{atoms.whole})|(?P<spanning>{atoms.spanning})|(?P<quote>{atoms.quote})"
         rf"|(?P<slash>/)|(?P<bracket>[()\[\]{{}}])|(?P<other>[`~#{atoms.begins}]))"
     )
 
@@ -68,10 +72,11 @@ _FENCE_SCANNERS = {language: _scanner(atoms, "(?P<fence>`{3,}|~{3,})|") for lang
 _FENCE_LINE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 
 _TEMPLATE = re.compile(r"(?:[^`\\$]|\\(?s:.)|\$(?!\{))*+(`|\$\{)")
-_REGEX = re.compile(r"/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*+\])++/\w*+")
+_REGEX = re.compile(r"/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.){0,200}+\]){1,300}+/\w*+")
 _REGEX_AFTER = re.compile(
     r"(?:^|[^\w$)\]}\"'`.]|\b(?:return|typeof|case|in|of|do|else|void|delete|throw|new|await|yield))$"
 )
+_DIRECTIVE = re.compile(r"#[ \t]*(?P<word>\w*)(?P<rest>(?:[^\n\\/]|\\\r?\n|\\|/\*(?s:.*?\*/|.*)|/)*+)")
 _NESTED = re.compile(r"/\*|\*/")
 
 
@@ -88,6 +93,8 @@ class Scan(NamedTuple):
     """What still runs at the end of the text: `comment`, `string` or nothing."""
     end: int
     """Where the last thing that is no comment ends."""
+    directives: tuple[re.Match[str], ...]
+    """The lines for C++'s preprocessor, as `#`, `word` and `rest`."""
 
     @property
     def sound(self) -> bool:
@@ -99,7 +106,8 @@ def scan(text: str, language: str) -> Scan:
     """Read `text` as `language`, one of the seven. Linear in the length of the text."""
     walk = _Walk(text, language)
     walk.run(_SCANNERS[language], 0)
-    return Scan(tuple(offset for _, offset in walk.stack), walk.stray, walk.quote, walk.spanning, walk.end())
+    brackets = tuple(offset for _, offset in walk.stack)
+    return Scan(brackets, walk.stray, walk.quote, walk.spanning, walk.end(), tuple(walk.directives))
 
 
 def without_comments(text: str, language: str) -> str:
@@ -140,6 +148,7 @@ class _Walk:
         self.quote: int | None = None
         self.spanning: str | None = None
         self.fence: int | None = None
+        self.directives: list[re.Match[str]] = []
 
     def run(self, pattern: re.Pattern[str], at: int) -> None:
         while (found := pattern.match(self.text, at)) is not None:
@@ -158,11 +167,30 @@ class _Walk:
                 at = _line_end(self.text, start)
             elif kind == "slash" and self.is_script:
                 at = self._slash(start)
-            elif kind == "fence":
-                line = self.text.rfind("\n", 0, start) + 1
-                if not self.text[line:start].strip():
-                    self.fence = line
-                    return
+            elif kind == "raw":
+                at = self._raw(value, at)
+            elif kind == "fence" and (line := self._line_of(start)) is not None:
+                self.fence = line
+                return
+            elif value == "#" and self.language == "cpp" and self._line_of(start) is not None:
+                directive = _DIRECTIVE.match(self.text, start)
+                assert directive is not None
+                self.directives.append(directive)
+                at = directive.end()
+
+    def _line_of(self, start: int) -> int | None:
+        """Where the line of `start` begins, if nothing stands before it there."""
+        line = self.text.rfind("\n", 0, start) + 1
+        return None if self.text[line:start].strip() else line
+
+    def _raw(self, opening: str, at: int) -> int:
+        mark = opening.partition('"')
+        closing = f'){mark[2][:-1]}"' if self.language == "cpp" else '"' + "#" * opening.count("#")
+        end = self.text.find(closing, at)
+        if end < 0:
+            self.spanning = "string"
+            return len(self.text)
+        return end + len(closing)
 
     def _bracket(self, value: str, start: int) -> int:
         if value in "([{":

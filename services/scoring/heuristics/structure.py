@@ -161,13 +161,14 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
     if leaf is None or leaf.parent is None or "identifier" not in leaf.type or leaf.parent.type in _NO_USE:
         return False
     word, before = found.group(), code[: found.start()]
+    words = set(_WORD.findall(before))
     if language == "python":
-        return _is_in_function(leaf) and (
-            _is_statement(leaf) or (cpython.undefined(code) == {word} and word not in _WORD.findall(task))
-        )
+        if not _is_in_function(leaf) or _is_statement(leaf):
+            return _is_in_function(leaf)
+        known = word in words or word in _WORD.findall(task)
+        return not known and cpython.undefined(code) == {word}
     if leaf.parent.type == "variable_declarator":
         return _text(leaf.parent.parent or leaf).startswith("const ")
-    words = set(_WORD.findall(before))
     if before.endswith(".") or word in words:
         return False
     longer = words | KEYWORDS if _is_statement(leaf) else words if len(word) > 1 else set()

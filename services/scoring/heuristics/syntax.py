@@ -20,9 +20,9 @@ _GAPS = {
     "go": r"^\s*\w+:\s*;",
     "typescript": r"""\bexport\s+type\s*\* | [<,]\s*(?:in|out|const)\s+\w | ^\s*(?:in|out)\s+\w | \busing\s+\w
         | ^\s*[<>] | >` | ^\s*in\??: | \baccessor\s | \bimport\s+(?:defer|source)\b""",
-    "rust": r"""\bdyn\s+' | \bbox\s+["\w(] | \bimpl\b[^{;]*\bconst\s | [~\[]const\b | \bauto\s+trait\b
-        | \bmacro\s+\w | \(&_\) | \#!?\[[^\]]*\]\s*(?:move\s*)?\| | \bsafe\s+(?:fn|static)\b | \buse\s*< | \byeet\b
-        | \$\{ | <-\s*\d | \bwhere\s+[(\[] | \btype\s+\w+\s*:[^;=]*=""",
+    "rust": r"""\bdyn\s+' | \bbox\s+["\w(] | \bimpl\b[^{;]{0,200}\bconst\s | [~\[]const\b | \bauto\s+trait\b
+        | \bmacro\s+\w | \(&_\) | \#!?\[[^\]]{0,200}\]\s*(?:move\s*)?\| | \bsafe\s+(?:fn|static)\b | \buse\s*<
+        | \byeet\b | \$\{ | <-\s*\d | \bwhere\s+[(\[] | \btype\s+\w+\s*:[^;=]{0,200}=""",
 }
 _GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()}
 _FOREIGN_S = 0.005
@@ -113,18 +113,18 @@ def _unsound(reading: Scan, code: str) -> str | None:
 def _foreign(code: str, language: str, deadline: float) -> str | None:
     """`wrong_language` if another language, one whose signs the text bears, reads it without an error."""
     for other in likely_languages(code, language):
-        if other == "python":
-            clean = cpython.fault(code, lambda: False) is None
-        else:
-            clean = _reads(code, other, min(deadline, time.thread_time() + _FOREIGN_S))
-        if clean:
+        reads = cpython.fault(code, lambda: False) is None if other == "python" else _reads(code, other, deadline)
+        if reads:
             return "wrong_language"
     return None
 
 
 def _reads(code: str, language: str, deadline: float) -> bool:
+    patience = time.thread_time() + _FOREIGN_S
     try:
-        root = parse(code, language, deadline)
-    except Undecided:  # mending foreign code is what takes long
-        return False
+        root = parse(code, language, min(deadline, patience))
+    except Undecided:
+        if deadline < patience:
+            raise
+        return False  # mending is what takes long, and what needs mending is not that language
     return not root.has_error and any(child.type not in COMMENTS for child in root.named_children)

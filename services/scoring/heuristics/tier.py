@@ -13,8 +13,9 @@ from services.scoring.heuristics.grammars import Undecided
 from services.scoring.heuristics.judge import BUDGET_S, UNPROVEN, Judgement, judgement_of
 from services.scoring.heuristics.worker import READY
 
-INLINE_CHARS = 8_000
-"""Longer code goes to the worker: from about here judging takes more than INLINE_S."""
+INLINE_CHARS = 1_000
+"""Longer code goes to the worker. Honest code takes 5 ms from some 15,000 characters on, but the worst that is known
+(in Java, `a=>b=>c=>…`) takes a second at 8,000, in one step that nothing can interrupt."""
 INLINE_S = 0.005
 """Seconds of CPU that one sample may take of the event loop's thread before it goes to the worker after all."""
 PATIENCE_S = 2.0
@@ -32,6 +33,11 @@ class Tier:
         self._limit_s = limit_s
         self._worker: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker's process id, if there is one now."""
+        return self._worker.pid if self._worker else None
 
     async def judge(self, samples: Sequence[tuple[str, str, str]]) -> list[Judgement]:
         """Judge (code, task, language) samples; the answers keep their order. What is undecided passes."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, update
 
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables
@@ -45,6 +45,7 @@ class Claims:
         self._database = database
         self._owner = owner
         self._lease_ms = lease_ms
+        self._asking: set[bytes] = set()
 
     async def take(self, fingerprints: Sequence[Fingerprint], now_ms: int) -> Taken:
         """Claim what is free: not claimed, lease run out, or the last call failed."""
@@ -69,7 +70,13 @@ class Claims:
             drop(connection, self._owner, marks)
             return Taken(frozenset(owned - marks.keys()), marks)
 
-        return await self._database.write(work)
+        taken = await self._database.write(work)
+        self._asking |= taken.owned
+        return taken
+
+    def forget(self, digests: Iterable[bytes]) -> None:
+        """These are asked for no more, whatever came of it: a claim that is still there ends with its lease."""
+        self._asking.difference_update(digests)
 
     async def look(self, digests: Sequence[bytes], now_ms: int) -> Seen:
         """How the calls of others stand. A failure seen here is newer than the wait: an old one is claimed anew."""
@@ -89,23 +96,34 @@ class Claims:
         return await self._database.read(work)
 
     async def renew(self, now_ms: int) -> None:
-        """Push the end of every lease of this process out by a whole lease; forget failures nobody waits for."""
+        """Push the leases of what this process is asking for out by a whole lease; drop failures nobody waits for."""
         claims = tables.claims.c
-        held = update(tables.claims).where(claims.owner == self._owner, claims.failure.is_(None))
-        told = delete(tables.claims).where(
-            claims.failure.is_not(None), claims.lease_until_ms < now_ms - KEEP_FAILURES_MS
-        )
+        mine = and_(claims.owner == self._owner, claims.failure.is_(None), claims.digest.in_(self._asking))
+        told = and_(claims.failure.is_not(None), claims.lease_until_ms < now_ms - KEEP_FAILURES_MS)
 
         def work(connection: Connection) -> None:
+            locked = lock(connection, or_(mine, told))
+            held = update(tables.claims).where(mine, claims.digest.in_(locked))
             connection.execute(held.values(lease_until_ms=now_ms + self._lease_ms))
-            connection.execute(told)
+            connection.execute(delete(tables.claims).where(told, claims.digest.in_(locked)))
 
         await self._database.write(work)
 
     async def release(self) -> None:
         """Give back every claim of this process, at its end."""
-        mine = delete(tables.claims).where(tables.claims.c.owner == self._owner)
-        await self._database.write(lambda connection: connection.execute(mine))
+        mine = tables.claims.c.owner == self._owner
+
+        def work(connection: Connection) -> None:
+            lock(connection, mine)
+            connection.execute(delete(tables.claims).where(mine))
+
+        await self._database.write(work)
+
+
+def lock(connection: Connection, which: ColumnElement[bool]) -> list[bytes]:
+    """Lock claims in the order in which `take` does: writers in different orders would deadlock."""
+    digest = tables.claims.c.digest
+    return list(connection.execute(select(digest).where(which).order_by(digest).with_for_update()).scalars())
 
 
 def drop(connection: Connection, owner: str, digests: Iterable[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -10,7 +11,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from services.scoring.errors import StoreUnavailable
 from services.scoring.store.engine import POOL_SIZE, open_engine, reading, writing
+
+PATIENCE_S = 30.0
+"""Seconds that a mark which is paid for waits for a database that is away."""
+RETRY_S = 0.25
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -31,6 +37,20 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction, durable when this returns."""
         return await self._in_thread(lambda: self.write_now(work))
+
+    async def insist(self, work: Callable[[Connection], T]) -> T:
+        """`write`, again and again for PATIENCE_S while the store is away: for what is paid for already.
+
+        `work` must be safe to repeat: the answer to a commit can be lost.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return await self.write(work)
+            except StoreUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(RETRY_S)
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         with reading(self.engine) as connection:

@@ -9,14 +9,15 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from services.scoring.errors import StoreUnavailable
-from shared.config import ConfigError
+from shared.config import ConfigError, hide_secrets
 
 POOL_SIZE = 8
 BUSY_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_S = 5
 _READING = "markbook_reading"
 _MIGRATION_LOCK = 0x4D61726B  # any constant: replicas that start together take turns at it
 
@@ -25,16 +26,23 @@ def open_engine(database_url: str) -> Engine:
     """An engine for a `sqlite:///FILE` or `postgresql://` URL; ConfigError for others. Connects to nothing yet."""
     try:
         url = make_url(database_url)
-    except ArgumentError as error:
-        raise ConfigError(f"store.database_url is not a SQLAlchemy URL: {error}") from error
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(f"store.database_url is not a SQLAlchemy URL: {hide_secrets(str(error))}") from error
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         )
     if url.drivername == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ConfigError("store.database_url must name a file: sqlite:///data/markbook.db")
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"store.database_url: cannot make the folder of {url.database}: {error}") from error
         engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=0)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -53,6 +61,11 @@ def _begin_sqlite(connection: Connection) -> None:
     if not connection.get_execution_options().get(_READING):
         # a deferred transaction that turns writer late fails at once instead of waiting its turn
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def shown(url: URL) -> str:
+    """The URL for people: no password, which may stand among its options too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -83,8 +96,7 @@ def _reachable(engine: Engine) -> Iterator[None]:
 
 
 def _unavailable(engine: Engine, error: DBAPIError) -> StoreUnavailable:
-    where = engine.url.render_as_string(hide_password=True)
-    return StoreUnavailable(f"the database {where} cannot be used: {' '.join(str(error.orig).split())}")
+    return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {' '.join(str(error.orig).split())}")
 
 
 def migrate(engine: Engine) -> None:

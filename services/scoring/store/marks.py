@@ -82,4 +82,4 @@ def add(connection: Connection, at_ms: int, group_id: str, marks: Sequence[NewMa
         }
         for mark in marks
     ]
-    insert_new(connection, tables.marks, rows)
+    insert_new(connection, tables.marks, sorted(rows, key=lambda row: bytes(row["key"])))

@@ -16,12 +16,14 @@ from sqlalchemy import Connection, delete, select, update
 
 from services.scoring.errors import TeacherError
 from services.scoring.store import tables
-from services.scoring.store.database import Database, insert_new, upsert
+from services.scoring.store.database import Database, insert_new
 from services.scoring.teachers.base import Call
 from shared.contract import ErrorCode
 from shared.settings import Budget
 
 TOTAL = "total"
+KILLED = "killed"
+"""The outcome of a call whose owner died before it was settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Money:
         self._database = database
         self._owner = owner
         self._lease_ms = lease_ms
+        self._open: set[str] = set()
 
     async def reserve(self, purpose: Purpose, bound: Call, limits: Mapping[str, Budget], now_ms: int) -> str:
         """Charge `bound` to the total and to the run; returns the reservation's id. Raises BudgetExhausted.
@@ -58,7 +61,7 @@ class Money:
         `limits`: budgets by scope; a scope without one is charged all the same, for the day it gets one.
         """
         reservation = uuid.uuid4().hex
-        line = {**_line(purpose, bound, now_ms), "outcome": "killed", "usage_unknown": True}
+        line = {**_line(purpose, bound, now_ms), "outcome": KILLED, "usage_unknown": True}
         row = {
             "id": reservation,
             "owner": self._owner,
@@ -73,6 +76,7 @@ class Money:
             connection.execute(tables.reservations.insert(), row)
 
         await self._database.write(work)
+        self._open.add(reservation)
         return reservation
 
     async def settle(self, reservation: str, purpose: Purpose, bound: Call, bill: Call, now_ms: int) -> None:
@@ -82,27 +86,29 @@ class Money:
         """
         line = {"id": reservation, **_line(purpose, bill, now_ms)}
         held, spent = _amounts(_line(purpose, bound, now_ms)), _amounts(line)
+        ours, booked = tables.reservations.c.id == reservation, tables.calls.c.id == reservation
 
         def work(connection: Connection) -> None:
+            if connection.execute(delete(tables.reservations).where(ours)).rowcount:
+                connection.execute(tables.calls.insert(), _row(line))
+            else:
+                late = update(tables.calls).where(booked, tables.calls.c.outcome == KILLED)
+                if not connection.execute(late.values(_row(line))).rowcount:
+                    return  # settled before: the answer to that commit was lost
             for scope in (TOTAL, scope_of(purpose.run)):
                 _add(connection, scope, spent[0] - held[0], spent[1] - held[1])
-            connection.execute(delete(tables.reservations).where(tables.reservations.c.id == reservation))
-            insert = upsert(connection, tables.calls).values(_row(line))
-            others = {name: insert.excluded[name] for name in line if name != "id"}
-            connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=others))
 
-        await self._database.write(work)
+        try:
+            await self._database.insist(work)
+        finally:
+            self._open.discard(reservation)
 
     async def renew(self, now_ms: int) -> None:
-        """Keep this process's reservations, and book those of dead ones at their bound."""
+        """Keep the reservations of calls in progress, and book those that nobody keeps at their bound."""
         held = tables.reservations.c
-        mine = update(tables.reservations).where(held.owner == self._owner)
-
-        def work(connection: Connection) -> None:
-            connection.execute(mine.values(lease_until_ms=now_ms + self._lease_ms))
-            _book(connection, held.lease_until_ms < now_ms)
-
-        await self._database.write(work)
+        mine = update(tables.reservations).where(held.id.in_(self._open)).values(lease_until_ms=now_ms + self._lease_ms)
+        await self._database.write(lambda connection: connection.execute(mine))
+        await self._database.write(lambda connection: _book(connection, held.lease_until_ms < now_ms))
 
     async def close(self) -> None:
         """Book what this process leaves behind at its bound: those calls were cut off."""

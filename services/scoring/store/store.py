@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DatabaseError
 
 from services.scoring.errors import StoreUnavailable
 from services.scoring.store import claims, marks, tables
 from services.scoring.store.claims import Claims
 from services.scoring.store.database import Database, insert_new
-from services.scoring.store.engine import migrate
+from services.scoring.store.engine import migrate, shown
 from services.scoring.store.ledger import Ledger
 from services.scoring.store.marks import Marks, NewMark
 from services.scoring.store.money import Money
@@ -32,11 +33,14 @@ class Store:
         self.claims = Claims(self._database, self._owner, lease_ms)
         self.ledger = Ledger(self._database)
         self.money = Money(self._database, self._owner, lease_ms)
-        self.where = self._database.engine.url.render_as_string(hide_password=True)
+        self.where = shown(self._database.engine.url)
 
     def open(self, profile: str, identity: Mapping[str, object], now_ms: int) -> None:
         """Migrate, and write down what `profile` stands for. Blocks: called once, before the service listens."""
-        migrate(self._database.engine)
+        try:
+            migrate(self._database.engine)
+        except DatabaseError as error:
+            raise StoreUnavailable(f"the database {self.where} cannot be used: {error.orig}") from error
         row = {"profile": bytes.fromhex(profile), "identity": json.dumps(identity), "created_ms": now_ms}
         self._database.write_now(lambda connection: insert_new(connection, tables.profiles, [row]))
 
@@ -49,12 +53,15 @@ class Store:
     ) -> None:
         """The marks of one group and the end of its claims, in one transaction."""
 
+        settled = [*(mark.fingerprint.digest for mark in marked), *failures]
+
         def work(connection: Connection) -> None:
+            claims.lock(connection, tables.claims.c.digest.in_(settled))
             marks.add(connection, at_ms, group_id, marked)
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
-        await self._database.write(work)
+        await self._database.insist(work)
 
     async def renew(self, now_ms: int) -> None:
         """Tell the other replicas that this one is alive, and clear up after those that are not."""

@@ -34,9 +34,9 @@ marks = Table(
     Column("criteria", Text, nullable=False),  # JSON: criterion -> [0, 1]; weights and sum are not stored
     Column("reasons", Text),  # JSON list; null where the teacher gave none
     Column("created_ms", BigInteger, nullable=False),
-    Column("group_id", LargeBinary, nullable=False),  # the call it was judged in
-    Column("group_position", SmallInteger, nullable=False),
-    Column("group_size", SmallInteger, nullable=False),
+    Column("group_id", LargeBinary, nullable=False),  # the samples that the teacher was given together
+    Column("group_position", SmallInteger, nullable=False),  # its place in the request that brought the mark, from 1
+    Column("group_size", SmallInteger, nullable=False),  # the samples shown in that request
     sqlite_with_rowid=False,
 )
 

@@ -1,7 +1,7 @@
 """Those who mark: the protocol, the Anthropic API, and an offline stand-in."""
 
 from services.scoring.rubric import Rubric
-from services.scoring.teachers.base import Teacher
+from services.scoring.teachers.base import CRITERIA, Teacher
 from shared.config import ConfigError
 from shared.settings import Config
 
@@ -17,6 +17,11 @@ def make_teacher(config: Config, rubric: Rubric) -> Teacher:
                 "teacher.prices, or set the budget in tokens"
             )
         return AnthropicTeacher.from_config(config, rubric)
+    if set(rubric.criteria) != set(CRITERIA):
+        raise ConfigError(
+            f"teacher.rubric asks for {', '.join(rubric.criteria)}, but teacher.name is static, which knows only "
+            f"{', '.join(CRITERIA)}: set teacher.name to anthropic, or teacher.rubric to null"
+        )
     from services.scoring.teachers.static import StaticTeacher
 
     return StaticTeacher()

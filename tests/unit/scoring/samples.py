@@ -144,8 +144,9 @@ VALID_AND_RARE = [
     ("cpp", "#ifdef A\nvoid f(int a) {\n#else\nvoid f() {\n#endif\n    run();\n}\n"),
     (
         "cpp",
-        "#define EACH(i, n) for (int i = 0; i < n; ++i)\nint main() {\n    EACH(i, 3)\n    EACH(j, 3)\n    f(i, j);\n}\n",
+        "#define EACH(i, n) for (int i = 0; i < n; i++)\nint main() {\n    EACH(i, 3)\n    EACH(j, 3)\n    f();\n}\n",
     ),
+    ("cpp", "#define BEGIN(n) struct A##n {\nBEGIN(3)\n    int x = 1;\n};\n"),
     ("cpp", "#if __has_include(<fcntl.h>) || \\\n    defined(X)\n#  error don't\n#endif\nint f();\n"),
     ("rust", "pub fn f(x: &(dyn 'static + Fn())) {\n    x();\n}\n"),
     ("rust", "fn f() {\n    g(&mut #[inline(always)] || 1);\n}\n"),

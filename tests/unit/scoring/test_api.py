@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from services.scoring.rubric import load_rubric
+from services.scoring.rubric import Rubric, load_rubric
 from services.scoring.teachers import make_teacher
 from shared.config import ConfigError, parse_config
 from shared.contract import Counters, Stats
@@ -32,8 +32,8 @@ def body(**changes) -> bytes:
         (b"[" * 100_000, None, "Invalid JSON"),
         (b"[]", None, "object"),
         (b"{}", "samples", "required"),
-        (b'{"samples": null}', "samples", "valid array"),
-        (b'{"samples": [1]}', "samples[0]", "object"),
+        (b'{"samples": null}', "samples", "valid list"),
+        (b'{"samples": [1]}', "samples[0]", "valid dictionary"),
         (body(code=None), "samples[0].code", "string"),
         (body(code=5), "samples[0].code", "string"),
         (body(prompt=""), "samples[0].prompt", "at least 1 character"),
@@ -41,6 +41,7 @@ def body(**changes) -> bytes:
         (body(language="x" * 65), "samples[0].language", "at most 64 characters"),
         (body(extra=1), "samples[0].extra", "not permitted"),
         (body(code="\ud800"), None, "halves of a pair"),
+        (b'{"samples": [{%s}]}' % b",".join(b'"k%d": 1' % key for key in range(17)), None, "17 keys"),
         (b'{"run": "a b", "samples": []}', "run", "pattern"),
         (b'{"run": "", "samples": []}', "run", "at least 1 character"),
         (b'{"run": "\\u0000", "samples": []}', "run", "pattern"),
@@ -157,3 +158,8 @@ def test_a_budget_in_dollars_needs_a_price():
     config = parse_config({"teacher": {"name": "anthropic", "model": "unheard-of"}, "budgets": {"total": {"usd": 1.0}}})
     with pytest.raises(ConfigError, match=r"price of unheard-of is not known"):
         make_teacher(config, load_rubric())
+
+
+def test_the_stand_in_refuses_a_rubric_whose_criteria_it_does_not_know():
+    with pytest.raises(ConfigError, match=r"teacher\.rubric asks for style, but teacher\.name is static"):
+        make_teacher(Config(), Rubric("style: any", {"style": 1.0}))

@@ -105,3 +105,26 @@ async def test_many_replicas_at_once_own_each_claim_once(replicas):
     taken = await asyncio.gather(*(replicas[turn % 2].claims.take(order, 0) for turn, order in enumerate(orders)))
     owned = [digest for each in taken for digest in each.owned]
     assert sorted(owned) == sorted(each.digest for each in names)
+
+
+async def test_a_claim_that_is_asked_for_no_more_ends_with_its_lease(replicas):
+    one, two = replicas
+    await one.claims.take([A, B], 0)
+    one.claims.forget([A.digest])
+    await one.claims.renew(LEASE)
+    assert (await two.claims.take([A, B], LEASE + 1)).owned == {A.digest}
+
+
+async def test_writers_of_the_same_claims_in_different_orders_do_not_deadlock(replicas):
+    names = [fingerprint(PROFILE, "task", f"code {number}", "python") for number in range(30)]
+
+    async def work(store: Store, order: list[Fingerprint], turn: int) -> None:
+        for step in range(6):
+            taken = await store.claims.take(order, step * (LEASE + 1))
+            mine = [each for each in order if each.digest in taken.owned]
+            await store.claims.renew(step * (LEASE + 1))
+            failures = {each.digest: Failure(ErrorCode.TEACHER_REFUSED, "no") for each in mine[turn::2]}
+            await bring(store, failures=failures)
+
+    orders = [names, names[::-1], names[10:] + names[:10], names[::2] + names[1::2]]
+    await asyncio.gather(*(work(replicas[turn % 2], order, turn % 2) for turn, order in enumerate(orders)))

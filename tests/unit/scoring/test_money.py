@@ -116,3 +116,13 @@ async def test_what_a_stopping_service_leaves_open_is_booked_at_once(sqlite_url,
     again = Store(sqlite_url, LEASE)
     assert (await counters(again)).usage_unknown_calls == 1
     await again.close()
+
+
+async def test_a_bill_that_is_settled_twice_is_charged_once(replicas, clock):
+    """The answer to a commit can be lost: the same settlement comes again."""
+    paying = purse(replicas[0], clock)
+    reservation = await paying.reserve(BOUND)
+    for _ in range(2):
+        await paying.settle(reservation, BOUND, BILL)
+    assert await replicas[0].money.spent() == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
+    assert (await counters(replicas[0])).teacher_calls == 1

@@ -6,7 +6,10 @@ import asyncio
 
 import pytest
 
+from services.scoring.errors import StoreUnavailable
+from services.scoring.store import Store
 from services.scoring.store.claims import Claims
+from services.scoring.store.database import Database
 from services.scoring.teachers.base import Failure
 from shared.contract import ErrorCode
 from tests.fakes import RecordingTeacher, true_score
@@ -81,3 +84,40 @@ async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slo
     assert second["results"][0]["source"] == "teacher"
     assert late["results"][0]["score"] == second["results"][0]["score"]
     assert teacher.codes == slow.codes == [CODE]
+
+
+async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teacher, database_url, monkeypatch):
+    write, faults = Database.write, 0
+
+    async def flaky(self, work):
+        nonlocal faults
+        if work.__qualname__.startswith(("Money.settle", "Store.record_group")) and faults < 3:
+            faults += 1
+            raise StoreUnavailable("away")
+        return await write(self, work)
+
+    monkeypatch.setattr(Database, "write", flaky)
+    monkeypatch.setattr("services.scoring.store.database.RETRY_S", 0.0)
+    async with service(database_url=database_url) as http:
+        first = await score(http, CODE)
+        second = await score(http, CODE)
+    assert [answer["results"][0]["source"] for answer in (first, second)] == ["teacher", "cache"]
+    assert faults == 3
+    assert teacher.codes == [CODE]
+
+
+async def test_a_sample_that_could_not_be_stored_can_be_asked_for_again(service, clock, monkeypatch, database_url):
+    """Its claim ends with its lease, though the process that holds it lives on."""
+    with monkeypatch.context() as patch:
+        async with service(database_url=database_url) as http:
+
+            async def away(*_args):
+                raise StoreUnavailable("away")
+
+            patch.setattr(Store, "record_group", away)
+            sample = {"prompt": "Write add(a, b).", "language": "python", "code": CODE}
+            answer = await http.post("/score", json={"samples": [sample]})
+            assert answer.status_code == 503
+            patch.undo()
+            clock.now_ms += 20_000
+            assert (await score(http, CODE))["results"][0]["source"] == "teacher"

@@ -262,6 +262,15 @@ async def test_a_request_sent_again_is_counted_once(service):
     assert counts["samples"] == 1
 
 
+async def test_an_id_that_is_used_for_something_else_is_counted_too(service):
+    async with service() as http:
+        await score(http, sample(code("add")), request_id="0123456789abcdef")
+        await score(http, sample(code("plus")), request_id="0123456789abcdef")
+        await score(http, sample(code("add")), request_id="0123456789abcdef", run="other")
+        counts = [await run_counts(http, run) for run in ("demo", "other")]
+    assert [block["samples"] for block in counts] == [2, 1]
+
+
 async def test_the_stand_in_saves_nothing(service, teacher):
     teacher.stand_in = True
     async with service() as http:

@@ -67,8 +67,8 @@ def test_a_cut_reply(text: str, expected: list[object]) -> None:
 
 def test_reasons_are_kept_when_asked_for() -> None:
     marked, plain, unreadable = read_reply("1 80 5 2 loops  nested\n2 100 0\n3 7 x y", 3, NAMES, explain=True)
-    assert marked == Marked({"a": 0.8, "b": 0.05}, ("2 loops nested",))
-    assert plain == Marked({"a": 1.0, "b": 0.0})
+    assert marked == Marked({"a": 0.8, "b": 0.05}, ("2 loops nested",), 1, 3)
+    assert plain == Marked({"a": 1.0, "b": 0.0}, (), 2, 3)
     assert isinstance(unreadable, Failure)
 
 

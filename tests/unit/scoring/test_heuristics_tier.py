@@ -1,0 +1,105 @@
+"""The judge off the event loop: order, the worker, its limits and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.scoring.heuristics import Tier, judge
+from services.scoring.heuristics.tier import INLINE_CHARS
+from tests.unit.scoring.samples import GOOD, LANGUAGES
+
+TASK = "Write a program."
+LONG = "".join(f"def f{n}(x):\n    return x + {n}\n\n\n" for n in range(60))
+BROKEN = LONG + "def g(:\n    return 1\n"
+assert len(LONG) > INLINE_CHARS
+
+
+@pytest.fixture
+async def tier() -> AsyncIterator[Tier]:
+    tier = Tier(limit_s=5.0)  # the machine that runs the tests may be busy
+    yield tier
+    await tier.close()
+
+
+async def test_short_samples_need_no_worker(tier: Tier) -> None:
+    samples = [(GOOD[language][:INLINE_CHARS], TASK, language) for language in LANGUAGES]
+    assert await tier.judge(samples) == [judge(*sample) for sample in samples]
+    assert tier.worker_pid is None
+
+
+async def test_the_answers_keep_the_order_of_the_samples(tier: Tier) -> None:
+    samples = [(LONG, TASK, "python"), ("", TASK, "python"), (BROKEN, TASK, "python"), ("x = [1, 2]\n", TASK, "python")]
+    assert [judgement.reasons for judgement in await tier.judge(samples)] == [(), ("empty",), ("unclosed_bracket",), ()]
+    assert tier.worker_pid is not None
+
+
+async def test_line_ends_and_stray_characters_reach_the_worker_as_they_are(tier: Tier) -> None:
+    for code in (LONG.replace("\n", "\r\n"), LONG + "\0", LONG + '"\ud800"', LONG + "\u2028 = 1\n"):
+        assert await tier.judge([(code, TASK, "python")]) == [judge(code, TASK, "python")]
+
+
+async def test_requests_at_the_same_time_get_their_own_answers(tier: Tier) -> None:
+    answers = await asyncio.gather(*(tier.judge([((BROKEN if n % 2 else LONG), TASK, "python")]) for n in range(10)))
+    assert [bool(answer[0].reasons) for answer in answers] == [bool(n % 2) for n in range(10)]
+
+
+async def test_between_short_samples_others_have_their_turn(tier: Tier) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await tier.judge([("x = [1, 2]\n", TASK, "python")] * 50)
+    task.cancel()
+    assert turns >= 50
+
+
+async def test_a_sample_over_the_limit_goes_to_the_teacher_and_the_next_is_judged() -> None:
+    tier = Tier(limit_s=0.001)
+    try:
+        slow = "".join(f"x{n} = [{n}, x\n" for n in range(9_000))
+        assert await tier.judge([(slow, TASK, "python"), (slow, TASK, "rust")]) == [(1.0, ()), (1.0, ())]
+        assert (await tier.judge([("def f(:\n    pass", TASK, "python")]))[0].reasons
+    finally:
+        await tier.close()
+
+
+async def test_a_worker_that_was_killed_is_replaced(tier: Tier) -> None:
+    await tier.judge([(LONG, TASK, "python")])
+    first = tier.worker_pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    answers = await tier.judge([(BROKEN, TASK, "python"), (BROKEN, TASK, "python")])
+    assert answers[1].reasons == ("unclosed_bracket",)  # the first may have found the dead one
+    assert tier.worker_pid != first
+
+
+async def test_a_request_that_goes_away_leaves_no_answer_behind(tier: Tier) -> None:
+    await tier.judge([(LONG, TASK, "python")])
+    gone = asyncio.create_task(tier.judge([(BROKEN, TASK, "python")]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert await tier.judge([(LONG, TASK, "python")]) == [(1.0, ())]
+
+
+async def test_close_ends_the_worker_and_may_be_said_twice() -> None:
+    tier = Tier(limit_s=5.0)
+    await tier.judge([(LONG, TASK, "python")])
+    pid = tier.worker_pid
+    assert pid is not None
+    await tier.close()
+    await tier.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

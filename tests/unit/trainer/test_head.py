@@ -1,0 +1,36 @@
+"""The head's log-probabilities and their gradient against plain torch, and what it keeps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer.head import chosen_log_probs
+
+WEIGHT = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+BIAS = torch.randn(50, generator=torch.Generator().manual_seed(1))
+STATES = torch.randn(7, 8, generator=torch.Generator().manual_seed(2))
+IDS = torch.tensor([0, 49, 3, 3, 17, 25, 8])
+SLOPES = torch.linspace(-1, 2, 7)
+
+
+@pytest.mark.parametrize("bias", [None, BIAS], ids=["plain", "bias"])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_values_and_gradient(monkeypatch, bias, chunk):
+    monkeypatch.setattr("trainer.head.CHUNK", chunk)
+    ours, plain = STATES.clone().requires_grad_(), STATES.double().requires_grad_()
+    found = chosen_log_probs(ours, IDS, WEIGHT, bias, 0.7)
+    logits = plain @ WEIGHT.double().t() + (0 if bias is None else bias.double())
+    expected = (logits / 0.7).log_softmax(-1)[torch.arange(7), IDS]
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+    (found * SLOPES).sum().backward()
+    (expected * SLOPES).sum().backward()
+    assert (ours.grad.double() - plain.grad).norm() / plain.grad.norm() < 1e-6
+
+
+def test_nothing_as_wide_as_the_vocabulary_is_kept():
+    kept: list[tuple[int, ...]] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
+        chosen_log_probs(STATES.clone().requires_grad_(), IDS, WEIGHT, None, 1.0)
+    assert kept
+    assert all(50 not in shape for shape in kept)
