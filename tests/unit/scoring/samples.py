@@ -146,6 +146,7 @@ VALID_AND_RARE = [
         "cpp",
         "#define EACH(i, n) for (int i = 0; i < n; i++)\nint main() {\n    EACH(i, 3)\n    EACH(j, 3)\n    f();\n}\n",
     ),
+    ("cpp", "double f(double x)\n{\n   STD_USING\n\n   if(fabs(sqrt(g(x))) > 1)\n      return 1;\n   return x;\n}\n"),
     ("cpp", "#define BEGIN(n) struct A##n {\nBEGIN(3)\n    int x = 1;\n};\n"),
     ("cpp", "#if __has_include(<fcntl.h>) || \\\n    defined(X)\n#  error don't\n#endif\nint f();\n"),
     ("rust", "pub fn f(x: &(dyn 'static + Fn())) {\n    x();\n}\n"),
