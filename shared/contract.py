@@ -43,8 +43,6 @@ class ErrorCode(StrEnum):
     """The teacher's API refused the request or the key: asking again will not help."""
     BUDGET_EXHAUSTED = "budget_exhausted"
     """The run's budget is spent. Marks already in the book are still served."""
-    STOPPING = "stopping"
-    """The service is shutting down: ask again."""
 
 
 class _Wire(BaseModel):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
 import time
 import warnings
@@ -17,6 +16,7 @@ from shared.client import ClientError, RequestRejected, ScoringClient
 from shared.config import ConfigError, load_config
 from shared.contract import RunName
 from shared.settings import Config
+from trainer import interrupt
 
 FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, INTERRUPTED = 0, 2, 3, 4, 130
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", metavar="FILE", help="configuration (default: $MARKBOOK_CONFIG, ./config.yaml)")
     parser.add_argument("--run-dir", metavar="DIR", type=Path, help="run folder (default: training.output_dir/RUN)")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt.install()
     try:
         return _train(load_config(options.config), options.run_dir)
     except (ConfigError, ClientError) as error:

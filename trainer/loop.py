@@ -15,6 +15,7 @@ import yaml
 from shared.client import RequestRejected, ScoringClient
 from shared.contract import Counters, Scored
 from shared.settings import Config
+from trainer import interrupt
 from trainer.advantages import advantages, zero_variance_groups
 from trainer.checkpoint import save_checkpoint, save_final
 from trainer.evaluate import EVALUATION, Evaluation, summarize
@@ -78,6 +79,7 @@ class Trainer:
                 self._evaluate("before")
                 order = batches(self.tasks, training.prompts_per_step, training.seed)
                 for step in range(1, training.max_steps + 1):
+                    interrupt.check()
                     self.recorder.step(self.step(step, next(order)))
                     if step % training.save_every_steps == 0:
                         save_checkpoint(self.policy, self.run_dir, step)
