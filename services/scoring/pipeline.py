@@ -11,13 +11,10 @@ Every sample is counted once: the sources and the failures sum to the samples as
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import uuid
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
+from services.scoring.answer import line_of, results_of, usage_of
 from services.scoring.asking import Asker, Item, Mark, Outcome
 from services.scoring.errors import ServiceStopping, StoreUnavailable
 from services.scoring.extraction import EXTRACTOR_VERSION, extract
@@ -28,22 +25,12 @@ from services.scoring.ledger import LedgerWriter
 from services.scoring.prompting import TEMPLATE_VERSION, plain_tokens
 from services.scoring.rubric import Rubric
 from services.scoring.single_flight import SingleFlight
-from services.scoring.store import RequestLine, Store, StoredMark
-from services.scoring.teachers.base import Call, Failure, Teacher
-from shared.contract import (
-    RequestUsage,
-    Result,
-    Sample,
-    SampleError,
-    Scored,
-    ScoreRequest,
-    ScoreResponse,
-    Source,
-    Unscored,
-)
+from services.scoring.store import Store, StoredMark
+from services.scoring.teachers.base import Call, Teacher
+from services.scoring.together import all_of, end_of
+from shared.contract import Sample, ScoreRequest, ScoreResponse, Source
 from shared.settings import Config
 
-T = TypeVar("T")
 log = logging.getLogger("markbook")
 
 POLL_S = 0.1
@@ -80,9 +67,9 @@ class Pipeline:
         lead.add_done_callback(lambda task: self._landed(task, led))
         outcomes = {digest: await asyncio.shield(flight) for digest, flight in flights.items()}
         calls = await asyncio.shield(lead)
-        results = list(self._results(items, outcomes, set(led)))
-        await self._ledger.write(self._line(request, items, results))
-        return ScoreResponse(results=results, usage=request_usage(calls))
+        results = list(results_of(items, outcomes, led, self.profile))
+        await self._ledger.write(line_of(request, items, results, self._clock_ms(), self._plain_tokens(items)))
+        return ScoreResponse(results=results, usage=usage_of(calls))
 
     async def keep_leases(self, lease_s: float) -> None:
         """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
@@ -182,51 +169,11 @@ class Pipeline:
         if error is not None:
             self._flights.crash(led, error)
 
-    def _results(
-        self, items: Sequence[Item], outcomes: Mapping[bytes, Outcome], unclaimed: set[bytes]
-    ) -> Iterator[Result]:
-        """One result an item. The first item of a led flight has its source, all others coalesced with it."""
-        for item in items:
-            outcome = outcomes[item.print.digest]
-            if isinstance(outcome, Failure):
-                error = SampleError(code=outcome.code, detail=outcome.detail, retry_after_s=outcome.retry_after_s)
-                yield Unscored(error=error, key=item.print.key, profile=self.profile)
-                continue
-            source = outcome.source
-            if item.print.digest in unclaimed:
-                unclaimed.remove(item.print.digest)
-            elif source is Source.TEACHER:
-                source = Source.COALESCED
-            criteria = None if outcome.criteria is None else dict(outcome.criteria)
-            yield Scored(
-                score=outcome.score,
-                source=source,
-                criteria=criteria,
-                reasons=list(outcome.reasons),
-                key=item.print.key,
-                profile=self.profile,
-            )
-
-    def _line(self, request: ScoreRequest, items: Sequence[Item], results: Sequence[Result]) -> RequestLine:
-        sources = Counter(result.source for result in results if isinstance(result, Scored))
-        unscored = Counter(result.error.code.value for result in results if isinstance(result, Unscored))
-        # The stand-in is paid nothing, so nothing is saved by asking it less: no plain tokens are booked.
-        plain = 0 if self._teacher.stand_in else sum(self._plain_tokens(item) for item in items)
-        return RequestLine(
-            request_id=line_id(request, items),
-            run=request.run,
-            at_ms=self._clock_ms(),
-            samples=len(results),
-            heuristic=sources[Source.HEURISTIC],
-            cache=sources[Source.CACHE],
-            coalesced=sources[Source.COALESCED],
-            teacher=sources[Source.TEACHER],
-            unscored=unscored,
-            plain_tokens=plain,
-        )
-
-    def _plain_tokens(self, item: Item) -> int:
-        return plain_tokens(item.prompt, item.code, self._rubric, item.language)
+    def _plain_tokens(self, items: Sequence[Item]) -> int:
+        """What the plain way would have sent. Nothing to the stand-in: it is paid nothing, so nothing is saved."""
+        if self._teacher.stand_in:
+            return 0
+        return sum(plain_tokens(item.prompt, item.code, self._rubric, item.language) for item in items)
 
 
 def mark_identity(config: Config, teacher: Teacher, rubric: Rubric) -> dict[str, object]:
@@ -242,43 +189,3 @@ def mark_identity(config: Config, teacher: Teacher, rubric: Rubric) -> dict[str,
         "prompt_policy": rlaif.prompt_context_policy if rlaif.truncate_prompt_for_scoring else None,
         "rubric_in_system_prompt": rlaif.move_rubric_to_system_prompt,
     }
-
-
-def request_usage(calls: Sequence[Call]) -> RequestUsage:
-    costs = [call.cost_usd for call in calls]
-    return RequestUsage(
-        teacher_calls=len(calls),
-        input_tokens=sum(call.input_tokens for call in calls),
-        output_tokens=sum(call.output_tokens for call in calls),
-        cache_read_input_tokens=sum(call.cache_read_input_tokens for call in calls),
-        cache_creation_input_tokens=sum(call.cache_creation_input_tokens for call in calls),
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
-    )
-
-
-def line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
-    """The same for the same request sent again; another for other samples under an id that was used before."""
-    if request.request_id is None:
-        return uuid.uuid4().hex
-    asked = b"".join(item.print.digest for item in items)
-    return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]
-
-
-async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all of `work`, once all have ended: one that fails must not lose what another paid for."""
-    tasks = [asyncio.create_task(each) for each in work]
-    await end_of(tasks)
-    return [task.result() for task in tasks]
-
-
-async def end_of(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Until all have ended, in whatever way. Cancelled, it cancels them, and still sees them end."""
-    if not tasks:
-        return
-    try:
-        await asyncio.wait(tasks)
-    except asyncio.CancelledError:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        raise
