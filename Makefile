@@ -21,7 +21,7 @@ install: .venv/installed ## set up .venv with the locked versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(APART) -c requirements.lock
 	@touch $@
 
-demo: .venv/installed ## train a small student against the scoring service (about 9 minutes on 2 cores)
+demo: .venv/installed ## train a small student against the scoring service (about 7 minutes on 2 cores)
 	@$(BIN)/python -m demo $(ARGS)
 
 serve: .venv/installed ## the scoring service alone, on http://127.0.0.1:8000
