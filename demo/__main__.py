@@ -31,7 +31,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_demo(base: Config, seed: int | None, out: str | None, interrupts: Interrupts) -> int:
     """The exit code of the trainer, or 128 + the signal that came before it began."""
-    _reach_loopback_directly()
     port = free_port()
     config = for_one_run(base, seed, out, port, time.strftime("%Y%m%d-%H%M%S"))
     assert config.rlaif.run
@@ -94,13 +93,6 @@ def _teacher(config: Config) -> str:
     if config.teacher.name == "static":
         return "static: an offline STAND-IN and no judge; it looks at syntax only and runs no code"
     return f"{config.teacher.name}, {config.teacher.model}: every new mark costs money"
-
-
-def _reach_loopback_directly() -> None:
-    """A proxy in the environment is for the world, not for two processes on one machine."""
-    for variable in ("NO_PROXY", "no_proxy"):
-        hosts = [*filter(None, os.environ.get(variable, "").split(",")), "127.0.0.1"]
-        os.environ[variable] = ",".join(dict.fromkeys(hosts))
 
 
 def _say(text: str) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 
-from shared.settings import Config
-from trainer.loss import TokenCounts, kl_term, policy_term
+from shared.settings import Config, Rlaif
+from trainer import kl
+from trainer.advantages import Advantages
+from trainer.loss import Tokens, Totals, clipped_tokens, policy_term
 from trainer.policy import Policy, Sample
-from trainer.reference import reference_log_probs
+from trainer.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,54 +28,188 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class StepResult:
-    """`kl`: mean k3 a token, nats, before the step; None where the KL term is off. `grad_norm`: before clipping."""
+class RewardKl:
+    """KL as a part of the reward. `penalties` (N,): coefficient x nats a sample. `per_token`: mean, nats."""
+
+    penalties: Tensor
+    per_token: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulated:
+    """`kl`: nats a token before the step, None without a KL term in the loss. `clip_fraction`: of the policy term's
+    tokens, None without a clip."""
 
     loss: float
     kl: float | None
+    clip_fraction: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """`kl`: nats a token before the step, None where there is no reference. `kl_penalty`: the coefficient that was in
+    force. `grad_norm`: before clipping."""
+
+    loss: float
+    kl: float | None
+    kl_penalty: float
+    clip_fraction: float | None
     grad_norm: float
+    learning_rate: float
 
 
-def accumulate(policy: Policy, lessons: Sequence[Lesson], config: Config) -> tuple[float, float | None]:
-    """Add the gradient of the step's loss to the parameters; returns the loss and the mean KL."""
+class Learner:
+    """The optimizer, its schedule, and the coefficient of the KL: all that changes with a step but the adapter."""
+
+    def __init__(self, policy: Policy, reference: Reference | None, config: Config) -> None:
+        training = config.training
+        self._policy, self._reference, self._config = policy, reference, config
+        self._optimizer = torch.optim.AdamW(
+            policy.trainable, lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        schedule: Any = transformers.get_scheduler(
+            "constant_with_warmup" if training.lr_scheduler_type == "constant" else training.lr_scheduler_type,
+            self._optimizer,
+            num_warmup_steps=training.warmup_steps,
+            num_training_steps=training.max_steps,
+        )
+        self._schedule = schedule.lr_lambdas[0]  # updates done -> share of the step size
+        self._updates = 0
+        self.kl_penalty = config.rlaif.kl_penalty
+
+    def state(self) -> dict[str, Any]:
+        """All that a later Learner needs to go on from here."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "updates": self._updates,
+            "kl_penalty": self.kl_penalty,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()`. What the configuration says (step size, decay, coefficient) is in force from now."""
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        self._updates = state["updates"]
+        if self._config.rlaif.adaptive_kl_enabled:
+            self.kl_penalty = state["kl_penalty"]
+
+    def reward_kl(self, samples: Sequence[Sample]) -> RewardKl | None:
+        """The KL of each sample; None unless it belongs in the reward."""
+        if self._reference is None or self._config.rlaif.kl_in != "reward":
+            return None
+        nats = torch.tensor(sample_kl(self._policy, self._reference, samples, self._config), dtype=torch.float64)
+        tokens = sum(len(sample.ids) for sample in samples)
+        return RewardKl(self.kl_penalty * nats, nats.sum().item() / tokens)
+
+    def learn(self, lessons: Sequence[Lesson], reward_kl: RewardKl | None = None) -> StepResult:
+        """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
+        rlaif, kl_penalty = self._config.rlaif, self.kl_penalty
+        learning_rate = self._config.training.learning_rate * self._schedule(self._updates)
+        done = accumulate(self._policy, self._reference, lessons, self._config, kl_penalty)
+        norm = torch.nn.utils.clip_grad_norm_(
+            self._policy.trainable, self._config.training.max_grad_norm, error_if_nonfinite=True
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._updates += 1
+        found = reward_kl.per_token if reward_kl else done.kl
+        if rlaif.adaptive_kl_enabled and found is not None:
+            self.kl_penalty = kl.adapted(kl_penalty, found, rlaif.target_kl, rlaif.kl_gain)
+        return StepResult(done.loss, found, kl_penalty, done.clip_fraction, norm.item(), learning_rate)
+
+
+def accumulate(
+    policy: Policy, reference: Reference | None, lessons: Sequence[Lesson], config: Config, kl_penalty: float
+) -> Accumulated:
+    """Add the gradient of the step's loss to the parameters."""
     rlaif = config.rlaif
-    use_kl = rlaif.use_frozen_reference_for_kl
+    held = reference if rlaif.kl_in == "loss" else None
     # Neighbours share a prompt and a length: less is read twice, less is padding.
-    order = sorted(
-        (lesson for lesson in lessons if use_kl or lesson.in_policy),
-        key=lambda lesson: (lesson.sample.task.index, len(lesson.sample.ids)),
-    )
-    counts = TokenCounts(
-        policy=sum(len(lesson.sample.ids) for lesson in order if lesson.in_policy),
-        kl=sum(len(lesson.sample.ids) for lesson in order),
+    order = sorted((lesson for lesson in lessons if held or lesson.in_policy), key=lambda lesson: _place(lesson.sample))
+    totals = Totals(
+        policy=sum(_count(lesson.sample, rlaif) for lesson in order if lesson.in_policy),
+        kl=sum(_count(lesson.sample, rlaif) for lesson in order),
     )
     loss_sum = kl_sum = 0.0
+    clipped, policy_tokens = 0, sum(len(lesson.sample.ids) for lesson in order if lesson.in_policy)
     size = config.training.micro_batch_size
     for start in range(0, len(order), size):
         batch = order[start : start + size]
         samples = [lesson.sample for lesson in batch]
         with policy.learning():
-            log_probs = policy.log_probs(samples, rlaif.generation_temperature)
-        loss = policy_term(log_probs, _per_token(batch, log_probs), counts)
-        if use_kl:
-            kl = kl_term(log_probs, reference_log_probs(policy, samples, rlaif.generation_temperature), counts)
-            loss = loss + rlaif.kl_penalty * kl
-            kl_sum += kl.item()
+            states = policy.states(samples)
+        tokens = _tokens(batch, policy.log_probs(samples, rlaif.generation_temperature, states), rlaif)
+        loss = policy_term(tokens, totals, rlaif.loss, rlaif.clip_range)
+        if held is not None:
+            found = token_kl(policy, held, samples, states, tokens.log_probs, rlaif)
+            term = kl.kl_term(found, tokens.weights, totals.kl)
+            loss = loss + kl_penalty * term
+            kl_sum += term.item()
         loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.item()
-    return loss_sum, kl_sum if use_kl else None
+        if rlaif.loss == "ppo_clip":
+            clipped += clipped_tokens(tokens, rlaif.clip_range)
+    clip_fraction = clipped / max(policy_tokens, 1) if rlaif.loss == "ppo_clip" else None
+    return Accumulated(loss_sum, kl_sum if held else None, clip_fraction)
 
 
-def learn(policy: Policy, optimizer: torch.optim.Optimizer, lessons: Sequence[Lesson], config: Config) -> StepResult:
-    """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
-    loss, kl = accumulate(policy, lessons, config)
-    norm = torch.nn.utils.clip_grad_norm_(policy.trainable, config.training.max_grad_norm, error_if_nonfinite=True)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return StepResult(loss, kl, norm.item())
+def token_kl(
+    policy: Policy, reference: Reference, samples: Sequence[Sample], states: Tensor, log_probs: Tensor, rlaif: Rlaif
+) -> Tensor:
+    """(N,) nats, by the estimator of `rlaif`; `states` and `log_probs` are the policy's."""
+    temperature = rlaif.generation_temperature
+    if rlaif.kl_estimator == "exact":
+        return policy.exact_kl(states, reference.states(samples), temperature)
+    return kl.estimate(log_probs, reference.log_probs(samples, temperature), rlaif.kl_estimator)
 
 
-def _per_token(batch: Sequence[Lesson], like: Tensor) -> Tensor:
-    values = torch.tensor([lesson.advantage for lesson in batch], dtype=like.dtype, device=like.device)
-    lengths = torch.tensor([len(lesson.sample.ids) for lesson in batch], device=like.device)
-    return values.repeat_interleave(lengths)
+def sample_kl(policy: Policy, reference: Reference, samples: Sequence[Sample], config: Config) -> list[float]:
+    """Nats a sample, its tokens summed, without gradients.
+
+    As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
+    """
+    sums = [0.0] * len(samples)
+    order = sorted(range(len(samples)), key=lambda place: _place(samples[place]))
+    size = config.training.micro_batch_size
+    for start in range(0, len(order), size):
+        places = order[start : start + size]
+        batch = [samples[place] for place in places]
+        with torch.no_grad():
+            states = policy.states(batch)
+            log_probs = policy.log_probs(batch, config.rlaif.generation_temperature, states)
+        found = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
+        for place, part in zip(places, torch.split(found, [len(sample.ids) for sample in batch]), strict=True):
+            sums[place] = part.sum().item()
+    return sums
+
+
+def lessons_of(samples: Sequence[Sample], says: Advantages) -> list[Lesson]:
+    """What is to be learned from the samples of all groups, in their order; those that leave the loss are left out."""
+    rows = zip(samples, says.values.flatten(), says.in_policy.flatten(), says.in_loss.flatten(), strict=True)
+    return [Lesson(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
+
+
+def _place(sample: Sample) -> tuple[int, int]:
+    return sample.task.index, len(sample.ids)
+
+
+def _count(sample: Sample, rlaif: Rlaif) -> int:
+    return len(sample.ids) if rlaif.loss_mean == "token" else 1
+
+
+def _tokens(batch: Sequence[Lesson], log_probs: Tensor, rlaif: Rlaif) -> Tokens:
+    lengths = [len(lesson.sample.ids) for lesson in batch]
+
+    def spread(values: Sequence[float]) -> Tensor:
+        like = torch.tensor(values, dtype=log_probs.dtype, device=log_probs.device)
+        return like.repeat_interleave(torch.tensor(lengths, device=log_probs.device))
+
+    by_sample = rlaif.loss_mean == "sequence"
+    return Tokens(
+        log_probs,
+        torch.tensor([value for lesson in batch for value in lesson.sample.log_probs], device=log_probs.device),
+        spread([lesson.advantage for lesson in batch]),
+        spread([1 / length if by_sample else 1.0 for length in lengths]),
+    )

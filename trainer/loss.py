@@ -1,35 +1,63 @@
-"""The loss: REINFORCE over completion tokens plus KL to the reference. Pure functions on flat token tensors."""
+"""The policy term: REINFORCE or PPO's clipped ratio, mean over tokens or samples. Pure functions on flat tensors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
+Loss = Literal["reinforce", "ppo_clip"]
+
 
 @dataclass(frozen=True, slots=True)
-class TokenCounts:
-    """Denominators of the whole step, so that micro-batches add up to the full batch's gradient."""
+class Totals:
+    """Denominators of the whole step, so that micro-batches add up to the full batch's gradient.
+
+    Tokens where every token counts the same, samples where every sample does.
+    """
 
     policy: int
     kl: int
 
 
-def policy_term(log_probs: Tensor, advantages: Tensor, counts: TokenCounts) -> Tensor:
-    """-sum(advantage x log-prob) / tokens in the policy term of the whole step.
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of one micro-batch, sample after sample, each (N,).
 
-    `log_probs` (N,), `advantages` (N,): each token's sample's advantage, 0 for samples outside the policy term, which
-    the count leaves out. One update a batch of fresh samples, so no importance ratio is needed.
-    Source: REINFORCE, Williams 1992; token mean, DAPO, https://arxiv.org/abs/2503.14476.
+    `log_probs`: now, with gradient. `sampled`: under the policy that wrote them. `advantages`: of their sample, 0 for
+    samples outside the policy term, which its total leaves out. `weights`: 1, or for the mean over samples 1 over the
+    tokens of their sample.
     """
-    return -(advantages * log_probs).sum() / max(counts.policy, 1)
+
+    log_probs: Tensor
+    sampled: Tensor
+    advantages: Tensor
+    weights: Tensor
 
 
-def kl_term(log_probs: Tensor, reference: Tensor, counts: TokenCounts) -> Tensor:
-    """sum(k3) / tokens in the KL term of the whole step; both inputs (N,), `reference` without gradient.
+def policy_term(tokens: Tokens, totals: Totals, loss: Loss, clip_range: float) -> Tensor:
+    """-sum(weight x gain) / total of the step.
 
-    k3 = r - log r - 1 with log r = reference - policy: unbiased for KL(policy || reference), never negative.
-    Source: Schulman 2020, http://joschu.net/blog/kl-approx.html.
+    reinforce: gain = advantage x log-prob. Right for one update a batch of fresh samples.
+    ppo_clip: gain = min(r x advantage, clip(r, 1 - clip_range, 1 + clip_range) x advantage), r = now / when sampled.
+    Its gradient is REINFORCE's where r = 1, and none where the ratio has gone further than the clip.
+
+    Source: REINFORCE, Williams 1992; PPO, https://arxiv.org/abs/1707.06347; mean over tokens, DAPO,
+    https://arxiv.org/abs/2503.14476; mean over samples, DeepSeekMath, https://arxiv.org/abs/2402.03300.
     """
-    log_ratio = reference - log_probs
-    return (log_ratio.exp() - log_ratio - 1).sum() / max(counts.kl, 1)
+    if loss == "reinforce":
+        gain = tokens.advantages * tokens.log_probs
+    else:
+        ratio = (tokens.log_probs - tokens.sampled).exp()
+        clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+        gain = (ratio * tokens.advantages).minimum(clipped * tokens.advantages)
+    return -(gain * tokens.weights).sum() / max(totals.policy, 1)
+
+
+def clipped_tokens(tokens: Tokens, clip_range: float) -> int:
+    """Tokens whose gradient the clip has taken away."""
+    ratio = (tokens.log_probs - tokens.sampled).exp()
+    up = (ratio > 1 + clip_range) & (tokens.advantages > 0)
+    down = (ratio < 1 - clip_range) & (tokens.advantages < 0)
+    return int((up | down).sum())

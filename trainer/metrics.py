@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from shared.contract import Counters, Result, Scored, Source
+from trainer.learn import StepResult
 from trainer.policy import Sample
+from trainer.runs import METRICS, SAMPLES
 
 Metrics = dict[str, Any]
 Group = tuple[Sequence[Sample], Sequence[Result]]
@@ -28,17 +32,27 @@ def say(line: str) -> None:
 
 
 class Recorder:
-    """Writes the files of one run and shows its progress. Lines are whole as soon as they are written."""
+    """Writes the files of one run and shows its progress. Lines are whole as soon as they are written.
 
-    def __init__(self, run_dir: Path, steps: int) -> None:
+    `sizes`: bytes of each file to go on from; what a run wrote after its checkpoint is cut off.
+    """
+
+    def __init__(self, run_dir: Path, steps: int, sizes: Mapping[str, int]) -> None:
         self._run_dir = run_dir
         self._steps = steps
-        self.history: list[Metrics] = []
+        self._sizes = sizes
 
     def __enter__(self) -> Self:
-        self._metrics = (self._run_dir / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
-        self._samples = (self._run_dir / "samples.jsonl").open("a", encoding="utf-8", buffering=1)
-        self._bar = tqdm(total=self._steps, unit="step", disable=not sys.stdout.isatty(), leave=False)
+        self._metrics, self._samples = self._open(METRICS), self._open(SAMPLES)
+        written = (self._run_dir / METRICS).read_text(encoding="utf-8")
+        self.history: list[Metrics] = [json.loads(line) for line in written.splitlines()]
+        self._bar = tqdm(
+            total=self._steps,
+            initial=len(self.history),
+            unit="step",
+            disable=not sys.stdout.isatty(),
+            leave=False,
+        )
         return self
 
     def __exit__(
@@ -52,6 +66,8 @@ class Recorder:
         self.history.append(metrics)
         self._metrics.write(json.dumps(metrics) + "\n")
         say(step_line(metrics, self._steps))
+        if note := barren_epoch(self.history):
+            say(note)
         self._bar.update()
 
     def groups(self, step: int, phase: str, groups: Sequence[Group]) -> None:
@@ -59,10 +75,26 @@ class Recorder:
             for sample, result in zip(samples, results, strict=True):
                 self._samples.write(json.dumps(sample_line(step, phase, sample, result)) + "\n")
 
+    @property
+    def skipped(self) -> int:
+        """Steps so far that brought no update."""
+        return sum(line["skipped"] is not None for line in self.history)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file, all of them on the disk."""
+        for file in (self._metrics, self._samples):
+            os.fsync(file.fileno())
+        return {name: (self._run_dir / name).stat().st_size for name in (METRICS, SAMPLES)}
+
     def draw(self) -> None:
         """`reward.png`: mark and KL against step."""
         if self.history:
             draw_curves(self.history, self._run_dir / "reward.png")
+
+    def _open(self, name: str) -> TextIO:
+        file = (self._run_dir / name).open("a", encoding="utf-8", buffering=1)
+        file.truncate(self._sizes.get(name, 0))
+        return file
 
 
 def sample_line(step: int, phase: str, sample: Sample, result: Result) -> dict[str, Any]:
@@ -97,10 +129,27 @@ def reward_metrics(groups: Sequence[Group]) -> Metrics:
         "reward_std": statistics.pstdev(marks) if marks else None,
         "scored": len(scored),
         "unscored": len(results) - len(scored),
+        "frac_unscored": (len(results) - len(scored)) / len(results),
         "sources": {source.value: sum(result.source is source for result in scored) for source in Source},
         "completion_tokens": sum(len(sample.ids) for sample in samples),
         "frac_truncated": sum(sample.truncated for sample in samples) / len(samples),
     }
+
+
+def learning_metrics(result: StepResult | None) -> Metrics:
+    """What the step did, all None where it was skipped."""
+    return asdict(result) if result else dict.fromkeys(field.name for field in fields(StepResult))
+
+
+def barren_epoch(history: Sequence[Metrics]) -> str | None:
+    """A line to say when the last step ended an epoch without one update; `epoch` counts epochs done."""
+    last, before = (history[-1]["epoch"], history[-2]["epoch"] if len(history) > 1 else 0)
+    if int(last) == int(before):
+        return None
+    reasons = [line["skipped"] for line in history if line["epoch"] > int(last) - 1]
+    if None in reasons:
+        return None
+    return f"epoch {int(last)} brought no update: all its steps were skipped ({', '.join(sorted(set(reasons)))})"
 
 
 def service_metrics(counters: Counters) -> Metrics:

@@ -8,28 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.config import ConfigError
 from trainer.folding import folded
-from trainer.head import chosen_log_probs
+from trainer.head import chosen_log_probs, exact_kl
 from trainer.prompts import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the student wrote for a task. `ids` hold the end token where it wrote one; `text` is raw, without it."""
+    """What the student wrote for a task. `ids` hold the end token where it wrote one; `text` is raw, without it.
+
+    `log_probs`: of each id under the policy that drew it. They carry float noise, so they make no two samples differ.
+    """
 
     task: Task
     ids: tuple[int, ...]
     text: str
     truncated: bool
+    log_probs: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(slots=True)
@@ -51,24 +56,14 @@ class Context:
         self.mask, self.positions, self.hidden = self.mask[rows], self.positions[rows], self.hidden[rows]
 
 
-class Policy:
-    """A PEFT model and its tokenizer. Dropout is off except inside `learning()`."""
+class LanguageModel:
+    """A causal language model in two parts: a decoder, and a frozen head on its last state."""
 
-    def __init__(self, model: PeftModel, tokenizer: Any) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        causal_lm: Any = model.get_base_model()
+    def __init__(self, causal_lm: Any) -> None:
         self.device: torch.device = causal_lm.device
+        self._causal_lm = causal_lm
         self._decoder = causal_lm.get_decoder()
         self._head = causal_lm.get_output_embeddings()
-        if type(self._head) is not torch.nn.Linear:
-            raise ConfigError("training.lora_target_modules names the output head, which has to stay frozen")
-        self.end_ids = _end_ids(causal_lm, tokenizer)
-        self._probe()
-
-    @property
-    def trainable(self) -> list[torch.nn.Parameter]:
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Context:
         """Read B prompts of any lengths."""
@@ -101,11 +96,9 @@ class Policy:
         logits: Tensor = self._head(states)
         return logits.float()
 
-    def log_probs(self, samples: Sequence[Sample], temperature: float) -> Tensor:
-        """Log-probabilities of the samples' tokens under the distribution they are drawn from.
-
-        Returns (N,) float32, N the sum of the samples' lengths, sample after sample. No (B, T, V) tensor is kept.
-        """
+    def states(self, samples: Sequence[Sample]) -> Tensor:
+        """The states (N, H) from which the samples' tokens are predicted, N the sum of their lengths, sample after
+        sample."""
         prompts = {sample.task.token_ids: None for sample in samples}
         row_of = {prompt: row for row, prompt in enumerate(prompts)}
         context = self.read(list(prompts))
@@ -116,9 +109,37 @@ class Policy:
         states = context.hidden[:, None]
         if width > 1:
             states = torch.cat([states, self.extend(context, ids[:, :-1])], dim=1)
-        written = torch.arange(width, device=self.device) < lengths[:, None]
-        head = self._head
-        return chosen_log_probs(states[written], ids[written], head.weight, head.bias, temperature)
+        return states[torch.arange(width, device=self.device) < lengths[:, None]]
+
+    def log_probs(self, samples: Sequence[Sample], temperature: float, states: Tensor | None = None) -> Tensor:
+        """Log-probabilities (N,) float32 of the samples' tokens under the distribution they are drawn from.
+
+        `states`: theirs, where they are there already. No (B, T, V) tensor is kept.
+        """
+        states = self.states(samples) if states is None else states
+        ids = torch.tensor([token for sample in samples for token in sample.ids], device=self.device)
+        return chosen_log_probs(states, ids, self._head.weight, self._head.bias, temperature)
+
+    def exact_kl(self, states: Tensor, reference: Tensor, temperature: float) -> Tensor:
+        """KL (N,) over the vocabulary, nats, of this model's `states` from those of a reference with the same head."""
+        return exact_kl(states, reference, self._head.weight, self._head.bias, temperature)
+
+
+class Policy(LanguageModel):
+    """A PEFT model and its tokenizer. Dropout is off except inside `learning()`."""
+
+    def __init__(self, model: PeftModel, tokenizer: Any) -> None:
+        super().__init__(model.get_base_model())
+        self.model = model
+        self.tokenizer = tokenizer
+        if type(self._head) is not torch.nn.Linear:
+            raise ConfigError("training.lora_target_modules names the output head, which has to stay frozen")
+        self.end_ids = _end_ids(self._causal_lm, tokenizer)
+        self._probe()
+
+    @property
+    def trainable(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     @contextmanager
     def learning(self) -> Iterator[None]:
@@ -137,11 +158,19 @@ class Policy:
         """In PEFT's own format: `PeftModel.from_pretrained(base, folder)` loads it."""
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
 
+    def load_adapter(self, folder: Path) -> None:
+        """Put a saved adapter in the place of this one. Raises ConfigError where it does not fit."""
+        weights = load_file(folder / "adapter_model.safetensors", device=str(self.device))
+        try:
+            set_peft_model_state_dict(self.model, weights)
+        except RuntimeError as error:
+            raise ConfigError(f"the adapter in {folder} does not fit this model: training.lora_* differ") from error
+
     @torch.inference_mode()
     def _probe(self) -> None:
         """Refuse a model that does more after its decoder than one head, or does not keep its past in a cache."""
         ids = list(range(8))
-        model: Any = self.model.get_base_model()
+        model = self._causal_lm
         whole = model(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1].float()
         context = self.read([ids[:3], ids[:5]])
         context.select(torch.tensor([0], device=self.device))

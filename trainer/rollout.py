@@ -18,10 +18,11 @@ _FENCE = re.compile(r"^ {0,3}(`{3,})[^\n`]*\n", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One row of a batch: its place, its tokens, and whether it was cut off by length."""
+    """One row of a batch: its place, its tokens and their log-probabilities, and whether it was cut off by length."""
 
     row: int
     ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
     truncated: bool
 
 
@@ -54,7 +55,7 @@ class Sampler:
                 for done in self._decode(prompts, draws[start : start + self._batch_size]):
                     place, k = divmod(start + done.row, per_task)
                     text = self._policy.tokenizer.decode(done.ids, skip_special_tokens=True)
-                    groups[place][k] = Sample(tasks[place], done.ids, text, done.truncated)
+                    groups[place][k] = Sample(tasks[place], done.ids, text, done.truncated, done.log_probs)
                     if all(groups[place]):
                         yield place, [sample for sample in groups[place] if sample]
 
@@ -71,15 +72,19 @@ class Sampler:
         context.select(torch.tensor([unique.index(prompt) for prompt in prompts], device=device))
         uniforms = torch.from_numpy(draws).to(device)
         written: list[list[int]] = [[] for _ in prompts]
+        log_probs: list[list[float]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))
         for step in range(self._max_new_tokens):
-            tokens = draw(self._policy.logits(context.hidden) / self._temperature, uniforms[rows, step])
+            logits = self._policy.logits(context.hidden) / self._temperature
+            tokens = draw(logits, uniforms[rows, step])
+            drawn = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
             going: list[int] = []
-            for i, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
+            for i, (row, token, log_prob) in enumerate(zip(rows, tokens.tolist(), drawn.tolist(), strict=True)):
                 written[row].append(token)
+                log_probs[row].append(log_prob)
                 ended = self._ended(written[row])
                 if ended or step + 1 == self._max_new_tokens:
-                    yield Finished(row, tuple(written[row]), truncated=not ended)
+                    yield Finished(row, tuple(written[row]), tuple(log_probs[row]), truncated=not ended)
                 else:
                     going.append(i)
             if not going:

@@ -25,19 +25,26 @@ def load_student(training: Training) -> tuple[PeftModel, Any]:
 
     Raises ConfigError where the model, its adapter or its device cannot be had.
     """
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    source = str(bundled(training.model)) if training.model.startswith("bundled:") else training.model
-    device = resolve_device(training.device)
+    model = load_base(training)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, padding_side="left")
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=resolve_dtype(training.dtype, device)
-        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(_source(training), padding_side="left")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"training.model {training.model} cannot be loaded: {_one_line(error)}") from error
+        raise _not_loaded(training, error) from error
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"training.model {training.model} has no end-of-text token, so that no sample could end")
-    return add_adapter(model.to(device), training), tokenizer
+    return add_adapter(model, training), tokenizer
+
+
+def load_base(training: Training) -> Any:
+    """The model as it was published, on its device. Raises ConfigError where it cannot be had."""
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    device = resolve_device(training.device)
+    dtype = resolve_dtype(training.dtype, device)
+    try:
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(_source(training), dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(training, error) from error
+    return model.to(device)
 
 
 def add_adapter(model: transformers.PreTrainedModel, training: Training) -> PeftModel:
@@ -117,6 +124,14 @@ def _publish(whole: Path, folder: Path) -> None:
         if not folder.exists():
             raise
         shutil.rmtree(whole)
+
+
+def _source(training: Training) -> str:
+    return str(bundled(training.model)) if training.model.startswith("bundled:") else training.model
+
+
+def _not_loaded(training: Training, error: Exception) -> ConfigError:
+    return ConfigError(f"training.model {training.model} cannot be loaded: {_one_line(error)}")
 
 
 def _one_line(error: Exception) -> str:

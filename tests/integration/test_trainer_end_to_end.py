@@ -130,5 +130,5 @@ def test_interrupted_it_leaves_a_usable_folder(tmp_path, how):
 def test_help_says_what_a_run_leaves_and_how_it_ends():
     done = subprocess.run([sys.executable, "-m", "trainer", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("--config", "--run-dir", "adapter/", "summary.json", "exit codes", "130"):
+    for word in ("--config", "--run-dir", "adapter/", "summary.json", "--resume", "exit codes", "  5  ", "130"):
         assert word in done.stdout

@@ -13,6 +13,8 @@ from shared.contract import (
     CacheStats,
     Counters,
     ErrorCode,
+    Identity,
+    Judged,
     RequestUsage,
     Result,
     Sample,
@@ -31,12 +33,12 @@ Fault = tuple[int, dict[str, Any]]
 
 
 def scored(score: float, criteria: dict[str, float] | None = None) -> Scored:
-    return Scored(score=score, source=Source.TEACHER, criteria=criteria, key="k", profile="p")
+    return Scored(score=score, source=Source.TEACHER, criteria=criteria, judged=Judged.COMPLETION, key="k", profile="p")
 
 
 def unscored() -> Unscored:
     error = SampleError(code=ErrorCode.TEACHER_UNAVAILABLE, detail="overloaded")
-    return Unscored(error=error, key="k", profile="p")
+    return Unscored(error=error, judged=Judged.COMPLETION, key="k", profile="p")
 
 
 class StubService:
@@ -103,6 +105,16 @@ class StubService:
             cache=CacheStats(entries=0, bytes=0),
             teacher=TeacherStats(name="stub", model="stub", stand_in=True, note="a stub for tests, no judge"),
             profile="p",
+            identity=Identity(
+                teacher={"name": "stub"},
+                rubric="r",
+                template="t",
+                extractor="e",
+                max_group_size=1,
+                prompt_chars=None,
+                prompt_policy=None,
+                rubric_in_system_prompt=True,
+            ),
             policy=self.policy,
             since="2026-01-01T00:00:00Z",
         )

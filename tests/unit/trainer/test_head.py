@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer.head import chosen_log_probs
+from trainer.head import chosen_log_probs, exact_kl
 
 WEIGHT = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
 BIAS = torch.randn(50, generator=torch.Generator().manual_seed(1))
@@ -28,9 +28,34 @@ def test_values_and_gradient(monkeypatch, bias, chunk):
     assert (ours.grad.double() - plain.grad).norm() / plain.grad.norm() < 1e-6
 
 
-def test_nothing_as_wide_as_the_vocabulary_is_kept():
+@pytest.mark.parametrize("bias", [None, BIAS], ids=["plain", "bias"])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_exact_kl_and_its_gradient(monkeypatch, bias, chunk):
+    monkeypatch.setattr("trainer.head.CHUNK", chunk)
+    reference = STATES.flip(0) / 2
+    ours, plain = STATES.clone().requires_grad_(), STATES.double().requires_grad_()
+    found = exact_kl(ours, reference, WEIGHT, bias, 0.7)
+    added = 0 if bias is None else bias.double()
+    p, q = ((s @ WEIGHT.double().t() + added).div(0.7).log_softmax(-1) for s in (plain, reference.double()))
+    expected = (p.exp() * (p - q)).sum(-1)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    (found * SLOPES).sum().backward()
+    (expected * SLOPES).sum().backward()
+    assert (ours.grad.double() - plain.grad).norm() / plain.grad.norm() < 1e-6
+    assert exact_kl(STATES, STATES, WEIGHT, bias, 0.7).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda states: chosen_log_probs(states, IDS, WEIGHT, None, 1.0),
+        lambda states: exact_kl(states, STATES.flip(0), WEIGHT, None, 1.0),
+    ],
+    ids=["chosen", "kl"],
+)
+def test_nothing_as_wide_as_the_vocabulary_is_kept(compute):
     kept: list[tuple[int, ...]] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
-        chosen_log_probs(STATES.clone().requires_grad_(), IDS, WEIGHT, None, 1.0)
+        compute(STATES.clone().requires_grad_())
     assert kept
     assert all(50 not in shape for shape in kept)

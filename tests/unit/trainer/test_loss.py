@@ -1,4 +1,4 @@
-"""The loss by hand."""
+"""The policy term by hand."""
 
 from __future__ import annotations
 
@@ -7,31 +7,51 @@ import math
 import pytest
 import torch
 
-from trainer.loss import TokenCounts, kl_term, policy_term
+from trainer.loss import Tokens, Totals, clipped_tokens, policy_term
 
 
-def test_policy_term_is_a_mean_over_the_tokens_that_have_a_say():
-    log_probs = torch.tensor([-1.0, -2.0, -3.0, -4.0], requires_grad=True)
-    says = torch.tensor([2.0, 2.0, -1.0, 0.0])
-    loss = policy_term(log_probs, says, TokenCounts(policy=3, kl=4))
+def tokens(log_probs, advantages, sampled=None, weights=None):
+    now = torch.tensor(log_probs, requires_grad=True)
+    then = now.detach().clone() if sampled is None else torch.tensor(sampled)
+    ones = torch.ones(len(log_probs)) if weights is None else torch.tensor(weights)
+    return Tokens(now, then, torch.tensor(advantages), ones)
+
+
+def test_reinforce_is_a_mean_over_the_tokens_that_have_a_say():
+    batch = tokens([-1.0, -2.0, -3.0, -4.0], [2.0, 2.0, -1.0, 0.0])
+    loss = policy_term(batch, Totals(policy=3, kl=4), "reinforce", 0.2)
     assert loss.item() == pytest.approx((2 * 1 + 2 * 2 - 1 * 3) / 3)
     loss.backward()
-    torch.testing.assert_close(log_probs.grad, torch.tensor([-2 / 3, -2 / 3, 1 / 3, 0.0]))
+    torch.testing.assert_close(batch.log_probs.grad, torch.tensor([-2 / 3, -2 / 3, 1 / 3, 0.0]))
 
 
-def test_kl_term_is_k3():
-    log_probs = torch.tensor([-1.0, -2.0], requires_grad=True)
-    reference = torch.tensor([-1.5, -2.0])
-    loss = kl_term(log_probs, reference, TokenCounts(policy=0, kl=2))
-    assert loss.item() == pytest.approx((math.exp(-0.5) + 0.5 - 1) / 2)
+def test_with_the_mean_over_samples_a_long_sample_weighs_no_more_than_a_short_one():
+    # one sample of three tokens, one of a single token
+    batch = tokens([-1.0, -2.0, -3.0, -4.0], [1.0, 1.0, 1.0, -1.0], weights=[1 / 3, 1 / 3, 1 / 3, 1.0])
+    loss = policy_term(batch, Totals(policy=2, kl=2), "reinforce", 0.2)
+    assert loss.item() == pytest.approx((2 - 4) / 2)
     loss.backward()
-    torch.testing.assert_close(log_probs.grad, torch.tensor([(1 - math.exp(-0.5)) / 2, 0.0]))
+    torch.testing.assert_close(batch.log_probs.grad, torch.tensor([-1 / 6, -1 / 6, -1 / 6, 1 / 2]))
 
 
-def test_k3_is_an_unbiased_estimate_of_the_kl():
-    policy, reference = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.5, 0.3, 0.2])
-    estimate = sum(
-        p * kl_term(p.log()[None], q.log()[None], TokenCounts(policy=0, kl=1))
-        for p, q in zip(policy, reference, strict=True)
-    )
-    torch.testing.assert_close(estimate, (policy * (policy / reference).log()).sum())
+def test_ppo_clips_what_has_gone_far_enough_and_only_that():
+    # ratios 1.5 (good: clipped), 0.5 (bad: clipped), 1.5 (bad), 0.5 (good), 1.1 (good)
+    ratios, says = [1.5, 0.5, 1.5, 0.5, 1.1], [1.0, -1.0, -1.0, 1.0, 2.0]
+    sampled = [-1.0 - math.log(ratio) for ratio in ratios]
+    batch = tokens([-1.0] * 5, says, sampled)
+    loss = policy_term(batch, Totals(policy=5, kl=5), "ppo_clip", 0.2)
+    assert loss.item() == pytest.approx(-(1.2 - 0.8 - 1.5 + 0.5 + 2.2) / 5)
+    loss.backward()
+    # d gain / d log-prob = ratio x advantage where nothing is clipped
+    torch.testing.assert_close(batch.log_probs.grad, torch.tensor([0.0, 0.0, 1.5 / 5, -0.5 / 5, -2.2 / 5]))
+    assert clipped_tokens(batch, 0.2) == 2
+
+
+def test_ppo_pulls_like_reinforce_where_nothing_has_moved():
+    grads = []
+    for kind in ("reinforce", "ppo_clip"):
+        batch = tokens([-1.0, -2.0, -0.5], [1.5, -0.5, 0.25])
+        policy_term(batch, Totals(policy=3, kl=3), kind, 0.2).backward()
+        grads.append(batch.log_probs.grad)
+    torch.testing.assert_close(*grads)
+    assert clipped_tokens(batch, 0.2) == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import threading
 
 import pytest
 
-from shared.client import RequestRejected, ScoringClient
+from shared.client import Patience, RequestRejected, ScoringClient
 from shared.config import ConfigError
 from shared.settings import SERVICE_OWNED, Rlaif
 from tests.unit.trainer.stub import StubService, scored
@@ -24,18 +26,34 @@ def by_length(sample):
 
 
 class Recorded:
-    """Lines said and pauses taken; time passes only where a test says so."""
+    """Lines said and pauses taken; time passes by `moments`, the clock's readings, or not at all."""
 
-    def __init__(self):
+    def __init__(self, *moments):
         self.lines = []
         self.pauses = []
+        self._moments = list(moments)
+
+    def clock(self):
+        return self._moments.pop(0) if self._moments else 0.0
+
+    async def sleep(self, seconds):
+        self.pauses.append(seconds)
 
 
-def marker(url, recorded, wait_s=60.0):
-    return Marker(ScoringClient(url, timeout_s=10), wait_s, recorded.lines.append, recorded.pauses.append)
+@pytest.fixture
+def marker():
+    """`marker(url, recorded, wait_s)`; its client is closed at the end."""
+    with contextlib.ExitStack() as opened:
+
+        def make(url, recorded, wait_s=60.0):
+            patience = Patience(sleep=recorded.sleep, clock=recorded.clock, jitter=lambda: 1.0)
+            client = opened.enter_context(ScoringClient(url, timeout_s=10, patience=patience))
+            return Marker(client, wait_s, recorded.lines.append)
+
+        yield make
 
 
-def test_a_group_is_one_request_with_raw_text_and_its_results_keep_the_order():
+def test_a_group_is_one_request_with_raw_text_and_its_results_keep_the_order(marker):
     with StubService(by_length) as service:
         results = marker(service.url, Recorded()).submit("run/7", SAMPLES).result(timeout=30)
         assert [result.score for result in results] == [0.2, 0.1, 0.3]
@@ -44,26 +62,19 @@ def test_a_group_is_one_request_with_raw_text_and_its_results_keep_the_order():
     assert [(s.prompt, s.language, s.code) for s in request.samples] == [("a task", "python", s.text) for s in SAMPLES]
 
 
-def test_a_service_that_is_away_is_asked_again_with_the_same_request():
+def test_a_service_that_is_away_is_asked_again(marker):
     recorded = Recorded()
-    seen = []
     with StubService(by_length, faults=[AWAY, AWAY, AWAY]) as service:
-        ask = ScoringClient(service.url, timeout_s=10)
-        original = ask.score
-        ask.score = lambda request: (seen.append(request.request_id), original(request))[1]
-        patient = Marker(ask, 60.0, recorded.lines.append, recorded.pauses.append)
-        results = patient.submit("run", SAMPLES).result(timeout=30)
+        results = marker(service.url, recorded).submit("run", SAMPLES).result(timeout=30)
         assert len(results) == 3
         assert len(service.requests) == 1
-    assert len(seen) == 4
-    assert len(set(seen)) == 1
     assert recorded.pauses == [0.5, 1.0, 2.0]
     assert len(recorded.lines) == 2  # one when it went, one when it came back
     assert "no database; asking again for up to 60 s" in recorded.lines[0]
     assert recorded.lines[1] == "the scoring service answers again"
 
 
-def test_a_service_that_was_down_and_comes_back_marks_the_group():
+def test_a_service_that_was_down_and_comes_back_marks_the_group(marker):
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
@@ -71,12 +82,12 @@ def test_a_service_that_was_down_and_comes_back_marks_the_group():
     waiting = threading.Event()
     recorded = Recorded()
 
-    def pause(_seconds):
+    async def pause(_seconds):
         waiting.set()
-        up.wait(30)
+        await asyncio.to_thread(up.wait, 30)
 
-    patient = Marker(ScoringClient(f"http://127.0.0.1:{port}", timeout_s=10), 60.0, recorded.lines.append, pause)
-    future = patient.submit("run", SAMPLES)
+    recorded.sleep = pause
+    future = marker(f"http://127.0.0.1:{port}", recorded).submit("run", SAMPLES)
     assert waiting.wait(30)
     with StubService(by_length, port=port):
         up.set()
@@ -84,15 +95,13 @@ def test_a_service_that_was_down_and_comes_back_marks_the_group():
     assert "did not answer" in recorded.lines[0]
 
 
-def test_it_gives_up_after_the_time_it_was_given():
+def test_it_gives_up_after_the_time_it_was_given(marker):
     with StubService(by_length, faults=[AWAY] * 3) as service, pytest.raises(GaveUp, match=r"service_wait_s \(0 s\)"):
         marker(service.url, Recorded(), wait_s=0.0).submit("run", SAMPLES).result(timeout=30)
 
 
-def test_the_last_pause_ends_where_patience_does(monkeypatch):
-    recorded = Recorded()
-    clock = iter([0.0, 7.0, 10.0])
-    monkeypatch.setattr("trainer.marks.time.monotonic", lambda: next(clock))
+def test_the_last_pause_ends_where_patience_does(marker):
+    recorded = Recorded(0.0, 7.0, 10.0)
     limited = (429, {"error": "busy", "detail": "slow down"})
     with (
         StubService(by_length, faults=[limited] * 3, headers={"retry-after": "4"}) as service,
@@ -102,7 +111,7 @@ def test_the_last_pause_ends_where_patience_does(monkeypatch):
     assert recorded.pauses == [4.0, 3.0]
 
 
-def test_a_refused_request_is_not_sent_again():
+def test_a_refused_request_is_not_sent_again(marker):
     recorded = Recorded()
     with StubService(by_length, faults=[(413, {"error": "too_large", "detail": "300 samples"})]) as service:
         with pytest.raises(RequestRejected, match="too_large: 300 samples"):
@@ -111,7 +120,7 @@ def test_a_refused_request_is_not_sent_again():
     assert recorded.pauses == []
 
 
-def test_a_disagreement_about_the_policy_is_named_with_both_values():
+def test_a_disagreement_about_the_policy_is_named_with_both_values(marker):
     with StubService(by_length) as service:
         stats = marker(service.url, Recorded()).stats()
     check_policy(Rlaif(), stats)
@@ -120,7 +129,7 @@ def test_a_disagreement_about_the_policy_is_named_with_both_values():
     assert set(SERVICE_OWNED) <= set(stats.policy)
 
 
-def test_counters_of_a_run_that_the_service_does_not_know_are_zero():
+def test_counters_of_a_run_that_the_service_does_not_know_are_zero(marker):
     with StubService(by_length) as service:
         asked = marker(service.url, Recorded())
         asked.submit("run", SAMPLES).result(timeout=30)

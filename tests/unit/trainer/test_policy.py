@@ -13,7 +13,7 @@ from tests.tiny import move_adapter, tiny_model, tiny_policy, tiny_tokenizer
 from trainer.learn import Lesson, accumulate
 from trainer.policy import Policy, Sample
 from trainer.prompts import Task
-from trainer.reference import reference_log_probs
+from trainer.reference import adapter_off
 from trainer.student import add_adapter
 
 TEMPERATURE = 0.7
@@ -56,7 +56,7 @@ def naive_log_probs(model: torch.nn.Module, one: Sample) -> torch.Tensor:
 def test_log_probs_equal_a_plain_float64_forward():
     policy = tiny_policy()
     ours = policy.log_probs(SAMPLES, TEMPERATURE)
-    reference = reference_log_probs(policy, SAMPLES, TEMPERATURE)
+    reference = adapter_off(policy).log_probs(SAMPLES, TEMPERATURE)
     plain = torch.cat([naive_log_probs(float64_model(policy, adapter=True), one) for one in SAMPLES])
     plain_base = torch.cat([naive_log_probs(float64_model(policy, adapter=False), one) for one in SAMPLES])
     assert ours.dtype == torch.float32
@@ -75,7 +75,7 @@ def gradient(policy: Policy, micro_batch_size: int, kl_penalty: float) -> torch.
     )
     policy.model.zero_grad(set_to_none=True)
     lessons = [Lesson(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
-    accumulate(policy, lessons, config)
+    accumulate(policy, adapter_off(policy), lessons, config, kl_penalty)
     return torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 
 

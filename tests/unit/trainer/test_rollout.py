@@ -44,6 +44,14 @@ def test_draws_follow_the_distribution():
     assert (shares - logits.softmax(-1)).abs().max() < 0.01
 
 
+def test_a_sample_knows_how_likely_each_of_its_tokens_was():
+    policy = tiny_policy()
+    samples = [sample for group in drawn(policy, TASKS) for sample in group]
+    assert len({len(sample.ids) for sample in samples}) > 1
+    found = torch.tensor([value for sample in samples for value in sample.log_probs])
+    torch.testing.assert_close(found, policy.log_probs(samples, 0.9).detach(), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_a_sample_does_not_depend_on_its_batch(batch_size):
     policy = tiny_policy()

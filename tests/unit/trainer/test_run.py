@@ -11,9 +11,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tests.tiny import save_tiny_student
 from tests.unit.trainer.stub import StubService, scored, unscored
-from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED, main
+from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED
+from trainer.learn import lessons_of
 
 CRITERIA = dict.fromkeys(("correctness", "code_quality", "efficiency", "documentation"), 0.5)
 AWAY = (503, {"error": "store_unavailable", "detail": "no database"})
@@ -26,37 +26,6 @@ def by_hash(sample):
 
 def half_unscored(sample):
     return unscored() if hashlib.md5(sample.code.encode()).digest()[0] % 2 else by_hash(sample)
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("student")
-    save_tiny_student(folder)
-    return folder
-
-
-@pytest.fixture
-def run(tmp_path, student, monkeypatch):
-    """`run(service, training={...}, rlaif={...})` -> exit code; the run folder is `tmp_path / "run"`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trainer.marks.time.sleep", lambda _: None)
-    tasks = "".join(json.dumps({"prompt": f"task {i}", "language": "python"}) + "\n" for i in range(5))
-    (tmp_path / "tasks.jsonl").write_text(tasks)
-    (tmp_path / "eval.jsonl").write_text(tasks[: tasks.index("\n") + 1] * 3)
-
-    def start(service, training=None, rlaif=None):
-        settings = {
-            "training": {
-                "model": str(student), "tasks": "tasks.jsonl", "eval_tasks": "eval.jsonl", "max_steps": 2,
-                "prompts_per_step": 2, "max_new_tokens": 6, "eval_samples_per_task": 2, "save_every_steps": 1,
-                "micro_batch_size": 3, "learning_rate": 0.01, "lora_r": 4, "device": "cpu", "system_prompt": "",
-            } | (training or {}),
-            "rlaif": {"scoring_url": service.url, "run": "test-run", "service_wait_s": 0.0} | (rlaif or {}),
-        }  # fmt: skip
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-        return main(["--config", "config.yaml", "--run-dir", "run"])
-
-    return start
 
 
 def lines(file):
@@ -79,7 +48,7 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
     assert {path.name for path in folder.iterdir()} == {
         "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "reward.png", "samples.jsonl", "summary.json",
     }  # fmt: skip
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-2"]
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"step-1", "step-2"}
     assert has_learned(folder)
     assert yaml.safe_load((folder / "config.yaml").read_text())["rlaif"]["run"] == "test-run"
 
@@ -89,6 +58,8 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
     assert second["kl"] > 1e-6
     assert (first["api_tokens_sent"], second["api_tokens_sent"]) == (200, 400)
     assert second["samples"] == 16
+    assert (first["epoch"], second["epoch"]) == (0.4, 0.8)  # 5 tasks, 2 a step
+    assert (first["frac_unscored"], first["learning_rate"], first["kl_penalty"]) == (0.0, 0.01, 0.1)
     assert first["seconds"] >= first["seconds_generating"] + first["seconds_scoring"] + first["seconds_learning"]
 
     samples = lines(folder / "samples.jsonl")
@@ -102,6 +73,7 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["ended"], summary["steps"], summary["skipped_steps"]) == ("finished", 2, 0)
     assert summary["mark"]["tasks"] == 3
+    assert summary["base_unchanged"] is True
     before = [line["mark"] for line in samples if line["phase"] == "eval_before"]
     assert summary["mark"]["before"] == pytest.approx(sum(before) / 6)
     assert summary["mark_without_documentation"]["difference"] == pytest.approx(0)
@@ -132,31 +104,23 @@ def test_the_same_seed_gives_the_same_run(run, tmp_path):
     assert all(torch.equal(tensor, kept[1][1][name]) for name, tensor in kept[0][1].items())
 
 
-def test_unscored_samples_are_counted_and_learned_from_by_nobody(run, tmp_path, monkeypatch):
+def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch):
     taught = []
-    monkeypatch.setattr("trainer.learn._per_token", spy(taught))
+    monkeypatch.setattr("trainer.loop.lessons_of", lambda *args: taught.append(lessons_of(*args)) or taught[-1])
     with StubService(half_unscored) as service:
-        assert run(service, {"max_steps": 1}) == FINISHED
+        assert run(service, {"max_steps": 1}, {"max_unscored_share": 1.0}) == FINISHED
     [line] = lines(tmp_path / "run" / "metrics.jsonl")
     samples = [s for s in lines(tmp_path / "run" / "samples.jsonl") if s["phase"] == "train"]
     without = [s for s in samples if s["mark"] is None]
     assert 0 < line["unscored"] == len(without) < 8
+    assert line["frac_unscored"] == len(without) / 8
     assert all(s["status"] == "unscored" and s["error"]["code"] == "teacher_unavailable" for s in without)
     marks = [s["mark"] for s in samples if s["mark"] is not None]
     assert line["reward_mean"] == pytest.approx(sum(marks) / len(marks))
-    assert sorted(s["sample"] for s in samples if s["mark"] is not None) == sorted(
-        lesson.sample.text for batch in taught for lesson in batch
-    )
-
-
-def spy(taught):
-    from trainer.learn import _per_token
-
-    def per_token(batch, like):
-        taught.append(batch)
-        return _per_token(batch, like)
-
-    return per_token
+    [lessons] = taught
+    assert [lesson.sample.text for lesson in lessons] == [s["sample"] for s in samples]  # all keep their KL
+    silent = [lesson for lesson, s in zip(lessons, samples, strict=True) if s["mark"] is None]
+    assert {(lesson.advantage, lesson.in_policy) for lesson in silent} == {(0.0, False)}
 
 
 @pytest.mark.parametrize(
@@ -165,10 +129,13 @@ def spy(taught):
 )
 def test_a_step_that_would_train_on_nothing_is_skipped_and_said(run, tmp_path, capsys, mark, why):
     with StubService(mark) as service:
-        assert run(service) == FINISHED
-    assert [line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [why, why]
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 2
-    assert f"skipped: {why}" in capsys.readouterr().out
+        assert run(service, {"max_steps": 3}, {"max_unscored_share": 1.0}) == FINISHED
+    assert [line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [why] * 3
+    assert [line["skipped_steps"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 3]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 3
+    out = capsys.readouterr().out
+    assert f"skipped: {why}" in out
+    assert out.count(f"epoch 1 brought no update: all its steps were skipped ({why})") == 1
     assert not has_learned(tmp_path / "run")
 
 
@@ -180,6 +147,22 @@ def test_options_of_the_objective_reach_the_step(run, tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert "mark" not in summary
     assert {line["kl"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {None}
+
+
+@pytest.mark.parametrize("kl_in", ["loss", "reward"])
+def test_a_run_with_everything_else_chosen(run, tmp_path, kl_in):
+    options = {
+        "advantage_baseline": "leave_one_out", "loss": "ppo_clip", "loss_mean": "sequence", "kl_reference": "copy",
+        "kl_estimator": "exact", "kl_in": kl_in, "adaptive_kl_enabled": True, "target_kl": 1e-9,
+    }  # fmt: skip
+    with StubService(by_hash) as service:
+        assert run(service, {"eval_tasks": None}, options) == FINISHED
+    first, second = lines(tmp_path / "run" / "metrics.jsonl")
+    assert first["kl"] == pytest.approx(0, abs=1e-6)
+    assert second["kl"] > 1e-6
+    assert second["kl_penalty"] == pytest.approx(0.098)  # nothing to hold back in the first step
+    assert (first["clip_fraction"], second["clip_fraction"]) == (0.0, 0.0)  # one update on fresh samples: ratio 1
+    assert has_learned(tmp_path / "run")
 
 
 def test_when_the_service_stays_away_the_adapter_is_saved(run, tmp_path, capsys):
@@ -204,8 +187,9 @@ def test_a_refused_request_ends_the_run_with_its_reason(run, tmp_path, capsys):
 
 
 def test_ctrl_c_leaves_a_usable_folder(run, tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    def interrupt(_, name, *__):
+        if name == "step-1":
+            raise KeyboardInterrupt
 
     monkeypatch.setattr("trainer.loop.save_checkpoint", interrupt)
     with StubService(by_hash) as service:

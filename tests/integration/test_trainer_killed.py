@@ -1,0 +1,121 @@
+"""A run killed with SIGKILL again and again, each time resumed, against one that nobody touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from shared.contract import Source
+from tests.processes import ROOT, ServiceProcess, clean_environment
+from tests.tiny import save_tiny_student
+
+RUN = "unkillable"
+STEPS, SAVE_EVERY, GROUP = 6, 2, 6
+# What is compared apart: how long it took, and what the service had counted by then, later steps of a killed process
+# included. A step that is done again finds its marks in the book.
+ASIDE = {"seconds", "seconds_generating", "seconds_scoring", "seconds_learning", "sources"}
+COUNTERS = {"samples", "by_source", "unscored_by_code", "teacher_calls", "tokens_saved"}
+
+# in this order: each process starts where the last whole checkpoint is
+TEN_MOMENTS = [
+    ("trainer.rollout:draw", 3),  # in the middle of the first evaluation's samples
+    ("trainer.metrics:sample_line", 3),  # while these are being written down
+    ("trainer.checkpoint:sync", 2),  # while step 0 is being brought to the disk
+    ("trainer.marks:Marker.submit", 7),  # after 5 groups of the evaluation and the first of step 1, being marked
+    ("trainer.learn:accumulate", 1),  # marks there, nothing learned
+    ("trainer.learn:StepResult", 2),  # the optimizer has stepped, nobody knows of it
+    ("trainer.checkpoint:_publish", 1),  # step 2 whole, and without its name
+    ("trainer.metrics:step_line", 3),  # step 3 in the metrics, in no checkpoint
+    ("trainer.metrics:draw_curves", 1),  # step 4 saved, its curves not drawn
+    ("trainer.evaluate:Evaluation.of", 1),  # the last evaluation marked and written down
+]
+TWO_MOMENTS = [TEN_MOMENTS[1], ("trainer.learn:StepResult", 2)]
+
+
+class Folder:
+    """Where a run is started, killed and started again."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        save_tiny_student(folder / "student")
+        # no language with a parser: of a tiny student's noise only such gets marks that differ
+        tasks = [{"prompt": f"Write a line that ends in {i}.", "language": "text"} for i in range(5)]
+        (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+        training = {
+            "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl", "eval_samples_per_task": 2,
+            "max_steps": STEPS, "prompts_per_step": 2, "max_new_tokens": 12, "device": "cpu", "lora_r": 4,
+            "learning_rate": 0.01, "lora_dropout": 0.1, "lr_scheduler_type": "linear", "save_every_steps": SAVE_EVERY,
+        }  # fmt: skip
+        # no tier: each new sample is paid for by a call, and its mark is kept
+        rlaif = {
+            "scoring_url": url, "run": RUN, "num_samples_per_prompt": GROUP, "adaptive_kl_enabled": True,
+            "use_tiered_scoring": False, "loss": "ppo_clip",
+        }  # fmt: skip
+        (folder / "config.yaml").write_text(yaml.safe_dump({"training": training, "rlaif": rlaif}))
+        self.folder, self.run_dir = folder, folder / "runs" / RUN
+
+    def start(self, *command: str) -> int:
+        # a run that was killed before it had a folder is simply started
+        resume = ["--resume", RUN] if (self.run_dir / "metrics.jsonl").exists() else ["--config", "config.yaml"]
+        done = subprocess.run(
+            [sys.executable, *command, *resume],
+            cwd=self.folder,
+            env=clean_environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+            capture_output=True,
+            text=True,
+        )
+        self.said = done.stdout + done.stderr
+        return done.returncode
+
+    def lines(self, name: str, aside: set[str]) -> list[dict]:
+        read = [json.loads(line) for line in (self.run_dir / name).read_text().splitlines()]
+        return [{key: value for key, value in line.items() if key not in aside} for line in read]
+
+    def adapter(self) -> dict[str, torch.Tensor]:
+        return load_file(self.run_dir / "adapter" / "adapter_model.safetensors")
+
+    def summary(self) -> dict:
+        return json.loads((self.run_dir / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    with service(folder) as running:
+        run = Folder(folder, running.url)
+        assert run.start("-m", "trainer") == 0, run.said
+    assert run.summary()["skipped_steps"] < STEPS / 2
+    return run
+
+
+def service(folder: Path) -> ServiceProcess:
+    config = folder / "service.yaml"
+    config.write_text(yaml.safe_dump({"rlaif": {"use_tiered_scoring": False}}))
+    return ServiceProcess(f"sqlite:///{folder / 'book.db'}", "--config", os.fspath(config))
+
+
+@pytest.mark.parametrize("moments", [TWO_MOMENTS, pytest.param(TEN_MOMENTS, marks=pytest.mark.long)], ids=["2", "10"])
+def test_killed_and_resumed_it_equals_an_unbroken_run(unbroken, tmp_path, moments):
+    with service(tmp_path) as running:
+        run = Folder(tmp_path, running.url)
+        for target, nth in moments:
+            assert run.start("-m", "tests.kill_at", target, str(nth)) == -signal.SIGKILL, (target, run.said)
+        assert run.start("-m", "trainer") == 0, run.said
+    assert run.lines("metrics.jsonl", ASIDE | COUNTERS) == unbroken.lines("metrics.jsonl", ASIDE | COUNTERS)
+    assert run.lines("samples.jsonl", {"source"}) == unbroken.lines("samples.jsonl", {"source"})
+    assert all(torch.equal(tensor, unbroken.adapter()[name]) for name, tensor in run.adapter().items())
+
+    found, expected = run.summary(), unbroken.summary()
+    for key in ("steps", "skipped_steps", "mark", "base_unchanged", "training", "evaluation"):
+        assert found[key] == expected[key], key  # every sample counted once, and only new ones paid for
+    assert found["training"]["samples"] == STEPS * 2 * GROUP
+    assert found["training"]["by_source"][Source.TEACHER] > 0
+    assert not list(run.run_dir.rglob("*.partial*"))

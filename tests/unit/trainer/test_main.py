@@ -1,0 +1,29 @@
+"""`python -m trainer`, as far as it goes without a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import trainer.__main__ as command
+from shared.client import ClientError
+
+
+@pytest.mark.parametrize("key", ["mb_secret", None])
+def test_the_key_of_the_service_comes_from_the_environment(monkeypatch, tmp_path, capsys, key):
+    seen: dict[str, Any] = {}
+
+    def client(_url: str, **options: Any) -> None:
+        seen.update(options)
+        raise ClientError("no further")
+
+    monkeypatch.setattr(command, "ScoringClient", client)
+    monkeypatch.delenv("MARKBOOK_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("MARKBOOK_API_KEY", key)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"training: {{output_dir: {tmp_path}}}\n")
+    assert command.main(["--config", str(config)]) == command.BAD_CONFIG
+    assert seen["api_key"] == key
+    assert "mb_secret" not in capsys.readouterr().out

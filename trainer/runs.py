@@ -1,0 +1,41 @@
+"""Which run, in which folder, with which configuration. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.config import ConfigError
+from shared.settings import Config
+
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+"""The logs of a run. A folder that has the first holds a run."""
+
+
+def named(config: Config, run: str) -> Config:
+    return config.model_copy(update={"rlaif": config.rlaif.model_copy(update={"run": run})})
+
+
+def find_run(config: Config, which: str | Path) -> Path:
+    """The folder of a run by its folder or name; of none named, `rlaif.run` or else the newest in `output_dir`."""
+    home = Path(config.training.output_dir)
+    if which or config.rlaif.run:
+        folder = Path(which) if which and Path(which).is_dir() else home / (which or config.rlaif.run or "")
+        if not (folder / METRICS).exists():
+            raise ConfigError(f"there is no run to go on with in {folder}")
+        return folder
+    runs = sorted(home.glob(f"*/{METRICS}"), key=lambda file: file.stat().st_mtime)
+    if not runs:
+        raise ConfigError(f"there is no run to go on with in {home} (training.output_dir)")
+    return runs[-1].parent
+
+
+def changed(kept: Config, now: Config) -> Config:
+    """`now` under the run's name; says what it changes of the run's own configuration."""
+    assert kept.rlaif.run
+    now = named(now, kept.rlaif.run)
+    before, after = kept.model_dump(), now.model_dump()
+    for section in ("training", "rlaif"):
+        for key, value in after[section].items():
+            if value != before[section][key]:
+                print(f"changed since: {section}.{key} was {before[section][key]}, is {value}", flush=True)
+    return now

@@ -1,0 +1,48 @@
+"""What a run folder says of its run as a whole: config.yaml as used, summary.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from shared.settings import Config
+from trainer.checkpoint import Progress
+from trainer.evaluate import summarize
+from trainer.metrics import Metrics
+from trainer.stopwatch import STEP
+
+
+def write_config(config: Config, run_dir: Path) -> None:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    as_used = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    _write(run_dir / "config.yaml", as_used)
+
+
+def write_summary(
+    run_dir: Path, run: str, ended: str, progress: Progress, history: Sequence[Metrics], base_unchanged: bool
+) -> None:
+    summary = {
+        "run": run,
+        "ended": ended,
+        "steps": len(history),
+        "skipped_steps": sum(line["skipped"] is not None for line in history),
+        **summarize(progress.evaluations),
+        "base_unchanged": base_unchanged,
+        **{phase: counters.model_dump(mode="json") for phase, counters in progress.counters.items()},
+        "seconds": {
+            "loading": progress.seconds["loading"],
+            **{what: sum(line[f"seconds_{what}"] for line in history) for what in STEP},
+            "evaluation": progress.seconds.get("evaluation", 0.0),
+        },
+    }
+    _write(run_dir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write(file: Path, text: str) -> None:
+    """All of it or nothing: a run may be killed at any moment."""
+    temporary = file.with_name(f".{file.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
