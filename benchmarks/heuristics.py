@@ -11,15 +11,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import math
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from services.scoring.extraction import extract
-from services.scoring.heuristics import judge
+from services.scoring.heuristics import Judgement, judge
 from services.scoring.heuristics.grammars import parse
 from services.scoring.languages import canonical
 
@@ -28,6 +29,8 @@ LABELS = ("good", "broken", "degenerate")
 NOT_THE_TIERS = ("unimplemented_stub", "incomplete_or_noncompiling_exercise")
 """Bugs in the pairs that are no semantic ones: the code was left unfinished."""
 NEVER_S = 3600.0  # a deadline for the plain parse, which has none
+SLOW_S = 0.005
+TIMES = 5
 
 # Published with the corpus, in % rejected: the rule this project started from (a score below 0.3), for kinds measured
 # alike. The other published rule (the parse tree has an error, fences removed) is measured here as well.
@@ -45,6 +48,8 @@ ORIGINAL_RULE = {
     "stub": 0.0,
     "indent_break": 0.0,
 }
+
+T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -69,14 +74,27 @@ def load(folder: Path, name: str) -> Iterator[dict[str, Any]]:
 def judged(sample: dict[str, Any], code: str, kind: str, label: str) -> Row:
     """Extract and judge one sample; the seconds are of CPU, for both together."""
     language = canonical(sample["language"])
-    start = time.process_time()
+
+    def judge_it() -> Judgement:
+        return judge(extract(code, language).code, sample["prompt"], language)
+
+    seconds, judgement = timed(judge_it)
     extracted = extract(code, language).code
-    reasons = judge(extracted, sample["prompt"], language).reasons
-    seconds = time.process_time() - start
-    start = time.process_time()
-    tree_error = parse(extracted, language, NEVER_S).has_error
-    tree_seconds = time.process_time() - start
-    return Row(sample["id"], kind, label, language, reasons[0] if reasons else None, tree_error, seconds, tree_seconds)
+    tree_seconds, root = timed(lambda: parse(extracted, language, NEVER_S))
+    reason = judgement.reasons[0] if judgement.reasons else None
+    return Row(sample["id"], kind, label, language, reason, root.has_error, seconds, tree_seconds)
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """CPU seconds and the result. What is slow is done again: a busy machine only adds, so the least is nearest."""
+    least = math.inf
+    for _ in range(TIMES):
+        start = time.thread_time()
+        result = work()
+        least = min(least, time.thread_time() - start)
+        if least < SLOW_S:
+            break
+    return least, result
 
 
 def rows_of(folder: Path) -> Iterator[Row]:
@@ -152,7 +170,8 @@ def print_pairs(folder: Path) -> None:
 
 def print_times(rows: list[Row]) -> None:
     """CPU time a sample, extraction included, beside that of the plain parse in the same minute on the same machine."""
-    print("\nCPU time a sample   good: mean µs  (plain parse)   all: mean µs  (plain parse)   worst ms")
+    print(f"\nOver {1e3 * SLOW_S:g} ms: the least of {TIMES} times.")
+    print("CPU time a sample   good: mean µs  (plain parse)   all: mean µs  (plain parse)   worst ms")
     for language in LANGUAGES:
         every = [row for row in rows if row.language == language]
         good = [row for row in every if row.kind == "good"]

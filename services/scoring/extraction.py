@@ -6,28 +6,24 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
-from services.scoring.heuristics.lexing import next_fence
+from services.scoring.heuristics.fences import fence_lines
 from services.scoring.languages import canonical
+from shared.contract import Judged
 
-EXTRACTOR_VERSION = "1"
+EXTRACTOR_VERSION = "2"
 """Part of the profile: a change in what is extracted is another mark."""
 
-_FENCE_LINE = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^\n]*)(?:\n|\Z)")
 _MOST_FENCES = 1000  # a completion of nothing but fences must not hold the service
 _TAG = re.compile(r"[{.\s]*([\w+#.-]*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """The code, and how it was found.
-
-    `raw`: the completion as it is. `fenced`: a fenced block. `unclosed_fence`: a block that the end of the completion
-    cut off. `before_fence`: what stands before a closing fence that nothing opened.
-    """
+class Extraction(NamedTuple):
+    """The code, and which text of the completion it is."""
 
     code: str
-    how: str
+    judged: Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +42,23 @@ def extract(completion: str, language: str) -> Extraction:
     """
     blocks = list(_blocks(completion, language))
     if not blocks:
-        return Extraction(completion, "raw")
+        return Extraction(completion, Judged.COMPLETION)
     tagged = [block for block in blocks if block.tag and canonical(block.tag) == language]
     chosen = max(tagged or blocks, key=lambda block: len(block.code.strip()))
     if not chosen.closed and not chosen.tag and len(blocks) == 1:
         before = completion[: chosen.start]
         if before.count("\n") > 1 and len(before.strip()) > len(chosen.code.strip()):
-            return Extraction(before, "before_fence")
-    return Extraction(chosen.code, "fenced" if chosen.closed else "unclosed_fence")
+            return Extraction(before, Judged.BEFORE_FENCE)
+    return Extraction(chosen.code, Judged.BLOCK if chosen.closed else Judged.BLOCK_CUT_OFF)
 
 
 def _blocks(text: str, language: str) -> Iterator[_Block]:
-    fences = islice(_fences(text, language), _MOST_FENCES)
+    fences = islice(fence_lines(text, language), _MOST_FENCES)
     for opening in fences:
         closing = next((fence for fence in fences if _closes(fence, opening)), None)
         code = text[opening.end() : closing.start() if closing else len(text)]
         tag = _TAG.match(opening["info"])
         yield _Block(tag[1] if tag else "", _outdent(code, opening["indent"]), closing is not None, opening.start())
-
-
-def _fences(text: str, language: str) -> Iterator[re.Match[str]]:
-    at = 0
-    while (start := next_fence(text, at, language)) is not None:
-        found = _FENCE_LINE.match(text, start)
-        assert found is not None
-        at = found.end()
-        if found["fence"][0] == "~" or "`" not in found["info"]:  # else a ```span```, no fence
-            yield found
 
 
 def _closes(fence: re.Match[str], opening: re.Match[str]) -> bool:

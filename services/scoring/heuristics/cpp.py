@@ -13,7 +13,7 @@ from itertools import islice
 
 from tree_sitter import Node
 
-from services.scoring.heuristics.grammars import faults, kinds, parse
+from services.scoring.heuristics.grammars import faults, kinds, reads
 from services.scoring.heuristics.lexing import Scan, scan
 
 _IF = frozenset({"if", "ifdef", "ifndef"})
@@ -126,7 +126,7 @@ def one_semicolon_short(text: str, root: Node, deadline: float) -> bool:
         if not _may_lack_semicolon(lines[row], macros, in_body=_in_body(root, row)):
             continue
         mended = [*lines[:row], lines[row] + ";", *lines[row + 1 :]]
-        if not parse("\n".join(mended), "cpp", deadline).has_error:
+        if reads("\n".join(mended), "cpp", deadline):
             return True
     return False
 

@@ -7,9 +7,9 @@ import builtins
 import re
 import symtable
 import sys
-import threading
-import warnings
 from collections.abc import Callable
+
+from services.scoring.quiet import quietly
 
 # what later versions added: (version, pattern of the error's message or line)
 _NEWER = (
@@ -23,7 +23,6 @@ _NEWER = (
 _NEWER_PATTERNS = [re.compile(pattern) for version, pattern in _NEWER if sys.version_info < version]
 
 _OWN_NAMES = {*dir(builtins), "__file__"}
-_filters = threading.Lock()  # warnings' filters belong to the process
 
 
 def fault(code: str, newer_reads_it: Callable[[], bool]) -> str | None:
@@ -45,8 +44,7 @@ def undefined(code: str) -> set[str]:
 
     With `import *` that is none: they may all come from there.
     """
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         module = symtable.symtable(code, "<sample>", "exec")
     tables = [module]
     for table in tables:
@@ -62,8 +60,7 @@ def undefined(code: str) -> set[str]:
 
 
 def _compile(code: str) -> SyntaxError | ValueError | None:
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
             compile(code, "<sample>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         except (SyntaxError, ValueError) as error:  # ValueError: null bytes, lone surrogates

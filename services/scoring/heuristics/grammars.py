@@ -46,19 +46,44 @@ def known(language: str) -> bool:
 
 
 def parse(code: str, language: str, deadline: float) -> Node:
-    """The root of the tree of `code`; raises Undecided once `time.thread_time()` passes `deadline` (seconds)."""
+    """The root of the tree of `code`, mended where it has errors.
+
+    Raises Undecided once `time.thread_time()` passes `deadline` (seconds).
+    """
+    root = _parse(code, language, deadline, mend=True)
+    assert root is not None
+    return root
+
+
+def parse_unmended(code: str, language: str, deadline: float) -> Node | None:
+    """As `parse`, but None once an error is sure: mending a text in another language takes ten times its reading."""
+    return _parse(code, language, deadline, mend=False)
+
+
+def reads(code: str, language: str, deadline: float) -> bool:
+    """Whether the grammar reads `code` without an error. Raises Undecided as `parse` does."""
+    root = parse_unmended(code, language, deadline)
+    return root is not None and not root.has_error
+
+
+def _parse(code: str, language: str, deadline: float, *, mend: bool) -> Node | None:
+    failed = False
     source = code.encode(errors="replace") + b"\n"  # a lone surrogate is a question mark; Go ends statements by lines
 
     def read(offset: int, _point: object) -> bytes:
         return source[offset : offset + _CHUNK]
 
-    def stop(_offset: int, _has_error: bool) -> bool:
-        return time.thread_time() > deadline
+    def stop(_offset: int, has_error: bool) -> bool:
+        nonlocal failed
+        failed = has_error and not mend  # said when every reading that is left has an error
+        return failed or time.thread_time() > deadline
 
     try:
         # a new parser: one that was stopped keeps its state, and a parser is not for two threads
         return Parser(LANGUAGES[language]).parse(read, progress_callback=stop).root_node
     except ValueError as error:
+        if failed:
+            return None
         raise Undecided("parsing took too long") from error
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tree_sitter import Node
 
 from services.scoring.heuristics import structure, syntax, text
-from services.scoring.heuristics.grammars import Undecided, known, parse
+from services.scoring.heuristics.grammars import Undecided, known, parse, parse_unmended
 from services.scoring.heuristics.lexing import without_comments
 
 PASSED = 1.0
@@ -20,7 +20,10 @@ SCORES = {
     "empty": NOTHING,
     "whitespace": NOTHING,
     "too_short": NOTHING,
-    "repetition": NOTHING,
+    "repeated_characters": NOTHING,
+    "repeated_comment": NOTHING,
+    "repeated_line": NOTHING,
+    "repeated_block": NOTHING,
     "refusal": NOTHING,
     "echoes_task": NOTHING,
     "prose": NOTHING,
@@ -82,30 +85,40 @@ def _reason(code: str, task: str, language: str, deadline: float) -> str | None:
     seen = text.visible(code)
     if not seen:
         return "whitespace"
-    if text.repeats(seen):
-        return "repetition"
+    if unit := text.repeated(seen):
+        return _repetition(unit, language)
     if text.echoes(seen, task):
         return "echoes_task"
     if not known(language):
         return "refusal" if text.refuses(seen) and text.is_prose(seen) else None
-    if len("".join(seen.split())) < SHORT and "=" not in seen:
+    if len("".join(seen.split(maxsplit=SHORT))) < SHORT and "=" not in seen:  # words beyond that need no counting
         return "too_short"
     if len(code) > MAX_CHARS:
         raise Undecided("too long to parse")
     return _unreadable(code.removeprefix("\ufeff"), task, language, deadline)
 
 
+def _repetition(unit: str, language: str) -> str:
+    if "\n" not in unit:
+        return "repeated_characters"
+    if known(language) and not without_comments(unit, language).strip():
+        return "repeated_comment"
+    return "repeated_line" if unit.count("\n") == 1 else "repeated_block"
+
+
 def _unreadable(code: str, task: str, language: str, deadline: float) -> str | None:
     if language == "python" and (fault := syntax.python_fault(code, deadline)):
         return _no_code(code, language) or fault
-    root = parse(code, language, deadline)
-    if root.has_error and language != "python":  # of Python its compiler knows better
+    # what proves C++ broken needs the mended tree
+    root = parse(code, language, deadline) if language == "cpp" else parse_unmended(code, language, deadline)
+    is_sound = root is not None and not root.has_error
+    if not is_sound and language != "python":  # of Python its compiler knows better
         fault = _no_code(code, language) or syntax.fault(code, task, language, root, deadline)
         if fault:
             return fault
     if structure.leaves_out(code):
         return "elided"
-    return None if root.has_error else _no_answer(code, task, language, root)
+    return _no_answer(code, task, language, root) if root is not None and is_sound else None
 
 
 def _no_code(code: str, language: str) -> str | None:

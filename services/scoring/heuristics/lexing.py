@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
-_LINE = r"//[^\n]*+"
-_BLOCK = r"/\*(?s:.*?)\*/"
+LINE = r"//[^\n]*+"
+BLOCK = r"/\*(?s:.*?)\*/"
 _STRING = r'"[^"\\\n]*+(?:\\(?s:.)[^"\\\n]*+)*+"'
 _CHAR = r"'[^'\\\n]*+(?:\\(?s:.)[^'\\\n]*+)*+'"
-_NUMBER = r"\b\d(?:'?\w)*+"
-_TRIPLE = r'"""[^"\\]*+(?:(?:\\(?s:.)|"(?!""))[^"\\]*+)*+"""'
-_TRIPLE_SINGLE = _TRIPLE.replace('"', "'")
-_RUST_CHAR = r"b?'(?:[^'\\\n]|\\(?:x\w\w|u\{\w*+\}|[^xu\n]))'|'[^\W\d]\w*+"
-_RUST_STRING = r'[bc]?"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"'
-_CPP_RAW = r'R"[^()\\\s]{0,16}\('
-_RUST_RAW = r'[bc]?r#*+"'
+NUMBER = r"\b\d(?:'?\w)*+"
+TRIPLE = r'"""[^"\\]*+(?:(?:\\(?s:.)|"(?!""))[^"\\]*+)*+"""'
+TRIPLE_SINGLE = TRIPLE.replace('"', "'")
+RUST_CHAR = r"b?'(?:[^'\\\n]|\\(?:x\w\w|u\{\w*+\}|[^xu\n]))'|'[^\W\d]\w*+"
+RUST_STRING = r'[bc]?"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+"'
+CPP_RAW = r'R"[^()\\\s]{0,16}\('
+RUST_RAW = r'[bc]?r#*+"'
 
 
 class _Atoms(NamedTuple):
@@ -35,46 +35,47 @@ class _Atoms(NamedTuple):
     """What opens a string that knows no escapes, and ends as it began."""
 
 
-_SCRIPT = _Atoms(f"{_LINE}|{_BLOCK}|{_STRING}|{_CHAR}")
+_SCRIPT = _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{_CHAR}")
 _ATOMS = {
     "cpp": _Atoms(
-        f"{_LINE}|{_BLOCK}|{_STRING}|{_NUMBER}|{_CHAR}", r"/\*", begins="R0-9", begins_none='R(?!")', raw=_CPP_RAW
+        f"{LINE}|{BLOCK}|{_STRING}|{NUMBER}|{_CHAR}", r"/\*", begins="R0-9", begins_none='R(?!")', raw=CPP_RAW
     ),
     "rust": _Atoms(
-        f"{_LINE}|{_RUST_STRING}|{_RUST_CHAR}",
+        f"{LINE}|{RUST_STRING}|{RUST_CHAR}",
         r'/\*|"',
         "'",
         begins="bcr",
         begins_none="[bcr](?!r?#*\"|')",
-        raw=_RUST_RAW,
+        raw=RUST_RAW,
     ),
-    "go": _Atoms(f"{_LINE}|{_BLOCK}|{_STRING}|{_CHAR}|`[^`]*+`"),
-    "java": _Atoms(f"{_LINE}|{_BLOCK}|{_TRIPLE}|{_STRING}|{_CHAR}", r'/\*|"""'),
+    "go": _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{_CHAR}|`[^`]*+`"),
+    "java": _Atoms(f"{LINE}|{BLOCK}|{TRIPLE}|{_STRING}|{_CHAR}", r'/\*|"""'),
     "javascript": _SCRIPT,
     "typescript": _SCRIPT,
-    "python": _Atoms(f"#[^\\n]*+|{_TRIPLE}|{_TRIPLE_SINGLE}|{_STRING}|{_CHAR}", "\"\"\"|'''"),
+    "python": _Atoms(f"#[^\\n]*+|{TRIPLE}|{TRIPLE_SINGLE}|{_STRING}|{_CHAR}", "\"\"\"|'''"),
 }
 
 
-def _scanner(atoms: _Atoms, fence: str = "") -> re.Pattern[str]:
+def _scanner(atoms: _Atoms) -> re.Pattern[str]:
     # what is of no interest is run over first: trying every alternative at every character is three times slower
     dull = rf"[^{atoms.begins}#~/\"'`()\[\]{{}}]++"
     if atoms.begins:
         dull += rf"|(?<=\w)[{atoms.begins}]++|{atoms.begins_none}"
     return re.compile(
-        rf"(?:{dull})*+(?:{fence}(?P<raw>{atoms.raw})|(?P<whole>{atoms.whole})|(?P<spanning>{atoms.spanning})|(?P<quote>{atoms.quote})"
+        rf"(?:{dull})*+(?:(?P<raw>{atoms.raw})|(?P<whole>{atoms.whole})|(?P<spanning>{atoms.spanning})|(?P<quote>{atoms.quote})"
         rf"|(?P<slash>/)|(?P<bracket>[()\[\]{{}}])|(?P<other>[`~#{atoms.begins}]))"
     )
 
 
 _SCANNERS = {language: _scanner(atoms) for language, atoms in _ATOMS.items()}
-_FENCE_SCANNERS = {language: _scanner(atoms, "(?P<fence>`{3,}|~{3,})|") for language, atoms in _ATOMS.items()}
-_FENCE_LINE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 
 _TEMPLATE = re.compile(r"(?:[^`\\$]|\\(?s:.)|\$(?!\{))*+(`|\$\{)")
 _REGEX = re.compile(r"/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.){0,200}+\]){1,300}+/\w*+")
+LONGEST_REGEX = 1_000
+"""Characters: what is longer is no regular expression."""
 _REGEX_AFTER = re.compile(
-    r"(?:^|[^\w$)\]}\"'`.]|\b(?:return|typeof|case|in|of|do|else|void|delete|throw|new|await|yield))$"
+    r"(?<![\w$)\]}\"'`.])|(?<=\b(?:in|of|do))|(?<=\bnew)|(?<=\b(?:case|else|void))"
+    r"|(?<=\b(?:throw|await|yield))|(?<=\b(?:return|typeof|delete))"
 )
 _DIRECTIVE = re.compile(r"#[ \t]*(?P<word>\w*)(?P<rest>(?:[^\n\\/]|\\\r?\n|\\|/\*(?s:.*?\*/|.*)|/)*+)")
 _NESTED = re.compile(r"/\*|\*/")
@@ -104,7 +105,7 @@ class Scan(NamedTuple):
 
 def scan(text: str, language: str) -> Scan:
     """Read `text` as `language`, one of the seven. Linear in the length of the text."""
-    walk = _Walk(text, language)
+    walk = Walk(text, language)
     walk.run(_SCANNERS[language], 0)
     brackets = tuple(offset for _, offset in walk.stack)
     return Scan(brackets, walk.stray, walk.quote, walk.spanning, walk.end(), tuple(walk.directives))
@@ -112,7 +113,7 @@ def scan(text: str, language: str) -> Scan:
 
 def without_comments(text: str, language: str) -> str:
     """`text` less the comments of the language, one of the seven."""
-    walk = _Walk(text, language)
+    walk = Walk(text, language)
     walk.run(_SCANNERS[language], 0)
     kept, at = [], 0
     for start, end in walk.comments:
@@ -121,23 +122,9 @@ def without_comments(text: str, language: str) -> str:
     return "".join((*kept, text[at:]))
 
 
-def next_fence(text: str, start: int, language: str) -> int | None:
-    """Where the next line that opens or closes a Markdown fence begins, from `start` on.
+class Walk:
+    """A reading of `text` as `language`, and what it leaves open so far."""
 
-    Fences in a comment or a string of the language are passed over, unless what they are in never ends.
-    """
-    if "```" not in text and "~~~" not in text:
-        return None
-    found = _FENCE_LINE.search(text, start)
-    if found and language in _FENCE_SCANNERS:
-        walk = _Walk(text, language)
-        walk.run(_FENCE_SCANNERS[language], start)
-        if walk.fence is not None or walk.spanning is None:
-            return walk.fence
-    return found.start() if found else None
-
-
-class _Walk:
     def __init__(self, text: str, language: str) -> None:
         self.text = text
         self.language = language
@@ -147,41 +134,38 @@ class _Walk:
         self.stray: int | None = None
         self.quote: int | None = None
         self.spanning: str | None = None
-        self.fence: int | None = None
         self.directives: list[re.Match[str]] = []
 
     def run(self, pattern: re.Pattern[str], at: int) -> None:
         while (found := pattern.match(self.text, at)) is not None:
             kind, at = found.lastgroup, found.end()
             assert kind is not None
-            start, value = found.start(kind), found.group(kind)
-            if kind == "bracket":
-                at = self._bracket(value, start)
-            elif kind == "whole":
-                if value.startswith(("//", "/*", "#")):
-                    self.comments.append((start, at))
-            elif kind == "spanning":
-                at = self._spanning(value, start)
-            elif kind == "quote":
-                self.quote = start if self.quote is None else self.quote
-                at = _line_end(self.text, start)
-            elif kind == "slash" and self.is_script:
-                at = self._slash(start)
-            elif kind == "raw":
-                at = self._raw(value, at)
-            elif kind == "fence" and (line := self._line_of(start)) is not None:
-                self.fence = line
-                return
-            elif value == "#" and self.language == "cpp" and self._line_of(start) is not None:
-                directive = _DIRECTIVE.match(self.text, start)
-                assert directive is not None
-                self.directives.append(directive)
-                at = directive.end()
+            at = self.past(kind, found.group(kind), found.start(kind), at)
 
-    def _line_of(self, start: int) -> int | None:
-        """Where the line of `start` begins, if nothing stands before it there."""
-        line = self.text.rfind("\n", 0, start) + 1
-        return None if self.text[line:start].strip() else line
+    def past(self, kind: str, value: str, start: int, end: int) -> int:
+        """Where to read on after `value`, which a scanner found from `start` to `end`."""
+        if kind == "bracket":
+            return self._bracket(value, start)
+        if kind == "whole" and value.startswith(("//", "/*", "#")):
+            self.comments.append((start, end))
+        elif kind == "spanning":
+            return self._spanning(value, start)
+        elif kind == "quote":
+            self.quote = start if self.quote is None else self.quote
+            return _line_end(self.text, start)
+        elif kind == "slash" and self.is_script:
+            return self._slash(start)
+        elif kind == "raw":
+            return self._raw(value, end)
+        elif value == "#" and self.language == "cpp" and self._begins_line(start):
+            directive = _DIRECTIVE.match(self.text, start)
+            assert directive is not None
+            self.directives.append(directive)
+            return directive.end()
+        return end
+
+    def _begins_line(self, start: int) -> bool:
+        return not self.text[self.text.rfind("\n", 0, start) + 1 : start].strip()
 
     def _raw(self, opening: str, at: int) -> int:
         mark = opening.partition('"')
@@ -235,9 +219,10 @@ class _Walk:
         before = start
         while before and self.text[before - 1].isspace():
             before -= 1
-        if _REGEX_AFTER.search(self.text, max(0, before - 12), before) and (found := _REGEX.match(self.text, start)):
-            return found.end()
-        return start + 1
+        if not _REGEX_AFTER.match(self.text, before):
+            return start + 1
+        found = _REGEX.match(self.text, start, start + LONGEST_REGEX)
+        return found.end() if found else start + 1
 
     def end(self) -> int:
         end = len(self.text.rstrip())

@@ -150,8 +150,8 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
     """Whether the text ends, without a line's end, in a name that was to be longer, or that nothing is done with.
 
     Python: inside a function, a statement that is only a name, or the one name in the text that no one defined.
-    Others: a constant without a value, a statement that is only the beginning of a longer word, or a name that is
-    nowhere else and begins one that is.
+    Others: a constant without a value, a statement, or in Go the result of a function without a body, that is only the
+    beginning of a longer word, or a name that is nowhere else and begins one that is.
     """
     found = _LAST_WORD.search(code, max(0, len(code) - _LONGEST_NAME))
     if found is None:
@@ -171,7 +171,7 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
         return _text(leaf.parent.parent or leaf).startswith("const ")
     if before.endswith(".") or word in words:
         return False
-    longer = words | KEYWORDS if _is_statement(leaf) else words if len(word) > 1 else set()
+    longer = words | KEYWORDS if _is_statement(leaf) or _is_result(leaf) else words if len(word) > 1 else set()
     return any(other.startswith(word) for other in longer)
 
 
@@ -180,6 +180,10 @@ def _is_statement(leaf: Node) -> bool:
     while node is not None and node.type == "attribute":
         node = node.parent
     return node is not None and node.type in ("expression_statement", "program", "source_file", "translation_unit")
+
+
+def _is_result(leaf: Node) -> bool:
+    return leaf.parent is not None and leaf.parent.type == "function_declaration"
 
 
 def _is_in_function(node: Node | None) -> bool:

@@ -8,7 +8,7 @@ import time
 from tree_sitter import Node, Query, QueryCursor
 
 from services.scoring.heuristics import cpp, cpython
-from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, kinds, parse
+from services.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, kinds, parse_unmended, reads
 from services.scoring.heuristics.lexing import Scan, scan
 from services.scoring.heuristics.wording import likely_languages
 
@@ -29,6 +29,8 @@ _FOREIGN_S = 0.005
 
 _MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
 _MAY_RUN_ON = re.compile(r"[)\]][ \t]*\n\s*[\w#]")
+_GO_IMPORTS = Query(LANGUAGES["go"], "(import_spec) @import")
+_GO_PREAMBLE = COMMENTS | kinds("package_clause import_declaration")
 _GO_DECLARATIONS = kinds(
     """package_clause import_declaration function_declaration method_declaration type_declaration var_declaration
     const_declaration"""
@@ -37,29 +39,33 @@ _GO_DECLARATIONS = kinds(
 
 def python_fault(code: str, deadline: float) -> str | None:
     """The reason why `code` cannot be Python, by its own compiler; nothing if it can. Raises Undecided."""
-    reason = cpython.fault(code, lambda: not parse(code, "python", deadline).has_error)
+    reason = cpython.fault(code, lambda: reads(code, "python", deadline))
     return reason and (_foreign(code, "python", deadline) or _unsound(scan(code, "python"), code) or reason)
 
 
-def fault(code: str, task: str, language: str, root: Node, deadline: float) -> str | None:
+def fault(code: str, task: str, language: str, root: Node | None, deadline: float) -> str | None:
     """The reason why `code`, in which the grammar found an error, cannot be `language`; nothing if that is not proven.
 
-    Raises Undecided past the deadline.
+    `root` is None where parsing stopped at the error, which in C++ it does not. Raises Undecided past the deadline.
     """
     reason = _fault(code, language, root, deadline)
     if reason == "stray_bracket" and (opened := scan(task, language).open) and task[opened[-1]] == "{":
         # it may close what the task's own code opened
-        return reason if parse(f"{task}\n{code}", language, deadline).has_error else None
+        return None if reads(f"{task}\n{code}", language, deadline) else reason
     return reason
 
 
-def _fault(code: str, language: str, root: Node, deadline: float) -> str | None:
+def _fault(code: str, language: str, root: Node | None, deadline: float) -> str | None:
     if language == "cpp":
+        assert root is not None
         return _foreign(code, language, deadline) or _cpp_fault(code, root, deadline)
-    unread = _GAP_PATTERNS[language].search(code)
-    if not (unread and language == "javascript") and (foreign := _foreign(code, language, deadline)):
+    if not (language == "javascript" and _has_gap(code, language)) and (foreign := _foreign(code, language, deadline)):
         return foreign  # newer JavaScript would read as TypeScript
-    return _unsound(scan(code, language), code) or (None if unread else "syntax_error")
+    return _unsound(scan(code, language), code) or (None if _has_gap(code, language) else "syntax_error")
+
+
+def _has_gap(code: str, language: str) -> bool:
+    return _GAP_PATTERNS[language].search(code) is not None
 
 
 def leniency(code: str, language: str, root: Node) -> str | None:
@@ -73,7 +79,18 @@ def leniency(code: str, language: str, root: Node) -> str | None:
         kinds = {child.type for child in root.named_children}
         if kinds & _GO_DECLARATIONS and kinds - _GO_DECLARATIONS - COMMENTS:
             return "syntax_error"  # beside declarations no statement stands outside of a function
+        if kinds <= _GO_PREAMBLE and _imports_for_use(root):
+            return "cut_off"  # an import that nothing uses is illegal, and there is nothing yet to use it
     return None
+
+
+def _imports_for_use(root: Node) -> bool:
+    """Whether a Go file imports a package by a name, its own or another: neither `_`, `.` nor cgo's "C"."""
+    for spec in QueryCursor(_GO_IMPORTS).captures(root).get("import", ()):
+        name, path = spec.child_by_field_name("name"), spec.child_by_field_name("path")
+        if (name is None or name.type == "package_identifier") and path is not None and path.text != b'"C"':
+            return True
+    return False
 
 
 def _runs_on(macro: Node) -> bool:
@@ -122,9 +139,9 @@ def _foreign(code: str, language: str, deadline: float) -> str | None:
 def _reads(code: str, language: str, deadline: float) -> bool:
     patience = time.thread_time() + _FOREIGN_S
     try:
-        root = parse(code, language, min(deadline, patience))
+        root = parse_unmended(code, language, min(deadline, patience))
     except Undecided:
         if deadline < patience:
             raise
         return False  # mending is what takes long, and what needs mending is not that language
-    return not root.has_error and any(child.type not in COMMENTS for child in root.named_children)
+    return root is not None and not root.has_error and any(child.type not in COMMENTS for child in root.named_children)

@@ -64,29 +64,30 @@ def echoes(text: str, task: str) -> bool:
     return len(said) >= _ECHO_CHARS and said in "".join(task.split())
 
 
-def repeats(text: str) -> bool:
-    """Whether the text runs out in one line, block of lines or handful of characters, again and again."""
+def repeated(text: str) -> str | None:
+    """What the text runs out in, again and again: a handful of characters, or one or more lines, each with its end."""
     text = text.rstrip()
-    if _repeats_characters(text):
-        return True
+    if characters := _repeated_characters(text):
+        return characters
     two_lines = "\n".join(text.rsplit("\n", 3)[-3:-1])  # the last one may be cut short
     if text.count(two_lines) < _BLOCK_TIMES - 1:  # nearly every text ends here, and the rest is slow
-        return False
-    return _repeats_lines([line.rstrip() for line in text.split("\n") if line.strip()])
+        return None
+    lines = _repeated_lines([line.rstrip() for line in text.split("\n") if line.strip()])
+    return "".join(f"{line}\n" for line in lines) or None
 
 
-def _repeats_characters(text: str) -> bool:
+def _repeated_characters(text: str) -> str | None:
     enough = max(_REPEATED_CHARS, len(text) * _REPEATED_SHARE)
     for period in range(1, min(_PERIOD_CHARS, len(text) // _UNIT_TIMES) + 1):
         unit = text[-period:]
         if "\n" in unit:
-            return False  # lines are counted as such
+            return None  # lines are counted as such
         if text[-1] == text[-1 - period] and text.endswith(unit * _UNIT_TIMES):
-            return text.endswith(unit * math.ceil(enough / period))
-    return False
+            return unit if text.endswith(unit * math.ceil(enough / period)) else None
+    return None
 
 
-def _repeats_lines(lines: list[str]) -> bool:
+def _repeated_lines(lines: list[str]) -> list[str]:
     for period in range(1, min(_PERIOD_LINES, len(lines) // _BLOCK_TIMES) + 1):
         if not lines[-1 - period].startswith(lines[-1]):
             continue
@@ -95,8 +96,8 @@ def _repeats_lines(lines: list[str]) -> bool:
         if lines[max(0, end - period * _BLOCK_TIMES) : end] == unit * _BLOCK_TIMES:
             enough = math.ceil(len(lines) * _REPEATED_SHARE / period)
             times = max(enough, _BLOCK_TIMES if period > 1 else _LINE_TIMES)
-            return lines[max(0, end - period * times) : end] == unit * times
-    return False
+            return unit if lines[max(0, end - period * times) : end] == unit * times else []
+    return []
 
 
 def is_prose(text: str) -> bool:

@@ -1,4 +1,9 @@
-"""Runs the judge without holding the event loop: short samples here, a slice at a time, long ones in a worker."""
+"""Runs the judge without holding the event loop: short samples here, a slice at a time, long ones in a worker.
+
+What comes of a sample depends on CPU time alone, its own: how busy the machine is, and how long a sample waits for its
+turn, changes nothing. Turns go to requests one sample at a time, so a request of hundreds holds no other one up for
+longer than a sample takes.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,10 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from services.scoring.heuristics.grammars import Undecided
 from services.scoring.heuristics.judge import BUDGET_S, UNPROVEN, Judgement, judgement_of
@@ -18,8 +25,8 @@ INLINE_CHARS = 1_000
 (in Java, `a=>b=>c=>…`) takes a second at 8,000, in one step that nothing can interrupt."""
 INLINE_S = 0.005
 """Seconds of CPU that one sample may take of the event loop's thread before it goes to the worker after all."""
-PATIENCE_S = 2.0
-"""Seconds to wait for the worker on a busy machine; its own limit is one of CPU time."""
+PATIENCE_S = 60.0
+"""Seconds of the clock after which a worker counts as hung: a thousand times the CPU time that it may use."""
 START_S = 60.0
 """Seconds a worker may take to start."""
 
@@ -57,27 +64,25 @@ class Tier:
             return await self._ask((code, task, language))
 
     async def _ask(self, sample: tuple[str, str, str]) -> Judgement:
-        worker = await self._started()
-        if worker is None:
-            return UNPROVEN
-        assert worker.stdin is not None
-        assert worker.stdout is not None
+        """What the worker says. One that died of something else than the sample's own limit is replaced once."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                worker.stdin.write(json.dumps(sample).encode() + b"\n")
-                await worker.stdin.drain()
-                answer = await worker.stdout.readline()
-        except (TimeoutError, ConnectionError):
-            answer = b""
+            for _ in range(2):
+                worker = await self._started()
+                if worker is None:
+                    return UNPROVEN
+                if answer := await _answer_of(worker, sample):
+                    score, reasons = json.loads(answer)
+                    return Judgement(score, tuple(reasons))
+                if await self._stop() == -signal.SIGPROF:
+                    _log.debug("%d characters were not judged within %g s of CPU", len(sample[0]), self._limit_s)
+                    return UNPROVEN
+        except TimeoutError:
+            _log.error("the heuristic tier's worker hung for %g s; the sample goes to the teacher unjudged", PATIENCE_S)
+            await self._stop()
         except asyncio.CancelledError:
             await self._stop()  # or its answer would be taken for the next sample's
             raise
-        if not answer:
-            _log.debug("a sample of %d characters was not judged within %g s of CPU", len(sample[0]), self._limit_s)
-            await self._stop()
-            return UNPROVEN
-        score, reasons = json.loads(answer)
-        return Judgement(score, tuple(reasons))
+        return UNPROVEN
 
     async def _started(self) -> asyncio.subprocess.Process | None:
         if self._worker is not None and self._worker.returncode is None:
@@ -100,13 +105,27 @@ class Tier:
             await self._stop()
         return self._worker
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> int | None:
+        """End the worker, if it has not ended; returns what it ended with."""
         worker, self._worker = self._worker, None
         if worker is None:
-            return
-        if worker.returncode is None:
+            return None
+        assert worker.stdout is not None
+        if worker.returncode is None and not worker.stdout.at_eof():  # at the end of its output it is dead by itself
             worker.kill()
         await worker.communicate()  # closes the pipes
+        return worker.returncode
+
+
+async def _answer_of(worker: asyncio.subprocess.Process, sample: tuple[str, str, str]) -> bytes:
+    """The worker's line on `sample`; nothing once it is dead. Raises TimeoutError when it hangs."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        with suppress(ConnectionError):  # of a dead one; the end of its output says so too
+            worker.stdin.write(json.dumps(sample).encode() + b"\n")
+            await worker.stdin.drain()
+        return await worker.stdout.readline()
 
 
 def _at_once(code: str, task: str, language: str) -> Judgement | None:

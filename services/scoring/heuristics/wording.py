@@ -5,21 +5,28 @@ from __future__ import annotations
 import re
 
 # what a file in the language nearly always has and a file in the others seldom: it says which grammar is worth a try
-_SIGNS = {
-    "python": r"""^[ \t]*(?:async\ )?def\ \w+\( | ^[ \t]*(?:elif|except|class\ \w+|for|if|while)\b.*:[ \t]*$
-        | ^(?:from\ [\w.]+\ )?import\ \w+[\w,\ .]*$""",
-    "cpp": r"""^[ \t]*\#[ \t]*(?:include|pragma|define)\b | \bstd:: | ^[ \t]*(?:using\ )?namespace\ \w
-        | ^[ \t]*template[ \t]*< | ^[ \t]*(?:int|void|bool|double|float|auto|char|long)\ \w+[ \t]*\(""",
-    "rust": r"""\bfn\ \w | ^[ \t]*let\b
-        | ^[ \t]*(?:pub\ )?(?:impl|trait|struct|enum|mod)\b | ^[ \t]*(?:pub\ )?use\ [\w:]
-        | \w!\( | =>""",
-    "go": r"^package\ \w+[ \t]*$ | ^func\b | :=",
-    "java": r"""^[ \t]*(?:public|private|protected|final|abstract|static)\b.*[{;(]
-        | ^import\ [\w.*]+; | ^package\ [\w.]+; | ^[ \t]*class\ \w""",
-    "typescript": r"""^[ \t]*(?:export\ )?(?:default\ )?(?:async\ )?(?:const|let|var|function|class|interface|type)\b
-        | => | === | \brequire\( | ^import\ .*\ from\ """,
+_LINE_SIGNS = {
+    "python": r"""[ \t]*(?:async\ )?def\ \w+\( | [ \t]*(?:elif|except|class\ \w+|for|if|while)\b.*:[ \t]*$
+        | (?:from\ [\w.]+\ )?import\ \w+[\w,\ .]*$""",
+    "cpp": r"""[ \t]*\#[ \t]*(?:include|pragma|define)\b | [ \t]*(?:using\ )?namespace\ \w | [ \t]*template[ \t]*<
+        | [ \t]*(?:int|void|bool|double|float|auto|char|long)\ \w+[ \t]*\(""",
+    "rust": r"[ \t]*(?:let\b|(?:pub\ )?(?:impl|trait|struct|enum|mod)\b|(?:pub\ )?use\ [\w:])",
+    "go": r"package\ \w+[ \t]*$ | func\b",
+    "java": r"""[ \t]*(?:public|private|protected|final|abstract|static)\b.*[;{(]
+        | import\ [\w.*]+; | package\ [\w.]+; | [ \t]*class\ \w""",
+    "typescript": r"""[ \t]*(?:export\ )?(?:default\ )?(?:async\ )?(?:const|let|var|function|class|interface|type)\b
+        | import\ .*\ from\ """,
 }
-_SIGN_PATTERNS = {language: re.compile(signs, re.MULTILINE | re.VERBOSE) for language, signs in _SIGNS.items()}
+_LINE_PATTERNS = {language: re.compile(signs, re.VERBOSE) for language, signs in _LINE_SIGNS.items()}
+# signs that may stand anywhere, by a part of them that is fast to look for
+_SIGNS: dict[str, dict[str, str]] = {
+    "python": {},
+    "cpp": {"std::": r"\bstd::"},
+    "rust": {"fn ": r"\bfn \w", "!(": r"\w!\(", "=>": "=>"},
+    "go": {":=": ":="},
+    "java": {},
+    "typescript": {"=>": "=>", "===": "===", "require(": r"\brequire\("},
+}
 _TYPED_SCRIPT = re.compile(
     r"""\b(?:interface|enum|namespace|declare|readonly|private|public|protected|implements|abstract)\ | \btype\ \w+.*=
     | [\w)\]?!]\s*:\s*[\w{(\[]+ | \bas\ \w | \w!\. | \w<\w""",
@@ -46,7 +53,11 @@ def likely_languages(text: str, language: str) -> list[str]:
 
     JavaScript is never among them: what reads as JavaScript reads as TypeScript.
     """
-    counts = {name: len(pattern.findall(text, 0, _READ)) for name, pattern in _SIGN_PATTERNS.items()}
+    opening = text[:_READ]
+    lines = [line for line in opening.split("\n") if line]
+    counts = {name: sum(map(bool, map(pattern.match, lines))) for name, pattern in _LINE_PATTERNS.items()}
+    for name, signs in _SIGNS.items():
+        counts[name] += sum(len(re.findall(sign, opening)) for part, sign in signs.items() if part in opening)
     declared = "typescript" if language == "javascript" else language
     own = max(counts[declared], 1)
     if language != "javascript" or not _TYPED_SCRIPT.search(text, 0, _READ):

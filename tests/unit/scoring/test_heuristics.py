@@ -163,26 +163,41 @@ It doesn't need any other memory, so it runs in O(n).
 
 
 class TestRepetition:
-    @pytest.mark.parametrize("unit", ["0", "( ", "}", "the ", "\\n", "</s>", "#\n", "abc def "])
+    @pytest.mark.parametrize("unit", ["0", "( ", "}", "the ", "\\n", "</s>", "abc def "])
     @pytest.mark.parametrize("language", ["python", "rust", "haskell"])
     def test_of_characters(self, unit: str, language: str) -> None:
-        assert reason(unit * 60, language) == "repetition"
+        assert reason(unit * 60, language) == "repeated_characters"
 
-    @pytest.mark.parametrize(("times", "rejected"), [(9, None), (10, "repetition")])
+    @pytest.mark.parametrize(("times", "rejected"), [(9, None), (10, "repeated_line")])
     def test_of_a_line(self, times: int, rejected: str | None) -> None:
         assert reason("def f(x):\n    y = 0\n" + "    y += x + x\n" * times) == rejected
 
-    @pytest.mark.parametrize(("times", "rejected"), [(3, None), (4, "repetition")])
+    @pytest.mark.parametrize(("times", "rejected"), [(3, None), (4, "repeated_block")])
     def test_of_a_block(self, times: int, rejected: str | None) -> None:
         assert reason("def f(x):\n    return x\n\n" * times) == rejected
 
     def test_of_a_comment_that_the_end_cuts_short(self) -> None:
-        assert reason("x = [1, 2]\n" + "# Check the edge cases.\n" * 20 + "# Check the ed") == "repetition"
+        assert reason("x = [1, 2]\n" + "# Check the edge cases.\n" * 20 + "# Check the ed") == "repeated_comment"
+
+    @pytest.mark.parametrize(
+        ("language", "comment", "rejected"),
+        [
+            ("python", "#\n", "repeated_comment"),
+            ("python", "# Add one.\n\n# Add two.\n", "repeated_comment"),
+            ("go", "// Add one.\n", "repeated_comment"),
+            ("java", "/*\n * Add one.\n */\n", "repeated_comment"),
+            ("cpp", "#include <map>\n", "repeated_line"),
+            ("haskell", "-- Add one.\n", "repeated_line"),
+            ("rust", "// Add one.\nf();\n", "repeated_block"),
+        ],
+    )
+    def test_of_a_comment_is_told_from_that_of_code(self, language: str, comment: str, rejected: str) -> None:
+        assert reason(comment * 10, language) == rejected
 
     def test_less_than_a_third_of_the_text_is_none(self) -> None:
         code = "".join(f"v{n} = {n}\n" for n in range(40))
         assert reason(code + "print()\n" * 19) is None
-        assert reason(code + "print()\n" * 20) == "repetition"
+        assert reason(code + "print()\n" * 20) == "repeated_line"
 
     def test_a_ruler_is_none(self) -> None:
         assert reason("x = 1\ny = [x, x]\nprint(sum(y), len(y))\n# " + "=" * 20) is None

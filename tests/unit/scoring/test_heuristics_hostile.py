@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from services.scoring.extraction import extract
 from services.scoring.heuristics import SCORES, judge
+from services.scoring.heuristics.grammars import parse, parse_unmended, reads
 from services.scoring.heuristics.judge import MAX_CHARS
 from services.scoring.heuristics.lexing import scan
 from tests.unit.scoring.samples import GOOD, LANGUAGES
+
+NEVER = 1e9  # seconds: a deadline for what has none
 
 HOSTILE = {
     "a megabyte on one line": "x = " + "+".join(f"a{n}" for n in range(150_000)),
@@ -109,4 +112,16 @@ def test_garbage(code: str, task: str, language: str) -> None:
 def test_what_is_put_into_a_bracket_leaves_it_open(code: str, language: str) -> None:
     if scan(code, language).sound:
         assert scan(f"({code})", language).sound or "//" in code or "#" in code or "/" in code
-        assert not scan(f"({code}\n", language).sound
+        assert not scan(f"(\n{code}\n", language).sound  # on a line of its own, a directive stays one
+
+
+@given(garbage.map(lambda text: text * 5), st.sampled_from(LANGUAGES))
+def test_an_error_that_is_sure_before_the_end_is_one(code: str, language: str) -> None:
+    root = parse_unmended(code, language, NEVER)
+    assert (root is None or root.has_error) == parse(code, language, NEVER).has_error
+
+
+def test_what_is_another_language_is_not_read_to_its_end() -> None:
+    assert parse_unmended(GOOD["rust"] * 5, "typescript", NEVER) is None
+    assert not reads(GOOD["rust"] * 5, "typescript", NEVER)
+    assert reads(GOOD["typescript"] * 5, "typescript", NEVER)

@@ -78,9 +78,57 @@ async def test_a_worker_that_was_killed_is_replaced(tier: Tier) -> None:
     first = tier.worker_pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    answers = await tier.judge([(BROKEN, TASK, "python"), (BROKEN, TASK, "python")])
-    assert answers[1].reasons == ("unclosed_bracket",)  # the first may have found the dead one
+    [judgement] = await tier.judge([(BROKEN, TASK, "python")])  # not its fault: it is judged all the same
+    assert judgement.reasons == ("unclosed_bracket",)
     assert tier.worker_pid != first
+
+
+async def test_a_worker_that_hangs_is_given_up_and_replaced(tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
+    await tier.judge([(LONG, TASK, "python")])
+    first = tier.worker_pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr("services.scoring.heuristics.tier.PATIENCE_S", 0.01)
+        assert await tier.judge([(BROKEN, TASK, "python")]) == [(1.0, ())]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    assert (await tier.judge([(BROKEN, TASK, "python")]))[0].reasons == ("unclosed_bracket",)
+
+
+async def test_a_worker_that_waits_for_the_cpu_loses_no_sample() -> None:
+    tier = Tier(limit_s=0.2)
+    try:
+        await tier.judge([(LONG, TASK, "python")])
+        pid = tier.worker_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # as on a machine that is busy with other things
+        waiting = asyncio.create_task(tier.judge([(BROKEN, TASK, "python")]))
+        assert await asyncio.wait([waiting], timeout=0.3) == (set(), {waiting})  # more of the clock than it has of CPU
+        os.kill(pid, signal.SIGCONT)
+        assert (await waiting)[0].reasons == ("unclosed_bracket",)
+        assert tier.worker_pid == pid
+    finally:
+        await tier.close()
+
+
+async def test_requests_take_turns_sample_by_sample(tier: Tier) -> None:
+    await tier.judge([(LONG, TASK, "python")])  # there is a worker
+    many = asyncio.create_task(tier.judge([(LONG, TASK, "python")] * 30))
+    await asyncio.sleep(0)
+    await tier.judge([(BROKEN, TASK, "python")])
+    assert not many.done()
+    await many
+
+
+async def test_a_request_that_goes_away_while_the_worker_starts_leaves_nothing_behind(tier: Tier) -> None:
+    gone = asyncio.create_task(tier.judge([(BROKEN, TASK, "python")]))
+    while tier.worker_pid is None:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert await tier.judge([(LONG, TASK, "python")]) == [(1.0, ())]
 
 
 async def test_a_request_that_goes_away_leaves_no_answer_behind(tier: Tier) -> None:

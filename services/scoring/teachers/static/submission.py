@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
-import threading
-import warnings
 from dataclasses import dataclass
 
+from services.scoring.quiet import quietly
 from services.scoring.teachers.static.flow import Flow, Function, parameters_of, trace
 from services.scoring.teachers.static.task import Asked
-
-_filters = threading.Lock()  # warnings' filters belong to the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +40,7 @@ class Submission:
 
 def read_submission(code: str, asked: Asked) -> Submission | None:
     """None: it defines no function. Raises SyntaxError, ValueError, RecursionError, MemoryError, as ast.parse does."""
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "\d" in a sample is the student's affair, not the log's
+    with quietly():
         tree = ast.parse(code)
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
     if not functions:
