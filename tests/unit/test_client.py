@@ -1,75 +1,19 @@
-"""The client: what is sent, and which error each answer becomes. Against a scripted HTTP server."""
+"""The client: what is sent, what is sent again, and which error each answer becomes. Against a scripted HTTP server."""
 
 from __future__ import annotations
 
-import asyncio
 import json
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import CancelledError
 
 import pytest
 
-from shared.client import AsyncScoringClient, ClientError, RequestRejected, ScoringClient, ServiceUnavailable
-from shared.contract import RequestUsage, Sample, ScoreRequest, ScoreResponse
-
-REQUEST = ScoreRequest(run="r", samples=[Sample(prompt="p", language="python", code="\N{PILE OF POO}\0")])
-EMPTY = ScoreResponse(results=[], usage=RequestUsage()).model_dump_json()
-
-
-class Script(ThreadingHTTPServer):
-    """Answers every request with `answer` = (status, headers, body) and keeps what came."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer: tuple[int, dict[str, str], str] = (200, {}, EMPTY)
-        self.seen: list[tuple[str, dict[str, str], bytes]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Script
-
-    def do_POST(self) -> None:
-        length = int(self.headers.get("content-length", 0))
-        self.server.seen.append((self.path, dict(self.headers), self.rfile.read(length)))
-        status, headers, body = self.server.answer
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    do_GET = do_POST  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        return None
-
-
-@pytest.fixture
-def script() -> Iterator[Script]:
-    with Script() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def score(url: str, api_key: str | None = None) -> ScoreResponse:
-    with ScoringClient(url, timeout_s=10, api_key=api_key) as client:
-        return client.score(REQUEST)
-
-
-def score_async(url: str, api_key: str | None = None) -> ScoreResponse:
-    async def ask() -> ScoreResponse:
-        async with AsyncScoringClient(url, timeout_s=10, api_key=api_key) as client:
-            return await client.score(REQUEST)
-
-    return asyncio.run(ask())
-
-
-both = pytest.mark.parametrize("ask", [score, score_async], ids=["sync", "async"])
+from shared.client import ClientError, Patience, RequestRejected, ScoringClient, ServiceUnavailable
+from tests.processes import ROOT, clean_environment
+from tests.scripted import AWAY, REQUEST, Time, both, echo, numbered, score
 
 
 @both
@@ -86,9 +30,8 @@ def test_a_request_carries_its_key_and_an_id_of_its_own(script, ask):
 
 
 def test_a_request_id_that_is_given_is_kept(script):
-    with ScoringClient(script.url) as client:
-        client.score(REQUEST.model_copy(update={"request_id": "0123456789"}))
-    assert json.loads(script.seen[0][2])["request_id"] == "0123456789"
+    score(script.url, REQUEST.model_copy(update={"request_id": "0123456789"}))
+    assert script.requests[0].request_id == "0123456789"
 
 
 @both
@@ -102,7 +45,7 @@ def test_a_request_id_that_is_given_is_kept(script):
     ],
 )
 def test_what_may_pass_may_be_sent_again(script, ask, status, headers, wait):
-    script.answer = (status, headers, '{"error": "store_unavailable", "detail": "no database"}')
+    script.answers = [(status, headers, AWAY[2])]
     with pytest.raises(ServiceUnavailable, match="no database") as caught:
         ask(script.url)
     assert caught.value.retry_after_s == wait
@@ -110,11 +53,50 @@ def test_what_may_pass_may_be_sent_again(script, ask, status, headers, wait):
 
 
 @both
-def test_what_will_not_pass_is_told_with_its_code(script, ask):
-    script.answer = (422, {}, '{"error": "invalid_request", "detail": "samples: missing", "field": "samples"}')
+def test_it_is_sent_again_as_it_was_with_growing_pauses_and_the_one_that_was_asked_for(script, ask):
+    time = Time()
+    script.answers = [AWAY, AWAY, (429, {"Retry-After": "7"}, AWAY[2]), AWAY]
+    ask(script.url, patience=time.patience(60))
+    assert len({body for _, _, body in script.seen}) == 1
+    assert len(script.seen) == 5
+    assert time.pauses == [0.5, 1.0, 7.0, 4.0]
+
+
+@both
+def test_patience_ends_where_it_said(script, ask):
+    time = Time()
+    script.answers = [(503, {"Retry-After": "3600"}, AWAY[2]), AWAY]
+    with pytest.raises(ServiceUnavailable, match="no database"):
+        ask(script.url, patience=time.patience(20))
+    assert time.pauses == [20.0]
+    assert len(script.seen) == 2
+
+
+@both
+def test_an_answer_that_does_not_come_is_asked_for_again_under_its_id(script, ask):
+    time, ended = Time(), threading.Event()
+    answer = script.answer
+
+    def first_never(request):
+        if len(script.seen) == 1:
+            ended.wait(30)
+        return answer(request)
+
+    script.answer = first_never
+    ask(script.url, patience=time.patience(60), timeout_s=0.5)
+    ended.set()
+    first, second = script.requests
+    assert first == second
+
+
+@both
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 422])
+def test_what_will_not_pass_is_told_with_its_code_and_never_sent_again(script, ask, status):
+    script.answers = [(status, {"Retry-After": "1"}, '{"error": "invalid_request", "detail": "samples: missing"}')]
     with pytest.raises(RequestRejected, match="samples: missing") as caught:
-        ask(script.url)
-    assert (caught.value.status, caught.value.code) == (422, "invalid_request")
+        ask(script.url, patience=Patience(60.0))
+    assert (caught.value.status, caught.value.code) == (status, "invalid_request")
+    assert len(script.seen) == 1
 
 
 @both
@@ -122,13 +104,24 @@ def test_what_will_not_pass_is_told_with_its_code(script, ask):
     "answer", [(404, {}, "<html>not here</html>"), (200, {}, "<html>hello</html>"), (200, {}, "{}")]
 )
 def test_a_server_that_is_no_markbook_gives_no_marks(script, ask, answer):
-    script.answer = answer
+    script.answers = [answer]
     with pytest.raises(RequestRejected):
         ask(script.url)
 
 
 @both
-@pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000", "http://a:b:c"])
+def test_what_a_newer_service_says_besides_is_no_error(script, ask):
+    newer = json.loads(echo(numbered(1))[2])
+    newer["results"][0]["confidence"] = newer["version"] = "new"
+    script.answers = [(200, {}, json.dumps(newer))]
+    assert [result.score for result in ask(script.url, numbered(1)).results] == [0.0]
+    script.answers = [(422, {}, '{"error": "invalid_request", "detail": "no", "hint": "new"}')]
+    with pytest.raises(RequestRejected, match="invalid_request: no"):
+        ask(script.url)
+
+
+@both
+@pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000", "http://a:b:c", "http://", "ftp://a", ""])
 def test_what_is_no_address_is_said_at_once(ask, address):
     with pytest.raises(ClientError, match="is no address of a service") as caught:
         ask(address)
@@ -139,3 +132,80 @@ def test_what_is_no_address_is_said_at_once(ask, address):
 def test_an_address_where_nobody_listens_is_named(ask):
     with pytest.raises(ServiceUnavailable, match=r"http://127\.0\.0\.1:1 did not answer"):
         ask("http://127.0.0.1:1")
+
+
+def test_patience_tells_what_it_waits_for_and_when_it_is_over(script):
+    time, told = Time(), []
+    script.answers = [AWAY, AWAY]
+    with ScoringClient(script.url, patience=time.patience(0)) as client:
+        client.patient(60, told.append).score(REQUEST)
+        assert [str(failure) for failure in told[:2]] == [str(told[0])] * 2
+        assert "no database" in str(told[0])
+        assert told[2] is None
+        script.answers = [AWAY]
+        with pytest.raises(ServiceUnavailable):
+            client.score(REQUEST)  # itself it is as patient as it was
+
+
+def test_a_client_that_is_closed_lets_all_who_wait_go(script):
+    arrived, ended, outcome = threading.Event(), threading.Event(), []
+
+    def never(_):
+        arrived.set()
+        ended.wait(30)
+        return AWAY
+
+    script.answer = never
+    client = ScoringClient(script.url)
+
+    def ask():
+        try:
+            client.score(REQUEST)
+        except CancelledError as error:
+            outcome.append(error)
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    assert arrived.wait(30)
+    client.close()
+    client.close()
+    waiting.join(30)
+    ended.set()
+    assert len(outcome) == 1
+
+
+def test_ctrl_c_ends_a_call_at_once(script):
+    arrived, ended = threading.Event(), threading.Event()
+
+    def never(_):
+        arrived.set()
+        ended.wait(60)
+        return AWAY
+
+    script.answer = never
+    program = (
+        "from shared.client import ScoringClient; from tests.scripted import REQUEST\n"
+        f"with ScoringClient({script.url!r}, timeout_s=600) as client: client.score(REQUEST)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE, text=True
+    )
+    assert arrived.wait(60)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    ended.set()
+    assert process.returncode == -signal.SIGINT
+    assert said.count("Traceback") == 1
+    assert said.rstrip().endswith("KeyboardInterrupt")
+
+
+@both
+def test_a_proxy_in_the_environment_is_not_for_a_service_on_this_machine(script, ask, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert ask(script.url).results == []
+    assert ask(script.url.replace("127.0.0.1", "localhost")).results == []
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, script.url)
+    ask("http://markbook.invalid")
+    assert script.seen[-1][0] == "http://markbook.invalid/score"  # the world is reached through it

@@ -1,0 +1,62 @@
+"""What can go wrong, and which answer of a server means what.
+
+ClientError
+├── ServiceUnavailable   not reachable, timed out, 429 or 5xx: the same request may be sent again
+└── RequestRejected      any other 4xx: sending it again will not help
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from shared.contract import ErrorBody
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ClientError(Exception):
+    """The service gave no marks. The message says why and where."""
+
+
+class ServiceUnavailable(ClientError):
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RequestRejected(ClientError):
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail} (HTTP {status})")
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+def read(model: type[M], response: httpx.Response, base_url: str) -> M:
+    if response.is_success:
+        try:
+            # a newer service may say more than this client knows of
+            return model.model_validate_json(response.content, extra="ignore")
+        except ValidationError as error:
+            raise RequestRejected(
+                response.status_code, "not_markbook", f"{base_url} gave no {model.__name__}"
+            ) from error
+    try:
+        body = ErrorBody.model_validate_json(response.content, extra="ignore")
+    except ValidationError:  # a proxy in between answers in its own words
+        body = ErrorBody(error="http_error", detail=response.text[:200] or response.reason_phrase)
+    if response.status_code == 429 or response.status_code >= 500:
+        message = f"the scoring service at {base_url} cannot mark now: {body.error}: {body.detail}"
+        raise ServiceUnavailable(message, _seconds(response.headers.get("retry-after")))
+    raise RequestRejected(response.status_code, body.error, body.detail)
+
+
+def _seconds(header: str | None) -> float | None:
+    """`Retry-After` as seconds; None where it is missing or a date."""
+    try:
+        return float(header) if header is not None else None
+    except ValueError:
+        return None
