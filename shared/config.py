@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.settings import Config
 
-_ENVIRONMENT = {
+_SHORT_NAMES = {
     "MARKBOOK_TEACHER": ("teacher", "name"),
     "MARKBOOK_TEACHER_MODEL": ("teacher", "model"),
     "MARKBOOK_DATABASE_URL": ("store", "database_url"),
@@ -38,7 +38,8 @@ _Loader.add_implicit_resolver(
 def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """Read `path`, else `$MARKBOOK_CONFIG`, else `./config.yaml` if it is there, else the defaults.
 
-    `MARKBOOK_TEACHER`, `MARKBOOK_TEACHER_MODEL` and `MARKBOOK_DATABASE_URL` override the file.
+    `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; `MARKBOOK_TEACHER`,
+    `MARKBOOK_TEACHER_MODEL` and `MARKBOOK_DATABASE_URL` are short names. An empty variable is none.
     Raises ConfigError with every fault found, one a line.
     """
     named = path or environ.get("MARKBOOK_CONFIG")
@@ -53,14 +54,33 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
             raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(data, dict):
             raise ConfigError(f"{file} must hold sections ({', '.join(Config.model_fields)}), not {_show(data)}")
-    origin = str(file)
-    for variable, (section, key) in _ENVIRONMENT.items():
-        if value := environ.get(variable):
-            if not isinstance(data.setdefault(section, {}), dict):
-                break  # reported below as a section of the wrong type
-            data[section] = {**data[section], key: value}
-            origin += f" with {variable}"
-    return parse_config(data, origin)
+    overrides = list(_overrides(environ))
+    for _, keys, value in overrides:
+        data = _with(data, keys, value)
+    names = ", ".join(variable for variable, _, _ in overrides)
+    return parse_config(data, f"{file} with {names}" if names else str(file))
+
+
+def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str], Any]]:
+    for variable, value in sorted(environ.items()):
+        if not value:
+            continue
+        if variable in _SHORT_NAMES:
+            yield variable, _SHORT_NAMES[variable], value
+        elif variable.startswith("MARKBOOK_") and "__" in variable:
+            try:
+                read = yaml.load(value, _Loader)
+            except (yaml.YAMLError, ValueError) as error:
+                raise ConfigError(f"{variable} is not valid YAML: {' '.join(str(error).split())}") from error
+            yield variable, variable.removeprefix("MARKBOOK_").lower().split("__"), read
+
+
+def _with(data: Any, keys: Sequence[str], value: Any) -> Any:
+    """`data` with `value` under `keys`; what is no section on the way becomes one."""
+    if not keys:
+        return value
+    section = data if isinstance(data, dict) else {}
+    return {**section, keys[0]: _with(section.get(keys[0]), keys[1:], value)}
 
 
 def parse_config(data: Mapping[Any, Any], origin: str = "configuration") -> Config:

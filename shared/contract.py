@@ -8,12 +8,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 DEFAULT_RUN = "default"
 
 RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
 RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+ProfileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Language = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -24,6 +25,19 @@ class Source(StrEnum):
     CACHE = "cache"
     COALESCED = "coalesced"
     TEACHER = "teacher"
+
+
+class Judged(StrEnum):
+    """Which text of a completion is the code: it alone was judged, and `key` names it."""
+
+    COMPLETION = "completion"
+    """All of it: no fence opens a block in it."""
+    BLOCK = "block"
+    """A fenced block; of several the longest, those tagged with the language first."""
+    BLOCK_CUT_OFF = "block_cut_off"
+    """A fenced block that the end of the completion cut off."""
+    BEFORE_FENCE = "before_fence"
+    """What stands before a closing fence that nothing opened."""
 
 
 class ErrorCode(StrEnum):
@@ -43,6 +57,8 @@ class ErrorCode(StrEnum):
     """The teacher's API refused the request or the key: asking again will not help."""
     BUDGET_EXHAUSTED = "budget_exhausted"
     """The run's budget is spent. Marks already in the book are still served."""
+    DEADLINE = "deadline"
+    """No mark within `timeout_s`. If it was asked for it still comes into the book: ask again."""
 
 
 class _Wire(BaseModel):
@@ -64,6 +80,9 @@ class ScoreRequest(_Wire):
     request_id: RequestId | None = Field(
         default=None, description="Repeat it when the same request is sent again, so that it is counted once."
     )
+    timeout_s: float | None = Field(
+        default=None, gt=0, le=86_400, description="Seconds after which what has no mark yet comes back `deadline`."
+    )
     samples: list[Sample] = Field(description="Samples to mark; the results keep their order.")
 
 
@@ -73,6 +92,7 @@ class Scored(_Wire):
     source: Source
     criteria: dict[str, float] | None = Field(description="Null when the heuristic tier rejected the sample.")
     reasons: list[str] = Field(default_factory=list)
+    judged: Judged
     key: str
     profile: str
 
@@ -88,6 +108,7 @@ class Unscored(_Wire):
     score: None = None
     source: None = None
     error: SampleError
+    judged: Judged
     key: str
     profile: str
 
@@ -137,8 +158,12 @@ class Counters(_Wire):
 
 
 class CacheStats(_Wire):
+    """Marks in the book, and the limits in force (null: none)."""
+
     entries: int
-    bytes: int
+    bytes: int = Field(description="Without the texts; on SQLite the whole file.")
+    max_entries: int | None = None
+    max_age_days: float | None = None
 
 
 class TeacherStats(_Wire):
@@ -146,6 +171,19 @@ class TeacherStats(_Wire):
     model: str
     stand_in: bool = Field(description="True for the static teacher: deterministic marks from syntax, no judge.")
     note: str
+
+
+class Identity(_Wire):
+    """What a mark depends on besides its sample: `profile` is a hash of this."""
+
+    teacher: dict[str, JsonValue] = Field(description="Its name, its model and what else it is asked with.")
+    rubric: str = Field(description="Version of the rubric.")
+    template: str = Field(description="Version of the request's wording.")
+    extractor: str = Field(description="Version of how code is taken from a completion.")
+    max_group_size: int
+    prompt_chars: int | None = Field(description="Characters of the task shown; null: all.")
+    prompt_policy: str | None = Field(description="Which part is shown; null: all.")
+    rubric_in_system_prompt: bool
 
 
 class BudgetState(_Wire):
@@ -157,6 +195,25 @@ class BudgetState(_Wire):
     limit_tokens: int | None
 
 
+class AuditCount(_Wire):
+    """Samples that the heuristic tier rejected for one reason in one language, and what the teacher said of them."""
+
+    reason: str
+    language: str
+    audited: int
+    at_or_above_threshold: int = Field(description="The tier was wrong about these, if the teacher is right.")
+    mean_score: float = Field(ge=0.0, le=1.0, description="The teacher's, which no client was given.")
+
+
+class AuditStats(_Wire):
+    """All runs together, under the service's profile: rlaif.heuristic_audit_rate of what the tier rejects."""
+
+    rate: float = 0.0
+    threshold: float = 0.0
+    stand_in: bool = Field(default=False, description="True: the teacher is no judge, and these counts prove nothing.")
+    counts: list[AuditCount] = Field(default_factory=list)
+
+
 class Stats(_Wire):
     totals: Counters
     runs: dict[str, Counters]
@@ -164,10 +221,66 @@ class Stats(_Wire):
     teacher: TeacherStats
     profile: str
     budgets: dict[str, BudgetState] = Field(
-        default_factory=dict, description="By scope: `total`, and `run NAME` for each run that has paid."
+        default_factory=dict, description="By scope: `total`, the asker's `key NAME`, `run NAME` of each that has paid."
     )
+    audits: AuditStats = Field(default_factory=AuditStats)
     policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
-    since: str = Field(description="ISO 8601: the first entry in the ledger, or now while it is empty.")
+    identity: Identity
+    since: str = Field(description="ISO 8601: what is counted from. Without a `since`: when the book was opened.")
+
+
+class Bucket(StrEnum):
+    """How much time one point of a series stands for. They begin on the minute, the hour, the day of UTC."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
+class SeriesPoint(_Wire):
+    at: str = Field(description="ISO 8601: the start of the bucket.")
+    runs: dict[str, Counters] = Field(description="Of the runs that did something in it.")
+
+
+class Series(_Wire):
+    """Counts over time. A bucket in which nothing happened has no point.
+
+    Minutes are kept for store.keep_lines_days; what is older stands at the start of its hour.
+    """
+
+    since: str = Field(description="ISO 8601: the start of the first bucket.")
+    bucket: Bucket
+    points: list[SeriesPoint]
+
+
+class KeptGroup(_Wire):
+    """The samples of one task that the teacher was given together, and where this one stood in its request."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    place: int = Field(ge=1, le=32_767)
+    size: int = Field(ge=1, le=32_767)
+
+
+class KeptMark(_Wire):
+    """A teacher's mark as the book has it."""
+
+    key: str
+    profile: ProfileId
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of profile, whole task, code and language.")
+    language: str
+    score: float | None = Field(description="With the weights in force; null for the criteria of another rubric.")
+    criteria: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]]
+    reasons: list[str]
+    created: AwareDatetime
+    group: KeptGroup
+    task: str | None = Field(description="The whole task; null where texts are not kept.")
+    code: str | None = Field(description="As extracted from the completion; null where texts are not kept.")
+
+
+class KeptMarks(_Wire):
+    """More than one where short hashes collide: their digests differ."""
+
+    marks: list[KeptMark]
 
 
 class ErrorBody(_Wire):

@@ -35,6 +35,10 @@ class Training(_Section):
     )
     learning_rate: Positive = Field(1e-4, description="AdamW step size.")
     weight_decay: NonNegative = Field(0.0, description="AdamW decay; adapters are small, so none by default.")
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="How the step size falls from its peak to 0 at max_steps; it moves with updates."
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="Updates in which the step size rises from 0.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
     max_steps: PositiveInt = Field(100, description="Optimizer steps in a run.")
     prompts_per_step: PositiveInt = Field(
@@ -65,7 +69,8 @@ class Training(_Section):
         description="The chat template's system message; empty for none.",
     )
     output_dir: str = Field("runs", description="Each run gets a folder of its name in here.")
-    save_every_steps: PositiveInt = Field(10, description="Steps between saved adapters.")
+    save_every_steps: PositiveInt = Field(10, description="Steps between checkpoints; --resume goes on from one.")
+    save_total_limit: PositiveInt = Field(2, description="Checkpoints kept, the newest.")
 
 
 class Rlaif(_Section):
@@ -74,13 +79,40 @@ class Rlaif(_Section):
     reward_threshold: Share = Field(
         0.0, description="Samples marked strictly below it leave the loss, not the baseline."
     )
+    reward_weight: Positive = Field(
+        1.0, description="Times the mark; whitening takes it out again, but for kl_in: reward."
+    )
     generation_temperature: Positive = Field(0.85, description="Sampling temperature.")
     num_samples_per_prompt: Annotated[int, Field(ge=2)] = Field(4, description="Samples a task: a baseline needs two.")
     use_advantage_normalization: bool = Field(True, description="Group baseline and whitening; false: the raw reward.")
+    advantage_baseline: Literal["mean", "leave_one_out"] = Field(
+        "mean", description="Of the group's scored samples: all of them, or all others."
+    )
+    whiten_advantages: bool = Field(True, description="Over the deviation in the batch; false: baseline only.")
+    loss: Literal["reinforce", "ppo_clip"] = Field("reinforce", description="The policy term.")
+    clip_range: Positive = Field(0.2, description="ppo_clip: how far the ratio to the sampling policy may go from 1.")
+    loss_mean: Literal["token", "sequence"] = Field(
+        "token", description="Every token counts the same, or every sample; policy and KL term alike."
+    )
     use_frozen_reference_for_kl: bool = Field(True, description="KL term to the frozen base; false: no KL term.")
+    kl_reference: Literal["adapter_off", "copy"] = Field(
+        "adapter_off", description="The model without its adapter, or a second copy of it in memory."
+    )
     kl_penalty: NonNegative = Field(0.1, description="Coefficient of the KL term.")
+    kl_estimator: Literal["k1", "k2", "k3", "exact"] = Field(
+        "k3", description="exact: over the vocabulary. k1 is for the reward: in the loss it pulls nowhere on average."
+    )
+    kl_in: Literal["loss", "reward"] = Field(
+        "loss", description="A term of the loss, or taken from each sample's reward, summed over its tokens."
+    )
+    adaptive_kl_enabled: bool = Field(False, description="Steer kl_penalty so that the KL stays near target_kl.")
+    target_kl: Positive = Field(0.075, description="Nats a token.")
+    kl_gain: Positive = Field(0.1, description="The coefficient moves by at most a fifth of this share a step.")
     use_tiered_scoring: bool = Field(True, description="The heuristic tier rejects broken code before anyone pays.")
     heuristic_score_threshold: Share = Field(0.3, description="Heuristic score strictly below it: marked by the tier.")
+    heuristic_audit_rate: Share = Field(
+        0.0, description="Share of rejected samples shown to the teacher too, to check the tier; paid for."
+    )
     truncate_prompt_for_scoring: bool = Field(True, description="Show the teacher prompt_context_chars of the task.")
     prompt_context_chars: PositiveInt = Field(200, description="Characters of the task shown to the teacher.")
     prompt_context_policy: Literal["head", "head_tail"] = Field(
@@ -93,6 +125,9 @@ class Rlaif(_Section):
         600.0, description="Seconds to wait for a service that is away before giving up."
     )
     request_timeout_s: Positive = Field(180.0, description="Seconds one request for marks may take.")
+    max_unscored_share: Share = Field(
+        0.5, description="More of a batch without marks: pause and ask again, service_wait_s at most; 1: never."
+    )
 
 
 class Service(_Section):
@@ -103,6 +138,16 @@ class Service(_Section):
     max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
     max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
+    allow_without_keys: bool = Field(
+        False, description="Listen beyond loopback though there are no API keys: whoever reaches it can spend."
+    )
+    max_concurrent_requests: PositiveInt = Field(
+        256, description="Requests for marks in progress, a key (and in all where there are no keys)."
+    )
+    max_waiting_requests: Annotated[int, Field(ge=0)] = Field(
+        1024, description="Requests that wait for their turn, likewise; more is a 429."
+    )
+    stop_grace_s: NonNegative = Field(8.0, description="Seconds that calls in progress have to finish at a stop.")
 
 
 class Price(_Section):
@@ -192,6 +237,17 @@ class StoreConfig(_Section):
 
     database_url: str = Field("sqlite:///data/markbook.db", description="A SQLAlchemy URL: sqlite or postgresql.")
     claim_lease_s: Positive = Field(15.0, description="Seconds after which a dead replica's calls are made by another.")
+    keep_texts: bool = Field(True, description="Keep task and code of what the teacher marked, compressed.")
+    keep_texts_days: Positive | None = Field(None, description="Days after which these texts go; null: never.")
+    cache_max_age_days: Positive | None = Field(
+        None, description="Days after which a mark is asked for anew; null: never."
+    )
+    cache_max_entries: PositiveInt | None = Field(
+        None, description="Marks above which those longest unused go; null: no limit."
+    )
+    keep_lines_days: Positive | None = Field(
+        7.0, description="Days after which ledger lines go, their sums stay; a retry later than that counts anew."
+    )
 
 
 class Config(_Section):

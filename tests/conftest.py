@@ -83,7 +83,9 @@ def service(sqlite_url: str, teacher: RecordingTeacher, clock: StepClock) -> Cal
         database_url: str = sqlite_url,
         by: Teacher = teacher,
     ) -> AsyncIterator[httpx.AsyncClient]:
-        config: Config = parse_config({**(settings or {}), "store": {"database_url": database_url}})
+        sections = settings or {}
+        store = {**sections.get("store", {}), "database_url": database_url}
+        config: Config = parse_config({**sections, "store": store})
         app = create_app(config, by, clock)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)

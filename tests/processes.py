@@ -7,10 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Self
 
-from shared.client import ScoringClient
+from shared.client import Patience, ScoringClient
 
 ROOT = Path(__file__).parents[1]
 _LISTENING = re.compile(r"listening on (http://\S+)")
@@ -36,24 +37,33 @@ class ServiceProcess:
         self._process = subprocess.Popen(
             self._command, cwd=ROOT, env=self._environment, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
+        said, self._up = threading.Event(), False
+        self._reader = threading.Thread(target=self._read, args=(said,))
+        self._reader.start()
+        said.wait()
+        assert self._up, f"the service did not start:\n{''.join(self.log)}"
+
+    def _read(self, said: threading.Event) -> None:
+        """The log to its end: a pipe that nobody empties would hold the service up."""
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.log.append(line)
-            if found := _LISTENING.search(line):
-                self.url = found[1]
-            if "startup complete" in line.lower():
-                return
-        raise AssertionError(f"the service did not start:\n{''.join(self.log)}")
+        with self._process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
+                if found := _LISTENING.search(line):
+                    self.url = found[1]
+                if "startup complete" in line.lower():
+                    self._up = True
+                    said.set()
+        said.set()
 
     def client(self) -> ScoringClient:
-        return ScoringClient(self.url, timeout_s=60)
+        """One that is not patient: what a test does not expect fails at once."""
+        return ScoringClient(self.url, timeout_s=60, patience=Patience(0.0))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Stop and return the exit status (negative: the signal that ended it)."""
         self._process.send_signal(how)
-        assert self._process.stderr is not None
-        self.log += self._process.stderr.readlines()
-        self._process.stderr.close()
+        self._reader.join()
         return self._process.wait()
 
     def __enter__(self) -> Self:

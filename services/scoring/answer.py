@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
+import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -22,7 +22,7 @@ def results_of(
         outcome = outcomes[item.print.digest]
         if isinstance(outcome, Failure):
             error = SampleError(code=outcome.code, detail=outcome.detail, retry_after_s=outcome.retry_after_s)
-            yield Unscored(error=error, key=item.print.key, profile=profile)
+            yield Unscored(error=error, judged=item.judged, key=item.print.key, profile=profile)
             continue
         source = outcome.source
         if item.print.digest in unclaimed:
@@ -34,6 +34,7 @@ def results_of(
             source=source,
             criteria=None if outcome.criteria is None else dict(outcome.criteria),
             reasons=list(outcome.reasons),
+            judged=item.judged,
             key=item.print.key,
             profile=profile,
         )
@@ -73,6 +74,6 @@ def line_of(
 def _line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
     """The same for the same request sent again; another for other samples under an id that was used before."""
     if request.request_id is None:
-        return uuid.uuid4().hex
+        return f"{random.getrandbits(128):032x}"  # not uuid4, which asks the system each time
     asked = b"".join(item.print.digest for item in items)
     return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import BeforeValidator
 
+from services.scoring.auth import check_run
 from services.scoring.body import read_score_request
-from services.scoring.ledger import sum_counters
-from services.scoring.purse import budget_states
+from services.scoring.counts import series_of, stats_of
+from services.scoring.doorkeeper import key_of
+from services.scoring.errors import NoSuchMark
+from services.scoring.exchange import kept_mark
+from services.scoring.fingerprint import KEY
 from services.scoring.state import State
-from shared.contract import (
-    CacheStats,
-    Counters,
-    ErrorBody,
-    RunName,
-    ScoreResponse,
-    Stats,
-    TeacherStats,
-)
-from shared.settings import SERVICE_OWNED
+from shared.contract import Bucket, ErrorBody, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats
 
 router = APIRouter()
 
+
+def _date(text: object) -> object:
+    if isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d", text):  # a bare number would be Unix seconds
+        raise ValueError("not ISO 8601, which looks like 2026-11-22T18:00:00Z")
+    return text
+
+
+OneRun = Annotated[RunName | None, Query(description="Only this run.")]
+Since = Annotated[
+    datetime | None,
+    BeforeValidator(_date),
+    Query(description="ISO 8601: only what came from then on; UTC if no zone is named."),
+]
+
 _ERRORS = {
+    403: {"model": ErrorBody, "description": "A run that the API key may not use."},
+    404: {"model": ErrorBody, "description": "The book has no such mark."},
     413: {"model": ErrorBody, "description": "Over one of the service's limits."},
     422: {"model": ErrorBody, "description": "Not what the contract asks for; `field` names the place."},
+    429: {
+        "model": ErrorBody,
+        "description": "Too many requests wait already: ask again later.",
+        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+    },
     503: {"model": ErrorBody, "description": "The database cannot be reached, or the service is stopping: ask again."},
 }
 
@@ -41,7 +59,7 @@ def _state(request: Request) -> State:
 @router.post(
     "/score",
     response_model=ScoreResponse,
-    responses={code: _ERRORS[code] for code in (413, 422, 503)},
+    responses={code: _ERRORS[code] for code in (403, 413, 422, 429, 503)},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -53,30 +71,52 @@ async def score(request: Request) -> Response:
     """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number."""
     state = _state(request)
     asked = await read_score_request(request, state.config.service)
-    answer = await state.pipeline.score(asked)
+    key = key_of(request)
+    check_run(key, asked.run)
+    answer = await state.pipeline.score(asked, key)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-@router.get("/stats", responses={code: _ERRORS[code] for code in (422, 503)})
-async def stats(request: Request, run: Annotated[RunName | None, Query(description="Only this run.")] = None) -> Stats:
-    """What was asked, where the marks came from, and what they cost: in all and by run, since the book was opened."""
-    state = _state(request)
-    totals, runs, since_ms = sum_counters(await state.store.ledger.sums())
+@router.get("/stats", responses={code: _ERRORS[code] for code in (403, 422, 503)})
+async def stats(request: Request, run: OneRun = None, since: Since = None) -> Stats:
+    """What was asked, where the marks came from, and what they cost: in all and by run.
+
+    With an API key, of the runs that it may use.
+    """
+    state, key = _state(request), key_of(request)
     if run is not None:
-        runs = {run: runs.get(run, Counters())}
-    entries, size = await state.store.marks.size()
-    teacher = state.teacher
-    since = datetime.now(UTC) if since_ms is None else datetime.fromtimestamp(since_ms / 1000, UTC)
-    return Stats(
-        totals=totals,
-        runs=runs,
-        budgets=budget_states(await state.store.money.spent(), state.config.budgets, run),
-        cache=CacheStats(entries=entries, bytes=size),
-        teacher=TeacherStats(name=teacher.name, model=teacher.model, stand_in=teacher.stand_in, note=teacher.note),
-        profile=state.pipeline.profile,
-        policy={key: getattr(state.config.rlaif, key) for key in SERVICE_OWNED},
-        since=since.isoformat(timespec="milliseconds"),
-    )
+        check_run(key, run)
+    return await stats_of(state, key, run, since)
+
+
+@router.get("/stats/series", responses={code: _ERRORS[code] for code in (403, 422, 503)})
+async def stats_series(
+    request: Request, run: OneRun = None, since: Since = None, bucket: Bucket = Bucket.HOUR
+) -> Series:
+    """The counts of `/stats` over time, by bucket and run: the last hundred buckets, or those from `since` on.
+
+    With an API key, of the runs that it may use.
+    """
+    state, key = _state(request), key_of(request)
+    if run is not None:
+        check_run(key, run)
+    return await series_of(state, key, run, since, bucket)
+
+
+@router.get("/marks", responses={code: _ERRORS[code] for code in (404, 422, 503)})
+async def marks(
+    request: Request,
+    key: Annotated[str, Query(description="The `key` of a result.", pattern=KEY, max_length=256)],
+    profile: Annotated[ProfileId | None, Query(description="The `profile` of a result; the service's own.")] = None,
+) -> KeptMarks:
+    """What the book has of a sample: criteria, reasons, when and in which group, and its texts where they are kept."""
+    state = _state(request)
+    asked = profile or state.pipeline.profile
+    found = await state.store.records.named(asked, key)
+    if not found:
+        detail = f"the book has no mark of {key} under profile {asked}; what the heuristic tier rejects is not kept"
+        raise NoSuchMark(detail)
+    return KeptMarks(marks=[kept_mark(record, state.pipeline.rubric) for record in found])
 
 
 @router.get("/healthz")

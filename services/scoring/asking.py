@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.scoring.errors import TeacherError
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.prompting import shown_task
-from services.scoring.purse import RunPurse
+from services.scoring.purse import Payer, RunPurse, SettlingPurse
 from services.scoring.rubric import Rubric
-from services.scoring.store import NewMark, Purpose, Store
-from services.scoring.teachers.base import Call, Failure, Group, Marked, Teacher
-from shared.contract import Source
+from services.scoring.store import NewMark, Purpose, Store, Texts
+from services.scoring.teachers.base import Failure, Group, Marked, Purse, Teacher
+from shared.contract import Judged, Source
 from shared.settings import Config
 
 
@@ -25,6 +26,7 @@ class Item:
     prompt: str
     language: str
     code: str
+    judged: Judged
     print: Fingerprint
 
 
@@ -39,6 +41,14 @@ class Mark:
 
 
 Outcome = Mark | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the teacher said of one group: one outcome an item."""
+
+    group_id: str
+    outcomes: Sequence[Marked | Failure]
 
 
 class Asker:
@@ -62,8 +72,32 @@ class Asker:
         for group in tasks.values():
             yield from (group[start : start + size] for start in range(0, len(group), size))
 
-    async def ask(self, run: str, items: Sequence[Item]) -> tuple[list[Outcome], list[Call]]:
-        """One group to the teacher: what became of each item, in their order, and what was paid."""
+    async def ask(self, payer: Payer, items: Sequence[Item]) -> list[Outcome]:
+        """One group to the teacher, its marks into the book: what became of each item, in their order."""
+        async with self.hear(payer, items) as said:
+            pairs = list(zip(items, said.outcomes, strict=True))
+            marked = [
+                NewMark(
+                    item.print,
+                    outcome.criteria,
+                    outcome.reasons,
+                    outcome.place,
+                    outcome.shown,
+                    Texts(item.prompt, item.code),
+                )
+                for item, outcome in pairs
+                if isinstance(outcome, Marked)
+            ]
+            failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
+            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures)
+        return [self._outcome(outcome) for outcome in said.outcomes]
+
+    @asynccontextmanager
+    async def hear(self, payer: Payer, items: Sequence[Item]) -> AsyncIterator[Said]:
+        """One group to the teacher, paid for by `payer`: what it said of each item, in their order, for you to keep.
+
+        Meanwhile the bill is written: it is when the context ends.
+        """
         task = shown_task(
             items[0].prompt,
             truncate=self._rlaif.truncate_prompt_for_scoring,
@@ -71,21 +105,21 @@ class Asker:
             policy=self._rlaif.prompt_context_policy,
         )
         group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
-        purse = RunPurse(self._store.money, Purpose(run, group_id, len(items)), self._budgets, self._clock_ms)
+        purpose = Purpose(payer.run, group_id, len(items), payer.key.name if payer.key else None)
+        purse = SettlingPurse(
+            RunPurse(self._store.money, purpose, self._budgets, self._clock_ms, payer.key, payer.bills)
+        )
         group = Group(group_id, task, items[0].language, tuple(item.code for item in items))
         try:
-            outcomes = await self._teacher.mark(group, purse)
+            yield Said(group_id, await self._outcomes(group, purse))
+        finally:
+            await purse.settled()
+
+    async def _outcomes(self, group: Group, purse: Purse) -> Sequence[Marked | Failure]:
+        try:
+            return await self._teacher.mark(group, purse)
         except TeacherError as error:
-            outcomes = (Failure(error.code, error.detail, error.retry_after_s),) * len(items)
-        pairs = list(zip(items, outcomes, strict=True))
-        marked = [
-            NewMark(item.print, outcome.criteria, outcome.reasons, outcome.place, outcome.shown)
-            for item, outcome in pairs
-            if isinstance(outcome, Marked)
-        ]
-        failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
-        await self._store.record_group(self._clock_ms(), group_id, marked, failures)
-        return [self._outcome(outcome) for outcome in outcomes], purse.bills
+            return (Failure(error.code, error.detail, error.retry_after_s),) * len(group.codes)
 
     def _outcome(self, outcome: Marked | Failure) -> Outcome:
         if isinstance(outcome, Failure):

@@ -3,12 +3,18 @@
 MarkbookError
 ├── BadRequest            422  the body is not what the contract asks for
 ├── PayloadTooLarge       413  over one of the service's limits
+├── Unauthorized          401  no API key, or a wrong one
+├── Forbidden             403  not a run that the key may use
+├── NoSuchMark            404  the book has no mark of that key
+├── TooManyRequests       429  too many wait already: ask again later
 ├── StoreUnavailable      503  the database cannot be reached
 └── ServiceStopping       503  the service is shutting down
 TeacherError              —    one call to the teacher failed: its samples come back `unscored`
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from shared.contract import ErrorCode
 
@@ -18,6 +24,7 @@ class MarkbookError(Exception):
 
     status = 500
     code = "internal_error"
+    headers: Mapping[str, str] = {}
 
     def __init__(self, detail: str, *, field: str | None = None) -> None:
         super().__init__(detail)
@@ -35,14 +42,41 @@ class PayloadTooLarge(MarkbookError):
     code = "too_large"
 
 
+class Unauthorized(MarkbookError):
+    status = 401
+    code = "unauthorized"
+    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="markbook"'}
+
+
+class Forbidden(MarkbookError):
+    status = 403
+    code = "forbidden"
+
+
+class NoSuchMark(MarkbookError):
+    status = 404
+    code = "no_such_mark"
+
+
+class TooManyRequests(MarkbookError):
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
 class StoreUnavailable(MarkbookError):
     status = 503
     code = "store_unavailable"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
 class ServiceStopping(MarkbookError):
     status = 503
     code = "stopping"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
 class TeacherError(Exception):

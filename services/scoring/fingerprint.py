@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 SHORT = 6
 """Bytes of MD5 in the readable key: 12 hex digits. Too few to trust alone, hence the digest beside it."""
 PROFILE = 8
 """Bytes of the profile: 16 hex digits."""
+APART = 8
+"""Bytes of the digest in a row's key: two samples whose short hashes are the same have a row each."""
+KEY = r"^STUDENT:([0-9a-f]{12}):([0-9a-f]{12}):([\s\S]+)$"
+"""A readable key: prompt hash, code hash, language."""
 
 
 def profile_of(identity: Mapping[str, object]) -> str:
@@ -30,26 +34,47 @@ class Fingerprint:
     language: str
     digest: bytes
 
-    @cached_property
+    @property
     def key(self) -> str:
         """The readable key, `STUDENT:{prompt_hash}:{code_hash}:{language}`."""
         return f"STUDENT:{self.prompt_hash.hex()}:{self.code_hash.hex()}:{self.language}"
 
-    @cached_property
+    @property
     def row(self) -> bytes:
-        """Profile and readable key in binary: the primary key of the mark's row."""
-        return bytes.fromhex(self.profile) + self.prompt_hash + self.code_hash + self.language.encode()
+        """The primary key of the mark's row: profile, short hashes and the digest's start in binary, language."""
+        return prefix(self.profile, self.prompt_hash, self.code_hash) + self.digest[:APART] + self.language.encode()
 
 
 def fingerprint(profile: str, prompt: str, code: str, language: str) -> Fingerprint:
     """Name the mark of `code` for the whole task `prompt`. `language` is canonical, `code` is extracted."""
     task, text = prompt.encode(), code.encode()
-    digest = hashlib.sha256()
-    for part in (profile.encode(), task, text, language.encode()):
-        # the length in front keeps ("ab", "c") and ("a", "bc") apart
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return Fingerprint(profile, _short(task), _short(text), language, digest.digest())
+    whole = _sized(profile.encode()) + _sized(task) + _sized(text) + _sized(language.encode())
+    return Fingerprint(profile, _short(task), _short(text), language, hashlib.sha256(whole).digest())
+
+
+def prefix(profile: str, *hashes: bytes) -> bytes:
+    """The first bytes of the rows of a profile, or of one readable key in it."""
+    return bytes.fromhex(profile) + b"".join(hashes)
+
+
+def read_key(key: str) -> tuple[bytes, bytes, str]:
+    """Prompt hash, code hash and language of a readable key. Raises ValueError when it is none."""
+    found = re.fullmatch(KEY, key)
+    if found is None:
+        raise ValueError(f"{key!r} is no key of a mark: STUDENT:, 12 hex digits, :, 12 hex digits, :, language")
+    return bytes.fromhex(found[1]), bytes.fromhex(found[2]), found[3]
+
+
+def read_row(row: bytes, digest: bytes) -> Fingerprint:
+    """The fingerprint whose `row` and `digest` these are."""
+    prompt_at, code_at, digest_at = PROFILE, PROFILE + SHORT, PROFILE + 2 * SHORT
+    language = row[digest_at + APART :].decode()
+    return Fingerprint(row[:PROFILE].hex(), row[prompt_at:code_at], row[code_at:digest_at], language, digest)
+
+
+def _sized(part: bytes) -> bytes:
+    """The length in front keeps ("ab", "c") and ("a", "bc") apart."""
+    return len(part).to_bytes(8, "big") + part
 
 
 def _short(data: bytes) -> bytes:

@@ -3,38 +3,84 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
 
-from services.scoring.store import RequestLine, Store, Sums
+from services.scoring.errors import StoreUnavailable
+from services.scoring.store import RequestLine, Store, Sums, Tally
 from shared.contract import Counters, Source
+
+log = logging.getLogger("markbook")
+
+FLUSH_S = 0.5
+"""Seconds for which a line that cost nothing may wait for others."""
+MOST_LINES = 10_000
+"""Lines kept in memory, a few MB; beyond them a request waits until some are written."""
 
 
 class LedgerWriter:
-    """Commits request lines in groups: while one transaction runs, the lines that arrive wait for the next together."""
+    """Commits request lines in batches: at once where a reply waits for them, within FLUSH_S otherwise.
+
+    Lines that could not be written are kept and tried again. Each is counted once, whatever was tried: it has an id.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: list[tuple[RequestLine, asyncio.Future[None]]] = []
+        self._lines: dict[str, RequestLine] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self._hurry = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
 
-    async def write(self, line: RequestLine) -> None:
-        """Returns once the line is durable. Raises StoreUnavailable."""
+    async def add(self, line: RequestLine, *, durable: bool) -> None:
+        """Count `line`: before this returns if `durable`, else within FLUSH_S. Raises StoreUnavailable."""
+        if len(self._lines) >= MOST_LINES:
+            await self.flush()
+        self._lines.setdefault(line.request_id, line)
+        if durable:
+            await self.flush()
+        else:
+            self._start()
+
+    async def flush(self) -> None:
+        """Returns once every line so far is durable. Raises StoreUnavailable; the lines are kept all the same."""
+        if self._writer is None and not self._lines:
+            return
         written = asyncio.get_running_loop().create_future()
-        self._waiting.append((line, written))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._drain())
+        self._waiting.append(written)
+        self._hurry.set()
+        self._start()
         await written
 
+    async def close(self) -> None:
+        """Write what is left, once no request runs any more. What cannot be written now is named in the log."""
+        try:
+            await self.flush()
+        except StoreUnavailable as error:
+            samples = sum(line.samples for line in self._lines.values())
+            log.error("%d requests (%d samples) stay uncounted: %s", len(self._lines), samples, error.detail)
+        if self._writer is not None:
+            self._writer.cancel()
+            self._writer = None
+
+    def _start(self) -> None:
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._drain())
+
     async def _drain(self) -> None:
-        while batch := self._waiting:
-            self._waiting = []
-            [result] = await asyncio.gather(
-                self._store.ledger.count([line for line, _ in batch]), return_exceptions=True
-            )
-            for _, written in batch:
+        while self._lines or self._waiting:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._hurry.wait()
+            self._hurry.clear()
+            lines, waiting = self._lines, self._waiting
+            self._lines, self._waiting = {}, []
+            [result] = await asyncio.gather(self._store.ledger.count([*lines.values()]), return_exceptions=True)
+            if isinstance(result, BaseException):
+                self._lines = {**self._lines, **lines}
+                log.warning("%d request lines not written, kept and tried again: %s", len(self._lines), result)
+            for written in waiting:
                 if written.cancelled():
                     continue
                 if isinstance(result, BaseException):
@@ -44,64 +90,36 @@ class LedgerWriter:
         self._writer = None
 
 
-def sum_counters(sums: Sums) -> tuple[Counters, dict[str, Counters], int | None]:
-    """Totals, counters by run, and the time of the first entry (Unix ms; None while there is none)."""
-    runs: defaultdict[str, dict[str, Any]] = defaultdict(_blank)
-    since: list[int] = []
-    for row in sums.asked:
-        since.append(row["since_ms"])
-        _add_requests(runs[row["run"]], row)
-    for row in sums.failed:
-        for code, count in json.loads(row["unscored"]).items():
-            runs[row["run"]]["unscored"] += count
-            codes = runs[row["run"]]["unscored_by_code"]
-            codes[code] = codes.get(code, 0) + count
-    for row in sums.paid:
-        since.append(row["since_ms"])
-        _add_calls(runs[row["run"]], row)
-    for block in runs.values():
+def sum_counters(sums: Sums, shown: Callable[[str], bool] = lambda run: True) -> tuple[Counters, dict[str, Counters]]:
+    """Totals of the runs that are shown, and counters by run, over the whole time of `sums`."""
+    runs: defaultdict[str, Tally] = defaultdict(Tally)
+    total = Tally()
+    for (_, run), tally in sorted(sums.tallies.items()):
+        if shown(run):
+            runs[run].add(tally)
+            total.add(tally)
+    return counters_of(total), {run: counters_of(tally) for run, tally in runs.items()}
+
+
+def counters_of(tally: Tally) -> Counters:
+    """The counters that the wire has."""
+    counts = tally.counts
+    sent = counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
+    return Counters(
+        samples=counts["samples"],
+        by_source={source: counts[source.value] for source in Source},
+        unscored=counts["unscored"],
+        unscored_by_code=dict(sorted(tally.failures.items())),
+        teacher_calls=counts["calls"] + counts["unknown_calls"],
+        api_tokens_sent=sent,
+        api_tokens_received=counts["output_tokens"],
+        cache_read_input_tokens=counts["cache_read_input_tokens"],
+        cache_creation_input_tokens=counts["cache_creation_input_tokens"],
+        billed_input_equivalent=counts["billed_utokens"] / 1e6,
         # nothing is saved where the plain way would not have paid either: the stand-in's plain tokens are 0
-        block["tokens_saved"] = block["tokens_saved"] - block["api_tokens_sent"]
-    total = _blank()
-    for block in runs.values():
-        _merge(total, block)
-    counters = {run: Counters(**block) for run, block in sorted(runs.items())}
-    return Counters(**total), counters, min(since, default=None)
-
-
-def _blank() -> dict[str, Any]:
-    return Counters().model_dump()
-
-
-def _add_requests(block: dict[str, Any], row: Mapping[str, Any]) -> None:
-    block["samples"] += row["samples"]
-    block["tokens_saved"] += int(row["plain_tokens"])
-    for source in Source:
-        block["by_source"][source] += row[source.value]
-
-
-def _add_calls(block: dict[str, Any], row: Mapping[str, Any]) -> None:
-    cache_read, cache_creation = int(row["cache_read_input_tokens"]), int(row["cache_creation_input_tokens"])
-    sent = int(row["input_tokens"]) + cache_read + cache_creation
-    cost = int(row["cost_nusd"] or 0) / 1e9 if row["priced_calls"] == row["calls"] else None
-    block["teacher_calls"] += row["calls"]
-    if row["usage_unknown"]:  # a bound, not a bill: kept apart
-        block["usage_unknown_calls"] += row["calls"]
-        block["usage_unknown_tokens"] += sent + int(row["output_tokens"])
-        block["usage_unknown_cost_usd"] = cost
-        return
-    block["api_tokens_sent"] += sent
-    block["api_tokens_received"] += int(row["output_tokens"])
-    block["cache_read_input_tokens"] += cache_read
-    block["cache_creation_input_tokens"] += cache_creation
-    block["billed_input_equivalent"] += float(row["billed_input_equivalent"])
-    block["cost_usd"] = cost
-
-
-def _merge(total: dict[str, Any], block: Mapping[str, Any]) -> None:
-    for key, value in block.items():
-        if isinstance(value, Mapping):
-            for name, count in value.items():
-                total[key][name] = total[key].get(name, 0) + count
-        else:
-            total[key] = None if value is None or total[key] is None else total[key] + value
+        tokens_saved=counts["plain_tokens"] - sent,
+        cost_usd=None if counts["unpriced"] else counts["cost_nusd"] / 1e9,
+        usage_unknown_calls=counts["unknown_calls"],
+        usage_unknown_tokens=counts["unknown_tokens"],
+        usage_unknown_cost_usd=None if counts["unknown_unpriced"] else counts["unknown_nusd"] / 1e9,
+    )

@@ -13,28 +13,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from services.scoring.answer import line_of, results_of, usage_of
 from services.scoring.asking import Asker, Item, Mark, Outcome
+from services.scoring.audit import Auditor
 from services.scoring.errors import ServiceStopping, StoreUnavailable
 from services.scoring.extraction import EXTRACTOR_VERSION, extract
 from services.scoring.fingerprint import fingerprint, profile_of
-from services.scoring.heuristics import Tier
+from services.scoring.heuristics import Judgement, Tier
 from services.scoring.languages import canonical
 from services.scoring.ledger import LedgerWriter
 from services.scoring.prompting import TEMPLATE_VERSION, plain_tokens
+from services.scoring.purse import Payer
 from services.scoring.rubric import Rubric
 from services.scoring.single_flight import SingleFlight
-from services.scoring.store import Store, StoredMark
-from services.scoring.teachers.base import Call, Teacher
+from services.scoring.store import ApiKey, Store, StoredMark
+from services.scoring.teachers.base import Failure, Teacher
 from services.scoring.together import all_of, end_of
-from shared.contract import Sample, ScoreRequest, ScoreResponse, Source
+from services.scoring.turns import Reception
+from shared.contract import ErrorCode, Sample, ScoreRequest, ScoreResponse, Source
 from shared.settings import Config
 
 log = logging.getLogger("markbook")
 
+BREATH_CHARS = 20_000
+"""Characters of completions after which other requests have a turn: to find the code in so many takes milliseconds."""
 POLL_S = 0.1
 """Seconds between looks at what another replica is asking: small beside a teacher's answer, cheap for the database."""
+
+LATE = Failure(ErrorCode.DEADLINE, "no mark within timeout_s; it is on its way into the book: ask again", 1.0)
+NO_TURN = Failure(ErrorCode.DEADLINE, "its turn did not come within timeout_s, so nobody was asked: ask again", 1.0)
 
 
 class Pipeline:
@@ -47,29 +56,71 @@ class Pipeline:
         self._teacher = teacher
         self._store = store
         self._tier = tier
-        self._rubric = rubric
+        self.rubric = rubric
         self._asker = Asker(config, teacher, store, rubric, clock_ms)
+        self._auditor = Auditor(config, self._asker, store, rubric, clock_ms)
         self._clock_ms = clock_ms
-        self._ledger = LedgerWriter(store)
+        self.ledger = LedgerWriter(store)
+        self._reception = Reception(config.service.max_concurrent_requests, config.service.max_waiting_requests)
         self._flights: SingleFlight[bytes, Outcome] = SingleFlight()
-        self._leading: set[asyncio.Task[list[Call]]] = set()
+        self._leading: set[asyncio.Task[None]] = set()
         self.identity = mark_identity(config, teacher, rubric)
         self.profile = profile_of(self.identity)
 
-    async def score(self, request: ScoreRequest) -> ScoreResponse:
-        """Results in the order of the samples. Raises StoreUnavailable when nothing can be looked up or kept."""
-        items = [self._prepare(sample) for sample in request.samples]
+    async def score(self, request: ScoreRequest, key: ApiKey | None = None) -> ScoreResponse:
+        """Results in the order of the samples. What is not ready at the request's deadline is left unscored.
+
+        Raises StoreUnavailable when nothing can be looked up or kept, TooManyRequests and ServiceStopping.
+        """
+        due = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
+        items = await self._prepared(request.samples)
         by_digest = {item.print.digest: item for item in items}
-        flights, led = self._flights.claim(by_digest)
-        # A task of its own: a caller that goes away does not cancel the call that others wait for.
-        lead = asyncio.create_task(self._lead(request.run, [by_digest[digest] for digest in led]))
+        payer = Payer(request.run, key)
+        turns = self._reception.of(key.name if key else None)
+        try:
+            async with asyncio.timeout_at(due):
+                place = await turns.take(request.run)
+        except TimeoutError:
+            return await self._answer(request, items, dict.fromkeys(by_digest, NO_TURN), (), payer)
+        led: list[bytes] = []
+        outcomes: dict[bytes, Outcome] = {}
+        missing = list(by_digest)
+        try:
+            while True:
+                flights, leading = self._flights.claim(missing)
+                lead = self._start(payer, [by_digest[digest] for digest in leading])
+                await _end_of([lead], due)
+                await _end_of([flight for flight in flights.values() if not flight.done()], due)
+                outcomes |= {digest: flight.result() if flight.done() else LATE for digest, flight in flights.items()}
+                if lead.done() and not lead.cancelled():
+                    lead.result()
+                led += leading
+                # what another had no money for is asked for again, out of this purse
+                missing = [digest for digest in flights if _spent(outcomes[digest]) and digest not in leading]
+                if not missing:
+                    return await self._answer(request, items, outcomes, led, payer)
+        finally:  # the place is free when both the request and its lead have ended
+            lead.add_done_callback(lambda _: turns.leave(place))
+
+    def _start(self, payer: Payer, items: Sequence[Item]) -> asyncio.Task[None]:
+        """A task of its own: neither a caller that goes away nor one whose time is up ends what others wait for."""
+        lead = asyncio.create_task(self._lead(payer, items))
         self._leading.add(lead)
-        lead.add_done_callback(lambda task: self._landed(task, led))
-        outcomes = {digest: await asyncio.shield(flight) for digest, flight in flights.items()}
-        calls = await asyncio.shield(lead)
+        lead.add_done_callback(lambda task: self._landed(task, [item.print.digest for item in items]))
+        return lead
+
+    async def _answer(
+        self,
+        request: ScoreRequest,
+        items: Sequence[Item],
+        outcomes: Mapping[bytes, Outcome],
+        led: Sequence[bytes],
+        payer: Payer,
+    ) -> ScoreResponse:
         results = list(results_of(items, outcomes, led, self.profile))
-        await self._ledger.write(line_of(request, items, results, self._clock_ms(), self._plain_tokens(items)))
-        return ScoreResponse(results=results, usage=usage_of(calls))
+        line = line_of(request, items, results, self._clock_ms(), self._plain_tokens(items))
+        await self.ledger.add(line, durable=bool(payer.bills or line.teacher))
+        return ScoreResponse(results=results, usage=usage_of(payer.bills))
 
     async def keep_leases(self, lease_s: float) -> None:
         """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
@@ -81,57 +132,75 @@ class Pipeline:
                 log.warning("claims not renewed, another replica may ask again: %s", error.detail)
 
     async def close(self, grace_s: float) -> None:
-        """Let the calls in progress finish: they are paid for, so their marks are kept. Then give the claims back."""
+        """Take no new work, and let the calls in progress finish: they are paid for, so their marks are kept."""
+        self._reception.stop()
         if self._leading:
             _, late = await asyncio.wait(self._leading, timeout=grace_s)
             for lead in late:
                 lead.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    async def _prepared(self, samples: Sequence[Sample]) -> list[Item]:
+        items: list[Item] = []
+        chars = 0
+        for sample in samples:
+            if chars > BREATH_CHARS:
+                await asyncio.sleep(0)
+                chars = 0
+            items.append(self._prepare(sample))
+            chars += len(sample.code)
+        return items
+
     def _prepare(self, sample: Sample) -> Item:
         language = canonical(sample.language)
-        code = extract(sample.code, language).code
-        return Item(sample.prompt, language, code, fingerprint(self.profile, sample.prompt, code, language))
+        code, judged = extract(sample.code, language)
+        return Item(sample.prompt, language, code, judged, fingerprint(self.profile, sample.prompt, code, language))
 
-    async def _lead(self, run: str, items: Sequence[Item]) -> list[Call]:
-        """Land the flight of every item; returns what was paid on the way."""
-        stored = await self._store.marks.get([item.print for item in items])
+    async def _lead(self, payer: Payer, items: Sequence[Item]) -> None:
+        """Land the flight of every item."""
+        stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
         asking = self._land_stored(items, stored, Source.CACHE)
+        if not asking:
+            return
+        rejected: list[tuple[Item, Judgement]] = []
         if self._config.rlaif.use_tiered_scoring:
-            asking = await self._reject(asking)
-        calls: list[Call] = []
+            asking, rejected = await self._reject(asking)
+        await all_of([self._mark(payer, asking), self._auditor.audit(payer, rejected)])
+
+    async def _mark(self, payer: Payer, asking: Sequence[Item]) -> None:
+        """Land what the teacher must see, asked by this replica or by another."""
         while asking:
             taken = await self._store.claims.take([item.print for item in asking], self._clock_ms())
             asking = self._land_stored(asking, taken.marks, Source.COALESCED)
             mine = [item for item in asking if item.print.digest in taken.owned]
             theirs = [item for item in asking if item.print.digest not in taken.owned]
-            groups = [self._ask(run, group) for group in self._asker.groups(mine)]
+            groups = [self._ask(payer, group) for group in self._asker.groups(mine)]
             asked = asyncio.create_task(all_of(groups))
             waited = asyncio.create_task(self._wait_for_others(theirs))
             await end_of([asked, waited])
-            calls += [call for bill in asked.result() for call in bill]
+            asked.result()
             asking = waited.result()
-        return calls
 
-    async def _reject(self, items: Sequence[Item]) -> list[Item]:
-        """Land what the heuristic tier rejects; returns what the teacher must see."""
+    async def _reject(self, items: Sequence[Item]) -> tuple[list[Item], list[tuple[Item, Judgement]]]:
+        """Land what the heuristic tier rejects; returns what the teacher must see, and what was rejected."""
         judgements = await self._tier.judge([(item.code, item.prompt, item.language) for item in items])
         passed: list[Item] = []
+        rejected: list[tuple[Item, Judgement]] = []
         for item, judgement in zip(items, judgements, strict=True):
             if judgement.score < self._config.rlaif.heuristic_score_threshold:
                 self._land(item, Mark(Source.HEURISTIC, judgement.score, None, judgement.reasons))
+                rejected.append((item, judgement))
             else:
                 passed.append(item)
-        return passed
+        return passed, rejected
 
-    async def _ask(self, run: str, group: Sequence[Item]) -> list[Call]:
+    async def _ask(self, payer: Payer, group: Sequence[Item]) -> None:
         try:
-            outcomes, calls = await self._asker.ask(run, group)
+            outcomes = await self._asker.ask(payer, group)
         finally:
             self._store.claims.forget(item.print.digest for item in group)
         for item, outcome in zip(group, outcomes, strict=True):
             self._land(item, outcome)
-        return calls
 
     async def _wait_for_others(self, items: Sequence[Item]) -> list[Item]:
         """Land what other replicas bring; returns, for another try, what is left once some of it is claimed no more."""
@@ -139,14 +208,15 @@ class Pipeline:
         free: frozenset[bytes] = frozenset()
         while waiting and not free:
             await asyncio.sleep(POLL_S)
-            stored = await self._store.marks.get([item.print for item in waiting])
+            stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._land_stored(waiting, stored, Source.COALESCED)
             seen = await self._store.claims.look([item.print.digest for item in waiting], self._clock_ms())
+            failed = {digest: failure for digest, failure in seen.failures.items() if not _spent(failure)}
             for item in waiting:
-                if failure := seen.failures.get(item.print.digest):
+                if failure := failed.get(item.print.digest):
                     self._land(item, failure)
-            waiting = [item for item in waiting if item.print.digest not in seen.failures]
-            free = seen.free
+            waiting = [item for item in waiting if item.print.digest not in failed]
+            free = seen.free | seen.failures.keys() - failed.keys()
         return waiting
 
     def _land_stored(self, items: Sequence[Item], stored: Mapping[bytes, StoredMark], source: Source) -> list[Item]:
@@ -154,7 +224,7 @@ class Pipeline:
         missing: list[Item] = []
         for item in items:
             if mark := stored.get(item.print.digest):
-                self._land(item, Mark(source, self._rubric.score(mark.criteria), mark.criteria, mark.reasons))
+                self._land(item, Mark(source, self.rubric.score(mark.criteria), mark.criteria, mark.reasons))
             else:
                 missing.append(item)
         return missing
@@ -162,7 +232,7 @@ class Pipeline:
     def _land(self, item: Item, outcome: Outcome) -> None:
         self._flights.land(item.print.digest, outcome)
 
-    def _landed(self, lead: asyncio.Task[list[Call]], led: Sequence[bytes]) -> None:
+    def _landed(self, lead: asyncio.Task[None], led: Sequence[bytes]) -> None:
         """Nobody waits for ever: when a lead ends early, its error goes to all who wait for its samples."""
         self._leading.discard(lead)
         error = ServiceStopping("the service stopped before the marks came") if lead.cancelled() else lead.exception()
@@ -173,7 +243,19 @@ class Pipeline:
         """What the plain way would have sent. Nothing to the stand-in: it is paid nothing, so nothing is saved."""
         if self._teacher.stand_in:
             return 0
-        return sum(plain_tokens(item.prompt, item.code, self._rubric, item.language) for item in items)
+        return sum(plain_tokens(item.prompt, item.code, self.rubric, item.language) for item in items)
+
+
+async def _end_of(flights: Sequence[asyncio.Future[Any]], due: float | None) -> None:
+    """Until all have ended, or until the event loop's clock says `due`. They go on, whatever becomes of the caller."""
+    if flights:
+        timeout = None if due is None else due - asyncio.get_running_loop().time()
+        await asyncio.wait(flights, timeout=timeout)
+
+
+def _spent(outcome: Outcome) -> bool:
+    """Whether it failed for want of money, which says nothing about another's."""
+    return isinstance(outcome, Failure) and outcome.code is ErrorCode.BUDGET_EXHAUSTED
 
 
 def mark_identity(config: Config, teacher: Teacher, rubric: Rubric) -> dict[str, object]:

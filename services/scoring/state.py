@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.scoring.pipeline import Pipeline
@@ -16,3 +17,4 @@ class State:
     teacher: Teacher
     store: Store
     pipeline: Pipeline
+    clock_ms: Callable[[], int]

@@ -12,7 +12,8 @@ from tests.emulator.server import Emulator, Settings
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.emulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=8089, help="TCP port on loopback; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8089, help="TCP port; 0 takes a free one")
     parser.add_argument("--judge", choices=judges.JUDGES, default="steady")
     parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds until an answer begins")
     parser.add_argument("--faults", type=float, default=0.0, metavar="SHARE", help="share of requests that fail")
@@ -27,7 +28,7 @@ def main() -> None:
         faults=faults.Faults(share=options.faults, kinds=tuple(options.kinds), seed=options.seed),
         count=tokens.estimate if options.estimate else tokens.exact,
     )
-    emulator = Emulator(settings, port=options.port)
+    emulator = Emulator(settings, host=options.host, port=options.port)
     if options.requests_per_minute:
         settings.limits.append(Bucket("requests", options.requests_per_minute, emulator.clock))
     print(

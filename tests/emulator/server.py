@@ -68,7 +68,10 @@ class Settings:
 
 @dataclass
 class Entry:
-    """One request: what came, what became of it, and its bill (None: not billed). `answered`: the client got it."""
+    """One request: what came, what became of it, and its bill (None: not billed). `answered`: the client got it.
+
+    `key`: the API key, by which a test tells its clients apart.
+    """
 
     number: int
     request_id: str
@@ -79,6 +82,7 @@ class Entry:
     stop_reason: str | None = None
     bill: model.Bill | None = None
     answered: bool = True
+    key: str = ""
 
     def dollars(self) -> float:
         return self.bill.dollars(MODELS[self.body["model"]]) if self.bill else 0.0
@@ -87,7 +91,7 @@ class Entry:
 class Emulator:
     """The Messages API on `url`. `log` has every request in the order of arrival."""
 
-    def __init__(self, settings: Settings | None = None, *, port: int = 0) -> None:
+    def __init__(self, settings: Settings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.settings = settings or Settings()
         self.skipped_s = 0.0
         self.time: Callable[[], float] = time.monotonic
@@ -97,8 +101,8 @@ class Emulator:
         self._in_flight = self.most_in_flight = 0
         self._idle = threading.Event()
         self._idle.set()
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._socket = socket.create_server((host, port))
+        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         routes = [
             Route("/v1/messages", self._messages, methods=["POST"]),
             Route("/_emulator/log", self._show_log),
@@ -149,6 +153,7 @@ class Emulator:
     async def _messages(self, request: HttpRequest) -> Response:
         number = next(self._numbers)
         entry = Entry(number, f"req_{number:08d}", {})
+        entry.key = request.headers.get("authorization", "").removeprefix("Bearer ")
         self.log.append(entry)
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)

@@ -104,7 +104,7 @@ async def test_the_place_of_each_sample_is_kept_beside_its_mark(marked, emulator
 
 
 def marks_in(criteria: str) -> tuple[int, ...]:
-    return tuple(round(100 * mark) for mark in json.loads(criteria).values())
+    return tuple(round(100 * mark) for mark in json.loads(criteria))
 
 
 async def test_a_rubric_of_your_own_is_used_by_the_service(marked, emulator, tmp_path):

@@ -101,6 +101,44 @@ def test_a_wrong_variable_is_named():
         load_config(None, {"MARKBOOK_TEACHER": "gpt"})
 
 
+def test_the_environment_reaches_every_key(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("service: {port: 9}\nteacher:\n")
+    environ = {
+        "MARKBOOK_CONFIG": str(file),
+        "MARKBOOK_TEACHER": "anthropic",
+        "MARKBOOK_SERVICE__ALLOW_WITHOUT_KEYS": "true",
+        "MARKBOOK_TRAINING__LEARNING_RATE": "3e-4",
+        "MARKBOOK_TRAINING__EVAL_TASKS": "null",
+        "MARKBOOK_BUDGETS__TOTAL__USD": "5",
+        "MARKBOOK_BUDGETS__RUNS": "{A: {tokens: 7}}",
+        "MARKBOOK_RLAIF__RUN": "",
+        "MARKBOOK_API_KEY": "mb_secret",
+    }
+    config = load_config(None, environ)
+    assert config.service.allow_without_keys is True
+    assert (config.service.port, config.teacher.name, config.training.learning_rate) == (9, "anthropic", 3e-4)
+    assert config.training.eval_tasks is None
+    assert config.budgets.total.usd == 5
+    assert config.budgets.runs["A"].tokens == 7
+    assert config.rlaif.run is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"MARKBOOK_SERVICE__PRT": "1"}, "with MARKBOOK_SERVICE__PRT: unknown key service.prt (value 1); did you mean"),
+        ({"MARKBOOK_SERVICE__PORT": "many"}, "with MARKBOOK_SERVICE__PORT: service.port is 'many', expected"),
+        ({"MARKBOOK_SERVICE__PORT__X": "1", "MARKBOOK_SERVICE__PORT": "1"}, "service.port is {'x': 1}, expected"),
+        ({"MARKBOOK_SERVICE__PORT": "[1"}, "MARKBOOK_SERVICE__PORT is not valid YAML"),
+    ],
+)
+def test_a_fault_in_the_environment_names_the_variable(environ, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, environ)
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,8 +1,31 @@
 """The only room with SQL: marks, claims on marks to come, and the ledger of requests and paid calls."""
 
-from services.scoring.store.ledger import RequestLine, Sums
-from services.scoring.store.marks import NewMark, StoredMark
+from services.scoring.store.audits import AuditSum, NewAudit
+from services.scoring.store.keys import ApiKey, ApiKeys
+from services.scoring.store.ledger import RequestLine
+from services.scoring.store.life import Life
+from services.scoring.store.marks import NewMark, Record, StoredMark
 from services.scoring.store.money import Purpose
+from services.scoring.store.profiles import Profile
+from services.scoring.store.rollup import HOUR_MS, Sums, Tally
 from services.scoring.store.store import Store
+from services.scoring.store.texts import Texts
 
-__all__ = ["NewMark", "Purpose", "RequestLine", "Store", "StoredMark", "Sums"]
+__all__ = [
+    "HOUR_MS",
+    "ApiKey",
+    "ApiKeys",
+    "AuditSum",
+    "Life",
+    "NewAudit",
+    "NewMark",
+    "Profile",
+    "Purpose",
+    "Record",
+    "RequestLine",
+    "Store",
+    "StoredMark",
+    "Sums",
+    "Tally",
+    "Texts",
+]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables
-from services.scoring.store.database import Database, upsert
-from services.scoring.store.marks import StoredMark, find
+from services.scoring.store.database import Database, insert_into
+from services.scoring.store.marks import Marks, StoredMark
 from services.scoring.teachers.base import Failure
 from shared.contract import ErrorCode
 
@@ -41,8 +43,9 @@ class Seen:
 class Claims:
     """The claims of one process, `owner`. Times are Unix milliseconds; replicas' clocks must agree within a lease."""
 
-    def __init__(self, database: Database, owner: str, lease_ms: int) -> None:
+    def __init__(self, database: Database, marks: Marks, owner: str, lease_ms: int) -> None:
         self._database = database
+        self._marks = marks
         self._owner = owner
         self._lease_ms = lease_ms
         self._asking: set[bytes] = set()
@@ -53,24 +56,15 @@ class Claims:
             return Taken(frozenset(), {})
 
         def work(connection: Connection) -> Taken:
-            claims = tables.claims.c
+            claim = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms, "failure": None, "now_ms": now_ms}
             # in one order everywhere, so that two replicas that want the same marks do not deadlock
-            rows = [
-                {"digest": digest, "owner": self._owner, "lease_until_ms": now_ms + self._lease_ms, "failure": None}
-                for digest in sorted(fingerprint.digest for fingerprint in fingerprints)
-            ]
-            insert = upsert(connection, tables.claims).values(rows)
-            insert = insert.on_conflict_do_update(
-                index_elements=[claims.digest],
-                set_={name: insert.excluded[name] for name in ("owner", "lease_until_ms", "failure")},
-                where=or_(claims.lease_until_ms < now_ms, claims.failure.is_not(None)),
-            )
-            owned = set(connection.execute(insert.returning(claims.digest)).scalars())
-            marks = find(connection, [each for each in fingerprints if each.digest in owned])
+            rows = [{"digest": digest, **claim} for digest in sorted(each.digest for each in fingerprints)]
+            owned = set(connection.execute(_take(connection.dialect.name), rows).scalars())
+            marks = self._marks.find(connection, [each for each in fingerprints if each.digest in owned], now_ms)
             drop(connection, self._owner, marks)
             return Taken(frozenset(owned - marks.keys()), marks)
 
-        taken = await self._database.write(work)
+        taken = await self._database.write(work, synced=False)
         self._asking |= taken.owned
         return taken
 
@@ -120,25 +114,52 @@ class Claims:
         await self._database.write(work)
 
 
+@cache  # here and below: to make a statement takes longer than to run it
+def _take(dialect: str) -> ReturningInsert[bytes]:
+    claims, insert = tables.claims.c, insert_into(dialect, tables.claims)
+    insert = insert.on_conflict_do_update(
+        index_elements=[claims.digest],
+        set_={name: insert.excluded[name] for name in ("owner", "lease_until_ms", "failure")},
+        where=or_(claims.lease_until_ms < bindparam("now_ms"), claims.failure.is_not(None)),
+    )
+    return insert.returning(claims.digest)  # RETURNING makes it one statement for all rows
+
+
 def lock(connection: Connection, which: ColumnElement[bool]) -> list[bytes]:
     """Lock claims in the order in which `take` does: writers in different orders would deadlock."""
     digest = tables.claims.c.digest
     return list(connection.execute(select(digest).where(which).order_by(digest).with_for_update()).scalars())
 
 
+_DROP = delete(tables.claims).where(
+    tables.claims.c.owner == bindparam("dropped_by"), tables.claims.c.digest.in_(bindparam("gone", expanding=True))
+)
+
+
+_THESE = (
+    select(tables.claims.c.digest)
+    .where(tables.claims.c.digest.in_(bindparam("settled", expanding=True)))
+    .order_by(tables.claims.c.digest)
+    .with_for_update()
+)
+
+
+def lock_these(connection: Connection, digests: Sequence[bytes]) -> None:
+    connection.execute(_THESE, {"settled": digests}).all()
+
+
 def drop(connection: Connection, owner: str, digests: Iterable[bytes]) -> None:
     """The claims are answered: their marks are in the book."""
     if gone := list(digests):
-        claims = tables.claims.c
-        connection.execute(delete(tables.claims).where(claims.owner == owner, claims.digest.in_(gone)))
+        connection.execute(_DROP, {"dropped_by": owner, "gone": gone})
 
 
 def fail(connection: Connection, owner: str, failures: Mapping[bytes, Failure]) -> None:
     """Leave the failures for those who wait. They are no marks: whoever asks next claims them anew."""
-    claims = tables.claims.c
-    statement = update(tables.claims).where(claims.owner == owner, claims.digest == bindparam("failed"))
-    rows = [{"failed": digest, "failure": json.dumps(asdict(failure))} for digest, failure in failures.items()]
-    if rows:
+    if failures:
+        claims = tables.claims.c
+        statement = update(tables.claims).where(claims.owner == owner, claims.digest == bindparam("failed"))
+        rows = [{"failed": digest, "failure": json.dumps(asdict(failure))} for digest, failure in failures.items()]
         connection.execute(statement, rows)
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import StoreUnavailable
-from services.scoring.store.engine import POOL_SIZE, open_engine, reading, writing
+from services.scoring.store.engine import POOL_SIZE, looking, open_engine, reading, writing
 
 PATIENCE_S = 30.0
 """Seconds that a mark which is paid for waits for a database that is away."""
@@ -20,6 +26,14 @@ RETRY_S = 0.25
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
+Work = Callable[[Connection], T]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    work: Work[Any]
+    synced: bool
+    written: asyncio.Future[Any]
 
 
 class Database:
@@ -28,17 +42,47 @@ class Database:
     def __init__(self, database_url: str) -> None:
         self.engine = open_engine(database_url)
         self.is_postgres = self.engine.dialect.name == "postgresql"
+        # SQLite takes one writer at a time, and those it turns away sleep longer than a transaction takes
+        self._turn = nullcontext() if self.is_postgres else threading.Lock()
         self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="store")
+        self._near: Connection | None = None
+        self._waiting: list[_Waiting] = []
+        self._writer: asyncio.Task[None] | None = None
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Work[T]) -> T:
         """Run single statements, without a transaction around them."""
         return await self._in_thread(lambda: self.read_now(work))
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction, durable when this returns."""
-        return await self._in_thread(lambda: self.write_now(work))
+    async def look(self, work: Work[T]) -> T:
+        """`read`, for a look at a few rows by their key, which takes SQLite less time than a thread takes to start.
 
-    async def insist(self, work: Callable[[Connection], T]) -> T:
+        Done in this thread there; in another if it would have to wait for somebody.
+        """
+        if self.is_postgres:
+            return await self.read(work)
+        try:
+            if self._near is None:
+                self._near = looking(self.engine)
+            return work(self._near)
+        except OperationalError:
+            return await self.read(work)
+
+    async def write(self, work: Work[T], *, synced: bool = True) -> T:
+        """Run `work` in one transaction, durable when this returns. It changes nothing but the database.
+
+        On SQLite those that wait for their turn share a transaction: each one costs a sync of the disk. On Postgres
+        they run side by side: there a transaction of several would lock rows in an order of its own, and deadlock.
+        `synced` False spares SQLite the sync: what no process needs after a power cut has ended them all.
+        """
+        if self.is_postgres:
+            return await self._in_thread(lambda: self.write_now(work))
+        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(work, synced, written))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_waiting())
+        return await written
+
+    async def insist(self, work: Work[T]) -> T:
         """`write`, again and again for PATIENCE_S while the store is away: for what is paid for already.
 
         `work` must be safe to repeat: the answer to a commit can be lost.
@@ -52,17 +96,45 @@ class Database:
                     raise
                 await asyncio.sleep(RETRY_S)
 
-    def read_now(self, work: Callable[[Connection], T]) -> T:
+    def read_now(self, work: Work[T]) -> T:
         with reading(self.engine) as connection:
             return work(connection)
 
-    def write_now(self, work: Callable[[Connection], T]) -> T:
-        with writing(self.engine) as connection:
+    def write_now(self, work: Work[T], *, synced: bool = True) -> T:
+        with self._turn, writing(self.engine, synced=synced) as connection:
             return work(connection)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
+        if self._near is not None:
+            self._near.close()
         self.engine.dispose()
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            batch = [each for each in waiting if not each.written.cancelled()]
+            for each, end in zip(batch, await self._ends_of(batch), strict=True):
+                if each.written.cancelled():
+                    continue
+                if isinstance(end, BaseException):
+                    each.written.set_exception(end)
+                else:
+                    each.written.set_result(end)
+
+    async def _ends_of(self, batch: Sequence[_Waiting]) -> list[Any]:
+        """Results or exceptions. When one of several fails all are undone, and each is run by itself."""
+        synced = any(each.synced for each in batch)
+        together = self._in_thread(
+            lambda: self.write_now(lambda connection: [each.work(connection) for each in batch], synced=synced)
+        )
+        ends: list[Any] | BaseException
+        [ends] = await asyncio.gather(together, return_exceptions=True)
+        if isinstance(ends, list):
+            return ends
+        if len(batch) == 1 or isinstance(ends, StoreUnavailable):
+            return [ends] * len(batch)
+        return [end for each in batch for end in await self._ends_of([each])]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -70,10 +142,21 @@ class Database:
 
 def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that can say ON CONFLICT, which both databases spell alike but SQLAlchemy does not."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_into(connection.dialect.name, table)
+
+
+def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """`upsert` for a statement that is made once: making one takes longer than running it."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert what is not there yet: the first write wins."""
+    """Insert what is not there yet, all in one statement: the first write wins."""
     if rows:
-        connection.execute(upsert(connection, table).on_conflict_do_nothing(), list(rows))
+        connection.execute(new_rows(connection.dialect.name, table), list(rows))
+
+
+@cache
+def new_rows(dialect: str, table: Table) -> ReturningInsert[Any]:
+    insert = insert_into(dialect, table).on_conflict_do_nothing()
+    return insert.returning(*table.primary_key)  # without it, it would be a statement a row

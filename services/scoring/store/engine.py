@@ -19,6 +19,7 @@ POOL_SIZE = 8
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
 _READING = "markbook_reading"
+_SYNCED = "markbook_synced"
 _MIGRATION_LOCK = 0x4D61726B  # any constant: replicas that start together take turns at it
 
 
@@ -43,7 +44,7 @@ def open_engine(database_url: str) -> Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"store.database_url: cannot make the folder of {url.database}: {error}") from error
-        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=0)
+        engine = create_engine(url, pool_size=POOL_SIZE + 1, max_overflow=0)  # one more for `looking`
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -54,11 +55,13 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, below
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # a mark that was paid for survives a power cut
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if not connection.get_execution_options().get(_READING):
+    options = connection.get_execution_options()
+    if not options.get(_READING):
+        # FULL: a mark that was paid for survives a power cut. NORMAL: what was written survives this process
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options.get(_SYNCED, True) else 'NORMAL'}")
         # a deferred transaction that turns writer late fails at once instead of waiting its turn
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -76,10 +79,18 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def looking(engine: Engine) -> Connection:
+    """A connection to SQLite to be kept for single statements that wait for nobody. The caller closes it."""
+    with _reachable(engine):
+        connection = engine.connect().execution_options(**{_READING: True})
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        return connection
+
+
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A connection inside a transaction, committed at the end."""
-    with _reachable(engine), engine.begin() as connection:
+def writing(engine: Engine, *, synced: bool = True) -> Iterator[Connection]:
+    """A connection inside a transaction, committed at the end: on SQLite without a sync of the disk if told so."""
+    with _reachable(engine), engine.connect().execution_options(**{_SYNCED: synced}) as connection, connection.begin():
         yield connection
 
 
@@ -99,7 +110,7 @@ def _unavailable(engine: Engine, error: DBAPIError) -> StoreUnavailable:
     return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {' '.join(str(error.orig).split())}")
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, version: str = "head") -> None:
     """Bring the schema to the newest version. Safe to call from several replicas at once."""
     config = AlembicConfig()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
@@ -107,4 +118,4 @@ def migrate(engine: Engine) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, version)

@@ -1,16 +1,16 @@
-"""The ledger's sums by run, and its lines of requests; the lines of paid calls are written in money.py."""
+"""The ledger's lines of requests, and its sums; the lines of paid calls are written in money.py."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Table, func, select
 
-from services.scoring.store import tables
-from services.scoring.store.database import Database, Row, insert_new
+from services.scoring.store import rollup, tables
+from services.scoring.store.database import Database, Row, new_rows
+from services.scoring.store.rollup import MINUTE_MS, Sums, sums_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,7 @@ class RequestLine:
     plain_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """By run: sums of requests, the unscored JSON of each request that has some, and sums of calls."""
-
-    asked: Sequence[Row]
-    failed: Sequence[Row]
-    paid: Sequence[Row]
+_COLUMNS = [each.name for each in fields(RequestLine)]
 
 
 class Ledger:
@@ -44,50 +38,43 @@ class Ledger:
 
     async def count(self, lines: Sequence[RequestLine]) -> None:
         """Count requests, each id once, in one transaction."""
+        if not lines:
+            return
         rows = [
-            {**asdict(line), "unscored": json.dumps(dict(line.unscored)) if line.unscored else None} for line in lines
+            {name: getattr(line, name) for name in _COLUMNS}
+            | {"unscored": json.dumps(dict(line.unscored)) if line.unscored else None}
+            for line in sorted(lines, key=lambda line: line.request_id)  # in one order everywhere, against deadlocks
         ]
-        await self._database.write(lambda connection: insert_new(connection, tables.requests, rows))
 
-    async def sums(self) -> Sums:
-        return await self._database.read(
-            lambda connection: Sums(
-                _rows(connection, _asked()), _rows(connection, _failed()), _rows(connection, _paid())
-            )
-        )
+        def work(connection: Connection) -> None:
+            new = set(connection.execute(new_rows(connection.dialect.name, tables.requests), rows).scalars())
+            sums_of(requests=[row for row in rows if row["request_id"] in new]).write(connection)
 
+        await self._database.write(work)
 
-def _asked() -> Select[Any]:
-    line = tables.requests.c
-    summed = (line.samples, line.heuristic, line.cache, line.coalesced, line.teacher, line.plain_tokens)
-    sums = [func.sum(column).label(column.name) for column in summed]
-    return select(line.run, func.min(line.at_ms).label("since_ms"), *sums).group_by(line.run)
+    async def sums(self, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None) -> Sums:
+        """By run, from `since_ms` on, in buckets of whole minutes or over all of time."""
+        minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
+        def work(connection: Connection) -> Sums:
+            sums = rollup.read(connection, minute_ms, bucket_ms, run)
+            for line in _lines(connection, tables.requests, since_ms, minute_ms):
+                sums.add_request(line)
+            for line in _lines(connection, tables.calls, since_ms, minute_ms):
+                sums.add_call(line)
+            return sums
 
-def _failed() -> Select[Any]:
-    line = tables.requests.c
-    return select(line.run, line.unscored).where(line.unscored.is_not(None))
+        return await self._database.read(work)
 
-
-def _paid() -> Select[Any]:
-    line = tables.calls.c
-    summed = (
-        line.input_tokens,
-        line.output_tokens,
-        line.cache_read_input_tokens,
-        line.cache_creation_input_tokens,
-        line.billed_input_equivalent,
-        line.cost_nusd,
-    )
-    return select(
-        line.run,
-        line.usage_unknown,
-        func.min(line.at_ms).label("since_ms"),
-        func.count().label("calls"),
-        func.count(line.cost_nusd).label("priced_calls"),
-        *(func.sum(column).label(column.name) for column in summed),
-    ).group_by(line.run, line.usage_unknown)
+    async def opened_ms(self) -> int:
+        """When the book was opened for the first time."""
+        query = select(func.min(tables.profiles.c.created_ms))
+        return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
 
-def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
+def _lines(connection: Connection, table: Table, since_ms: int, before_ms: int) -> Sequence[Row]:
+    """The lines of a minute that is not counted as a whole."""
+    if since_ms == before_ms:
+        return ()
+    query = select(table).where(table.c.at_ms >= since_ms, table.c.at_ms < before_ms)
     return [dict(row) for row in connection.execute(query).mappings()]

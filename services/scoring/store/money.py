@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from services.scoring.errors import TeacherError
 from services.scoring.store import tables
 from services.scoring.store.database import Database, insert_new
+from services.scoring.store.rollup import sums_of
 from services.scoring.teachers.base import Call
 from shared.contract import ErrorCode
 from shared.settings import Budget
@@ -28,22 +29,54 @@ KILLED = "killed"
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a call is for, as the ledger has it."""
+    """What a call is for, as the ledger has it, and the API key that pays for it, if there are keys."""
 
     run: str
     group_id: str
     samples: int
+    key: str | None = None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The accounts that it is charged to: in one order everywhere, against deadlocks."""
+        keyed = () if self.key is None else (key_scope(self.key),)
+        return (TOTAL, *keyed, scope_of(self.run))
 
 
 class BudgetExhausted(TeacherError):
     """The call's bound does not fit into what a budget has left, so the call was not made."""
 
-    def __init__(self, scope: str) -> None:
-        super().__init__(ErrorCode.BUDGET_EXHAUSTED, f"the budget of {scope} is spent: see budgets in /stats")
+    def __init__(self, scope: str, why: str = "is spent: see budgets in /stats") -> None:
+        super().__init__(ErrorCode.BUDGET_EXHAUSTED, f"the budget of {scope} {why}")
 
 
 def scope_of(run: str) -> str:
     return f"run {run}"
+
+
+def key_scope(name: str) -> str:
+    return f"key {name}"
+
+
+_NO_LIMIT = 2**62
+_ACCOUNT, _HELD, _CALL = tables.accounts.c, tables.reservations.c, tables.calls.c
+# made once: making them takes longer than running them
+_ADD = (
+    update(tables.accounts)
+    .where(_ACCOUNT.scope == bindparam("charged"))
+    .values(nusd=_ACCOUNT.nusd + bindparam("more_nusd"), tokens=_ACCOUNT.tokens + bindparam("more_tokens"))
+)
+_CHARGE = _ADD.where(
+    _ACCOUNT.nusd + bindparam("more_nusd") <= bindparam("most_nusd"),
+    _ACCOUNT.tokens + bindparam("more_tokens") <= bindparam("most_tokens"),
+)
+_HOLD, _BOOK = tables.reservations.insert(), tables.calls.insert()
+_LET_GO = delete(tables.reservations).where(_HELD.id == bindparam("reservation"))
+_TAKE_BACK = (
+    delete(tables.calls)
+    .where(_CALL.id == bindparam("reservation"), _CALL.outcome == KILLED)
+    .returning(*tables.calls.columns)
+)
 
 
 class Money:
@@ -56,7 +89,7 @@ class Money:
         self._open: set[str] = set()
 
     async def reserve(self, purpose: Purpose, bound: Call, limits: Mapping[str, Budget], now_ms: int) -> str:
-        """Charge `bound` to the total and to the run; returns the reservation's id. Raises BudgetExhausted.
+        """Charge `bound` to every scope of `purpose`; returns the reservation's id. Raises BudgetExhausted.
 
         `limits`: budgets by scope; a scope without one is charged all the same, for the day it gets one.
         """
@@ -70,10 +103,10 @@ class Money:
         }
 
         def work(connection: Connection) -> None:
-            for scope in (TOTAL, scope_of(purpose.run)):  # in one order everywhere, against deadlocks
+            for scope in purpose.scopes:
                 if not _charge(connection, scope, line, limits.get(scope, Budget())):
                     raise BudgetExhausted(scope)
-            connection.execute(tables.reservations.insert(), row)
+            connection.execute(_HOLD, row)
 
         await self._database.write(work)
         self._open.add(reservation)
@@ -84,19 +117,20 @@ class Money:
 
         If this process was taken for dead in between, the ledger has the bound already: its line becomes the bill.
         """
-        line = {"id": reservation, **_line(purpose, bill, now_ms)}
+        line = _row({"id": reservation, **_line(purpose, bill, now_ms)})
         held, spent = _amounts(_line(purpose, bound, now_ms)), _amounts(line)
-        ours, booked = tables.reservations.c.id == reservation, tables.calls.c.id == reservation
 
         def work(connection: Connection) -> None:
-            if connection.execute(delete(tables.reservations).where(ours)).rowcount:
-                connection.execute(tables.calls.insert(), _row(line))
-            else:
-                late = update(tables.calls).where(booked, tables.calls.c.outcome == KILLED)
-                if not connection.execute(late.values(_row(line))).rowcount:
+            sums = sums_of(calls=[line])
+            if not connection.execute(_LET_GO, {"reservation": reservation}).rowcount:
+                killed = connection.execute(_TAKE_BACK, {"reservation": reservation}).mappings().one_or_none()
+                if killed is None:
                     return  # settled before: the answer to that commit was lost
-            for scope in (TOTAL, scope_of(purpose.run)):
+                sums.add_call(dict(killed), times=-1)
+            connection.execute(_BOOK, line)
+            for scope in purpose.scopes:
                 _add(connection, scope, spent[0] - held[0], spent[1] - held[1])
+            sums.write(connection)
 
         try:
             await self._database.insist(work)
@@ -125,28 +159,30 @@ class Money:
 
 def _charge(connection: Connection, scope: str, line: Mapping[str, Any], limit: Budget) -> bool:
     """Whether the amount fitted; checked and charged in one statement, so that nobody comes in between."""
-    nusd, tokens = _amounts(line)
-    account = tables.accounts.c
+    if limit.usd is not None and line["cost_nusd"] is None:
+        raise BudgetExhausted(scope, f"is in dollars, but {line['model']} has no price in teacher.prices")
     insert_new(connection, tables.accounts, [{"scope": scope, "nusd": 0, "tokens": 0}])
-    statement = update(tables.accounts).where(account.scope == scope)
-    if limit.usd is not None:
-        statement = statement.where(account.nusd + nusd <= round(limit.usd * 1e9))
-    if limit.tokens is not None:
-        statement = statement.where(account.tokens + tokens <= limit.tokens)
-    changed = connection.execute(statement.values(nusd=account.nusd + nusd, tokens=account.tokens + tokens))
-    return changed.rowcount == 1
+    more_nusd, more_tokens = _amounts(line)
+    values = {
+        "charged": scope,
+        "more_nusd": more_nusd,
+        "more_tokens": more_tokens,
+        "most_nusd": _NO_LIMIT if limit.usd is None else round(limit.usd * 1e9),
+        "most_tokens": _NO_LIMIT if limit.tokens is None else limit.tokens,
+    }
+    return connection.execute(_CHARGE, values).rowcount == 1
 
 
 def _add(connection: Connection, scope: str, nusd: int, tokens: int) -> None:
-    account = tables.accounts.c
-    values = {"nusd": account.nusd + nusd, "tokens": account.tokens + tokens}
-    connection.execute(update(tables.accounts).where(account.scope == scope).values(**values))
+    connection.execute(_ADD, {"charged": scope, "more_nusd": nusd, "more_tokens": tokens})
 
 
 def _book(connection: Connection, which: Any) -> None:
     held = tables.reservations.c
     dead = connection.execute(delete(tables.reservations).where(which).returning(held.id, held.line)).all()
-    insert_new(connection, tables.calls, [_row({"id": row.id, **json.loads(row.line)}) for row in dead])
+    lines = [_row({"id": row.id, **json.loads(row.line)}) for row in dead]
+    insert_new(connection, tables.calls, lines)
+    sums_of(calls=lines).write(connection)
 
 
 def _line(purpose: Purpose, call: Call, now_ms: int) -> dict[str, Any]:
@@ -154,7 +190,8 @@ def _line(purpose: Purpose, call: Call, now_ms: int) -> dict[str, Any]:
     columns = asdict(call)
     cost = columns.pop("cost_usd")
     nusd = None if cost is None else round(cost * 1e9)
-    return {**asdict(purpose), "at_ms": now_ms, **columns, "cost_nusd": nusd}
+    columns |= {"run": purpose.run, "group_id": purpose.group_id, "samples": purpose.samples}
+    return {"at_ms": now_ms, **columns, "cost_nusd": nusd}
 
 
 def _row(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,20 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError
 
 from services.scoring.errors import StoreUnavailable
-from services.scoring.store import claims, marks, tables
+from services.scoring.store import claims, profiles
+from services.scoring.store.audits import Audits
 from services.scoring.store.claims import Claims
-from services.scoring.store.database import Database, insert_new
+from services.scoring.store.database import Database
 from services.scoring.store.engine import migrate, shown
+from services.scoring.store.keys import ApiKeys
 from services.scoring.store.ledger import Ledger
-from services.scoring.store.marks import Marks, NewMark
+from services.scoring.store.life import FOR_EVER, Life
+from services.scoring.store.marks import Marks, NewMark, Record
 from services.scoring.store.money import Money
-from services.scoring.teachers.base import Failure
+from services.scoring.store.profiles import Profile
+from services.scoring.store.records import Records
+from services.scoring.store.upkeep import Upkeep
+from services.scoring.teachers.base import CRITERIA, Failure
 
 log = logging.getLogger("markbook")
 
@@ -26,23 +31,37 @@ log = logging.getLogger("markbook")
 class Store:
     """Every method, its parts' too, may raise StoreUnavailable. `lease_ms`: how long a claim outlives its owner."""
 
-    def __init__(self, database_url: str, lease_ms: int) -> None:
+    def __init__(self, database_url: str, lease_ms: int, life: Life = FOR_EVER) -> None:
         self._database = Database(database_url)
         self._owner = uuid.uuid4().hex
-        self.marks = Marks(self._database)
-        self.claims = Claims(self._database, self._owner, lease_ms)
+        self.marks = Marks(self._database, life)
+        self.records = Records(self._database, self.marks)
+        self.upkeep = Upkeep(self._database, life)
+        self.claims = Claims(self._database, self.marks, self._owner, lease_ms)
         self.ledger = Ledger(self._database)
         self.money = Money(self._database, self._owner, lease_ms)
+        self.audits = Audits(self._database)
+        self.keys = ApiKeys(self._database)
         self.where = shown(self._database.engine.url)
 
-    def open(self, profile: str, identity: Mapping[str, object], now_ms: int) -> None:
-        """Migrate, and write down what `profile` stands for. Blocks: called once, before the service listens."""
+    def open(
+        self, profile: str, identity: Mapping[str, object], now_ms: int, criteria: Sequence[str] = CRITERIA
+    ) -> None:
+        """Migrate, and write down what `profile` stands for and what its marks' criteria are called.
+
+        Blocks: called once, before the service listens.
+        """
+        self.migrate()
+        mine = Profile(profile, identity, criteria, now_ms)
+        known = self._database.write_now(lambda connection: profiles.add(connection, mine))
+        self.marks.know(known.id, known.criteria)
+
+    def migrate(self) -> None:
+        """Bring the schema up to date, which `open` does too. Blocks."""
         try:
             migrate(self._database.engine)
         except DatabaseError as error:
             raise StoreUnavailable(f"the database {self.where} cannot be used: {error.orig}") from error
-        row = {"profile": bytes.fromhex(profile), "identity": json.dumps(identity), "created_ms": now_ms}
-        self._database.write_now(lambda connection: insert_new(connection, tables.profiles, [row]))
 
     async def record_group(
         self,
@@ -51,13 +70,13 @@ class Store:
         marked: Sequence[NewMark],
         failures: Mapping[bytes, Failure],
     ) -> None:
-        """The marks of one group and the end of its claims, in one transaction."""
+        """The marks of one group with their texts, and the end of its claims, in one transaction."""
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
 
         def work(connection: Connection) -> None:
-            claims.lock(connection, tables.claims.c.digest.in_(settled))
-            marks.add(connection, at_ms, group_id, marked)
+            claims.lock_these(connection, settled)
+            self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id) for mark in marked])
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 

@@ -23,21 +23,42 @@ profiles = Table(
     metadata,
     Column("profile", LargeBinary, primary_key=True),
     Column("identity", Text, nullable=False),  # JSON: what the profile is a hash of
+    Column("criteria", Text, nullable=False),  # JSON list: the names of its marks' criteria, in their order
     Column("created_ms", BigInteger, nullable=False),
 )
 
 marks = Table(
     "marks",
     metadata,
-    Column("key", LargeBinary, primary_key=True),  # profile, prompt hash, code hash, language
+    Column("key", LargeBinary, primary_key=True),  # profile, prompt hash, code hash, start of the digest, language
     Column("digest", LargeBinary, nullable=False),  # SHA-256 of the whole input, compared on every hit
-    Column("criteria", Text, nullable=False),  # JSON: criterion -> [0, 1]; weights and sum are not stored
+    Column("criteria", Text, nullable=False),  # JSON list of numbers in [0, 1]; weights and sum are not stored
     Column("reasons", Text),  # JSON list; null where the teacher gave none
-    Column("created_ms", BigInteger, nullable=False),
     Column("group_id", LargeBinary, nullable=False),  # the samples that the teacher was given together
+    Column("created_ms", BigInteger, nullable=False),
+    Column("used_s", Integer, nullable=False),  # Unix seconds of its last use, to within a minute
     Column("group_position", SmallInteger, nullable=False),  # its place in the request that brought the mark, from 1
     Column("group_size", SmallInteger, nullable=False),  # the samples shown in that request
+    Index("marks_used", "used_s"),
     sqlite_with_rowid=False,
+)
+
+texts = Table(
+    "texts",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),  # of the mark; ends with the language
+    Column("task", LargeBinary, nullable=False),  # hash of its task
+    Column("code", LargeBinary, nullable=False),  # the extracted code: UTF-8, zlib
+    Column("created_ms", BigInteger, nullable=False),
+    Index("texts_task", "task"),
+    Index("texts_created", "created_ms"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),  # SHA-256
+    Column("task", LargeBinary, nullable=False),  # the whole task: UTF-8, zlib
 )
 
 claims = Table(
@@ -63,7 +84,7 @@ requests = Table(
     Column("teacher", Integer, nullable=False),
     Column("unscored", Text),  # JSON: error code -> samples; null when all were scored
     Column("plain_tokens", BigInteger, nullable=False),  # estimated input of one plain call a sample
-    Index("ledger_requests_run", "run", "at_ms"),
+    Index("ledger_requests_at", "at_ms"),
 )
 
 calls = Table(
@@ -84,7 +105,44 @@ calls = Table(
     Column("cost_nusd", BigInteger),  # 1e-9 US dollars; null: price of the model not known
     Column("usage_unknown", Boolean, nullable=False),  # the numbers are a bound, the bill never came
     Column("provider_request_id", Text),
-    Index("ledger_calls_run", "run", "at_ms"),
+    Index("ledger_calls_at", "at_ms"),
+)
+
+sums = Table(
+    "ledger_sums",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # start of a minute; of an hour once lines go
+    Column("samples", BigInteger, nullable=False),
+    Column("heuristic", BigInteger, nullable=False),
+    Column("cache", BigInteger, nullable=False),
+    Column("coalesced", BigInteger, nullable=False),
+    Column("teacher", BigInteger, nullable=False),
+    Column("unscored", BigInteger, nullable=False),
+    Column("plain_tokens", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),  # with a bill; those without have the columns unknown_
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_input_tokens", BigInteger, nullable=False),
+    Column("cache_creation_input_tokens", BigInteger, nullable=False),
+    Column("billed_utokens", BigInteger, nullable=False),  # 1e-6 tokens: whole, so that sums stay exact
+    Column("cost_nusd", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),  # calls whose model had no price
+    Column("unknown_calls", BigInteger, nullable=False),
+    Column("unknown_tokens", BigInteger, nullable=False),
+    Column("unknown_nusd", BigInteger, nullable=False),
+    Column("unknown_unpriced", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+failure_sums = Table(
+    "ledger_failures",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # as in ledger_sums
+    Column("samples", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 reservations = Table(
@@ -100,7 +158,34 @@ reservations = Table(
 accounts = Table(
     "accounts",
     metadata,
-    Column("scope", Text, primary_key=True),  # "total" or "run NAME"
+    Column("scope", Text, primary_key=True),  # "total", "key NAME" or "run NAME"
     Column("nusd", BigInteger, nullable=False),  # 1e-9 US dollars spent, reservations included
     Column("tokens", BigInteger, nullable=False),  # tokens sent and received, likewise
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("name", Text, primary_key=True),  # used once: what a key has spent stays under its name
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the key, which is random and long
+    Column("runs", Text, nullable=False),  # shell pattern of the runs it may use
+    Column("limit_nusd", BigInteger),  # its budget in 1e-9 US dollars; null: none
+    Column("limit_tokens", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # as in marks: a sample is audited once
+    Column("profile", LargeBinary, nullable=False),
+    Column("key", LargeBinary, nullable=False),  # likewise
+    Column("run", Text, nullable=False),  # that paid
+    Column("language", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # why the heuristic tier rejected the sample
+    Column("heuristic_score", Float, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("criteria", Text),  # JSON, as in marks; null while the teacher is asked
+    Column("teacher_score", Float),  # their sum under the weights of that day
 )

@@ -150,8 +150,23 @@ async def test_openapi_describes_the_body_that_score_reads(service):
         assert (await http.get("/openapi.json")).json() == schema
     reference = schema["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     assert reference == "#/components/schemas/ScoreRequest"
-    assert set(schema["components"]["schemas"]["ScoreRequest"]["properties"]) == {"run", "request_id", "samples"}
+    fields = set(schema["components"]["schemas"]["ScoreRequest"]["properties"])
+    assert fields == {"run", "request_id", "timeout_s", "samples"}
     assert "Sample" in schema["components"]["schemas"]
+
+
+async def test_openapi_describes_the_keys_and_the_refusals(service):
+    async with service() as http:
+        schema = (await http.get("/openapi.json")).json()
+    score, health = schema["paths"]["/score"]["post"], schema["paths"]["/healthz"]["get"]
+    assert {"401", "403", "413", "422", "429", "503"} <= set(score["responses"])
+    assert "Retry-After" in score["responses"]["429"]["headers"]
+    assert score["security"] == [{"key": []}, {}]
+    assert schema["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert "security" not in health
+    assert "401" not in health["responses"]
+    keyed = {path for path, methods in schema["paths"].items() if any("security" in each for each in methods.values())}
+    assert set(schema["paths"]) - keyed == {"/healthz", "/readyz"}
 
 
 def test_a_budget_in_dollars_needs_a_price():

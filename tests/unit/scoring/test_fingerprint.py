@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from services.scoring.fingerprint import fingerprint, profile_of
+import pytest
+
+from services.scoring.fingerprint import fingerprint, profile_of, read_key, read_row
 
 PROFILE = "0123456789abcdef"
 
@@ -14,8 +16,23 @@ def test_the_readable_key_is_twelve_hex_digits_of_md5_each():
     task = hashlib.md5(b"add two numbers").hexdigest()[:12]
     code = hashlib.md5(b"def add(a, b): return a + b").hexdigest()[:12]
     assert made.key == f"STUDENT:{task}:{code}:python"
-    assert made.row == bytes.fromhex(PROFILE + task + code) + b"python"
+    assert made.row == bytes.fromhex(PROFILE + task + code) + made.digest[:8] + b"python"
     assert len(made.digest) == 32
+
+
+def test_a_row_names_its_fingerprint_and_a_key_its_parts():
+    made = fingerprint(PROFILE, "task", "code", "a:b\nc")
+    assert read_row(made.row, made.digest) == made
+    assert read_key(made.key) == (made.prompt_hash, made.code_hash, "a:b\nc")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "STUDENT:0123456789ab:0123456789ab:", "STUDENT:0123456789AB:0123456789ab:c", "STUDENT:0123456789ab:c"],
+)
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(ValueError, match="12 hex digits"):
+        read_key(key)
 
 
 def test_each_part_changes_the_digest():

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from services.scoring.errors import StoreUnavailable
+from services.scoring.single_flight import SingleFlight
 from services.scoring.store import Store
 from services.scoring.store.claims import Claims
 from services.scoring.store.database import Database
@@ -73,6 +74,35 @@ async def test_a_failure_is_handed_to_the_replicas_that_wait_and_is_not_kept(
     assert teacher.codes == [CODE]
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_anothers_empty_purse_is_none_of_ours(service, teacher, slow, database_url, monkeypatch, replicas):
+    """The poor run asks first and cannot pay; the rich one, which waits for the same mark, then asks itself."""
+    waits = asyncio.Event()
+    claim = SingleFlight.claim if replicas == 1 else Claims.look
+
+    def telling(self, *arguments):
+        if slow.groups:
+            waits.set()
+        return claim(self, *arguments)
+
+    monkeypatch.setattr(*((SingleFlight, "claim") if replicas == 1 else (Claims, "look")), telling)
+    budgets = {"budgets": {"runs": {"poor": {"tokens": 0}}}}
+    async with (
+        service(budgets, database_url=database_url, by=slow) as one,
+        service(budgets, database_url=database_url) as two,
+    ):
+        poor = asyncio.create_task(score(one, CODE, run="poor"))
+        await slow.asked.wait()
+        rich = asyncio.create_task(score(one if replicas == 1 else two, CODE, run="rich"))
+        await waits.wait()
+        slow.gate.set()
+        answers = await asyncio.gather(poor, rich)
+        counts = (await one.get("/stats")).json()["runs"]
+    assert answers[0]["results"][0]["error"]["code"] == "budget_exhausted"
+    assert answers[1]["results"][0]["source"] == "teacher"
+    assert (counts["poor"]["unscored"], counts["rich"]["by_source"]["teacher"], counts["rich"]["samples"]) == (1, 1, 1)
+
+
 async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slow, clock, database_url):
     async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
         first = asyncio.create_task(score(one, CODE))
@@ -89,12 +119,12 @@ async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slo
 async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teacher, database_url, monkeypatch):
     write, faults = Database.write, 0
 
-    async def flaky(self, work):
+    async def flaky(self, work, **how):
         nonlocal faults
         if work.__qualname__.startswith(("Money.settle", "Store.record_group")) and faults < 3:
             faults += 1
             raise StoreUnavailable("away")
-        return await write(self, work)
+        return await write(self, work, **how)
 
     monkeypatch.setattr(Database, "write", flaky)
     monkeypatch.setattr("services.scoring.store.database.RETRY_S", 0.0)

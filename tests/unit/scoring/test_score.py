@@ -74,13 +74,12 @@ async def test_the_second_time_comes_from_the_book_on_both_databases(service, te
 
 async def test_duplicates_in_one_request_are_asked_once_and_counted_each(service, teacher):
     async with service() as http:
-        answer = await score(
-            http, sample(code("add")), sample(code("add")), sample("```python\n" + code("add") + "```")
-        )
+        answer = await score(http, *[sample(code("add"))] * 2, sample(f"```python\n{code('add')}```"))
         counts = await run_counts(http)
     assert teacher.codes == [code("add")]
     assert sources(answer) == ["teacher", "coalesced", "coalesced"]
     assert len({result["score"] for result in answer["results"]}) == 1
+    assert [result["judged"] for result in answer["results"]] == ["completion", "completion", "block"]
     assert counts["samples"] == sum(counts["by_source"].values()) == 3
 
 

@@ -1,0 +1,113 @@
+"""`serve`, the default command: the scoring service as a process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging.config
+import math
+import signal
+import socket
+import sys
+from ipaddress import ip_address
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.scoring.app import create_app
+from services.scoring.commands import Subparsers, add_config
+from services.scoring.state import State
+from shared.config import ConfigError, load_config
+from shared.settings import Config
+
+_LOG = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {
+        "markbook": {"handlers": ["stderr"], "level": "INFO"},
+        "uvicorn": {"handlers": ["stderr"], "level": "INFO"},
+    },
+}
+
+
+def register(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "serve",
+        help="mark code samples over HTTP (the default)",
+        description="Marks code samples over HTTP: POST /score, GET /stats, /healthz, /readyz, /docs.",
+    )
+    add_config(parser)
+    parser.add_argument("--host", metavar="H", help="address to listen on (default: service.host)")
+    parser.add_argument("--port", metavar="N", type=int, help="TCP port, 0 for a free one (default: service.port)")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config)
+    host = arguments.host or config.service.host
+    return serve(config, host, config.service.port if arguments.port is None else arguments.port)
+
+
+def serve(config: Config, host: str, port: int) -> int:
+    """Listen until SIGTERM or Ctrl-C; then finish what is running, for at most service.stop_grace_s."""
+    app = create_app(config)
+    listener = _listen(host, port)
+    open_to_others = _is_open_to_others(app, listener)
+    if open_to_others and not config.service.allow_without_keys:
+        listener.close()
+        raise ConfigError(
+            f"{host} can be reached by others, and there are no API keys: make one with "
+            "python -m services.scoring keys add NAME, listen on 127.0.0.1, or set service.allow_without_keys: true"
+        )
+    logging.config.dictConfig(_LOG)
+    log = logging.getLogger("markbook")
+    if open_to_others:
+        log.warning("there are no API keys: whoever reaches %s can spend", host)
+    shown = f"[{host}]" if ":" in host else host
+    log.info("listening on http://%s:%d", shown, listener.getsockname()[1])
+    server = _Server(config.service.stop_grace_s, app)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # the server raises the signal again once it has stopped in good order: that is no failure
+        signal.signal(number, lambda *_: sys.exit(0))
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, grace_s: float, app: FastAPI) -> None:
+        super().__init__(
+            # a second more than the calls: the requests that waited for them still get their answer
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=math.ceil(grace_s) + 1)
+        )
+        self._grace_s = grace_s
+        self._pipeline = _state(app).pipeline
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the teacher's calls first, so that the requests that wait for them get an answer and are not cut off."""
+        await asyncio.gather(super().shutdown(sockets), self._pipeline.close(self._grace_s))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another with --port") from error
+    return listener
+
+
+def _is_open_to_others(app: FastAPI, listener: socket.socket) -> bool:
+    """Whether others than this machine's users can reach a service that asks for no key."""
+    if ip_address(listener.getsockname()[0]).is_loopback:
+        return False
+    return not asyncio.run(_state(app).store.keys.all())
+
+
+def _state(app: FastAPI) -> State:
+    state = app.state.markbook
+    assert isinstance(state, State)
+    return state

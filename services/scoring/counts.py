@@ -1,0 +1,90 @@
+"""What `/stats` and `/stats/series` tell: the ledger's sums, since when, and what marks depend on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+
+from services.scoring.audit import audit_stats
+from services.scoring.auth import may_use
+from services.scoring.errors import BadRequest
+from services.scoring.ledger import counters_of, sum_counters
+from services.scoring.purse import budget_states
+from services.scoring.state import State
+from services.scoring.store import HOUR_MS, ApiKey, Life
+from shared.contract import Bucket, CacheStats, Counters, Identity, Series, SeriesPoint, Stats, TeacherStats
+from shared.settings import SERVICE_OWNED
+
+_BUCKET_MS = {Bucket.MINUTE: HOUR_MS // 60, Bucket.HOUR: HOUR_MS, Bucket.DAY: 24 * HOUR_MS}
+_POINTS = 100
+_MOST_POINTS = 1_000
+_LAST_MS = 253_402_214_400_000  # the last day that ISO 8601 can write with four digits
+
+
+async def stats_of(state: State, key: ApiKey | None, run: str | None, since: datetime | None) -> Stats:
+    """The counts from `since` on, exact while their lines are kept and from the start of its hour after that."""
+    await state.pipeline.ledger.flush()
+    since_ms = 0 if since is None else _counted_from(_unix_ms(since), state)
+    totals, runs = sum_counters(await state.store.ledger.sums(since_ms), lambda name: may_use(key, name))
+    if run is not None:
+        runs = {run: runs.get(run, Counters())}
+    entries, size = await state.store.marks.size()
+    teacher, rlaif = state.teacher, state.config.rlaif
+    audits = await state.store.audits.sums(state.pipeline.profile, rlaif.heuristic_score_threshold)
+    return Stats(
+        totals=totals,
+        runs=runs,
+        budgets=budget_states(await state.store.money.spent(), state.config.budgets, run, key),
+        cache=CacheStats(
+            entries=entries,
+            bytes=size,
+            max_entries=state.config.store.cache_max_entries,
+            max_age_days=state.config.store.cache_max_age_days,
+        ),
+        teacher=TeacherStats(name=teacher.name, model=teacher.model, stand_in=teacher.stand_in, note=teacher.note),
+        audits=audit_stats(rlaif, audits, stand_in=teacher.stand_in),
+        profile=state.pipeline.profile,
+        identity=Identity.model_validate(state.pipeline.identity),
+        policy={name: getattr(rlaif, name) for name in SERVICE_OWNED},
+        since=_iso(since_ms if since is not None else await state.store.ledger.opened_ms()),
+    )
+
+
+async def series_of(
+    state: State, key: ApiKey | None, run: str | None, since: datetime | None, bucket: Bucket
+) -> Series:
+    """The counts by bucket and run. Raises BadRequest when that would be too many buckets."""
+    await state.pipeline.ledger.flush()
+    step, now_ms = _BUCKET_MS[bucket], state.clock_ms()
+    asked_ms = now_ms - (_POINTS - 1) * step if since is None else _unix_ms(since)
+    first_ms = asked_ms - asked_ms % step
+    if (now_ms - first_ms) // step >= _MOST_POINTS:
+        detail = f"more than {_MOST_POINTS:,} buckets of a {bucket.value}: take a larger bucket or a later since"
+        raise BadRequest(detail, field="since")
+    sums = await state.store.ledger.sums(first_ms, step, run)
+    points: defaultdict[int, dict[str, Counters]] = defaultdict(dict)
+    for (start, name), tally in sorted(sums.tallies.items()):
+        if may_use(key, name):
+            points[start][name] = counters_of(tally)
+    return Series(
+        since=_iso(first_ms),
+        bucket=bucket,
+        points=[SeriesPoint(at=_iso(start), runs=runs) for start, runs in points.items()],
+    )
+
+
+def _counted_from(since_ms: int, state: State) -> int:
+    kept_ms = Life.of(state.config.store).lines_max_age_ms
+    if kept_ms is None or since_ms >= state.clock_ms() - kept_ms:
+        return since_ms
+    return since_ms - since_ms % HOUR_MS
+
+
+def _unix_ms(at: datetime) -> int:
+    """A time without a zone is UTC."""
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max(round(aware.timestamp() * 1000), 0), _LAST_MS)
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")

