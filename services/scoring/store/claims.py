@@ -64,7 +64,7 @@ class Claims:
             drop(connection, self._owner, marks)
             return Taken(frozenset(owned - marks.keys()), marks)
 
-        taken = await self._database.write(work, synced=False)
+        taken = await self._database.write(work)
         self._asking |= taken.owned
         return taken
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -29,13 +28,6 @@ Row = Mapping[str, Any]
 Work = Callable[[Connection], T]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    work: Work[Any]
-    synced: bool
-    written: asyncio.Future[Any]
-
-
 class Database:
     """One engine and as many threads as it has connections. Every method may raise StoreUnavailable."""
 
@@ -46,7 +38,7 @@ class Database:
         self._turn = nullcontext() if self.is_postgres else threading.Lock()
         self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="store")
         self._near: Connection | None = None
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def read(self, work: Work[T]) -> T:
@@ -67,17 +59,16 @@ class Database:
         except OperationalError:
             return await self.read(work)
 
-    async def write(self, work: Work[T], *, synced: bool = True) -> T:
+    async def write(self, work: Work[T]) -> T:
         """Run `work` in one transaction, durable when this returns. It changes nothing but the database.
 
         On SQLite those that wait for their turn share a transaction: each one costs a sync of the disk. On Postgres
         they run side by side: there a transaction of several would lock rows in an order of its own, and deadlock.
-        `synced` False spares SQLite the sync: what no process needs after a power cut has ended them all.
         """
         if self.is_postgres:
             return await self._in_thread(lambda: self.write_now(work))
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(work, synced, written))
+        self._waiting.append((work, written))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_waiting())
         return await written
@@ -100,8 +91,8 @@ class Database:
         with reading(self.engine) as connection:
             return work(connection)
 
-    def write_now(self, work: Work[T], *, synced: bool = True) -> T:
-        with self._turn, writing(self.engine, synced=synced) as connection:
+    def write_now(self, work: Work[T]) -> T:
+        with self._turn, writing(self.engine) as connection:
             return work(connection)
 
     async def close(self) -> None:
@@ -113,28 +104,26 @@ class Database:
     async def _write_waiting(self) -> None:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
-            batch = [each for each in waiting if not each.written.cancelled()]
-            for each, end in zip(batch, await self._ends_of(batch), strict=True):
-                if each.written.cancelled():
+            batch = [(work, written) for work, written in waiting if not written.cancelled()]
+            ends = await self._ends_of([work for work, _ in batch])
+            for (_, written), end in zip(batch, ends, strict=True):
+                if written.cancelled():
                     continue
                 if isinstance(end, BaseException):
-                    each.written.set_exception(end)
+                    written.set_exception(end)
                 else:
-                    each.written.set_result(end)
+                    written.set_result(end)
 
-    async def _ends_of(self, batch: Sequence[_Waiting]) -> list[Any]:
+    async def _ends_of(self, works: Sequence[Work[Any]]) -> list[Any]:
         """Results or exceptions. When one of several fails all are undone, and each is run by itself."""
-        synced = any(each.synced for each in batch)
-        together = self._in_thread(
-            lambda: self.write_now(lambda connection: [each.work(connection) for each in batch], synced=synced)
-        )
+        together = self._in_thread(lambda: self.write_now(lambda connection: [work(connection) for work in works]))
         ends: list[Any] | BaseException
         [ends] = await asyncio.gather(together, return_exceptions=True)
         if isinstance(ends, list):
             return ends
-        if len(batch) == 1 or isinstance(ends, StoreUnavailable):
-            return [ends] * len(batch)
-        return [end for each in batch for end in await self._ends_of([each])]
+        if len(works) == 1 or isinstance(ends, StoreUnavailable):
+            return [ends] * len(works)
+        return [end for work in works for end in await self._ends_of([work])]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -19,7 +19,6 @@ POOL_SIZE = 8
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
 _READING = "markbook_reading"
-_SYNCED = "markbook_synced"
 _MIGRATION_LOCK = 0x4D61726B  # any constant: replicas that start together take turns at it
 
 
@@ -55,13 +54,11 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, below
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a mark that was paid for survives a power cut
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if not options.get(_READING):
-        # FULL: a mark that was paid for survives a power cut. NORMAL: what was written survives this process
-        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options.get(_SYNCED, True) else 'NORMAL'}")
+    if not connection.get_execution_options().get(_READING):
         # a deferred transaction that turns writer late fails at once instead of waiting its turn
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -88,9 +85,9 @@ def looking(engine: Engine) -> Connection:
 
 
 @contextmanager
-def writing(engine: Engine, *, synced: bool = True) -> Iterator[Connection]:
-    """A connection inside a transaction, committed at the end: on SQLite without a sync of the disk if told so."""
-    with _reachable(engine), engine.connect().execution_options(**{_SYNCED: synced}) as connection, connection.begin():
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A connection inside a transaction, committed at the end."""
+    with _reachable(engine), engine.begin() as connection:
         yield connection
 
 

@@ -128,8 +128,8 @@ class Money:
                     return  # settled before: the answer to that commit was lost
                 sums.add_call(dict(killed), times=-1)
             connection.execute(_BOOK, line)
-            for scope in purpose.scopes:
-                _add(connection, scope, spent[0] - held[0], spent[1] - held[1])
+            more = {"more_nusd": spent[0] - held[0], "more_tokens": spent[1] - held[1]}
+            connection.execute(_ADD, [{"charged": scope, **more} for scope in purpose.scopes])
             sums.write(connection)
 
         try:
@@ -171,10 +171,6 @@ def _charge(connection: Connection, scope: str, line: Mapping[str, Any], limit: 
         "most_tokens": _NO_LIMIT if limit.tokens is None else limit.tokens,
     }
     return connection.execute(_CHARGE, values).rowcount == 1
-
-
-def _add(connection: Connection, scope: str, nusd: int, tokens: int) -> None:
-    connection.execute(_ADD, {"charged": scope, "more_nusd": nusd, "more_tokens": tokens})
 
 
 def _book(connection: Connection, which: Any) -> None:

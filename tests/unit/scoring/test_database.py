@@ -1,12 +1,13 @@
-"""Where a statement runs: a look at a few rows costs no thread on SQLite, unless it would have to wait."""
+"""Where a statement runs: on SQLite a look costs no thread, and writes that wait share a transaction."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from services.scoring.errors import StoreUnavailable
@@ -52,3 +53,65 @@ async def test_a_look_that_would_wait_is_left_to_a_thread_and_reported_if_that_f
     left[:] = [1, 1]
     with pytest.raises(StoreUnavailable, match="locked"):
         await database.look(work)
+
+
+def adding(number: int):
+    def work(connection):
+        connection.execute(text("INSERT INTO added VALUES (:number)"), {"number": number})
+        if number < 0:
+            raise LookupError(number)
+        return number
+
+    return work
+
+
+async def added(database: Database) -> list[int]:
+    query = text("SELECT n FROM added ORDER BY n")
+    return await database.read(lambda connection: list(connection.execute(query).scalars()))
+
+
+@pytest.fixture
+async def commits(database: Database) -> list[object]:
+    """What is committed from now on, with a table to write to."""
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE added (n INTEGER)")))
+    seen: list[object] = []
+    event.listen(database.engine, "commit", seen.append)
+    return seen
+
+
+async def test_writes_that_wait_share_a_transaction_on_sqlite(database, commits):
+    assert await asyncio.gather(*(database.write(adding(number)) for number in range(5))) == [0, 1, 2, 3, 4]
+    assert len(commits) == (5 if database.is_postgres else 1)
+    assert await added(database) == [0, 1, 2, 3, 4]
+
+
+async def test_a_write_that_fails_is_undone_and_the_others_with_it_are_not(database, commits):
+    ends = await asyncio.gather(*(database.write(adding(number)) for number in (1, -2, 3)), return_exceptions=True)
+    assert [ends[0], type(ends[1]), ends[2]] == [1, LookupError, 3]
+    assert await added(database) == [1, 3]
+    assert await database.write(adding(4)) == 4
+
+
+async def test_writes_are_not_tried_one_by_one_while_the_store_is_away(database, commits, monkeypatch):
+    tried: list[object] = []
+
+    def away(work):
+        tried.append(work)
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "write_now", away)
+        ends = await asyncio.gather(*(database.write(adding(number)) for number in (1, 2, 3)), return_exceptions=True)
+    assert [type(end) for end in ends] == [StoreUnavailable] * 3
+    assert len(tried) == (3 if database.is_postgres else 1)
+    assert await database.write(adding(4)) == 4
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_write_whose_caller_leaves_before_its_turn_is_not_run(database, commits):
+    left, stayed = (asyncio.create_task(database.write(adding(number))) for number in (1, 2))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert await stayed == 2
+    assert left.cancelled()
+    assert await added(database) == [2]

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.scoring.ledger import sum_counters
-from services.scoring.purse import RunPurse
+from services.scoring.purse import RunPurse, SettlingPurse
 from services.scoring.store import Purpose, Store
-from services.scoring.store.money import BudgetExhausted
+from services.scoring.store.money import BudgetExhausted, Money
 from services.scoring.teachers.base import Call
 from shared.settings import Budgets
 from tests.fakes import StepClock
@@ -126,3 +126,41 @@ async def test_a_bill_that_is_settled_twice_is_charged_once(replicas, clock):
         await paying.settle(reservation, BOUND, BILL)
     assert await replicas[0].money.spent() == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
     assert (await counters(replicas[0])).teacher_calls == 1
+
+
+async def test_a_bill_is_written_meanwhile_and_before_the_next_call(replicas, clock):
+    store = replicas[0]
+    paying = SettlingPurse(purse(store, clock, total={"usd": 0.012}))
+    for _ in range(3):  # the third bound fits beside two bills, not beside another bound
+        await paying.settle(await paying.reserve(BOUND), BOUND, BILL)
+    with pytest.raises(BudgetExhausted):
+        await paying.reserve(BOUND)
+    await paying.settled()
+    assert (await store.money.spent())["total"] == (3_000_000, 360)
+    assert (await counters(store)).teacher_calls == 3
+
+
+async def test_a_reply_waits_for_its_bill(service, database_url, monkeypatch):
+    settle, gate, kept = Money.settle, asyncio.Event(), asyncio.Event()
+    record = Store.record_group
+
+    async def late(self, *bill):
+        await gate.wait()
+        await settle(self, *bill)
+
+    async def noted(self, *group):
+        await record(self, *group)
+        kept.set()
+
+    monkeypatch.setattr(Money, "settle", late)
+    monkeypatch.setattr(Store, "record_group", noted)
+    sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+    async with service(database_url=database_url) as http:
+        asked = asyncio.create_task(http.post("/score", json={"samples": [sample]}))
+        await kept.wait()
+        for _ in range(3):  # time enough for a reply that does not wait
+            await http.get("/stats")
+        assert not asked.done()
+        gate.set()
+        assert (await asked).json()["usage"]["teacher_calls"] == 1
+        assert (await http.get("/stats")).json()["totals"]["teacher_calls"] == 1

@@ -119,12 +119,12 @@ async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slo
 async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teacher, database_url, monkeypatch):
     write, faults = Database.write, 0
 
-    async def flaky(self, work, **how):
+    async def flaky(self, work):
         nonlocal faults
         if work.__qualname__.startswith(("Money.settle", "Store.record_group")) and faults < 3:
             faults += 1
             raise StoreUnavailable("away")
-        return await write(self, work, **how)
+        return await write(self, work)
 
     monkeypatch.setattr(Database, "write", flaky)
     monkeypatch.setattr("services.scoring.store.database.RETRY_S", 0.0)
