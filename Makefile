@@ -56,7 +56,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 emulator: .venv/installed ## a local server that speaks the Messages API, for trying things without a key
 	@$(BIN)/python -m tests.emulator $(ARGS)
 
-bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the emulator's bill (about 3 minutes)
+bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the emulator's bill (a minute or two)
 	@$(BIN)/python -m benchmarks.tokens $(ARGS)
 
 bench-context: .venv/installed ## what each length of task costs and hides (several minutes)
