@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.heuristics import SLOW_S, TIMES, main, timed
+from benchmarks.heuristics import SLOW_S, TIMES, Row, main, print_times, timed
 from tests.unit.scoring.samples import GOOD
 
 TASK = "Write a program that sums even numbers."
@@ -38,6 +38,14 @@ def test_it_prints_shares_reasons_pairs_and_times(
     assert "Good samples rejected: 1\n  file (real-world): unclosed_bracket" in printed
     assert ["value", "misuse", "1", "0.0", "100.0"] in lines
     assert "bad sum (value misuse): cut_off, does not parse" in printed
+
+
+def test_times_are_means_and_stand_beside_the_plain_parse(capsys: pytest.CaptureFixture[str]) -> None:
+    took = (("good", 300e-6, 200e-6), ("good", 500e-6, 300e-6), ("cut", 1600e-6, 100e-6))
+    print_times([Row("sum", kind, kind, "go", None, False, ours, plain) for kind, ours, plain in took])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["go", "400", "250", "1.60", "800", "200", "4.00", "1.6"] in lines
+    assert ["rust", "0", "0", "0.00", "0", "0", "0.00", "0.0"] in lines
 
 
 def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

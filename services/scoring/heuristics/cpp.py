@@ -117,15 +117,15 @@ def one_semicolon_short(text: str, root: Node, deadline: float) -> bool:
     found = list(islice(faults(root), _FAULTS_OF_ONE + 1))
     if len(found) > _FAULTS_OF_ONE:
         return False
-    lines = [_code_of(line) for line in text.split("\n")]
+    lines = text.split("\n")
     macros = set(_DEFINED.findall(text))
-    rows = list(dict.fromkeys(row for fault in found for row in _rows_before(lines, fault)))
-    if any(len(lines[row]) > _LINE_CHARS or _MACRO_LINE.match(lines[row]) for row in rows):
+    rows = dict(row for fault in found for row in _rows_before(lines, fault))
+    if any(len(code) > _LINE_CHARS or _MACRO_LINE.match(code) for code in rows.values()):
         return False
-    for row in rows:
-        if not _may_lack_semicolon(lines[row], macros, in_body=_in_body(root, row)):
+    for row, code in rows.items():
+        if not _may_lack_semicolon(code, macros, in_body=_in_body(root, row)):
             continue
-        mended = [*lines[:row], lines[row] + ";", *lines[row + 1 :]]
+        mended = [*lines[:row], code + ";", *lines[row + 1 :]]
         if reads("\n".join(mended), "cpp", deadline):
             return True
     return False
@@ -140,13 +140,12 @@ def _code_of(line: str) -> str:
     return line[: line.rfind("/*")].rstrip() if line.endswith("*/") and "/*" in line else line
 
 
-def _rows_before(lines: list[str], fault: Node) -> Iterator[int]:
-    """The row of the fault and the row with something on it above that."""
+def _rows_before(lines: list[str], fault: Node) -> Iterator[tuple[int, str]]:
+    """The row of the fault and the row with something on it above that, each with its code."""
     row = min(fault.start_point.row, len(lines) - 1)
-    yield row
-    above = next((at for at in range(row - 1, -1, -1) if lines[at]), None)
-    if above is not None:
-        yield above
+    yield row, _code_of(lines[row])
+    coded = ((above, _code_of(lines[above])) for above in range(row - 1, -1, -1))
+    yield from islice(((above, code) for above, code in coded if code), 1)
 
 
 def _may_lack_semicolon(code: str, macros: set[str], *, in_body: bool) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import re
 import symtable
 import sys
 from collections.abc import Callable
+from types import CodeType
 
 from services.scoring.quiet import quietly
 
@@ -22,21 +24,47 @@ _NEWER = (
 )
 _NEWER_PATTERNS = [re.compile(pattern) for version, pattern in _NEWER if sys.version_info < version]
 
+Compiled = CodeType | SyntaxError | ValueError | None
+
 _OWN_NAMES = {*dir(builtins), "__file__"}
 
 
-def fault(code: str, newer_reads_it: Callable[[], bool]) -> str | None:
-    """Why CPython will not compile `code`: `indentation`, `syntax_error`, or nothing.
+def compiled(code: str) -> Compiled:
+    """`code` as a module, or why it is none; nothing where it is too deep to say."""
+    with quietly():
+        try:
+            module: CodeType = compile(
+                code, "<sample>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+            )
+        except (SyntaxError, ValueError) as error:  # ValueError: null bytes, lone surrogates
+            return error
+        except (RecursionError, MemoryError, OverflowError):
+            return None
+    return module
+
+
+def fault(code: str, tried: Compiled, newer_reads_it: Callable[[], bool]) -> str | None:
+    """Why CPython will not compile `code`: `indentation`, `syntax_error`, or nothing. `tried`: what came of trying.
 
     Nothing too for what only a newer Python may read, if a grammar of it does (`newer_reads_it`, asked only then), and
     for what is too deep for this one.
     """
-    error = _compile(code)
-    if error is None or (_is_newer(error) and newer_reads_it()):
+    if not isinstance(tried, Exception) or (_is_newer(tried) and newer_reads_it()):
         return None
-    if code[:1].isspace() and _compile("def _():\n" + code.lstrip("\r\n")) is None:
+    if code[:1].isspace() and not isinstance(compiled("def _():\n" + code.lstrip("\r\n")), Exception):
         return None  # an indented text may be the body of the function that the task began
-    return "indentation" if isinstance(error, IndentationError) else "syntax_error"
+    return "indentation" if isinstance(tried, IndentationError) else "syntax_error"
+
+
+def has_variables(module: CodeType) -> bool:
+    """Whether a function in it has a variable beside its parameters: then it is no stub, nor nothing but comments."""
+    parts = [module]
+    for part in parts:
+        stars = bool(part.co_flags & inspect.CO_VARARGS) + bool(part.co_flags & inspect.CO_VARKEYWORDS)
+        if part.co_nlocals > part.co_argcount + part.co_kwonlyargcount + stars:
+            return True
+        parts.extend(constant for constant in part.co_consts if isinstance(constant, CodeType))
+    return False
 
 
 def undefined(code: str) -> set[str]:
@@ -57,17 +85,6 @@ def undefined(code: str) -> set[str]:
         if symbol.is_assigned() or symbol.is_imported() or symbol.is_parameter() or symbol.is_namespace()
     }
     return set() if "import *" in code else read - bound - _OWN_NAMES
-
-
-def _compile(code: str) -> SyntaxError | ValueError | None:
-    with quietly():
-        try:
-            compile(code, "<sample>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        except (SyntaxError, ValueError) as error:  # ValueError: null bytes, lone surrogates
-            return error
-        except (RecursionError, MemoryError, OverflowError):
-            return None
-    return None
 
 
 def _is_newer(error: SyntaxError | ValueError) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import CodeType
 from typing import NamedTuple
 
 from tree_sitter import Node
 
-from services.scoring.heuristics import structure, syntax, text
+from services.scoring.heuristics import cpython, structure, syntax, text
 from services.scoring.heuristics.grammars import Undecided, known, parse, parse_unmended
 from services.scoring.heuristics.lexing import without_comments
 
@@ -95,7 +96,10 @@ def _reason(code: str, task: str, language: str, deadline: float) -> str | None:
         return "too_short"
     if len(code) > MAX_CHARS:
         raise Undecided("too long to parse")
-    return _unreadable(code.removeprefix("\ufeff"), task, language, deadline)
+    code = code.removeprefix("\ufeff")
+    if language == "python":
+        return _no_python(code, task, deadline)
+    return _unreadable(code, task, language, deadline)
 
 
 def _repetition(unit: str, language: str) -> str:
@@ -106,13 +110,24 @@ def _repetition(unit: str, language: str) -> str:
     return "repeated_line" if unit.count("\n") == 1 else "repeated_block"
 
 
+def _no_python(code: str, task: str, deadline: float) -> str | None:
+    module = cpython.compiled(code)
+    if fault := syntax.python_fault(code, module, deadline):
+        return _no_code(code, "python") or fault
+    if structure.leaves_out(code):
+        return "elided"
+    shows_work = isinstance(module, CodeType) and cpython.has_variables(module)
+    if shows_work and not structure.may_end_in_half_a_word(code):
+        return None  # as nearly always: a tree, which could say no more, takes half as long again
+    root = parse_unmended(code, "python", deadline)
+    return None if root is None or root.has_error else _no_answer(code, task, "python", root)
+
+
 def _unreadable(code: str, task: str, language: str, deadline: float) -> str | None:
-    if language == "python" and (fault := syntax.python_fault(code, deadline)):
-        return _no_code(code, language) or fault
     # what proves C++ broken needs the mended tree
     root = parse(code, language, deadline) if language == "cpp" else parse_unmended(code, language, deadline)
     is_sound = root is not None and not root.has_error
-    if not is_sound and language != "python":  # of Python its compiler knows better
+    if not is_sound:
         fault = _no_code(code, language) or syntax.fault(code, task, language, root, deadline)
         if fault:
             return fault

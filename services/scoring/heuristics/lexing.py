@@ -9,8 +9,8 @@ _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 LINE = r"//[^\n]*+"
 BLOCK = r"/\*(?s:.*?)\*/"
-_STRING = r'"[^"\\\n]*+(?:\\(?s:.)[^"\\\n]*+)*+"'
-_CHAR = r"'[^'\\\n]*+(?:\\(?s:.)[^'\\\n]*+)*+'"
+STRING = r'"[^"\\\n]*+(?:\\(?s:.)[^"\\\n]*+)*+"'
+CHAR = r"'[^'\\\n]*+(?:\\(?s:.)[^'\\\n]*+)*+'"
 NUMBER = r"\b\d(?:'?\w)*+"
 TRIPLE = r'"""[^"\\]*+(?:(?:\\(?s:.)|"(?!""))[^"\\]*+)*+"""'
 TRIPLE_SINGLE = TRIPLE.replace('"', "'")
@@ -21,8 +21,10 @@ RUST_RAW = r'[bc]?r#*+"'
 
 
 class _Atoms(NamedTuple):
-    whole: str
-    """Literals and comments from end to end."""
+    literal: str
+    """Strings and such from end to end, which may not hold a comment's beginning for one."""
+    comment: str = f"{LINE}|{BLOCK}"
+    """Comments from end to end."""
     spanning: str = r"/\*|`"
     """What opens one that may span lines."""
     quote: str = "[\"']"
@@ -35,24 +37,23 @@ class _Atoms(NamedTuple):
     """What opens a string that knows no escapes, and ends as it began."""
 
 
-_SCRIPT = _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{_CHAR}")
+_SCRIPT = _Atoms(f"{STRING}|{CHAR}")
 _ATOMS = {
-    "cpp": _Atoms(
-        f"{LINE}|{BLOCK}|{_STRING}|{NUMBER}|{_CHAR}", r"/\*", begins="R0-9", begins_none='R(?!")', raw=CPP_RAW
-    ),
+    "cpp": _Atoms(f"{STRING}|{NUMBER}|{CHAR}", spanning=r"/\*", begins="R0-9", begins_none='R(?!")', raw=CPP_RAW),
     "rust": _Atoms(
-        f"{LINE}|{RUST_STRING}|{RUST_CHAR}",
+        f"{RUST_STRING}|{RUST_CHAR}",
+        LINE,
         r'/\*|"',
         "'",
         begins="bcr",
         begins_none="[bcr](?!r?#*\"|')",
         raw=RUST_RAW,
     ),
-    "go": _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{_CHAR}|`[^`]*+`"),
-    "java": _Atoms(f"{LINE}|{BLOCK}|{TRIPLE}|{_STRING}|{_CHAR}", r'/\*|"""'),
+    "go": _Atoms(f"{STRING}|{CHAR}|`[^`]*+`"),
+    "java": _Atoms(f"{TRIPLE}|{STRING}|{CHAR}", spanning=r'/\*|"""'),
     "javascript": _SCRIPT,
     "typescript": _SCRIPT,
-    "python": _Atoms(f"#[^\\n]*+|{TRIPLE}|{TRIPLE_SINGLE}|{_STRING}|{_CHAR}", "\"\"\"|'''"),
+    "python": _Atoms(f"{TRIPLE}|{TRIPLE_SINGLE}|{STRING}|{CHAR}", r"#[^\n]*+", "\"\"\"|'''"),
 }
 
 
@@ -61,9 +62,11 @@ def _scanner(atoms: _Atoms) -> re.Pattern[str]:
     dull = rf"[^{atoms.begins}#~/\"'`()\[\]{{}}]++"
     if atoms.begins:
         dull += rf"|(?<=\w)[{atoms.begins}]++|{atoms.begins_none}"
+    dull += f"|{atoms.literal}"
+    pairs = "|".join(rf"\{opening}(?:{dull})*+\{closing}" for closing, opening in _PAIRS.items())
     return re.compile(
-        rf"(?:{dull})*+(?:(?P<raw>{atoms.raw})|(?P<whole>{atoms.whole})|(?P<spanning>{atoms.spanning})|(?P<quote>{atoms.quote})"
-        rf"|(?P<slash>/)|(?P<bracket>[()\[\]{{}}])|(?P<other>[`~#{atoms.begins}]))"
+        rf"(?:{dull}|{pairs})*+(?:(?P<raw>{atoms.raw})|(?P<comment>{atoms.comment})|(?P<spanning>{atoms.spanning})"
+        rf"|(?P<quote>{atoms.quote})|(?P<slash>/)|(?P<bracket>[()\[\]{{}}])|(?P<other>[`~#{atoms.begins}]))"
     )
 
 
@@ -138,15 +141,15 @@ class Walk:
 
     def run(self, pattern: re.Pattern[str], at: int) -> None:
         while (found := pattern.match(self.text, at)) is not None:
-            kind, at = found.lastgroup, found.end()
+            kind = found.lastgroup
             assert kind is not None
-            at = self.past(kind, found.group(kind), found.start(kind), at)
+            at = self.past(kind, found[kind], found.start(kind), found.end())
 
     def past(self, kind: str, value: str, start: int, end: int) -> int:
         """Where to read on after `value`, which a scanner found from `start` to `end`."""
         if kind == "bracket":
             return self._bracket(value, start)
-        if kind == "whole" and value.startswith(("//", "/*", "#")):
+        if kind == "comment":
             self.comments.append((start, end))
         elif kind == "spanning":
             return self._spanning(value, start)

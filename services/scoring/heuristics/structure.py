@@ -124,11 +124,16 @@ _LEFT_OUT = re.compile(
     )[^\n]*$""",
     re.MULTILINE | re.VERBOSE | re.IGNORECASE,
 )
+_LEFT_OUT_SIGNS = ("...", "…", *(f"({the}{what}" for the in ("", "the ") for what in ("rest", "remain", "existing")))
+"""What that cannot do without: faster to look for by far."""
 _COMMENT_MARKS = ("#", "//", "*", "/*")
 
 
 def leaves_out(code: str) -> bool:
     """Whether a comment of its own says that code was left out there: `// ... rest of the implementation`."""
+    said = code.lower()
+    if not any(sign in said for sign in _LEFT_OUT_SIGNS):
+        return False
     for found in _LEFT_OUT.finditer(code):
         above = code[: found.start()].rstrip("\n").rpartition("\n")[2].lstrip()
         below = code[found.end() :].lstrip("\n").partition("\n")[0].lstrip()
@@ -146,6 +151,15 @@ _NO_USE = kinds(
 )
 
 
+def may_end_in_half_a_word(code: str) -> bool:
+    """Whether Python that compiles ends in a word, and not in the result of a function that names it before."""
+    found = _last_word(code)
+    if found is None:
+        return False
+    line = code.rpartition("\n")[2].lstrip()
+    return not line.startswith("return ") or ";" in line or f" {found[0]} " not in code
+
+
 def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool:
     """Whether the text ends, without a line's end, in a name that was to be longer, or that nothing is done with.
 
@@ -153,7 +167,7 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
     Others: a constant without a value, a statement, or in Go the result of a function without a body, that is only the
     beginning of a longer word, or a name that is nowhere else and begins one that is.
     """
-    found = _LAST_WORD.search(code, max(0, len(code) - _LONGEST_NAME))
+    found = _last_word(code)
     if found is None:
         return False
     end = len(code.encode(errors="replace"))
@@ -173,6 +187,11 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
         return False
     longer = words | KEYWORDS if _is_statement(leaf) or _is_result(leaf) else words if len(word) > 1 else set()
     return any(other.startswith(word) for other in longer)
+
+
+def _last_word(code: str) -> re.Match[str] | None:
+    ends_in_word = code[-1:].isalnum() or code.endswith("_")
+    return _LAST_WORD.search(code, max(0, len(code) - _LONGEST_NAME)) if ends_in_word else None
 
 
 def _is_statement(leaf: Node) -> bool:

@@ -28,7 +28,7 @@ _GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for la
 _FOREIGN_S = 0.005
 
 _MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
-_MAY_RUN_ON = re.compile(r"[)\]][ \t]*\n\s*[\w#]")
+_MAY_RUN_ON = re.compile(r"^(?![ \t]*#)[^\n]*[)\]][ \t]*\n\s*[\w#]", re.MULTILINE)  # but for attributes
 _GO_IMPORTS = Query(LANGUAGES["go"], "(import_spec) @import")
 _GO_PREAMBLE = COMMENTS | kinds("package_clause import_declaration")
 _GO_DECLARATIONS = kinds(
@@ -37,9 +37,9 @@ _GO_DECLARATIONS = kinds(
 )
 
 
-def python_fault(code: str, deadline: float) -> str | None:
+def python_fault(code: str, tried: cpython.Compiled, deadline: float) -> str | None:
     """The reason why `code` cannot be Python, by its own compiler; nothing if it can. Raises Undecided."""
-    reason = cpython.fault(code, lambda: reads(code, "python", deadline))
+    reason = cpython.fault(code, tried, lambda: reads(code, "python", deadline))
     return reason and (_foreign(code, "python", deadline) or _unsound(scan(code, "python"), code) or reason)
 
 
@@ -130,10 +130,13 @@ def _unsound(reading: Scan, code: str) -> str | None:
 def _foreign(code: str, language: str, deadline: float) -> str | None:
     """`wrong_language` if another language, one whose signs the text bears, reads it without an error."""
     for other in likely_languages(code, language):
-        reads = cpython.fault(code, lambda: False) is None if other == "python" else _reads(code, other, deadline)
-        if reads:
+        if _reads_python(code) if other == "python" else _reads(code, other, deadline):
             return "wrong_language"
     return None
+
+
+def _reads_python(code: str) -> bool:
+    return cpython.fault(code, cpython.compiled(code), lambda: False) is None
 
 
 def _reads(code: str, language: str, deadline: float) -> bool:

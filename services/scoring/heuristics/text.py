@@ -6,6 +6,7 @@ import math
 import re
 
 _SPACES = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+_ASCII_SPACES = "".join(filter(str.isascii, _SPACES)).encode()
 _WIDTHLESS = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
 
 _REFUSAL_OPENS = re.compile(
@@ -60,8 +61,18 @@ def refuses(text: str) -> bool:
 
 def echoes(text: str, task: str) -> bool:
     """Whether the text is the task again, or a passage of it: character by character, white space aside."""
-    said = "".join(text.split())
-    return len(said) >= _ECHO_CHARS and said in "".join(task.split())
+    asked = _squeezed(task)
+    if _squeezed(text[:_ECHO_CHARS]) not in asked:  # nearly every text ends here
+        return False
+    said = _squeezed(text)
+    return len(said) >= _ECHO_CHARS and said in asked
+
+
+def _squeezed(text: str) -> str:
+    """`text` without white space."""
+    if text.isascii():  # ten times faster
+        return text.encode().translate(None, _ASCII_SPACES).decode()
+    return "".join(text.split())
 
 
 def repeated(text: str) -> str | None:
@@ -78,11 +89,9 @@ def repeated(text: str) -> str | None:
 
 def _repeated_characters(text: str) -> str | None:
     enough = max(_REPEATED_CHARS, len(text) * _REPEATED_SHARE)
-    for period in range(1, min(_PERIOD_CHARS, len(text) // _UNIT_TIMES) + 1):
-        unit = text[-period:]
-        if "\n" in unit:
-            return None  # lines are counted as such
-        if text[-1] == text[-1 - period] and text.endswith(unit * _UNIT_TIMES):
+    last_line = len(text) - 1 - text.rfind("\n")  # what spans lines is counted in lines
+    for period in range(1, min(_PERIOD_CHARS, last_line, len(text) // _UNIT_TIMES) + 1):
+        if text[-1] == text[-1 - period] and text.endswith((unit := text[-period:]) * _UNIT_TIMES):
             return unit if text.endswith(unit * math.ceil(enough / period)) else None
     return None
 

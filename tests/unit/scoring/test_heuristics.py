@@ -156,6 +156,8 @@ It doesn't need any other memory, so it runs in O(n).
         assert reason(f"  {TASK}\n", language) == "echoes_task"
         assert reason(TASK.replace(" ", "\n"), language) == "echoes_task"
         assert reason(TASK[:40], language) == "echoes_task"
+        assert reason(TASK.replace(" ", "\u00a0"), language) == "echoes_task"
+        assert reason(TASK[:40] + "a row", language) != "echoes_task"
 
     def test_a_few_letters_of_the_task_are_no_echo(self) -> None:
         assert reason("total = a + b", task="Compute total = a + b.") is None
@@ -209,6 +211,7 @@ class TestStubs:
         [
             ("python", "def f(x):\n    pass\n"),
             ("python", "import math\n\n\ndef f(x):\n    # TODO: implement\n    ...\n"),
+            ("python", "def f(x, *rest, start=0, **named):\n    pass\n"),
             ("python", 'class A:\n    def f(self):\n        """Sum."""\n        raise NotImplementedError\n'),
             ("cpp", "#include <vector>\n\nint f() {\n    // TODO: implement\n    return 0;\n}\n"),
             ("cpp", "class A {\npublic:\n    void f() { /* your code here */ }\n};\n"),
