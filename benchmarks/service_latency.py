@@ -1,25 +1,27 @@
 """(b) What the service adds to a call: a miss beside a bare pass-through of the SDK, the teacher taking one second.
 
-Emulator, service (SQLite), pass-through and load are four processes on this machine. N in flight are N callers that
-send their next request when the last one is answered, begun evenly over a second.
+Emulator, service (SQLite), pass-through and load (`wrk`) are four processes on this machine. N in flight are N
+connections that send their next request when the last one is answered, begun evenly over a second.
 """
 
 from __future__ import annotations
 
-import asyncio
+import itertools
+import json
+import math
 import os
 import re
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import anthropic
-import httpx
+import psutil
 import yaml
 from fastapi import FastAPI
 
@@ -27,17 +29,53 @@ from demo.processes import free_port
 from services.scoring.prompting import fence, render, system_text
 from services.scoring.rubric import load_rubric
 from services.scoring.verdict import reply_tokens
-from shared.contract import ErrorCode, Sample, ScoreRequest, ScoreResponse
+from shared.contract import ScoreRequest
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TEACHER_S = 1.0
-LOADS = {1: 30, 32: 15, 200: 8}
-"""In flight -> requests of each caller, the first of which warms up and is not counted."""
+LOADS = {1: 30, 32: 30, 200: 15}
+"""In flight -> seconds."""
+WARM_UP_S = 3
 MAX_CONCURRENCY = 256
 """teacher.max_concurrency: the default of 16 would make the others wait their turn."""
+NUMBER = "@@@@@@@"
+"""Stands in the code where the number of the request goes: each is a miss."""
 CODE = "def f(values: list[int]) -> int:\n" + "\n".join(f"    step_{line} = sum(values) + {line}" for line in range(24))
+CODE += f"\n    return step_7 * 1{NUMBER}\n"
 TASK = "Write a function that adds up the numbers of a list, and explain what it does. " * 18
 MODEL = "claude-haiku-5-5"
+
+_LUA = """
+local before, after, number, connections, begun = %s, %s, %d, %d, 0
+local headers = {["Content-Type"] = "application/json"}
+function delay()
+  begun = begun + 1
+  return begun <= connections and 1000 * begun / connections or 0
+end
+function request()
+  number = number + 1
+  return wrk.format("POST", "/score", headers, before .. string.format("%%07d", number) .. after)
+end
+function response(status, _, body)
+  if status ~= 200 or not (body:find('"source":"teacher"') or body:find('"stop_reason":"end_turn"')) then
+    io.stderr:write(status, " ", body, "\\n")
+    os.exit(1)
+  end
+end
+function done(summary, latency)
+  io.write(string.format("took %%f %%f %%d\\n", latency:percentile(50), latency:percentile(99), summary.requests))
+end
+"""
+_numbers = itertools.count(0, 100_000)
+
+
+@dataclass(frozen=True)
+class Took:
+    """Milliseconds above the teacher's time, and milliseconds of CPU a request."""
+
+    p50: float
+    p99: float
+    cpu: float
 
 
 def passthrough() -> FastAPI:
@@ -65,8 +103,8 @@ def passthrough() -> FastAPI:
 
 
 @contextmanager
-def process(*command: str, says: str, **environment: str) -> Iterator[str]:
-    """A Python module as a process, once it says where it listens; yields the address."""
+def process(*command: str, says: str, **environment: str) -> Iterator[tuple[str, int]]:
+    """A Python module as a process, once it says where it listens; yields its address and process id."""
     started = subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -78,61 +116,49 @@ def process(*command: str, says: str, **environment: str) -> Iterator[str]:
     assert started.stdout is not None
     try:
         found = next(address for line in started.stdout if (address := re.search(says, line)))
-        yield found[0]
+        yield found[0], started.pid
     finally:
         started.terminate()
         started.wait()
         started.stdout.close()
 
 
-async def latencies(url: str, in_flight: int, each: int) -> list[float]:
-    """Milliseconds above the teacher's second, of every request but each caller's first."""
-    found: list[float] = []
-    limits = httpx.Limits(max_connections=in_flight, keepalive_expiry=3.0)  # before the server closes it
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, trust_env=False) as http:
-
-        async def caller(number: int) -> None:
-            await asyncio.sleep(number / in_flight)
-            for turn in range(each):
-                code = f"{CODE}\n    return step_{number} * {turn} + {time.monotonic_ns()}\n"
-                body = ScoreRequest(run="bench", samples=[Sample(prompt=TASK, language="python", code=code)])
-                content, headers = body.model_dump_json(), {"Content-Type": "application/json"}
-                begun = time.perf_counter()
-                answer = await http.post("/score", content=content, headers=headers)
-                took = time.perf_counter() - begun
-                check(answer)
-                if turn:
-                    found.append(1000 * (took - TEACHER_S))
-
-        await asyncio.gather(*(caller(number) for number in range(in_flight)))
-    return found
-
-
-def check(answer: httpx.Response) -> None:
-    answer.raise_for_status()
-    if b'"results"' in answer.content:
-        [result] = ScoreResponse.model_validate_json(answer.content).results
-        if result.status != "scored":
-            raise SystemExit(f"{ErrorCode(result.error.code)}: {result.error.detail}")
-
-
-def p50_p99(values: list[float]) -> tuple[float, float]:
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    return cuts[49], cuts[98]
+def load(url: str, pid: int, in_flight: int, seconds: int) -> Took:
+    """Ask for so many seconds. Exits with the answer when one is no mark."""
+    body = {"run": "bench", "samples": [{"prompt": TASK, "language": "python", "code": CODE}]}
+    values = [f"[==[{part}]==]" for part in json.dumps(body).split(NUMBER)]
+    asked = psutil.Process(pid)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "load.lua"
+        script.write_text(_LUA % (*values, next(_numbers), in_flight))
+        before = asked.cpu_times()
+        command = ["wrk", "-t1", f"-c{in_flight}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
+        done = subprocess.run(command, capture_output=True, text=True)
+        after = asked.cpu_times()
+    found = re.search(r"took (\S+) (\S+) (\d+)", done.stdout)
+    if done.returncode or found is None or "Socket errors" in done.stdout:
+        raise SystemExit(f"{done.stdout}{done.stderr}")
+    p50, p99, requests = (float(value) for value in found.groups())
+    if not requests:  # as in a warm-up on a machine that is busy otherwise
+        return Took(math.nan, math.nan, math.nan)
+    cpu = after.user + after.system - before.user - before.system
+    return Took(p50 / 1000 - 1000 * TEACHER_S, p99 / 1000 - 1000 * TEACHER_S, 1000 * cpu / requests)
 
 
 def run() -> None:
+    if shutil.which("wrk") is None:
+        sys.exit("this benchmark makes its load with wrk: apt-get install wrk, or brew install wrk")
     key = {"ANTHROPIC_API_KEY": "none"}
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        emulator = opened.enter_context(
+        emulator, _ = opened.enter_context(
             process("tests.emulator", "--port", "0", "--estimate", "--latency", str(TEACHER_S), says=r"http://\S+")
         )
         config = folder / "config.yaml"
         teacher = {"name": "anthropic", "model": MODEL, "base_url": emulator, "max_concurrency": MAX_CONCURRENCY}
         config.write_text(yaml.safe_dump({"teacher": teacher}))
         database = f"sqlite:///{folder / 'book.db'}"
-        service = opened.enter_context(ServiceProcess(database, "--config", str(config), **key)).url
+        service = opened.enter_context(ServiceProcess(database, "--config", str(config), **key))
         port = str(free_port())
         bare = opened.enter_context(
             process(
@@ -142,19 +168,20 @@ def run() -> None:
                 **key,
             )
         )
-        for url in (bare, service):
-            asyncio.run(latencies(url, 1, 2))
-        print(f"Milliseconds above the teacher's {TEACHER_S:g} s, {os.cpu_count()} cores for all four processes")
+        print(f"Milliseconds above the teacher's {TEACHER_S:g} s, {os.cpu_count()} cores for all four processes;")
         print(f"teacher.max_concurrency {MAX_CONCURRENCY} (default 16), requests of one sample, every one a miss\n")
-        print("| in flight | pass-through p50 | p99 | service p50 | p99 | difference p50 | p99 |")
-        print("|---|---|---|---|---|---|---|")
-        for in_flight, each in LOADS.items():
-            (p50, p99), (ours_p50, ours_p99) = (
-                p50_p99(asyncio.run(latencies(url, in_flight, each))) for url in (bare, service)
-            )
+        print("| in flight | pass-through p50 | p99 | CPU | service p50 | p99 | CPU | difference p50 | p99 |")
+        print("|---|---|---|---|---|---|---|---|---|")
+        for in_flight, seconds in LOADS.items():
+            cells = []
+            for url, pid in (bare, (service.url, service.pid)):
+                load(url, pid, in_flight, WARM_UP_S)
+                cells.append(load(url, pid, in_flight, seconds))
+            plain, ours = cells
             print(
-                f"| {in_flight} | {p50:.1f} | {p99:.1f} | {ours_p50:.1f} | {ours_p99:.1f} "
-                f"| {ours_p50 - p50:.1f} | {ours_p99 - p99:.1f} |",
+                f"| {in_flight} | {plain.p50:.1f} | {plain.p99:.1f} | {plain.cpu:.1f} "
+                f"| {ours.p50:.1f} | {ours.p99:.1f} | {ours.cpu:.1f} "
+                f"| {ours.p50 - plain.p50:+.1f} | {ours.p99 - plain.p99:+.1f} |",
                 flush=True,
             )
 

@@ -66,7 +66,7 @@ async def asked(teacher: Teacher, group: Group) -> Reply:
 
 
 class RecordingTeacher:
-    """Keeps the groups it was asked. A call bills 100 tokens in, 10 out a sample.
+    """Keeps the groups it was asked, once they are paid for. A call bills 100 tokens in, 10 out a sample.
 
     `failures[code]` is what a sample gets instead of marks, `error` fails whole calls, `gate` holds answers back.
     """
@@ -91,12 +91,13 @@ class RecordingTeacher:
         return {"name": self.name, "model": self.model}
 
     async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+        gate, bill = self.gate, self.bill(len(group.codes))
+        reservation = await purse.reserve(bill)
         self.groups.append(group)
         self.asked.set()
-        if self.gate is not None:
-            await self.gate.wait()
-        bill = self.bill(len(group.codes))
-        await purse.settle(await purse.reserve(bill), bill, bill)
+        if gate is not None:
+            await gate.wait()
+        await purse.settle(reservation, bill, bill)
         if self.error is not None:
             raise self.error
         return tuple(self.failures.get(code) or Marked(true_criteria(code)) for code in group.codes)

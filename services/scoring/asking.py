@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from services.scoring.errors import TeacherError
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.prompting import shown_task
-from services.scoring.purse import Payer, RunPurse, SettlingPurse
+from services.scoring.purse import Payer, RunPurse
 from services.scoring.rubric import Rubric
 from services.scoring.store import NewMark, Purpose, Store, Texts
 from services.scoring.teachers.base import Failure, Group, Marked, Purse, Teacher
@@ -45,10 +45,11 @@ Outcome = Mark | Failure
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the teacher said of one group: one outcome an item."""
+    """What the teacher said of one group: one outcome an item. `purse` paid for it."""
 
     group_id: str
     outcomes: Sequence[Marked | Failure]
+    purse: RunPurse
 
 
 class Asker:
@@ -73,8 +74,11 @@ class Asker:
             yield from (group[start : start + size] for start in range(0, len(group), size))
 
     async def ask(self, payer: Payer, items: Sequence[Item]) -> list[Outcome]:
-        """One group to the teacher, its marks into the book: what became of each item, in their order."""
-        async with self.hear(payer, items) as said:
+        """One group to the teacher, its marks into the book: what became of each item, in their order.
+
+        Raises Elsewhere when not all of them are this process's to ask for.
+        """
+        async with self.hear(payer, items, [item.print for item in items]) as said:
             pairs = list(zip(items, said.outcomes, strict=True))
             marked = [
                 NewMark(
@@ -89,14 +93,17 @@ class Asker:
                 if isinstance(outcome, Marked)
             ]
             failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
-            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures)
+            bills = said.purse.take_due()
+            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures, bills)
         return [self._outcome(outcome) for outcome in said.outcomes]
 
     @asynccontextmanager
-    async def hear(self, payer: Payer, items: Sequence[Item]) -> AsyncIterator[Said]:
+    async def hear(
+        self, payer: Payer, items: Sequence[Item], wanted: Sequence[Fingerprint] = ()
+    ) -> AsyncIterator[Said]:
         """One group to the teacher, paid for by `payer`: what it said of each item, in their order, for you to keep.
 
-        Meanwhile the bill is written: it is when the context ends.
+        `wanted` is claimed before the first call. Every bill is written when the context ends.
         """
         task = shown_task(
             items[0].prompt,
@@ -106,13 +113,12 @@ class Asker:
         )
         group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
         purpose = Purpose(payer.run, group_id, len(items), payer.key.name if payer.key else None)
-        purse = SettlingPurse(
-            RunPurse(self._store.money, purpose, self._budgets, self._clock_ms, payer.key, payer.bills)
-        )
+        purse = RunPurse(self._store, purpose, self._budgets, self._clock_ms, payer.key, payer.bills, wanted)
         group = Group(group_id, task, items[0].language, tuple(item.code for item in items))
         try:
-            yield Said(group_id, await self._outcomes(group, purse))
+            yield Said(group_id, await self._outcomes(group, purse), purse)
         finally:
+            self._store.claims.forget(each.digest for each in wanted)
             await purse.settled()
 
     async def _outcomes(self, group: Group, purse: Purse) -> Sequence[Marked | Failure]:

@@ -69,7 +69,7 @@ class Auditor:
             failures = {digest: outcome for digest, outcome in pairs if not isinstance(outcome, Marked)}
             await self._store.audits.record(marks, [*failures], self._clock_ms())
         for failure in {failure.code: failure for failure in failures.values()}.values():
-            log.warning("rejected samples are not audited this time: %s: %s", failure.code, failure.detail)
+            log.warning("rejected samples are not audited this time: %s", failure.code)  # its detail may quote one
 
 
 def _language_of(item: Item) -> str:

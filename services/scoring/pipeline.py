@@ -28,9 +28,10 @@ from services.scoring.prompting import TEMPLATE_VERSION, plain_tokens
 from services.scoring.purse import Payer
 from services.scoring.rubric import Rubric
 from services.scoring.single_flight import SingleFlight
-from services.scoring.store import ApiKey, Store, StoredMark
+from services.scoring.store import ApiKey, Elsewhere, RequestLine, Store, StoredMark
 from services.scoring.teachers.base import Failure, Teacher
-from services.scoring.together import all_of, end_of
+from services.scoring.together import all_of
+from services.scoring.tracing import span
 from services.scoring.turns import Reception
 from shared.contract import ErrorCode, Sample, ScoreRequest, ScoreResponse, Source
 from shared.settings import Config
@@ -47,11 +48,19 @@ NO_TURN = Failure(ErrorCode.DEADLINE, "its turn did not come within timeout_s, s
 
 
 class Pipeline:
-    """Marks samples. `clock_ms` gives Unix milliseconds."""
+    """Marks samples. `clock_ms` gives Unix milliseconds; `tell` hears of the counts of each request."""
 
     def __init__(
-        self, config: Config, teacher: Teacher, store: Store, tier: Tier, rubric: Rubric, clock_ms: Callable[[], int]
+        self,
+        config: Config,
+        teacher: Teacher,
+        store: Store,
+        tier: Tier,
+        rubric: Rubric,
+        clock_ms: Callable[[], int],
+        tell: Callable[[RequestLine], None],
     ) -> None:
+        self._tell = tell
         self._config = config
         self._teacher = teacher
         self._store = store
@@ -119,6 +128,7 @@ class Pipeline:
     ) -> ScoreResponse:
         results = list(results_of(items, outcomes, led, self.profile))
         line = line_of(request, items, results, self._clock_ms(), self._plain_tokens(items))
+        self._tell(line)
         await self.ledger.add(line, durable=bool(payer.bills or line.teacher))
         return ScoreResponse(results=results, usage=usage_of(payer.bills))
 
@@ -158,32 +168,21 @@ class Pipeline:
 
     async def _lead(self, payer: Payer, items: Sequence[Item]) -> None:
         """Land the flight of every item."""
-        stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
+        with span("store lookup", **{"markbook.samples": len(items)}):
+            stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
         asking = self._land_stored(items, stored, Source.CACHE)
         if not asking:
             return
         rejected: list[tuple[Item, Judgement]] = []
         if self._config.rlaif.use_tiered_scoring:
             asking, rejected = await self._reject(asking)
-        await all_of([self._mark(payer, asking), self._auditor.audit(payer, rejected)])
-
-    async def _mark(self, payer: Payer, asking: Sequence[Item]) -> None:
-        """Land what the teacher must see, asked by this replica or by another."""
-        while asking:
-            taken = await self._store.claims.take([item.print for item in asking], self._clock_ms())
-            asking = self._land_stored(asking, taken.marks, Source.COALESCED)
-            mine = [item for item in asking if item.print.digest in taken.owned]
-            theirs = [item for item in asking if item.print.digest not in taken.owned]
-            groups = [self._ask(payer, group) for group in self._asker.groups(mine)]
-            asked = asyncio.create_task(all_of(groups))
-            waited = asyncio.create_task(self._wait_for_others(theirs))
-            await end_of([asked, waited])
-            asked.result()
-            asking = waited.result()
+        groups = [self._ask(payer, group) for group in self._asker.groups(asking)]
+        await all_of([*groups, self._auditor.audit(payer, rejected)])
 
     async def _reject(self, items: Sequence[Item]) -> tuple[list[Item], list[tuple[Item, Judgement]]]:
         """Land what the heuristic tier rejects; returns what the teacher must see, and what was rejected."""
-        judgements = await self._tier.judge([(item.code, item.prompt, item.language) for item in items])
+        with span("heuristic tier", **{"markbook.samples": len(items)}):
+            judgements = await self._tier.judge([(item.code, item.prompt, item.language) for item in items])
         passed: list[Item] = []
         rejected: list[tuple[Item, Judgement]] = []
         for item, judgement in zip(items, judgements, strict=True):
@@ -195,12 +194,22 @@ class Pipeline:
         return passed, rejected
 
     async def _ask(self, payer: Payer, group: Sequence[Item]) -> None:
+        """Land a group of what the teacher must see, asked by this replica or by another."""
+        if not group:
+            return
         try:
             outcomes = await self._asker.ask(payer, group)
-        finally:
-            self._store.claims.forget(item.print.digest for item in group)
-        for item, outcome in zip(group, outcomes, strict=True):
-            self._land(item, outcome)
+        except Elsewhere as found:
+            asking = self._land_stored(group, found.marks, Source.COALESCED)
+            mine = [item for item in asking if item.print.digest not in found.asked]
+            theirs = [item for item in asking if item.print.digest in found.asked]
+            await all_of([self._ask(payer, mine), self._wait(payer, theirs)])
+        else:
+            for item, outcome in zip(group, outcomes, strict=True):
+                self._land(item, outcome)
+
+    async def _wait(self, payer: Payer, items: Sequence[Item]) -> None:
+        await self._ask(payer, await self._wait_for_others(items))
 
     async def _wait_for_others(self, items: Sequence[Item]) -> list[Item]:
         """Land what other replicas bring; returns, for another try, what is left once some of it is claimed no more."""

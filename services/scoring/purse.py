@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.scoring.auth import may_use
-from services.scoring.store import ApiKey
-from services.scoring.store.money import TOTAL, Money, Purpose, key_scope, scope_of
-from services.scoring.teachers.base import Call, Purse
+from services.scoring.fingerprint import Fingerprint
+from services.scoring.store import ApiKey, Bill, Purpose, Store
+from services.scoring.store.money import TOTAL, key_scope, scope_of
+from services.scoring.teachers.base import Call
 from services.scoring.together import end_of
+from services.scoring.tracing import span
 from shared.contract import BudgetState
 from shared.settings import Budget, Budgets
 
@@ -26,48 +28,54 @@ class Payer:
 
 @dataclass(slots=True)
 class RunPurse:
-    """A Purse over the ledger. `bills` are the calls it has paid for."""
+    """A Purse over the ledger, for the calls of one group. `bills` are the calls it has paid for.
 
-    money: Money
+    `wanted` is claimed with the first call. A bill is written as soon as its payer waits for something, and before the
+    next call; one for which nobody has waited yet is `due`, to be written together with the marks that it has brought.
+    """
+
+    store: Store
     purpose: Purpose
     budgets: Budgets
     clock_ms: Callable[[], int]
     key: ApiKey | None = None
     bills: list[Call] = field(default_factory=list)
+    wanted: Sequence[Fingerprint] = ()
+    _due: list[Bill] = field(default_factory=list)
+    _writing: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def reserve(self, bound: Call) -> str:
-        return await self.money.reserve(self.purpose, bound, self._limits(), self.clock_ms())
+        await self.settled()
+        with span("reserve"):
+            reservation = await self.store.reserve(self.wanted, self.purpose, bound, self._limits(), self.clock_ms())
+        self.wanted = ()
+        return reservation
 
     async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
         self.bills.append(bill)
-        await self.money.settle(reservation, self.purpose, bound, bill, self.clock_ms())
+        self._due.append(Bill(reservation, self.purpose, bound, bill, self.clock_ms()))
+        self._writing.append(asyncio.create_task(self._write()))  # which begins when the caller waits
+
+    def take_due(self) -> list[Bill]:
+        """The bills that are not being written yet: now they are yours to write."""
+        due, self._due = self._due, []
+        return due
+
+    async def settled(self) -> None:
+        """Returns once every bill is written. Raises StoreUnavailable."""
+        await end_of(self._writing)
+        for bill in self._writing:
+            bill.result()
+
+    async def _write(self) -> None:
+        if due := self.take_due():
+            await self.store.settle(due)
 
     def _limits(self) -> dict[str, Budget]:
         """By scope. That of the key is one that no choice of run escapes."""
         run = self.purpose.run
         limits = {TOTAL: self.budgets.total, scope_of(run): self.budgets.of_run(run)}
         return limits if self.key is None else {**limits, key_scope(self.key.name): self.key.budget}
-
-
-@dataclass(slots=True)
-class SettlingPurse:
-    """Another purse, whose bills are written while the caller goes on, and are before its next call."""
-
-    purse: Purse
-    settling: list[asyncio.Task[None]] = field(default_factory=list)
-
-    async def reserve(self, bound: Call) -> str:
-        await self.settled()
-        return await self.purse.reserve(bound)
-
-    async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
-        self.settling.append(asyncio.create_task(self.purse.settle(reservation, bound, bill)))
-
-    async def settled(self) -> None:
-        """Returns once every bill is written. Raises StoreUnavailable."""
-        await end_of(self.settling)
-        for bill in self.settling:
-            bill.result()
 
 
 def budget_states(

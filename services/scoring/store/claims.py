@@ -1,7 +1,8 @@
 """Claims: which replica is asking the teacher for a mark right now. A claim is a lease; a dead owner's runs out.
 
 A claim is taken and the marks are looked at again in one transaction, and marks are stored in the same transaction that
-drops their claims. So there is no moment at which a mark is neither in the book nor claimed by who will bring it.
+drops their claims. So there is no moment at which a mark is neither in the book nor claimed by who will bring it. The
+same transactions set the call's money aside and settle its bill (`Store.reserve`, `Store.record_group`).
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from shared.contract import ErrorCode
 KEEP_FAILURES_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a caller that wanted to ask learned: `owned` digests are its to ask for, `marks` came in the meantime."""
+class Elsewhere(Exception):
+    """Not all that a caller wants is its to ask for, so nothing was claimed: `marks` came in the meantime, `asked`
+    digests are being asked for by others."""
 
-    owned: frozenset[bytes]
-    marks: Mapping[bytes, StoredMark]
+    def __init__(self, marks: Mapping[bytes, StoredMark], asked: frozenset[bytes]) -> None:
+        super().__init__(f"{len(marks)} marks came meanwhile, {len(asked)} are asked for elsewhere")
+        self.marks = marks
+        self.asked = asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +53,31 @@ class Claims:
         self._lease_ms = lease_ms
         self._asking: set[bytes] = set()
 
-    async def take(self, fingerprints: Sequence[Fingerprint], now_ms: int) -> Taken:
-        """Claim what is free: not claimed, lease run out, or the last call failed."""
-        if not fingerprints:
-            return Taken(frozenset(), {})
+    def take(self, connection: Connection, wanted: Sequence[Fingerprint], now_ms: int) -> None:
+        """Claim all of `wanted` or, with Elsewhere, nothing.
 
-        def work(connection: Connection) -> Taken:
-            claim = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms, "failure": None, "now_ms": now_ms}
-            # in one order everywhere, so that two replicas that want the same marks do not deadlock
-            rows = [{"digest": digest, **claim} for digest in sorted(each.digest for each in fingerprints)]
-            owned = set(connection.execute(_take(connection.dialect.name), rows).scalars())
-            marks = self._marks.find(connection, [each for each in fingerprints if each.digest in owned], now_ms)
-            drop(connection, self._owner, marks)
-            return Taken(frozenset(owned - marks.keys()), marks)
+        Free is what is not claimed, whose lease has run out, whose last call failed, or whose claim is this process's
+        own: it asks for nothing twice at a time, so such a claim is left over from a call that has ended.
+        """
+        if not wanted:
+            return
+        claim = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms, "failure": None, "now_ms": now_ms}
+        # in one order everywhere, so that two replicas that want the same marks do not deadlock
+        digests = sorted(each.digest for each in wanted)
+        taken = connection.execute(_take(connection.dialect.name), [{"digest": each, **claim} for each in digests])
+        owned = set(taken.scalars())
+        marks = self._marks.find(connection, wanted, now_ms)
+        if marks or len(owned) < len(digests):
+            raise Elsewhere(marks, frozenset(set(digests) - owned - marks.keys()))
 
-        taken = await self._database.write(work)
-        self._asking |= taken.owned
-        return taken
+    def keep(self, digests: Iterable[bytes]) -> None:
+        """Their claims are taken: `renew` keeps them until `forget`."""
+        self._asking.update(digests)
+
+    @property
+    def held(self) -> int:
+        """How many marks this process is asking for."""
+        return len(self._asking)
 
     def forget(self, digests: Iterable[bytes]) -> None:
         """These are asked for no more, whatever came of it: a claim that is still there ends with its lease."""
@@ -120,7 +131,11 @@ def _take(dialect: str) -> ReturningInsert[bytes]:
     insert = insert.on_conflict_do_update(
         index_elements=[claims.digest],
         set_={name: insert.excluded[name] for name in ("owner", "lease_until_ms", "failure")},
-        where=or_(claims.lease_until_ms < bindparam("now_ms"), claims.failure.is_not(None)),
+        where=or_(
+            claims.lease_until_ms < bindparam("now_ms"),
+            claims.failure.is_not(None),
+            claims.owner == insert.excluded.owner,
+        ),
     )
     return insert.returning(claims.digest)  # RETURNING makes it one statement for all rows
 
@@ -145,7 +160,8 @@ _THESE = (
 
 
 def lock_these(connection: Connection, digests: Sequence[bytes]) -> None:
-    connection.execute(_THESE, {"settled": digests}).all()
+    if connection.dialect.name == "postgresql":  # on SQLite a writer is alone
+        connection.execute(_THESE, {"settled": digests}).all()
 
 
 def drop(connection: Connection, owner: str, digests: Iterable[bytes]) -> None:

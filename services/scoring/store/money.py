@@ -7,16 +7,17 @@ stays charged at its bound and becomes a line of `usage_unknown`.
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import TeacherError
 from services.scoring.store import tables
-from services.scoring.store.database import Database, insert_new
+from services.scoring.store.database import Database, insert_into, insert_new
 from services.scoring.store.rollup import sums_of
 from services.scoring.teachers.base import Call
 from shared.contract import ErrorCode
@@ -43,6 +44,17 @@ class Purpose:
         return (TOTAL, *keyed, scope_of(self.run))
 
 
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a call has cost, to take the place of the `bound` that was set aside for it. `reservation` is its id."""
+
+    reservation: str
+    purpose: Purpose
+    bound: Call
+    call: Call
+    at_ms: int
+
+
 class BudgetExhausted(TeacherError):
     """The call's bound does not fit into what a budget has left, so the call was not made."""
 
@@ -58,18 +70,10 @@ def key_scope(name: str) -> str:
     return f"key {name}"
 
 
-_NO_LIMIT = 2**62
-_ACCOUNT, _HELD, _CALL = tables.accounts.c, tables.reservations.c, tables.calls.c
+_NEWER = {"took_ms": None, "failed": True}
+"""What a reservation does not have that was made before calls were timed."""
+_HELD, _CALL = tables.reservations.c, tables.calls.c
 # made once: making them takes longer than running them
-_ADD = (
-    update(tables.accounts)
-    .where(_ACCOUNT.scope == bindparam("charged"))
-    .values(nusd=_ACCOUNT.nusd + bindparam("more_nusd"), tokens=_ACCOUNT.tokens + bindparam("more_tokens"))
-)
-_CHARGE = _ADD.where(
-    _ACCOUNT.nusd + bindparam("more_nusd") <= bindparam("most_nusd"),
-    _ACCOUNT.tokens + bindparam("more_tokens") <= bindparam("most_tokens"),
-)
 _HOLD, _BOOK = tables.reservations.insert(), tables.calls.insert()
 _LET_GO = delete(tables.reservations).where(_HELD.id == bindparam("reservation"))
 _TAKE_BACK = (
@@ -88,54 +92,39 @@ class Money:
         self._lease_ms = lease_ms
         self._open: set[str] = set()
 
-    async def reserve(self, purpose: Purpose, bound: Call, limits: Mapping[str, Budget], now_ms: int) -> str:
-        """Charge `bound` to every scope of `purpose`; returns the reservation's id. Raises BudgetExhausted.
+    def hold(
+        self,
+        connection: Connection,
+        reservation: str,
+        purpose: Purpose,
+        bound: Call,
+        limits: Mapping[str, Budget],
+        now_ms: int,
+    ) -> None:
+        """Charge `bound` to every scope of `purpose`. Raises BudgetExhausted: then the transaction must be undone.
 
         `limits`: budgets by scope; a scope without one is charged all the same, for the day it gets one.
         """
-        reservation = uuid.uuid4().hex
-        line = {**_line(purpose, bound, now_ms), "outcome": KILLED, "usage_unknown": True}
-        row = {
-            "id": reservation,
-            "owner": self._owner,
-            "lease_until_ms": now_ms + self._lease_ms,
-            "line": json.dumps(line),
-        }
+        line = {**_line(purpose, bound, now_ms), "outcome": KILLED, "usage_unknown": True, "failed": True}
+        spent = _charge(connection, purpose, *_amounts(bound))
+        for scope in purpose.scopes:
+            limit, (nusd, tokens) = limits.get(scope, Budget()), spent[scope]
+            if limit.usd is not None and bound.cost_usd is None:
+                raise BudgetExhausted(scope, f"is in dollars, but {bound.model} has no price in teacher.prices")
+            if limit.usd is not None and nusd > round(limit.usd * 1e9):
+                raise BudgetExhausted(scope)
+            if limit.tokens is not None and tokens > limit.tokens:
+                raise BudgetExhausted(scope)
+        lease = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms}
+        connection.execute(_HOLD, {"id": reservation, **lease, "line": json.dumps(line)})
 
-        def work(connection: Connection) -> None:
-            for scope in purpose.scopes:
-                if not _charge(connection, scope, line, limits.get(scope, Budget())):
-                    raise BudgetExhausted(scope)
-            connection.execute(_HOLD, row)
-
-        await self._database.write(work)
+    def keep(self, reservation: str) -> None:
+        """It is written: `renew` keeps it until `forget`."""
         self._open.add(reservation)
-        return reservation
 
-    async def settle(self, reservation: str, purpose: Purpose, bound: Call, bill: Call, now_ms: int) -> None:
-        """Replace the bound by the bill, in the accounts and in the ledger.
-
-        If this process was taken for dead in between, the ledger has the bound already: its line becomes the bill.
-        """
-        line = _row({"id": reservation, **_line(purpose, bill, now_ms)})
-        held, spent = _amounts(_line(purpose, bound, now_ms)), _amounts(line)
-
-        def work(connection: Connection) -> None:
-            sums = sums_of(calls=[line])
-            if not connection.execute(_LET_GO, {"reservation": reservation}).rowcount:
-                killed = connection.execute(_TAKE_BACK, {"reservation": reservation}).mappings().one_or_none()
-                if killed is None:
-                    return  # settled before: the answer to that commit was lost
-                sums.add_call(dict(killed), times=-1)
-            connection.execute(_BOOK, line)
-            more = {"more_nusd": spent[0] - held[0], "more_tokens": spent[1] - held[1]}
-            connection.execute(_ADD, [{"charged": scope, **more} for scope in purpose.scopes])
-            sums.write(connection)
-
-        try:
-            await self._database.insist(work)
-        finally:
-            self._open.discard(reservation)
+    def forget(self, bills: Iterable[Bill]) -> None:
+        """These calls are over: a reservation that is still there is booked at its bound when its lease ends."""
+        self._open.difference_update(bill.reservation for bill in bills)
 
     async def renew(self, now_ms: int) -> None:
         """Keep the reservations of calls in progress, and book those that nobody keeps at their bound."""
@@ -157,26 +146,43 @@ class Money:
         )
 
 
-def _charge(connection: Connection, scope: str, line: Mapping[str, Any], limit: Budget) -> bool:
-    """Whether the amount fitted; checked and charged in one statement, so that nobody comes in between."""
-    if limit.usd is not None and line["cost_nusd"] is None:
-        raise BudgetExhausted(scope, f"is in dollars, but {line['model']} has no price in teacher.prices")
-    insert_new(connection, tables.accounts, [{"scope": scope, "nusd": 0, "tokens": 0}])
-    more_nusd, more_tokens = _amounts(line)
-    values = {
-        "charged": scope,
-        "more_nusd": more_nusd,
-        "more_tokens": more_tokens,
-        "most_nusd": _NO_LIMIT if limit.usd is None else round(limit.usd * 1e9),
-        "most_tokens": _NO_LIMIT if limit.tokens is None else limit.tokens,
-    }
-    return connection.execute(_CHARGE, values).rowcount == 1
+def settle(connection: Connection, bill: Bill) -> None:
+    """Replace the bound by the bill, in the accounts and in the ledger. Safe to repeat.
+
+    If the caller was taken for dead in between, the ledger has the bound already: its line becomes the bill.
+    """
+    line = _row({"id": bill.reservation, **_line(bill.purpose, bill.call, bill.at_ms)})
+    sums = sums_of(calls=[line])
+    if not connection.execute(_LET_GO, {"reservation": bill.reservation}).rowcount:
+        killed = connection.execute(_TAKE_BACK, {"reservation": bill.reservation}).mappings().one_or_none()
+        if killed is None:
+            return  # settled before: the answer to that commit was lost
+        sums.add_call(dict(killed), times=-1)
+    connection.execute(_BOOK, line)
+    held, spent = _amounts(bill.bound), _amounts(bill.call)
+    _charge(connection, bill.purpose, spent[0] - held[0], spent[1] - held[1])
+    sums.write(connection)
+
+
+def _charge(connection: Connection, purpose: Purpose, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:
+    """What every scope of `purpose` has spent with these nano-dollars and tokens. Its accounts stay locked."""
+    rows = [{"scope": scope, "nusd": nusd, "tokens": tokens} for scope in purpose.scopes]
+    spent = connection.execute(_add(connection.dialect.name), rows)
+    return {row.scope: (row.nusd, row.tokens) for row in spent}
+
+
+@cache
+def _add(dialect: str) -> ReturningInsert[tuple[str, int, int]]:
+    account, insert = tables.accounts.c, insert_into(dialect, tables.accounts)
+    added = {name: account[name] + insert.excluded[name] for name in ("nusd", "tokens")}
+    insert = insert.on_conflict_do_update(index_elements=[account.scope], set_=added)
+    return insert.returning(account.scope, account.nusd, account.tokens)
 
 
 def _book(connection: Connection, which: Any) -> None:
     held = tables.reservations.c
     dead = connection.execute(delete(tables.reservations).where(which).returning(held.id, held.line)).all()
-    lines = [_row({"id": row.id, **json.loads(row.line)}) for row in dead]
+    lines = [_row({"id": row.id, **_NEWER, **json.loads(row.line)}) for row in dead]
     insert_new(connection, tables.calls, lines)
     sums_of(calls=lines).write(connection)
 
@@ -184,17 +190,20 @@ def _book(connection: Connection, which: Any) -> None:
 def _line(purpose: Purpose, call: Call, now_ms: int) -> dict[str, Any]:
     """A row of the ledger, in JSON's types."""
     columns = asdict(call)
-    cost = columns.pop("cost_usd")
-    nusd = None if cost is None else round(cost * 1e9)
+    del columns["cost_usd"]
     columns |= {"run": purpose.run, "group_id": purpose.group_id, "samples": purpose.samples}
-    return {"at_ms": now_ms, **columns, "cost_nusd": nusd}
+    return {"at_ms": now_ms, **columns, "cost_nusd": _nusd(call)}
 
 
 def _row(line: Mapping[str, Any]) -> dict[str, Any]:
     return {**line, "group_id": bytes.fromhex(line["group_id"])}
 
 
-def _amounts(line: Mapping[str, Any]) -> tuple[int, int]:
+def _amounts(call: Call) -> tuple[int, int]:
     """Nano-dollars (none known: 0) and tokens of every kind."""
-    kinds = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    return line["cost_nusd"] or 0, sum(line[kind] for kind in kinds)
+    tokens = call.input_tokens + call.output_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens
+    return _nusd(call) or 0, tokens
+
+
+def _nusd(call: Call) -> int | None:
+    return None if call.cost_usd is None else round(call.cost_usd * 1e9)

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DatabaseError
 
 from services.scoring.errors import StoreUnavailable
-from services.scoring.store import claims, profiles
+from services.scoring.fingerprint import Fingerprint
+from services.scoring.store import claims, money, profiles
 from services.scoring.store.audits import Audits
 from services.scoring.store.claims import Claims
-from services.scoring.store.database import Database
+from services.scoring.store.database import Database, Timed
 from services.scoring.store.engine import migrate, shown
 from services.scoring.store.keys import ApiKeys
 from services.scoring.store.ledger import Ledger
 from services.scoring.store.life import FOR_EVER, Life
 from services.scoring.store.marks import Marks, NewMark, Record
-from services.scoring.store.money import Money
+from services.scoring.store.money import Bill, Money, Purpose
+from services.scoring.store.page import Page
 from services.scoring.store.profiles import Profile
 from services.scoring.store.records import Records
 from services.scoring.store.upkeep import Upkeep
-from services.scoring.teachers.base import CRITERIA, Failure
+from services.scoring.teachers.base import CRITERIA, Call, Failure
+from shared.settings import Budget
 
 log = logging.getLogger("markbook")
 
 
 class Store:
-    """Every method, its parts' too, may raise StoreUnavailable. `lease_ms`: how long a claim outlives its owner."""
+    """Every method, its parts' too, may raise StoreUnavailable. `lease_ms`: how long a claim outlives its owner.
 
-    def __init__(self, database_url: str, lease_ms: int, life: Life = FOR_EVER) -> None:
-        self._database = Database(database_url)
+    `timed`: what each reading and writing runs in (Database).
+    """
+
+    def __init__(self, database_url: str, lease_ms: int, life: Life = FOR_EVER, timed: Timed = nullcontext) -> None:
+        self._database = Database(database_url, timed)
         self._owner = uuid.uuid4().hex
         self.marks = Marks(self._database, life)
         self.records = Records(self._database, self.marks)
@@ -42,6 +48,7 @@ class Store:
         self.money = Money(self._database, self._owner, lease_ms)
         self.audits = Audits(self._database)
         self.keys = ApiKeys(self._database)
+        self.page = Page(self._database, self.records, keep_texts=life.keep_texts)
         self.where = shown(self._database.engine.url)
 
     def open(
@@ -60,8 +67,36 @@ class Store:
         """Bring the schema up to date, which `open` does too. Blocks."""
         try:
             migrate(self._database.engine)
-        except DatabaseError as error:
-            raise StoreUnavailable(f"the database {self.where} cannot be used: {error.orig}") from error
+        except Exception:
+            self._database.engine.dispose()
+            raise
+
+    async def reserve(
+        self,
+        wanted: Sequence[Fingerprint],
+        purpose: Purpose,
+        bound: Call,
+        limits: Mapping[str, Budget],
+        now_ms: int,
+    ) -> str:
+        """All that comes before a call, in one transaction: `wanted` is claimed and `bound` set aside.
+
+        Returns the reservation's id. Raises Elsewhere or BudgetExhausted: then neither was done.
+        """
+        reservation = uuid.uuid4().hex
+
+        def work(connection: Connection) -> None:
+            self.claims.take(connection, wanted, now_ms)
+            self.money.hold(connection, reservation, purpose, bound, limits, now_ms)
+
+        await self._database.write(work)
+        self.claims.keep(each.digest for each in wanted)
+        self.money.keep(reservation)
+        return reservation
+
+    async def settle(self, bills: Sequence[Bill]) -> None:
+        """Bills by themselves; those that come with marks are settled by `record_group`."""
+        await self._insist(lambda connection: None, bills)
 
     async def record_group(
         self,
@@ -69,8 +104,9 @@ class Store:
         group_id: str,
         marked: Sequence[NewMark],
         failures: Mapping[bytes, Failure],
+        bills: Sequence[Bill] = (),
     ) -> None:
-        """The marks of one group with their texts, and the end of its claims, in one transaction."""
+        """All that comes after a call, in one transaction: marks with their texts, the end of its claims, its bill."""
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
 
@@ -80,7 +116,18 @@ class Store:
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
-        await self._database.insist(work)
+        await self._insist(work, bills)
+
+    async def _insist(self, work: Callable[[Connection], None], bills: Sequence[Bill]) -> None:
+        def paid(connection: Connection) -> None:
+            work(connection)
+            for bill in bills:
+                money.settle(connection, bill)
+
+        try:
+            await self._database.insist(paid)
+        finally:
+            self.money.forget(bills)
 
     async def renew(self, now_ms: int) -> None:
         """Tell the other replicas that this one is alive, and clear up after those that are not."""

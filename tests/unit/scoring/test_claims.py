@@ -8,16 +8,21 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.scoring.fingerprint import Fingerprint, fingerprint
-from services.scoring.store import NewMark, Store
+from services.scoring.store import Elsewhere, NewMark, Purpose, Store
 from services.scoring.store.claims import KEEP_FAILURES_MS
-from services.scoring.teachers.base import Failure
+from services.scoring.store.money import BudgetExhausted
+from services.scoring.teachers.base import Call, Failure
 from shared.contract import ErrorCode
+from shared.settings import Budget
 
 PROFILE = "00" * 8
 GROUP = "ab" * 8
 MARKS = {"correctness": 0.5, "code_quality": 0.5, "efficiency": 0.5, "documentation": 0.5}
 LEASE = 1_000
 A, B, C = (fingerprint(PROFILE, "task", code, "python") for code in "abc")
+
+
+BOUND = Call("m", "reserved", 100, 10, cost_usd=0.001)
 
 
 @pytest.fixture
@@ -30,36 +35,71 @@ async def replicas(database_url: str) -> AsyncIterator[tuple[Store, Store]]:
         await store.close()
 
 
+async def take(store: Store, wanted: list[Fingerprint], now_ms: int, **limits: Budget) -> None:
+    await store.reserve(wanted, Purpose("run", GROUP, len(wanted)), BOUND, limits, now_ms)
+
+
+async def takes(store: Store, wanted: list[Fingerprint], now_ms: int) -> bool:
+    try:
+        await take(store, wanted, now_ms)
+    except Elsewhere:
+        return False
+    return True
+
+
 async def bring(store: Store, *marked: Fingerprint, failures: dict[bytes, Failure] | None = None) -> None:
     marks = [NewMark(each, MARKS, [], 1, 1) for each in marked]
     await store.record_group(1, GROUP, marks, failures or {})
 
 
-async def test_one_replica_gets_the_claim_and_the_other_what_is_left(replicas):
+async def test_one_replica_gets_the_claims_and_the_other_all_or_nothing(replicas):
     one, two = replicas
-    assert (await one.claims.take([A, B], 0)).owned == {A.digest, B.digest}
-    assert (await two.claims.take([B, C], 0)).owned == {C.digest}
-    seen = await two.claims.look([B.digest], 0)
-    assert (seen.failures, seen.free) == ({}, frozenset())
-    assert (await one.claims.take([], 0)).owned == frozenset()
+    await take(one, [A, B], 0)
+    before = await one.money.spent()
+    with pytest.raises(Elsewhere) as found:
+        await take(two, [B, C], 0)
+    assert (found.value.asked, found.value.marks) == ({B.digest}, {})
+    assert await one.money.spent() == before  # no call, no money
+    seen = await two.claims.look([B.digest, C.digest], 0)
+    assert (seen.failures, seen.free) == ({}, {C.digest})
+    await take(two, [C], 0)
 
 
 async def test_a_mark_that_came_between_look_and_claim_is_found_and_not_asked_again(replicas):
     one, two = replicas
-    await one.claims.take([A], 0)
+    await take(one, [A], 0)
     await bring(one, A)
-    taken = await two.claims.take([A, B], 0)
-    assert (taken.owned, list(taken.marks)) == ({B.digest}, [A.digest])
-    assert (await one.claims.take([A], 0)).marks.keys() == {A.digest}
+    for store in replicas:
+        with pytest.raises(Elsewhere) as found:
+            await take(store, [A, B], 0)
+        assert (found.value.asked, list(found.value.marks)) == (frozenset(), [A.digest])
+    assert (await two.claims.look([A.digest, B.digest], 0)).free == {A.digest, B.digest}
+
+
+async def test_who_cannot_pay_claims_nothing(replicas):
+    one, two = replicas
+    with pytest.raises(BudgetExhausted):
+        await take(one, [A], 0, total=Budget(tokens=109))
+    assert (await two.claims.look([A.digest], 0)).free == {A.digest}
+    await take(one, [A], 0, total=Budget(tokens=110))
+
+
+async def test_a_process_takes_over_what_its_own_ended_call_has_left(replicas):
+    """Its call ended while the database was away: no need to wait for the lease's end."""
+    one, two = replicas
+    await take(one, [A], 0)
+    one.claims.forget([A.digest])
+    assert not await takes(two, [A], 0)
+    await take(one, [A], 0)
 
 
 async def test_a_lease_ends_just_after_its_last_millisecond(replicas):
     one, two = replicas
-    await one.claims.take([A], 0)
+    await take(one, [A], 0)
     assert (await two.claims.look([A.digest], LEASE)).free == frozenset()
-    assert (await two.claims.take([A], LEASE)).owned == frozenset()
+    assert not await takes(two, [A], LEASE)
     assert (await two.claims.look([A.digest], LEASE + 1)).free == {A.digest}
-    assert (await two.claims.take([A], LEASE + 1)).owned == {A.digest}
+    await take(two, [A], LEASE + 1)
     await bring(one, A)  # the first owner was only slow: its mark counts, the second's claim is not its to drop
     assert (await two.claims.look([A.digest], LEASE + 2)).free == frozenset()
     await bring(two, A)
@@ -68,8 +108,8 @@ async def test_a_lease_ends_just_after_its_last_millisecond(replicas):
 
 async def test_a_renewed_lease_lasts_longer_and_only_ones_own_is_renewed(replicas):
     one, two = replicas
-    await one.claims.take([A], 0)
-    await two.claims.take([B], 0)
+    await take(one, [A], 0)
+    await take(two, [B], 0)
     await one.claims.renew(LEASE)
     assert (await two.claims.look([A.digest, B.digest], LEASE + 1)).free == {B.digest}
     assert (await two.claims.look([A.digest], 2 * LEASE + 1)).free == {A.digest}
@@ -78,10 +118,10 @@ async def test_a_renewed_lease_lasts_longer_and_only_ones_own_is_renewed(replica
 async def test_a_failure_reaches_those_who_wait_and_is_claimed_anew(replicas):
     one, two = replicas
     failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, "overloaded", 3.5)
-    await one.claims.take([A], 0)
+    await take(one, [A], 0)
     await bring(one, failures={A.digest: failure})
     assert (await two.claims.look([A.digest], 1)).failures == {A.digest: failure}
-    assert (await two.claims.take([A], 1)).owned == {A.digest}
+    await take(two, [A], 1)
     assert (await one.claims.look([A.digest], 1)).failures == {}
     await bring(two, failures={A.digest: failure})
     lease_end = 1 + LEASE
@@ -93,26 +133,28 @@ async def test_a_failure_reaches_those_who_wait_and_is_claimed_anew(replicas):
 
 async def test_claims_given_back_are_free(replicas):
     one, two = replicas
-    await one.claims.take([A], 0)
-    await two.claims.take([B], 0)
+    await take(one, [A], 0)
+    await take(two, [B], 0)
     await one.claims.release()
     assert (await two.claims.look([A.digest, B.digest], 0)).free == {A.digest}
 
 
 async def test_many_replicas_at_once_own_each_claim_once(replicas):
-    names = [fingerprint(PROFILE, "task", f"code {number}", "python") for number in range(40)]
-    orders = [names, names[::-1], names[20:] + names[:20], names[::2] + names[1::2]] * 3
-    taken = await asyncio.gather(*(replicas[turn % 2].claims.take(order, 0) for turn, order in enumerate(orders)))
-    owned = [digest for each in taken for digest in each.owned]
-    assert sorted(owned) == sorted(each.digest for each in names)
+    names = [fingerprint(PROFILE, "task", f"code {number}", "python") for number in range(12)]
+    groups = [names[start : start + 4][::step] for step in (1, -1) for start in range(0, 10, 2)]
+    asked = [(store, group) for group in groups for store in replicas]
+    taken = await asyncio.gather(*(takes(store, group, 0) for store, group in asked))
+    owners = {(each.digest, store) for (store, group), mine in zip(asked, taken, strict=True) if mine for each in group}
+    assert len({digest for digest, _ in owners}) == len(owners) >= 4
 
 
 async def test_a_claim_that_is_asked_for_no_more_ends_with_its_lease(replicas):
     one, two = replicas
-    await one.claims.take([A, B], 0)
+    await take(one, [A, B], 0)
     one.claims.forget([A.digest])
     await one.claims.renew(LEASE)
-    assert (await two.claims.take([A, B], LEASE + 1)).owned == {A.digest}
+    assert await takes(two, [A], LEASE + 1)
+    assert not await takes(two, [B], LEASE + 1)
 
 
 async def test_writers_of_the_same_claims_in_different_orders_do_not_deadlock(replicas):
@@ -120,8 +162,7 @@ async def test_writers_of_the_same_claims_in_different_orders_do_not_deadlock(re
 
     async def work(store: Store, order: list[Fingerprint], turn: int) -> None:
         for step in range(6):
-            taken = await store.claims.take(order, step * (LEASE + 1))
-            mine = [each for each in order if each.digest in taken.owned]
+            mine = order if await takes(store, order, step * (LEASE + 1)) else []
             await store.claims.renew(step * (LEASE + 1))
             failures = {each.digest: Failure(ErrorCode.TEACHER_REFUSED, "no") for each in mine[turn::2]}
             await bring(store, failures=failures)

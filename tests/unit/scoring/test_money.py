@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.scoring.ledger import sum_counters
-from services.scoring.purse import RunPurse, SettlingPurse
+from services.scoring.purse import RunPurse
 from services.scoring.store import Purpose, Store
-from services.scoring.store.money import BudgetExhausted, Money
+from services.scoring.store.database import Database
+from services.scoring.store.money import BudgetExhausted
 from services.scoring.teachers.base import Call
 from shared.settings import Budgets
-from tests.fakes import StepClock
+from tests.fakes import RecordingTeacher, StepClock
 
 LEASE = 10_000
 BOUND = Call("m", "reserved", 1000, 200, cost_usd=0.01)
@@ -32,7 +33,12 @@ async def replicas(database_url: str) -> AsyncIterator[list[Store]]:
 
 def purse(store: Store, clock: StepClock, run: str = "a", **budgets: dict[str, object]) -> RunPurse:
     settings = Budgets.model_validate(budgets)
-    return RunPurse(store.money, Purpose(run, "ab" * 8, 4), settings, clock)
+    return RunPurse(store, Purpose(run, "ab" * 8, 4), settings, clock)
+
+
+async def settle(paying: RunPurse, reservation: str) -> None:
+    await paying.settle(reservation, BOUND, BILL)
+    await paying.settled()
 
 
 async def counters(store: Store, run: str = "a"):
@@ -44,7 +50,7 @@ async def test_the_bill_takes_the_place_of_the_bound(replicas, clock):
     paying = purse(store, clock)
     reservation = await paying.reserve(BOUND)
     assert await store.money.spent() == {"total": (10_000_000, 1200), "run a": (10_000_000, 1200)}
-    await paying.settle(reservation, BOUND, BILL)
+    await settle(paying, reservation)
     assert await store.money.spent() == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
     block = await counters(store)
     assert (block.teacher_calls, block.api_tokens_sent, block.cost_usd, block.usage_unknown_calls) == (1, 100, 0.001, 0)
@@ -102,7 +108,7 @@ async def test_a_call_whose_owner_died_stays_charged_at_its_bound(replicas, cloc
     assert (block.usage_unknown_calls, block.usage_unknown_tokens, block.usage_unknown_cost_usd) == (1, 1200, 0.01)
     assert (block.api_tokens_sent, block.cost_usd) == (0, 0.0)
     assert (await alive.money.spent())["total"] == (10_000_000, 1200)
-    await paying.settle(reservation, BOUND, BILL)  # it was only slow: the bill is known after all
+    await settle(paying, reservation)  # it was only slow: the bill is known after all
     block = await counters(alive)
     assert (block.teacher_calls, block.usage_unknown_calls, block.api_tokens_sent, block.cost_usd) == (1, 0, 100, 0.001)
     assert (await alive.money.spent())["total"] == (1_000_000, 120)
@@ -123,39 +129,51 @@ async def test_a_bill_that_is_settled_twice_is_charged_once(replicas, clock):
     paying = purse(replicas[0], clock)
     reservation = await paying.reserve(BOUND)
     for _ in range(2):
-        await paying.settle(reservation, BOUND, BILL)
+        await settle(paying, reservation)
     assert await replicas[0].money.spent() == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
     assert (await counters(replicas[0])).teacher_calls == 1
 
 
 async def test_a_bill_is_written_meanwhile_and_before_the_next_call(replicas, clock):
     store = replicas[0]
-    paying = SettlingPurse(purse(store, clock, total={"usd": 0.012}))
+    paying = purse(store, clock, total={"usd": 0.012})
     for _ in range(3):  # the third bound fits beside two bills, not beside another bound
         await paying.settle(await paying.reserve(BOUND), BOUND, BILL)
     with pytest.raises(BudgetExhausted):
         await paying.reserve(BOUND)
-    await paying.settled()
+    assert paying.take_due() == []
     assert (await store.money.spent())["total"] == (3_000_000, 360)
     assert (await counters(store)).teacher_calls == 3
 
 
-async def test_a_reply_waits_for_its_bill(service, database_url, monkeypatch):
-    settle, gate, kept = Money.settle, asyncio.Event(), asyncio.Event()
-    record = Store.record_group
+class Lingering(RecordingTeacher):
+    """Has its bill before its marks, which then come too late to be written with it."""
 
-    async def late(self, *bill):
-        await gate.wait()
-        await settle(self, *bill)
+    async def mark(self, group, purse):
+        marks = await super().mark(group, purse)
+        await asyncio.sleep(0)
+        return marks
 
-    async def noted(self, *group):
-        await record(self, *group)
-        kept.set()
 
-    monkeypatch.setattr(Money, "settle", late)
-    monkeypatch.setattr(Store, "record_group", noted)
+@pytest.mark.parametrize("by", [RecordingTeacher, Lingering])
+async def test_a_reply_waits_for_its_bill(service, database_url, monkeypatch, by):
+    """Written with its marks, or, where the marks came later, by itself."""
+    insist, gate, kept, held = Database.insist, asyncio.Event(), asyncio.Event(), []
+
+    async def late(self, work):
+        if not held:
+            held.append(work)
+            if by is RecordingTeacher:
+                kept.set()
+            await gate.wait()
+            await insist(self, work)
+        else:
+            await insist(self, work)
+            kept.set()
+
+    monkeypatch.setattr(Database, "insist", late)
     sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
-    async with service(database_url=database_url) as http:
+    async with service(database_url=database_url, by=by()) as http:
         asked = asyncio.create_task(http.post("/score", json={"samples": [sample]}))
         await kept.wait()
         for _ in range(3):  # time enough for a reply that does not wait

@@ -74,33 +74,50 @@ async def test_a_failure_is_handed_to_the_replicas_that_wait_and_is_not_kept(
     assert teacher.codes == [CODE]
 
 
+class Retrying(RecordingTeacher):
+    """Pays for a call that brings nothing, and for another when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.again = asyncio.Event(), asyncio.Event()
+
+    async def mark(self, group, purse):
+        bill = self.bill(len(group.codes))
+        await purse.settle(await purse.reserve(bill), bill, bill)
+        self.called.set()
+        await self.again.wait()
+        return await super().mark(group, purse)
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
-async def test_anothers_empty_purse_is_none_of_ours(service, teacher, slow, database_url, monkeypatch, replicas):
-    """The poor run asks first and cannot pay; the rich one, which waits for the same mark, then asks itself."""
-    waits = asyncio.Event()
+async def test_anothers_empty_purse_is_none_of_ours(service, database_url, monkeypatch, replicas):
+    """The poor run asks first and cannot pay for a retry; the rich one, which waits for the same mark, then asks."""
+    waits, teacher = asyncio.Event(), Retrying()
     claim = SingleFlight.claim if replicas == 1 else Claims.look
 
     def telling(self, *arguments):
-        if slow.groups:
+        if teacher.called.is_set():
             waits.set()
         return claim(self, *arguments)
 
     monkeypatch.setattr(*((SingleFlight, "claim") if replicas == 1 else (Claims, "look")), telling)
-    budgets = {"budgets": {"runs": {"poor": {"tokens": 0}}}}
+    budgets = {"budgets": {"runs": {"poor": {"tokens": 110}}}}
     async with (
-        service(budgets, database_url=database_url, by=slow) as one,
-        service(budgets, database_url=database_url) as two,
+        service(budgets, database_url=database_url, by=teacher) as one,
+        service(budgets, database_url=database_url, by=teacher) as two,
     ):
         poor = asyncio.create_task(score(one, CODE, run="poor"))
-        await slow.asked.wait()
+        await teacher.called.wait()
         rich = asyncio.create_task(score(one if replicas == 1 else two, CODE, run="rich"))
         await waits.wait()
-        slow.gate.set()
+        assert teacher.groups == []
+        teacher.again.set()
         answers = await asyncio.gather(poor, rich)
         counts = (await one.get("/stats")).json()["runs"]
     assert answers[0]["results"][0]["error"]["code"] == "budget_exhausted"
     assert answers[1]["results"][0]["source"] == "teacher"
     assert (counts["poor"]["unscored"], counts["rich"]["by_source"]["teacher"], counts["rich"]["samples"]) == (1, 1, 1)
+    assert (counts["poor"]["teacher_calls"], counts["rich"]["teacher_calls"]) == (1, 2)
 
 
 async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slow, clock, database_url):
@@ -121,7 +138,7 @@ async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teac
 
     async def flaky(self, work):
         nonlocal faults
-        if work.__qualname__.startswith(("Money.settle", "Store.record_group")) and faults < 3:
+        if work.__qualname__.startswith("Store._insist") and faults < 3:
             faults += 1
             raise StoreUnavailable("away")
         return await write(self, work)
@@ -136,18 +153,16 @@ async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teac
     assert teacher.codes == [CODE]
 
 
-async def test_a_sample_that_could_not_be_stored_can_be_asked_for_again(service, clock, monkeypatch, database_url):
-    """Its claim ends with its lease, though the process that holds it lives on."""
-    with monkeypatch.context() as patch:
-        async with service(database_url=database_url) as http:
+async def test_a_sample_that_could_not_be_stored_can_be_asked_for_again_at_once(service, monkeypatch, database_url):
+    """Its claim is still there, but it is this process's own."""
+    async with service(database_url=database_url) as http:
 
-            async def away(*_args):
-                raise StoreUnavailable("away")
+        async def away(*_args):
+            raise StoreUnavailable("away")
 
+        with monkeypatch.context() as patch:
             patch.setattr(Store, "record_group", away)
             sample = {"prompt": "Write add(a, b).", "language": "python", "code": CODE}
             answer = await http.post("/score", json={"samples": [sample]})
             assert answer.status_code == 503
-            patch.undo()
-            clock.now_ms += 20_000
-            assert (await score(http, CODE))["results"][0]["source"] == "teacher"
+        assert (await score(http, CODE))["results"][0]["source"] == "teacher"
