@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fastapi import Request
+
+from services.scoring.metrics import Metrics
 from services.scoring.pipeline import Pipeline
 from services.scoring.store import Store
 from services.scoring.teachers.base import Teacher
@@ -18,3 +21,10 @@ class State:
     store: Store
     pipeline: Pipeline
     clock_ms: Callable[[], int]
+    metrics: Metrics
+
+
+def state_of(request: Request) -> State:
+    state = request.app.state.markbook
+    assert isinstance(state, State)
+    return state

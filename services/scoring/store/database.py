@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
@@ -26,12 +26,17 @@ RETRY_S = 0.25
 T = TypeVar("T")
 Row = Mapping[str, Any]
 Work = Callable[[Connection], T]
+Timed = Callable[[str], AbstractContextManager[object]]
 
 
 class Database:
-    """One engine and as many threads as it has connections. Every method may raise StoreUnavailable."""
+    """One engine and as many threads as it has connections. Every method may raise StoreUnavailable.
 
-    def __init__(self, database_url: str) -> None:
+    `timed`: a context that each `read` and `write` runs in, as long as its caller waits.
+    """
+
+    def __init__(self, database_url: str, timed: Timed = nullcontext) -> None:
+        self._timed = timed
         self.engine = open_engine(database_url)
         self.is_postgres = self.engine.dialect.name == "postgresql"
         # SQLite takes one writer at a time, and those it turns away sleep longer than a transaction takes
@@ -43,7 +48,8 @@ class Database:
 
     async def read(self, work: Work[T]) -> T:
         """Run single statements, without a transaction around them."""
-        return await self._in_thread(lambda: self.read_now(work))
+        with self._timed("read"):
+            return await self._in_thread(lambda: self.read_now(work))
 
     async def look(self, work: Work[T]) -> T:
         """`read`, for a look at a few rows by their key, which takes SQLite less time than a thread takes to start.
@@ -53,9 +59,10 @@ class Database:
         if self.is_postgres:
             return await self.read(work)
         try:
-            if self._near is None:
-                self._near = looking(self.engine)
-            return work(self._near)
+            with self._timed("read"):
+                if self._near is None:
+                    self._near = looking(self.engine)
+                return work(self._near)
         except OperationalError:
             return await self.read(work)
 
@@ -65,8 +72,12 @@ class Database:
         On SQLite those that wait for their turn share a transaction: each one costs a sync of the disk. On Postgres
         they run side by side: there a transaction of several would lock rows in an order of its own, and deadlock.
         """
-        if self.is_postgres:
-            return await self._in_thread(lambda: self.write_now(work))
+        with self._timed("write"):
+            if self.is_postgres:
+                return await self._in_thread(lambda: self.write_now(work))
+            return await self._in_turn(work)
+
+    async def _in_turn(self, work: Work[T]) -> T:
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, written))
         if self._writer is None or self._writer.done():

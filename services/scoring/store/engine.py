@@ -9,8 +9,10 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from services.scoring.errors import StoreUnavailable
 from shared.config import ConfigError, hide_secrets
@@ -31,6 +33,7 @@ def open_engine(database_url: str) -> Engine:
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,  # an error must not quote a sample in the log
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_pre_ping=True,
@@ -43,7 +46,8 @@ def open_engine(database_url: str) -> Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"store.database_url: cannot make the folder of {url.database}: {error}") from error
-        engine = create_engine(url, pool_size=POOL_SIZE + 1, max_overflow=0)  # one more for `looking`
+        # one more connection for `looking`
+        engine = create_engine(url, hide_parameters=True, pool_size=POOL_SIZE + 1, max_overflow=0)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -107,12 +111,47 @@ def _unavailable(engine: Engine, error: DBAPIError) -> StoreUnavailable:
     return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {' '.join(str(error.orig).split())}")
 
 
-def migrate(engine: Engine, version: str = "head") -> None:
-    """Bring the schema to the newest version. Safe to call from several replicas at once."""
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    with writing(engine) as connection:  # on SQLite, BEGIN IMMEDIATE is the lock
+def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | None]:
+    """Bring the schema to the newest version. Safe to call from several replicas at once.
+
+    Returns the versions before and after; None: no schema yet.
+    """
+    config = _migrations()
+    with _usable(engine), writing(engine) as connection:  # on SQLite, BEGIN IMMEDIATE is the lock
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        before = _version(engine, connection)
         config.attributes["connection"] = connection
         command.upgrade(config, version)
+        return before, _version(engine, connection)
+
+
+def versions(engine: Engine) -> tuple[str | None, str | None]:
+    """The version of the schema as it is (None: no schema yet), and the newest."""
+    with _usable(engine), reading(engine) as connection:
+        return _version(engine, connection), ScriptDirectory.from_config(_migrations()).get_current_head()
+
+
+def _version(engine: Engine, connection: Connection) -> str | None:
+    version = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions()}
+    if version is not None and version not in known:
+        raise ConfigError(
+            f"the database {shown(engine.url)} has a schema ({version}) that only a newer Markbook knows: run that "
+            "one, or restore a backup from before the upgrade"
+        )
+    return version
+
+
+def _migrations() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    return config
+
+
+@contextmanager
+def _usable(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise _unavailable(engine, error) from error

@@ -32,7 +32,7 @@ class Records:
         start = prefix(profile, prompt_hash, code_hash)
 
         def work(connection: Connection) -> list[Record]:
-            self._know(connection)
+            self.know(connection)
             return self._read(connection, _whole().where(_mark.key > start, _mark.key < start + _END))
 
         records = await self._database.read(work)
@@ -52,7 +52,7 @@ class Records:
         query = _whole().where(_mark.key > max(start, after), _mark.key < start + _END).limit(limit)
 
         def work(connection: Connection) -> list[Record]:
-            self._know(connection)
+            self.know(connection)
             return self._read(connection, query)
 
         return self._database.read_now(work)
@@ -67,14 +67,16 @@ class Records:
         """Keep marks of profiles that were described; returns how many are new."""
         return self._database.write_now(lambda connection: self._marks.add(connection, at_ms, records))
 
-    def _know(self, connection: Connection) -> None:
+    def know(self, connection: Connection) -> None:
+        """Read the profiles, which `record` needs."""
         for profile in profiles.read_all(connection):
             self._marks.know(profile.id, profile.criteria)
 
     def _read(self, connection: Connection, query: Select[Any]) -> list[Record]:
-        return [self._record(row) for row in connection.execute(query)]
+        return [self.record(row) for row in connection.execute(query)]
 
-    def _record(self, row: Row[Any]) -> Record:
+    def record(self, row: Row[Any]) -> Record:
+        """Out of a row of marks with its `task` and its `code`."""
         name = read_row(row.key, row.digest)
         texts = None if row.task is None or row.code is None else Texts(unpack(row.task), unpack(row.code))
         mark = NewMark(

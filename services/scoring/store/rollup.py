@@ -7,6 +7,7 @@ minutes become hours. Every number is whole, so that a sum is the same to the la
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,9 @@ class Sums:
         else:
             counts = {"calls": 1, "cost_nusd": cost, "unpriced": unpriced, **{kind: line[kind] for kind in _TOKENS}}
             counts["billed_utokens"] = round(line["billed_input_equivalent"] * 1e6)
+        counts["failed_calls"] = int(line["failed"])
+        if line["took_ms"] is not None and not line["failed"]:
+            counts[tables.TOOK[bisect_left(tables.LATENCY_MS, line["took_ms"])]] = 1
         self._tally(line).counts.update({name: times * count for name, count in counts.items()})
 
     def write(self, connection: Connection) -> None:

@@ -18,6 +18,11 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+LATENCY_MS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
+"""Ends of the ranges in which answered calls are counted by the time they took."""
+TOOK = (*(f"took_{end}" for end in LATENCY_MS), "took_longer")
+"""Their columns in ledger_sums."""
+
 profiles = Table(
     "profiles",
     metadata,
@@ -105,7 +110,10 @@ calls = Table(
     Column("cost_nusd", BigInteger),  # 1e-9 US dollars; null: price of the model not known
     Column("usage_unknown", Boolean, nullable=False),  # the numbers are a bound, the bill never came
     Column("provider_request_id", Text),
+    Column("took_ms", Integer),  # null: not timed
+    Column("failed", Boolean, nullable=False),  # it brought no answer
     Index("ledger_calls_at", "at_ms"),
+    Index("ledger_calls_group", "group_id"),
 )
 
 sums = Table(
@@ -132,6 +140,9 @@ sums = Table(
     Column("unknown_tokens", BigInteger, nullable=False),
     Column("unknown_nusd", BigInteger, nullable=False),
     Column("unknown_unpriced", BigInteger, nullable=False),
+    Column("failed_calls", BigInteger, nullable=False),  # of both kinds
+    *(Column(name, BigInteger, nullable=False) for name in TOOK),
+    Index("ledger_sums_at", "at_ms"),
     sqlite_with_rowid=False,
 )
 

@@ -1,7 +1,6 @@
 """Claude as the teacher, over the official SDK: one request a group, one retry layer under one deadline.
 
-The only module that knows the SDK. What a call costs is recorded whatever becomes of it; a call whose bill is not known
-is booked at its bound.
+The only module that knows the SDK. What a call costs is recorded whatever becomes of it, a bill not known at its bound.
 """
 
 from __future__ import annotations
@@ -99,6 +98,7 @@ class AnthropicTeacher:
             base_url=config.base_url,
             max_retries=0,
             timeout=None,
+            open_telemetry={"propagation": False},  # given one, it heeds no variable that puts samples into traces
         )
         self._check_floor()
 
@@ -155,8 +155,9 @@ class AnthropicTeacher:
 
         async def paid(left_s: float) -> Attempt[Message]:
             reservation = await purse.reserve(bound)
+            begun = self._clock()
             result = await self._attempt(request, left_s)
-            await purse.settle(reservation, bound, result.call)
+            await purse.settle(reservation, bound, result.bill(self._clock() - begun))
             return result
 
         try:

@@ -30,7 +30,8 @@ class Call:
 
     `usage_unknown`: the answer never came, so the numbers are an upper bound, not a bill.
     `cost_usd` is None when the model's price is not known. `billed_input_equivalent` weighs every kind of token by its
-    price over the base input price.
+    price over the base input price. `took_ms` is from sending it to its end, None where that is not timed; `failed`: it
+    brought no answer.
     """
 
     model: str
@@ -43,6 +44,8 @@ class Call:
     billed_input_equivalent: float = 0.0
     usage_unknown: bool = False
     provider_request_id: str | None = None
+    took_ms: int | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

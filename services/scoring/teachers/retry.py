@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -43,6 +43,10 @@ class Attempt(Generic[M]):
     message: M | None = None
     failure: Failure | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def bill(self, seconds: float) -> Call:
+        """The call's, which took so long."""
+        return replace(self.call, took_ms=round(seconds * 1000), failed=self.found is not Found.ANSWER)
 
 
 @dataclass(frozen=True, slots=True)

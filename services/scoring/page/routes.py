@@ -1,0 +1,140 @@
+"""The page's routes: the page itself, signing in and out where there are API keys, and its style sheet."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
+
+import jinja2
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from services.scoring.auth import PASS, PASS_S, Door, check_run
+from services.scoring.body import read_body
+from services.scoring.doorkeeper import key_of
+from services.scoring.errors import Forbidden, MarkbookError, Unauthorized
+from services.scoring.page import charts, listing
+from services.scoring.page.asked import Asked
+from services.scoring.page.figures import RUN_COLUMNS
+from services.scoring.page.frame import Period
+from services.scoring.page.view import view_of
+from services.scoring.state import state_of
+from shared.contract import RunName
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""No script at all may run, wherever it comes from: not even one that an error in here let through."""
+REFRESH_S = 30
+_MOST_BYTES = 4096
+
+_STYLE = (files("services.scoring.page") / "page.css").read_bytes()
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("services.scoring.page"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals |= {
+    "style": hashlib.sha256(_STYLE).hexdigest()[:12],
+    "refresh_s": REFRESH_S,
+    "chart_width": charts.WIDTH,
+    "chart_height": charts.HEIGHT,
+    "chart_left": charts.LEFT,
+    "chart_right": charts.WIDTH - charts.RIGHT,
+    "chart_top": charts.TOP,
+    "chart_bottom": charts.HEIGHT - charts.BOTTOM,
+    "periods": [*Period],
+    "run_columns": RUN_COLUMNS,
+    "most_rows": 12,
+}
+
+
+def page_router(door: Door) -> APIRouter:
+    """Not part of the API's description: it is for people."""
+    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+    @router.get("/")
+    async def page(
+        request: Request,
+        since: Period = Period.DAY,
+        run: RunName | None = None,
+        q: Annotated[str, Query(max_length=200)] = "",
+        before: Annotated[str | None, Query(pattern=listing.PLACE)] = None,
+        mark: Annotated[str | None, Query(pattern=listing.ROW)] = None,
+    ) -> Response:
+        key = key_of(request)
+        try:
+            if run is not None:
+                check_run(key, run)
+            view = await view_of(state_of(request), key, Asked(since, run, q.strip(), before, mark))
+        except MarkbookError as error:
+            return _html("error.jinja", error.status, error.headers, error=error)
+        return await asyncio.to_thread(_html, "page.jinja", view=view, base_url=str(request.base_url))
+
+    @router.get("/login")
+    async def login() -> Response:
+        try:
+            await door.admit(None)
+        except Unauthorized:
+            return _html("login.jinja", error=None)
+        return _go(".")
+
+    @router.post("/login")
+    async def log_in(request: Request) -> Response:
+        try:
+            _check_origin(request)
+            form = parse_qs((await read_body(request, _MOST_BYTES)).decode("latin-1"))
+            key = await door.admit(f"Bearer {''.join(form.get('key', []))}")
+        except MarkbookError as error:
+            return _html("login.jinja", error.status, error=error)
+        answer = _go(".")
+        if key is not None:
+            secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+            answer.set_cookie(PASS, door.pass_of(key), max_age=PASS_S, secure=secure, httponly=True, samesite="strict")
+        return answer
+
+    @router.post("/logout")
+    async def log_out(request: Request) -> Response:
+        _check_origin(request)
+        answer = _go("login")
+        answer.delete_cookie(PASS, httponly=True, samesite="strict")
+        return answer
+
+    @router.get("/page.css")
+    async def style() -> Response:
+        return Response(
+            _STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        )
+
+    return router
+
+
+def _html(template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object) -> HTMLResponse:
+    return HTMLResponse(_TEMPLATES.get_template(template).render(values), status, {**(headers or {}), **HEADERS})
+
+
+def _go(where: str) -> Response:
+    """On to another view, named from here, so that the page may lie behind a path."""
+    return RedirectResponse(where, 303, HEADERS)
+
+
+def _check_origin(request: Request) -> None:
+    """Raises Forbidden when another site sent the form: browsers say so by one header or the other."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site not in (None, "same-origin", "none") or (
+        site is None and origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    ):
+        raise Forbidden("this form was sent from another site")

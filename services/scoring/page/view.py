@@ -1,0 +1,105 @@
+"""All that the page shows, in words and shapes: what the templates need and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.scoring.auth import may_use
+from services.scoring.page import listing, words
+from services.scoring.page.account import account_of
+from services.scoring.page.asked import Asked
+from services.scoring.page.charts import Chart
+from services.scoring.page.figures import BudgetRow, Figure, RunRow, budgets_of, figures_of, runs_of
+from services.scoring.page.frame import frame_of
+from services.scoring.page.graphs import charts_of
+from services.scoring.page.listing import Opened, Row
+from services.scoring.purse import budget_states
+from services.scoring.state import State
+from services.scoring.store import MOST_MARKS, ApiKey
+from shared.contract import Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """`searched`: how many were looked at. `older`: the address of what comes before them; None: nothing does."""
+
+    rows: list[Row]
+    searched: int
+    older: str | None
+    opened: Opened | None
+    is_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    asked: Asked
+    key: ApiKey | None
+    now: str
+    since: str
+    teacher: str
+    note: str
+    is_stand_in: bool
+    has_runs: bool
+    total: Counters
+    figures: list[Figure]
+    charts: list[Chart]
+    runs: list[RunRow]
+    budgets: list[BudgetRow]
+    marks: Marks
+    entries: str
+    profile: str
+    keep_texts: bool
+    explains: bool
+    keep_lines_days: float | None
+    most_marks: str
+
+
+async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
+    """What `key` may see of what was `asked` for. Raises StoreUnavailable."""
+    await state.pipeline.ledger.flush()
+    now_ms, teacher, store = state.clock_ms(), state.teacher, state.store
+    oldest_ms = await store.page.first_ms()
+    frame = frame_of(asked.since, now_ms, oldest_ms)
+    account = account_of(
+        await store.ledger.sums(frame.first_ms, frame.step_ms, asked.run), frame, lambda run: may_use(key, run)
+    )
+    states = budget_states(await store.money.spent(), state.config.budgets, asked.run, key)
+    entries, _ = await store.marks.size()
+    return View(
+        asked=asked,
+        key=key,
+        now=words.moment(now_ms),
+        since=words.moment(frame.first_ms),
+        teacher=teacher.model,
+        note=teacher.note,
+        is_stand_in=teacher.stand_in,
+        has_runs=bool(account.runs),
+        total=account.counters,
+        figures=figures_of(account),
+        charts=charts_of(account, lambda run: asked.link(run=run, before=None, mark=None)),
+        runs=runs_of(account),
+        budgets=budgets_of(states),
+        marks=await _marks(state, key, asked),
+        entries=words.count(entries),
+        profile=state.pipeline.profile,
+        keep_texts=state.config.store.keep_texts,
+        explains=state.config.teacher.explain,
+        keep_lines_days=state.config.store.keep_lines_days,
+        most_marks=words.count(MOST_MARKS),
+    )
+
+
+async def _marks(state: State, key: ApiKey | None, asked: Asked) -> Marks:
+    rubric, seen = state.pipeline.rubric, listing.paid_by(key, asked.run)
+    before = listing.read(asked.before) if asked.before else None
+    found = await state.store.page.latest(listing.A_PAGE, seen, listing.matching(asked.query), before)
+    wanted = await state.store.page.mark(bytes.fromhex(asked.mark)) if asked.mark else None
+    if wanted and not listing.paid_by(key, None)(wanted.runs):
+        wanted = None
+    return Marks(
+        rows=[listing.row_of(paid, rubric, asked.query) for paid in found.marks],
+        searched=found.searched,
+        older=found.last and asked.link("#marks", before=listing.written(found.last), mark=None),
+        opened=None if wanted is None else listing.opened(wanted, rubric),
+        is_missing=bool(asked.mark) and wanted is None,
+    )

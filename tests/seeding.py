@@ -1,0 +1,126 @@
+"""A ledger full of lines: many runs over days, written in bulk, with the sums that the ledger keeps of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, Table, insert
+
+from services.scoring.store import tables
+from services.scoring.store.database import Row, insert_new
+from services.scoring.store.engine import migrate, open_engine, writing
+from services.scoring.store.rollup import MINUTE_MS, Sums, sums_of
+
+DAY_MINUTES = 1_440
+_BATCH = 200
+"""Minutes written at a time."""
+_FAILURES = ("teacher_timeout", "reply_unreadable", "deadline")
+
+
+def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minutes: int, until_ms: int) -> int:
+    """So many lines in each of `minutes` up to `until_ms`, spread over all runs; returns how many lines there are."""
+    engine = open_engine(database_url)
+    migrate(engine)
+    draw = random.Random(until_ms)
+    first_ms = until_ms // MINUTE_MS * MINUTE_MS - minutes * MINUTE_MS
+    for start in range(0, minutes, _BATCH):
+        times = [first_ms + minute * MINUTE_MS for minute in range(start, min(start + _BATCH, minutes))]
+        asked = [_request(draw, at_ms, runs) for at_ms in times for _ in range(requests)]
+        paid = [_call(draw, at_ms, runs) for at_ms in times for _ in range(calls)]
+        sums = sums_of(asked, paid)
+        _copy(engine, tables.requests, asked)
+        _copy(engine, tables.calls, paid)
+        _copy(engine, tables.sums, [*_sum_rows(sums)])
+        _copy(engine, tables.failure_sums, [*_failure_rows(sums)])
+    with writing(engine) as connection:
+        insert_new(connection, tables.accounts, [*_accounts(runs)])
+    engine.dispose()
+    return minutes * (requests + calls)
+
+
+def run_name(number: int) -> str:
+    return f"team-{'abcde'[number % 5]}/student-{number:03}"
+
+
+def _run(draw: random.Random, runs: int) -> str:
+    return run_name(min(runs - 1, int(runs * draw.random() ** 1.6)))  # some ask more than others
+
+
+def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
+    cache, teacher, heuristic, failed = draw.randrange(20), draw.randrange(12), draw.randrange(6), draw.random() < 0.03
+    return {
+        "request_id": f"{draw.getrandbits(96):024x}",
+        "run": _run(draw, runs),
+        "at_ms": at_ms + draw.randrange(MINUTE_MS),
+        "samples": cache + teacher + heuristic + 1 + failed,
+        "heuristic": heuristic,
+        "cache": cache,
+        "coalesced": 1,
+        "teacher": teacher,
+        "unscored": f'{{"{draw.choice(_FAILURES)}": 1}}' if failed else None,
+        "plain_tokens": 2_800 * (cache + teacher + 1),
+    }
+
+
+def _call(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
+    failed = draw.random() < 0.02
+    sent, written = draw.randrange(300, 2_400), 940 * (draw.random() < 0.05)
+    read = 940 - written
+    received = draw.randrange(20, 90)
+    nusd = round(100 * sent + 10 * read + 125 * written + 500 * received)
+    took_ms = round(1_000 * draw.lognormvariate(0.6, 0.6))
+    return {
+        "id": f"{draw.getrandbits(96):024x}",
+        "run": _run(draw, runs),
+        "at_ms": at_ms + draw.randrange(MINUTE_MS),
+        "model": "claude-haiku-5-5",
+        "outcome": "overloaded_error" if failed else "end_turn",
+        "group_id": draw.randbytes(8),
+        "samples": 8,
+        "input_tokens": 0 if failed else sent,
+        "output_tokens": 0 if failed else received,
+        "cache_read_input_tokens": 0 if failed else read,
+        "cache_creation_input_tokens": 0 if failed else written,
+        "billed_input_equivalent": 0.0 if failed else nusd / 100,
+        "cost_nusd": 0 if failed else nusd,
+        "usage_unknown": False,
+        "provider_request_id": None,
+        "took_ms": took_ms,
+        "failed": failed,
+    }
+
+
+def _sum_rows(sums: Sums) -> Iterator[dict[str, Any]]:
+    names = [column.name for column in tables.sums.columns if not column.primary_key]
+    for (start, run), tally in sums.tallies.items():
+        yield {"at_ms": start, "run": run} | {name: tally.counts[name] for name in names}
+
+
+def _failure_rows(sums: Sums) -> Iterator[dict[str, Any]]:
+    for (start, run), tally in sums.tallies.items():
+        for code, samples in tally.failures.items():
+            yield {"at_ms": start, "run": run, "code": code, "samples": samples}
+
+
+def _accounts(runs: int) -> Iterator[dict[str, Any]]:
+    for number, scope in enumerate(["total", *(f"run {run_name(number)}" for number in range(runs))]):
+        yield {"scope": scope, "nusd": 90_000_000_000 // (1 + number), "tokens": 400_000_000 // (1 + number)}
+
+
+def _copy(engine: Engine, table: Table, rows: Sequence[Row]) -> None:
+    """As fast as each database takes them."""
+    if not rows:
+        return
+    if engine.dialect.name == "sqlite":
+        with writing(engine) as connection:
+            connection.execute(insert(table), list(rows))
+        return
+    names = list(rows[0])
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    command = f"COPY {table.name} ({', '.join(names)}) FROM STDIN"
+    with psycopg.connect(url) as connection, connection.cursor() as cursor, cursor.copy(command) as copy:
+        for row in rows:
+            copy.write_row([row[name] for name in names])

@@ -1,0 +1,163 @@
+"""What the page reads on both databases: bounded looks by index, and calls counted by the time they took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine, event
+
+from services.scoring.store import Bill, Purpose, page
+from services.scoring.store.engine import open_engine, reading
+from services.scoring.teachers.base import Call
+from tests.seeding import fill_ledger
+from tests.unit.scoring.book import GROUP, NOW, keep, marked, opened
+
+MINUTE = 60_000
+BILL = Call("m", "ok", 3, 5, cost_usd=1e-9)
+
+
+async def pay(store, run: str, group: str = GROUP, bill: Call = BILL) -> None:
+    purpose = Purpose(run, group, 1)
+    reservation = await store.reserve((), purpose, BILL, {}, NOW)
+    await store.settle([Bill(reservation, purpose, BILL, bill, NOW)])
+
+
+def codes(found) -> list[str]:
+    return [paid.record.mark.texts.code for paid in found.marks]
+
+
+async def latest(store, want=100, paid_by=lambda runs: True, matching=lambda record: True, before=None):
+    return await store.page.latest(want, paid_by, matching, before)
+
+
+async def test_the_latest_come_first_with_the_runs_that_paid(database_url):
+    async with opened(database_url) as store:
+        await keep(store, marked("old"), at_ms=NOW - 5)
+        await keep(store, marked("new 1"), marked("new 2"), at_ms=NOW + 5)
+        await pay(store, "a")
+        await pay(store, "b")
+        found = await latest(store)
+        assert codes(found)[2] == "old"
+        assert set(codes(found)[:2]) == {"new 1", "new 2"}
+        assert {paid.runs for paid in found.marks} == {frozenset({"a", "b"})}
+        assert (found.searched, found.last) == (3, None)
+        one = await latest(store, want=1)
+        rest = await latest(store, before=one.last)
+        assert codes(one) + codes(rest) == codes(found)
+        named = await store.page.mark(found.marks[2].record.mark.fingerprint.row)
+        assert (named.record.mark.texts.code, named.runs) == ("old", {"a", "b"})
+        assert await store.page.mark(b"nothing") is None
+
+
+@pytest.mark.parametrize("texts", [True, False])
+async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, monkeypatch, texts):
+    monkeypatch.setattr(page, "BATCH", 4)
+    monkeypatch.setattr(page, "MOST_MARKS", 10)
+    async with opened(database_url, keep_texts=texts) as store:
+        for number in range(25):
+            await keep(store, marked(f"code {number:02}"), at_ms=NOW + 1000 * (number // 2))
+        numbers = {marked(f"code {number:02}").fingerprint.row: number for number in range(25)}
+        seen, steps, before = [], [], None
+        while True:
+            found = await latest(
+                store, matching=lambda record: numbers[record.mark.fingerprint.row] % 3 == 0, before=before
+            )
+            seen += [numbers[paid.record.mark.fingerprint.row] for paid in found.marks]
+            steps.append(found.searched)
+            if found.last is None:
+                break
+            before = found.last
+        nobody = await latest(store, paid_by=lambda runs: "a" in runs)
+    assert sorted(seen, reverse=True) == list(range(24, -1, -3))
+    assert [number // 2 for number in seen] == sorted((number // 2 for number in seen), reverse=True)
+    assert steps == [12, 12, 1]
+    assert (nobody.marks, nobody.searched) == ([], 12)
+
+
+async def test_texts_longer_than_the_bound_are_searched_in_smaller_steps(database_url, monkeypatch):
+    monkeypatch.setattr(page, "BATCH", 1)
+    monkeypatch.setattr(page, "MOST_CHARS", 250)
+    async with opened(database_url) as store:
+        for number in range(5):
+            await keep(store, marked(f"{number}" * 96), at_ms=NOW + number)
+        assert (await latest(store)).searched == 3  # 100 characters each, with the task
+
+
+async def test_calls_are_counted_by_the_time_they_took_and_by_whether_they_failed(database_url):
+    async with opened(database_url) as store:
+        for took_ms in (0, 250, 251, 64_000, 64_001):
+            await pay(store, "a", bill=replace(BILL, took_ms=took_ms))
+        await pay(store, "a", bill=replace(BILL, took_ms=30, failed=True))
+        await pay(store, "a", bill=BILL)
+        await store.reserve((), Purpose("a", GROUP, 1), BILL, {}, NOW)
+        await store.money.close()  # cut off
+        sums = await store.ledger.sums()
+        since = await store.ledger.sums(NOW - 1)
+    for each in (sums, since):
+        counts = each.tallies[0, "a"].counts
+        assert {name: counts[name] for name in counts if name.startswith("took") and counts[name]} == {
+            "took_250": 2,
+            "took_500": 1,
+            "took_64000": 1,
+            "took_longer": 1,
+        }
+        assert (counts["failed_calls"], counts["calls"], counts["unknown_calls"]) == (2, 7, 1)
+
+
+@contextmanager
+def selects() -> Iterator[list[tuple[str, object]]]:
+    """Queries and their parameters, but for those of the service's upkeep, which goes on meanwhile."""
+    sent: list[tuple[str, object]] = []
+
+    def note(_connection, _cursor, statement, parameters, _context, _executemany):
+        if statement.startswith("SELECT") and "reservations" not in statement and "claims" not in statement:
+            sent.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def plan_of(connection, statement: str, parameters: object) -> str:
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+        return "\n".join(row[3] for row in rows)
+    rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).all()
+    return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize("query", ["/", "/?since=hour", "/?since=all", "/?q=code"])
+async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_no_more(
+    service, database_url, clock, query
+):
+    counted = []
+    async with service(database_url=database_url) as http:
+        for runs in (1, 50):
+            clock.now_ms = clock.now_ms + 60 * MINUTE
+            fill_ledger(database_url, runs=runs, requests=runs, calls=runs, minutes=2, until_ms=clock.now_ms)
+            for number in range(3):
+                sample = {"prompt": "task", "language": "python", "code": f"def code_{number + runs}():\n    return 1"}
+                await http.post("/score", json={"run": "demo", "samples": [sample]})
+            await http.get(query)  # what a first connection asks for itself
+            with selects() as explained:
+                assert (await http.get(query)).status_code == 200
+            counted.append(len(explained))
+    assert counted[0] == counted[1] <= 12
+    engine = open_engine(database_url)
+    with reading(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = off")  # so small a table it would read anyway
+        plans = {text: plan_of(connection, text, parameters) for text, parameters in explained}
+    engine.dispose()
+    for text, plan in plans.items():
+        if "count(*)" in text:  # how many marks there are, off an index
+            continue
+        for table in ("ledger_requests", "ledger_calls", "marks", "texts"):
+            assert f"Seq Scan on {table}" not in plan, plan
+            assert not any(line == f"SCAN {table}" for line in plan.splitlines()), plan
+        assert "ledger_requests" not in text
