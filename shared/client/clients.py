@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Coroutine
 from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
@@ -92,10 +93,12 @@ class AsyncScoringClient:
             answer = ScoreResponse(results=list(results.values()), usage=sum_of([answer.usage, newer.usage]))
         return answer
 
-    async def stats(self, run: str | None = None) -> Stats:
-        return await self._patience.persist(
-            lambda: self._send(Stats, "GET", "/stats", params={"run": run} if run else {})
-        )
+    async def stats(self, run: str | None = None, since: datetime | None = None) -> Stats:
+        """Of all runs or of one; of all time or from `since` on, which names its zone."""
+        params = {"run": run} if run else {}
+        if since is not None:
+            params["since"] = since.isoformat()
+        return await self._patience.persist(lambda: self._send(Stats, "GET", "/stats", params=params))
 
     async def marks(self, key: str, profile: str | None = None) -> KeptMarks:
         """What the book has of a sample, by the key of its result. Raises RequestRejected (404) if it has nothing."""
@@ -170,8 +173,8 @@ class ScoringClient:
     def score(self, request: ScoreRequest, *, rescore_s: float = 0.0) -> ScoreResponse:
         return self._run(self._client.score(request, rescore_s=rescore_s))
 
-    def stats(self, run: str | None = None) -> Stats:
-        return self._run(self._client.stats(run))
+    def stats(self, run: str | None = None, since: datetime | None = None) -> Stats:
+        return self._run(self._client.stats(run, since))
 
     def marks(self, key: str, profile: str | None = None) -> KeptMarks:
         return self._run(self._client.marks(key, profile))

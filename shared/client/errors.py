@@ -7,7 +7,7 @@ ClientError
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -33,6 +33,9 @@ class RequestRejected(ClientError):
         self.status = status
         self.code = code
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, str, str]]:
+        return type(self), (self.status, self.code, self.detail)  # for other processes: made anew from what made it
 
 
 def read(model: type[M], response: httpx.Response, base_url: str) -> M:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,29 +13,31 @@ from typing import BinaryIO, Never, TextIO
 from tqdm import tqdm
 
 from services.scoring.app import unix_ms
-from services.scoring.commands import Subparsers, add_config
+from services.scoring.commands import INTERRUPTED, Subparsers, add_command, add_config
 from services.scoring.exchange import ImportFailed, export_lines, import_lines
 from services.scoring.rubric import load_rubric
 from services.scoring.store import Life, Store
 from shared.config import ConfigError, load_config
 from shared.settings import Config
 
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
-
 
 def register(subparsers: Subparsers) -> None:
-    out = subparsers.add_parser(
+    out = add_command(
+        subparsers,
         "export",
-        help="write all marks as JSON lines",
-        description="Writes every mark, with task and code where they are kept, as a line of JSON after a header line.",
+        "Writes every mark, with task and code where they are kept, as a line of JSON after a header line. The service "
+        "may run meanwhile.",
+        "export book.jsonl",
+        "export | gzip > book.jsonl.gz",
     )
     out.add_argument("file", metavar="FILE", nargs="?", default="-", help="where to (default: -, standard output)")
     out.set_defaults(run=_export)
-    into = subparsers.add_parser(
+    into = add_command(
+        subparsers,
         "import",
-        help="add exported marks to the book",
-        description="Adds the marks of an export. What the book has already stays as it is.",
+        "Adds the marks of an export. What the book has already stays as it is.",
+        "import book.jsonl",
+        "import - < book.jsonl --config other.yaml",
     )
     into.add_argument("file", metavar="FILE", help="an export; - for standard input")
     into.set_defaults(run=_import)
@@ -55,9 +56,6 @@ def _export(arguments: argparse.Namespace) -> int:
                     file.write(line)
                     bar.update(lines > 0)
                 file.flush()
-        except BrokenPipeError:  # whoever reads has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         except KeyboardInterrupt:
             print("stopped: nothing is exported" if arguments.file != "-" else "stopped", file=sys.stderr)
             return INTERRUPTED

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from services.scoring.app import unix_ms
 from services.scoring.auth import FRESH_S, digest_of, new_secret
-from services.scoring.commands import Subparsers, add_config
+from services.scoring.commands import Subparsers, add_command, add_config, table
 from services.scoring.store import ApiKey, Store
 from services.scoring.store.money import key_scope
 from shared.config import ConfigError, load_config
@@ -24,7 +24,16 @@ _PATTERN = re.compile(r"[A-Za-z0-9._:/@+*?\[\]!-]{1,128}")
 
 
 def register(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("keys", help="make, show and revoke API keys", description=__doc__)
+    parser = add_command(
+        subparsers,
+        "keys",
+        "Makes, shows and revokes API keys. The book holds their hashes only, so a key is shown once. Once there is a "
+        "key, every request needs one.",
+        "keys add ann --runs 'team-a/*' --usd 5",
+        "keys add prometheus --tokens 0    # may read /metrics, and pay for nothing",
+        "keys list",
+        "keys revoke ann",
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     add = actions.add_parser("add", help="make a key and print it, this once")
     add.add_argument("name", metavar="NAME", type=_matching(_NAME), help="whose it is; a name is used once")
@@ -83,9 +92,7 @@ async def _list(store: Store, _config: Config, _arguments: argparse.Namespace) -
         usd = f"{nusd / 1e9:.4f}" + ("" if key.budget.usd is None else f" of {key.budget.usd:g}")
         counted = str(tokens) + ("" if key.budget.tokens is None else f" of {key.budget.tokens}")
         rows.append((key.name, key.runs, usd, counted, _date(key.created_ms), _date(key.revoked_ms)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(*table(rows), sep="\n")
 
 
 async def _revoke(store: Store, _config: Config, arguments: argparse.Namespace) -> None:

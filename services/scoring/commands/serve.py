@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging.config
+import logging
 import math
 import signal
 import socket
@@ -14,29 +14,24 @@ from ipaddress import ip_address
 import uvicorn
 from fastapi import FastAPI
 
+from services.scoring import logs
 from services.scoring.app import create_app
-from services.scoring.commands import Subparsers, add_config
+from services.scoring.commands import Subparsers, add_command, add_config
 from services.scoring.state import State
-from shared.config import ConfigError, load_config
+from services.scoring.tracing import start_tracing
+from shared.config import ConfigError, hide_secrets, load_config
 from shared.settings import Config
-
-_LOG = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "loggers": {
-        "markbook": {"handlers": ["stderr"], "level": "INFO"},
-        "uvicorn": {"handlers": ["stderr"], "level": "INFO"},
-    },
-}
 
 
 def register(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "serve",
-        help="mark code samples over HTTP (the default)",
-        description="Marks code samples over HTTP: POST /score, GET /stats, /healthz, /readyz, /docs.",
+        "Marks code samples over HTTP, until Ctrl-C or SIGTERM: POST /score, GET /stats, /metrics, /healthz, /readyz; "
+        "/docs describes all routes.",
+        "serve",
+        "serve --config config.yaml --port 9000",
+        "MARKBOOK_TEACHER=anthropic ANTHROPIC_API_KEY=… python -m services.scoring serve",
     )
     add_config(parser)
     parser.add_argument("--host", metavar="H", help="address to listen on (default: service.host)")
@@ -52,6 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def serve(config: Config, host: str, port: int) -> int:
     """Listen until SIGTERM or Ctrl-C; then finish what is running, for at most service.stop_grace_s."""
+    traces_to = start_tracing()
     app = create_app(config)
     listener = _listen(host, port)
     open_to_others = _is_open_to_others(app, listener)
@@ -61,10 +57,12 @@ def serve(config: Config, host: str, port: int) -> int:
             f"{host} can be reached by others, and there are no API keys: make one with "
             "python -m services.scoring keys add NAME, listen on 127.0.0.1, or set service.allow_without_keys: true"
         )
-    logging.config.dictConfig(_LOG)
+    logs.configure(config.service.log_format)
     log = logging.getLogger("markbook")
     if open_to_others:
         log.warning("there are no API keys: whoever reaches %s can spend", host)
+    if traces_to is not None:
+        log.info("traces: %s", hide_secrets(traces_to))
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on http://%s:%d", shown, listener.getsockname()[1])
     server = _Server(config.service.stop_grace_s, app)

@@ -1,0 +1,100 @@
+"""`score`: marks a file from the shell, through the running service and its book."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from services.scoring.commands import Subparsers, add_command
+from services.scoring.commands.remote import add_service, dollars, service
+from services.scoring.languages import of_file
+from shared.config import ConfigError
+from shared.contract import RequestUsage, Sample, Scored, ScoreRequest, TeacherStats, Unscored
+
+UNSCORED = 1
+
+
+def register(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "score",
+        "Asks a running service for the mark of a file, with a task as its prompt. Exit status: 0 with a mark, 1 "
+        "without one, 2 when nobody could be asked. What is in the book already costs nothing.",
+        "score add.py --prompt 'Write add(a, b) that returns the sum.'",
+        "score answer.rs --prompt-file task.md --json",
+        "cat add.py | python -m services.scoring score - --language python --prompt-file task.md",
+    )
+    parser.add_argument("file", metavar="FILE", help="the code, or a completion with fences; - for standard input")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--prompt", metavar="TEXT", help="the task")
+    task.add_argument("--prompt-file", metavar="FILE", help="a file with the task")
+    parser.add_argument("--language", metavar="NAME", help="python, c++, rs, … (default: by the file's suffix)")
+    parser.add_argument("--run", dest="under", metavar="NAME", default="shell", help="counted under this run (shell)")
+    parser.add_argument("--json", action="store_true", help="the service's answer as it is")
+    add_service(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    language = arguments.language or of_file(arguments.file)
+    if language is None:
+        raise ConfigError(f"the name {arguments.file} does not tell the language: say --language")
+    prompt = _read(arguments.prompt_file) if arguments.prompt is None else arguments.prompt
+    code = _read(arguments.file)
+    try:
+        request = ScoreRequest(run=arguments.under, samples=[Sample(prompt=prompt, language=language, code=code)])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ConfigError(f"--{fault['loc'][-1]} {fault['input']!r:.80}: {fault['msg']}") from error
+    with service(arguments) as client:
+        answer = client.score(request)
+        teacher = client.stats(arguments.under).teacher
+    [result] = answer.results
+    if arguments.json:
+        print(answer.model_dump_json(indent=2))
+    else:
+        print(*_lines(result, teacher, answer.usage), sep="\n")
+    return 0 if isinstance(result, Scored) else UNSCORED
+
+
+def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage) -> Iterator[str]:
+    if isinstance(result, Scored):
+        yield f"mark      {result.score:.2f} of 1, from {_FROM[result.source.value]}"
+        for name, mark in (result.criteria or {}).items():
+            yield f"  {mark:.2f}    {name.replace('_', ' ')}"
+        for reason in result.reasons:
+            yield f"reason    {reason}"
+    else:
+        yield f"unscored  {result.error.code}: {result.error.detail}"
+        if result.error.retry_after_s is not None:
+            yield f"          ask again in {result.error.retry_after_s:g} s"
+    yield f"judged    {result.judged.value.replace('_', ' ')}"
+    yield f"teacher   {teacher.note}"
+    sent = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    yield (
+        f"paid      {dollars(usage.cost_usd)}: {sent:,} tokens sent ({usage.cache_read_input_tokens:,} from the prompt "
+        f"cache), {usage.output_tokens:,} received"
+    )
+    yield f"key       {result.key}"
+
+
+_FROM = {
+    "heuristic": "the heuristic tier",
+    "cache": "the book",
+    "coalesced": "a call that another had made at the same time",
+    "teacher": "the teacher",
+}
+
+
+def _read(name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode()
+    except OSError as error:
+        raise ConfigError(f"cannot read {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not UTF-8 text") from error

@@ -1,0 +1,85 @@
+"""`stats`: what a running service has counted, as tables for people or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from services.scoring.commands import Subparsers, add_command, table
+from services.scoring.commands.remote import add_service, dollars, service, since
+from shared.contract import BudgetState, Counters, Source, Stats
+
+_MIB = 1024 * 1024
+
+
+def register(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "stats",
+        "Asks a running service what was asked of it, where the marks came from and what they cost, by run. It counts "
+        "in the book, so all services on one book say the same.",
+        "stats",
+        "stats --run demo --since 24h",
+        "stats --url http://marks.example:8000 --json > stats.json",
+    )
+    add_service(parser)
+    parser.add_argument("--run", dest="only", metavar="NAME", help="only this run")
+    parser.add_argument("--since", metavar="TIME", type=since, help="only what came from then on: 2026-11-22, 24h, 7d")
+    parser.add_argument("--json", action="store_true", help="the service's answer as it is")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with service(arguments) as client:
+        stats = client.stats(arguments.only, arguments.since)
+    print(stats.model_dump_json(indent=2) if arguments.json else "\n".join(_lines(stats)))
+    return 0
+
+
+def _lines(stats: Stats) -> Iterator[str]:
+    yield f"teacher  {stats.teacher.name}: {stats.teacher.note}"
+    yield f"book     {stats.cache.entries:,} marks, {stats.cache.bytes / _MIB:,.1f} MiB"
+    yield f"since    {stats.since}"
+    yield ""
+    names = [source.value.upper() for source in Source]
+    rows = [["RUN", "SAMPLES", *names, "UNSCORED", "CALLS", "TOKENS IN", "TOKENS OUT", "TOKENS SAVED", "COST"]]
+    rows += [_row(name, counters) for name, counters in stats.runs.items()]
+    if len(stats.runs) != 1:
+        rows.append(_row("all", stats.totals))
+    yield from table(rows, numbers_from=1)
+    for name, counters in stats.runs.items():
+        if counters.unscored:
+            why = ", ".join(f"{code} {count:,}" for code, count in counters.unscored_by_code.items())
+            yield f"unscored in {name}: {why}"
+        if calls := counters.usage_unknown_calls:
+            most = dollars(counters.usage_unknown_cost_usd)
+            yield f"bills unknown in {name}: {calls:,} calls, at most {counters.usage_unknown_tokens:,} tokens, {most}"
+    limited = {scope: state for scope, state in stats.budgets.items() if _is_limited(state)}
+    if limited:
+        yield ""
+        rows = [["BUDGET", "SPENT", "LIMIT", "TOKENS", "LIMIT"]]
+        rows += [_budget_row(scope, state) for scope, state in limited.items()]
+        yield from table(rows, numbers_from=1)
+
+
+def _row(name: str, counters: Counters) -> list[str]:
+    counts = [
+        counters.samples,
+        *(counters.by_source.get(source, 0) for source in Source),
+        counters.unscored,
+        counters.teacher_calls,
+        counters.api_tokens_sent,
+        counters.api_tokens_received,
+        counters.tokens_saved,
+    ]
+    return [name, *(f"{count:,}" for count in counts), dollars(counters.cost_usd)]
+
+
+def _is_limited(state: BudgetState) -> bool:
+    return state.limit_usd is not None or state.limit_tokens is not None
+
+
+def _budget_row(scope: str, state: BudgetState) -> list[str]:
+    usd = "" if state.limit_usd is None else dollars(state.limit_usd)
+    tokens = "" if state.limit_tokens is None else f"{state.limit_tokens:,}"
+    return [scope, dollars(state.spent_usd), usd, f"{state.spent_tokens:,}", tokens]

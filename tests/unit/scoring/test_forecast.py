@@ -1,0 +1,161 @@
+"""What a run would cost, against figures worked out by hand and, in test_estimate.py, against the emulator's bill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from services.scoring.__main__ import main
+from services.scoring.forecast import Assumptions, Plan, forecast, is_cached
+from services.scoring.pricing import Tokens
+from services.scoring.prompting import estimate_tokens, render, system_text
+from services.scoring.rubric import Rubric, load_rubric
+from shared.config import parse_config
+from shared.contract import AuditStats, CacheStats, Counters, Identity, Source, Stats, TeacherStats
+from shared.settings import Config
+
+TASK = ("Write f(x).", "python")
+PLAN = Plan([TASK], groups=10, samples=4, steps=5)
+PLAIN = Assumptions(code_tokens=100, rejected=0, reused=0, text_factor=1, rubric_writes=1, room_used=0)
+RUBRIC = load_rubric()
+
+
+def config(**sections: dict[str, object]) -> Config:
+    return parse_config(sections)
+
+
+def test_ten_groups_of_four_by_hand():
+    found = forecast(PLAN, PLAIN, config(), RUBRIC)
+    system = estimate_tokens(system_text(RUBRIC, explain=False))
+    message = estimate_tokens(render(*TASK, [""] * 4, "#000000")) + 4 * 100
+    assert (found.judged, found.calls) == (40, 10)
+    # the rubric is written once and read nine times; four samples of five numbers, two tokens each
+    assert found.tokens == Tokens(10 * message, 10 * 40, cache_read=9 * system, cache_write_5m=system)
+    usd = (10 * message + 0.1 * 9 * system + 1.25 * system) * 0.1e-6 + 400 * 0.5e-6
+    assert found.usd == pytest.approx(usd)
+
+
+def test_what_the_tier_rejects_and_the_book_has_is_not_judged():
+    found = forecast(PLAN, replace(PLAIN, rejected=0.5, reused=0.25), config(), RUBRIC)
+    assert found.judged == pytest.approx(40 * 0.5 * 0.75)
+    # a group whose four samples are all rejected or in the book is no call
+    assert found.calls == pytest.approx(10 * (1 - 0.625**4))
+
+
+def test_audits_are_judged_too():
+    audited = config(rlaif={"heuristic_audit_rate": 0.5})
+    assert forecast(PLAN, replace(PLAIN, rejected=0.5), audited, RUBRIC).judged == pytest.approx(40 * 0.75)
+
+
+@pytest.mark.parametrize(("share", "judged"), [({"rejected": 1.0}, 0), ({"reused": 1.0}, 0)])
+def test_nothing_to_judge_costs_nothing(share, judged):
+    found = forecast(PLAN, replace(PLAIN, **share), config(), RUBRIC)
+    assert (found.judged, found.calls, found.tokens, found.usd) == (judged, 0, Tokens(), 0)
+
+
+@pytest.mark.parametrize(("size", "calls"), [(8, 10), (4, 10), (3, 20), (1, 40)])
+def test_a_group_over_the_size_is_several_calls(size, calls):
+    assert forecast(PLAN, PLAIN, config(teacher={"max_group_size": size}), RUBRIC).calls == calls
+
+
+def test_a_rubric_outside_the_prompt_cache_is_paid_in_full():
+    system = estimate_tokens(system_text(RUBRIC, explain=False))
+    cached = forecast(PLAN, PLAIN, config(), RUBRIC)
+    for settings in (
+        config(rlaif={"move_rubric_to_system_prompt": False}),
+        config(teacher={"model": "claude-haiku-4-5"}),  # caches from 4,096 tokens on
+    ):
+        assert not is_cached(settings, RUBRIC)
+        found = forecast(PLAN, PLAIN, settings, RUBRIC)
+        assert found.tokens == Tokens(cached.tokens.input + 10 * system, cached.tokens.output)
+    assert not is_cached(config(), Rubric("style", {"style": 1.0}))
+
+
+def test_an_hour_s_cache_is_written_at_its_own_price():
+    found = forecast(PLAN, PLAIN, config(teacher={"cache_ttl": "1h"}), RUBRIC)
+    assert found.tokens.cache_write_5m == 0
+    assert found.tokens.cache_write_1h > 0
+
+
+def test_replies_fill_their_room_and_thinking_is_part_of_it():
+    full = replace(PLAIN, room_used=1)
+    assert forecast(PLAN, full, config(), RUBRIC).tokens.output == 10 * (16 + 4 * 15)
+    thinking = config(teacher={"model": "claude-opus-5-5", "thinking_tokens": 1000})
+    assert forecast(PLAN, full, thinking, RUBRIC).tokens.output == 10 * (16 + 4 * 15 + 1000)
+    assert forecast(PLAN, PLAIN, thinking, RUBRIC).tokens.output == 10 * 40
+
+
+def test_a_long_call_is_priced_as_one_though_the_sum_of_calls_is_longer():
+    small, large = (replace(PLAIN, code_tokens=tokens) for tokens in (20_000, 26_000))
+    cheap, dear = (forecast(PLAN, each, config(), RUBRIC) for each in (small, large))
+    assert cheap.usd == pytest.approx(10 * 80_000 * 0.1e-6, rel=0.02)
+    assert dear.usd == pytest.approx(5 * 10 * 104_000 * 0.1e-6, rel=0.02)
+
+
+def test_without_a_price_there_are_tokens_and_no_dollars():
+    found = forecast(PLAN, PLAIN, config(teacher={"model": "unheard-of"}), RUBRIC)
+    assert found.usd is None
+    assert found.tokens.sent > 0
+
+
+def stats(**by_source: int) -> str:
+    counts = Counters(samples=sum(by_source.values()), by_source={Source(name): by_source[name] for name in by_source})
+    return Stats(
+        totals=Counters(samples=10**6),
+        runs={"earlier": counts},
+        cache=CacheStats(entries=0, bytes=0),
+        teacher=TeacherStats(name="x", model="x", stand_in=False, note="x"),
+        profile="x",
+        audits=AuditStats(),
+        policy={},
+        identity=Identity(
+            teacher={},
+            rubric="x",
+            template="x",
+            extractor="x",
+            max_group_size=8,
+            prompt_chars=None,
+            prompt_policy=None,
+            rubric_in_system_prompt=True,
+        ),
+        since="x",
+    ).model_dump_json()
+
+
+def report(capsys, *arguments: str) -> str:
+    assert main(["estimate", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.jsonl").write_text('{"prompt": "Write f.", "language": "python", "id": 7}\n\n' * 3)
+    told = report(capsys, "t.jsonl", "--epochs", "2", "--samples", "5")
+    assert "t.jsonl: 3 tasks; 6 groups of 5 samples in 1 steps: 30 samples" in told
+    assert "teacher: claude-haiku-5-5, $0.1 a million tokens sent, $0.5 received" in told
+    assert "stand-in, which costs nothing" in told
+    assert "code has 64 / 128 / 333 tokens" in told
+    assert "rejects 40% / 10% / 0% of the samples" in told
+    low, likely, high = [float(cell.lstrip("$")) for cell in line_of(told, "cost")]
+    assert 0 < low < likely < high
+    by_steps = report(capsys, "t.jsonl", "--steps", "7", "--samples", "5")
+    assert "56 groups of 5 samples in 7 steps: 280 samples" in by_steps
+
+
+def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.jsonl").write_text('{"prompt": "Write f.", "language": "python"}\n')
+    (tmp_path / "stats.json").write_text(stats(heuristic=20, cache=30, coalesced=10, teacher=40))
+    told = report(capsys, "t.jsonl", "--stats", "stats.json", "--code-tokens", "90")
+    assert "code has 90 tokens" in told
+    assert "rejects 20% of the samples" in told
+    assert "of the others 50% are in the book" in told
+    (tmp_path / "stats.json").write_text(stats(heuristic=20))
+    assert main(["estimate", "t.jsonl", "--stats", "stats.json"]) == 2
+    assert "no sample that passed the heuristic tier" in capsys.readouterr().err
+
+
+def line_of(told: str, name: str) -> list[str]:
+    [line] = [line for line in told.splitlines() if line.startswith(name)]
+    return line.split()[-3:]
