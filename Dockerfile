@@ -14,7 +14,7 @@ RUN python -m venv --without-pip /venv
 COPY pyproject.toml README.md requirements.lock ./
 
 FROM installed AS scoring-installed
-RUN pip --python /venv/bin/python install --no-cache-dir -c requirements.lock '.[service]'
+RUN pip --python /venv/bin/python install --no-cache-dir -c requirements.lock '.[service,otel]'
 
 FROM installed AS trainer-installed
 # Where torch comes from. This one is for the CPU; empty: the package index, whose build for Linux on x86 is for CUDA.
