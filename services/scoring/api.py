@@ -7,17 +7,19 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from pydantic import BeforeValidator
 
-from services.scoring.auth import check_run
+from services.scoring.auth import check_all_runs, check_run
 from services.scoring.body import read_score_request
 from services.scoring.counts import series_of, stats_of
 from services.scoring.doorkeeper import key_of
 from services.scoring.errors import NoSuchMark
 from services.scoring.exchange import kept_mark
 from services.scoring.fingerprint import KEY
-from services.scoring.state import State
+from services.scoring.logs import facts
+from services.scoring.metrics import CONTENT_TYPE
+from services.scoring.state import state_of
 from shared.contract import Bucket, ErrorBody, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats
 
 router = APIRouter()
@@ -36,7 +38,7 @@ Since = Annotated[
     Query(description="ISO 8601: only what came from then on; UTC if no zone is named."),
 ]
 
-_ERRORS = {
+ERRORS = {
     403: {"model": ErrorBody, "description": "A run that the API key may not use."},
     404: {"model": ErrorBody, "description": "The book has no such mark."},
     413: {"model": ErrorBody, "description": "Over one of the service's limits."},
@@ -50,16 +52,10 @@ _ERRORS = {
 }
 
 
-def _state(request: Request) -> State:
-    state = request.app.state.markbook
-    assert isinstance(state, State)
-    return state
-
-
 @router.post(
     "/score",
     response_model=ScoreResponse,
-    responses={code: _ERRORS[code] for code in (403, 413, 422, 429, 503)},
+    responses={code: ERRORS[code] for code in (403, 413, 422, 429, 503)},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -69,27 +65,28 @@ def _state(request: Request) -> State:
 )
 async def score(request: Request) -> Response:
     """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number."""
-    state = _state(request)
+    state = state_of(request)
     asked = await read_score_request(request, state.config.service)
+    facts().asked(asked.run, asked.request_id)
     key = key_of(request)
     check_run(key, asked.run)
     answer = await state.pipeline.score(asked, key)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-@router.get("/stats", responses={code: _ERRORS[code] for code in (403, 422, 503)})
+@router.get("/stats", responses={code: ERRORS[code] for code in (403, 422, 503)})
 async def stats(request: Request, run: OneRun = None, since: Since = None) -> Stats:
     """What was asked, where the marks came from, and what they cost: in all and by run.
 
     With an API key, of the runs that it may use.
     """
-    state, key = _state(request), key_of(request)
+    state, key = state_of(request), key_of(request)
     if run is not None:
         check_run(key, run)
     return await stats_of(state, key, run, since)
 
 
-@router.get("/stats/series", responses={code: _ERRORS[code] for code in (403, 422, 503)})
+@router.get("/stats/series", responses={code: ERRORS[code] for code in (403, 422, 503)})
 async def stats_series(
     request: Request, run: OneRun = None, since: Since = None, bucket: Bucket = Bucket.HOUR
 ) -> Series:
@@ -97,20 +94,20 @@ async def stats_series(
 
     With an API key, of the runs that it may use.
     """
-    state, key = _state(request), key_of(request)
+    state, key = state_of(request), key_of(request)
     if run is not None:
         check_run(key, run)
     return await series_of(state, key, run, since, bucket)
 
 
-@router.get("/marks", responses={code: _ERRORS[code] for code in (404, 422, 503)})
+@router.get("/marks", responses={code: ERRORS[code] for code in (404, 422, 503)})
 async def marks(
     request: Request,
     key: Annotated[str, Query(description="The `key` of a result.", pattern=KEY, max_length=256)],
     profile: Annotated[ProfileId | None, Query(description="The `profile` of a result; the service's own.")] = None,
 ) -> KeptMarks:
     """What the book has of a sample: criteria, reasons, when and in which group, and its texts where they are kept."""
-    state = _state(request)
+    state = state_of(request)
     asked = profile or state.pipeline.profile
     found = await state.store.records.named(asked, key)
     if not found:
@@ -119,14 +116,21 @@ async def marks(
     return KeptMarks(marks=[kept_mark(record, state.pipeline.rubric) for record in found])
 
 
+@router.get("/metrics", response_class=PlainTextResponse, responses={403: ERRORS[403]})
+async def metrics(request: Request) -> Response:
+    """What this process has done, for Prometheus; a key must be one for all runs."""
+    check_all_runs(key_of(request))
+    return Response(state_of(request).metrics.exposition(), media_type=CONTENT_TYPE)
+
+
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
     """The process is up."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: _ERRORS[503]})
+@router.get("/readyz", responses={503: ERRORS[503]})
 async def readyz(request: Request) -> dict[str, str]:
     """The store answers, so marks can be looked up and kept."""
-    await _state(request).store.ping()
+    await state_of(request).store.ping()
     return {"status": "ready"}

@@ -13,9 +13,13 @@ from fastapi import FastAPI
 
 from services.scoring.api import router
 from services.scoring.auth import Door
+from services.scoring.compat import router as compat
 from services.scoring.doorkeeper import Doorkeeper
 from services.scoring.heuristics import Tier
+from services.scoring.metrics import Metrics
+from services.scoring.observer import RequestObserver, WatchedTeacher, teller
 from services.scoring.openapi import describe
+from services.scoring.page.routes import page_router
 from services.scoring.pipeline import Pipeline
 from services.scoring.rendering import handle_errors
 from services.scoring.rubric import load_rubric
@@ -23,6 +27,7 @@ from services.scoring.state import State
 from services.scoring.store import Life, Store
 from services.scoring.teachers import make_teacher
 from services.scoring.teachers.base import Teacher
+from services.scoring.tracing import REQUESTS
 from services.scoring.upkeep import keep_book
 from shared.settings import Config
 
@@ -41,9 +46,12 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     rubric = load_rubric(config.teacher.rubric)
     marker = teacher or make_teacher(config, rubric)
     lease_ms = round(config.store.claim_lease_s * 1000)
-    store = Store(config.store.database_url, lease_ms, Life.of(config.store))
+    metrics = Metrics()
+    store = Store(config.store.database_url, lease_ms, Life.of(config.store), metrics.store)
     tier = Tier()
-    pipeline = Pipeline(config, marker, store, tier, rubric, clock_ms)
+    watched = WatchedTeacher(marker, metrics.calls)
+    pipeline = Pipeline(config, watched, store, tier, rubric, clock_ms, teller(metrics.samples))
+    metrics.about(marker, pipeline.profile, lambda: store.claims.held)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 
     @asynccontextmanager
@@ -66,10 +74,15 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         version=version("markbook"),
         description="Asks a teacher to mark code that students write, keeps every mark, pays for none twice.",
         lifespan=lifespan,
+        telemetry=REQUESTS,
     )
-    app.state.markbook = State(config, marker, store, pipeline, clock_ms)
+    app.state.markbook = State(config, marker, store, pipeline, clock_ms, metrics)
     app.include_router(router)
-    app.add_middleware(Doorkeeper, door=Door(store.keys))
+    app.include_router(compat)
+    door = Door(store.keys)
+    app.include_router(page_router(door))
+    app.add_middleware(Doorkeeper, door=door)
+    app.add_middleware(RequestObserver, requests=metrics.requests)
     handle_errors(app)
     describe(app)
     return app

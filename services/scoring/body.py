@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from services.scoring.errors import BadRequest, PayloadTooLarge
-from shared.contract import ScoreRequest
+from shared.contract import Sample, ScoreRequest
 from shared.settings import Service
 
 MAX_KEYS = 16
+
+M = TypeVar("M", bound=BaseModel)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -37,34 +40,50 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
     """The request, within the service's limits. Raises BadRequest (422) or PayloadTooLarge (413)."""
-    data = _parse(await read_body(request, limits.max_body_bytes))
+    data = await read_object(request, limits)
     samples = data.get("samples")
-    if isinstance(samples, list) and len(samples) > limits.max_samples_per_request:
-        raise PayloadTooLarge(
-            f"{len(samples)} samples in one request; at most {limits.max_samples_per_request} "
-            "(service.max_samples_per_request)",
-            field="samples",
-        )
+    if isinstance(samples, list):
+        check_count(len(samples), limits, "samples")
     # every error is collected before the first is told: a million unknown keys would hold the service up
     for values in (data, *(samples if isinstance(samples, list) else ())):
         if isinstance(values, dict) and len(values) > MAX_KEYS:
             raise BadRequest(f"an object with {len(values)} keys; the fields are described at /docs")
+    parsed = validated(ScoreRequest, data)
+    check_sizes(parsed.samples, limits, "samples")
+    return parsed
+
+
+def validated(model: type[M], data: Mapping[str, Any]) -> M:
+    """Raises BadRequest, which names the first field that is wrong."""
     try:
-        parsed = ScoreRequest.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         raise _bad_request(error) from error
-    for index, sample in enumerate(parsed.samples):
+
+
+def check_count(samples: int, limits: Service, field: str) -> None:
+    if samples > limits.max_samples_per_request:
+        raise PayloadTooLarge(
+            f"{samples} samples in one request; at most {limits.max_samples_per_request} "
+            "(service.max_samples_per_request)",
+            field=field,
+        )
+
+
+def check_sizes(samples: Sequence[Sample], limits: Service, field: str) -> None:
+    for index, sample in enumerate(samples):
         size = len(sample.prompt) + len(sample.code)
         if size > limits.max_sample_chars:
             raise PayloadTooLarge(
                 f"task and code have {size:,} characters; at most {limits.max_sample_chars:,} "
                 "(service.max_sample_chars)",
-                field=f"samples[{index}]",
+                field=f"{field}[{index}]",
             )
-    return parsed
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+async def read_object(request: Request, limits: Service) -> dict[str, Any]:
+    """The body as a JSON object. Raises BadRequest, PayloadTooLarge."""
+    body = await read_body(request, limits.max_body_bytes)
     try:
         data = from_json(body)
     except ValueError as error:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from fastapi import Request
+from fastapi.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.scoring.auth import Door
-from services.scoring.errors import MarkbookError
+from services.scoring.auth import PASS, Door
+from services.scoring.errors import MarkbookError, Unauthorized
 from services.scoring.rendering import render
 from services.scoring.store import ApiKey
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
-"""The probes of whoever runs the service, and the description of its routes: it holds nothing out of the book, and a
-browser cannot send a key with the address of a page. /stats has runs and money in it, so it is not among them."""
+OPEN_PATHS = frozenset(
+    {"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+    | {"/login", "/logout", "/page.css"}
+)
+"""The probes of whoever runs the service, the description of its routes, and the way in for browsers, which cannot send
+a key with the address of a page: nothing in these is out of the book. /stats has runs and money in it."""
+PAGE = "/"
+"""For a browser: it may show its pass here, and without one is sent to where it gets one."""
 
 
 class Doorkeeper:
@@ -25,11 +31,19 @@ class Doorkeeper:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                scope["api_key"] = await self._door.admit(_authorization(scope))
+                scope["api_key"] = await self._admit(scope)
             except MarkbookError as error:
-                await render(error)(scope, receive, send)
+                to_login = scope["path"] == PAGE and isinstance(error, Unauthorized)
+                answer = RedirectResponse("login", 303) if to_login else render(error)
+                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> ApiKey | None:
+        authorization = _authorization(scope)
+        if scope["path"] == PAGE and authorization is None:
+            return await self._door.admit_pass(Request(scope).cookies.get(PASS))
+        return await self._door.admit(authorization)
 
 
 def key_of(request: Request) -> ApiKey | None:

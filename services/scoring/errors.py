@@ -7,6 +7,7 @@ MarkbookError
 ├── Forbidden             403  not a run that the key may use
 ├── NoSuchMark            404  the book has no mark of that key
 ├── TooManyRequests       429  too many wait already: ask again later
+├── Unmarked          424, 503  samples without a mark, asked for in a shape that has no place for one
 ├── StoreUnavailable      503  the database cannot be reached
 └── ServiceStopping       503  the service is shutting down
 TeacherError              —    one call to the teacher failed: its samples come back `unscored`
@@ -14,6 +15,7 @@ TeacherError              —    one call to the teacher failed: its samples com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from shared.contract import ErrorCode
@@ -65,6 +67,18 @@ class TooManyRequests(MarkbookError):
     def __init__(self, detail: str, *, retry_after_s: int) -> None:
         super().__init__(detail)
         self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class Unmarked(MarkbookError):
+    """With `retry_after_s` asking again may help (503), without it does not (424)."""
+
+    code = "unmarked"
+
+    def __init__(self, detail: str, *, retry_after_s: float | None) -> None:
+        super().__init__(detail)
+        self.status = 424 if retry_after_s is None else 503
+        if retry_after_s is not None:
+            self.headers = {"Retry-After": str(math.ceil(retry_after_s))}
 
 
 class StoreUnavailable(MarkbookError):

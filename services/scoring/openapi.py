@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.scoring.compat import RewardRequest, VerifyRequest
 from services.scoring.doorkeeper import OPEN_PATHS
 from shared.contract import ScoreRequest
 
+BODIES: tuple[type[BaseModel], ...] = (ScoreRequest, RewardRequest, VerifyRequest)
+"""Which the routes for marks read themselves, so that FastAPI does not know of them."""
 _REFERENCE = "#/components/schemas/{model}"
 _SCHEME = {"type": "http", "scheme": "bearer", "description": "Asked for once the service's book has API keys."}
 _NO_KEY = {
@@ -20,13 +24,13 @@ _NO_KEY = {
 
 
 def describe(app: FastAPI) -> None:
-    """Put in the body that /score reads itself, and what the doorkeeper answers before any route is asked."""
+    """Put in the bodies that routes read themselves, and what the doorkeeper answers before any route is asked."""
     generated = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = generated()
-            _, models = models_json_schema([(ScoreRequest, "validation")], ref_template=_REFERENCE)
+            _, models = models_json_schema([(body, "validation") for body in BODIES], ref_template=_REFERENCE)
             schema["components"]["schemas"].update(models["$defs"])
             schema["components"]["securitySchemes"] = {"key": _SCHEME}
             for path, operations in schema["paths"].items():

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from services.scoring.errors import MarkbookError
+from services.scoring.logs import facts
 from shared.contract import ErrorBody
 
 
@@ -25,6 +26,7 @@ def render(error: MarkbookError) -> JSONResponse:
 
 
 def _answer(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    facts().error = body.error
     return JSONResponse(body.model_dump(exclude_none=True), status, headers)
 
 

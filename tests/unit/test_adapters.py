@@ -1,0 +1,151 @@
+"""The adapters against a server that speaks the contract: which texts are marked, what becomes of a missing mark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared.client import RequestRejected, ServiceUnavailable
+from shared.contract import ErrorCode, Judged, Result, Sample, SampleError, Unscored
+from tests.scripted import echo
+from tests.unit.trainer.stub import StubService, scored
+from trainer.adapters.asking import NoMarks, text_of
+from trainer.adapters.trl import markbook_reward
+from trainer.adapters.verl import compute_score
+
+MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Write f."},
+    {"role": "assistant", "content": None, "tool_calls": []},
+    {"role": "user", "content": [{"type": "text", "text": "In "}, {"type": "text", "text": "C++."}]},
+]
+CODES = ["a", "bad", "ccc"]
+
+
+def missing(code: ErrorCode, retry_after_s: float | None = None) -> Unscored:
+    error = SampleError(code=code, detail="because", retry_after_s=retry_after_s)
+    return Unscored(error=error, judged=Judged.COMPLETION, key="k", profile="p")
+
+
+def by_length(sample: Sample) -> Result:
+    return missing(ErrorCode.REPLY_UNREADABLE) if sample.code == "bad" else scored(len(sample.code) / 10)
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubService]:
+    monkeypatch.delenv("MARKBOOK_API_KEY", raising=False)
+    with StubService(by_length) as service:
+        yield service
+
+
+async def test_trl_gets_a_mark_or_none_for_each_completion_and_two_metrics(stub):
+    logged: dict[str, float] = {}
+    reward = markbook_reward(url=stub.url, run="mine")
+    marks = await reward(
+        prompts=["Write f."] * 3,
+        completions=CODES,
+        completion_ids=[[1]] * 3,
+        language=["python", "rust", "c++"],
+        trainer_state=None,
+        log_extra=None,
+        log_metric=logged.__setitem__,
+    )
+    assert marks == [0.1, None, 0.3]
+    [request] = stub.requests
+    assert request.run == "mine"
+    assert [(s.prompt, s.language, s.code) for s in request.samples] == [
+        ("Write f.", "python", "a"),
+        ("Write f.", "rust", "bad"),
+        ("Write f.", "c++", "ccc"),
+    ]
+    assert logged == {"markbook/frac_unscored": pytest.approx(1 / 3), "markbook/frac_from_book": 0.0}
+    assert reward.__name__ == "markbook"  # TRL's logs say rewards/markbook/mean
+
+
+async def test_trl_of_messages_the_teacher_is_shown_what_the_user_said(stub):
+    completions = [[{"role": "assistant", "content": "a"}]]
+    assert await markbook_reward(url=stub.url, language="c++")([MESSAGES], completions) == [0.1]
+    [sample] = stub.requests[0].samples
+    assert (sample.prompt, sample.language, sample.code) == ("Write f.\n\nIn C++.", "c++", "a")
+
+
+async def test_trl_is_told_when_nobody_said_the_language(stub):
+    with pytest.raises(ValueError, match="which language"):
+        await markbook_reward(url=stub.url)(["p"], ["a"])
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("code", [ErrorCode.BUDGET_EXHAUSTED, ErrorCode.TEACHER_REJECTED])
+async def test_trl_stops_when_no_mark_will_come_any_more(stub, code):
+    stub.mark = lambda _: missing(code)
+    with pytest.raises(NoMarks, match=rf"none of 3 samples was marked: {code}: because"):
+        await markbook_reward(url=stub.url, language="python")(["p"] * 3, CODES)
+    stub.mark = lambda sample: scored(0.5) if sample.code == "a" else missing(code)
+    assert await markbook_reward(url=stub.url, language="python")(["p"] * 3, CODES) == [0.5, None, None]
+
+
+async def test_trl_goes_on_over_a_batch_that_only_this_time_was_not_marked(stub):
+    stub.mark = lambda _: missing(ErrorCode.REPLY_TRUNCATED)
+    assert await markbook_reward(url=stub.url, language="python")(["p"], ["a"]) == [None]
+
+
+async def test_a_mark_that_may_come_later_is_asked_for_again(stub):
+    answers = [missing(ErrorCode.TEACHER_UNAVAILABLE, 0.01), scored(0.4)]
+    stub.mark = lambda _: answers.pop(0)
+    assert await markbook_reward(url=stub.url, language="python")(["p"], ["a"]) == [0.4]
+    assert len(stub.requests) == 2
+
+
+async def test_a_service_that_is_away_or_refuses_ends_the_run(stub):
+    away = [(503, {"error": "stopping", "detail": "soon back"})]
+    refusal = [(401, {"error": "unauthorized", "detail": "an API key is needed"})]
+    for ask in (
+        lambda: markbook_reward(url=stub.url, language="python", wait_s=0.0)(["p"], ["a"]),
+        lambda: compute_score("d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=0.0),
+    ):
+        stub.faults = list(away)
+        with pytest.raises(ServiceUnavailable, match="soon back"):
+            await ask()
+        stub.faults = list(refusal)
+        with pytest.raises(RequestRejected, match="an API key is needed"):
+            await ask()
+
+
+async def test_verl_gets_the_mark_as_a_number(stub):
+    info = {"question": "Write f.", "language": "rust", "index": 7}
+    score = await compute_score(
+        data_source="d", solution_str="ccc", ground_truth="42", extra_info=info, run="mine", language="python",
+        url=stub.url, reward_router_address=None,
+    )  # fmt: skip
+    assert score == 0.3
+    [request] = stub.requests
+    [sample] = request.samples
+    assert (request.run, sample.prompt, sample.language, sample.code) == ("mine", "Write f.", "rust", "ccc")
+
+
+async def test_verl_gets_an_error_and_no_number_where_there_is_no_mark(stub):
+    with pytest.raises(NoMarks, match="a sample of d has no mark: reply_unreadable: because"):
+        await compute_score("d", "bad", None, {"prompt": MESSAGES}, language="python", url=stub.url)
+
+
+@pytest.mark.parametrize(("info", "says"), [(None, "needs the task"), ({"prompt": "p"}, "needs the language")])
+async def test_verl_is_told_what_is_missing(stub, info, says):
+    with pytest.raises(ValueError, match=says):
+        await compute_score("d", "a", None, info, url=stub.url)
+    assert stub.requests == []
+
+
+async def test_the_key_that_is_given_is_sent_and_else_that_of_the_environment(script, monkeypatch):
+    monkeypatch.setenv("MARKBOOK_API_KEY", "of the environment")
+    script.answer = echo
+    assert await markbook_reward(url=script.url, language="c")(["p"], ["7"]) == [0.007]
+    assert await compute_score("d", "8", None, {"prompt": "p"}, language="c", url=script.url, api_key="given") == 0.008
+    keys = [headers["Authorization"] for _, headers, _ in script.seen]
+    assert keys == ["Bearer of the environment", "Bearer given"]
+
+
+def test_texts_of_messages():
+    assert text_of("as it is", "user") == "as it is"
+    assert text_of(MESSAGES, "assistant") == ""
+    assert text_of([], "user") == ""
