@@ -15,6 +15,7 @@ Line = Mapping[str, Any]
 _LEFT_BEHIND = {
     "metrics.jsonl": "one line a step",
     "samples.jsonl": "every sample: task, text, mark, criteria, source",
+    "samples.html": "samples of each evaluation: the most changed, the best, the worst",
     "reward.png": "mark and KL against step",
     "config.yaml": "the configuration as used",
     "adapter": "the trained adapter, in PEFT's format",

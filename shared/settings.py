@@ -58,11 +58,24 @@ class Training(_Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on a CPU."
     )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute the layers again in the backward pass: less memory, one more forward pass."
+    )
+    load_in_4bit: bool = Field(
+        False, description="Hold the frozen weights in 4 bits (NF4): a quarter of bfloat16's; wants bitsandbytes."
+    )
+    generation_url: str | None = Field(
+        None, description="A vLLM server that draws the samples, with the adapter of each step; null: done here."
+    )
+    generation_wait_s: NonNegative = Field(
+        600.0, description="Seconds to wait for a generation server that is away before giving up."
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Fixes task order, sampling and adapter initialisation.")
     tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language} to train on.")
     eval_tasks: str | None = Field(
         "demo/tasks/eval.jsonl", description="JSONL kept apart, marked before and after; null: none."
     )
+    eval_every_steps: PositiveInt | None = Field(None, description="Steps between; null: only before and after.")
     eval_samples_per_task: PositiveInt = Field(4, description="Samples a task in an evaluation, with fixed seeds.")
     system_prompt: str = Field(
         "You write code. Answer with one fenced code block and nothing else.",
@@ -71,6 +84,7 @@ class Training(_Section):
     output_dir: str = Field("runs", description="Each run gets a folder of its name in here.")
     save_every_steps: PositiveInt = Field(10, description="Steps between checkpoints; --resume goes on from one.")
     save_total_limit: PositiveInt = Field(2, description="Checkpoints kept, the newest.")
+    trackers: list[str] = Field(["tensorboard"], description="Of metrics, by Accelerate's names: wandb, mlflow, ...")
 
 
 class Rlaif(_Section):
@@ -93,6 +107,12 @@ class Rlaif(_Section):
     clip_range: Positive = Field(0.2, description="ppo_clip: how far the ratio to the sampling policy may go from 1.")
     loss_mean: Literal["token", "sequence"] = Field(
         "token", description="Every token counts the same, or every sample; policy and KL term alike."
+    )
+    max_staleness: Annotated[int, Field(ge=0, le=1)] = Field(
+        0, description="Updates a sample may be behind: 1 writes the next batch while the last one's marks arrive."
+    )
+    importance_cap: Positive = Field(
+        2.0, description="reinforce on samples that old, or a generation server's: the most that a token may weigh."
     )
     use_frozen_reference_for_kl: bool = Field(True, description="KL term to the frozen base; false: no KL term.")
     kl_reference: Literal["adapter_off", "copy"] = Field(
@@ -128,6 +148,14 @@ class Rlaif(_Section):
     max_unscored_share: Share = Field(
         0.5, description="More of a batch without marks: pause and ask again, service_wait_s at most; 1: never."
     )
+    reward_hacking_action: Literal["warn", "stop"] = Field(
+        "warn", description="What passing a limit below does, once each: a warning, or save and end the run."
+    )
+    reward_hacking_window: PositiveInt = Field(10, description="Steps whose mean is held against each limit.")
+    max_length_correlation: Share | None = Field(0.5, description="Of judged marks with length, + or -; null: any.")
+    max_identical_share: Share | None = Field(0.5, description="Of samples that equal another; null: any.")
+    max_ceiling_share: Share | None = Field(0.9, description="Of marks of 0.95 or more; null: any.")
+    max_kl: Positive | None = Field(0.5, description="Nats a token; null: any.")
 
 
 class Service(_Section):
@@ -148,6 +176,7 @@ class Service(_Section):
         1024, description="Requests that wait for their turn, likewise; more is a 429."
     )
     stop_grace_s: NonNegative = Field(8.0, description="Seconds that calls in progress have to finish at a stop.")
+    log_format: Literal["text", "json"] = Field("text", description="The log for people, or an object a line.")
 
 
 class Price(_Section):

@@ -1,21 +1,16 @@
-"""`python -m tests.kill_at TARGET N ARGUMENTS...`: the trainer, killed with SIGKILL at the N-th call of TARGET.
-
-TARGET is a function as `module:name` or `module:Class.name`. A moment of the program instead of a moment of the clock.
-"""
+"""A process that kills itself at a moment of the program instead of a moment of the clock."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import signal
-import sys
 from itertools import count
 from typing import Any
 
-from trainer.__main__ import main
-
 
 def kill_at(target: str, nth: int) -> None:
+    """SIGKILL at the `nth` call of `target`, a function as `module:name` or `module:Class.name`."""
     module, _, path = target.partition(":")
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")
@@ -29,8 +24,3 @@ def kill_at(target: str, nth: int) -> None:
         return original(*args, **keywords)
 
     setattr(owner, name, deadly)
-
-
-if __name__ == "__main__":
-    kill_at(sys.argv[1], int(sys.argv[2]))
-    sys.exit(main(sys.argv[3:]))

@@ -52,9 +52,12 @@ def tiny_model(dtype: torch.dtype = torch.float32, **more: Any) -> Any:
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**(settings | more))).to(dtype)
 
 
-def tiny_policy(training: Training | None = None, moved: bool = True) -> Policy:
-    """A policy on the tiny model; `moved`: its adapter is away from its start, so that it changes something."""
-    policy = Policy(add_adapter(tiny_model(), training or Training(lora_r=4, lora_alpha=8)), tiny_tokenizer())
+def tiny_policy(training: Training | None = None, moved: bool = True, model: Any = None) -> Policy:
+    """A policy on the tiny model, or on `model`; `moved`: its adapter is away from its start, so that it changes
+    something."""
+    training = training or Training(lora_r=4, lora_alpha=8)
+    model = tiny_model() if model is None else model
+    policy = Policy(add_adapter(model, training), tiny_tokenizer(), training.gradient_checkpointing)
     if moved:
         move_adapter(policy)
     return policy

@@ -2,7 +2,8 @@
 
     checkpoints/step-N/   the adapter in PEFT's format
                           progress.json   where the run stands
-                          state.pt        optimizer, updates done, coefficient of the KL, torch's random numbers
+                          state.pt        optimizer, updates done, coefficient of the KL, torch's random numbers of
+                                          each process, samples whose marks were still to come
 Sampling and the order of tasks have seeds of their own, by step: the step is the position in the data.
 """
 
@@ -30,7 +31,7 @@ START = "start"
 @dataclass
 class Progress:
     """Where a run stands. `step`: the last one done. `begun`: the evaluation before it is done. `logs`: bytes of each
-    log that belong to it.
+    log that belong to it. `evaluations`: by the step after which they were done.
 
     `run_id` tells this run from others of its name: requests of a step done again carry the same id, so that the
     service counts them once. `base`: checksum of the frozen weights.
@@ -41,7 +42,7 @@ class Progress:
     step: int = 0
     begun: bool = False
     logs: dict[str, int] = field(default_factory=dict)
-    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
     counters: dict[str, Counters] = field(default_factory=lambda: {"training": Counters(), "evaluation": Counters()})
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -61,8 +62,7 @@ def save_checkpoint(
     if not folder.exists():
         temporary = _fresh(folder)
         policy.save_adapter(temporary)
-        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
-        torch.save({**state, "random": random}, temporary / "state.pt")
+        torch.save(dict(state), temporary / "state.pt")
         (temporary / "progress.json").write_bytes(_PROGRESS.dump_json(progress, indent=2))
         _publish(temporary, folder)
     for old in checkpoints(run_dir)[:-keep]:
@@ -86,15 +86,22 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path, policy: Policy) -> tuple[Progress, dict[str, Any]]:
-    """Put the adapter and torch's random numbers back; returns the rest."""
+    """Put the adapter back; returns the rest."""
     progress = _PROGRESS.validate_json((folder / "progress.json").read_bytes())
     state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
     policy.load_adapter(folder)
-    random = state.pop("random")
-    torch.set_rng_state(random["cpu"])
-    if random["cuda"]:
-        torch.cuda.set_rng_state_all(random["cuda"])
     return progress, state
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Where torch's random numbers are, on the CPU and on `device`."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None}
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _fresh(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Evaluation: the marks of the tasks kept apart, before and after training, compared task by task. Pure."""
+"""Evaluation: the marks of the tasks kept apart, before, during and after training, compared task by task. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from scipy.stats import t as student_t
 
 from shared.contract import Scored
-from trainer.metrics import Group
+from trainer.metrics import Group, Metrics, reward_metrics
 
 EVALUATION = 1
-"""The sampling stream of evaluations: the same before and after, apart from training's."""
+"""The sampling stream of evaluations: the same each time, apart from training's."""
 
 WITHOUT_DOCUMENTATION = {"correctness": 0.3 / 0.8, "code_quality": 0.3 / 0.8, "efficiency": 0.2 / 0.8}
 METHOD = "paired over tasks, mean mark a task, 95 % interval from Student's t"
@@ -43,16 +43,45 @@ class Evaluation:
         return Evaluation(marks, undocumented, unscored)
 
 
-def summarize(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """What the evaluations `before` and `after` say together; with one of them missing, only its mean."""
+def summarize(evaluations: Mapping[int, Evaluation], step: int) -> dict[str, Any]:
+    """What the evaluations by step say together: the first and that after `step`, and the line of them all.
+
+    With none after `step`, the last one done, only the first's mean.
+    """
     if not evaluations:
         return {}
-    before = evaluations["before"]
-    after = evaluations.get("after", Evaluation({}, {}, 0))
+    first = min(evaluations)
+    before = evaluations[first]
+    after = evaluations[step] if step > first and step in evaluations else Evaluation({}, {}, 0)
     return {
         "mark": compare(before.marks, after.marks),
         "mark_without_documentation": compare(before.undocumented, after.undocumented),
-        "unscored_in_evaluations": before.unscored + after.unscored,
+        "unscored_in_evaluations": sum(evaluation.unscored for evaluation in evaluations.values()),
+        "evaluations": [
+            {
+                "step": number,
+                "mark": _mean([*evaluation.marks.values()]),
+                "mark_without_documentation": _mean([*evaluation.undocumented.values()]),
+                "tasks": len(evaluation.marks),
+                "unscored": evaluation.unscored,
+            }
+            for number, evaluation in evaluations.items()
+        ],
+    }
+
+
+def evaluation_metrics(groups: Sequence[Group], evaluations: Mapping[int, Evaluation], step: int) -> Metrics:
+    """The evaluation after `step`: mean mark over tasks, and what changed since the first, None in the first itself."""
+    samples = reward_metrics(groups)
+    first, now = min(evaluations), evaluations[step]
+    since = compare(evaluations[first].marks, now.marks if step > first else {})
+    return {
+        "mark": _mean([*now.marks.values()]),
+        "mark_without_documentation": _mean([*now.undocumented.values()]),
+        "difference": since["difference"],
+        "interval_95": since["interval_95"],
+        "tasks": len(now.marks),
+        **{name: samples[name] for name in ("scored", "unscored", "completion_tokens", "frac_truncated")},
     }
 
 

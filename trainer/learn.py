@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,9 @@ from torch import Tensor
 from shared.settings import Config, Rlaif
 from trainer import kl
 from trainer.advantages import Advantages
-from trainer.loss import Tokens, Totals, clipped_tokens, policy_term
-from trainer.policy import Policy, Sample
+from trainer.loss import Tokens, Totals, clipped_tokens, importance_weights, policy_term, truncated_tokens
+from trainer.policy import Policy, Read, Sample
+from trainer.ranks import ALONE, Ranks
 from trainer.reference import Reference
 
 
@@ -38,17 +40,23 @@ class RewardKl:
 @dataclass(frozen=True, slots=True)
 class Accumulated:
     """`kl`: nats a token before the step, None without a KL term in the loss. `clip_fraction`: of the policy term's
-    tokens, None without a clip."""
+    tokens, those that PPO's clip or the cap of their importance holds back; None where neither is in force.
+    `log_prob_gap`: mean |log-prob now - when drawn| of a token, nats. `ratio_max`: the largest probability now / when
+    drawn."""
 
     loss: float
     kl: float | None
     clip_fraction: float | None
+    log_prob_gap: float
+    ratio_max: float
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """`kl`: nats a token before the step, None where there is no reference. `kl_penalty`: the coefficient that was in
-    force. `grad_norm`: before clipping."""
+    force. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn, their mean; with it grow
+    `log_prob_gap` and `ratio_max` (see Accumulated), which are float noise where sampler and learner are one policy.
+    `padding`: its share among the tokens that were read."""
 
     loss: float
     kl: float | None
@@ -56,14 +64,18 @@ class StepResult:
     clip_fraction: float | None
     grad_norm: float
     learning_rate: float
+    policy_lag: float
+    log_prob_gap: float
+    ratio_max: float
+    padding: float
 
 
 class Learner:
     """The optimizer, its schedule, and the coefficient of the KL: all that changes with a step but the adapter."""
 
-    def __init__(self, policy: Policy, reference: Reference | None, config: Config) -> None:
+    def __init__(self, policy: Policy, reference: Reference | None, config: Config, ranks: Ranks = ALONE) -> None:
         training = config.training
-        self._policy, self._reference, self._config = policy, reference, config
+        self._policy, self._reference, self._config, self._ranks = policy, reference, config, ranks
         self._optimizer = torch.optim.AdamW(
             policy.trainable, lr=training.learning_rate, weight_decay=training.weight_decay
         )
@@ -74,14 +86,13 @@ class Learner:
             num_training_steps=training.max_steps,
         )
         self._schedule = schedule.lr_lambdas[0]  # updates done -> share of the step size
-        self._updates = 0
         self.kl_penalty = config.rlaif.kl_penalty
 
     def state(self) -> dict[str, Any]:
         """All that a later Learner needs to go on from here."""
         return {
             "optimizer": self._optimizer.state_dict(),
-            "updates": self._updates,
+            "updates": self._policy.updates,
             "kl_penalty": self.kl_penalty,
         }
 
@@ -89,7 +100,7 @@ class Learner:
         """Go on from a `state()`. What the configuration says (step size, decay, coefficient) is in force from now."""
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
-        self._updates = state["updates"]
+        self._policy.updates = state["updates"]
         if self._config.rlaif.adaptive_kl_enabled:
             self.kl_penalty = state["kl_penalty"]
 
@@ -97,33 +108,53 @@ class Learner:
         """The KL of each sample; None unless it belongs in the reward."""
         if self._reference is None or self._config.rlaif.kl_in != "reward":
             return None
-        nats = torch.tensor(sample_kl(self._policy, self._reference, samples, self._config), dtype=torch.float64)
+        found = sample_kl(self._policy, self._reference, samples, self._config, self._ranks)
+        nats = torch.tensor(found, dtype=torch.float64)
         tokens = sum(len(sample.ids) for sample in samples)
         return RewardKl(self.kl_penalty * nats, nats.sum().item() / tokens)
 
     def learn(self, lessons: Sequence[Lesson], reward_kl: RewardKl | None = None) -> StepResult:
         """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
-        rlaif, kl_penalty = self._config.rlaif, self.kl_penalty
-        learning_rate = self._config.training.learning_rate * self._schedule(self._updates)
-        done = accumulate(self._policy, self._reference, lessons, self._config, kl_penalty)
+        rlaif, kl_penalty, policy = self._config.rlaif, self.kl_penalty, self._policy
+        learning_rate = self._config.training.learning_rate * self._schedule(policy.updates)
+        policy_lag = policy.updates - statistics.fmean(lesson.sample.updates for lesson in lessons)
+        policy.was_read = Read()
+        done = accumulate(policy, self._reference, lessons, self._config, kl_penalty, self._ranks)
+        padding, places = self._ranks.sums(policy.was_read.padding, policy.was_read.places)
         norm = torch.nn.utils.clip_grad_norm_(
-            self._policy.trainable, self._config.training.max_grad_norm, error_if_nonfinite=True
+            policy.trainable, self._config.training.max_grad_norm, error_if_nonfinite=True
         )
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._updates += 1
+        policy.updates += 1
         found = reward_kl.per_token if reward_kl else done.kl
         if rlaif.adaptive_kl_enabled and found is not None:
             self.kl_penalty = kl.adapted(kl_penalty, found, rlaif.target_kl, rlaif.kl_gain)
-        return StepResult(done.loss, found, kl_penalty, done.clip_fraction, norm.item(), learning_rate)
+        return StepResult(
+            done.loss,
+            found,
+            kl_penalty,
+            done.clip_fraction,
+            norm.item(),
+            learning_rate,
+            policy_lag,
+            done.log_prob_gap,
+            done.ratio_max,
+            padding / places,
+        )
 
 
 def accumulate(
-    policy: Policy, reference: Reference | None, lessons: Sequence[Lesson], config: Config, kl_penalty: float
+    policy: Policy,
+    reference: Reference | None,
+    lessons: Sequence[Lesson],
+    config: Config,
+    kl_penalty: float,
+    ranks: Ranks = ALONE,
 ) -> Accumulated:
-    """Add the gradient of the step's loss to the parameters."""
+    """Add the gradient of the step's loss to the parameters. All processes have all lessons, and share the work."""
     rlaif = config.rlaif
     held = reference if rlaif.kl_in == "loss" else None
     # Neighbours share a prompt and a length: less is read twice, less is padding.
@@ -132,27 +163,38 @@ def accumulate(
         policy=sum(_count(lesson.sample, rlaif) for lesson in order if lesson.in_policy),
         kl=sum(_count(lesson.sample, rlaif) for lesson in order),
     )
-    loss_sum = kl_sum = 0.0
+    loss_sum = kl_sum = gap_sum = ratio_max = 0.0
     clipped, policy_tokens = 0, sum(len(lesson.sample.ids) for lesson in order if lesson.in_policy)
     size = config.training.micro_batch_size
-    for start in range(0, len(order), size):
-        batch = order[start : start + size]
+    for batch in ranks.share([order[start : start + size] for start in range(0, len(order), size)]):
         samples = [lesson.sample for lesson in batch]
         with policy.learning():
             states = policy.states(samples)
-        tokens = _tokens(batch, policy.log_probs(samples, rlaif.generation_temperature, states), rlaif)
+        log_probs = policy.log_probs(samples, rlaif.generation_temperature, states)
+        tokens = _tokens(batch, log_probs, rlaif, [_off_policy(sample, policy, config) for sample in samples])
         loss = policy_term(tokens, totals, rlaif.loss, rlaif.clip_range)
         if held is not None:
             found = token_kl(policy, held, samples, states, tokens.log_probs, rlaif)
-            term = kl.kl_term(found, tokens.weights, totals.kl)
+            term = kl.kl_term(found, tokens.weights * tokens.importance, totals.kl)
             loss = loss + kl_penalty * term
             kl_sum += term.item()
-        loss.backward()  # type: ignore[no-untyped-call]
+        with policy.learning():  # layers that are computed again have to be in the mode they were in
+            loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.item()
+        moved = tokens.log_probs.detach() - tokens.sampled
+        gap_sum += moved.abs().sum().item()
+        ratio_max = max(ratio_max, moved.max().exp().item())
         if rlaif.loss == "ppo_clip":
             clipped += clipped_tokens(tokens, rlaif.clip_range)
-    clip_fraction = clipped / max(policy_tokens, 1) if rlaif.loss == "ppo_clip" else None
-    return Accumulated(loss_sum, kl_sum if held else None, clip_fraction)
+        else:
+            clipped += truncated_tokens(tokens, rlaif.importance_cap)
+    ranks.add_gradients(policy.trainable)
+    loss_sum, kl_sum, gap_sum, held_back = ranks.sums(loss_sum, kl_sum, gap_sum, clipped)
+    ratio_max = max(ranks.gather(lambda: ratio_max))
+    has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(lesson.sample, policy, config) for lesson in order)
+    clip_fraction = held_back / max(policy_tokens, 1) if has_clip else None
+    log_prob_gap = gap_sum / sum(len(lesson.sample.ids) for lesson in order)
+    return Accumulated(loss_sum, kl_sum if held else None, clip_fraction, log_prob_gap, ratio_max)
 
 
 def token_kl(
@@ -165,7 +207,9 @@ def token_kl(
     return kl.estimate(log_probs, reference.log_probs(samples, temperature), rlaif.kl_estimator)
 
 
-def sample_kl(policy: Policy, reference: Reference, samples: Sequence[Sample], config: Config) -> list[float]:
+def sample_kl(
+    policy: Policy, reference: Reference, samples: Sequence[Sample], config: Config, ranks: Ranks = ALONE
+) -> list[float]:
     """Nats a sample, its tokens summed, without gradients.
 
     As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
@@ -173,8 +217,7 @@ def sample_kl(policy: Policy, reference: Reference, samples: Sequence[Sample], c
     sums = [0.0] * len(samples)
     order = sorted(range(len(samples)), key=lambda place: _place(samples[place]))
     size = config.training.micro_batch_size
-    for start in range(0, len(order), size):
-        places = order[start : start + size]
+    for places in ranks.share([order[start : start + size] for start in range(0, len(order), size)]):
         batch = [samples[place] for place in places]
         with torch.no_grad():
             states = policy.states(batch)
@@ -182,7 +225,7 @@ def sample_kl(policy: Policy, reference: Reference, samples: Sequence[Sample], c
         found = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
         for place, part in zip(places, torch.split(found, [len(sample.ids) for sample in batch]), strict=True):
             sums[place] = part.sum().item()
-    return sums
+    return ranks.sums(*sums)
 
 
 def lessons_of(samples: Sequence[Sample], says: Advantages) -> list[Lesson]:
@@ -199,7 +242,12 @@ def _count(sample: Sample, rlaif: Rlaif) -> int:
     return len(sample.ids) if rlaif.loss_mean == "token" else 1
 
 
-def _tokens(batch: Sequence[Lesson], log_probs: Tensor, rlaif: Rlaif) -> Tokens:
+def _off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
+    """Whether another policy drew it: an earlier one, or the same by another program's arithmetic."""
+    return sample.updates < policy.updates or config.training.generation_url is not None
+
+
+def _tokens(batch: Sequence[Lesson], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]) -> Tokens:
     lengths = [len(lesson.sample.ids) for lesson in batch]
 
     def spread(values: Sequence[float]) -> Tensor:
@@ -207,9 +255,11 @@ def _tokens(batch: Sequence[Lesson], log_probs: Tensor, rlaif: Rlaif) -> Tokens:
         return like.repeat_interleave(torch.tensor(lengths, device=log_probs.device))
 
     by_sample = rlaif.loss_mean == "sequence"
+    sampled = torch.tensor([value for lesson in batch for value in lesson.sample.log_probs], device=log_probs.device)
     return Tokens(
         log_probs,
-        torch.tensor([value for lesson in batch for value in lesson.sample.log_probs], device=log_probs.device),
+        sampled,
         spread([lesson.advantage for lesson in batch]),
         spread([1 / length if by_sample else 1.0 for length in lengths]),
+        importance_weights(log_probs, sampled, rlaif.importance_cap).where(spread(off_policy) > 0, 1.0),
     )

@@ -1,36 +1,51 @@
-"""READ FIRST: the training run. Prompts -> samples -> marks -> advantages -> loss -> step, top to bottom in `step`.
+"""READ FIRST: the training run. Prompts -> samples -> marks -> advantages -> loss -> step, in `_train` and `step`.
 
-What it leaves out: more than one GPU, generation by another server, learning while marks are waited for.
+Every process of a run goes through it, see ranks.py. What it leaves out: more than one update on a batch, samples more
+than one update old, models that do not fit one GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections import deque
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from shared.client import RequestRejected, ScoringClient
 from shared.config import ConfigError
-from shared.contract import Result, Scored
+from shared.contract import Scored
 from shared.settings import Config
 from trainer import interrupt
 from trainer.advantages import advantages, zero_variance_groups
-from trainer.checkpoint import START, Progress, checkpoints, load_checkpoint, save_checkpoint, save_final
-from trainer.evaluate import EVALUATION, Evaluation
+from trainer.checkpoint import (
+    START,
+    Progress,
+    checkpoints,
+    load_checkpoint,
+    random_state,
+    save_checkpoint,
+    save_final,
+    set_random_state,
+)
+from trainer.evaluate import EVALUATION, Evaluation, evaluation_metrics
+from trainer.flight import Draw, Flight, Flights
+from trainer.hacking import RewardHacking, alarms, hacking_metrics
 from trainer.learn import Learner, lessons_of
-from trainer.marks import GaveUp, Marker, check_policy
-from trainer.metrics import Group, Metrics, Recorder, learning_metrics, reward_metrics, say, service_metrics
-from trainer.policy import Policy, Sample
-from trainer.prompts import Task, batches, load_tasks
+from trainer.marks import Marker, check_policy
+from trainer.metrics import Metrics, Recorder, learning_metrics, reward_metrics, say, service_metrics
+from trainer.policy import Policy
+from trainer.prompts import batches, load_tasks
+from trainer.ranks import ALONE, Ranks
 from trainer.reference import base_checksum, load_reference
-from trainer.rollout import Sampler
-from trainer.shortage import BudgetSpent, marked_enough
+from trainer.remote import make_sampler
+from trainer.runs import RunStopped
+from trainer.samples_page import write_samples_page
 from trainer.stopwatch import Stopwatch
 from trainer.student import load_student
 from trainer.summary import write_config, write_summary
+from trainer.trackers import Trackers, check_trackers
 
 TRAINING = 0
 """The sampling stream of training; evaluation has its own."""
@@ -43,46 +58,65 @@ class Trainer:
     the service's policy do not fit, GaveUp where the service does not answer.
     """
 
-    def __init__(self, config: Config, run: str, run_dir: Path, client: ScoringClient, resume: bool = False) -> None:
-        training, rlaif = config.training, config.rlaif
-        self.config, self.name, self.run_dir = config, run, run_dir
+    def __init__(
+        self,
+        config: Config,
+        run: str,
+        run_dir: Path,
+        client: ScoringClient,
+        resume: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.config, self.name, self.run_dir, self.ranks = config, run, run_dir, ranks
         self.watch = Stopwatch()
-        self.marker = Marker(client, rlaif.service_wait_s, say)
-        stats = self.marker.stats()
-        check_policy(rlaif, stats)
+        check_trackers(config.training.trackers)
+        self.marker = Marker(client, config.rlaif.service_wait_s, say)
+        stats = ranks.of_first(self.marker.stats)
+        check_policy(config.rlaif, stats)
         if stats.teacher.stand_in:
             say(stats.teacher.note)
+        self.marked_by = f"{stats.teacher.model}: {stats.teacher.note}"
+        ranks.agree(lambda: self._load(resume))
+        self.progress.run_id = ranks.of_first(lambda: self.progress.run_id)
+
+    def _load(self, resume: bool) -> None:
+        config, training = self.config, self.config.training
         with self.watch("loading"):
             model, tokenizer = load_student(training)
-            self.policy = Policy(model, tokenizer)
+            self.policy = Policy(model, tokenizer, training.gradient_checkpointing)
             reference = load_reference(self.policy, config, say)
         limits = (training.system_prompt, training.max_prompt_tokens)
         self.tasks = load_tasks(training.tasks, tokenizer, *limits)
         self.eval_tasks = load_tasks(training.eval_tasks, tokenizer, *limits) if training.eval_tasks else []
-        self.sampler = Sampler(
-            self.policy,
-            temperature=rlaif.generation_temperature,
-            max_new_tokens=training.max_new_tokens,
-            batch_size=training.generation_batch_size,
-            seed=training.seed,
-        )
-        self.learner = Learner(self.policy, reference, config)
+        self.sampler = make_sampler(self.policy, config, self.run_dir, say)
+        self.learner = Learner(self.policy, reference, config, self.ranks)
         self.progress = Progress(base=base_checksum(self.policy))
+        self.kept: list[dict[str, Any]] = []
+        if self.ranks.index:  # the first one's random numbers are those of a run that is alone
+            torch.manual_seed(training.seed + self.ranks.index)
         if resume:
             self._restore()
 
     def run(self) -> None:
         """Train to the end. However it ends, the adapter, the curves and a summary are there afterwards."""
-        write_config(self.config, self.run_dir)
+        with self.ranks.folder(self.run_dir, self.progress.logs) as self.run_dir:
+            write_config(self.config, self.run_dir)
+            self._run()
+
+    def _run(self) -> None:
         ended = "stopped by an error"
-        with Recorder(self.run_dir, self.config.training.max_steps, self.progress.logs) as self.recorder:
+        steps, progress = self.config.training.max_steps, self.progress
+        with (
+            Trackers(self.config, self.name, progress.run_id, self.run_dir, progress.step) as trackers,
+            Recorder(self.run_dir, steps, progress.logs, trackers) as self.recorder,
+        ):
             try:
                 self._train()
                 ended = "finished"
             except KeyboardInterrupt:
                 ended = "interrupted"
                 raise
-            except (BudgetSpent, GaveUp, RequestRejected) as error:
+            except (RunStopped, RequestRejected) as error:
                 ended = str(error)
                 if self.progress.begun:
                     self._save()
@@ -98,38 +132,61 @@ class Trainer:
                     say(f"go on with: python -m trainer --resume {self.run_dir}")
 
     def _train(self) -> None:
-        training = self.config.training
+        training, rlaif = self.config.training, self.config.rlaif
+        flights = Flights(
+            self.sampler, self.marker, self.config, self.ranks, self.recorder, self.watch, self.progress.request_id
+        )
+        self.flights, self.flying = flights, deque(map(flights.restart, self.kept))
         if not self.progress.begun:
             self._save(START)
-            self._evaluate("before")
+            self._evaluate()
             self.progress.begun = True
             self._save()
-        order = islice(batches(self.tasks, training.prompts_per_step, training.seed), self.progress.step, None)
+        sent = self.progress.step + len(self.flying)
+        order = islice(batches(self.tasks, training.prompts_per_step, training.seed), sent, None)
         for step in range(self.progress.step + 1, training.max_steps + 1):
             interrupt.check()
-            self.recorder.step(self.step(step, next(order)))
+            if training.eval_every_steps and self.progress.step % training.eval_every_steps == 0:
+                self._evaluate()
+            self.watch.lap()
+            # with max_staleness the next batch is written before the marks of this one are waited for
+            for ahead in range(sent + 1, min(step + rlaif.max_staleness, training.max_steps) + 1):
+                draw = Draw(self.name, "train", TRAINING, ahead)
+                self.flying.append(flights.start(draw, next(order), rlaif.num_samples_per_prompt))
+                sent = ahead
+            struck = self._record(self.step(step, self.flying[0]))
+            self.flying.popleft()
             self.progress.step = step
             if step % training.save_every_steps == 0 or step == training.max_steps:
                 self._save()
                 self.recorder.draw()
-        self._evaluate("after")
+            if struck and self.config.rlaif.reward_hacking_action == "stop":
+                raise RewardHacking(f"{struck}; look at the samples: what is resumed is not stopped by this again")
+        self._evaluate()
 
-    def step(self, step: int, tasks: Sequence[Task]) -> Metrics:
-        """One step on one batch of tasks."""
-        rlaif = self.config.rlaif
-        self.watch.lap()
-        groups = self._sample_and_mark(tasks, rlaif.num_samples_per_prompt, (TRAINING, step), self.name, "train")
+    def _record(self, metrics: Metrics) -> str:
+        """Record a step; returns what the checks for reward hacking say, each for the first time."""
+        struck = alarms([*self.recorder.history, metrics], self.config.rlaif)
+        self.recorder.step({**metrics, "alarms": [alarm.check for alarm in struck]})
+        for alarm in struck:
+            say(f"warning: {alarm.text}")
+        return "; ".join(alarm.text for alarm in struck)
+
+    def step(self, step: int, flight: Flight) -> Metrics:
+        """One step on one batch."""
+        groups = self.flights.marks(flight)
         # from here on the service is not needed: what it refuses leaves the run where the last step ended
-        self.progress.counters["training"] = self.marker.counters(self.name)
+        self.progress.counters["training"] = self.ranks.of_first(lambda: self.marker.counters(self.name))
         self.recorder.groups(step, "train", groups)
 
         # A sample without a mark is NaN here, and nowhere a number.
         scores = [[r.score if isinstance(r, Scored) else torch.nan for r in results] for _, results in groups]
         marks = torch.tensor(scores, dtype=torch.float64)
         samples = [sample for group, _ in groups for sample in group]
+        self.recorder.doing("learning")
         with self.watch("learning"):
             kl = self.learner.reward_kl(samples)
-            says = advantages(marks, rlaif, kl.penalties.view_as(marks) if kl else None)
+            says = advantages(marks, self.config.rlaif, kl.penalties.view_as(marks) if kl else None)
             result = self.learner.learn(lessons_of(samples, says), kl) if says.in_policy.any() else None
         skipped = None if result else "no marks" if marks.isnan().all() else "no differences to learn from"
         return {
@@ -137,6 +194,7 @@ class Trainer:
             "epoch": step * self.config.training.prompts_per_step / len(self.tasks),
             **reward_metrics(groups),
             "frac_zero_variance": zero_variance_groups(marks) / len(groups),
+            **hacking_metrics(groups),
             **learning_metrics(result),
             "skipped": skipped,
             "skipped_steps": self.recorder.skipped + (skipped is not None),
@@ -144,36 +202,31 @@ class Trainer:
             **self.watch.lap(),
         }
 
-    def _sample_and_mark(
-        self, tasks: Sequence[Task], per_task: int, stream: tuple[int, int], run: str, phase: str
-    ) -> list[Group]:
-        """Groups in the order of `tasks`. Each is sent as soon as it is written, while the others are being written."""
-
-        def ask(place: int, samples: Sequence[Sample], attempt: int = 0) -> Future[list[Result]]:
-            return self.marker.submit(run, samples, self.progress.request_id(phase, *stream, place, attempt))
-
-        with self.watch("generating"):
-            written = self.sampler.groups(tasks, per_task, stream)
-            waiting = {place: (samples, ask(place, samples)) for place, samples in written}
-        with self.watch("scoring"):
-            groups = [(waiting[place][0], waiting[place][1].result()) for place in range(len(tasks))]
-            return marked_enough(groups, ask, self.config.rlaif, say)
-
-    def _evaluate(self, when: str) -> None:
-        if not self.eval_tasks:
+    def _evaluate(self) -> None:
+        """Mark the tasks kept apart, unless that is done for this step."""
+        step, done, run = self.progress.step, self.progress.evaluations, evaluation_run(self.name)
+        if not self.eval_tasks or step in done:
             return
-        say(f"evaluating {when} training: {len(self.eval_tasks)} tasks")
-        per_task, run = self.config.training.eval_samples_per_task, evaluation_run(self.name)
+        phase = "eval_before" if not done else "eval_after" if step == self.config.training.max_steps else "eval"
+        say(f"evaluating {f'after step {step}' if step else 'before training'}: {len(self.eval_tasks)} tasks")
+        per_task, before = self.config.training.eval_samples_per_task, self.watch.total["evaluation"]
         with self.watch("evaluation"):
-            groups = self._sample_and_mark(self.eval_tasks, per_task, (EVALUATION, 0), run, f"eval_{when}")
-        self.progress.counters["evaluation"] = self.marker.counters(run)
-        self.recorder.groups(self.progress.step, f"eval_{when}", groups)
-        self.progress.evaluations[when] = Evaluation.of(groups)
+            flight = self.flights.start(Draw(run, f"eval_{step}", EVALUATION, 0), self.eval_tasks, per_task)
+            groups = self.flights.marks(flight)
+        self.progress.counters["evaluation"] = self.ranks.of_first(lambda: self.marker.counters(run))
+        self.recorder.groups(step, phase, groups)
+        done[step] = Evaluation.of(groups)
+        seconds = self.watch.total["evaluation"] - before
+        self.recorder.evaluation(step, {**evaluation_metrics(groups, done, step), "seconds": seconds})
+        self.recorder.draw()
+        write_samples_page(self.run_dir, self.name, self.marked_by)
 
     def _save(self, name: str | None = None) -> None:
         self.progress.logs, self.progress.seconds = self.recorder.sizes(), dict(self.watch.total)
         name, keep = name or f"step-{self.progress.step}", self.config.training.save_total_limit
-        save_checkpoint(self.run_dir, name, self.policy, self.progress, self.learner.state(), keep)
+        random = self.ranks.gather(lambda: random_state(self.policy.device))
+        state = {**self.learner.state(), "random": random, "flying": [self.flights.keep(one) for one in self.flying]}
+        save_checkpoint(self.run_dir, name, self.policy, self.progress, state, keep)
 
     def _restore(self) -> None:
         found = checkpoints(self.run_dir)
@@ -185,6 +238,9 @@ class Trainer:
         if self.progress.base != base:
             raise ConfigError(f"training.model {self.config.training.model} is not the one of {found[-1]}")
         self.learner.restore(state)
+        self.kept = state["flying"]
+        if self.ranks.index < len(state["random"]):
+            set_random_state(state["random"][self.ranks.index], self.policy.device)
         for what, seconds in self.progress.seconds.items():
             self.watch.total[what] += seconds
         say(f"going on after step {self.progress.step} of {self.config.training.max_steps}")

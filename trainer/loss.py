@@ -27,19 +27,32 @@ class Tokens:
 
     `log_probs`: now, with gradient. `sampled`: under the policy that wrote them. `advantages`: of their sample, 0 for
     samples outside the policy term, which its total leaves out. `weights`: 1, or for the mean over samples 1 over the
-    tokens of their sample.
+    tokens of their sample. `importance`: 1 for a fresh sample, else `importance_weights`.
     """
 
     log_probs: Tensor
     sampled: Tensor
     advantages: Tensor
     weights: Tensor
+    importance: Tensor
+
+
+def importance_weights(log_probs: Tensor, sampled: Tensor, cap: float) -> Tensor:
+    """min(r, cap), r = now / when sampled, (N,) without gradient: for tokens of a policy some updates ago.
+
+    With them a mean over these tokens stands for one over tokens of the policy of now. Each token has its own ratio,
+    not the product over those before it; and what the cap takes away is a bias, the price of a variance with a bound.
+
+    Source: Ionides 2008, Truncated importance sampling, https://doi.org/10.1198/106186008X320456; rho in IMPALA,
+    https://arxiv.org/abs/1802.01561; token by token for language models, https://fengyao.notion.site/off-policy-rl.
+    """
+    return (log_probs.detach() - sampled).exp().clamp(max=cap)
 
 
 def policy_term(tokens: Tokens, totals: Totals, loss: Loss, clip_range: float) -> Tensor:
     """-sum(weight x gain) / total of the step.
 
-    reinforce: gain = advantage x log-prob. Right for one update a batch of fresh samples.
+    reinforce: gain = importance x advantage x log-prob. For one update a batch.
     ppo_clip: gain = min(r x advantage, clip(r, 1 - clip_range, 1 + clip_range) x advantage), r = now / when sampled.
     Its gradient is REINFORCE's where r = 1, and none where the ratio has gone further than the clip.
 
@@ -47,12 +60,17 @@ def policy_term(tokens: Tokens, totals: Totals, loss: Loss, clip_range: float) -
     https://arxiv.org/abs/2503.14476; mean over samples, DeepSeekMath, https://arxiv.org/abs/2402.03300.
     """
     if loss == "reinforce":
-        gain = tokens.advantages * tokens.log_probs
+        gain = tokens.importance * tokens.advantages * tokens.log_probs
     else:
         ratio = (tokens.log_probs - tokens.sampled).exp()
         clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
         gain = (ratio * tokens.advantages).minimum(clipped * tokens.advantages)
     return -(gain * tokens.weights).sum() / max(totals.policy, 1)
+
+
+def truncated_tokens(tokens: Tokens, cap: float) -> int:
+    """Tokens with a say whose importance the cap has made smaller."""
+    return int(((tokens.importance == cap) & (tokens.advantages != 0)).sum())
 
 
 def clipped_tokens(tokens: Tokens, clip_range: float) -> int:

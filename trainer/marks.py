@@ -13,12 +13,14 @@ from shared.contract import Counters, Result, ScoreRequest, Stats
 from shared.contract import Sample as WireSample
 from shared.settings import SERVICE_OWNED, Rlaif
 from trainer.policy import Sample
+from trainer.runs import RunStopped
 
 T = TypeVar("T")
 
 
-class GaveUp(Exception):
-    """The service was away, or marked too few samples, for longer than `rlaif.service_wait_s`."""
+class GaveUp(RunStopped):
+    """The service was away, or marked too few samples, for longer than `rlaif.service_wait_s`; or a generation server
+    was away for longer than `training.generation_wait_s`."""
 
 
 class Marker:

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it works: metrics.jsonl, samples.jsonl, reward.png, and a line a step."""
+"""What a run leaves behind while it works: metrics.jsonl, samples.jsonl, reward.png, trackers, and a line a step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, TypeVar
 
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -19,10 +19,14 @@ from shared.contract import Counters, Result, Scored, Source
 from trainer.learn import StepResult
 from trainer.policy import Sample
 from trainer.runs import METRICS, SAMPLES
+from trainer.trackers import Trackers
 
+T = TypeVar("T")
 Metrics = dict[str, Any]
 Group = tuple[Sequence[Sample], Sequence[Result]]
 """The samples of one task and what the service said of each."""
+EVAL = "eval_"
+"""What the names of an evaluation's metrics begin with; such a line of metrics.jsonl is no step's."""
 
 
 def say(line: str) -> None:
@@ -34,18 +38,22 @@ def say(line: str) -> None:
 class Recorder:
     """Writes the files of one run and shows its progress. Lines are whole as soon as they are written.
 
-    `sizes`: bytes of each file to go on from; what a run wrote after its checkpoint is cut off.
+    `sizes`: bytes of each file to go on from; what a run wrote after its checkpoint is cut off. `history` and
+    `evaluations` are the lines of metrics.jsonl, of steps and of evaluations.
     """
 
-    def __init__(self, run_dir: Path, steps: int, sizes: Mapping[str, int]) -> None:
+    def __init__(self, run_dir: Path, steps: int, sizes: Mapping[str, int], trackers: Trackers) -> None:
         self._run_dir = run_dir
+        self._trackers = trackers
         self._steps = steps
         self._sizes = sizes
 
     def __enter__(self) -> Self:
         self._metrics, self._samples = self._open(METRICS), self._open(SAMPLES)
         written = (self._run_dir / METRICS).read_text(encoding="utf-8")
-        self.history: list[Metrics] = [json.loads(line) for line in written.splitlines()]
+        lines: list[Metrics] = [json.loads(line) for line in written.splitlines()]
+        self.history = [line for line in lines if f"{EVAL}mark" not in line]
+        self.evaluations = [line for line in lines if f"{EVAL}mark" in line]
         self._bar = tqdm(
             total=self._steps,
             initial=len(self.history),
@@ -65,10 +73,29 @@ class Recorder:
     def step(self, metrics: Metrics) -> None:
         self.history.append(metrics)
         self._metrics.write(json.dumps(metrics) + "\n")
+        self._trackers.log("train", metrics, metrics["step"])
         say(step_line(metrics, self._steps))
         if note := barren_epoch(self.history):
             say(note)
         self._bar.update()
+
+    def evaluation(self, step: int, metrics: Metrics) -> None:
+        line = {"step": step, **{f"{EVAL}{name}": value for name, value in metrics.items()}}
+        self.evaluations.append(line)
+        self._metrics.write(json.dumps(line) + "\n")
+        self._trackers.log("eval", metrics, step)
+        say(evaluation_line(line))
+
+    def doing(self, what: str) -> None:
+        """Show it on the progress line."""
+        self._bar.set_postfix_str(what)
+
+    def follow(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
+        """`items` as they come, counted on the progress line."""
+        self.doing(f"{what} 0/{total}")
+        for done, item in enumerate(items, start=1):
+            self.doing(f"{what} {done}/{total}")
+            yield item
 
     def groups(self, step: int, phase: str, groups: Sequence[Group]) -> None:
         for samples, results in groups:
@@ -87,9 +114,9 @@ class Recorder:
         return {name: (self._run_dir / name).stat().st_size for name in (METRICS, SAMPLES)}
 
     def draw(self) -> None:
-        """`reward.png`: mark and KL against step."""
+        """`reward.png`: marks and KL against step."""
         if self.history:
-            draw_curves(self.history, self._run_dir / "reward.png")
+            draw_curves(self.history, self.evaluations, self._run_dir / "reward.png")
 
     def _open(self, name: str) -> TextIO:
         file = (self._run_dir / name).open("a", encoding="utf-8", buffering=1)
@@ -171,7 +198,20 @@ def step_line(metrics: Mapping[str, Any], steps: int) -> str:
     return "  ".join(parts)
 
 
-def draw_curves(history: Sequence[Mapping[str, Any]], file: Path) -> None:
+def evaluation_line(line: Mapping[str, Any]) -> str:
+    parts = [f"evaluation after step {line['step']}" if line["step"] else "evaluation before training"]
+    parts.append("no marks" if line["eval_mark"] is None else f"mark {line['eval_mark']:.3f}")
+    if line["eval_difference"] is not None:
+        parts.append(f"{line['eval_difference']:+.3f} since the first")
+    if line["eval_interval_95"] is not None:
+        low, high = line["eval_interval_95"]
+        parts.append(f"95 % interval {low:+.3f} to {high:+.3f}")
+    parts.append(f"unscored {line['eval_unscored']}")
+    parts.append(f"{line['eval_seconds']:.1f} s")
+    return "  ".join(parts)
+
+
+def draw_curves(history: Sequence[Metrics], evaluations: Sequence[Metrics], file: Path) -> None:
     marked = [line for line in history if line["reward_mean"] is not None]
     learned = [line for line in history if line["kl"] is not None]
     figure = Figure(figsize=(7, 6), layout="constrained")
@@ -181,6 +221,9 @@ def draw_curves(history: Sequence[Mapping[str, Any]], file: Path) -> None:
     above.plot(steps, means, marker="o", markersize=3, label="mean mark")
     low, high = ([m + sign * line["reward_std"] for m, line in zip(means, marked, strict=True)] for sign in (-1, 1))
     above.fill_between(steps, low, high, alpha=0.2, label="± one standard deviation")
+    held_out = [(line["step"], line["eval_mark"]) for line in evaluations if line["eval_mark"] is not None]
+    if held_out:
+        above.plot(*zip(*held_out, strict=True), marker="D", markersize=5, linestyle="--", label="held-out tasks")
     above.set(ylabel="mark", ylim=(0, 1))
     above.legend(loc="lower right")
     below.plot([line["step"] for line in learned], [line["kl"] for line in learned], marker="o", markersize=3)

@@ -7,7 +7,7 @@ gradients: the same numbers as reading each row whole, at about half the work.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from shared.config import ConfigError
+from trainer.checkpointing import checkpointed, layers_of
 from trainer.folding import folded
 from trainer.head import chosen_log_probs, exact_kl
 from trainer.prompts import Task
@@ -28,6 +29,7 @@ class Sample:
     """What the student wrote for a task. `ids` hold the end token where it wrote one; `text` is raw, without it.
 
     `log_probs`: of each id under the policy that drew it. They carry float noise, so they make no two samples differ.
+    `updates`: how many the policy had had when it drew it.
     """
 
     task: Task
@@ -35,6 +37,7 @@ class Sample:
     text: str
     truncated: bool
     log_probs: tuple[float, ...] = field(default=(), compare=False)
+    updates: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -56,10 +59,25 @@ class Context:
         self.mask, self.positions, self.hidden = self.mask[rows], self.positions[rows], self.hidden[rows]
 
 
+@dataclass(slots=True)
+class Read:
+    """Places that were read for log-probabilities, and how many of them held padding."""
+
+    places: int = 0
+    padding: int = 0
+
+    def add(self, lengths: Sequence[int]) -> None:
+        """Rows of these lengths, made as long as the longest."""
+        places = len(lengths) * max(lengths)
+        self.places += places
+        self.padding += places - sum(lengths)
+
+
 class LanguageModel:
     """A causal language model in two parts: a decoder, and a frozen head on its last state."""
 
     def __init__(self, causal_lm: Any) -> None:
+        self.was_read = Read()
         self.device: torch.device = causal_lm.device
         self._causal_lm = causal_lm
         self._decoder = causal_lm.get_decoder()
@@ -103,8 +121,10 @@ class LanguageModel:
         row_of = {prompt: row for row, prompt in enumerate(prompts)}
         context = self.read(list(prompts))
         context.select(torch.tensor([row_of[sample.task.token_ids] for sample in samples], device=self.device))
-        lengths = torch.tensor([len(sample.ids) for sample in samples], device=self.device)
-        width = int(lengths.max())
+        written = [len(sample.ids) for sample in samples]
+        self.was_read.add([len(prompt) for prompt in prompts])
+        self.was_read.add([length - 1 for length in written])
+        lengths, width = torch.tensor(written, device=self.device), max(written)
         ids = torch.tensor([[*s.ids, *[0] * (width - len(s.ids))] for s in samples], device=self.device)
         states = context.hidden[:, None]
         if width > 1:
@@ -126,12 +146,22 @@ class LanguageModel:
 
 
 class Policy(LanguageModel):
-    """A PEFT model and its tokenizer. Dropout is off except inside `learning()`."""
+    """A PEFT model and its tokenizer. Dropout is off except inside `learning()`. `updates`: optimizer steps so far.
 
-    def __init__(self, model: PeftModel, tokenizer: Any) -> None:
+    `gradient_checkpointing`: keep less for the backward pass, and compute it again there.
+    """
+
+    def __init__(self, model: PeftModel, tokenizer: Any, gradient_checkpointing: bool = False) -> None:
         super().__init__(model.get_base_model())
         self.model = model
         self.tokenizer = tokenizer
+        self.updates = 0
+        self._gradient_checkpointing = gradient_checkpointing
+        if gradient_checkpointing and not layers_of(self._decoder):
+            raise ConfigError(
+                f"training.gradient_checkpointing: a model of type {self._causal_lm.config.model_type} has no layers "
+                "that can be computed again"
+            )
         if type(self._head) is not torch.nn.Linear:
             raise ConfigError("training.lora_target_modules names the output head, which has to stay frozen")
         self.end_ids = _end_ids(self._causal_lm, tokenizer)
@@ -143,10 +173,11 @@ class Policy(LanguageModel):
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """Dropout on, if the adapter has any."""
+        """For a forward pass with gradients, and its backward pass: dropout on, if the adapter has any."""
         self.model.train()
         try:
-            yield
+            with checkpointed(self._decoder) if self._gradient_checkpointing else nullcontext():
+                yield
         finally:
             self.model.eval()
 

@@ -75,7 +75,11 @@ def base_checksum(policy: Policy) -> str:
     digest = hashlib.sha256()
     for name, parameter in _frozen(policy.model):
         digest.update(name.encode())
-        digest.update(parameter.detach().contiguous().view(torch.uint8).cpu().numpy().data)
+        # a weight in 4 bits is nothing without its scales
+        state = getattr(parameter, "quant_state", None)
+        scales = state.as_dict(packed=True).values() if state is not None else ()
+        for tensor in (parameter.detach(), *scales):
+            digest.update(tensor.contiguous().view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()
 
 

@@ -35,27 +35,29 @@ class Sampler:
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
         self._seed = seed
-        vocabulary: dict[str, int] = policy.tokenizer.get_vocab()
-        self._fence_ids = {token_id for token, token_id in vocabulary.items() if "`" in token}
+        self._ended = Ending(policy)
 
     def groups(
-        self, tasks: Sequence[Task], per_task: int, stream: tuple[int, ...]
+        self, tasks: Sequence[Task], per_task: int, stream: tuple[int, ...], share: Sequence[int] | None = None
     ) -> Iterator[tuple[int, list[Sample]]]:
         """Yield `(place, samples)` for every task as soon as its last sample is written.
 
-        `stream` names the draw (phase, step): the same stream gives the same samples from the same policy.
+        `stream` names the draw (phase, step): the same stream gives the same samples from the same policy. `share`:
+        the places of the tasks that are to be written, where others write the rest.
         """
-        places = [place for place in range(len(tasks)) for _ in range(per_task)]
-        draws = np.concatenate([self._uniforms(per_task, (*stream, place)) for place in range(len(tasks))])
-        groups: list[list[Sample | None]] = [[None] * per_task for _ in tasks]
+        share = range(len(tasks)) if share is None else share
+        places = [place for place in share for _ in range(per_task)]
+        draws = [uniforms for place in share for uniforms in self._uniforms(per_task, (*stream, place))]
+        groups: dict[int, list[Sample | None]] = {place: [None] * per_task for place in share}
+        updates = self._policy.updates
         with self._policy.folded():
             for start in range(0, len(places), self._batch_size):
                 batch = places[start : start + self._batch_size]
                 prompts = [tasks[place].token_ids for place in batch]
-                for done in self._decode(prompts, draws[start : start + self._batch_size]):
-                    place, k = divmod(start + done.row, per_task)
+                for done in self._decode(prompts, np.stack(draws[start : start + self._batch_size])):
+                    place, k = places[start + done.row], (start + done.row) % per_task
                     text = self._policy.tokenizer.decode(done.ids, skip_special_tokens=True)
-                    groups[place][k] = Sample(tasks[place], done.ids, text, done.truncated, done.log_probs)
+                    groups[place][k] = Sample(tasks[place], done.ids, text, done.truncated, done.log_probs, updates)
                     if all(groups[place]):
                         yield place, [sample for sample in groups[place] if sample]
 
@@ -96,10 +98,20 @@ class Sampler:
                 tokens = tokens[keep]
             self._policy.extend(context, tokens[:, None])
 
-    def _ended(self, ids: list[int]) -> bool:
-        if ids[-1] in self._policy.end_ids:
+
+class Ending:
+    """Where a sample ends: at an end token, or when its first fenced block is closed."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._end_ids, self._tokenizer = policy.end_ids, policy.tokenizer
+        vocabulary: dict[str, int] = policy.tokenizer.get_vocab()
+        self._fence_ids = {token_id for token, token_id in vocabulary.items() if "`" in token}
+
+    def __call__(self, ids: list[int]) -> bool:
+        """Whether the last of `ids` is the last of the sample; to be asked for every token."""
+        if ids[-1] in self._end_ids:
             return True
-        return ids[-1] in self._fence_ids and holds_closed_block(self._policy.tokenizer.decode(ids))
+        return ids[-1] in self._fence_ids and holds_closed_block(self._tokenizer.decode(ids))
 
 
 def holds_closed_block(text: str) -> bool:

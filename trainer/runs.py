@@ -11,6 +11,17 @@ METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 """The logs of a run. A folder that has the first holds a run."""
 
 
+class RunStopped(Exception):
+    """A run ends early and in good order: its adapter, curves and summary are there."""
+
+
+def write(file: Path, text: str) -> None:
+    """All of it or nothing: a run may be killed at any moment."""
+    temporary = file.with_name(f".{file.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
 def named(config: Config, run: str) -> Config:
     return config.model_copy(update={"rlaif": config.rlaif.model_copy(update={"run": run})})
 
@@ -21,11 +32,11 @@ def find_run(config: Config, which: str | Path) -> Path:
     if which or config.rlaif.run:
         folder = Path(which) if which and Path(which).is_dir() else home / (which or config.rlaif.run or "")
         if not (folder / METRICS).exists():
-            raise ConfigError(f"there is no run to go on with in {folder}")
+            raise ConfigError(f"there is no run in {folder}")
         return folder
     runs = sorted(home.glob(f"*/{METRICS}"), key=lambda file: file.stat().st_mtime)
     if not runs:
-        raise ConfigError(f"there is no run to go on with in {home} (training.output_dir)")
+        raise ConfigError(f"there is no run in {home} (training.output_dir)")
     return runs[-1].parent
 
 

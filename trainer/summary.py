@@ -12,13 +12,14 @@ from shared.settings import Config
 from trainer.checkpoint import Progress
 from trainer.evaluate import summarize
 from trainer.metrics import Metrics
+from trainer.runs import write
 from trainer.stopwatch import STEP
 
 
 def write_config(config: Config, run_dir: Path) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     as_used = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    _write(run_dir / "config.yaml", as_used)
+    write(run_dir / "config.yaml", as_used)
 
 
 def write_summary(
@@ -29,7 +30,7 @@ def write_summary(
         "ended": ended,
         "steps": len(history),
         "skipped_steps": sum(line["skipped"] is not None for line in history),
-        **summarize(progress.evaluations),
+        **summarize(progress.evaluations, progress.step),
         "base_unchanged": base_unchanged,
         **{phase: counters.model_dump(mode="json") for phase, counters in progress.counters.items()},
         "seconds": {
@@ -38,11 +39,4 @@ def write_summary(
             "evaluation": progress.seconds.get("evaluation", 0.0),
         },
     }
-    _write(run_dir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write(file: Path, text: str) -> None:
-    """All of it or nothing: a run may be killed at any moment."""
-    temporary = file.with_name(f".{file.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+    write(run_dir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")

@@ -24,14 +24,14 @@ GROUP = 4
 class TrainerProcess:
     """`python -m trainer` on the tiny student; its lines as they come."""
 
-    def __init__(self, folder: Path, url: str, steps: int = STEPS) -> None:
+    def __init__(self, folder: Path, url: str, steps: int = STEPS, **more: object) -> None:
         save_tiny_student(folder / "student")
         tasks = [{"prompt": f"Write a function that adds {i}.", "language": "python"} for i in range(4)]
         (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
         training = {
             "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl", "eval_samples_per_task": 2,
             "max_steps": steps, "prompts_per_step": 2, "max_new_tokens": 8, "device": "cpu", "lora_r": 4,
-        }  # fmt: skip
+        } | more  # fmt: skip
         rlaif = {"scoring_url": url, "run": "end-to-end", "num_samples_per_prompt": GROUP, "service_wait_s": 60.0}
         (folder / "config.yaml").write_text(yaml.safe_dump({"training": training, "rlaif": rlaif}))
         self.run_dir = folder / "runs" / "end-to-end"
@@ -81,7 +81,8 @@ def test_a_run_from_start_to_end(tmp_path):
     training = [line for line in samples if line["phase"] == "train"]
     assert len(training) == STEPS * 2 * GROUP == stats.runs["end-to-end"].samples
     assert len(samples) - len(training) == 2 * 4 * 2 == stats.runs["end-to-end/eval"].samples
-    last = trainer.read("metrics.jsonl")[-1]
+    last, evaluation = trainer.read("metrics.jsonl")[-2:]
+    assert evaluation["eval_scored"] + evaluation["eval_unscored"] == 4 * 2
     for name in ("api_tokens_sent", "api_tokens_received", "tokens_saved", "cost_usd", "teacher_calls", "samples"):
         assert last[name] == getattr(stats.runs["end-to-end"], name)
     sources = [line["source"] for line in training]
@@ -123,7 +124,8 @@ def test_interrupted_it_leaves_a_usable_folder(tmp_path, how):
         assert trainer.finish() == 130, "\n".join(trainer.lines)
     assert not [line for line in trainer.lines if "Traceback" in line]
     assert trainer.summary()["ended"] == "interrupted"
-    assert len(trainer.read("metrics.jsonl")) == trainer.summary()["steps"] >= 1
+    steps = [line for line in trainer.read("metrics.jsonl") if "eval_mark" not in line]
+    assert len(steps) == trainer.summary()["steps"] >= 1
     loads_with_peft_alone(trainer.run_dir / "adapter")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,14 +15,18 @@ import yaml
 from safetensors.torch import load_file
 
 from shared.contract import Source
-from tests.processes import ROOT, ServiceProcess, clean_environment
+from tests.kill_at import kill_at
+from tests.processes import ServiceProcess, clean_environment
 from tests.tiny import save_tiny_student
+from trainer.__main__ import main
 
 RUN = "unkillable"
 STEPS, SAVE_EVERY, GROUP = 6, 2, 6
 # What is compared apart: how long it took, and what the service had counted by then, later steps of a killed process
 # included. A step that is done again finds its marks in the book.
-ASIDE = {"seconds", "seconds_generating", "seconds_scoring", "seconds_learning", "sources"}
+ASIDE = {
+    "seconds", "seconds_generating", "seconds_scoring", "seconds_learning", "frac_waiting", "eval_seconds", "sources",
+}  # fmt: skip
 COUNTERS = {"samples", "by_source", "unscored_by_code", "teacher_calls", "tokens_saved"}
 
 # in this order: each process starts where the last whole checkpoint is
@@ -36,44 +40,59 @@ TEN_MOMENTS = [
     ("trainer.checkpoint:_publish", 1),  # step 2 whole, and without its name
     ("trainer.metrics:step_line", 3),  # step 3 in the metrics, in no checkpoint
     ("trainer.metrics:draw_curves", 1),  # step 4 saved, its curves not drawn
-    ("trainer.evaluate:Evaluation.of", 1),  # the last evaluation marked and written down
+    ("trainer.evaluate:Evaluation.of", 2),  # that after step 4 done; the last one marked and written down
 ]
 TWO_MOMENTS = [TEN_MOMENTS[1], ("trainer.learn:StepResult", 2)]
+
+# every trainer is a process of its own, forked from one that has torch in memory already
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["trainer.loop"])
+
+
+def trainer(folder: Path, arguments: list[str], kill: tuple[str, int] | None) -> None:
+    """`python -m trainer ARGUMENTS` in this process, all that it says into a file; killed where `kill` says."""
+    said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.chdir(folder)
+    for key in os.environ.keys() - clean_environment():
+        del os.environ[key]
+    torch.set_num_threads(1)
+    if kill:
+        kill_at(*kill)
+    sys.exit(main(arguments))
 
 
 class Folder:
     """Where a run is started, killed and started again."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, staleness: int) -> None:
         save_tiny_student(folder / "student")
         # no language with a parser: of a tiny student's noise only such gets marks that differ
         tasks = [{"prompt": f"Write a line that ends in {i}.", "language": "text"} for i in range(5)]
         (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
         training = {
             "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl", "eval_samples_per_task": 2,
-            "max_steps": STEPS, "prompts_per_step": 2, "max_new_tokens": 12, "device": "cpu", "lora_r": 4,
-            "learning_rate": 0.01, "lora_dropout": 0.1, "lr_scheduler_type": "linear", "save_every_steps": SAVE_EVERY,
+            "eval_every_steps": 4, "max_steps": STEPS, "prompts_per_step": 2, "max_new_tokens": 12, "device": "cpu",
+            "lora_r": 4, "learning_rate": 0.01, "lora_dropout": 0.1, "lr_scheduler_type": "linear",
+            "save_every_steps": SAVE_EVERY,
         }  # fmt: skip
         # no tier: each new sample is paid for by a call, and its mark is kept
         rlaif = {
             "scoring_url": url, "run": RUN, "num_samples_per_prompt": GROUP, "adaptive_kl_enabled": True,
-            "use_tiered_scoring": False, "loss": "ppo_clip",
+            "use_tiered_scoring": False, "loss": "ppo_clip", "max_staleness": staleness,
         }  # fmt: skip
         (folder / "config.yaml").write_text(yaml.safe_dump({"training": training, "rlaif": rlaif}))
         self.folder, self.run_dir = folder, folder / "runs" / RUN
 
-    def start(self, *command: str) -> int:
+    def start(self, kill: tuple[str, int] | None = None) -> int:
         # a run that was killed before it had a folder is simply started
         resume = ["--resume", RUN] if (self.run_dir / "metrics.jsonl").exists() else ["--config", "config.yaml"]
-        done = subprocess.run(
-            [sys.executable, *command, *resume],
-            cwd=self.folder,
-            env=clean_environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
-            capture_output=True,
-            text=True,
-        )
-        self.said = done.stdout + done.stderr
-        return done.returncode
+        process = PROCESSES.Process(target=trainer, args=(self.folder, resume, kill))
+        process.start()
+        process.join()
+        self.said = (self.folder / "said").read_text()
+        return process.exitcode
 
     def lines(self, name: str, aside: set[str]) -> list[dict]:
         read = [json.loads(line) for line in (self.run_dir / name).read_text().splitlines()]
@@ -86,12 +105,10 @@ class Folder:
         return json.loads((self.run_dir / "summary.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken")
+def unbroken(folder: Path, staleness: int) -> Folder:
     with service(folder) as running:
-        run = Folder(folder, running.url)
-        assert run.start("-m", "trainer") == 0, run.said
+        run = Folder(folder, running.url, staleness)
+        assert run.start() == 0, run.said
     assert run.summary()["skipped_steps"] < STEPS / 2
     return run
 
@@ -102,18 +119,26 @@ def service(folder: Path) -> ServiceProcess:
     return ServiceProcess(f"sqlite:///{folder / 'book.db'}", "--config", os.fspath(config))
 
 
-@pytest.mark.parametrize("moments", [TWO_MOMENTS, pytest.param(TEN_MOMENTS, marks=pytest.mark.long)], ids=["2", "10"])
-def test_killed_and_resumed_it_equals_an_unbroken_run(unbroken, tmp_path, moments):
+@pytest.mark.parametrize(
+    ("moments", "staleness"),
+    [
+        pytest.param(TWO_MOMENTS, 0, id="2"),
+        pytest.param(TEN_MOMENTS, 0, id="10", marks=pytest.mark.long),
+        pytest.param(TEN_MOMENTS, 1, id="10-overlapping", marks=pytest.mark.long),
+    ],
+)
+def test_killed_and_resumed_it_equals_an_unbroken_run(tmp_path_factory, tmp_path, moments, staleness):
+    whole = unbroken(tmp_path_factory.mktemp("unbroken"), staleness)
     with service(tmp_path) as running:
-        run = Folder(tmp_path, running.url)
-        for target, nth in moments:
-            assert run.start("-m", "tests.kill_at", target, str(nth)) == -signal.SIGKILL, (target, run.said)
-        assert run.start("-m", "trainer") == 0, run.said
-    assert run.lines("metrics.jsonl", ASIDE | COUNTERS) == unbroken.lines("metrics.jsonl", ASIDE | COUNTERS)
-    assert run.lines("samples.jsonl", {"source"}) == unbroken.lines("samples.jsonl", {"source"})
-    assert all(torch.equal(tensor, unbroken.adapter()[name]) for name, tensor in run.adapter().items())
+        run = Folder(tmp_path, running.url, staleness)
+        for moment in moments:
+            assert run.start(moment) == -signal.SIGKILL, (moment, run.said)
+        assert run.start() == 0, run.said
+    assert run.lines("metrics.jsonl", ASIDE | COUNTERS) == whole.lines("metrics.jsonl", ASIDE | COUNTERS)
+    assert run.lines("samples.jsonl", {"source"}) == whole.lines("samples.jsonl", {"source"})
+    assert all(torch.equal(tensor, whole.adapter()[name]) for name, tensor in run.adapter().items())
 
-    found, expected = run.summary(), unbroken.summary()
+    found, expected = run.summary(), whole.summary()
     for key in ("steps", "skipped_steps", "mark", "base_unchanged", "training", "evaluation"):
         assert found[key] == expected[key], key  # every sample counted once, and only new ones paid for
     assert found["training"]["samples"] == STEPS * 2 * GROUP

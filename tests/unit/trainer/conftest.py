@@ -22,6 +22,8 @@ def student(tmp_path_factory):
 def run(tmp_path, student, monkeypatch):
     """`run(service, training={...}, rlaif={...})` -> exit code; the run folder is `tmp_path / "run"`."""
     monkeypatch.chdir(tmp_path)
+    # drawing takes longer than all the rest; tests of whole processes look at the picture
+    monkeypatch.setattr("trainer.metrics.draw_curves", lambda *of: of[-1].touch())
     tasks = "".join(json.dumps({"prompt": f"task {i}", "language": "python"}) + "\n" for i in range(5))
     (tmp_path / "tasks.jsonl").write_text(tasks)
     (tmp_path / "eval.jsonl").write_text(tasks[: tasks.index("\n") + 1] * 3)

@@ -15,7 +15,7 @@ from trainer.learn import Lesson, accumulate, sample_kl
 from trainer.reference import adapter_off
 
 KL_PENALTY = 0.3
-CLIP_RANGE = 0.2
+CLIP_RANGE, CAP = 0.2, 1.3
 # how far the policy has moved since a token was sampled: ratios inside the clip and outside it, both ways
 MOVED = [0.05, 0.5, -0.5, -0.1, 0.4, -0.3, 0.1]
 ESTIMATORS = ["k1", "k2", "k3", "exact"]
@@ -31,8 +31,8 @@ def tables(model, one):
 class Plain:
     """What the policy and its base say in float64, with the graph kept for all options."""
 
-    def __init__(self):
-        self.policy = tiny_policy()
+    def __init__(self, policy=None):
+        self.policy = policy or tiny_policy()
         self.model = float64_model(self.policy, adapter=True)
         base = float64_model(self.policy, adapter=False)
         self.now = [tables(self.model, one) for one in SAMPLES]
@@ -54,23 +54,33 @@ class Plain:
         log_r = self.chosen(self.reference, place) - self.chosen(self.now, place)
         return {"k1": -log_r, "k2": log_r**2 / 2, "k3": log_r.exp() - log_r - 1}[estimator]
 
-    def gain(self, place, loss):
+    def ratio(self, place):
+        """(T,) probability now over that when drawn."""
+        return (self.chosen(self.now, place) - torch.tensor(self.samples[place].log_probs, dtype=torch.float64)).exp()
+
+    def importance(self, place, stale):
+        """(T,) what a token stands for."""
+        return self.ratio(place).detach().clamp(max=CAP) if stale else 1.0
+
+    def gain(self, place, loss, stale):
         """(T,) what the policy term wants more of."""
         advantage, log_probs = ADVANTAGES[place], self.chosen(self.now, place)
         if loss == "reinforce":
-            return advantage * log_probs
-        ratio = (log_probs - torch.tensor(self.samples[place].log_probs, dtype=torch.float64)).exp()
+            return self.importance(place, stale) * advantage * log_probs
+        ratio = self.ratio(place)
         bound = (1 + CLIP_RANGE) if advantage > 0 else (1 - CLIP_RANGE)
         has_gone_too_far = ratio > bound if advantage > 0 else ratio < bound
         return torch.where(has_gone_too_far, bound * advantage, ratio * advantage)
 
-    def gradient(self, loss, mean, estimator):
+    def gradient(self, loss, mean, estimator, stale=False):
         """`estimator` None: no KL in the loss."""
         spoken = [place for place, value in enumerate(ADVANTAGES) if value != 0.0]
         mean_of = token_mean if mean == "token" else sequence_mean
-        total = -mean_of([self.gain(place, loss) for place in spoken])
+        total = -mean_of([self.gain(place, loss, stale) for place in spoken])
         if estimator:
-            total = total + KL_PENALTY * mean_of([self.kl(place, estimator) for place in range(len(SAMPLES))])
+            total = total + KL_PENALTY * mean_of(
+                [self.importance(place, stale) * self.kl(place, estimator) for place in range(len(SAMPLES))]
+            )
         weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         return torch.cat([part.flatten() for part in torch.autograd.grad(total, weights, retain_graph=True)])
 
@@ -89,12 +99,13 @@ def plain():
 
 
 def config(**rlaif):
-    rlaif = {"generation_temperature": TEMPERATURE, "clip_range": CLIP_RANGE} | rlaif
+    rlaif = {"generation_temperature": TEMPERATURE, "clip_range": CLIP_RANGE, "importance_cap": CAP} | rlaif
     return Config.model_validate({"training": {"micro_batch_size": 2}, "rlaif": rlaif})
 
 
-def ours(plain, options):
+def ours(plain, options, stale=False):
     plain.policy.model.zero_grad(set_to_none=True)
+    plain.policy.updates = 1 if stale else 0
     lessons = [Lesson(one, value, value != 0.0) for one, value in zip(plain.samples, ADVANTAGES, strict=True)]
     done = accumulate(plain.policy, adapter_off(plain.policy), lessons, options, KL_PENALTY)
     return torch.cat([parameter.grad.flatten() for parameter in plain.policy.trainable]).double(), done
@@ -112,6 +123,17 @@ def test_with_the_kl_in_the_loss(plain, loss, mean, estimator):
     assert done.kl == pytest.approx(nats.item(), rel=1e-4)
     assert (done.clip_fraction is None) == (loss == "reinforce")
     assert done.clip_fraction is None or 0 < done.clip_fraction < 1
+
+
+@pytest.mark.parametrize(("loss", "mean"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"])))
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_with_samples_of_an_earlier_policy(plain, loss, mean, estimator):
+    expected = plain.gradient(loss, mean, estimator, stale=True)
+    fresh = plain.gradient(loss, mean, estimator)
+    found, done = ours(plain, config(loss=loss, loss_mean=mean, kl_estimator=estimator), stale=True)
+    assert (fresh - expected).norm() / expected.norm() > 0.01  # the weights say something
+    assert (found - expected).norm() / expected.norm() < 1e-5
+    assert 0 < done.clip_fraction < 1
 
 
 @pytest.mark.parametrize(("loss", "mean"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"])))

@@ -7,14 +7,16 @@ import math
 import pytest
 import torch
 
-from trainer.loss import Tokens, Totals, clipped_tokens, policy_term
+from trainer.loss import Tokens, Totals, clipped_tokens, importance_weights, policy_term, truncated_tokens
 
 
-def tokens(log_probs, advantages, sampled=None, weights=None):
+def tokens(log_probs, advantages, sampled=None, weights=None, importance=None):
     now = torch.tensor(log_probs, requires_grad=True)
     then = now.detach().clone() if sampled is None else torch.tensor(sampled)
-    ones = torch.ones(len(log_probs)) if weights is None else torch.tensor(weights)
-    return Tokens(now, then, torch.tensor(advantages), ones)
+    weights, importance = (
+        torch.ones(len(log_probs)) if values is None else torch.tensor(values) for values in (weights, importance)
+    )
+    return Tokens(now, then, torch.tensor(advantages), weights, importance)
 
 
 def test_reinforce_is_a_mean_over_the_tokens_that_have_a_say():
@@ -55,3 +57,24 @@ def test_ppo_pulls_like_reinforce_where_nothing_has_moved():
         grads.append(batch.log_probs.grad)
     torch.testing.assert_close(*grads)
     assert clipped_tokens(batch, 0.2) == 0
+
+
+def test_a_token_of_an_earlier_policy_stands_for_as_many_as_it_is_now_likelier_up_to_the_cap():
+    # ratios 0.5, 1, 1.9, 2 and 3
+    ratios = torch.tensor([0.5, 1.0, 1.9, 2.0, 3.0])
+    now = torch.full((5,), -1.0, requires_grad=True)
+    found = importance_weights(now, -1.0 - ratios.log(), 2.0)
+    torch.testing.assert_close(found, torch.tensor([0.5, 1.0, 1.9, 2.0, 2.0]))
+    assert not found.requires_grad
+
+
+def test_reinforce_pulls_a_token_as_hard_as_it_weighs():
+    batch = tokens([-1.0, -2.0, -3.0], [2.0, -1.0, 0.0], importance=[0.5, 2.0, 2.0])
+    policy_term(batch, Totals(policy=2, kl=3), "reinforce", 0.2).backward()
+    torch.testing.assert_close(batch.log_probs.grad, torch.tensor([-0.5 * 2 / 2, 2.0 * 1 / 2, 0.0]))
+    assert truncated_tokens(batch, 2.0) == 1  # the third one has no say
+
+
+def test_ppo_has_a_ratio_of_its_own():
+    batch = tokens([-1.0], [1.0], importance=[0.5])
+    assert policy_term(batch, Totals(policy=1, kl=1), "ppo_clip", 0.2).item() == pytest.approx(-1.0)

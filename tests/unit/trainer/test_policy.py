@@ -20,7 +20,7 @@ TEMPERATURE = 0.7
 
 
 def sample(index: int, prompt: tuple[int, ...], ids: tuple[int, ...]) -> Sample:
-    return Sample(Task(index, "p", "python", prompt), ids, "", truncated=False)
+    return Sample(Task(index, "p", "python", prompt), ids, "", truncated=False, log_probs=(-1.0,) * len(ids))
 
 
 # Prompts of unequal length, so that rows are left-padded; completions of unequal length, one of a single token.

@@ -125,7 +125,7 @@ def test_what_the_configuration_changes_is_in_force_from_then_on(run, tmp_path, 
 def test_what_cannot_go_on_is_refused_with_its_reason(run, tmp_path, capsys, monkeypatch):
     with StubService(by_hash) as service:
         assert run(service, arguments=("--resume",)) == BAD_CONFIG
-        assert "there is no run to go on with in runs/test-run" in capsys.readouterr().err
+        assert "there is no run in runs/test-run" in capsys.readouterr().err
         assert run(service, {"max_steps": 1}) == FINISHED
         assert run(service, {"lora_r": 8}, None, RESUME) == BAD_CONFIG
         assert "does not fit this model: training.lora_* differ" in capsys.readouterr().err

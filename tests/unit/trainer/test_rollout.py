@@ -52,6 +52,13 @@ def test_a_sample_knows_how_likely_each_of_its_tokens_was():
     torch.testing.assert_close(found, policy.log_probs(samples, 0.9).detach(), rtol=0, atol=1e-4)
 
 
+def test_a_share_of_the_tasks_gets_the_samples_it_would_have_in_the_whole_batch():
+    policy = tiny_policy()
+    together = drawn(policy, TASKS)
+    assert dict(sampler(policy).groups(TASKS, 4, (0, 1), [2, 0])) == {0: together[0], 2: together[2]}
+    assert dict(sampler(policy).groups(TASKS, 4, (0, 1), [])) == {}
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_a_sample_does_not_depend_on_its_batch(batch_size):
     policy = tiny_policy()

@@ -29,7 +29,13 @@ def half_unscored(sample):
 
 
 def lines(file):
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    """Of metrics.jsonl those of steps."""
+    return [line for line in map(json.loads, file.read_text().splitlines()) if "eval_mark" not in line]
+
+
+def evaluations(run_dir):
+    read = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    return [line for line in read if "eval_mark" in line]
 
 
 def adapter(run_dir):
@@ -46,7 +52,8 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
         assert run(service) == FINISHED
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
-        "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "reward.png", "samples.jsonl", "summary.json",
+        "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "reward.png", "samples.html",
+        "samples.jsonl", "summary.json", "tensorboard",
     }  # fmt: skip
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"step-1", "step-2"}
     assert has_learned(folder)

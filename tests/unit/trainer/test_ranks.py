@@ -1,0 +1,174 @@
+"""Two processes of a run, here two threads that hand each other what processes send: who does what, how all end."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+import trainer.ranks
+from shared.client import RequestRejected
+from shared.config import ConfigError
+from shared.settings import Config
+from tests.tiny import tiny_policy
+from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
+from trainer import interrupt
+from trainer.hacking import RewardHacking
+from trainer.learn import Lesson, accumulate, sample_kl
+from trainer.marks import GaveUp
+from trainer.ranks import ALONE, ProcessLost, Ranks
+from trainer.reference import adapter_off
+from trainer.shortage import BudgetSpent
+
+
+class Pair:
+    """`run(work)`: what `work(ranks)` returns or raises in each of two processes."""
+
+    def __init__(self):
+        self.said, self.met = {}, threading.Barrier(2)
+        self.me = threading.local()
+
+    def gather_object(self, items):
+        # what crosses over is a copy, as between processes
+        self.said[self.me.index] = pickle.dumps(items)
+        self.met.wait()
+        whole = [item for index in (0, 1) for item in pickle.loads(self.said[index])]
+        self.met.wait()
+        return whole
+
+    def reduce(self, tensor, how):
+        assert how == "sum"
+        return torch.stack(self.gather_object([tensor])).sum(0)
+
+    def run(self, work):
+        ended = [None, None]
+
+        def process(index):
+            self.me.index = index
+            try:
+                ended[index] = work(Ranks(index, 2))
+            except Exception as error:  # noqa: BLE001 - looked at by the test
+                ended[index] = error
+
+        threads = [threading.Thread(target=process, args=(index,)) for index in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return ended
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    pair = Pair()
+    monkeypatch.setattr(trainer.ranks, "gather_object", pair.gather_object)
+    monkeypatch.setattr(trainer.ranks, "reduce", pair.reduce)
+    return pair
+
+
+def test_every_item_is_somebodys_and_nobody_elses(pair):
+    assert pair.run(lambda ranks: ranks.share("abcde")) == ["ace", "bd"]
+    assert ALONE.share("abcde") == "abcde"
+
+
+def test_what_one_has_all_get_in_the_order_of_the_processes(pair):
+    assert pair.run(lambda ranks: ranks.gather(lambda: ranks.index * 10)) == [[0, 10], [0, 10]]
+    assert pair.run(lambda ranks: ranks.sums(1.5, ranks.index)) == [[3.0, 1], [3.0, 1]]
+    assert (ALONE.gather(lambda: 5), ALONE.sums(1.5, 2)) == ([5], [1.5, 2])
+
+
+def test_what_the_first_does_nobody_else_does(pair):
+    asked = []
+    assert pair.run(lambda ranks: ranks.of_first(lambda: asked.append(ranks.index) or "seen")) == ["seen", "seen"]
+    assert asked == [0]
+
+
+@pytest.mark.parametrize("loser", [0, 1])
+@pytest.mark.parametrize(
+    "error",
+    [GaveUp("away"), BudgetSpent("spent"), RewardHacking("short"), ConfigError("no"), RequestRejected(413, "big", "x")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_ends_one_ends_all_with_the_same_words(pair, loser, error):
+    def work():
+        raise error
+
+    ended = pair.run(lambda ranks: ranks.agree(work if ranks.index == loser else lambda: "fine"))
+    assert [type(found) for found in ended] == [type(error)] * 2
+    assert [str(found) for found in ended] == [str(error)] * 2
+
+
+def test_a_bug_is_no_agreement(pair):
+    """It ends one with its traceback; the others find it gone."""
+
+    def work(ranks):
+        if ranks.index == 1:
+            pair.met.abort()  # what a closed connection is to a process
+            raise KeyError("a bug")
+        return ranks.agree(lambda: "fine")
+
+    assert [type(found) for found in pair.run(work)] == [ProcessLost, KeyError]
+
+
+def test_who_was_interrupted_too_says_so_and_not_that_another_is_gone(pair, monkeypatch):
+    monkeypatch.setattr(pair, "gather_object", lambda _: pair.met.wait(timeout=0))
+    monkeypatch.setattr(trainer.ranks, "gather_object", pair.gather_object)
+    interrupt._received.set()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Ranks(0, 2).wait()
+    finally:
+        interrupt._received.clear()
+    with pytest.raises(ProcessLost, match="another process of this run has ended"):
+        Ranks(0, 2).wait()
+
+
+def test_gradients_add_up_also_where_one_has_none(pair):
+    weights = [[torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1, 2))] for _ in range(2)]
+    weights[0][0].grad, weights[0][1].grad = torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]])
+    weights[1][1].grad = torch.tensor([[10.0, 20.0]])
+    pair.run(lambda ranks: ranks.add_gradients(weights[ranks.index]))
+    for mine in weights:
+        torch.testing.assert_close(mine[0].grad, torch.tensor([1.0, 2.0]))
+        torch.testing.assert_close(mine[1].grad, torch.tensor([[13.0, 24.0]]))
+
+
+@pytest.mark.parametrize("loss", ["reinforce", "ppo_clip"])
+@pytest.mark.parametrize("size", [1, 2, 8])  # of a micro-batch: 5, 3 and 1 of them, the last for one process alone
+def test_two_processes_have_the_gradient_of_one(pair, loss, size):
+    options = Config.model_validate(
+        {"training": {"micro_batch_size": size}, "rlaif": {"generation_temperature": TEMPERATURE, "loss": loss}}
+    )
+    lessons = [
+        Lesson(replace(one, updates=-1), value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
+    ]
+    policies = [tiny_policy() for _ in range(3)]
+
+    def work(policy, ranks):
+        done = accumulate(policy, adapter_off(policy), lessons, options, 0.3, ranks)
+        kl = sample_kl(policy, adapter_off(policy), SAMPLES, options, ranks)
+        return done, kl, torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
+
+    alone, alone_kl, expected = work(policies[2], ALONE)
+    one, other = pair.run(lambda ranks: work(policies[ranks.index], ranks))
+    assert torch.equal(one[2], other[2])
+    assert (one[2] - expected).norm() / expected.norm() < 1e-6
+    assert one[0] == other[0]
+    for name in ("loss", "kl", "clip_fraction", "log_prob_gap", "ratio_max"):
+        assert getattr(one[0], name) == pytest.approx(getattr(alone, name), rel=1e-6), name
+    assert one[1] == other[1] == pytest.approx(alone_kl, rel=1e-6)
+
+
+def test_the_first_writes_into_the_runs_folder_and_the_others_where_nobody_looks(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("one line\n")
+    with Ranks(0, 2).folder(tmp_path, ["metrics.jsonl"]) as folder:
+        assert folder == tmp_path
+    with Ranks(1, 2).folder(tmp_path, ["metrics.jsonl"]) as folder:
+        assert folder != tmp_path
+        assert (folder / "metrics.jsonl").read_text() == "one line\n"
+        (folder / "metrics.jsonl").write_text("another\n")
+    assert not folder.exists()
+    assert (tmp_path / "metrics.jsonl").read_text() == "one line\n"

@@ -1,0 +1,58 @@
+"""Gradient checkpointing that keeps the key-value cache: a layer's inside is computed again in the backward pass.
+
+What transformers brings switches the cache off, and with it the prompt that the samples of a group share.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+Forward = Callable[..., Tensor]
+
+
+def layers_of(decoder: nn.Module) -> list[nn.Module]:
+    """The layers that can be computed again, in their order; none in a model that was not written for it."""
+    return [module for module in decoder.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+@contextmanager
+def checkpointed(decoder: nn.Module) -> Iterator[None]:
+    """Inside, `decoder` keeps a layer's input for the backward pass, and of its cache what was there before it.
+
+    The backward pass may come later, in the same train or eval mode. Source: https://arxiv.org/abs/1604.06174.
+    """
+    layers = layers_of(decoder)
+    try:
+        for place, layer in enumerate(layers):
+            vars(layer)["forward"] = _checkpointed(layer.forward, place)
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)
+
+
+def _checkpointed(forward: Forward, place: int) -> Forward:
+    def kept(hidden: Tensor, *, past_key_values: Any, **more: Any) -> Tensor:
+        before = copy.copy(past_key_values.layers[place])
+        # Of the other layers' caches nothing: what was held of them would stay in memory until the backward pass.
+        alone = copy.copy(past_key_values)
+        alone.layers = [None] * place
+
+        def run(states: Tensor) -> tuple[Tensor, Any]:
+            # a layer writes into its cache, so each time it is computed it gets what was there before
+            cache, own = copy.copy(alone), copy.copy(before)
+            cache.layers = [*alone.layers, own]
+            return forward(states, past_key_values=cache, **more), own
+
+        after: Tensor
+        after, past_key_values.layers[place] = checkpoint(run, hidden, use_reentrant=False)
+        return after
+
+    return kept
