@@ -18,6 +18,9 @@ from shared.config import parse_config
 from shared.settings import Config
 from tests.fakes import RecordingTeacher, StepClock
 
+# no test asks the model hub for anything; without this, asking for a model that is nowhere is tried again for a minute
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -14,12 +14,12 @@ from typing import Self
 from shared.client import Patience, ScoringClient
 
 ROOT = Path(__file__).parents[1]
-_LISTENING = re.compile(r"listening on (http://\S+)")
+_LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
     """This environment without settings or keys of the person who runs the tests."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MARKBOOK_", "ANTHROPIC_"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MARKBOOK_", "ANTHROPIC_", "OTEL_"))}
     return {**kept, **more}
 
 
@@ -55,6 +55,10 @@ class ServiceProcess:
                     self._up = True
                     said.set()
         said.set()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def client(self) -> ScoringClient:
         """One that is not patient: what a test does not expect fails at once."""

@@ -52,6 +52,7 @@ def test_who_may_import_whom(path):
     ("modules", "absent"),
     [
         ("shared.contract, shared.config, shared.client", "torch sqlalchemy fastapi transformers"),
+        ("trainer.adapters.trl, trainer.adapters.verl", "torch trl verl transformers services"),
         (
             "services.scoring.app, services.scoring.__main__, services.scoring.teachers.static",
             "torch transformers peft",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import RecordingTeacher, true_score
+from tests.fakes import true_score
 
 
 @pytest.fixture
@@ -30,26 +30,6 @@ def code(name: str) -> str:
 async def score(http, *names: str):
     samples = [{"prompt": "Write add(a, b).", "language": "python", "code": code(name)} for name in names]
     return await http.post("/score", json={"run": "demo", "samples": samples})
-
-
-class PayingFirst(RecordingTeacher):
-    """Sets its money aside before the answer is held back, as a teacher does who calls an API."""
-
-    async def mark(self, group, purse):
-        bill = self.bill(len(group.codes))
-        reservation = await purse.reserve(bill)
-        try:
-            return await super().mark(group, _Paid())
-        finally:
-            await purse.settle(reservation, bill, bill)
-
-
-class _Paid:
-    async def reserve(self, bound):
-        return "paid already"
-
-    async def settle(self, reservation, bound, bill):
-        return None
 
 
 async def test_a_database_that_is_away_is_a_503_that_ends_when_it_is_back(service, own_postgres):
@@ -76,10 +56,9 @@ async def test_a_database_that_is_away_is_a_503_that_ends_when_it_is_back(servic
     assert (counts["samples"], counts["teacher_calls"]) == (3, 2)
 
 
-async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(service, own_postgres):
-    teacher = PayingFirst()
+async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(service, teacher, own_postgres):
     teacher.gate = asyncio.Event()
-    async with service(database_url=own_postgres.get_uri(), by=teacher) as http:
+    async with service(database_url=own_postgres.get_uri()) as http:
         asked = asyncio.create_task(score(http, "add"))
         await teacher.asked.wait()
         await asyncio.to_thread(own_postgres.stop)

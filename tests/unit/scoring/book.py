@@ -61,3 +61,15 @@ def statements() -> Iterator[list[str]]:
         yield sent
     finally:
         event.remove(Engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def commits() -> Iterator[list[object]]:
+    """The transactions that end meanwhile, in any database."""
+    ended: list[object] = []
+    note = ended.append
+    event.listen(Engine, "commit", note)
+    try:
+        yield ended
+    finally:
+        event.remove(Engine, "commit", note)

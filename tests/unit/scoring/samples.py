@@ -180,6 +180,7 @@ BROKEN_BY_LANGUAGE = [
     ("python", "def f(numbers):\n    total = sum(numbers)\n    retu", "cut_off"),
     ("python", "def f(numbers):\n    total = sum(numbers)\n    return tot", "cut_off"),
     ("python", "def f(self):\n    self.total = 0\n    self.total.app", "cut_off"),
+    ("python", "def f(total):\n    twice = total + total\n    return total ; twice", "cut_off"),
     ("cpp", "int f(int x) {\n    int y = x + 1\n    return y;\n}\n", "missing_separator"),
     ("cpp", "int f(int x) {\n    g(x)\n    return x;\n}\n", "missing_separator"),
     ("cpp", "struct A {\n    int x;\n}\nint f();\n", "missing_separator"),

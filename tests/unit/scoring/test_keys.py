@@ -160,7 +160,7 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
 
     def purse(turn: int) -> RunPurse:
         purpose = Purpose(f"run {turn}", "ab" * 8, 4, key.name)
-        return RunPurse((store, other)[turn % 2].money, purpose, Budgets(), clock, key)
+        return RunPurse((store, other)[turn % 2], purpose, Budgets(), clock, key)
 
     results = await asyncio.gather(*(purse(turn).reserve(BOUND) for turn in range(8)), return_exceptions=True)
     reserved = [(turn, result) for turn, result in enumerate(results) if isinstance(result, str)]
@@ -169,14 +169,16 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
         "the budget of key ann is spent: see budgets in /stats"
     }
     for turn, reservation in reserved:
-        await purse(turn).settle(reservation, BOUND, BILL)
+        paying = purse(turn)
+        await paying.settle(reservation, BOUND, BILL)
+        await paying.settled()
     assert (await store.money.spent())["key ann"] == (fits * 1_000_000, fits * 120)
     await other.close()
 
 
 async def test_a_budget_in_dollars_is_not_spent_at_an_unknown_price(store, clock):
     key = api_key("ann", "mb_ann", usd=1.0)
-    purse = RunPurse(store.money, Purpose("a", "ab" * 8, 1, "ann"), Budgets(), clock, key)
+    purse = RunPurse(store, Purpose("a", "ab" * 8, 1, "ann"), Budgets(), clock, key)
     with pytest.raises(BudgetExhausted, match=r"m has no price in teacher\.prices"):
         await purse.reserve(Call("m", "reserved", 1000, 200, cost_usd=None))
     assert await store.money.spent() == {}

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from services.scoring.ledger import sum_counters
-from services.scoring.store import Purpose, RequestLine, Store
+from services.scoring.store import Bill, Purpose, RequestLine, Store
 from services.scoring.store.engine import migrate, open_engine, writing
 from services.scoring.store.rollup import roll_up
 from services.scoring.teachers.base import Call
@@ -29,8 +29,8 @@ def line(number: int, at_ms: int, run: str = "a", **unscored: int) -> RequestLin
 
 async def pay(store: Store, bill: Call, at_ms: int, run: str = "a") -> None:
     purpose = Purpose(run, GROUP, 1)
-    reservation = await store.money.reserve(purpose, bill, {}, at_ms)
-    await store.money.settle(reservation, purpose, bill, bill, at_ms)
+    reservation = await store.reserve((), purpose, bill, {}, at_ms)
+    await store.settle([Bill(reservation, purpose, bill, bill, at_ms)])
 
 
 async def fill(store: Store) -> None:
@@ -132,11 +132,11 @@ async def test_replicas_that_count_the_same_at_once_count_it_once(database_url):
 async def test_a_late_bill_takes_the_place_of_its_bound_in_the_sums(database_url):
     async with opened(database_url) as store, opened(database_url) as other:
         purpose = Purpose("a", GROUP, 1)
-        reservation = await store.money.reserve(purpose, BOUND, {}, T0)
+        reservation = await store.reserve((), purpose, BOUND, {}, T0)
         await other.money.renew(T0 + DAY)  # the owner is taken for dead
         assert (await counters(store))[1]["a"].usage_unknown_tokens == 1200
         for _ in range(2):  # the answer to the first commit was lost
-            await store.money.settle(reservation, purpose, BOUND, BILL, T0 + HOUR)
+            await store.settle([Bill(reservation, purpose, BOUND, BILL, T0 + HOUR)])
         block = (await counters(store))[1]["a"]
     assert (block.teacher_calls, block.usage_unknown_calls, block.usage_unknown_tokens) == (1, 0, 0)
     assert (block.api_tokens_sent, block.cost_usd, block.usage_unknown_cost_usd) == (21, 1e-9, 0.0)

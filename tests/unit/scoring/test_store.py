@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from services.scoring.errors import StoreUnavailable
 from services.scoring.ledger import sum_counters
-from services.scoring.store import Purpose, RequestLine, Store
+from services.scoring.store import Bill, Purpose, RequestLine, Store
 from services.scoring.store.engine import migrate, open_engine, reading
 from services.scoring.store.tables import metadata
 from services.scoring.teachers.base import Call
@@ -44,8 +44,8 @@ async def counters(store: Store):
 async def pay(store: Store, *calls: Call, run: str = "run-a", at_ms: int = 5) -> None:
     for call in calls:
         purpose = Purpose(run, GROUP, 1)
-        reservation = await store.money.reserve(purpose, call, {}, at_ms)
-        await store.money.settle(reservation, purpose, call, call, at_ms)
+        reservation = await store.reserve((), purpose, call, {}, at_ms)
+        await store.settle([Bill(reservation, purpose, call, call, at_ms)])
 
 
 async def test_costs_are_exact_and_bounds_are_kept_apart(store):

@@ -1,0 +1,155 @@
+"""Every command and snippet in the documents: run here, or named with the test that runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, ServiceProcess, clean_environment
+from tests.tiny import save_tiny_student
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# The start of a command -> the file that runs it and what it says there; or None and why nothing does.
+ELSEWHERE: dict[str, tuple[str | None, str]] = {
+    "make demo": ("tests/integration/test_demo.py", '"-m", "demo"'),
+    "make test": (".ci/run", "make check test"),
+    "make check": (".ci/run", "make check test"),
+    "make test-long": (".ci/run", "make test-long"),
+    "make serve": ("tests/processes.py", '"services.scoring"'),
+    "MARKBOOK_TEACHER=anthropic make serve": ("tests/compose/emulator.yaml", "MARKBOOK_TEACHER: anthropic"),
+    "PIP_EXTRA_INDEX_URL=": (None, "the index of CPU builds is not on every machine's way"),
+    "export ANTHROPIC_API_KEY=": (None, "the key of whoever reads"),
+    "accelerate launch": ("tests/integration/test_trainer_ranks.py", "accelerate"),
+    "docker ": ("tests/compose/stack.py", '"docker", "compose"'),
+    "git pull": (None, "the repository of whoever reads"),
+    "kubectl ": (None, "no cluster; the manifest is checked against the schemas"),
+    "VLLM_": (None, "no GPU; tests/generation_server.py speaks its protocol"),
+    "vllm ": (None, "no GPU"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT=": ("tests/integration/test_tracing.py", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ".venv/bin/pip install": (None, "installing belongs to the Makefile"),
+}
+
+
+def blocks(language: str) -> Iterator[tuple[Path, str]]:
+    for document in DOCUMENTS:
+        for found in _BLOCK.finditer(document.read_text()):
+            if found["language"] == language:
+                yield document, found["text"]
+
+
+def commands(text: str) -> Iterator[str]:
+    """The commands of a block, in one line or several. A last `&` falls away."""
+    command = ""
+    for line in text.splitlines(keepends=True):
+        command += line
+        if line.endswith("\\\n"):
+            continue
+        try:
+            words = shlex.split(command, comments=True)
+        except ValueError:  # a quote is open
+            continue
+        if words:
+            yield command.strip().removesuffix("&").strip()
+        command = ""
+
+
+def elsewhere(command: str) -> tuple[str | None, str] | None:
+    return next((where for start, where in ELSEWHERE.items() if command.startswith(start)), None)
+
+
+WRITTEN = [(document, command) for document, text in blocks("sh") for command in commands(text)]
+HERE = [(document, command) for document, command in WRITTEN if elsewhere(command) is None]
+
+
+def test_what_is_run_elsewhere_is_run_there():
+    for start, (file, needle) in ELSEWHERE.items():
+        assert any(command.startswith(start) for _, command in WRITTEN), f"no document says {start}"
+        assert file is None or needle in (ROOT / file).read_text(), f"{start}: {file} has no {needle}"
+
+
+def test_a_block_that_names_no_language_holds_no_command():
+    for document, text in blocks(""):
+        assert not re.search(r"^(make|curl|docker|python|\.venv/bin/\S+|accelerate|pip) ", text, re.MULTILINE), document
+
+
+def test_links_between_the_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with ServiceProcess(f"sqlite:///{tmp_path_factory.mktemp('book') / 'book.db'}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands run: the configuration and the tasks as they stand, a tiny student, room for what is made."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("config.yaml", "demo", "docs", "benchmarks"):
+        (folder / name).symlink_to(ROOT / name)
+    save_tiny_student(folder / "student")
+    return folder
+
+
+def shell(command: str, folder: Path, url: str) -> str:
+    """Run as a reader would, but for the port, the interpreter, the student and the length of the run."""
+    command = command.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", sys.executable)
+    environment = clean_environment(
+        MARKBOOK_DATABASE_URL=f"sqlite:///{folder / 'operator.db'}",
+        MARKBOOK_RLAIF__SCORING_URL=url,
+        MARKBOOK_TRAINING__MODEL=str(folder / "student"),
+        MARKBOOK_TRAINING__MAX_STEPS="1",
+        MARKBOOK_TRAINING__MAX_NEW_TOKENS="8",
+        MARKBOOK_TRAINING__PROMPTS_PER_STEP="1",
+        MARKBOOK_TRAINING__EVAL_TASKS="null",
+        PYTHONPATH=str(ROOT),
+        OMP_NUM_THREADS="1",
+        RUN=str(next(iter(sorted((folder / "runs").glob("*"))), "RUN")),
+    )
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+@pytest.mark.long
+def test_the_commands_of_the_documents_run(service: ServiceProcess, folder: Path):
+    """One after another, in the order of the documents: one needs what the one before it made."""
+    for _, command in HERE:
+        said = shell(re.sub(r"\bRUN\b", '"$RUN"', command), folder, service.url)
+        if "curl" in command and "/score" in command:
+            [result] = json.loads(said)["results"]
+            assert result["status"] == "scored"
+
+
+@pytest.mark.long
+def test_the_snippets_for_the_client_run(service: ServiceProcess, folder: Path):
+    for _, text in blocks("python"):
+        if text.startswith("from shared."):
+            shell(f".venv/bin/python - <<'EOF'\n{text}\nprint(result)\nEOF", folder, service.url)
+
+
+def test_the_commands_are_read_as_a_shell_reads_them():
+    text = "make serve &\n# it's on\ncurl -d '{\n  1}' http://x  # that's it\n\nls \\\n  -l\n"
+    assert list(commands(text)) == ["make serve", "curl -d '{\n  1}' http://x  # that's it", "ls \\\n  -l"]
