@@ -21,8 +21,9 @@ install: .venv/installed ## set up .venv with the locked versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(APART) -c requirements.lock
 	@touch $@
 
+# Apart, as peft imports bitsandbytes wherever it is installed: two seconds more for each start of a trainer.
 .venv/trl: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[trl]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[trl,quantized]'
 	@touch $@
 
 demo: .venv/installed ## train a small student against the scoring service (about 7 minutes on 2 cores)
@@ -52,7 +53,7 @@ format: .venv/installed
 
 lock: ## write requirements.lock anew from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,trl,dev]'
+	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,trl,quantized,dev]'
 	build/lock/bin/pip install --quiet --disable-pip-version-check $(APART)
 	@# without the local part of torch's version, so that any build of that release will do
 	build/lock/bin/pip freeze --exclude markbook | sed 's/+cpu$$//' > requirements.lock

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from shared.contract import Scored
 from trainer.metrics import Group, Metrics, reward_metrics
@@ -102,7 +102,7 @@ def compare(before: Mapping[int, float], after: Mapping[int, float]) -> dict[str
     differences = [after[task] - before[task] for task in tasks]
     interval = None
     if len(tasks) > 1:
-        half = float(student_t.ppf(0.975, len(tasks) - 1)) * statistics.stdev(differences) / math.sqrt(len(tasks))
+        half = float(stdtrit(len(tasks) - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(len(tasks))
         interval = [statistics.fmean(differences) - half, statistics.fmean(differences) + half]
     return {
         "before": _mean([before[task] for task in tasks or before]),

@@ -91,6 +91,7 @@ def assert_nothing_listens(output: str) -> None:
         socket.create_connection((host, int(port)))
 
 
+@pytest.mark.long
 def test_it_runs_again_and_beside_a_taken_port(start: Start, tmp_path: Path):
     with socket.socket() as taken:
         with contextlib.suppress(OSError):  # taken by somebody else is as good

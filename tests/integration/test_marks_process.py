@@ -35,6 +35,7 @@ def score(client) -> list[Scored]:
     return results
 
 
+@pytest.mark.long
 def test_marks_that_were_carried_to_another_book_are_hits_there(sqlite_url, postgres_url):
     with ServiceProcess(sqlite_url) as here, here.client() as client:
         marks = score(client)

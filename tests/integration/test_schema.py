@@ -25,6 +25,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
         yield schemathesis.openapi.from_url(f"{service.url}/openapi.json")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_every_answer_is_in_the_schema(schema: BaseSchema, mode: GenerationMode) -> None:
     """What the schema forbids is refused; what it allows is accepted or over a limit, which no schema can tell."""

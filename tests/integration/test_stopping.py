@@ -86,6 +86,7 @@ def test_a_call_in_progress_ends_and_its_caller_gets_the_mark(database_url, tmp_
     assert len(emulator.log) == 1
 
 
+@pytest.mark.long
 def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once(postgres_url, tmp_path, threads):
     """The lease is an hour: only a claim that was given back lets the second replica ask."""
     settings = Settings(faults=faults.script("slow"), slow_s=3600.0, count=tokens.estimate)

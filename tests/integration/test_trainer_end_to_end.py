@@ -93,6 +93,7 @@ def test_a_run_from_start_to_end(tmp_path):
     loads_with_peft_alone(trainer.run_dir / "adapter")
 
 
+@pytest.mark.long
 def test_a_restart_of_the_service_loses_no_mark_and_no_count(tmp_path):
     steps = 40  # plenty are left when the service is killed
     with socket.socket() as reserved:
@@ -115,6 +116,7 @@ def test_a_restart_of_the_service_loses_no_mark_and_no_count(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_a_usable_folder(tmp_path, how):
     with ServiceProcess(f"sqlite:///{tmp_path / 'book.db'}") as service:

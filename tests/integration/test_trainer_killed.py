@@ -42,7 +42,6 @@ TEN_MOMENTS = [
     ("trainer.metrics:draw_curves", 1),  # step 4 saved, its curves not drawn
     ("trainer.evaluate:Evaluation.of", 2),  # that after step 4 done; the last one marked and written down
 ]
-TWO_MOMENTS = [TEN_MOMENTS[1], ("trainer.learn:StepResult", 2)]
 
 # every trainer is a process of its own, forked from one that has torch in memory already
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -119,12 +118,12 @@ def service(folder: Path) -> ServiceProcess:
     return ServiceProcess(f"sqlite:///{folder / 'book.db'}", "--config", os.fspath(config))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("moments", "staleness"),
     [
-        pytest.param(TWO_MOMENTS, 0, id="2"),
-        pytest.param(TEN_MOMENTS, 0, id="10", marks=pytest.mark.long),
-        pytest.param(TEN_MOMENTS, 1, id="10-overlapping", marks=pytest.mark.long),
+        pytest.param(TEN_MOMENTS, 0, id="10"),
+        pytest.param(TEN_MOMENTS, 1, id="10-overlapping"),
     ],
 )
 def test_killed_and_resumed_it_equals_an_unbroken_run(tmp_path_factory, tmp_path, moments, staleness):

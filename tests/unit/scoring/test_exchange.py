@@ -234,6 +234,7 @@ def test_ctrl_c_leaves_no_half_export(book, tmp_path, run, monkeypatch):
     assert list(tmp_path.glob("half*")) == []
 
 
+@pytest.mark.long
 def test_one_process_exports_into_another(book, postgres_url, run):
     command = [sys.executable, "-m", "services.scoring"]
     environment = {"PATH": "", "PYTHONPATH": str(ROOT)}

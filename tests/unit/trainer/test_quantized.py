@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 
-import bitsandbytes
 import pytest
 import torch
 
@@ -19,6 +18,9 @@ from trainer.learn import Learner, Lesson
 from trainer.policy import Policy
 from trainer.reference import adapter_off, base_bytes, base_checksum, load_reference
 from trainer.student import load_student
+
+pytestmark = pytest.mark.long
+bitsandbytes = pytest.importorskip("bitsandbytes", reason="make test-long installs bitsandbytes")
 
 
 @pytest.fixture(scope="module")
