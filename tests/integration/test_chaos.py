@@ -39,7 +39,7 @@ The clients' requests are dealt to the times before, between and after them, so 
 """
 KILLS, RESTARTS = EVENTS.count("kill"), len(EVENTS) - EVENTS.count("kill")
 MAX_CONCURRENCY = 4
-POOR, POOR_SAMPLES, POOR_USD = "poor", 40, 0.0007
+POOR, POOR_SAMPLES, POOR_USD = "poor", 60, 0.001
 ROUNDS = 6
 STEP_LIMIT_S = 300.0
 
@@ -271,4 +271,5 @@ def assert_ledger_is_the_bill(ledger: Sequence[Mapping[str, Any]], log: Sequence
     killed = [call for call in unknown if call["outcome"] == "killed"]
     # a reservation whose commit Postgres took to its grave unanswered is one more call that nobody can tell of
     assert 1 <= len(killed) <= (KILLS + RESTARTS * REPLICAS) * MAX_CONCURRENCY
-    assert {call["output_tokens"] for call in killed} <= {entry.body["max_tokens"] for entry in log}
+    # there is no body where the sender was killed before it had sent it all
+    assert {call["output_tokens"] for call in killed} <= {entry.body["max_tokens"] for entry in log if entry.body}
