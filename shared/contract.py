@@ -81,7 +81,11 @@ class ScoreRequest(_Wire):
         default=None, description="Repeat it when the same request is sent again, so that it is counted once."
     )
     timeout_s: float | None = Field(
-        default=None, gt=0, le=86_400, description="Seconds after which what has no mark yet comes back `deadline`."
+        default=None,
+        gt=0,
+        le=86_400,
+        strict=True,  # else `true` would be a second
+        description="Seconds after which what has no mark yet comes back `deadline`.",
     )
     samples: list[Sample] = Field(description="Samples to mark; the results keep their order.")
 

@@ -47,7 +47,9 @@ class Chromium:
         self._reader = threading.Thread(target=self._process.stderr.read)
         self._reader.start()
         self._connected = ExitStack()
-        self._socket = self._connected.enter_context(connect(address, max_size=None, open_timeout=PATIENCE_S))
+        # no pings: a browser that draws a large page answers late
+        socket = connect(address, max_size=None, open_timeout=PATIENCE_S, ping_interval=None)
+        self._socket = self._connected.enter_context(socket)
         self._numbers = itertools.count(1)
         self._session: str | None = None
         self.complaints: list[str] = []
