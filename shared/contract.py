@@ -249,7 +249,7 @@ class SeriesPoint(_Wire):
 class Series(_Wire):
     """Counts over time. A bucket in which nothing happened has no point.
 
-    Minutes are kept for store.keep_lines_days; what is older stands at the start of its hour.
+    Minutes are kept for a day; what is older stands at the start of its hour.
     """
 
     since: str = Field(description="ISO 8601: the start of the first bucket.")

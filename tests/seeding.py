@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Table, insert
 from services.scoring.store import tables
 from services.scoring.store.database import Row, insert_new
 from services.scoring.store.engine import migrate, open_engine, writing
-from services.scoring.store.rollup import MINUTE_MS, Sums, sums_of
+from services.scoring.store.rollup import MINUTE_MS, Sums, into_hours, sums_of
 
 DAY_MINUTES = 1_440
 _BATCH = 200
@@ -37,8 +37,15 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
         _copy(engine, tables.failure_sums, [*_failure_rows(sums)])
     with writing(engine) as connection:
         insert_new(connection, tables.accounts, [*_accounts(runs)])
+    while _into_hours(engine, until_ms):
+        pass
     engine.dispose()
     return minutes * (requests + calls)
+
+
+def _into_hours(engine: Engine, now_ms: int) -> bool:
+    with writing(engine) as connection:
+        return into_hours(connection, now_ms)
 
 
 def run_name(number: int) -> str:

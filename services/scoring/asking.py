@@ -13,7 +13,7 @@ from services.scoring.fingerprint import Fingerprint
 from services.scoring.prompting import shown_task
 from services.scoring.purse import Payer, RunPurse
 from services.scoring.rubric import Rubric
-from services.scoring.store import NewMark, Purpose, Store, Texts
+from services.scoring.store import NewMark, Purpose, RequestLine, Store, Texts
 from services.scoring.teachers.base import Failure, Group, Marked, Purse, Teacher
 from shared.contract import Judged, Source
 from shared.settings import Config
@@ -73,9 +73,12 @@ class Asker:
         for group in tasks.values():
             yield from (group[start : start + size] for start in range(0, len(group), size))
 
-    async def ask(self, payer: Payer, items: Sequence[Item]) -> list[Outcome]:
+    async def ask(
+        self, payer: Payer, items: Sequence[Item], closing_line: Callable[[Sequence[Outcome]], RequestLine | None]
+    ) -> list[Outcome]:
         """One group to the teacher, its marks into the book: what became of each item, in their order.
 
+        `closing_line`: of these outcomes, the line of a request that they close, written together with the marks.
         Raises Elsewhere when not all of them are this process's to ask for.
         """
         async with self.hear(payer, items, [item.print for item in items]) as said:
@@ -94,8 +97,10 @@ class Asker:
             ]
             failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
             bills = said.purse.take_due()
-            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures, bills)
-        return [self._outcome(outcome) for outcome in said.outcomes]
+            outcomes = [self._outcome(outcome) for outcome in said.outcomes]
+            line = closing_line(outcomes)
+            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures, bills, line)
+        return outcomes
 
     @asynccontextmanager
     async def hear(

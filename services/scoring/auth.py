@@ -26,7 +26,10 @@ PASS = "markbook_pass"
 """The cookie of a browser that has signed in to the page."""
 PASS_S = 7 * 86_400
 
-_HOW = "send Authorization: Bearer mb_…; the service's owner makes a key with: python -m services.scoring keys add NAME"
+_HOW = (
+    "send Authorization: Bearer mb_…, which Markbook's own commands and trainer do with MARKBOOK_API_KEY=mb_…; "
+    "the service's owner makes a key with: python -m services.scoring keys add NAME"
+)
 
 
 def new_secret() -> str:

@@ -11,7 +11,7 @@ from services.scoring.errors import BadRequest
 from services.scoring.ledger import counters_of, sum_counters
 from services.scoring.purse import budget_states
 from services.scoring.state import State
-from services.scoring.store import HOUR_MS, ApiKey, Life
+from services.scoring.store import HOUR_MS, MINUTES_MS, ApiKey, Life
 from shared.contract import Bucket, CacheStats, Counters, Identity, Series, SeriesPoint, Stats, TeacherStats
 from shared.settings import SERVICE_OWNED
 
@@ -22,7 +22,7 @@ _LAST_MS = 253_402_214_400_000  # the last day that ISO 8601 can write with four
 
 
 async def stats_of(state: State, key: ApiKey | None, run: str | None, since: datetime | None) -> Stats:
-    """The counts from `since` on, exact while their lines are kept and from the start of its hour after that."""
+    """The counts from `since` on; from the start of its hour, where that is over a day ago or its lines are gone."""
     await state.pipeline.ledger.flush()
     since_ms = 0 if since is None else _counted_from(_unix_ms(since), state)
     totals, runs = sum_counters(await state.store.ledger.sums(since_ms), lambda name: may_use(key, name))
@@ -74,8 +74,8 @@ async def series_of(
 
 
 def _counted_from(since_ms: int, state: State) -> int:
-    kept_ms = Life.of(state.config.store).lines_max_age_ms
-    if kept_ms is None or since_ms >= state.clock_ms() - kept_ms:
+    kept_ms = min(MINUTES_MS, Life.of(state.config.store).lines_max_age_ms or MINUTES_MS)
+    if since_ms >= state.clock_ms() - kept_ms:
         return since_ms
     return since_ms - since_ms % HOUR_MS
 

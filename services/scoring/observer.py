@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.scoring import logs
@@ -24,6 +24,7 @@ from services.scoring.tracing import PROBES, span
 from shared.contract import Source
 
 NO_ROUTE = "none"
+_SOURCES = tuple(source.value for source in Source)
 
 log = logging.getLogger(logs.REQUESTS)
 
@@ -47,13 +48,14 @@ class RequestObserver:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = facts.request_id
+                message["headers"].append((b"x-request-id", facts.request_id.encode()))
             await send(message)
 
+        self._requests.in_progress.inc()
         try:
-            with self._requests.in_progress.track_inprogress():
-                await self._app(scope, receive, sent)
+            await self._app(scope, receive, sent)
         finally:
+            self._requests.in_progress.dec()
             self._tell(scope, facts, status, time.perf_counter() - begun)
 
     def _tell(self, scope: Scope, facts: logs.Facts, status: int, seconds: float) -> None:
@@ -83,10 +85,11 @@ def teller(samples: Samples) -> Callable[[RequestLine], None]:
         samples.answered(line)
         told = logs.facts()
         told.run = line.run
-        for source in Source:
-            if count := getattr(line, source.value):
-                told.sources[source.value] += count
-        told.unscored.update(line.unscored)
+        for source in _SOURCES:
+            if count := getattr(line, source):
+                told.sources[source] += count
+        for code, count in line.unscored.items():
+            told.unscored[code] += count
 
     return tell
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from services.scoring.answer import line_of, results_of, usage_of
@@ -33,6 +34,7 @@ from services.scoring.teachers.base import Failure, Teacher
 from services.scoring.together import all_of
 from services.scoring.tracing import span
 from services.scoring.turns import Reception
+from services.scoring.visit import Answer, Visit
 from shared.contract import ErrorCode, Sample, ScoreRequest, ScoreResponse, Source
 from shared.settings import Config
 
@@ -82,55 +84,64 @@ class Pipeline:
         Raises StoreUnavailable when nothing can be looked up or kept, TooManyRequests and ServiceStopping.
         """
         due = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
-        items = await self._prepared(request.samples)
-        by_digest = {item.print.digest: item for item in items}
-        payer = Payer(request.run, key)
+        visit = Visit(request, await self._prepared(request.samples), Payer(request.run, key))
+        by_digest = visit.by_digest
         turns = self._reception.of(key.name if key else None)
         try:
             async with asyncio.timeout_at(due):
                 place = await turns.take(request.run)
         except TimeoutError:
-            return await self._answer(request, items, dict.fromkeys(by_digest, NO_TURN), (), payer)
-        led: list[bytes] = []
+            return await self._answer(visit, dict.fromkeys(by_digest, NO_TURN))
         outcomes: dict[bytes, Outcome] = {}
         missing = list(by_digest)
         try:
             while True:
                 flights, leading = self._flights.claim(missing)
-                lead = self._start(payer, [by_digest[digest] for digest in leading])
+                visit.flights |= flights
+                visit.led += leading
+                lead = self._start(visit, [by_digest[digest] for digest in leading])
                 await _end_of([lead], due)
-                await _end_of([flight for flight in flights.values() if not flight.done()], due)
+                await _end_of(flights.values(), due)
+                if visit.answer:  # it is on its way into the book: too late to be late
+                    await _end_of(flights.values(), None)
                 outcomes |= {digest: flight.result() if flight.done() else LATE for digest, flight in flights.items()}
                 if lead.done() and not lead.cancelled():
                     lead.result()
-                led += leading
                 # what another had no money for is asked for again, out of this purse
                 missing = [digest for digest in flights if _spent(outcomes[digest]) and digest not in leading]
                 if not missing:
-                    return await self._answer(request, items, outcomes, led, payer)
+                    return await self._answer(visit, outcomes)
         finally:  # the place is free when both the request and its lead have ended
             lead.add_done_callback(lambda _: turns.leave(place))
 
-    def _start(self, payer: Payer, items: Sequence[Item]) -> asyncio.Task[None]:
+    def _start(self, visit: Visit, items: Sequence[Item]) -> asyncio.Task[None]:
         """A task of its own: neither a caller that goes away nor one whose time is up ends what others wait for."""
-        lead = asyncio.create_task(self._lead(payer, items))
+        lead = asyncio.create_task(self._lead(visit, items))
         self._leading.add(lead)
         lead.add_done_callback(lambda task: self._landed(task, [item.print.digest for item in items]))
         return lead
 
-    async def _answer(
-        self,
-        request: ScoreRequest,
-        items: Sequence[Item],
-        outcomes: Mapping[bytes, Outcome],
-        led: Sequence[bytes],
-        payer: Payer,
-    ) -> ScoreResponse:
-        results = list(results_of(items, outcomes, led, self.profile))
-        line = line_of(request, items, results, self._clock_ms(), self._plain_tokens(items))
-        self._tell(line)
-        await self.ledger.add(line, durable=bool(payer.bills or line.teacher))
-        return ScoreResponse(results=results, usage=usage_of(payer.bills))
+    async def _answer(self, visit: Visit, outcomes: Mapping[bytes, Outcome]) -> ScoreResponse:
+        counted = visit.answer is not None
+        answer = visit.answer or self._decide(visit, outcomes)
+        self._tell(answer.line)
+        if not counted:
+            await self.ledger.add(answer.line, durable=bool(visit.payer.bills or answer.line.teacher))
+        return ScoreResponse(results=answer.results, usage=usage_of(visit.payer.bills))
+
+    def _decide(self, visit: Visit, outcomes: Mapping[bytes, Outcome]) -> Answer:
+        results = list(results_of(visit.items, outcomes, visit.led, self.profile))
+        line = line_of(visit.request, visit.items, results, self._clock_ms(), self._plain_tokens(visit.items))
+        visit.answer = Answer(results, line)
+        return visit.answer
+
+    def _closing_line(self, visit: Visit, group: Sequence[Item], outcomes: Sequence[Outcome]) -> RequestLine | None:
+        """The line of the request, if nothing but these outcomes was missing: one transaction less than by itself."""
+        now = dict(zip((item.print.digest for item in group), outcomes, strict=True))
+        known = visit.landed() | now
+        if visit.answer or len(known) < len(visit.flights) or any(map(_spent, known.values())):
+            return None
+        return self._decide(visit, known).line
 
     async def keep_leases(self, lease_s: float) -> None:
         """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
@@ -166,7 +177,7 @@ class Pipeline:
         code, judged = extract(sample.code, language)
         return Item(sample.prompt, language, code, judged, fingerprint(self.profile, sample.prompt, code, language))
 
-    async def _lead(self, payer: Payer, items: Sequence[Item]) -> None:
+    async def _lead(self, visit: Visit, items: Sequence[Item]) -> None:
         """Land the flight of every item."""
         with span("store lookup", **{"markbook.samples": len(items)}):
             stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
@@ -176,8 +187,8 @@ class Pipeline:
         rejected: list[tuple[Item, Judgement]] = []
         if self._config.rlaif.use_tiered_scoring:
             asking, rejected = await self._reject(asking)
-        groups = [self._ask(payer, group) for group in self._asker.groups(asking)]
-        await all_of([*groups, self._auditor.audit(payer, rejected)])
+        groups = [self._ask(visit, group) for group in self._asker.groups(asking)]
+        await all_of([*groups, self._auditor.audit(visit.payer, rejected)])
 
     async def _reject(self, items: Sequence[Item]) -> tuple[list[Item], list[tuple[Item, Judgement]]]:
         """Land what the heuristic tier rejects; returns what the teacher must see, and what was rejected."""
@@ -193,23 +204,23 @@ class Pipeline:
                 passed.append(item)
         return passed, rejected
 
-    async def _ask(self, payer: Payer, group: Sequence[Item]) -> None:
+    async def _ask(self, visit: Visit, group: Sequence[Item]) -> None:
         """Land a group of what the teacher must see, asked by this replica or by another."""
         if not group:
             return
         try:
-            outcomes = await self._asker.ask(payer, group)
+            outcomes = await self._asker.ask(visit.payer, group, partial(self._closing_line, visit, group))
         except Elsewhere as found:
             asking = self._land_stored(group, found.marks, Source.COALESCED)
             mine = [item for item in asking if item.print.digest not in found.asked]
             theirs = [item for item in asking if item.print.digest in found.asked]
-            await all_of([self._ask(payer, mine), self._wait(payer, theirs)])
+            await all_of([self._ask(visit, mine), self._wait(visit, theirs)])
         else:
             for item, outcome in zip(group, outcomes, strict=True):
                 self._land(item, outcome)
 
-    async def _wait(self, payer: Payer, items: Sequence[Item]) -> None:
-        await self._ask(payer, await self._wait_for_others(items))
+    async def _wait(self, visit: Visit, items: Sequence[Item]) -> None:
+        await self._ask(visit, await self._wait_for_others(items))
 
     async def _wait_for_others(self, items: Sequence[Item]) -> list[Item]:
         """Land what other replicas bring; returns, for another try, what is left once some of it is claimed no more."""
@@ -255,11 +266,11 @@ class Pipeline:
         return sum(plain_tokens(item.prompt, item.code, self.rubric, item.language) for item in items)
 
 
-async def _end_of(flights: Sequence[asyncio.Future[Any]], due: float | None) -> None:
+async def _end_of(flights: Iterable[asyncio.Future[Any]], due: float | None) -> None:
     """Until all have ended, or until the event loop's clock says `due`. They go on, whatever becomes of the caller."""
-    if flights:
+    if going := [flight for flight in flights if not flight.done()]:
         timeout = None if due is None else due - asyncio.get_running_loop().time()
-        await asyncio.wait(flights, timeout=timeout)
+        await asyncio.wait(going, timeout=timeout)
 
 
 def _spent(outcome: Outcome) -> bool:

@@ -38,10 +38,14 @@ def register(subparsers: Subparsers) -> None:
     add = actions.add_parser("add", help="make a key and print it, this once")
     add.add_argument("name", metavar="NAME", type=_matching(_NAME), help="whose it is; a name is used once")
     add.add_argument(
-        "--runs", metavar="PATTERN", type=_matching(_PATTERN), default="*", help="runs it may use: 'team-a/*' (all)"
+        "--runs",
+        metavar="PATTERN",
+        type=_matching(_PATTERN),
+        default="*",
+        help="runs it may use: 'team-a/*' (default: all)",
     )
-    add.add_argument("--usd", metavar="X", type=float, help="dollars it may spend in all (no limit)")
-    add.add_argument("--tokens", metavar="N", type=int, help="tokens it may spend in all (no limit)")
+    add.add_argument("--usd", metavar="X", type=float, help="dollars it may spend in all (default: no limit)")
+    add.add_argument("--tokens", metavar="N", type=int, help="tokens it may spend in all (default: no limit)")
     add.set_defaults(run=lambda arguments: _on_book(arguments, _add))
     show = actions.add_parser("list", help="show all keys and what they have spent")
     show.set_defaults(run=lambda arguments: _on_book(arguments, _list))
@@ -82,12 +86,17 @@ async def _add(store: Store, config: Config, arguments: argparse.Namespace) -> N
         raise ConfigError(f"there is or was a key of the name {arguments.name}: choose another")
     print(secret)
     print(f"Keep it: it is shown this once. It is in force within {FRESH_S:g} s.", file=sys.stderr)
+    if len(await store.keys.all()) == 1:
+        print("It is the first: from now on every request needs one (trainer: MARKBOOK_API_KEY).", file=sys.stderr)
 
 
 async def _list(store: Store, _config: Config, _arguments: argparse.Namespace) -> None:
+    keys = await store.keys.all()
+    if not keys:
+        print(f"{store.where} has no keys: whoever reaches the service may use it", file=sys.stderr)
     spent = await store.money.spent()
     rows = [("NAME", "RUNS", "USD", "TOKENS", "CREATED", "REVOKED")]
-    for key in await store.keys.all():
+    for key in keys:
         nusd, tokens = spent.get(key_scope(key.name), (0, 0))
         usd = f"{nusd / 1e9:.4f}" + ("" if key.budget.usd is None else f" of {key.budget.usd:g}")
         counted = str(tokens) + ("" if key.budget.tokens is None else f" of {key.budget.tokens}")

@@ -36,7 +36,9 @@ def service(arguments: argparse.Namespace) -> Iterator[ScoringClient]:
         try:
             yield client
         except ServiceUnavailable as error:
-            raise ServiceUnavailable(f"{error}; is it running? --url names another one") from error
+            raise ServiceUnavailable(
+                f"{error}; is it running? python -m services.scoring starts one, --url names another one"
+            ) from error
 
 
 def since(text: str) -> datetime:

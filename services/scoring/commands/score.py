@@ -33,7 +33,9 @@ def register(subparsers: Subparsers) -> None:
     task.add_argument("--prompt", metavar="TEXT", help="the task")
     task.add_argument("--prompt-file", metavar="FILE", help="a file with the task")
     parser.add_argument("--language", metavar="NAME", help="python, c++, rs, … (default: by the file's suffix)")
-    parser.add_argument("--run", dest="under", metavar="NAME", default="shell", help="counted under this run (shell)")
+    parser.add_argument(
+        "--run", dest="under", metavar="NAME", default="shell", help="counted under this run (default: shell)"
+    )
     parser.add_argument("--json", action="store_true", help="the service's answer as it is")
     add_service(parser)
     parser.set_defaults(run=_run)

@@ -9,7 +9,7 @@ from services.scoring.store.marks import NewMark, Record, StoredMark
 from services.scoring.store.money import Bill, Purpose
 from services.scoring.store.page import MOST_MARKS, Paid, Place
 from services.scoring.store.profiles import Profile
-from services.scoring.store.rollup import HOUR_MS, Sums, Tally
+from services.scoring.store.rollup import HOUR_MS, MINUTES_MS, Sums, Tally
 from services.scoring.store.store import Store
 from services.scoring.store.tables import LATENCY_MS, TOOK
 from services.scoring.store.texts import Texts
@@ -17,6 +17,7 @@ from services.scoring.store.texts import Texts
 __all__ = [
     "HOUR_MS",
     "LATENCY_MS",
+    "MINUTES_MS",
     "MOST_MARKS",
     "TOOK",
     "ApiKey",

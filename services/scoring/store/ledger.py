@@ -38,19 +38,8 @@ class Ledger:
 
     async def count(self, lines: Sequence[RequestLine]) -> None:
         """Count requests, each id once, in one transaction."""
-        if not lines:
-            return
-        rows = [
-            {name: getattr(line, name) for name in _COLUMNS}
-            | {"unscored": json.dumps(dict(line.unscored)) if line.unscored else None}
-            for line in sorted(lines, key=lambda line: line.request_id)  # in one order everywhere, against deadlocks
-        ]
-
-        def work(connection: Connection) -> None:
-            new = set(connection.execute(new_rows(connection.dialect.name, tables.requests), rows).scalars())
-            sums_of(requests=[row for row in rows if row["request_id"] in new]).write(connection)
-
-        await self._database.write(work)
+        if lines:
+            await self._database.write(lambda connection: count(connection, lines))
 
     async def sums(self, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None) -> Sums:
         """By run, from `since_ms` on, in buckets of whole minutes or over all of time."""
@@ -70,6 +59,17 @@ class Ledger:
         """When the book was opened for the first time."""
         query = select(func.min(tables.profiles.c.created_ms))
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
+
+
+def count(connection: Connection, lines: Sequence[RequestLine]) -> None:
+    """Count requests, each id once."""
+    rows = [
+        {name: getattr(line, name) for name in _COLUMNS}
+        | {"unscored": json.dumps(dict(line.unscored)) if line.unscored else None}
+        for line in sorted(lines, key=lambda line: line.request_id)  # in one order everywhere, against deadlocks
+    ]
+    new = set(connection.execute(new_rows(connection.dialect.name, tables.requests), rows).scalars())
+    sums_of(requests=[row for row in rows if row["request_id"] in new]).write(connection)
 
 
 def _lines(connection: Connection, table: Table, since_ms: int, before_ms: int) -> Sequence[Row]:

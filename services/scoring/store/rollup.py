@@ -1,6 +1,6 @@
 """The ledger's sums by run and minute, written in the transaction of every line.
 
-So nothing is counted line by line, however many lines there are, and no count is lost when old lines go: then the
+So nothing is counted line by line, however many lines there are, and no count is lost when old lines go, or
 minutes become hours. Every number is whole, so that a sum is the same to the last digit however it was put together.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, delete, func, literal_column, select, text
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, literal_column, select, text
 from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.store import tables
@@ -22,7 +22,9 @@ from services.scoring.store.database import Row, insert_into
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-_LOCK = 0x526F6C6C  # any constant: one replica at a time drops lines
+MINUTES_MS = 24 * HOUR_MS
+"""For so long minutes are kept apart: a week of them would be too much to add up for one look at it."""
+_LOCK = 0x526F6C6C  # any constant: one replica at a time
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _SUMMED = [column for column in tables.sums.columns if not column.primary_key]
 _NAMES = [column.name for column in _SUMMED]
@@ -108,23 +110,53 @@ def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str 
     return sums
 
 
-def roll_up(connection: Connection, before_ms: int, most: int) -> int:
-    """Drop up to `most` lines of each kind from before this hour; after the last, its minutes become hours.
+def drop_lines(connection: Connection, before_ms: int, most: int) -> int:
+    """Drop up to `most` lines of each kind from before this hour; their sums stay.
 
     Returns how many lines of the more numerous kind went; 0 while another replica is at it.
     """
     before_ms = _start(before_ms, HOUR_MS)
-    if connection.dialect.name == "postgresql":
-        alone = connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK})
-        if not alone:
-            return 0
-    gone = max(
+    if not _alone(connection):
+        return 0
+    return max(
         _drop(connection, tables.requests, tables.requests.c.request_id, before_ms, most),
         _drop(connection, tables.calls, tables.calls.c.id, before_ms, most),
     )
-    if gone < most:
-        _into_hours(connection, before_ms)
-    return gone
+
+
+def into_hours(connection: Connection, now_ms: int) -> bool:
+    """Make one hour of the minutes of the oldest hour that is over MINUTES_MS ago. False: there was none to make.
+
+    What is taken out is what is put back: a row that grows in the meantime is deleted as it then is.
+    """
+    before_ms = _start(now_ms - MINUTES_MS, HOUR_MS)
+    both = (tables.sums, tables.failure_sums)
+    oldest = [connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, before_ms))) for table in both]
+    if all(at_ms is None for at_ms in oldest) or not _alone(connection):
+        return False
+    hours = Sums(HOUR_MS)
+    before_ms = _start(min(at_ms for at_ms in oldest if at_ms is not None), HOUR_MS) + HOUR_MS
+    for table in both:
+        minutes = delete(table).where(*_minutes(table, before_ms)).returning(*table.columns)
+        for row in connection.execute(minutes).mappings():
+            tally = hours.tallies[_start(row["at_ms"], HOUR_MS), row["run"]]
+            if table is tables.sums:
+                tally.counts.update({name: row[name] for name in _NAMES})
+            else:
+                tally.failures[row["code"]] += row["samples"]
+    hours.write(connection)
+    return True
+
+
+def _alone(connection: Connection) -> bool:
+    """Whether no other replica is at it, nor will be until this transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return True  # SQLite has one writer anyway
+    return bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
+
+
+def _minutes(table: Table, before_ms: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return table.c.at_ms < before_ms, table.c.at_ms % literal_column(str(HOUR_MS)) != 0
 
 
 def _start(at_ms: int, bucket_ms: int | None) -> int:
@@ -153,20 +185,6 @@ def _read(
 def _drop(connection: Connection, table: Table, key: Column[str], before_ms: int, most: int) -> int:
     oldest = select(key).where(table.c.at_ms < before_ms).order_by(table.c.at_ms).limit(most)
     return connection.execute(delete(table).where(key.in_(oldest))).rowcount
-
-
-def _into_hours(connection: Connection, before_ms: int) -> None:
-    """What is taken out is what is put back: a row that grows in the meantime is deleted as it then is."""
-    hours = Sums(HOUR_MS)
-    for table in (tables.sums, tables.failure_sums):
-        minutes = table.c.at_ms < before_ms, table.c.at_ms % literal_column(str(HOUR_MS)) != 0
-        for row in connection.execute(delete(table).where(*minutes).returning(*table.columns)).mappings():
-            tally = hours.tallies[_start(row["at_ms"], HOUR_MS), row["run"]]
-            if table is tables.sums:
-                tally.counts.update({name: row[name] for name in _NAMES})
-            else:
-                tally.failures[row["code"]] += row["samples"]
-    hours.write(connection)
 
 
 def _add_up(connection: Connection, table: Table, summed: Sequence[Column[int]], rows: Sequence[Row]) -> None:

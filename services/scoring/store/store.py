@@ -11,13 +11,13 @@ from sqlalchemy import Connection, text
 
 from services.scoring.errors import StoreUnavailable
 from services.scoring.fingerprint import Fingerprint
-from services.scoring.store import claims, money, profiles
+from services.scoring.store import claims, ledger, money, profiles
 from services.scoring.store.audits import Audits
 from services.scoring.store.claims import Claims
 from services.scoring.store.database import Database, Timed
 from services.scoring.store.engine import migrate, shown
 from services.scoring.store.keys import ApiKeys
-from services.scoring.store.ledger import Ledger
+from services.scoring.store.ledger import Ledger, RequestLine
 from services.scoring.store.life import FOR_EVER, Life
 from services.scoring.store.marks import Marks, NewMark, Record
 from services.scoring.store.money import Bill, Money, Purpose
@@ -105,8 +105,10 @@ class Store:
         marked: Sequence[NewMark],
         failures: Mapping[bytes, Failure],
         bills: Sequence[Bill] = (),
+        line: RequestLine | None = None,
     ) -> None:
-        """All that comes after a call, in one transaction: marks with their texts, the end of its claims, its bill."""
+        """All that comes after a call, in one transaction: marks with their texts, the end of its claims, its bill,
+        and the line of the request that ends with it."""
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
 
@@ -116,13 +118,17 @@ class Store:
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
-        await self._insist(work, bills)
+        await self._insist(work, bills, line)
 
-    async def _insist(self, work: Callable[[Connection], None], bills: Sequence[Bill]) -> None:
+    async def _insist(
+        self, work: Callable[[Connection], None], bills: Sequence[Bill], line: RequestLine | None = None
+    ) -> None:
         def paid(connection: Connection) -> None:
             work(connection)
             for bill in bills:
                 money.settle(connection, bill)
+            if line is not None:  # after the accounts: in one order everywhere, against deadlocks
+                ledger.count(connection, [line])
 
         try:
             await self._database.insist(paid)

@@ -120,7 +120,7 @@ sums = Table(
     "ledger_sums",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # start of a minute; of an hour once lines go
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # start of a minute; of an hour after a day
     Column("samples", BigInteger, nullable=False),
     Column("heuristic", BigInteger, nullable=False),
     Column("cache", BigInteger, nullable=False),

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, case, delete, func, select, tuple_
 from services.scoring.store import tables, texts
 from services.scoring.store.database import Database
 from services.scoring.store.life import Life
-from services.scoring.store.rollup import roll_up
+from services.scoring.store.rollup import drop_lines, into_hours
 
 BATCH = 500
 """Rows a transaction: a request for marks never waits long behind one."""
@@ -28,13 +28,16 @@ class Upkeep:
         self._life = life
 
     async def sweep(self, now_ms: int) -> None:
-        """Drop marks above `max_entries` that were not used for longest, and texts and ledger lines past their age."""
+        """Drop marks above `max_entries` that were not used for longest, and texts and ledger lines past their age;
+        minutes become hours."""
         if self._life.max_entries is not None and (last := await self._last_to_go(self._life.max_entries)):
             await self._in_batches(partial(_evict, last=last))
         if self._life.texts_max_age_ms is not None:
             await self._in_batches(partial(_prune, before_ms=now_ms - self._life.texts_max_age_ms))
         if self._life.lines_max_age_ms is not None:
-            await self._in_batches(partial(roll_up, before_ms=now_ms - self._life.lines_max_age_ms, most=BATCH))
+            await self._in_batches(partial(drop_lines, before_ms=now_ms - self._life.lines_max_age_ms, most=BATCH))
+        while await self._database.write(partial(into_hours, now_ms=now_ms)):
+            continue
 
     async def _in_batches(self, work: Callable[[Connection], int]) -> None:
         while await self._database.write(work) == BATCH:

@@ -154,7 +154,7 @@ def test_since_takes_times_and_spans():
     ("arguments", "message"),
     [
         (["stats"], "the scoring service at http://127.0.0.1:1 did not answer"),
-        (["score", "FILE.py", "--prompt", "x"], "is it running? --url names another one"),
+        (["score", "FILE.py", "--prompt", "x"], "is it running? python -m services.scoring starts one"),
         (["score", "FILE.py", "--prompt", ""], "--prompt '': String should have at least 1 character"),
         (["score", "FILE.py", "--prompt", "x", "--run", "a b"], "--run 'a b': String should match pattern"),
         (["score", "missing.py", "--prompt", "x"], "cannot read missing.py: No such file"),

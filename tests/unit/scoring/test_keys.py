@@ -215,19 +215,25 @@ def run(monkeypatch, capsys, url: str, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_commands_make_show_and_revoke(monkeypatch, capsys, database_url):
+    none = run(monkeypatch, capsys, database_url, "keys", "list")
     added = run(monkeypatch, capsys, database_url, "keys", "add", "ann", "--runs", "a/*", "--usd", "2.5")
+    second = run(monkeypatch, capsys, database_url, "keys", "add", "bea")
+    run(monkeypatch, capsys, database_url, "keys", "revoke", "bea")
     again = run(monkeypatch, capsys, database_url, "keys", "add", "ann")
     listed = run(monkeypatch, capsys, database_url, "keys", "list")
     revoked = run(monkeypatch, capsys, database_url, "keys", "revoke", "ann")
     missing = run(monkeypatch, capsys, database_url, "keys", "revoke", "bob")
     after = run(monkeypatch, capsys, database_url, "keys", "list")
+    assert (none[0], "has no keys" in none[2]) == (0, True)
     assert added[0] == 0
+    assert "from now on every request needs one" in added[2]
+    assert (second[0], "every request" in second[2]) == (0, False)
     secret = added[1].strip()
     assert secret.startswith("mb_")
     assert "shown this once" in added[2]
     assert (again[0], again[1]) == (2, "")
     assert "choose another" in again[2]
-    head, row = listed[1].splitlines()
+    head, row, _ = listed[1].splitlines()
     assert head.split() == ["NAME", "RUNS", "USD", "TOKENS", "CREATED", "REVOKED"]
     assert row.split()[:5] == ["ann", "a/*", "0.0000", "of", "2.5"]
     assert secret not in listed[1]

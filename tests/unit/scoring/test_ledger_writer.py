@@ -136,23 +136,17 @@ async def test_what_cannot_be_written_at_the_end_is_named(store, writer, countin
     counting.fail_before = False
 
 
-async def test_a_hit_does_not_wait_for_the_ledger_and_a_paid_mark_does(service, database_url, monkeypatch):
-    count = Ledger.count
+async def test_a_hit_does_not_wait_for_the_ledger(service, database_url, monkeypatch):
     sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
-    other = {**sample, "code": "def plus(a, b):\n    return a + b\n"}
 
     async def away(self, lines):
         raise AWAY
 
     async with service(database_url=database_url) as http:
         await http.post("/score", json={"samples": [sample]})
-        monkeypatch.setattr(Ledger, "count", away)
-        hit = await http.post("/score", json={"samples": [sample]})
-        paid = await http.post("/score", json={"samples": [other], "request_id": "request-1"})
-        monkeypatch.setattr(Ledger, "count", count)
-        again = await http.post("/score", json={"samples": [other], "request_id": "request-1"})
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "count", away)
+            hit = await http.post("/score", json={"samples": [sample]})
         counts = (await http.get("/stats")).json()["totals"]
     assert (hit.status_code, hit.json()["results"][0]["source"]) == (200, "cache")
-    assert (paid.status_code, again.status_code) == (503, 200)
-    assert counts["samples"] == 3
-    assert counts["by_source"] == {"heuristic": 0, "cache": 1, "coalesced": 0, "teacher": 2}
+    assert counts["by_source"] == {"heuristic": 0, "cache": 1, "coalesced": 0, "teacher": 1}

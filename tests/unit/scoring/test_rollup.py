@@ -11,7 +11,7 @@ from sqlalchemy import text
 from services.scoring.ledger import sum_counters
 from services.scoring.store import Bill, Purpose, RequestLine, Store
 from services.scoring.store.engine import migrate, open_engine, writing
-from services.scoring.store.rollup import roll_up
+from services.scoring.store.rollup import drop_lines
 from services.scoring.teachers.base import Call
 from tests.unit.scoring.book import GROUP, count, opened
 
@@ -86,13 +86,21 @@ async def test_nothing_changes_when_lines_go_and_minutes_become_hours(database_u
         await fill(store)
         before = await counters(store)
         hourly = await counters(store, T0 + HOUR)
-        await store.upkeep.sweep(T0 + 7 * DAY + HOUR - 1)  # the first hour is not over a week old
-        assert (await count(store, "ledger_requests"), await count(store, "ledger_sums")) == (5, 5)
+        for now_ms, sums in (
+            (T0 + DAY + HOUR - 1, 5),  # the first hour is not over a day old
+            (T0 + DAY + HOUR, 3),  # one hour of each run, and the minute that is kept
+            (T0 + DAY + 2 * HOUR, 3),  # and that one is the start of its hour
+            (T0 + 7 * DAY + HOUR - 1, 3),  # nor its lines over a week
+        ):
+            await store.upkeep.sweep(now_ms)
+            assert (await count(store, "ledger_requests"), await count(store, "ledger_sums")) == (5, sums)
+            assert await counters(store) == before
+            assert await counters(store, T0 + HOUR) == hourly
         await store.upkeep.sweep(T0 + 7 * DAY + HOUR)
         assert await counters(store) == before
         assert await counters(store, T0 + HOUR) == hourly
         assert (await count(store, "ledger_requests"), await count(store, "ledger_calls")) == (1, 1)
-        assert await count(store, "ledger_sums") == 3  # one hour of each run, and the minute that is kept
+        assert await count(store, "ledger_sums") == 3
         await store.ledger.count([line(2, T0 + MINUTE), line(20, T0 + 2 * MINUTE)])  # a line of old comes late
         await store.upkeep.sweep(T0 + 8 * DAY)
         assert (await counters(store))[1]["a"].samples == before[1]["a"].samples + 8
@@ -104,7 +112,7 @@ async def test_nothing_changes_when_lines_go_and_minutes_become_hours(database_u
 async def test_lines_go_a_few_at_a_time(database_url):
     async with opened(database_url) as store:
         await store.ledger.count([line(number, T0 + number) for number in range(5)])
-        gone = [await store._database.write(lambda book: roll_up(book, T0 + HOUR, 2)) for _ in range(4)]
+        gone = [await store._database.write(lambda book: drop_lines(book, T0 + HOUR, 2)) for _ in range(4)]
         assert gone == [2, 2, 1, 0]
         assert (await counters(store))[0].samples == 20
 
