@@ -1,7 +1,8 @@
 """(b) What the service adds to a call: a miss beside a bare pass-through of the SDK, the teacher taking one second.
 
-Emulator, service (SQLite), pass-through and load (`wrk`) are four processes on this machine. N in flight are N
-connections that send their next request when the last one is answered, begun evenly over a second.
+Emulator, service (SQLite), pass-through and load (`wrk`) are four processes on this machine. N in flight are N requests
+a second at even distances, each sent when its time has come whatever the others take, as long as a connection is free:
+there are an eighth more than N, so what cannot keep up is shown by its answers, not by a queue without end.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from shared.contract import ScoreRequest
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TEACHER_S = 1.0
-LOADS = {1: 30, 32: 30, 200: 15}
+LOADS = {1: 30, 32: 45, 200: 15}
 """In flight -> seconds."""
 WARM_UP_S = 3
 MAX_CONCURRENCY = 256
@@ -46,11 +47,16 @@ TASK = "Write a function that adds up the numbers of a list, and explain what it
 MODEL = "claude-haiku-5-5"
 
 _LUA = """
-local before, after, number, connections, begun = %s, %s, %d, %d, 0
+local before, after, number, gap, slot = %s, %s, %d, %f, 0
 local headers = {["Content-Type"] = "application/json"}
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s, us; } clock; int gettimeofday(clock *now, void *zone);")
+local clock = ffi.new("clock")
 function delay()
-  begun = begun + 1
-  return begun <= connections and 1000 * begun / connections or 0
+  ffi.C.gettimeofday(clock, nil)
+  local now = tonumber(clock.s) * 1000 + tonumber(clock.us) / 1000
+  slot = math.max(slot + gap, now)
+  return slot - now
 end
 function request()
   number = number + 1
@@ -130,9 +136,9 @@ def load(url: str, pid: int, in_flight: int, seconds: int) -> Took:
     asked = psutil.Process(pid)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "load.lua"
-        script.write_text(_LUA % (*values, next(_numbers), in_flight))
+        script.write_text(_LUA % (*values, next(_numbers), 1000 / in_flight))
         before = asked.cpu_times()
-        command = ["wrk", "-t1", f"-c{in_flight}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
+        command = ["wrk", "-t1", f"-c{in_flight + math.ceil(in_flight / 8)}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
         done = subprocess.run(command, capture_output=True, text=True)
         after = asked.cpu_times()
     found = re.search(r"took (\S+) (\S+) (\d+)", done.stdout)

@@ -17,7 +17,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables
-from services.scoring.store.database import Database, insert_into
+from services.scoring.store.database import Database, insert_into, run
 from services.scoring.store.marks import Marks, StoredMark
 from services.scoring.teachers.base import Failure
 from shared.contract import ErrorCode
@@ -64,7 +64,7 @@ class Claims:
         claim = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms, "failure": None, "now_ms": now_ms}
         # in one order everywhere, so that two replicas that want the same marks do not deadlock
         digests = sorted(each.digest for each in wanted)
-        taken = connection.execute(_take(connection.dialect.name), [{"digest": each, **claim} for each in digests])
+        taken = run(connection, _take(connection.dialect.name), [{"digest": each, **claim} for each in digests])
         owned = set(taken.scalars())
         marks = self._marks.find(connection, wanted, now_ms)
         if marks or len(owned) < len(digests):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from sqlalchemy import Connection, Table, func, select
 
 from services.scoring.store import rollup, tables
-from services.scoring.store.database import Database, Row, new_rows
+from services.scoring.store.database import Database, Row, new_rows, run
 from services.scoring.store.rollup import MINUTE_MS, Sums, sums_of
 
 
@@ -39,7 +39,7 @@ class Ledger:
     async def count(self, lines: Sequence[RequestLine]) -> None:
         """Count requests, each id once, in one transaction."""
         if lines:
-            await self._database.write(lambda connection: count(connection, lines))
+            await self._database.write(lambda connection: count(connection, lines, sums_of()).write(connection))
 
     async def sums(self, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None) -> Sums:
         """By run, from `since_ms` on, in buckets of whole minutes or over all of time."""
@@ -61,15 +61,18 @@ class Ledger:
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
 
-def count(connection: Connection, lines: Sequence[RequestLine]) -> None:
-    """Count requests, each id once."""
+def count(connection: Connection, lines: Sequence[RequestLine], sums: Sums) -> Sums:
+    """Write lines, each id once; returns `sums` with theirs, for the caller to write."""
     rows = [
         {name: getattr(line, name) for name in _COLUMNS}
         | {"unscored": json.dumps(dict(line.unscored)) if line.unscored else None}
         for line in sorted(lines, key=lambda line: line.request_id)  # in one order everywhere, against deadlocks
     ]
-    new = set(connection.execute(new_rows(connection.dialect.name, tables.requests), rows).scalars())
-    sums_of(requests=[row for row in rows if row["request_id"] in new]).write(connection)
+    new = set(run(connection, new_rows(connection.dialect.name, tables.requests), rows).scalars())
+    for row in rows:
+        if row["request_id"] in new:
+            sums.add_request(row)
+    return sums
 
 
 def _lines(connection: Connection, table: Table, since_ms: int, before_ms: int) -> Sequence[Row]:

@@ -12,7 +12,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables, texts
-from services.scoring.store.database import Database, Row, insert_into
+from services.scoring.store.database import Database, Row, insert_into, run
 from services.scoring.store.life import Life
 from services.scoring.store.texts import Texts
 
@@ -110,7 +110,7 @@ class Marks:
         records = [first[key] for key in sorted(first)]  # in one order, against deadlocks
         oldest = {"oldest_ms": self._life.oldest_ms(at_ms)}
         rows = [{**self._row(at_ms, each), **oldest} for each in records]
-        new = connection.execute(_add(connection.dialect.name), rows).all()
+        new = run(connection, _add(connection.dialect.name), rows).all()
         if self._life.keep_texts:
             texts.add(
                 connection,

@@ -17,8 +17,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import TeacherError
 from services.scoring.store import tables
-from services.scoring.store.database import Database, insert_into, insert_new
-from services.scoring.store.rollup import sums_of
+from services.scoring.store.database import Database, insert_into, insert_new, run
+from services.scoring.store.rollup import Sums, sums_of
 from services.scoring.teachers.base import Call
 from shared.contract import ErrorCode
 from shared.settings import Budget
@@ -116,7 +116,7 @@ class Money:
             if limit.tokens is not None and tokens > limit.tokens:
                 raise BudgetExhausted(scope)
         lease = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms}
-        connection.execute(_HOLD, {"id": reservation, **lease, "line": json.dumps(line)})
+        run(connection, _HOLD, [{"id": reservation, **lease, "line": json.dumps(line)}])
 
     def keep(self, reservation: str) -> None:
         """It is written: `renew` keeps it until `forget`."""
@@ -146,22 +146,22 @@ class Money:
         )
 
 
-def settle(connection: Connection, bill: Bill) -> None:
-    """Replace the bound by the bill, in the accounts and in the ledger. Safe to repeat.
+def settle(connection: Connection, bill: Bill, sums: Sums) -> None:
+    """Replace the bound by the bill, in the accounts and in the ledger; its `sums` are the caller's to write. Safe to
+    repeat.
 
     If the caller was taken for dead in between, the ledger has the bound already: its line becomes the bill.
     """
     line = _row({"id": bill.reservation, **_line(bill.purpose, bill.call, bill.at_ms)})
-    sums = sums_of(calls=[line])
-    if not connection.execute(_LET_GO, {"reservation": bill.reservation}).rowcount:
+    if not run(connection, _LET_GO, [{"reservation": bill.reservation}]).rowcount:
         killed = connection.execute(_TAKE_BACK, {"reservation": bill.reservation}).mappings().one_or_none()
         if killed is None:
             return  # settled before: the answer to that commit was lost
         sums.add_call(dict(killed), times=-1)
-    connection.execute(_BOOK, line)
+    run(connection, _BOOK, [line])
     held, spent = _amounts(bill.bound), _amounts(bill.call)
     _charge(connection, bill.purpose, spent[0] - held[0], spent[1] - held[1])
-    sums.write(connection)
+    sums.add_call(line)
 
 
 def _charge(connection: Connection, purpose: Purpose, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:

@@ -18,7 +18,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, l
 from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.store import tables
-from services.scoring.store.database import Row, insert_into
+from services.scoring.store.database import Row, insert_into, run
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -190,7 +190,7 @@ def _drop(connection: Connection, table: Table, key: Column[str], before_ms: int
 def _add_up(connection: Connection, table: Table, summed: Sequence[Column[int]], rows: Sequence[Row]) -> None:
     if not rows:
         return
-    connection.execute(_adding(connection.dialect.name, table, tuple(summed)), rows)
+    run(connection, _adding(connection.dialect.name, table, tuple(summed)), rows)
 
 
 @cache

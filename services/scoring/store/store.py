@@ -24,6 +24,7 @@ from services.scoring.store.money import Bill, Money, Purpose
 from services.scoring.store.page import Page
 from services.scoring.store.profiles import Profile
 from services.scoring.store.records import Records
+from services.scoring.store.rollup import sums_of
 from services.scoring.store.upkeep import Upkeep
 from services.scoring.teachers.base import CRITERIA, Call, Failure
 from shared.settings import Budget
@@ -125,10 +126,12 @@ class Store:
     ) -> None:
         def paid(connection: Connection) -> None:
             work(connection)
+            sums = sums_of()
             for bill in bills:
-                money.settle(connection, bill)
-            if line is not None:  # after the accounts: in one order everywhere, against deadlocks
-                ledger.count(connection, [line])
+                money.settle(connection, bill, sums)
+            if line is not None:
+                ledger.count(connection, [line], sums)
+            sums.write(connection)  # after the accounts: in one order everywhere, against deadlocks
 
         try:
             await self._database.insist(paid)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, exists, false, select
 from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.store import tables
-from services.scoring.store.database import insert_into
+from services.scoring.store.database import insert_into, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ def add(connection: Connection, kept: Sequence[tuple[bytes, Texts, int]]) -> Non
         return
     hashes = {texts.task: hashlib.sha256(texts.task.encode()).digest() for _, texts, _ in kept}
     samples, tasks = _add(connection.dialect.name)
-    connection.execute(
+    run(
+        connection,
         samples,
         [
             {"key": key, "task": hashes[texts.task], "code": pack(texts.code), "created_ms": created_ms}
@@ -49,7 +50,7 @@ def add(connection: Connection, kept: Sequence[tuple[bytes, Texts, int]]) -> Non
         ],
     )
     rows = [{"hash": digest, "task": pack(task)} for task, digest in hashes.items()]
-    connection.execute(tasks, sorted(rows, key=lambda row: row["hash"]))
+    run(connection, tasks, sorted(rows, key=lambda row: row["hash"]))
 
 
 @cache

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from services.scoring.errors import StoreUnavailable
 from services.scoring.store import Store
 from services.scoring.store.ledger import Ledger
