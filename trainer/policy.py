@@ -6,6 +6,7 @@ gradients: the same numbers as reading each row whole, at about half the work.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,12 +17,17 @@ import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from shared.config import ConfigError
 from trainer.checkpointing import checkpointed, layers_of
 from trainer.folding import folded
 from trainer.head import chosen_log_probs, exact_kl
 from trainer.prompts import Task
+
+CPU_STRETCH = 64
+"""What it costs to read rows in one more stretch, in tokens. On a GPU, which works on long stretches while the next
+one's kernels are launched, it would seldom pay: there they are read in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +125,26 @@ class LanguageModel:
         sample."""
         prompts = {sample.task.token_ids: None for sample in samples}
         row_of = {prompt: row for row, prompt in enumerate(prompts)}
+        order = sorted(range(len(samples)), key=lambda place: -len(samples[place].ids))
         context = self.read(list(prompts))
-        context.select(torch.tensor([row_of[sample.task.token_ids] for sample in samples], device=self.device))
-        written = [len(sample.ids) for sample in samples]
+        context.select(torch.tensor([row_of[samples[place].task.token_ids] for place in order], device=self.device))
         self.was_read.add([len(prompt) for prompt in prompts])
-        self.was_read.add([length - 1 for length in written])
-        lengths, width = torch.tensor(written, device=self.device), max(written)
-        ids = torch.tensor([[*s.ids, *[0] * (width - len(s.ids))] for s in samples], device=self.device)
-        states = context.hidden[:, None]
-        if width > 1:
-            states = torch.cat([states, self.extend(context, ids[:, :-1])], dim=1)
-        return states[torch.arange(width, device=self.device) < lengths[:, None]]
+        written = [samples[place].ids for place in order]  # the longest first: those that have ended are the last
+        width = len(written[0])
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in written], device=self.device)
+        found, start = [context.hidden[:, None]], 0
+        to_read = [len(row) - 1 for row in written]
+        for end in stretches(to_read, CPU_STRETCH if self.device.type == "cpu" else sys.maxsize):
+            going = sum(length > start for length in to_read)
+            if going < len(context.mask):
+                context.select(torch.arange(going, device=self.device))
+            states = self.extend(context, ids[:going, start:end])
+            found.append(functional.pad(states, (0, 0, 0, 0, 0, len(written) - going)))
+            self.was_read.add([min(length, end) - start for length in to_read[:going]])
+            start = end
+        place_of = torch.tensor(order, device=self.device).argsort()
+        lengths = torch.tensor([len(sample.ids) for sample in samples], device=self.device)
+        return torch.cat(found, dim=1)[place_of][torch.arange(width, device=self.device) < lengths[:, None]]
 
     def log_probs(self, samples: Sequence[Sample], temperature: float, states: Tensor | None = None) -> Tensor:
         """Log-probabilities (N,) float32 of the samples' tokens under the distribution they are drawn from.
@@ -212,6 +227,22 @@ class Policy(LanguageModel):
                 f"a model of type {model.config.model_type} cannot be trained here: its logits are not its head "
                 "applied to its decoder's last state (soft caps and scaled logits are not supported)"
             )
+
+
+def stretches(lengths: Sequence[int], overhead: int) -> list[int]:
+    """The ends of the stretches in which to read rows of these lengths, if those that have ended leave between two.
+
+    The cheapest there are: a stretch costs its length times the rows that are still there, and `overhead`, in tokens.
+    """
+    ends = sorted({0, *lengths})
+    best: dict[int, tuple[int, list[int]]] = {ends[-1]: (0, [])}
+    for place in reversed(range(len(ends) - 1)):
+        start = ends[place]
+        going = sum(length > start for length in lengths)
+        best[start] = min(
+            (overhead + going * (end - start) + best[end][0], [end, *best[end][1]]) for end in ends[place + 1 :]
+        )
+    return best[0][1]
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainer.policy import Policy, Sample
 from trainer.prompts import Task
+from trainer.roomy import make_room
 
 _FENCE = re.compile(r"^ {0,3}(`{3,})[^\n`]*\n", re.MULTILINE)
 
@@ -72,6 +73,7 @@ class Sampler:
         unique = list(dict.fromkeys(prompts))
         context = self._policy.read(unique)
         context.select(torch.tensor([unique.index(prompt) for prompt in prompts], device=device))
+        make_room(context.cache)
         uniforms = torch.from_numpy(draws).to(device)
         written: list[list[int]] = [[] for _ in prompts]
         log_probs: list[list[float]] = [[] for _ in prompts]
@@ -92,11 +94,18 @@ class Sampler:
             if not going:
                 return
             if len(going) < len(rows):
+                going = closed_up(going)
                 rows = [rows[i] for i in going]
                 keep = torch.tensor(going, device=device)
                 context.select(keep)
                 tokens = tokens[keep]
             self._policy.extend(context, tokens[:, None])
+
+
+def closed_up(going: Sequence[int]) -> list[int]:
+    """The rows that go on, in an order that moves as few as can be: the last take the places of those that ended."""
+    stay, last = set(going), [row for row in going if row >= len(going)]
+    return [row if row in stay else last.pop() for row in range(len(going))]
 
 
 class Ending:

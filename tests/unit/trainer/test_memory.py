@@ -141,9 +141,10 @@ def test_a_run_with_checkpointing_is_the_run_without(run, tmp_path):
 @pytest.mark.parametrize(
     ("size", "share"),
     [
-        # sorted by task and length: tokens to read after the prompt (2, 4) (0, 1) (7), prompts of 7, 2 and 3
-        (2, (2 + 1) / (7 + 8 + 2 + 2 + 3 + 7)),
-        (5, (9 + 21) / (21 + 35)),
+        # sorted by task and length: tokens to read after the prompt (2, 4) (0, 1) (7), prompts of 7, 2 and 3;
+        # a row with nothing to read is not there
+        (2, 2 / (7 + 8 + 2 + 1 + 3 + 7)),
+        (5, (9 + 14) / (21 + 28)),
     ],
 )
 def test_padding_is_counted(size, share):

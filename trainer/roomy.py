@@ -1,0 +1,70 @@
+"""A key-value cache for sampling: a new token's keys and values are written behind the others, which stay in place.
+
+The cache that transformers brings copies all it holds for every token, in every layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicLayer
+
+ROOM = 64
+"""Tokens a buffer has room for when it is made anew."""
+
+
+def make_room(cache: Any) -> None:
+    """Let `cache` grow in place from now on: the same numbers, but no gradients through it.
+
+    Layers of another kind, as those with a sliding window, stay what they are, and so do those that hold nothing.
+    """
+    cache.layers = list(map(_with_room, cache.layers))
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """`keys` and `values` (B, H, S, D) are the parts of two larger buffers that are written."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lazy_initialization(keys, values)
+        self._buffers = self.keys, self.values = keys, values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Takes up what is new (B, H, T, D); returns what there is of keys and values (B, H, S + T, D)."""
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if end > self._buffers[0].shape[-2]:
+            self._buffers = _roomy(self.keys, end + ROOM), _roomy(self.values, end + ROOM)
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[..., start:end, :] = new
+        self.keys, self.values = (buffer[..., :end, :] for buffer in self._buffers)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """As ever; where the rows do not become more, only those that change their place are copied."""
+        length, rows = self.get_seq_length(), len(indices)
+        if rows > len(self.keys):
+            super().batch_select_indices(indices)
+            self._buffers = self.keys, self.values
+            return
+        moved = (indices != torch.arange(rows, device=indices.device)).nonzero()[:, 0]
+        for buffer in self._buffers:
+            buffer[moved, :, :length] = buffer[indices[moved], :, :length]
+        self._buffers = self._buffers[0][:rows], self._buffers[1][:rows]
+        self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
+
+
+def _with_room(layer: Any) -> Any:
+    grows = type(layer) is DynamicLayer and layer.is_initialized
+    return RoomyLayer(layer.keys, layer.values) if grows else layer
+
+
+def _roomy(held: Tensor, length: int) -> Tensor:
+    room = held.new_empty(*held.shape[:-2], length, held.shape[-1])
+    room[..., : held.shape[-2], :] = held
+    return room
