@@ -138,7 +138,8 @@ def load(url: str, pid: int, in_flight: int, seconds: int) -> Took:
         script = Path(folder) / "load.lua"
         script.write_text(_LUA % (*values, next(_numbers), 1000 / in_flight))
         before = asked.cpu_times()
-        command = ["wrk", "-t1", f"-c{in_flight + math.ceil(in_flight / 8)}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
+        connections = in_flight + math.ceil(in_flight / 8)
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
         done = subprocess.run(command, capture_output=True, text=True)
         after = asked.cpu_times()
     found = re.search(r"took (\S+) (\S+) (\d+)", done.stdout)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import StoreUnavailable
-from services.scoring.store.engine import POOL_SIZE, looking, open_engine, reading, writing
+from services.scoring.store.engine import POOL_SIZE, connected, looking, open_engine, reading, writing
 
 PATIENCE_S = 30.0
 """Seconds that a mark which is paid for waits for a database that is away."""
@@ -40,16 +40,17 @@ class Database:
         self.engine = open_engine(database_url)
         self.is_postgres = self.engine.dialect.name == "postgresql"
         # SQLite takes one writer at a time, and those it turns away sleep longer than a transaction takes
-        self._turn = nullcontext() if self.is_postgres else threading.Lock()
+        self._turn = threading.Lock()
         self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="store")
         self._near: Connection | None = None
+        self._kept: Connection | None = None
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def read(self, work: Work[T]) -> T:
         """Run single statements, without a transaction around them."""
         with self._timed("read"):
-            return await self._in_thread(lambda: self.read_now(work))
+            return await self._thread(lambda: self.read_now(work))
 
     async def look(self, work: Work[T]) -> T:
         """`read`, for a look at a few rows by their key, which takes SQLite less time than a thread takes to start.
@@ -74,7 +75,7 @@ class Database:
         """
         with self._timed("write"):
             if self.is_postgres:
-                return await self._in_thread(lambda: self.write_now(work))
+                return await self._thread(lambda: self.write_now(work))
             return await self._in_turn(work)
 
     async def _in_turn(self, work: Work[T]) -> T:
@@ -103,13 +104,20 @@ class Database:
             return work(connection)
 
     def write_now(self, work: Work[T]) -> T:
-        with self._turn, writing(self.engine) as connection:
-            return work(connection)
+        if self.is_postgres:
+            with writing(self.engine) as connection:
+                return work(connection)
+        with self._turn:
+            if self._kept is None:  # to take one out of the pool and give it back costs as much as a statement
+                self._kept = connected(self.engine)
+            with writing(self.engine, self._kept) as connection:
+                return work(connection)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
-        if self._near is not None:
-            self._near.close()
+        for connection in (self._near, self._kept):
+            if connection is not None:
+                connection.close()
         self.engine.dispose()
 
     async def _write_waiting(self) -> None:
@@ -127,17 +135,17 @@ class Database:
 
     async def _ends_of(self, works: Sequence[Work[Any]]) -> list[Any]:
         """Results or exceptions. When one of several fails all are undone, and each is run by itself."""
-        together = self._in_thread(lambda: self.write_now(lambda connection: [work(connection) for work in works]))
-        ends: list[Any] | BaseException
-        [ends] = await asyncio.gather(together, return_exceptions=True)
-        if isinstance(ends, list):
-            return ends
+        together = self._thread(lambda: self.write_now(lambda connection: [work(connection) for work in works]))
+        await asyncio.wait([together])
+        ends = together.exception()
+        if ends is None:
+            return together.result()
         if len(works) == 1 or isinstance(ends, StoreUnavailable):
             return [ends] * len(works)
         return [end for work in works for end in await self._ends_of([work])]
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    def _thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ def open_engine(database_url: str) -> Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"store.database_url: cannot make the folder of {url.database}: {error}") from error
-        # one more connection for `looking`
-        engine = create_engine(url, hide_parameters=True, pool_size=POOL_SIZE + 1, max_overflow=0)
+        # two more connections, for `looking` and to keep for `writing`
+        engine = create_engine(url, hide_parameters=True, pool_size=POOL_SIZE + 2, max_overflow=0)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -104,10 +104,16 @@ def looking(engine: Engine) -> Connection:
         return connection
 
 
+def connected(engine: Engine) -> Connection:
+    """A connection to be kept for `writing`. The caller closes it."""
+    with _reachable(engine):
+        return engine.connect()
+
+
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A connection inside a transaction, committed at the end."""
-    with _reachable(engine), engine.begin() as connection:
+def writing(engine: Engine, kept: Connection | None = None) -> Iterator[Connection]:
+    """A connection inside a transaction, committed at the end: `kept`, or one of its own."""
+    with _reachable(engine), nullcontext(kept) if kept else engine.connect() as connection, connection.begin():
         yield connection
 
 
