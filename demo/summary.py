@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from shared.contract import Counters, Source, TeacherStats
 Line = Mapping[str, Any]
 
 _LEFT_BEHIND = {
+    "summary.json": "these figures",
     "metrics.jsonl": "one line a step",
     "samples.jsonl": "every sample: task, text, mark, criteria, source",
     "samples.html": "samples of each evaluation: the most changed, the best, the worst",
@@ -32,7 +34,7 @@ def summary_text(run_dir: Path, teacher: TeacherStats) -> str:
         samples = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
         parts = [_figures(summary, teacher), *_example(samples)]
     else:
-        parts = ["the run ended before training began: there is no summary"]
+        parts = ["there is no summary: the run ended before training began, or was killed"]
     return "\n\n".join([*parts, _places(run_dir)])
 
 
@@ -72,30 +74,30 @@ def _change(mark: Mapping[str, Any]) -> str:
 
 
 def _example(samples: Sequence[Line]) -> list[str]:
-    """The first sample before and after, same seed, of the evaluation task whose mark changed by the median."""
-    phases = [
-        {
-            task: [
-                line for line in samples if line["phase"] == phase and line["task"] == task and line["mark"] is not None
-            ]
-            for task in {line["task"] for line in samples if line["phase"] == phase}
-        }
-        for phase in ("eval_before", "eval_after")
-    ]
-    before, after = ({task: lines for task, lines in phase.items() if lines} for phase in phases)
-    changes = sorted((_mean(after[task]) - _mean(before[task]), task) for task in before.keys() & after.keys())
+    """The evaluation sample whose mark changed as the mean did, or nearly, before and after: same task, same seed."""
+    before, after = (_by_place(samples, phase) for phase in ("eval_before", "eval_after"))
+    changes = {place: line["mark"] - before[place]["mark"] for place, line in after.items() if place in before}
     if not changes:
         return []
-    _, task = changes[len(changes) // 2]
+    mean = statistics.fmean(changes.values())
+    place = min(changes, key=lambda place: abs(changes[place] - mean))
     return [
-        f'one of the samples, of the task whose mark changed by the median: "{before[task][0]["prompt"]}"',
-        _shown("before", before[task][0]),
-        _shown("after", after[task][0]),
+        f'the evaluation sample whose mark changed most like the mean: "{before[place]["prompt"]}"',
+        _shown("before", before[place]),
+        _shown("after", after[place]),
     ]
 
 
-def _mean(lines: Sequence[Line]) -> float:
-    return statistics.fmean(line["mark"] for line in lines)
+def _by_place(samples: Sequence[Line], phase: str) -> dict[tuple[int, int], Line]:
+    """Those with a mark, by task and place in its group: the same place has the same seed."""
+    seen: Counter[int] = Counter()
+    places: dict[tuple[int, int], Line] = {}
+    for line in samples:
+        if line["phase"] == phase:
+            if line["mark"] is not None:
+                places[line["task"], seen[line["task"]]] = line
+            seen[line["task"]] += 1
+    return places
 
 
 def _shown(when: str, line: Line) -> str:

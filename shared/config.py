@@ -40,7 +40,7 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
 
     `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; `MARKBOOK_TEACHER`,
     `MARKBOOK_TEACHER_MODEL` and `MARKBOOK_DATABASE_URL` are short names. An empty variable is none.
-    Raises ConfigError with every fault found, one a line.
+    Raises ConfigError with every fault found, one a line; one underscore where two belong is one too.
     """
     named = path or environ.get("MARKBOOK_CONFIG")
     file = Path(named) if named else Path("config.yaml")
@@ -73,6 +73,8 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str],
             except (yaml.YAMLError, ValueError) as error:
                 raise ConfigError(f"{variable} is not valid YAML: {' '.join(str(error).split())}") from error
             yield variable, variable.removeprefix("MARKBOOK_").lower().split("__"), read
+        elif variable in _ONE_UNDERSCORE:
+            raise ConfigError(f"{variable} sets nothing: did you mean {_ONE_UNDERSCORE[variable]}?")
 
 
 def _with(data: Any, keys: Sequence[str], value: Any) -> Any:
@@ -101,6 +103,14 @@ def known_keys() -> Iterator[str]:
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         yield from (f"{section}.{key}" for key in model.model_fields)
+
+
+# but what Kubernetes sets by itself where there is a Service of the name markbook
+_ONE_UNDERSCORE = {
+    f"MARKBOOK_{key.replace('.', '_')}".upper(): f"MARKBOOK_{key.replace('.', '__')}".upper()
+    for key in known_keys()
+    if key not in ("service.host", "service.port")
+}
 
 
 def _explain(error: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ from trainer.learn import Learner, lessons_of
 from trainer.marks import Marker, check_policy
 from trainer.metrics import Metrics, Recorder, learning_metrics, reward_metrics, say, service_metrics
 from trainer.policy import Policy
-from trainer.prompts import batches, load_tasks
+from trainer.prompts import batches, check_tasks, load_tasks
 from trainer.ranks import ALONE, Ranks
 from trainer.reference import base_checksum, load_reference
 from trainer.remote import make_sampler
@@ -70,17 +70,19 @@ class Trainer:
         self.config, self.name, self.run_dir, self.ranks = config, run, run_dir, ranks
         self.watch = Stopwatch()
         check_trackers(config.training.trackers)
+        check_tasks(config.training)
         self.marker = Marker(client, config.rlaif.service_wait_s, say)
         stats = ranks.of_first(self.marker.stats)
         check_policy(config.rlaif, stats)
         if stats.teacher.stand_in:
-            say(stats.teacher.note)
+            say(f"teacher: {stats.teacher.note}")
         self.marked_by = f"{stats.teacher.model}: {stats.teacher.note}"
         ranks.agree(lambda: self._load(resume))
         self.progress.run_id = ranks.of_first(lambda: self.progress.run_id)
 
     def _load(self, resume: bool) -> None:
         config, training = self.config, self.config.training
+        say(f"loading {training.model}")
         with self.watch("loading"):
             model, tokenizer = load_student(training)
             self.policy = Policy(model, tokenizer, training.gradient_checkpointing)

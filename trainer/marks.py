@@ -73,7 +73,7 @@ class Marker:
         with self._lock:
             changed, self._away = self._away != (failure is not None), failure is not None
         if changed and failure is not None:
-            self._say(f"{failure}; asking again for up to {self._wait_s:g} s")
+            self._say(f"{failure}; asking again for up to {self._wait_s:g} s (rlaif.service_wait_s)")
         elif changed:
             self._say("the scoring service answers again")
 

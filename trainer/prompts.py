@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.config import ConfigError
 from shared.contract import Language
+from shared.settings import Training
 
 
 class _Line(BaseModel):
@@ -34,27 +35,23 @@ class Task:
     token_ids: tuple[int, ...]
 
 
+def check_tasks(training: Training) -> None:
+    """Raise ConfigError where a task file cannot be used: before a model is loaded, which can take minutes."""
+    for key in ("tasks", "eval_tasks"):
+        if path := getattr(training, key):
+            try:
+                _lines_of(path)
+            except ConfigError as error:
+                raise ConfigError(f"training.{key}: {error}") from error
+
+
 def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_tokens: int) -> list[Task]:
     """Read and render a file of `{"prompt": ..., "language": ...}` lines.
 
     Raises ConfigError with file and line for anything that is not such a task, or is longer than `max_prompt_tokens`.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"cannot read the tasks {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the tasks {path} are not UTF-8: {error}") from error
     tasks: list[Task] = []
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
-        try:
-            line = _Line.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"{path}:{number}: {key or 'the line'}: {first['msg']}") from error
+    for number, line in _lines_of(path):
         token_ids = render(tokenizer, line.prompt, system_prompt)
         if len(token_ids) > max_prompt_tokens:
             raise ConfigError(
@@ -62,9 +59,31 @@ def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_
                 f"training.max_prompt_tokens ({max_prompt_tokens}): shorten it or raise the limit"
             )
         tasks.append(Task(len(tasks), line.prompt, line.language, token_ids))
-    if not tasks:
-        raise ConfigError(f"{path} holds no tasks")
     return tasks
+
+
+def _lines_of(path: str | Path) -> list[tuple[int, _Line]]:
+    """The tasks of a file with their line numbers; at least one."""
+    try:
+        # not splitlines(), which splits at characters that a JSON text may hold
+        texts = Path(path).read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise ConfigError(f"cannot read the tasks {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the tasks {path} are not UTF-8: {error}") from error
+    lines: list[tuple[int, _Line]] = []
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
+        try:
+            lines.append((number, _Line.model_validate_json(text)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"{path}:{number}: {key or 'the line'}: {first['msg']}") from error
+    if not lines:
+        raise ConfigError(f"{path} holds no tasks")
+    return lines
 
 
 def render(tokenizer: Any, prompt: str, system_prompt: str) -> tuple[int, ...]:

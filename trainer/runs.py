@@ -29,12 +29,13 @@ def named(config: Config, run: str) -> Config:
 def find_run(config: Config, which: str | Path) -> Path:
     """The folder of a run by its folder or name; of none named, `rlaif.run` or else the newest in `output_dir`."""
     home = Path(config.training.output_dir)
+    runs = sorted(home.glob(f"*/{METRICS}"), key=lambda file: file.stat().st_mtime)
     if which or config.rlaif.run:
         folder = Path(which) if which and Path(which).is_dir() else home / (which or config.rlaif.run or "")
         if not (folder / METRICS).exists():
-            raise ConfigError(f"there is no run in {folder}")
+            newest = f"; the newest one is {runs[-1].parent}" if runs else ""
+            raise ConfigError(f"there is no run in {folder}{newest}")
         return folder
-    runs = sorted(home.glob(f"*/{METRICS}"), key=lambda file: file.stat().st_mtime)
     if not runs:
         raise ConfigError(f"there is no run in {home} (training.output_dir)")
     return runs[-1].parent

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from shared.config import ConfigError
@@ -42,6 +43,7 @@ def load_base(training: Training) -> Any:
     4 bits: NF4 with double quantization, QLoRA, https://arxiv.org/abs/2305.14314; the output head stays as it is.
     """
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    enable_progress_bars()  # of a download, which may take long: the line above has switched them off, too
     device = resolve_device(training.device)
     dtype = resolve_dtype(training.dtype, device)
     quantized = _in_4_bits(dtype, device) if training.load_in_4bit else {}
@@ -58,7 +60,7 @@ def load_base(training: Training) -> Any:
 
 def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("training.load_in_4bit wants bitsandbytes: pip install 'markbook[quantized]'")
+        raise ConfigError("training.load_in_4bit wants bitsandbytes: .venv/bin/pip install -e '.[quantized]'")
     config = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -153,7 +155,8 @@ def _source(training: Training) -> str:
 
 
 def _not_loaded(training: Training, error: Exception) -> ConfigError:
-    return ConfigError(f"training.model {training.model} cannot be loaded: {_one_line(error)}")
+    without = "" if Path(training.model).is_dir() else " (without network: a folder, or bundled:smollm2-135m)"
+    return ConfigError(f"training.model {training.model} cannot be loaded: {_one_line(error)}{without}")
 
 
 def _one_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """A stock GRPOTrainer script, with one line of Markbook: `reward_funcs=markbook_reward(...)`.
 
-pip install '.[trl]'
+pip install '.[service,trainer,trl]'
 python -m services.scoring &
 python docs/examples/trl_grpo.py --model HuggingFaceTB/SmolLM2-135M-Instruct
 """

@@ -114,6 +114,7 @@ def test_the_environment_reaches_every_key(tmp_path):
         "MARKBOOK_BUDGETS__RUNS": "{A: {tokens: 7}}",
         "MARKBOOK_RLAIF__RUN": "",
         "MARKBOOK_API_KEY": "mb_secret",
+        "MARKBOOK_SERVICE_PORT": "8000",  # Kubernetes', for a Service of the name markbook
     }
     config = load_config(None, environ)
     assert config.service.allow_without_keys is True
@@ -131,6 +132,10 @@ def test_the_environment_reaches_every_key(tmp_path):
         ({"MARKBOOK_SERVICE__PORT": "many"}, "with MARKBOOK_SERVICE__PORT: service.port is 'many', expected"),
         ({"MARKBOOK_SERVICE__PORT__X": "1", "MARKBOOK_SERVICE__PORT": "1"}, "service.port is {'x': 1}, expected"),
         ({"MARKBOOK_SERVICE__PORT": "[1"}, "MARKBOOK_SERVICE__PORT is not valid YAML"),
+        (
+            {"MARKBOOK_TEACHER_NAME": "static"},
+            "MARKBOOK_TEACHER_NAME sets nothing: did you mean MARKBOOK_TEACHER__NAME?",
+        ),
     ],
 )
 def test_a_fault_in_the_environment_names_the_variable(environ, message):

@@ -60,22 +60,22 @@ def test_it_says_what_changed_and_what_it_took(tmp_path):
     assert "2 calls, 1,234 tokens sent, 0 received, 99 saved" in text
     assert "loading 1, generating 20, scoring 1, learning 33, evaluation 9" in text
     assert "no judge" in text
-    assert f"in {tmp_path}/\n  samples.jsonl" in text
+    assert f"in {tmp_path}/\n  summary.json   these figures\n  samples.jsonl" in text
     assert "adapter" not in text  # only what is there
 
 
-def test_the_example_is_of_the_task_with_the_median_change(tmp_path):
+def test_the_example_is_the_sample_that_changed_most_like_the_mean(tmp_path):
     samples = [
-        *(sample(0, "eval_before", 0.5, "zero"), sample(0, "eval_after", 0.4, "zero worse")),
-        *(sample(1, "eval_before", 0.5, "one"), sample(1, "eval_after", 0.9, "one better")),
-        *(sample(2, "eval_before", 0.5, "two"), sample(2, "eval_before", None, "two unscored")),
-        *(sample(2, "eval_after", 0.6, "two after"), sample(2, "eval_after", 0.6, "a second")),
+        *(sample(0, "eval_before", 0.5, "worse"), sample(0, "eval_before", None, "no mark")),
+        *(sample(0, "eval_before", 0.5, "typical"), sample(1, "eval_before", 0.1, "better")),
         sample(2, "train", 1.0, "from training"),
+        *(sample(0, "eval_after", 0.4, "worse after"), sample(0, "eval_after", 1.0, "had none before")),
+        *(sample(0, "eval_after", 0.8, "typical after"), sample(1, "eval_after", 0.8, "better after")),
     ]
-    text = summary_text(folder(tmp_path, summary(), samples), TEACHER)
-    assert '"Task 2."' in text
-    assert "before, mark 0.50: short\n    two\n" in text
-    assert "after, mark 0.60: short\n    two after\n" in text
+    text = summary_text(folder(tmp_path, summary(), samples), TEACHER)  # changes -0.1, +0.3, +0.7: their mean is +0.3
+    assert '"Task 0."' in text
+    assert "before, mark 0.50: short\n    typical\n" in text
+    assert "after, mark 0.80: short\n    typical after\n" in text
 
 
 def test_a_long_or_wild_sample_does_no_harm_to_the_terminal(tmp_path):

@@ -73,7 +73,7 @@ def test_what_cannot_be_exported_is_one_line_and_writes_nothing(trained, tmp_pat
     (tmp_path / "full" / "mine.txt").write_text("precious")
     (tmp_path / "file").touch()
     for arguments, message in [
-        (["nobody", "out"], "there is no run in runs/nobody"),
+        (["nobody", "out"], "there is no run in runs/nobody; the newest one is runs/mine"),
         (["mine", "full"], "full is there already and not empty"),
         (["mine", "file"], "file is there already and not empty"),
     ]:

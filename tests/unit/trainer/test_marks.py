@@ -70,7 +70,7 @@ def test_a_service_that_is_away_is_asked_again(marker):
         assert len(service.requests) == 1
     assert recorded.pauses == [0.5, 1.0, 2.0]
     assert len(recorded.lines) == 2  # one when it went, one when it came back
-    assert "no database; asking again for up to 60 s" in recorded.lines[0]
+    assert "no database; asking again for up to 60 s (rlaif.service_wait_s)" in recorded.lines[0]
     assert recorded.lines[1] == "the scoring service answers again"
 
 

@@ -48,6 +48,12 @@ def test_a_bad_line_is_named(tmp_path, bad, complaint):
         load(tmp_path, line(), bad)
 
 
+def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path):
+    prompt = "one\u2028two\u0085three"
+    [task] = load(tmp_path, json.dumps({"prompt": prompt, "language": "python"}, ensure_ascii=False))
+    assert task.prompt == prompt
+
+
 def test_a_task_over_the_limit_stops_with_its_line_and_is_never_cut(tmp_path):
     tokens = len(load(tmp_path, line())[0].token_ids)
     assert load(tmp_path, line(), limit=tokens)

@@ -121,4 +121,6 @@ def test_without_the_library_it_says_what_to_install(run, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "bitsandbytes" else find(name))
     with StubService(by_hash) as service:
         assert run(service, {"load_in_4bit": True}) == BAD_CONFIG
-    assert "training.load_in_4bit wants bitsandbytes: pip install 'markbook[quantized]'" in capsys.readouterr().err
+    assert (
+        "training.load_in_4bit wants bitsandbytes: .venv/bin/pip install -e '.[quantized]'" in capsys.readouterr().err
+    )

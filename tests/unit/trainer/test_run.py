@@ -87,7 +87,7 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
     assert (summary["training"]["samples"], summary["evaluation"]["samples"]) == (16, 12)
 
     out = capsys.readouterr().out.splitlines()
-    assert out[:2] == ["run test-run", "a stub for tests, no judge"]
+    assert out[:2] == ["run test-run", "teacher: a stub for tests, no judge"]
     assert [line for line in out if line.startswith("step 2/2  reward 0.") and "tokens 400 (saved 0)" in line]
 
 
@@ -211,7 +211,9 @@ def test_nothing_is_written_where_the_configuration_cannot_be_used(run, tmp_path
             ({"model": "nowhere/to-be-found"}, {}, "training.model nowhere/to-be-found cannot be loaded"),
             ({"model": "bundled:nothing"}, {}, "training.model bundled:nothing is not known"),
             ({"lora_target_modules": ["nothing"]}, {}, "no adapter can be put on"),
-            ({"tasks": "nowhere.jsonl"}, {}, "cannot read the tasks nowhere.jsonl"),
+            # the tasks are looked at first: a model can take minutes to load
+            ({"tasks": "nowhere.jsonl", "model": "no"}, {}, "training.tasks: cannot read the tasks nowhere.jsonl"),
+            ({"eval_tasks": "nowhere.jsonl"}, {}, "training.eval_tasks: cannot read the tasks nowhere.jsonl"),
             ({}, {"prompt_context_chars": 500}, "rlaif.prompt_context_chars is 500 here and 200 at the service"),
             ({}, {"run": "no good"}, "rlaif.run is 'no good', which is no run name"),
             ({"learning_rat": 1.0}, {}, "did you mean training.learning_rate?"),

@@ -23,7 +23,7 @@ class StaticTeacher:
     stand_in = True
     note = (
         "offline stand-in, no judge: it looks at syntax only, runs no code, "
-        "and gives code that is wrong in ways syntax does not show the marks of code that is right"
+        "and tells wrong code from right only where its syntax shows it"
     )
 
     def identity(self) -> Mapping[str, object]:
