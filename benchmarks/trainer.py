@@ -1,8 +1,9 @@
 """`make bench-trainer`: a step of this trainer beside a step of TRL's GRPOTrainer. The same student, adapter, tasks,
 batch, number of tokens, and marks from the same scoring service; each side in a process of its own, in turns.
 
-First the teacher answers at once; then it takes as long as this trainer needs to write a batch, and this trainer is
-allowed to be one update behind (rlaif.max_staleness: 1). TRL has nothing of the kind without a generation server.
+First the teacher answers at once; then, for this trainer alone, it takes as long as writing a batch does, and the
+trainer is allowed to be one update behind (rlaif.max_staleness: 1). TRL has nothing of the kind without a generation
+server.
 """
 
 from __future__ import annotations
@@ -90,19 +91,21 @@ class Side:
         self._process.communicate()
 
 
-def measure(setup: Setup, steps: int, refill: int, tick: Callable[[], object]) -> dict[str, list[Report]]:
-    """`steps` of each side, in turns of half of them, after one to warm up.
+def measure(
+    setup: Setup, names: Sequence[str], steps: int, refill: int, tick: Callable[[], object]
+) -> dict[str, list[Report]]:
+    """`steps` of each side of `names`, in turns of half of them, after one to warm up.
 
     `refill`: steps at the start of each turn of ours that are not counted, because its batch of before is marked
     already.
     """
-    found: dict[str, list[Report]] = {name: [] for name in SIDES}
+    found: dict[str, list[Report]] = {name: [] for name in names}
     turns = [steps - steps // 2, steps // 2] if steps > 1 else [steps]
     extra = {"ours": refill, "trl": 0}
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         sides = []
-        for name in SIDES:
+        for name in names:
             total = 1 + steps + extra[name] * len(turns) + 1  # the last one, which has no next batch, is not reached
             own = replace(setup, run=f"{setup.run}-{name}", run_dir=str(folder / name), steps=total)
             sides.append(opened.enter_context(Side(name, own)))
@@ -133,13 +136,13 @@ def table(title: str, found: Mapping[str, Sequence[Report]], names: Mapping[str,
     return "\n".join(lines)
 
 
-def gains(instant: Sequence[Report], slow: Sequence[Report], delay_s: float) -> str:
-    """What being one update behind brings. G and L are those of the teacher that answers at once."""
-    g, rest, took = mean(instant, "generating"), mean(instant, "learning"), mean(slow, "seconds")
+def gains(slow: Sequence[Report], delay_s: float) -> str:
+    """What being one update behind brings. G and L are those of the same steps: no machine is as fast all the time."""
+    g, rest, took = (mean(slow, what) for what in ("generating", "learning", "seconds"))
     in_turn, possible = g + delay_s + rest, max(g, delay_s) + rest
     return (
-        f"With the slow teacher ({delay_s:.2f} s): one thing after the other would take 2G + L = {in_turn:.2f} s, "
-        f"the best possible is G + L = {possible:.2f} s, a gain of {in_turn / possible:.2f}; it took {took:.2f} s, "
+        f"With the slow teacher ({delay_s:.2f} s): one thing after the other would take {in_turn:.2f} s, "
+        f"the best possible is {possible:.2f} s, a gain of {in_turn / possible:.2f}; it took {took:.2f} s, "
         f"a gain of {in_turn / took:.2f}: {possible / took:.0%} of the possible. "
         f"Waiting was {mean(slow, 'waiting') / took:.1%} of the step."
     )
@@ -172,20 +175,21 @@ def main() -> None:
         teacher = TimedTeacher()
         url = opened.enter_context(served(service, teacher))
         bar = opened.enter_context(
-            tqdm(total=4 * (1 + options.steps) + 2, unit="step", leave=False, disable=not sys.stderr.isatty())
+            tqdm(total=3 * (1 + options.steps) + 2, unit="step", leave=False, disable=not sys.stderr.isatty())
         )
         print(
             f"{setup.tasks} tasks x {setup.samples} samples x {setup.tokens} tokens, {options.student}, "
             f"{options.steps} steps a side, {os.cpu_count()} cores\n"
         )
-        instant = measure(replace(setup, url=url, run="instant"), options.steps, 0, bar.update)
+        instant = measure(replace(setup, url=url, run="instant"), SIDES, options.steps, 0, bar.update)
         tell(table("The teacher answers at once", instant, {"ours": "Markbook", "trl": trl}))
         teacher.delay_s = mean(instant["ours"], "generating")
-        slow = measure(replace(setup, url=url, run="slow", staleness=1), options.steps, 1, bar.update)
+        late = replace(setup, url=url, run="slow", staleness=1)
+        slow = measure(late, ["ours"], options.steps, 1, bar.update)
         title = f"The teacher takes {teacher.delay_s:.2f} s"
-        tell(table(title, slow, {"ours": "Markbook, max_staleness 1", "trl": trl}))
+        tell(table(title, slow, {"ours": "Markbook, max_staleness 1"}))
     print(f"With the teacher that answers at once, TRL's step takes {ratio(instant):.2f} times ours.")
-    print(gains(instant["ours"], slow["ours"], teacher.delay_s))
+    print(gains(slow["ours"], teacher.delay_s))
 
 
 def tell(text: str) -> None:
