@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Table, insert
 from services.scoring.store import tables
 from services.scoring.store.database import Row, insert_new
 from services.scoring.store.engine import migrate, open_engine, writing
-from services.scoring.store.rollup import MINUTE_MS, Sums, into_hours, sums_of
+from services.scoring.store.rollup import MINUTE_MS, Sums, into_hours, oldest_hour, sums_of
 
 DAY_MINUTES = 1_440
 _BATCH = 200
@@ -45,7 +45,10 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
 
 def _into_hours(engine: Engine, now_ms: int) -> bool:
     with writing(engine) as connection:
-        return into_hours(connection, now_ms)
+        hour = oldest_hour(connection, now_ms)
+        if hour is not None:
+            into_hours(connection, hour)
+    return hour is not None
 
 
 def run_name(number: int) -> str:

@@ -29,6 +29,7 @@ _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 _SUMMED = [column for column in tables.sums.columns if not column.primary_key]
 _NAMES = [column.name for column in _SUMMED]
 _FAILED = [tables.failure_sums.c.samples]
+_BOTH = (tables.sums, tables.failure_sums)
 
 
 @dataclass(slots=True)
@@ -124,28 +125,32 @@ def drop_lines(connection: Connection, before_ms: int, most: int) -> int:
     )
 
 
-def into_hours(connection: Connection, now_ms: int) -> bool:
-    """Make one hour of the minutes of the oldest hour that is over MINUTES_MS ago. False: there was none to make.
+def oldest_hour(connection: Connection, now_ms: int) -> int | None:
+    """The start of the oldest hour that is over MINUTES_MS ago and still has minutes; None: there is none."""
+    before_ms = _start(now_ms - MINUTES_MS, HOUR_MS)
+    found = [
+        connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _BOTH
+    ]
+    return min((_start(at_ms, HOUR_MS) for at_ms in found if at_ms is not None), default=None)
+
+
+def into_hours(connection: Connection, hour_ms: int) -> None:
+    """Make one hour of the minutes of the hour that starts then; nothing while another replica is at it.
 
     What is taken out is what is put back: a row that grows in the meantime is deleted as it then is.
     """
-    before_ms = _start(now_ms - MINUTES_MS, HOUR_MS)
-    both = (tables.sums, tables.failure_sums)
-    oldest = [connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, before_ms))) for table in both]
-    if all(at_ms is None for at_ms in oldest) or not _alone(connection):
-        return False
+    if not _alone(connection):
+        return
     hours = Sums(HOUR_MS)
-    before_ms = _start(min(at_ms for at_ms in oldest if at_ms is not None), HOUR_MS) + HOUR_MS
-    for table in both:
-        minutes = delete(table).where(*_minutes(table, before_ms)).returning(*table.columns)
+    for table in _BOTH:
+        minutes = delete(table).where(*_minutes(table, hour_ms, hour_ms + HOUR_MS)).returning(*table.columns)
         for row in connection.execute(minutes).mappings():
-            tally = hours.tallies[_start(row["at_ms"], HOUR_MS), row["run"]]
+            tally = hours.tallies[hour_ms, row["run"]]
             if table is tables.sums:
                 tally.counts.update({name: row[name] for name in _NAMES})
             else:
                 tally.failures[row["code"]] += row["samples"]
     hours.write(connection)
-    return True
 
 
 def _alone(connection: Connection) -> bool:
@@ -155,8 +160,9 @@ def _alone(connection: Connection) -> bool:
     return bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
 
 
-def _minutes(table: Table, before_ms: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return table.c.at_ms < before_ms, table.c.at_ms % literal_column(str(HOUR_MS)) != 0
+def _minutes(table: Table, from_ms: int, before_ms: int) -> tuple[ColumnElement[bool], ...]:
+    at_ms = table.c.at_ms
+    return at_ms >= from_ms, at_ms < before_ms, at_ms % literal_column(str(HOUR_MS)) != 0
 
 
 def _start(at_ms: int, bucket_ms: int | None) -> int:

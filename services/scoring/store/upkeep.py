@@ -13,7 +13,7 @@ from sqlalchemy import Connection, case, delete, func, select, tuple_
 from services.scoring.store import tables, texts
 from services.scoring.store.database import Database
 from services.scoring.store.life import Life
-from services.scoring.store.rollup import drop_lines, into_hours
+from services.scoring.store.rollup import drop_lines, into_hours, oldest_hour
 
 BATCH = 500
 """Rows a transaction: a request for marks never waits long behind one."""
@@ -36,8 +36,16 @@ class Upkeep:
             await self._in_batches(partial(_prune, before_ms=now_ms - self._life.texts_max_age_ms))
         if self._life.lines_max_age_ms is not None:
             await self._in_batches(partial(drop_lines, before_ms=now_ms - self._life.lines_max_age_ms, most=BATCH))
-        while await self._database.write(partial(into_hours, now_ms=now_ms)):
-            continue
+        await self._into_hours(now_ms)
+
+    async def _into_hours(self, now_ms: int) -> None:
+        done: int | None = None
+        while True:
+            hour = await self._database.read(partial(oldest_hour, now_ms=now_ms))
+            if hour is None or hour == done:  # it is still there: another replica is at it
+                return
+            await self._database.write(partial(into_hours, hour_ms=hour))
+            done = hour
 
     async def _in_batches(self, work: Callable[[Connection], int]) -> None:
         while await self._database.write(work) == BATCH:

@@ -72,7 +72,7 @@ async def test_without_a_limit_no_use_is_noted(database_url):
         with statements() as sent:
             await store.marks.note_uses(LATER)
             await store.upkeep.sweep(LATER)
-    assert sent == []
+    assert all(each.startswith("SELECT") for each in sent)  # a look at the ledger's minutes
 
 
 async def test_replicas_that_sweep_together_drop_no_more_than_is_too_much(database_url):
