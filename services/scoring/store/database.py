@@ -161,7 +161,7 @@ def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert
 def run(connection: Connection, statement: ReturningInsert[Any] | Insert | Delete, rows: Sequence[Row]) -> Any:
     """As `connection.execute`, for a statement that is made once, with one row of plain types or with several.
 
-    One row goes to the driver straight away: what SQLAlchemy prepares for it takes four times as long as SQLite does.
+    One row goes to the driver straight away, which takes two thirds of the time: 105 us on SQLite in place of 167.
     """
     if len(rows) > 1:
         return connection.execute(statement, list(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
 
@@ -115,3 +116,20 @@ async def test_a_write_whose_caller_leaves_before_its_turn_is_not_run(database, 
     assert await stayed == 2
     assert left.cancelled()
     assert await added(database) == [2]
+
+
+async def test_sqlite_writes_again_once_another_process_has_let_go(tmp_path, monkeypatch):
+    """One connection is kept for writing: a transaction that could not begin must leave it as it was."""
+    monkeypatch.setattr("services.scoring.store.engine.BUSY_TIMEOUT_MS", 1)
+    database = Database(f"sqlite:///{tmp_path / 'book.db'}")
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a INTEGER)")))
+    other = sqlite3.connect(tmp_path / "book.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
+    other.execute("ROLLBACK")
+    await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (2)")))
+    assert other.execute("SELECT a FROM t").fetchall() == [(2,)]
+    other.close()
+    await database.close()
