@@ -27,6 +27,10 @@ def test_both_sides_are_measured_on_the_same_number_of_tokens(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| Markbook", "| TRL"))]
-    assert [row[0].split()[1] for row in rows] == ["Markbook", "TRL", "Markbook,", "TRL"]
+    assert [row[0].split()[1] for row in rows] == [
+        "Markbook",
+        "TRL",
+        "Markbook,",
+    ]  # the slow teacher is for our side only
     assert {row[5] for row in rows} == {str(2 * 4 * 8)}
     assert "of the possible" in done.stdout
