@@ -10,8 +10,8 @@ import psycopg
 from sqlalchemy import Engine, Table, insert
 
 from services.scoring.store import tables
-from services.scoring.store.database import Row, insert_new
 from services.scoring.store.engine import migrate, open_engine, writing
+from services.scoring.store.prepared import Row, insert_new
 from services.scoring.store.rollup import MINUTE_MS, Sums, into_hours, oldest_hour, sums_of
 
 DAY_MINUTES = 1_440

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, select, 
 
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables
-from services.scoring.store.database import Database, upsert
+from services.scoring.store.database import Database
+from services.scoring.store.prepared import insert_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Audits:
 
         def work(connection: Connection) -> frozenset[bytes]:
             kept = tables.audits.c
-            insert = upsert(connection, tables.audits).values(rows)
+            insert = insert_into(connection.dialect.name, tables.audits).values(rows)
             insert = insert.on_conflict_do_update(
                 index_elements=[kept.digest],
                 set_={name: insert.excluded[name] for name in ("run", "at_ms")},

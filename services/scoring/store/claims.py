@@ -17,8 +17,9 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables
-from services.scoring.store.database import Database, insert_into, run
+from services.scoring.store.database import Database
 from services.scoring.store.marks import Marks, StoredMark
+from services.scoring.store.prepared import insert_into, run
 from services.scoring.teachers.base import Failure
 from shared.contract import ErrorCode
 
@@ -65,7 +66,7 @@ class Claims:
         # in one order everywhere, so that two replicas that want the same marks do not deadlock
         digests = sorted(each.digest for each in wanted)
         taken = run(connection, _take(connection.dialect.name), [{"digest": each, **claim} for each in digests])
-        owned = set(taken.scalars())
+        owned = {digest for (digest,) in taken.rows}
         marks = self._marks.find(connection, wanted, now_ms)
         if marks or len(owned) < len(digests):
             raise Elsewhere(marks, frozenset(set(digests) - owned - marks.keys()))
@@ -161,13 +162,13 @@ _THESE = (
 
 def lock_these(connection: Connection, digests: Sequence[bytes]) -> None:
     if connection.dialect.name == "postgresql":  # on SQLite a writer is alone
-        connection.execute(_THESE, {"settled": digests}).all()
+        run(connection, _THESE, [{"settled": digests}])
 
 
 def drop(connection: Connection, owner: str, digests: Iterable[bytes]) -> None:
     """The claims are answered: their marks are in the book."""
     if gone := list(digests):
-        connection.execute(_DROP, {"dropped_by": owner, "gone": gone})
+        run(connection, _DROP, [{"dropped_by": owner, "gone": gone}])
 
 
 def fail(connection: Connection, owner: str, failures: Mapping[bytes, Failure]) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import StoreUnavailable
 from services.scoring.store.engine import POOL_SIZE, connected, looking, open_engine, reading, writing
@@ -24,7 +22,6 @@ PATIENCE_S = 30.0
 RETRY_S = 0.25
 
 T = TypeVar("T")
-Row = Mapping[str, Any]
 Work = Callable[[Connection], T]
 Timed = Callable[[str], AbstractContextManager[object]]
 
@@ -64,7 +61,7 @@ class Database:
                 if self._near is None:
                     self._near = looking(self.engine)
                 return work(self._near)
-        except OperationalError:
+        except (OperationalError, sqlite3.OperationalError):
             return await self.read(work)
 
     async def write(self, work: Work[T]) -> T:
@@ -146,47 +143,3 @@ class Database:
 
     def _thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that can say ON CONFLICT, which both databases spell alike but SQLAlchemy does not."""
-    return insert_into(connection.dialect.name, table)
-
-
-def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """`upsert` for a statement that is made once: making one takes longer than running it."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-
-
-def run(connection: Connection, statement: ReturningInsert[Any] | Insert | Delete, rows: Sequence[Row]) -> Any:
-    """As `connection.execute`, for a statement that is made once, with one row of plain types or with several.
-
-    One row goes to the driver straight away, which takes two thirds of the time: 105 us on SQLite in place of 167.
-    """
-    if len(rows) > 1:
-        return connection.execute(statement, list(rows))
-    [row] = rows
-    sql, order, constants = _compiled(statement, connection.dialect, frozenset(row))
-    values = {**constants, **row}
-    return connection.exec_driver_sql(sql, values if order is None else tuple(values[name] for name in order))
-
-
-@cache
-def _compiled(
-    statement: ReturningInsert[Any] | Insert | Delete, dialect: Dialect, names: frozenset[str]
-) -> tuple[str, Sequence[str] | None, Row]:
-    """For the driver: the statement, the order of its parameters where they have no names, those that never change."""
-    compiled: Any = statement.compile(dialect=dialect, column_keys=sorted(names))
-    return str(compiled), compiled.positiontup, {k: v for k, v in compiled.params.items() if v is not None}
-
-
-def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert what is not there yet, all in one statement: the first write wins."""
-    if rows:
-        run(connection, new_rows(connection.dialect.name, table), rows)
-
-
-@cache
-def new_rows(dialect: str, table: Table) -> ReturningInsert[Any]:
-    insert = insert_into(dialect, table).on_conflict_do_nothing()
-    return insert.returning(*table.primary_key)  # without it, it would be a statement a row

@@ -80,7 +80,7 @@ def _write_ahead(connection: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     if not connection.get_execution_options().get(_READING):
         # a deferred transaction that turns writer late fails at once instead of waiting its turn
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.connection.cursor().execute("BEGIN IMMEDIATE")
 
 
 def shown(url: URL) -> str:
@@ -122,15 +122,17 @@ def _reachable(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
+        raise _unavailable(engine, error.orig) from error
+    except sqlite3.OperationalError as error:  # of a statement that went straight to the driver
         raise _unavailable(engine, error) from error
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
-        raise _unavailable(engine, error) from error
+        raise _unavailable(engine, error.orig) from error
 
 
-def _unavailable(engine: Engine, error: DBAPIError) -> StoreUnavailable:
-    return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {' '.join(str(error.orig).split())}")
+def _unavailable(engine: Engine, error: BaseException | None) -> StoreUnavailable:
+    return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {' '.join(str(error).split())}")
 
 
 def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | None]:
@@ -176,4 +178,4 @@ def _usable(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        raise _unavailable(engine, error) from error
+        raise _unavailable(engine, error.orig) from error

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from services.scoring.store import tables
-from services.scoring.store.database import Database, upsert
+from services.scoring.store.database import Database
+from services.scoring.store.prepared import insert_into
 from shared.settings import Budget
 
 
@@ -47,7 +48,7 @@ class ApiKeys:
         }
 
         def work(connection: Connection) -> bool:
-            insert = upsert(connection, tables.api_keys).values(row).on_conflict_do_nothing()
+            insert = insert_into(connection.dialect.name, tables.api_keys).values(row).on_conflict_do_nothing()
             return connection.execute(insert.returning(tables.api_keys.c.name)).first() is not None
 
         return await self._database.write(work)

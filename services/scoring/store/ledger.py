@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from sqlalchemy import Connection, Table, func, select
 
 from services.scoring.store import rollup, tables
-from services.scoring.store.database import Database, Row, new_rows, run
+from services.scoring.store.database import Database
+from services.scoring.store.prepared import Row, new_rows, run
 from services.scoring.store.rollup import MINUTE_MS, Sums, sums_of
 
 
@@ -68,7 +69,9 @@ def count(connection: Connection, lines: Sequence[RequestLine], sums: Sums) -> S
         | {"unscored": json.dumps(dict(line.unscored)) if line.unscored else None}
         for line in sorted(lines, key=lambda line: line.request_id)  # in one order everywhere, against deadlocks
     ]
-    new = set(run(connection, new_rows(connection.dialect.name, tables.requests), rows).scalars())
+    new = {
+        request_id for (request_id,) in run(connection, new_rows(connection.dialect.name, tables.requests), rows).rows
+    }
     for row in rows:
         if row["request_id"] in new:
             sums.add_request(row)

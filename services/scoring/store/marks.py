@@ -12,8 +12,9 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables, texts
-from services.scoring.store.database import Database, Row, insert_into, run
+from services.scoring.store.database import Database
 from services.scoring.store.life import Life
+from services.scoring.store.prepared import Row, insert_into, run
 from services.scoring.store.texts import Texts
 
 COARSE_S = 60
@@ -94,7 +95,8 @@ class Marks:
         """Marks by digest. A row whose digest differs is a collision of short hashes: a miss."""
         wanted = {each.row: each for each in fingerprints}
         asked = {"keys": list(wanted), "oldest_ms": self._life.oldest_ms(now_ms)}
-        rows = [row for row in connection.execute(_FIND, asked).all() if wanted[row[0]].digest == row[1]]
+        found_rows = run(connection, _FIND, [asked]).rows
+        rows = [row for row in found_rows if wanted[row[0]].digest == row[1]]
         numbers = json.loads(f"[{','.join(row[2] for row in rows)}]")  # at once: a parser a row takes longer
         found: dict[bytes, StoredMark] = {}
         for (key, digest, _, reasons, used_s), values in zip(rows, numbers, strict=True):
@@ -110,7 +112,7 @@ class Marks:
         records = [first[key] for key in sorted(first)]  # in one order, against deadlocks
         oldest = {"oldest_ms": self._life.oldest_ms(at_ms)}
         rows = [{**self._row(at_ms, each), **oldest} for each in records]
-        new = run(connection, _add(connection.dialect.name), rows).all()
+        new = run(connection, _add(connection.dialect.name), rows).rows
         if self._life.keep_texts:
             texts.add(
                 connection,

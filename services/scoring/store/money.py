@@ -17,7 +17,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import TeacherError
 from services.scoring.store import tables
-from services.scoring.store.database import Database, insert_into, insert_new, run
+from services.scoring.store.database import Database
+from services.scoring.store.prepared import insert_into, insert_new, run
 from services.scoring.store.rollup import Sums, sums_of
 from services.scoring.teachers.base import Call
 from shared.contract import ErrorCode
@@ -153,7 +154,7 @@ def settle(connection: Connection, bill: Bill, sums: Sums) -> None:
     If the caller was taken for dead in between, the ledger has the bound already: its line becomes the bill.
     """
     line = _row({"id": bill.reservation, **_line(bill.purpose, bill.call, bill.at_ms)})
-    if not run(connection, _LET_GO, [{"reservation": bill.reservation}]).rowcount:
+    if not run(connection, _LET_GO, [{"reservation": bill.reservation}]).count:
         killed = connection.execute(_TAKE_BACK, {"reservation": bill.reservation}).mappings().one_or_none()
         if killed is None:
             return  # settled before: the answer to that commit was lost
@@ -167,8 +168,8 @@ def settle(connection: Connection, bill: Bill, sums: Sums) -> None:
 def _charge(connection: Connection, purpose: Purpose, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:
     """What every scope of `purpose` has spent with these nano-dollars and tokens. Its accounts stay locked."""
     rows = [{"scope": scope, "nusd": nusd, "tokens": tokens} for scope in purpose.scopes]
-    spent = connection.execute(_add(connection.dialect.name), rows)
-    return {row.scope: (row.nusd, row.tokens) for row in spent}
+    spent = run(connection, _add(connection.dialect.name), rows).rows
+    return {scope: (total_nusd, total_tokens) for scope, total_nusd, total_tokens in spent}
 
 
 @cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from services.scoring.store import tables
-from services.scoring.store.database import insert_new
+from services.scoring.store.prepared import insert_new
 
 
 @dataclass(frozen=True, slots=True)

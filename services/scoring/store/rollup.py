@@ -18,7 +18,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, l
 from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.store import tables
-from services.scoring.store.database import Row, insert_into, run
+from services.scoring.store.prepared import Row, insert_into, run
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, exists, false, select
 from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.store import tables
-from services.scoring.store.database import insert_into, run
+from services.scoring.store.prepared import insert_into, run
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from unittest.mock import patch
 
 from sqlalchemy import Engine, event, text
 
 from services.scoring.fingerprint import Fingerprint, fingerprint
-from services.scoring.store import Life, NewMark, Store, Texts
+from services.scoring.store import Life, NewMark, Store, Texts, prepared
 from tests.fakes import true_criteria
 
 PROFILE = "00" * 8
@@ -56,9 +57,16 @@ def statements() -> Iterator[list[str]]:
         if not statement.startswith("PRAGMA"):
             sent.extend([statement] * (len(parameters) if isinstance(parameters, list) else 1))
 
+    def straight(connection, text, values):
+        if connection.dialect.name == "sqlite":  # of which SQLAlchemy does not hear
+            sent.append(text)
+        return send(connection, text, values)
+
+    send = prepared.straight
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        yield sent
+        with patch.object(prepared, "straight", straight):
+            yield sent
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 

@@ -1,0 +1,108 @@
+"""Statements that are made once and go to the driver as they are.
+
+It takes SQLAlchemy longer to send one than it takes SQLite to run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Table, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
+
+FEW = 8
+"""Rows, or members of a list, up to which a statement of its own is made for their number."""
+
+Row = Mapping[str, Any]
+Statement = Insert | ReturningInsert[Any] | Delete | Select[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a statement has returned, and how many rows it was about."""
+
+    rows: Sequence[Any]
+    count: int
+
+
+def run(connection: Connection, statement: Statement, rows: Sequence[Row]) -> Done:
+    """As `connection.execute`, for a statement that is made once, and values of plain types.
+
+    An INSERT takes rows of the same columns; what else a row holds is for the rest of the statement, and the same in
+    all of them. Other statements take one row: their parameters, some of which may be lists. Raises what the driver
+    raises, which `reading` and `writing` know.
+    """
+    sizes = tuple((name, len(value)) for name, value in rows[0].items() if isinstance(value, list))
+    if max(len(rows), *(size for _, size in sizes), 1) > FEW:
+        result = connection.execute(statement, list(rows))
+        return Done(result.all() if result.returns_rows else (), result.rowcount)
+    made = _made(statement, connection.dialect, frozenset(rows[0]), len(rows), sizes)
+    values = {**made.constants, **rows[0]}
+    for number, row in enumerate(rows):
+        values.update({f"{name}__{number}": row[name] for name in made.columns})
+    for name, _ in sizes:
+        values.update({f"{name}_{number}": value for number, value in enumerate(values[name], 1)})
+    return straight(connection, made.text, values if made.order is None else [values[name] for name in made.order])
+
+
+def straight(connection: Connection, text: str, values: Row | Sequence[Any]) -> Done:
+    """On SQLite past SQLAlchemy's results, too; on Postgres through it: it watches over the connection."""
+    if connection.dialect.name == "sqlite":
+        cursor = connection.connection.cursor()
+        cursor.execute(text, values)
+        rows = cursor.fetchall()
+        return Done(rows, cursor.rowcount)
+    result = connection.exec_driver_sql(text, dict(values) if isinstance(values, Mapping) else tuple(values))
+    return Done(result.all() if result.returns_rows else (), result.rowcount)
+
+
+def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say ON CONFLICT, which both databases spell alike but SQLAlchemy does not."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert what is not there yet, all in one statement: the first write wins."""
+    if rows:
+        run(connection, new_rows(connection.dialect.name, table), rows)
+
+
+@cache
+def new_rows(dialect: str, table: Table) -> ReturningInsert[Any]:
+    insert = insert_into(dialect, table).on_conflict_do_nothing()
+    return insert.returning(*table.primary_key)  # without it, many would be a statement a row
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The text, the order of its parameters where they have no names, those that never change, and the columns that
+    are in every row."""
+
+    text: str
+    order: Sequence[str] | None
+    constants: Row
+    columns: Sequence[str]
+
+
+@cache
+def _made(
+    statement: Statement, dialect: Dialect, names: frozenset[str], rows: int, sizes: Sequence[tuple[str, int]]
+) -> _Made:
+    columns: list[str] = []
+    given: dict[str, object] = {**dict.fromkeys(names), **{name: [None] * size for name, size in sizes}}
+    whole: Any = statement
+    if isinstance(statement, Insert):
+        types = {column.name: column.type for column in statement.table.columns if column.name in names}
+        columns = [*types]
+        slots = [{name: f"{name}__{row}" for name in columns} for row in range(rows)]
+        whole = statement.values(
+            [{name: bindparam(slot, type_=types[name]) for name, slot in each.items()} for each in slots]
+        )
+        given |= {slot: None for each in slots for slot in each.values()}
+    made = whole.compile(dialect=dialect).construct_expanded_state(given)
+    constants = {name: value for name, value in made.parameters.items() if value is not None}
+    return _Made(made.statement, made.positiontup, constants, columns)
