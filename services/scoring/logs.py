@@ -111,6 +111,7 @@ class TextLines(_Lines):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         told = _facts_of(record)
+        record.name = record.name.removesuffix(".error")  # uvicorn logs all that is no request under that name
         return " ".join([super().formatMessage(record), *(f"{name}={_shown(value)}" for name, value in told.items())])
 
 

@@ -65,7 +65,7 @@ def serve(config: Config, host: str, port: int) -> int:
     if traces_to is not None:
         log.info("traces: %s", hide_secrets(traces_to))
     shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%d", shown, listener.getsockname()[1])
+    log.info("listening on http://%s:%d (the page in a browser, POST /score for marks)", shown, listener.getsockname()[1])
     server = _Server(config.service.stop_grace_s, app)
     for number in (signal.SIGINT, signal.SIGTERM):
         # the server raises the signal again once it has stopped in good order: that is no failure
