@@ -64,8 +64,9 @@ def serve(config: Config, host: str, port: int) -> int:
         log.warning("there are no API keys: whoever reaches %s can spend", host)
     if traces_to is not None:
         log.info("traces: %s", hide_secrets(traces_to))
-    where = f"[{host}]" if ":" in host else host, listener.getsockname()[1]
-    log.info("listening on http://%s:%d (the page in a browser, POST /score for marks)", *where)
+    url = f"http://[{host}]" if ":" in host else f"http://{host}"
+    port = listener.getsockname()[1]
+    log.info("listening on %s:%d (the page in a browser, POST /score for marks)", url, port)
     server = _Server(config.service.stop_grace_s, app)
     for number in (signal.SIGINT, signal.SIGTERM):
         # the server raises the signal again once it has stopped in good order: that is no failure
