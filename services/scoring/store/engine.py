@@ -80,7 +80,12 @@ def _write_ahead(connection: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     if not connection.get_execution_options().get(_READING):
         # a deferred transaction that turns writer late fails at once instead of waiting its turn
-        connection.connection.cursor().execute("BEGIN IMMEDIATE")
+        straight = connection.connection
+        try:
+            straight.cursor().execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            straight.rollback()  # a transaction that a commit left open would be in the way for ever
+            raise
 
 
 def shown(url: URL) -> str:
@@ -123,7 +128,10 @@ def _reachable(engine: Engine) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise _unavailable(engine, error.orig) from error
-    except sqlite3.OperationalError as error:  # of a statement that went straight to the driver
+    except (
+        sqlite3.OperationalError,
+        sqlite3.InterfaceError,
+    ) as error:  # of a statement that went straight to the driver
         raise _unavailable(engine, error) from error
     except DBAPIError as error:
         if not error.connection_invalidated:
@@ -179,3 +187,5 @@ def _usable(engine: Engine) -> Iterator[None]:
         yield
     except DatabaseError as error:
         raise _unavailable(engine, error.orig) from error
+    except sqlite3.DatabaseError as error:
+        raise _unavailable(engine, error) from error

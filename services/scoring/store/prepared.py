@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Table, bindparam
+from sqlalchemy import Connection, CursorResult, Delete, Dialect, Insert, Select, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -36,10 +36,9 @@ def run(connection: Connection, statement: Statement, rows: Sequence[Row]) -> Do
     all of them. Other statements take one row: their parameters, some of which may be lists. Raises what the driver
     raises, which `reading` and `writing` know.
     """
-    sizes = tuple((name, len(value)) for name, value in rows[0].items() if isinstance(value, list))
+    sizes = tuple((name, len(value)) for name, value in rows[0].items() if isinstance(value, list | tuple))
     if max(len(rows), *(size for _, size in sizes), 1) > FEW:
-        result = connection.execute(statement, list(rows))
-        return Done(result.all() if result.returns_rows else (), result.rowcount)
+        return _done(connection.execute(statement, list(rows)))
     made = _made(statement, connection.dialect, frozenset(rows[0]), len(rows), sizes)
     values = {**made.constants, **rows[0]}
     for number, row in enumerate(rows):
@@ -56,8 +55,12 @@ def straight(connection: Connection, text: str, values: Row | Sequence[Any]) -> 
         cursor.execute(text, values)
         rows = cursor.fetchall()
         return Done(rows, cursor.rowcount)
-    result = connection.exec_driver_sql(text, dict(values) if isinstance(values, Mapping) else tuple(values))
-    return Done(result.all() if result.returns_rows else (), result.rowcount)
+    return _done(connection.exec_driver_sql(text, dict(values) if isinstance(values, Mapping) else tuple(values)))
+
+
+def _done(result: CursorResult[Any]) -> Done:
+    count = result.rowcount  # psycopg forgets it with the last row
+    return Done(result.all() if result.returns_rows else (), count)
 
 
 def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:

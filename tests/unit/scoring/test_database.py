@@ -133,3 +133,16 @@ async def test_sqlite_writes_again_once_another_process_has_let_go(tmp_path, mon
     assert other.execute("SELECT a FROM t").fetchall() == [(2,)]
     other.close()
     await database.close()
+
+
+async def test_a_transaction_that_was_left_open_is_in_the_way_once(tmp_path):
+    """As by a commit that failed: the kept connection must not refuse every write until the service is restarted."""
+    database = Database(f"sqlite:///{tmp_path / 'book.db'}")
+    await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a INTEGER)")))
+    assert database._kept is not None
+    database._kept.connection.cursor().execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="within a transaction"):
+        await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
+    await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (2)")))
+    assert await database.read(lambda connection: connection.scalar(text("SELECT sum(a) FROM t"))) == 2
+    await database.close()
