@@ -24,6 +24,7 @@ from trainer.checkpointing import checkpointed, layers_of
 from trainer.folding import folded
 from trainer.head import chosen_log_probs, exact_kl
 from trainer.prompts import Task
+from trainer.roomy import rows_of, select_rows
 
 CPU_STRETCH = 64
 """What it costs to read rows in one more stretch, in tokens. On a GPU, which works on long stretches while the next
@@ -61,8 +62,9 @@ class Context:
 
     def select(self, rows: Tensor) -> None:
         """Keep, drop or repeat rows, in place."""
-        self.cache.batch_select_indices(rows)
-        self.mask, self.positions, self.hidden = self.mask[rows], self.positions[rows], self.hidden[rows]
+        select_rows(self.cache, rows)
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+        self.hidden = rows_of(self.hidden, rows)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
-"""A key-value cache for sampling: a new token's keys and values are written behind the others, which stay in place.
+"""Key-value caches: rows repeated with the same gradient every time, and, for sampling, room for new tokens.
 
-The cache that transformers brings copies all it holds for every token, in every layer.
+There a new token's keys and values are written behind the others, which stay in place: the cache that transformers
+brings copies all it holds for every token, in every layer.
 """
 
 from __future__ import annotations
@@ -57,6 +58,25 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             buffer[moved, :, :length] = buffer[indices[moved], :, :length]
         self._buffers = self._buffers[0][:rows], self._buffers[1][:rows]
         self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
+
+
+def select_rows(cache: Any, rows: Tensor) -> None:
+    """Keep, drop or repeat rows of a cache, in place, as `rows_of` does."""
+    for layer in cache.layers:
+        if type(layer).batch_select_indices is DynamicLayer.batch_select_indices and layer.get_seq_length() > 0:
+            layer.keys, layer.values = rows_of(layer.keys, rows), rows_of(layer.values, rows)
+        else:
+            layer.batch_select_indices(rows)
+
+
+def rows_of(held: Tensor, rows: Tensor) -> Tensor:
+    """`held[rows]`, with a gradient that is the same in every run.
+
+    That of a row that is repeated is a sum. Indexing adds it up on a CPU in the order in which threads get to it, so
+    that two runs of one seed would part in their last digits and then in what is drawn; index_select does so on a GPU.
+    Source: the list at torch.use_deterministic_algorithms.
+    """
+    return held.index_select(0, rows) if held.device.type == "cpu" else held[rows]
 
 
 def _with_room(layer: Any) -> Any:

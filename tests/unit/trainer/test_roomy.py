@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from tests.tiny import tiny_model, tiny_policy
 from tests.unit.trainer.test_memory import sliding_model
 from trainer.rollout import closed_up
-from trainer.roomy import ROOM, RoomyLayer, make_room
+from trainer.roomy import ROOM, RoomyLayer, make_room, select_rows
 
 PROMPTS = [[5, 6, 7, 8, 9], [20, 21]]
 
@@ -73,3 +73,21 @@ def test_the_last_rows_take_the_places_of_those_that_ended():
     assert closed_up([0, 1, 2]) == [0, 1, 2]
     assert closed_up([0, 2, 3, 5]) == [0, 5, 2, 3]
     assert closed_up([4, 5]) == [5, 4]
+
+
+def test_the_gradient_of_repeated_rows_is_the_same_every_time():
+    """Rows of two prompts in turns, as samples in the order of their lengths have them, and enough for two threads."""
+    generator = torch.Generator().manual_seed(0)
+    held = torch.rand(2, 3, 100, 64, generator=generator)
+    weights = torch.rand(64, 3, 100, 64, generator=generator)
+    rows = torch.tensor([0, 1] * 32)
+    found = set()
+    for _ in range(20):
+        keys, values = held.clone().requires_grad_(), held.clone().requires_grad_()
+        cache = DynamicCache()
+        cache.update(keys, values, 0)
+        select_rows(cache, rows)
+        ((cache.layers[0].keys + cache.layers[0].values) * weights).sum().backward()
+        assert torch.allclose(keys.grad, torch.stack([weights[0::2].sum(0), weights[1::2].sum(0)]))
+        found |= {keys.grad.numpy().tobytes(), values.grad.numpy().tobytes()}
+    assert len(found) == 1
