@@ -14,6 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -111,7 +112,9 @@ class TextLines(_Lines):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         told = _facts_of(record)
-        record.name = record.name.removesuffix(".error")  # uvicorn logs all that is no request under that name
+        if record.name == "uvicorn.error":  # where it logs all that is no request; a copy: others read the record, too
+            record = copy(record)
+            record.name = "uvicorn"
         return " ".join([super().formatMessage(record), *(f"{name}={_shown(value)}" for name, value in told.items())])
 
 

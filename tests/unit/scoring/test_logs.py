@@ -196,3 +196,9 @@ async def test_an_error_of_the_database_quotes_no_sample(database_url):
     said = f"{caught.value} {caught.value.__cause__}"
     assert "missing" in said
     assert CANARY not in said
+
+
+def test_what_uvicorn_says_does_not_look_like_an_error():
+    record = logging.LogRecord("uvicorn.error", logging.INFO, __file__, 1, "Started server process", None, None)
+    assert logs.TextLines().format(record).endswith("INFO uvicorn: Started server process")
+    assert record.name == "uvicorn.error"  # as other handlers have it
