@@ -128,10 +128,7 @@ def _reachable(engine: Engine) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise _unavailable(engine, error.orig) from error
-    except (
-        sqlite3.OperationalError,
-        sqlite3.InterfaceError,
-    ) as error:  # of a statement that went straight to the driver
+    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # past SQLAlchemy: see prepared.py
         raise _unavailable(engine, error) from error
     except DBAPIError as error:
         if not error.connection_invalidated:

@@ -69,9 +69,8 @@ def count(connection: Connection, lines: Sequence[RequestLine], sums: Sums) -> S
         | {"unscored": json.dumps(dict(line.unscored)) if line.unscored else None}
         for line in sorted(lines, key=lambda line: line.request_id)  # in one order everywhere, against deadlocks
     ]
-    new = {
-        request_id for (request_id,) in run(connection, new_rows(connection.dialect.name, tables.requests), rows).rows
-    }
+    written = run(connection, new_rows(connection.dialect.name, tables.requests), rows)
+    new = {request_id for (request_id,) in written.rows}
     for row in rows:
         if row["request_id"] in new:
             sums.add_request(row)

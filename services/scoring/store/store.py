@@ -68,7 +68,7 @@ class Store:
         """Bring the schema up to date, which `open` does too. Blocks."""
         try:
             migrate(self._database.engine)
-        except Exception:
+        except Exception:  # raised again, whatever it is: only no connection may stay open behind it
             self._database.engine.dispose()
             raise
 
