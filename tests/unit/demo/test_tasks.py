@@ -38,7 +38,7 @@ def words(task: dict[str, str]) -> set[str]:
 
 def test_there_are_enough_and_each_is_there_once():
     assert len(TRAIN) >= 40
-    assert len(EVAL) == 16
+    assert len(EVAL) == 32
     names = [read_task(task["prompt"]).name for task in TRAIN + EVAL]
     assert len(set(names)) == len(names)
     assert len({task["prompt"] for task in TRAIN + EVAL}) == len(TRAIN + EVAL)
