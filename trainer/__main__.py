@@ -18,6 +18,7 @@ from shared.contract import RunName
 from shared.settings import Config
 from trainer import interrupt
 from trainer.runs import METRICS, changed, find_run, named
+from trainer.threads import spin_briefly
 
 FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK, INTERRUPTED = 0, 2, 3, 4, 5, 6, 130
 PROCESS_LOST = 7
@@ -120,8 +121,7 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
 
 
 def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
-    # Waiting threads of torch's pool give their core away; it has to be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
     # Harmless: it lists keys that a saved adapter need not hold.
     warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))
     from trainer.dry_run import dry_run

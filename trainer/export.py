@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from shared.config import ConfigError, load_config
 from trainer import interrupt
 from trainer.runs import find_run
+from trainer.threads import spin_briefly
 
 EXPORTED, CANNOT, DIFFERS, INTERRUPTED = 0, 2, 3, 130
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", metavar="FILE", help="says where runs are (default: as for the trainer)")
     options = parser.parse_args(arguments)
     interrupt.install()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as in `python -m trainer`
+    spin_briefly()
     from trainer.merge import Differs, export
 
     try:
