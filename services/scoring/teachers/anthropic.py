@@ -20,7 +20,6 @@ import httpx2
 from anthropic.types import Message
 
 from services.scoring.errors import TeacherError
-from services.scoring.pricing import Tokens
 from services.scoring.prompting import estimate_tokens, fence, presented_order, render, system_text
 from services.scoring.rubric import Rubric
 from services.scoring.teachers.base import Call, Failure, Group, Marked, Purse
@@ -28,6 +27,7 @@ from services.scoring.teachers.billing import Bills
 from services.scoring.teachers.breaker import Breaker
 from services.scoring.teachers.limiter import Limiter
 from services.scoring.teachers.models import model_facts
+from services.scoring.teachers.reading import category_of, retry_after_s, text_of, tokens_of
 from services.scoring.teachers.retry import Attempt, Found, Patience
 from services.scoring.teachers.warmth import Warmth
 from services.scoring.verdict import read_reply, reply_tokens
@@ -46,7 +46,7 @@ MOST_CHARS = 160_000
 
 _BASE_URL = re.compile(r"https?://[^/\s]\S*(?<!/v1)(?<!/v1/)")
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
-_KINDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_NO_JSON = (json.JSONDecodeError, UnicodeDecodeError, RecursionError, anthropic.APIResponseValidationError)
 _ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
 
 
@@ -156,8 +156,11 @@ class AnthropicTeacher:
         async def paid(left_s: float) -> Attempt[Message]:
             reservation = await purse.reserve(bound)
             begun = self._clock()
-            result = await self._attempt(request, left_s)
-            await purse.settle(reservation, bound, result.bill(self._clock() - begun))
+            result: Attempt[Message] = Attempt(Found.DOWN, self._bound(request, "cut_off"))
+            try:
+                result = await self._attempt(request, left_s)
+            finally:  # whatever it raised: what was sent may be billed
+                await purse.settle(reservation, bound, result.bill(self._clock() - begun))
             return result
 
         try:
@@ -168,9 +171,8 @@ class AnthropicTeacher:
             return dict.fromkeys(shown, message)
         if message.stop_reason == "refusal":
             return dict.fromkeys(shown, _refused(message))
-        text = "".join(block.text for block in getattr(message, "content", None) or () if block.type == "text")
         cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
-        read = read_reply(text, len(codes), self._criteria, cut=cut, explain=self._config.explain)
+        read = read_reply(text_of(message), len(codes), self._criteria, cut=cut, explain=self._config.explain)
         return dict(zip(shown, read, strict=True))
 
     def _request(self, text: str, count: int) -> dict[str, Any]:
@@ -208,15 +210,15 @@ class AnthropicTeacher:
             return Attempt(Found.DOWN, self._bound(request, "connection_lost"), failure=failure)
         except anthropic.APIStatusError as error:
             return self._refused_call(error)
-        except json.JSONDecodeError:
+        except _NO_JSON:
             message = None
         if not isinstance(message, Message):  # the SDK hands on whatever else a 200 holds
             failure = Failure(
                 ErrorCode.REPLY_UNREADABLE, "the answer is none of the Messages API: see teacher.base_url"
             )
             return Attempt(Found.REJECTION, self._bound(request, "unreadable"), failure=failure)
-        outcome = message.stop_reason or "no_stop_reason"
-        if (tokens := _tokens(message, self._config.cache_ttl)) is None:
+        outcome = str(message.stop_reason or "no_stop_reason")
+        if (tokens := tokens_of(message, self._config.cache_ttl)) is None:
             return Attempt(Found.ANSWER, self._bound(request, outcome), message=message, headers=raw.headers)
         call = self._bills.counted(outcome, tokens, raw.headers.get("request-id"))
         return Attempt(Found.ANSWER, call, message=message, headers=raw.headers)
@@ -224,16 +226,16 @@ class AnthropicTeacher:
     def _refused_call(self, error: anthropic.APIStatusError) -> Attempt[Message]:
         """An error answer: not billed, and worth another try unless it says that it will be the same again."""
         status, kind = error.status_code, str(error.type or f"http_{error.status_code}")
-        detail = f"the teacher answered {status} {kind}: {(error.api_message or error.message)[:300]}"
-        retry_after_s = _retry_after_s(error.response.headers.get("retry-after"))
+        detail = f"the teacher answered {status} {kind}: {str(error.api_message or error.message)[:300]}"
+        wait_s = retry_after_s(error.response.headers.get("retry-after"))
         call = self._bills.free(kind, error.request_id)
         # a 429 as well, but it lasts until somebody raises the limit
         spent = (error.error_code or "").endswith("spend_limit_reached")
         if status == 429 and not spent:
-            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, retry_after_s)
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(Found.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
         if status >= 500 or status in (408, 409):
-            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, retry_after_s)
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(Found.DOWN, call, failure=failure)
         return Attempt(Found.REJECTION, call, failure=Failure(ErrorCode.TEACHER_REJECTED, detail))
 
@@ -274,27 +276,5 @@ def _worth_asking_again(outcome: Marked | Failure, shown: int) -> bool:
 
 
 def _refused(message: Message) -> Failure:
-    details = message.stop_details
-    category = f" ({details.category})" if details and details.category else ""
-    return Failure(ErrorCode.TEACHER_REFUSED, f"the teacher declined to mark this{category}")
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Seconds of a retry-after header, None where there is none that can be read as a number of seconds."""
-    try:
-        seconds = float(header or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _tokens(message: Message, ttl: str) -> Tokens | None:
-    """The provider's counts, None if there are none. Other servers leave out kinds, or the life of what was written."""
-    usage = getattr(message, "usage", None)
-    if usage is None:
-        return None
-    count = {name: getattr(usage, name, None) or 0 for name in _KINDS}
-    written = count["cache_creation_input_tokens"]
-    lives = getattr(usage, "cache_creation", None)
-    hour = lives.ephemeral_1h_input_tokens if lives else written if ttl == "1h" else 0
-    return Tokens(count["input_tokens"], count["output_tokens"], count["cache_read_input_tokens"], written - hour, hour)
+    category = category_of(message)
+    return Failure(ErrorCode.TEACHER_REFUSED, f"the teacher declined to mark this{category and f' ({category})'}")
