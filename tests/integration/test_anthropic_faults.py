@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.scoring.teachers.anthropic import AnthropicTeacher
+from services.scoring.teachers.anthropic import MOST_CHARS, AnthropicTeacher
 from services.scoring.teachers.base import Call, Failure, Group, Marked
 from shared.contract import ErrorCode
 from tests.emulator import faults
 from tests.emulator.fixtures import SkippingTime, TeacherFactory
 from tests.emulator.model import Bill
 from tests.emulator.server import Emulator, Entry
-from tests.fakes import Reply, asked
+from tests.fakes import OpenPurse, Reply, asked
 from tests.integration.test_anthropic_teacher import assert_true_marks, true_marks
 
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
@@ -180,6 +180,28 @@ async def test_a_server_that_is_not_there_costs_nothing(claude: TeacherFactory) 
     assert codes_of(reply) == ["teacher_unavailable"] * 3
     assert {call.outcome for call in reply.calls} == {"not_sent"}
     assert not any(call.usage_unknown or call.cost_usd for call in reply.calls)
+
+
+@pytest.mark.parametrize("kind", [None, "missing"])
+async def test_what_its_time_does_not_suffice_for_is_neither_asked_nor_paid(
+    claude: TeacherFactory, emulator: Emulator, passing_time: SkippingTime, kind: str | None
+) -> None:
+    class SlowPurse(OpenPurse):
+        async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+            await super().settle(reservation, bound, bill)
+            passing_time.skipped_s += 60
+
+    emulator.settings.faults = faults.script(kind)
+    codes = CODES if kind else tuple(str(number) * (MOST_CHARS // 2 + 1) for number in range(2))
+    purse = SlowPurse()
+    teacher = claude(timeout_s=60.0, shuffle_group=False)
+    *marked, late = await teacher.mark(Group("g", "Write f.", "python", codes), purse)
+    assert all(isinstance(outcome, Marked) for outcome in marked)
+    assert isinstance(late, Failure)
+    assert (late.code, late.retry_after_s) == (ErrorCode.TEACHER_TIMEOUT, 1.0)
+    assert (len(purse.bills), purse.reserved) == (1, {})
+    assert not purse.bills[0].usage_unknown
+    assert teacher._patience.breaker._failures == 0
 
 
 async def mark_until_scored(

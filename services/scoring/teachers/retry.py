@@ -21,6 +21,8 @@ M = TypeVar("M")
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 8.0
 
+NOT_ASKED = Failure(ErrorCode.TEACHER_TIMEOUT, "the time was over before the teacher could be asked", 1.0)
+
 
 class Found(Enum):
     """What an attempt found out about the teacher."""
@@ -72,6 +74,8 @@ class Patience:
         """
         last: Failure | None = None
         for tries in itertools.count():
+            if self.clock() >= deadline:
+                return last or NOT_ASKED
             if (down_for := self.breaker.wait_s()) > 0:
                 why = last.detail if last else "the calls before this one all failed"
                 return Failure(ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for)
@@ -87,6 +91,8 @@ class Patience:
                 except TimeoutError:
                     return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher is busy with other samples", 1.0)
                 begun = self.clock()
+                if begun >= deadline:  # an attempt would be cut off at once, and booked at its bound
+                    return last or NOT_ASKED
                 result = await attempt(deadline - begun)
                 self._learn(result, begun, need)
             if result.message is not None:

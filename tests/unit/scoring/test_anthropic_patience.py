@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -87,6 +88,45 @@ async def test_no_attempt_begins_after_the_deadline(patience: Patience, hands: H
     assert isinstance(outcome, Failure)
     assert calls == 4  # at 0, 0.5, 1.5 and 3.5 seconds
     assert hands.now <= 104
+
+
+async def test_nothing_is_asked_once_the_deadline_has_come(patience: Patience, hands: Hands) -> None:
+    outcome, calls = await persist(patience, answer(), deadline=hands.now)
+    assert isinstance(outcome, Failure)
+    assert (outcome.code, outcome.retry_after_s, calls) == (ErrorCode.TEACHER_TIMEOUT, 1.0, 0)
+    assert (await persist(patience, answer(), deadline=hands.now + 0.01)) == ("fine", 1)
+
+
+async def test_nothing_is_asked_if_the_deadline_came_while_it_waited_for_its_place(
+    patience: Patience, hands: Hands
+) -> None:
+    gone_on = asyncio.Event()
+
+    async def slow(_: float) -> Attempt[str]:
+        await gone_on.wait()
+        hands.now += 10
+        return answer()
+
+    first = asyncio.create_task(patience.persist(slow, {}, hands.now + 100))
+    second = asyncio.create_task(persist(patience, answer(), deadline=hands.now + 10))  # waits for the warm-up
+    third = asyncio.create_task(persist(patience, answer(), deadline=hands.now + 10.01))
+    await asyncio.sleep(0)
+    gone_on.set()
+    assert await first == "fine"
+    outcome, calls = await second
+    assert isinstance(outcome, Failure)
+    assert (outcome.code, calls) == (ErrorCode.TEACHER_TIMEOUT, 0)
+    assert await third == ("fine", 1)
+
+
+async def test_a_failure_before_the_deadline_says_more_than_that_it_has_come(patience: Patience, hands: Hands) -> None:
+    async def oversleep(seconds: float) -> None:
+        hands.now += 2 * seconds
+
+    sleepy = replace(patience, sleep=oversleep)
+    outcome, calls = await persist(sleepy, trouble(), answer(), deadline=hands.now + 1)
+    assert isinstance(outcome, Failure)
+    assert (outcome.detail, calls) == ("529 overloaded", 1)
 
 
 async def test_a_rejection_is_final(patience: Patience, hands: Hands) -> None:
