@@ -46,7 +46,7 @@ class ErrorCode(StrEnum):
     TEACHER_UNAVAILABLE = "teacher_unavailable"
     """Overloaded, rate limited, unreachable or failing: ask again after `retry_after_s`."""
     TEACHER_TIMEOUT = "teacher_timeout"
-    """No answer before the deadline. The call may have been billed."""
+    """No answer before the deadline: ask again after `retry_after_s`. The call may have been billed."""
     TEACHER_REFUSED = "teacher_refused"
     """The teacher declined to mark this sample."""
     REPLY_TRUNCATED = "reply_truncated"

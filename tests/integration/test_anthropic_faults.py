@@ -26,6 +26,11 @@ def codes_of(reply: Reply) -> list[str]:
     return [outcome.code.value if isinstance(outcome, Failure) else "marked" for outcome in reply.outcomes]
 
 
+def wait_of(outcome: Marked | Failure) -> float | None:
+    assert isinstance(outcome, Failure)
+    return outcome.retry_after_s
+
+
 def assert_books_balance(calls: Sequence[Call], log: Sequence[Entry]) -> None:
     """Each answered call to the token and the dollar; as many others as there were, each at no less than charged."""
     entries = {entry.request_id: entry for entry in log}
@@ -96,8 +101,28 @@ async def test_what_asking_again_does_not_help_is_asked_once(
     emulator.settings.faults = faults.always([kind])
     reply = await asked(claude(), GROUP)
     assert codes_of(reply) == [code.value] * 3
+    assert [wait_of(outcome) for outcome in reply.outcomes] == [None] * 3
     assert len(emulator.log) == 1
     assert_books_balance(reply.calls, emulator.log)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("slow", ErrorCode.TEACHER_TIMEOUT),
+        ("rate_limit_bare", ErrorCode.TEACHER_UNAVAILABLE),
+        ("overloaded", ErrorCode.TEACHER_UNAVAILABLE),
+    ],
+)
+async def test_what_lasts_until_the_deadline_may_be_asked_again(
+    claude: TeacherFactory, emulator: Emulator, kind: str, code: ErrorCode
+) -> None:
+    emulator.settings.faults = faults.always([kind])
+    # at half the jitter the waits are 0.375, 0.75, 1.5 and 3 s, and the next would be 6
+    reply = await asked(claude(timeout_s=9.0, attempt_timeout_s=0.1 if kind == "slow" else 60.0), GROUP)
+    assert codes_of(reply) == [code.value] * 3
+    assert [wait_of(outcome) for outcome in reply.outcomes] == [6.0] * 3
+    assert len(reply.calls) == 5
 
 
 async def test_a_retry_after_beyond_the_deadline_is_handed_on_not_slept(

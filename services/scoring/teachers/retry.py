@@ -99,8 +99,12 @@ class Patience:
                 return result.message
             assert result.failure is not None
             last = result.failure
+            if result.found is Found.REJECTION:
+                return last
             wait = self._backoff_s(tries, last.retry_after_s)
-            if result.found is Found.REJECTION or self.clock() + wait >= deadline:
+            if last.retry_after_s is None:  # a failure without it is one that asking again does not mend
+                last = replace(last, retry_after_s=wait)
+            if self.clock() + wait >= deadline:
                 return last
             await self.sleep(wait)
         raise AssertionError("unreachable: the loop ends by returning")

@@ -129,10 +129,21 @@ async def test_a_failure_before_the_deadline_says_more_than_that_it_has_come(pat
     assert (outcome.detail, calls) == ("529 overloaded", 1)
 
 
+@pytest.mark.parametrize("found", [Found.DOWN, Found.RATE_LIMIT])
+async def test_what_may_pass_says_after_how_long_to_ask_again(patience: Patience, hands: Hands, found: Found) -> None:
+    outcome, calls = await persist(patience, *[trouble(found)] * 3, deadline=hands.now + 2)
+    assert isinstance(outcome, Failure)
+    # at 0, 0.5 and 1.5 seconds; the next one would have been 2 s later
+    assert (outcome.retry_after_s, calls) == (2.0, 3)
+    outcome, _ = await persist(patience, trouble(found, 90.0), deadline=hands.now + 2)
+    assert isinstance(outcome, Failure)
+    assert outcome.retry_after_s == 90.0  # the teacher's own word
+
+
 async def test_a_rejection_is_final(patience: Patience, hands: Hands) -> None:
     outcome, calls = await persist(patience, trouble(Found.REJECTION), answer())
     assert isinstance(outcome, Failure)
-    assert (calls, hands.slept) == (1, [])
+    assert (calls, hands.slept, outcome.retry_after_s) == (1, [], None)
 
 
 async def test_while_the_teacher_is_down_requests_fail_at_once(patience: Patience, hands: Hands) -> None:
