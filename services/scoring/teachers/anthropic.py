@@ -19,7 +19,7 @@ import anthropic
 import httpx2
 from anthropic.types import Message
 
-from services.scoring.errors import TeacherError
+from services.scoring.errors import StoreUnavailable, TeacherError
 from services.scoring.prompting import estimate_tokens, fence, presented_order, render, system_text
 from services.scoring.rubric import Rubric
 from services.scoring.teachers.base import Call, Failure, Group, Marked, Purse
@@ -30,6 +30,7 @@ from services.scoring.teachers.models import model_facts
 from services.scoring.teachers.reading import category_of, retry_after_s, text_of, tokens_of
 from services.scoring.teachers.retry import Attempt, Found, Patience
 from services.scoring.teachers.warmth import Warmth
+from services.scoring.together import all_of
 from services.scoring.verdict import read_reply, reply_tokens
 from shared.config import ConfigError
 from shared.contract import ErrorCode
@@ -130,23 +131,27 @@ class AnthropicTeacher:
         """One request for the group in a shuffled order; samples whose marks it lacks are asked once more, each alone.
 
         A refusal of several samples is asked again too: alone, only the one that brought it about is refused.
-        Raises no TeacherError: what went wrong stands in the outcomes.
+        Raises no TeacherError: what went wrong stands in the outcomes; StoreUnavailable only while nothing is answered.
         """
         deadline = self._clock() + self._config.timeout_s
         order = presented_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
         outcomes: dict[int, Marked | Failure] = {}
         again: list[int] = []
         for part in _parts(order, group.codes):
-            outcomes |= await self._ask(group, part, deadline, purse)
+            begun = any(map(_is_answered, outcomes.values()))
+            outcomes |= await self._ask(group, part, deadline, purse, begun=begun)
             again += [index for index in part if _worth_asking_again(outcomes[index], len(part))]
-        for alone in await asyncio.gather(*(self._ask(group, [index], deadline, purse) for index in again)):
+        for alone in await all_of([self._ask(group, [index], deadline, purse, begun=True) for index in again]):
             outcomes |= alone
         return tuple(outcomes[index] for index in range(len(order)))
 
     async def _ask(
-        self, group: Group, shown: Sequence[int], deadline: float, purse: Purse
+        self, group: Group, shown: Sequence[int], deadline: float, purse: Purse, *, begun: bool
     ) -> dict[int, Marked | Failure]:
-        """One request for the samples with the indices `shown`, in that order -> their outcomes by index."""
+        """One request for the samples with the indices `shown`, in that order -> their outcomes by index.
+
+        `begun`: some of the group is answered and paid for, so a book that is away now costs these samples alone.
+        """
         codes = [group.codes[index] for index in shown]
         marker = fence(f"{group.id} {shown}", group.task, codes)
         request = self._request(render(group.task, group.language, codes, marker), len(codes))
@@ -155,18 +160,23 @@ class AnthropicTeacher:
 
         async def paid(left_s: float) -> Attempt[Message]:
             reservation = await purse.reserve(bound)
-            begun = self._clock()
+            sent = self._clock()
             result: Attempt[Message] = Attempt(Found.DOWN, self._bound(request, "cut_off"))
             try:
                 result = await self._attempt(request, left_s)
             finally:  # whatever it raised: what was sent may be billed
-                await purse.settle(reservation, bound, result.bill(self._clock() - begun))
+                await purse.settle(reservation, bound, result.bill(self._clock() - sent))
             return result
 
         try:
             message = await self._patience.persist(paid, need, deadline)
         except TeacherError as error:  # the budget is spent; what was marked before it stays marked
             message = Failure(error.code, error.detail)
+        except StoreUnavailable as error:
+            if not begun:
+                raise
+            detail = f"nothing can be set aside for it: {error.detail}"
+            message = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
         if isinstance(message, Failure):
             return dict.fromkeys(shown, message)
         if message.stop_reason == "refusal":
@@ -267,6 +277,10 @@ def _parts(order: Sequence[int], codes: Sequence[str]) -> Iterator[list[int]]:
             part, chars = [], len(codes[index])
         part.append(index)
     yield part
+
+
+def _is_answered(outcome: Marked | Failure) -> bool:
+    return isinstance(outcome, Marked) or outcome.code in (*_ASK_AGAIN, ErrorCode.TEACHER_REFUSED)
 
 
 def _worth_asking_again(outcome: Marked | Failure, shown: int) -> bool:
