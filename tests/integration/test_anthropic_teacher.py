@@ -290,5 +290,7 @@ def test_identity_holds_what_a_mark_depends_on(claude: TeacherFactory) -> None:
     plain = claude().identity()
     for changed in ({"model": "claude-sonnet-5-5"}, {"explain": True}, {"shuffle_group": False}, {"effort": "high"}):
         assert claude(**changed).identity() != plain
-    for same in ({"timeout_s": 9.0}, {"max_concurrency": 1}, {"base_url": "http://127.0.0.1:9"}, {"cache_ttl": "1h"}):
+    # a model's name says nothing about who answers to it
+    assert claude(base_url="http://127.0.0.1:9").identity() != plain
+    for same in ({"timeout_s": 9.0}, {"max_concurrency": 1}, {"cache_ttl": "1h"}):
         assert claude(**same).identity() == plain

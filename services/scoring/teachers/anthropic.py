@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import random
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from services.scoring.teachers.limiter import Limiter
 from services.scoring.teachers.models import model_facts
 from services.scoring.teachers.reading import category_of, retry_after_s, text_of, tokens_of
 from services.scoring.teachers.retry import Attempt, Found, Patience
+from services.scoring.teachers.server import check_base_url, other_server
 from services.scoring.teachers.warmth import Warmth
 from services.scoring.together import all_of
 from services.scoring.verdict import read_reply, reply_tokens
@@ -45,7 +45,6 @@ NO_KEY = (
 MOST_CHARS = 160_000
 """Characters of code in one request: a larger group is asked in parts, below the models' windows and price steps."""
 
-_BASE_URL = re.compile(r"https?://[^/\s]\S*(?<!/v1)(?<!/v1/)")
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
 _NO_JSON = (json.JSONDecodeError, UnicodeDecodeError, RecursionError, anthropic.APIResponseValidationError)
 _ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
@@ -72,8 +71,7 @@ class AnthropicTeacher:
     ) -> None:
         if not api_key and not auth_token:
             raise ConfigError(NO_KEY)
-        if config.base_url is not None and not _BASE_URL.fullmatch(config.base_url):
-            raise ConfigError(f"teacher.base_url is {config.base_url!r}, expected http(s)://HOST[:PORT], without /v1")
+        check_base_url(config.base_url)
         self.model = config.model
         self.note = f"{config.model} over the Anthropic Messages API"
         self._config = config
@@ -115,7 +113,9 @@ class AnthropicTeacher:
         )
 
     def identity(self) -> Mapping[str, object]:
+        server = other_server(str(self._client.base_url))  # the client heeds ANTHROPIC_BASE_URL, too
         return {
+            **({} if server is None else {"server": server}),
             "name": self.name,
             "model": self.model,
             "thinking": self._facts.thinking,
