@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -163,7 +164,8 @@ class LanguageModel:
 
 
 class Policy(LanguageModel):
-    """A PEFT model and its tokenizer. Dropout is off except inside `learning()`. `updates`: optimizer steps so far.
+    """A PEFT model and its tokenizer. Dropout is off but for the adapter's inside `learning()`: with the base's own, too,
+    it would not be the policy that drew the samples. `updates`: optimizer steps so far.
 
     `gradient_checkpointing`: keep less for the backward pass, and compute it again there.
     """
@@ -191,12 +193,15 @@ class Policy(LanguageModel):
     @contextmanager
     def learning(self) -> Iterator[None]:
         """For a forward pass with gradients, and its backward pass: dropout on, if the adapter has any."""
-        self.model.train()
+        dropouts = [module.lora_dropout for module in self.model.modules() if isinstance(module, LoraLayer)]
         try:
+            for dropout in dropouts:
+                dropout.train()
             with checkpointed(self._decoder) if self._gradient_checkpointing else nullcontext():
                 yield
         finally:
-            self.model.eval()
+            for dropout in dropouts:
+                dropout.eval()
 
     def folded(self) -> AbstractContextManager[None]:
         """Faster without gradients, for sampling; the same policy to float noise."""

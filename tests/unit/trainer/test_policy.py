@@ -170,6 +170,21 @@ def test_a_model_that_rescales_its_logits_is_refused():
         Policy(model, tiny_tokenizer())
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_of_dropout_only_the_adapters_is_on_while_learning(checkpointing):
+    def moves(lora_dropout: float, attention_dropout: float) -> float:
+        settings = Training(lora_r=4, lora_alpha=8, lora_dropout=lora_dropout, gradient_checkpointing=checkpointing)
+        policy = tiny_policy(settings, model=tiny_model(attention_dropout=attention_dropout))
+        drawn = policy.log_probs(SAMPLES, TEMPERATURE)
+        with policy.learning():
+            learned = policy.log_probs(SAMPLES, TEMPERATURE)
+        assert torch.equal(policy.log_probs(SAMPLES, TEMPERATURE), drawn)  # and off again
+        return (learned - drawn).abs().max().item()
+
+    assert moves(lora_dropout=0.0, attention_dropout=0.5) < 1e-5
+    assert moves(lora_dropout=0.5, attention_dropout=0.5) > 0.1
+
+
 def test_only_the_adapter_learns():
     policy = tiny_policy()
     move_adapter(policy, seed=2)
