@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from shared.client import ServiceUnavailable
+from shared.client import ServiceUnavailable, bearer
 from shared.config import ConfigError
 
+KEY_VARIABLE = "MARKBOOK_GENERATION_KEY"
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
 """Seconds without a new token after which a sample is asked for again."""
@@ -81,7 +82,7 @@ class GenerationServer:
             trust_env=False,  # it is a neighbour: no proxy stands before it
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=None),
             limits=httpx.Limits(max_connections=connections),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=bearer(key, KEY_VARIABLE),
         )
 
     async def models(self) -> list[str]:

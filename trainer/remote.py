@@ -17,13 +17,12 @@ import torch
 from shared.client import Patience, ServiceUnavailable
 from shared.config import ConfigError
 from shared.settings import Config
-from trainer.generation import AdapterLost, Drawn, GenerationServer
+from trainer.generation import KEY_VARIABLE, AdapterLost, Drawn, GenerationServer
 from trainer.marks import GaveUp
 from trainer.policy import Policy, Sample
 from trainer.prompts import Task
 from trainer.rollout import Ending, Sampler
 
-KEY_VARIABLE = "MARKBOOK_GENERATION_KEY"
 CHECKED = 4
 """Samples whose log-probabilities are compared with the trainer's own before any is used."""
 LARGEST_GAP = 0.5

@@ -4,7 +4,7 @@ Asking again is safe: marks are kept under their fingerprint, and a request that
 is counted once. So the same request is sent again while the service is away, and nothing else ever is.
 """
 
-from shared.client.clients import AsyncScoringClient, ScoringClient
+from shared.client.clients import AsyncScoringClient, ScoringClient, bearer
 from shared.client.errors import ClientError, RequestRejected, ServiceUnavailable
 from shared.client.patience import Patience
 
@@ -15,4 +15,5 @@ __all__ = [
     "RequestRejected",
     "ScoringClient",
     "ServiceUnavailable",
+    "bearer",
 ]

@@ -65,7 +65,7 @@ class AsyncScoringClient:
             base_url=url,
             trust_env=not _is_loopback(url.host),  # a proxy is for the world, not for a service on this machine
             timeout=timeout_s,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            headers=bearer(api_key, "the API key"),
             limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
         )
 
@@ -223,6 +223,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def bearer(key: str | None, name: str) -> dict[str, str]:
+    """The header that carries `key`, without the end of the line that a file may have left on it.
+
+    Raises ClientError for what no header can carry: sent all the same, it would be quoted in an error.
+    """
+    key = (key or "").strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ClientError(f"{name} holds blanks, controls or letters beyond ASCII, as no key does: copy it anew")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _address(base_url: str) -> httpx.URL:

@@ -29,6 +29,22 @@ def test_a_request_carries_its_key_and_an_id_of_its_own(script, ask):
     assert first["samples"] == [{"prompt": "p", "language": "python", "code": "\N{PILE OF POO}\0"}]
 
 
+@both
+def test_the_end_of_a_line_is_no_part_of_a_key(script, ask):
+    ask(script.url, api_key="secret\r\n")
+    assert script.seen[0][1]["Authorization"] == "Bearer secret"
+
+
+@both
+@pytest.mark.parametrize("key", ["mb_\N{HORIZONTAL ELLIPSIS}", "sec\rret", "sec ret", "sec\0ret"])
+def test_a_key_that_no_header_can_carry_is_refused_unseen(script, ask, key):
+    with pytest.raises(ClientError, match="the API key holds blanks") as caught:
+        ask(script.url, api_key=key)
+    assert key not in str(caught.value)
+    assert not isinstance(caught.value, ServiceUnavailable)
+    assert script.seen == []
+
+
 def test_a_request_id_that_is_given_is_kept(script):
     score(script.url, REQUEST.model_copy(update={"request_id": "0123456789"}))
     assert script.requests[0].request_id == "0123456789"
