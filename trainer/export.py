@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--checkpoint", metavar="step-N", help="the adapter of a checkpoint (default: the one the run ended with)"
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), help="number format (default: the run's)"
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="number format (default: the run's; this machine's where it left device and dtype to the machine)",
     )
     parser.add_argument("--config", metavar="FILE", help="says where runs are (default: as for the trainer)")
     options = parser.parse_args(arguments)

@@ -14,6 +14,7 @@ from torch import Tensor
 from shared.config import ConfigError, load_config
 from trainer.checkpoint import checkpoints
 from trainer.policy import Policy
+from trainer.runs import check_writable
 from trainer.student import load_student, resolve_device, resolve_dtype
 
 _PROBE = "Write a function that reverses a list.\n```python\ndef reverse(items):\n    return items[::-1]\n```\n"
@@ -35,8 +36,12 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already and not empty: name a new folder")
     training = load_config(run_dir / "config.yaml").training
-    rounded = dtype or str(resolve_dtype(training.dtype, resolve_device(training.device))).removeprefix("torch.")
-    temporary = out.with_name(f".{out.name}.partial")
+    # a run's device need not be in this machine: its name says what auto meant there
+    device = resolve_device("auto") if training.device == "auto" else torch.device(training.device)
+    rounded = dtype or str(resolve_dtype(training.dtype, device)).removeprefix("torch.")
+    whole = out.absolute()  # "." has no name
+    temporary = whole.with_name(f".{whole.name}.partial")
+    check_writable(temporary)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -56,7 +61,7 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
         written = transformers.AutoModelForCausalLM.from_pretrained(temporary, dtype="auto")
         reread = transformers.AutoTokenizer.from_pretrained(temporary)
         _compare(_logits(written, reread), expected, "writing it down")
-        temporary.rename(out)
+        temporary.rename(whole)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return (

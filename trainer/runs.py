@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from shared.config import ConfigError
@@ -22,6 +23,15 @@ def write(file: Path, text: str) -> None:
     temporary.replace(file)
 
 
+def check_writable(folder: Path) -> None:
+    """Raise ConfigError where `folder` cannot be made or written: before a model is loaded, which can take minutes."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"cannot write to {folder}: {there} is {'not yours to write' if there.is_dir() else 'a file'}"
+        )
+
+
 def named(config: Config, run: str) -> Config:
     return config.model_copy(update={"rlaif": config.rlaif.model_copy(update={"run": run})})
 
@@ -31,7 +41,7 @@ def find_run(config: Config, which: str | Path) -> Path:
     home = Path(config.training.output_dir)
     runs = sorted(home.glob(f"*/{METRICS}"), key=lambda file: file.stat().st_mtime)
     if which or config.rlaif.run:
-        folder = Path(which) if which and Path(which).is_dir() else home / (which or config.rlaif.run or "")
+        folder = Path(which) if which and (Path(which) / METRICS).exists() else home / (which or config.rlaif.run or "")
         if not (folder / METRICS).exists():
             newest = f"; the newest one is {runs[-1].parent}" if runs else ""
             raise ConfigError(f"there is no run in {folder}{newest}")

@@ -60,6 +60,41 @@ def test_in_another_number_format(trained, tmp_path):
     assert model.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("training", "dtype"),
+    [
+        ({"device": "cuda"}, torch.bfloat16),
+        ({"device": "cuda", "dtype": "float32"}, torch.float32),
+        ({"dtype": "bfloat16"}, torch.bfloat16),
+    ],
+)
+def test_the_number_format_is_the_runs_on_whatever_machine(trained, tmp_path, training, dtype):
+    file = tmp_path / "runs" / "mine" / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["training"] |= training
+    file.write_text(yaml.safe_dump(config))
+    assert main(["mine", "out"]) == EXPORTED
+    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").dtype == dtype
+
+
+def test_into_the_folder_one_is_in(trained, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert main(["../runs/mine", "."]) == EXPORTED
+    assert list((tmp_path / "empty").glob("*.safetensors"))
+
+
+def test_below_a_file_nothing_can_be_written(trained, tmp_path, capsys):
+    (tmp_path / "taken").touch()
+    assert main(["mine", "taken/out"]) == CANNOT
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_folder_of_the_runs_name_is_not_the_run(trained, tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert main(["mine", "out"]) == EXPORTED
+
+
 def test_the_adapter_of_a_checkpoint(trained, tmp_path, capsys):
     trained.save_adapter(tmp_path / "runs" / "mine" / "checkpoints" / "step-3")
     assert main(["mine", "out", "--checkpoint", "step-3"]) == EXPORTED
