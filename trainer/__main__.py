@@ -17,7 +17,7 @@ from shared.config import ConfigError, load_config
 from shared.contract import RunName
 from shared.settings import Config
 from trainer import interrupt
-from trainer.runs import METRICS, changed, find_run, named
+from trainer.runs import METRICS, changed, check_writable, find_run, named
 from trainer.threads import spin_briefly
 
 FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK, INTERRUPTED = 0, 2, 3, 4, 5, 6, 130
@@ -117,6 +117,7 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
         raise ConfigError(
             f"{run_dir} holds a run already: go on with it by --resume, or name another with rlaif.run or --run-dir"
         )
+    check_writable(run_dir)
     return named(config, run), run_dir
 
 
@@ -136,7 +137,7 @@ def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = F
     url, timeout_s = config.rlaif.scoring_url, config.rlaif.request_timeout_s
     try:
         with (
-            ScoringClient(url, timeout_s=timeout_s, api_key=key) as client,
+            ScoringClient(url, timeout_s=timeout_s, api_key=key, limits=config.service) as client,
             launched(resolve_device(config.training.device), config.rlaif.service_wait_s) as ranks,
         ):
             # a run that nobody named is named by a clock

@@ -1,12 +1,18 @@
-"""Ctrl-C and SIGTERM: raised where the program is, and remembered, for Python drops what a destructor raises."""
+"""Ctrl-C and SIGTERM: raised where the program is, and remembered, for Python drops what a destructor raises.
+
+While a run is being saved they are only remembered.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _received = threading.Event()
+_held = threading.Event()
 
 
 def install() -> None:
@@ -22,6 +28,17 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Inside, no signal ends what is being done: a second Ctrl-C would cost what the first one is saving."""
+    _held.set()
+    try:
+        yield
+    finally:
+        _held.clear()
+
+
 def _receive(_number: int, _frame: FrameType | None) -> None:
     _received.set()
-    raise KeyboardInterrupt
+    if not _held.is_set():
+        raise KeyboardInterrupt

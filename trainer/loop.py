@@ -124,14 +124,20 @@ class Trainer:
                     self._save()
                 raise
             finally:
-                save_final(self.policy, self.run_dir)
-                self.recorder.draw()
-                self.progress.seconds = dict(self.watch.total)
-                base_unchanged = base_checksum(self.policy) == self.progress.base
-                write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged)
-                say(f"{ended}; adapter, curves and summary are in {self.run_dir}")
-                if ended != "finished":
-                    say(f"go on with: python -m trainer --resume {self.run_dir}")
+                with interrupt.held():
+                    self._wind_up(ended)
+
+    def _wind_up(self, ended: str) -> None:
+        if ended != "finished":
+            say(f"{ended}: saving what there is")
+        save_final(self.policy, self.run_dir)
+        self.recorder.draw()
+        self.progress.seconds = dict(self.watch.total)
+        base_unchanged = base_checksum(self.policy) == self.progress.base
+        write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged)
+        say(f"{ended}; adapter, curves and summary are in {self.run_dir}")
+        if ended != "finished":
+            say(f"go on with: python -m trainer --resume {self.run_dir}")
 
     def _train(self) -> None:
         training, rlaif = self.config.training, self.config.rlaif

@@ -164,8 +164,8 @@ class LanguageModel:
 
 
 class Policy(LanguageModel):
-    """A PEFT model and its tokenizer. Dropout is off but for the adapter's inside `learning()`: with the base's own, too,
-    it would not be the policy that drew the samples. `updates`: optimizer steps so far.
+    """A PEFT model and its tokenizer. Dropout is off but for the adapter's inside `learning()`: with the base's own, it
+    would not be the policy that drew the samples. `updates`: optimizer steps so far.
 
     `gradient_checkpointing`: keep less for the backward pass, and compute it again there.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from shared.config import ConfigError
 from shared.settings import Config
 from trainer.checkpoint import Progress
 from trainer.evaluate import summarize
@@ -17,9 +18,12 @@ from trainer.stopwatch import STEP
 
 
 def write_config(config: Config, run_dir: Path) -> None:
-    run_dir.mkdir(parents=True, exist_ok=True)
     as_used = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write(run_dir / "config.yaml", as_used)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write(run_dir / "config.yaml", as_used)
+    except OSError as error:
+        raise ConfigError(f"cannot write to the run folder {run_dir}: {error.strerror}") from error
 
 
 def write_summary(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import signal
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.unit.trainer.stub import StubService, scored, unscored
 from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED
+from trainer.checkpoint import save_final
 from trainer.learn import lessons_of
 
 CRITERIA = dict.fromkeys(("correctness", "code_quality", "efficiency", "documentation"), 0.5)
@@ -203,6 +205,33 @@ def test_ctrl_c_leaves_a_usable_folder(run, tmp_path, monkeypatch):
         assert run(service) == INTERRUPTED
     assert has_learned(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended"] == "interrupted"
+
+
+def test_ctrl_c_while_saving_costs_nothing(run, tmp_path, monkeypatch, capsys):
+    def impatient(*saved):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        save_final(*saved)
+
+    def interrupt(_, name, *__):
+        if name == "step-1":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("trainer.loop.save_checkpoint", interrupt)
+    monkeypatch.setattr("trainer.loop.save_final", impatient)
+    with StubService(by_hash) as service:
+        assert run(service) == INTERRUPTED
+    assert has_learned(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended"] == "interrupted"
+    said = capsys.readouterr().out
+    assert said.index("interrupted: saving what there is") < said.index("go on with: python -m trainer --resume")
+
+
+def test_a_run_folder_that_cannot_be_made_is_said_at_once(run, tmp_path, capsys):
+    (tmp_path / "taken").touch()
+    with StubService(by_hash) as service:
+        assert run(service, {"model": "no"}, arguments=("--run-dir", "taken/run")) == BAD_CONFIG
+    assert f"cannot write to taken/run: {tmp_path / 'taken'} is a file" in capsys.readouterr().err
 
 
 def test_nothing_is_written_where_the_configuration_cannot_be_used(run, tmp_path, capsys):
