@@ -96,6 +96,13 @@ def test_the_environment_overrides_the_file(tmp_path):
     assert config.store.database_url == "postgresql://db/markbook"
 
 
+def test_compose_hands_on_what_is_said_of_the_teacher_and_nothing_else():
+    """With a default of its own there, the file's teacher would never mark."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name in ("scoring", "replica"):
+        assert services[name]["environment"]["MARKBOOK_TEACHER"] == "${MARKBOOK_TEACHER:-}"
+
+
 def test_a_wrong_variable_is_named():
     with pytest.raises(ConfigError, match=r"with MARKBOOK_TEACHER: teacher\.name is 'gpt'"):
         load_config(None, {"MARKBOOK_TEACHER": "gpt"})
