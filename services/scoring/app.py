@@ -38,6 +38,12 @@ def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _tell_of_its_end(task: asyncio.Task[None]) -> None:
+    """Nobody waits for these tasks: without a word the service would go on without them."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("%s has ended, restart the service: %s", task.get_name(), error, exc_info=error)
+
+
 def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
     """The service for `config`. `teacher` and `clock_ms` stand in for the real ones in tests.
 
@@ -58,8 +64,10 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("teacher: %s", marker.note)
         log.info("book: %s, profile %s", store.where, pipeline.profile)
-        leases = asyncio.create_task(pipeline.keep_leases(config.store.claim_lease_s))
-        book = asyncio.create_task(keep_book(store, clock_ms))
+        leases = asyncio.create_task(pipeline.keep_leases(config.store.claim_lease_s), name="renewal of claims")
+        book = asyncio.create_task(keep_book(store, clock_ms), name="upkeep of the book")
+        for task in (leases, book):
+            task.add_done_callback(_tell_of_its_end)
         yield
         leases.cancel()
         book.cancel()

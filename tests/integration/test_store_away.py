@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.fakes import true_score
@@ -54,6 +56,31 @@ async def test_a_database_that_is_away_is_a_503_that_ends_when_it_is_back(servic
     assert [answer.json()["results"][0]["source"] for answer in (again, new)] == ["cache", "teacher"]
     assert again.json()["results"][0]["score"] == pytest.approx(true_score(code("add")))
     assert (counts["samples"], counts["teacher_calls"]) == (3, 2)
+
+
+async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_ends(service, own_postgres, caplog):
+    async def read_only(value: str) -> None:
+        with psycopg.connect(own_postgres.get_uri(), autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")  # type: ignore[arg-type]
+            connection.execute("SELECT pg_reload_conf()")
+
+    names = (f"name_{number}" for number in itertools.count())
+    async with service({"store": {"claim_lease_s": 0.3}}, database_url=own_postgres.get_uri()) as http:
+        first = await score(http, "add")
+        await read_only("on")
+        while (refused := await score(http, next(names))).status_code == 200:
+            pass  # until the server has read its settings anew
+        while "upkeep of the book left out" not in caplog.text or "claims not renewed" not in caplog.text:
+            await score(http, next(names))
+        await read_only("off")
+        while (back := await score(http, next(names))).status_code == 503:
+            pass
+    assert first.status_code == 200
+    assert (refused.status_code, refused.json()["error"]) == (503, "store_unavailable")
+    assert "read-only" in refused.json()["detail"]
+    assert back.json()["results"][0]["source"] == "teacher"
+    assert "has ended" not in caplog.text
 
 
 async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(service, teacher, own_postgres):

@@ -14,6 +14,7 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from services.scoring.errors import StoreUnavailable
@@ -23,6 +24,7 @@ POOL_SIZE = 8
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
 _READING = "markbook_reading"
+_READ_ONLY = "25006"
 _MIGRATION_LOCK = 0x4D61726B  # any constant: replicas that start together take turns at it
 
 
@@ -33,7 +35,7 @@ def open_engine(database_url: str) -> Engine:
     except (ArgumentError, ValueError) as error:
         raise ConfigError(f"store.database_url is not a SQLAlchemy URL: {hide_secrets(str(error))}") from error
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             hide_parameters=True,  # an error must not quote a sample in the log
             pool_size=POOL_SIZE,
@@ -41,6 +43,8 @@ def open_engine(database_url: str) -> Engine:
             pool_pre_ping=True,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         )
+        event.listen(engine, "handle_error", _leave_read_only)
+        return engine
     if url.drivername == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ConfigError("store.database_url must name a file: sqlite:///data/markbook.db")
@@ -54,6 +58,12 @@ def open_engine(database_url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     raise ConfigError(f"store.database_url names {url.drivername}; use sqlite:///FILE or postgresql://…")
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """A server that is read-only, as while another takes over, is away: a new connection may find the other."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
