@@ -135,6 +135,14 @@ def _check_origin(request: Request) -> None:
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site not in (None, "same-origin", "none") or (
-        site is None and origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        site is None and origin is not None and _host_of(origin) != request.headers.get("host")
     ):
         raise Forbidden("this form was sent from another site")
+
+
+def _host_of(origin: str) -> str | None:
+    """None for what is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

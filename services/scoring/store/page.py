@@ -99,11 +99,18 @@ class Page:
         return await self._database.read(work)
 
 
+_LAST_S = 2**31 - 1
+"""The most that `marks.used_s` holds: a later second in a link is no number to Postgres."""
+
+
 def _latest(keep_texts: bool, before: Place | None) -> Select[Any]:
     at, key = _order(keep_texts)
     query = _joined(keep_texts).order_by(at.desc(), key.desc())
     # the first condition says nothing new, but an index on the time alone can use it
-    return query if before is None else query.where(at <= before[0], tuple_(at, key) < before)
+    if before is None:
+        return query
+    before = (before[0] if keep_texts else min(before[0], _LAST_S), before[1])
+    return query.where(at <= before[0], tuple_(at, key) < before)
 
 
 def _order(keep_texts: bool) -> tuple[Column[int], Column[bytes]]:

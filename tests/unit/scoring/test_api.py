@@ -38,6 +38,7 @@ def body(**changes) -> bytes:
         (body(code=5), "samples[0].code", "string"),
         (body(prompt=""), "samples[0].prompt", "at least 1 character"),
         (body(language=""), "samples[0].language", "at least 1 character"),
+        (body(language=" \t"), "samples[0].language", "should match pattern"),
         (body(language="x" * 65), "samples[0].language", "at most 64 characters"),
         (body(extra=1), "samples[0].extra", "not permitted"),
         (body(code="\ud800"), None, "halves of a pair"),

@@ -161,3 +161,20 @@ async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_
             assert f"Seq Scan on {table}" not in plan, plan
             assert not any(line == f"SCAN {table}" for line in plan.splitlines()), plan
         assert "ledger_requests" not in text
+
+
+@pytest.mark.parametrize("keep_texts", [True, False])
+async def test_a_link_to_a_time_that_never_comes_shows_the_latest(service, database_url, keep_texts):
+    sample = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}
+    async with service({"store": {"keep_texts": keep_texts}}, database_url=database_url) as http:
+        await http.post("/score", json={"samples": [sample]})
+        answer = await http.get(f"/?before={'9' * 16}-{'ab' * 29}")
+    assert answer.status_code == 200
+    assert answer.text.count("mark=") == 1
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+async def test_what_is_no_origin_is_another_site(service, path):
+    async with service() as http:
+        answer = await http.post(path, data={"key": "mb_ann"}, headers={"Origin": "http://["})
+    assert answer.status_code == 403
