@@ -86,7 +86,7 @@ def introduction(config: Config, run_dir: Path) -> str:
         f"  teacher   {_teacher(config)}",
         f"  book      {config.store.database_url}: marks are kept; what was marked before is not marked again",
         f"  folder    {run_dir}/",
-        "  time      about 7 minutes on 2 quiet cores as demo.yaml stands; Ctrl-C stops it all and keeps what there is",
+        "  time      4 to 7 minutes on 2 quiet cores as demo.yaml stands; Ctrl-C stops it all and keeps what there is",
     ]
     return "\n".join(lines)
 
