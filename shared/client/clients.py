@@ -231,8 +231,8 @@ def bearer(key: str | None, name: str) -> dict[str, str]:
     Raises ClientError for what no header can carry: sent all the same, it would be quoted in an error.
     """
     key = (key or "").strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ClientError(f"{name} holds blanks, controls or letters beyond ASCII, as no key does: copy it anew")
+    if not key.isascii() or not key.isprintable():
+        raise ClientError(f"{name} holds controls or letters beyond ASCII, as no key does: copy it anew")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
