@@ -1,0 +1,26 @@
+"""What every model on the wire shares, and the names that stand in more than one of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+DEFAULT_RUN = "default"
+
+RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
+RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+ProfileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Language = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"[^\s\x00-\x1f]")]  # not blank
+
+
+class WireModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ErrorBody(WireModel):
+    """Every 4xx and 5xx body."""
+
+    error: str
+    detail: str
+    field: str | None = None
