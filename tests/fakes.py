@@ -107,5 +107,8 @@ class RecordingTeacher:
         cost = sent * 1e-6 + received * 5e-6
         return Call(self.model, "ok", sent, received, cost_usd=cost, billed_input_equivalent=sent + 5.0 * received)
 
+    def stop(self) -> None:
+        return None
+
     async def close(self) -> None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -63,6 +64,8 @@ class Asker:
         self._store = store
         self._rubric = rubric
         self._clock_ms = clock_ms
+        self.stopped = asyncio.Event()
+        """Set at a stop: no call begins any more."""
 
     def groups(self, items: Sequence[Item]) -> Iterator[list[Item]]:
         """Samples of one task and language together, at most `max_group_size`."""
@@ -118,8 +121,10 @@ class Asker:
         )
         group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
         purpose = Purpose(payer.run, group_id, len(items), payer.key.name if payer.key else None)
-        purse = RunPurse(self._store, purpose, self._budgets, self._clock_ms, payer.key, payer.bills, wanted)
-        group = Group(group_id, task, items[0].language, tuple(item.code for item in items))
+        purse = RunPurse(
+            self._store, purpose, self._budgets, self._clock_ms, payer.key, payer.bills, wanted, self.stopped
+        )
+        group = Group(group_id, task, items[0].language, tuple(item.code for item in items), payer.caller)
         try:
             yield Said(group_id, await self._outcomes(group, purse), purse)
         finally:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from services.scoring.asking import Asker, Item
-from services.scoring.errors import StoreUnavailable
+from services.scoring.errors import ServiceStopping, StoreUnavailable
 from services.scoring.heuristics import Judgement
 from services.scoring.heuristics.grammars import known
 from services.scoring.purse import Payer
@@ -55,7 +55,7 @@ class Auditor:
             mine = await self._store.audits.take([*audits.values()], self._clock_ms(), self._stale_ms)
             groups = self._asker.groups([item for item, _ in rejected if item.print.digest in mine])
             await all_of([self._ask(payer, group) for group in groups])
-        except StoreUnavailable as error:
+        except (StoreUnavailable, ServiceStopping) as error:
             log.warning("rejected samples are not audited this time: %s", error.detail)
 
     async def _ask(self, payer: Payer, group: Sequence[Item]) -> None:

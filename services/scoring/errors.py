@@ -93,6 +93,10 @@ class ServiceStopping(MarkbookError):
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
+def stopping() -> ServiceStopping:
+    return ServiceStopping("the service is stopping and takes no new work")
+
+
 class TeacherError(Exception):
     """A teacher call without a usable reply. Never a mark, never cached."""
 

@@ -120,6 +120,9 @@ class WatchedTeacher:
             finally:
                 self._calls.in_progress.dec(watched.open)  # cut off by a stop
 
+    def stop(self) -> None:
+        self._teacher.stop()
+
     async def close(self) -> None:
         await self._teacher.close()
 

@@ -12,26 +12,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from services.scoring.answer import line_of, results_of, usage_of
 from services.scoring.asking import Asker, Item, Mark, Outcome
 from services.scoring.audit import Auditor
-from services.scoring.errors import ServiceStopping, StoreUnavailable
-from services.scoring.extraction import EXTRACTOR_VERSION, extract
+from services.scoring.errors import ServiceStopping, StoreUnavailable, stopping
+from services.scoring.extraction import extract
+from services.scoring.fair_queue import Caller
 from services.scoring.fingerprint import fingerprint, profile_of
 from services.scoring.heuristics import Judgement, Tier
+from services.scoring.identity import mark_identity
 from services.scoring.languages import canonical
 from services.scoring.ledger import LedgerWriter
-from services.scoring.prompting import TEMPLATE_VERSION, plain_tokens
+from services.scoring.prompting import plain_tokens
 from services.scoring.purse import Payer
 from services.scoring.rubric import Rubric
 from services.scoring.single_flight import SingleFlight
 from services.scoring.store import ApiKey, Elsewhere, RequestLine, Store, StoredMark
 from services.scoring.teachers.base import Failure, Teacher
-from services.scoring.together import all_of
+from services.scoring.together import all_of, raise_first, results_of_all, until_done
 from services.scoring.tracing import span
 from services.scoring.turns import Reception
 from services.scoring.visit import Answer, Visit
@@ -100,10 +101,10 @@ class Pipeline:
                 visit.flights |= flights
                 visit.led += leading
                 lead = self._start(visit, [by_digest[digest] for digest in leading])
-                await _end_of([lead], due)
-                await _end_of(flights.values(), due)
+                await until_done([lead], due)
+                await until_done(flights.values(), due)
                 if visit.answer:  # it is on its way into the book: too late to be late
-                    await _end_of(flights.values(), None)
+                    await until_done(flights.values(), None)
                 outcomes |= {digest: flight.result() if flight.done() else LATE for digest, flight in flights.items()}
                 if lead.done() and not lead.cancelled():
                     lead.result()
@@ -153,8 +154,15 @@ class Pipeline:
                 log.warning("claims not renewed, another replica may ask again: %s", error.detail)
 
     async def close(self, grace_s: float) -> None:
-        """Take no new work, and let the calls in progress finish: they are paid for, so their marks are kept."""
+        """Take no new work and begin no call; those in progress finish, as they are paid for, and their marks are kept.
+
+        Whoever has no call in progress is refused at once.
+        """
+        self._asker.stopped.set()
+        self._teacher.stop()
+        self._tier.stop()
         self._reception.stop()
+        log.info("stopping: no call begins any more; requests in progress: %d", len(self._leading))
         if self._leading:
             _, late = await asyncio.wait(self._leading, timeout=grace_s)
             for lead in late:
@@ -186,14 +194,17 @@ class Pipeline:
             return
         rejected: list[tuple[Item, Judgement]] = []
         if self._config.rlaif.use_tiered_scoring:
-            asking, rejected = await self._reject(asking)
+            asking, rejected = await self._reject(asking, visit.payer.caller)
         groups = [self._ask(visit, group) for group in self._asker.groups(asking)]
-        await all_of([*groups, self._auditor.audit(visit.payer, rejected)])
+        *asked, audited = await results_of_all([*groups, self._auditor.audit(visit.payer, rejected)])
+        if isinstance(audited, BaseException):  # no mark depends on it
+            log.error("rejected samples are not audited this time: %r", audited, exc_info=audited)
+        raise_first(asked)
 
-    async def _reject(self, items: Sequence[Item]) -> tuple[list[Item], list[tuple[Item, Judgement]]]:
+    async def _reject(self, items: Sequence[Item], caller: Caller) -> tuple[list[Item], list[tuple[Item, Judgement]]]:
         """Land what the heuristic tier rejects; returns what the teacher must see, and what was rejected."""
         with span("heuristic tier", **{"markbook.samples": len(items)}):
-            judgements = await self._tier.judge([(item.code, item.prompt, item.language) for item in items])
+            judgements = await self._tier.judge([(item.code, item.prompt, item.language) for item in items], caller)
         passed: list[Item] = []
         rejected: list[tuple[Item, Judgement]] = []
         for item, judgement in zip(items, judgements, strict=True):
@@ -228,6 +239,8 @@ class Pipeline:
         free: frozenset[bytes] = frozenset()
         while waiting and not free:
             await asyncio.sleep(POLL_S)
+            if self._asker.stopped.is_set():
+                raise stopping()
             stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._land_stored(waiting, stored, Source.COALESCED)
             seen = await self._store.claims.look([item.print.digest for item in waiting], self._clock_ms())
@@ -266,28 +279,6 @@ class Pipeline:
         return sum(plain_tokens(item.prompt, item.code, self.rubric, item.language) for item in items)
 
 
-async def _end_of(flights: Iterable[asyncio.Future[Any]], due: float | None) -> None:
-    """Until all have ended, or until the event loop's clock says `due`. They go on, whatever becomes of the caller."""
-    if going := [flight for flight in flights if not flight.done()]:
-        timeout = None if due is None else due - asyncio.get_running_loop().time()
-        await asyncio.wait(going, timeout=timeout)
-
-
 def _spent(outcome: Outcome) -> bool:
     """Whether it failed for want of money, which says nothing about another's."""
     return isinstance(outcome, Failure) and outcome.code is ErrorCode.BUDGET_EXHAUSTED
-
-
-def mark_identity(config: Config, teacher: Teacher, rubric: Rubric) -> dict[str, object]:
-    """What a mark depends on besides task, code and language. Not the weights: they are applied on reading."""
-    rlaif = config.rlaif
-    return {
-        "teacher": dict(teacher.identity()),
-        "rubric": rubric.version,
-        "template": TEMPLATE_VERSION,
-        "extractor": EXTRACTOR_VERSION,
-        "max_group_size": config.teacher.max_group_size,
-        "prompt_chars": rlaif.prompt_context_chars if rlaif.truncate_prompt_for_scoring else None,
-        "prompt_policy": rlaif.prompt_context_policy if rlaif.truncate_prompt_for_scoring else None,
-        "rubric_in_system_prompt": rlaif.move_rubric_to_system_prompt,
-    }

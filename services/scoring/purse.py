@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.scoring.auth import may_use
+from services.scoring.errors import stopping
+from services.scoring.fair_queue import Caller
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import ApiKey, Bill, Purpose, Store
 from services.scoring.store.money import TOTAL, key_scope, scope_of
@@ -25,6 +27,10 @@ class Payer:
     key: ApiKey | None = None
     bills: list[Call] = field(default_factory=list)
 
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.key.name if self.key else None, self.run)
+
 
 @dataclass(slots=True)
 class RunPurse:
@@ -32,6 +38,7 @@ class RunPurse:
 
     `wanted` is claimed with the first call. A bill is written as soon as its payer waits for something, and before the
     next call; one for which nobody has waited yet is `due`, to be written together with the marks that it has brought.
+    Once `stopped` is set nothing is reserved, so that no call begins: ServiceStopping.
     """
 
     store: Store
@@ -41,11 +48,14 @@ class RunPurse:
     key: ApiKey | None = None
     bills: list[Call] = field(default_factory=list)
     wanted: Sequence[Fingerprint] = ()
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _due: list[Bill] = field(default_factory=list)
     _writing: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def reserve(self, bound: Call) -> str:
         await self.settled()
+        if self.stopped.is_set():
+            raise stopping()
         with span("reserve"):
             reservation = await self.store.reserve(self.wanted, self.purpose, bound, self._limits(), self.clock_ms())
         self.wanted = ()
@@ -62,8 +72,9 @@ class RunPurse:
         return due
 
     async def settled(self) -> None:
-        """Returns once every bill is written. Raises StoreUnavailable."""
-        await end_of(self._writing)
+        """Returns once every bill is written, those too that come meanwhile. Raises StoreUnavailable."""
+        while unwritten := [bill for bill in self._writing if not bill.done()]:
+            await end_of(unwritten)
         for bill in self._writing:
             bill.result()
 

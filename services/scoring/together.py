@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all of `work`, once all have ended: one that fails must not lose what another paid for."""
+    """The results of all of `work`, once all have ended: one that fails must not lose what another paid for.
+
+    Raises the first failure; the others are fetched, so that none is reported once more as never retrieved.
+    """
+    return raise_first(await results_of_all(work))
+
+
+async def results_of_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    """As `all_of`, but what each piece that failed has raised stands in its place, for the caller to tell apart."""
     tasks = [asyncio.create_task(each) for each in work]
     await end_of(tasks)
-    return [task.result() for task in tasks]
+    return [asyncio.CancelledError() if task.cancelled() else task.exception() or task.result() for task in tasks]
+
+
+def raise_first(results: Sequence[T | BaseException]) -> list[T]:
+    """The results, unless one of them is a failure: that is raised."""
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
 async def end_of(tasks: Sequence[asyncio.Task[Any]]) -> None:
@@ -27,3 +43,10 @@ async def end_of(tasks: Sequence[asyncio.Task[Any]]) -> None:
             task.cancel()
         await asyncio.wait(tasks)
         raise
+
+
+async def until_done(futures: Iterable[asyncio.Future[Any]], due: float | None) -> None:
+    """Until all have ended, or until the event loop's clock says `due`. They go on, whatever becomes of the caller."""
+    if going := [future for future in futures if not future.done()]:
+        timeout = None if due is None else due - asyncio.get_running_loop().time()
+        await asyncio.wait(going, timeout=timeout)

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from services.scoring.errors import MarkbookError, ServiceStopping, TooManyRequests
+from services.scoring.errors import MarkbookError, TooManyRequests, stopping
 
 MOST_RETRY_AFTER_S = 60
 _MEMORY = 0.1  # weight of the newest request in the mean of how long one takes
@@ -36,7 +36,7 @@ class Turns:
         Raises TooManyRequests when the line is full, ServiceStopping when nobody's turn comes any more.
         """
         if self._stopping:
-            raise _stopping()
+            raise stopping()
         if self._taken < self._places:
             self._taken += 1
             return self._clock()
@@ -63,7 +63,7 @@ class Turns:
         self._stopping = True
         for line in self._lines.values():
             for turn in line:
-                _refuse(turn, _stopping())
+                _refuse(turn, stopping())
         self._lines.clear()
         self._waiting = 0
 
@@ -136,7 +136,3 @@ class Reception:
 def _refuse(turn: asyncio.Future[None], error: MarkbookError) -> None:
     if not turn.done():  # one that was cancelled has not left the line yet
         turn.set_exception(error)
-
-
-def _stopping() -> ServiceStopping:
-    return ServiceStopping("the service is stopping and takes no new work")

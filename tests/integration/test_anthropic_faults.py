@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.scoring.teachers.anthropic import MOST_CHARS, AnthropicTeacher
+from services.scoring.teachers.anthropic import AnthropicTeacher
 from services.scoring.teachers.base import Call, Failure, Group, Marked
+from services.scoring.teachers.parts import MOST_CHARS
 from shared.contract import ErrorCode
 from tests.emulator import faults
 from tests.emulator.fixtures import SkippingTime, TeacherFactory

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from services.scoring.errors import StoreUnavailable
+from services.scoring.errors import ServiceStopping, StoreUnavailable
 from services.scoring.store import Store
-from services.scoring.teachers.anthropic import MOST_CHARS
 from services.scoring.teachers.base import Call, Failure, Group, Marked
+from services.scoring.teachers.parts import MOST_CHARS
 from shared.contract import ErrorCode
 from tests.emulator import faults
 from tests.emulator.fixtures import TeacherFactory
@@ -20,7 +20,7 @@ from tests.integration.test_anthropic_teacher import true_marks
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
 GROUP = Group("g", "Write f.", "python", CODES)
 LONG = Group("g", "Write f.", "python", tuple(str(number) * (MOST_CHARS // 2 + 1) for number in range(3)))
-AWAY = Failure(ErrorCode.TEACHER_UNAVAILABLE, "nothing can be set aside for it: no database", 1.0)
+AWAY = Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher is not called for it: no database", 1.0)
 
 
 class GappyPurse(OpenPurse):
@@ -60,13 +60,42 @@ async def test_the_others_asked_alone_are_waited_for(claude: TeacherFactory, emu
     assert (len(purse.bills), purse.reserved) == (3, {})
 
 
-async def test_a_fault_that_nobody_foresaw_leaves_no_call_behind(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_a_defect_in_one_sample_asked_again_costs_none_of_the_others(
+    claude: TeacherFactory, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     emulator.settings.faults = faults.script("prose")
     emulator.settings.latency_s = 0.02
     purse = GappyPurse(2, error=ArithmeticError)
-    with pytest.raises(ArithmeticError):
-        await claude(shuffle_group=False).mark(GROUP, purse)
+    outcomes = await claude(shuffle_group=False).mark(GROUP, purse)
+    assert sorted(isinstance(outcome, Marked) for outcome in outcomes) == [False, True, True]
+    [failure] = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    assert (failure.code, failure.detail) == (
+        ErrorCode.TEACHER_UNAVAILABLE,
+        "a defect in the service, see its log: ask again",
+    )
     assert (len(purse.bills), purse.reserved) == (3, {})
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ArithmeticError]
+
+
+async def test_a_defect_in_a_later_part_costs_that_part_alone(claude: TeacherFactory) -> None:
+    outcomes = await claude(shuffle_group=False).mark(LONG, GappyPurse(2, error=ArithmeticError))
+    assert [isinstance(outcome, Marked) for outcome in outcomes] == [True, False, True]
+
+
+async def test_a_defect_before_anything_is_paid_for_is_raised(claude: TeacherFactory) -> None:
+    with pytest.raises(ArithmeticError):
+        await claude().mark(GROUP, GappyPurse(1, error=ArithmeticError))
+
+
+async def test_a_stop_ends_the_group_or_what_is_asked_again_but_never_what_is_marked(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
+    with pytest.raises(ServiceStopping):
+        await claude().mark(GROUP, GappyPurse(1, error=ServiceStopping))
+    emulator.settings.faults = faults.script("missing")
+    *marked, last = await claude(shuffle_group=False).mark(GROUP, GappyPurse(2, error=ServiceStopping))
+    assert [isinstance(outcome, Marked) for outcome in marked] == [True, True]
+    assert last == AWAY
 
 
 async def test_a_book_away_for_a_later_part_costs_that_part_alone(claude: TeacherFactory) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from services.scoring.prompting import presented_order, system_text
 from services.scoring.rubric import load_rubric, parse_rubric
-from services.scoring.teachers.anthropic import MOST_CHARS, AnthropicTeacher
+from services.scoring.teachers.anthropic import AnthropicTeacher
 from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, Marked
+from services.scoring.teachers.parts import MOST_CHARS
 from shared.config import ConfigError
 from shared.contract import ErrorCode
 from shared.settings import Config, Price, TeacherConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.emulator.server import Emulator, Settings
 from tests.processes import ServiceProcess
 
 WITHIN_S = 120.0
+CODE = "def add{0}(a, b):\n    return a + b + {0}\n"
 
 
 def request(name: str, run: str = "demo") -> ScoreRequest:
@@ -51,9 +53,10 @@ class Judge:
 
 
 def start(
-    database_url: str, emulator: Emulator, folder: Path, service: dict[str, object], **sections: object
+    database_url: str, emulator: Emulator, folder: Path, service: dict[str, object], slots: int = 16, **sections: object
 ) -> ServiceProcess:
-    settings = {"teacher": {"name": "anthropic", "base_url": emulator.url}, "service": service, **sections}
+    teacher = {"name": "anthropic", "base_url": emulator.url, "max_concurrency": slots}
+    settings = {"teacher": teacher, "service": service, **sections}
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(settings))
     return ServiceProcess(database_url, "--config", str(config), ANTHROPIC_API_KEY="test-key")
@@ -84,6 +87,34 @@ def test_a_call_in_progress_ends_and_its_caller_gets_the_mark(database_url, tmp_
     assert stats.totals.teacher_calls == 1
     assert stats.totals.usage_unknown_calls == 0
     assert len(emulator.log) == 1
+
+
+def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url, tmp_path, threads):
+    judge = Judge()
+    with Emulator(Settings(judge=judge, count=tokens.estimate)) as emulator:
+        service = start(database_url, emulator, tmp_path, {"stop_grace_s": WITHIN_S}, slots=1)
+        several = ScoreRequest(
+            run="demo",
+            request_id="stop-0001",
+            samples=[Sample(prompt=f"Write add{n}(a, b).", language="python", code=CODE.format(n)) for n in range(4)],
+        )
+        with service.client() as client:
+            waits = threads.submit(client.score, several)
+            assert judge.asked.wait(WITHIN_S)  # one is asked about, three wait for the slot
+            stopped = threads.submit(service.stop)
+            until(lambda: any("no call begins any more" in line for line in service.log))
+            judge.let.set()
+            with pytest.raises(ServiceUnavailable, match="takes no new work"):
+                waits.result(WITHIN_S)
+        assert stopped.result(WITHIN_S) == 0
+        assert len(emulator.log) == 1
+        service.start()
+        with service, service.client() as client:
+            answer = client.score(several)
+            stats = client.stats()
+        assert Counter(result.source for result in answer.results) == {Source.CACHE: 1, Source.TEACHER: 3}
+        assert len(emulator.log) == 4
+    assert (stats.totals.teacher_calls, stats.totals.usage_unknown_calls) == (4, 0)
 
 
 @pytest.mark.long

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from services.scoring.errors import stopping
+from services.scoring.fair_queue import NOBODY, Caller, FairQueue
 from services.scoring.heuristics.grammars import Undecided
 from services.scoring.heuristics.judge import BUDGET_S, UNPROVEN, Judgement, judgement_of
 from services.scoring.heuristics.worker import READY
@@ -39,28 +41,36 @@ class Tier:
     def __init__(self, limit_s: float = BUDGET_S) -> None:
         self._limit_s = limit_s
         self._worker: asyncio.subprocess.Process | None = None
-        self._turn = asyncio.Lock()
+        self._queue = FairQueue(lambda: 1)
 
     @property
     def worker_pid(self) -> int | None:
         """The worker's process id, if there is one now."""
         return self._worker.pid if self._worker else None
 
-    async def judge(self, samples: Sequence[tuple[str, str, str]]) -> list[Judgement]:
-        """Judge (code, task, language) samples; the answers keep their order. What is undecided passes."""
-        return [await self._judge(*sample) for sample in samples]
+    async def judge(self, samples: Sequence[tuple[str, str, str]], caller: Caller = NOBODY) -> list[Judgement]:
+        """Judge (code, task, language) samples; the answers keep their order. What is undecided passes.
+
+        `caller`: whose turn it takes among those who wait for the worker. Raises what a stop refuses them with.
+        """
+        return [await self._judge(*sample, caller) for sample in samples]
+
+    def stop(self) -> None:
+        """Refuse those who wait for the worker; the sample that it works on is judged."""
+        self._queue.close(stopping())
 
     async def close(self) -> None:
-        """Stop the worker. The tier can be used again, with a new one."""
-        async with self._turn:
-            await self._stop()
+        """End the worker, once the sample that it works on is judged."""
+        self.stop()
+        await self._queue.idle()
+        await self._stop()
 
-    async def _judge(self, code: str, task: str, language: str) -> Judgement:
+    async def _judge(self, code: str, task: str, language: str, caller: Caller) -> Judgement:
         if len(code) <= INLINE_CHARS:
             await asyncio.sleep(0)  # a request may hold hundreds
             if (judgement := _at_once(code, task, language)) is not None:
                 return judgement
-        async with self._turn:
+        async with self._queue.slot(caller):
             return await self._ask((code, task, language))
 
     async def _ask(self, sample: tuple[str, str, str]) -> Judgement:

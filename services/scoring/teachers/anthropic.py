@@ -6,19 +6,18 @@ The only module that knows the SDK. What a call costs is recorded whatever becom
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anthropic
 import httpx2
 from anthropic.types import Message
 
-from services.scoring.errors import StoreUnavailable, TeacherError
+from services.scoring.errors import ServiceStopping, StoreUnavailable, TeacherError
 from services.scoring.prompting import estimate_tokens, fence, presented_order, render, system_text
 from services.scoring.rubric import Rubric
 from services.scoring.teachers.base import Call, Failure, Group, Marked, Purse
@@ -26,11 +25,12 @@ from services.scoring.teachers.billing import Bills
 from services.scoring.teachers.breaker import Breaker
 from services.scoring.teachers.limiter import Limiter
 from services.scoring.teachers.models import model_facts
+from services.scoring.teachers.parts import is_answered, split_by_length, worth_asking_again
 from services.scoring.teachers.reading import category_of, retry_after_s, text_of, tokens_of
 from services.scoring.teachers.retry import Attempt, Found, Patience
-from services.scoring.teachers.server import check_base_url, other_server
+from services.scoring.teachers.server import check_base_url, check_key, other_server
 from services.scoring.teachers.warmth import Warmth
-from services.scoring.together import all_of
+from services.scoring.together import results_of_all
 from services.scoring.verdict import read_reply, reply_tokens
 from shared.config import ConfigError
 from shared.contract import ErrorCode
@@ -42,12 +42,19 @@ NO_KEY = (
     "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if teacher.base_url is a "
     "server that asks for none), or set teacher.name to static"
 )
-MOST_CHARS = 160_000
-"""Characters of code in one request: a larger group is asked in parts, below the models' windows and price steps."""
-
+_DEFECT = Failure(ErrorCode.TEACHER_UNAVAILABLE, "a defect in the service, see its log: ask again", 1.0)
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
-_NO_JSON = (json.JSONDecodeError, UnicodeDecodeError, RecursionError, anthropic.APIResponseValidationError)
-_ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
+_NO_JSON = (ValueError, RecursionError, anthropic.APIResponseValidationError)
+"""What reading a body can raise: no JSON, no UTF-8, a number of thousands of digits, brackets without end."""
+_NOT_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
+"""Raised before a byte of the request has left: nobody can bill it. A WriteError may have sent most of it."""
 
 
 class AnthropicTeacher:
@@ -69,6 +76,7 @@ class AnthropicTeacher:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        api_key, auth_token = check_key("ANTHROPIC_API_KEY", api_key), check_key("ANTHROPIC_AUTH_TOKEN", auth_token)
         if not api_key and not auth_token:
             raise ConfigError(NO_KEY)
         check_base_url(config.base_url)
@@ -92,7 +100,7 @@ class AnthropicTeacher:
         )
         # retries and timeouts are ours: the SDK would sleep any retry-after, however long
         self._client = anthropic.AsyncAnthropic(
-            api_key=api_key or None,
+            api_key=api_key,
             auth_token=None if api_key else auth_token,
             base_url=config.base_url,
             max_retries=0,
@@ -124,6 +132,9 @@ class AnthropicTeacher:
             "shuffle_group": self._config.shuffle_group,
         }
 
+    def stop(self) -> None:
+        self._patience.stop()
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -131,19 +142,35 @@ class AnthropicTeacher:
         """One request for the group in a shuffled order; samples whose marks it lacks are asked once more, each alone.
 
         A refusal of several samples is asked again too: alone, only the one that brought it about is refused.
-        Raises no TeacherError: what went wrong stands in the outcomes; StoreUnavailable only while nothing is answered.
+        Raises no TeacherError: what went wrong stands in the outcomes. StoreUnavailable and ServiceStopping only while
+        nothing is answered.
         """
         deadline = self._clock() + self._config.timeout_s
         order = presented_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
         outcomes: dict[int, Marked | Failure] = {}
         again: list[int] = []
-        for part in _parts(order, group.codes):
-            begun = any(map(_is_answered, outcomes.values()))
-            outcomes |= await self._ask(group, part, deadline, purse, begun=begun)
-            again += [index for index in part if _worth_asking_again(outcomes[index], len(part))]
-        for alone in await all_of([self._ask(group, [index], deadline, purse, begun=True) for index in again]):
-            outcomes |= alone
+        for part in split_by_length(order, group.codes):
+            begun = any(map(is_answered, outcomes.values()))
+            outcomes |= await self._ask_all(group, [part], deadline, purse, begun=begun)
+            again += [index for index in part if worth_asking_again(outcomes[index], len(part))]
+        outcomes |= await self._ask_all(group, [[index] for index in again], deadline, purse, begun=True)
         return tuple(outcomes[index] for index in range(len(order)))
+
+    async def _ask_all(
+        self, group: Group, parts: Sequence[Sequence[int]], deadline: float, purse: Purse, *, begun: bool
+    ) -> dict[int, Marked | Failure]:
+        """`_ask` for each of `parts` side by side. What goes wrong with one costs no other, once one is paid for."""
+        outcomes: dict[int, Marked | Failure] = {}
+        asked = await results_of_all([self._ask(group, part, deadline, purse, begun=begun) for part in parts])
+        for part, result in zip(parts, asked, strict=True):
+            if not isinstance(result, BaseException):
+                outcomes |= result
+            elif begun:
+                log.error("a defect: %d samples of a group that is paid for stay unscored", len(part), exc_info=result)
+                outcomes |= dict.fromkeys(part, _DEFECT)
+            else:
+                raise result
+        return outcomes
 
     async def _ask(
         self, group: Group, shown: Sequence[int], deadline: float, purse: Purse, *, begun: bool
@@ -169,13 +196,13 @@ class AnthropicTeacher:
             return result
 
         try:
-            message = await self._patience.persist(paid, need, deadline)
+            message = await self._patience.persist(paid, need, deadline, group.caller)
         except TeacherError as error:  # the budget is spent; what was marked before it stays marked
             message = Failure(error.code, error.detail)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, ServiceStopping) as error:
             if not begun:
                 raise
-            detail = f"nothing can be set aside for it: {error.detail}"
+            detail = f"the teacher is not called for it: {error.detail}"
             message = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
         if isinstance(message, Failure):
             return dict.fromkeys(shown, message)
@@ -215,7 +242,7 @@ class AnthropicTeacher:
         except anthropic.APIConnectionError as error:
             cause = error.__cause__ or error
             failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, f"no connection to the teacher: {type(cause).__name__}")
-            if isinstance(cause, httpx2.ConnectError):  # never sent, so never billed
+            if isinstance(cause, _NOT_SENT):
                 return Attempt(Found.DOWN, self._bills.free("not_sent"), failure=failure)
             return Attempt(Found.DOWN, self._bound(request, "connection_lost"), failure=failure)
         except anthropic.APIStatusError as error:
@@ -264,29 +291,6 @@ class AnthropicTeacher:
                 floor,
                 tokens,
             )
-
-
-def _parts(order: Sequence[int], codes: Sequence[str]) -> Iterator[list[int]]:
-    """`order` in one piece, or in several where the samples are too long for one request."""
-    part: list[int] = []
-    chars = 0
-    for index in order:
-        chars += len(codes[index])
-        if part and chars > MOST_CHARS:
-            yield part
-            part, chars = [], len(codes[index])
-        part.append(index)
-    yield part
-
-
-def _is_answered(outcome: Marked | Failure) -> bool:
-    return isinstance(outcome, Marked) or outcome.code in (*_ASK_AGAIN, ErrorCode.TEACHER_REFUSED)
-
-
-def _worth_asking_again(outcome: Marked | Failure, shown: int) -> bool:
-    if isinstance(outcome, Marked):
-        return False
-    return outcome.code in _ASK_AGAIN or (outcome.code is ErrorCode.TEACHER_REFUSED and shown > 1)
 
 
 def _refused(message: Message) -> Failure:

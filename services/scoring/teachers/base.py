@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.scoring.fair_queue import NOBODY, Caller
 from shared.contract import ErrorCode
 
 CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
@@ -15,13 +16,15 @@ CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
 class Group:
     """Distinct samples of one task, in the order in which the teacher is to see them.
 
-    `task` is the text to show, already truncated; `codes` are extracted, never raw completions.
+    `task` is the text to show, already truncated; `codes` are extracted, never raw completions. `caller`: whose turn it
+    takes among those who wait for a call.
     """
 
     id: str
     task: str
     language: str
     codes: tuple[str, ...]
+    caller: Caller = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,12 @@ class Teacher(Protocol):
     async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
         """One outcome for each of `group.codes`, in their order. What it costs goes through `purse`.
 
-        Raises TeacherError when the group as a whole got nothing.
+        Raises TeacherError when the group as a whole got nothing, ServiceStopping when it was stopped before that.
         """
+        ...
+
+    def stop(self) -> None:
+        """From now on no call begins. Who waits for one gets ServiceStopping, unless it has marks to bring already."""
         ...
 
     async def close(self) -> None: ...

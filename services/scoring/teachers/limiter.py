@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
+from services.scoring.fair_queue import NOBODY, Caller, FairQueue
+from services.scoring.teachers.reading import whole_number
+
 LONGEST_RESET_S = 60.0
-"""Limits are a minute's: a reset date further away comes from a clock that differs from ours."""
+"""Limits are a minute's: a reset date further away comes from a clock that differs from ours, and a retry-after beyond
+it holds up its own samples, not everybody's."""
 
 
 class Limiter:
@@ -21,8 +24,7 @@ class Limiter:
         self._most = most
         self._clock = clock
         self._wall = wall
-        self._in_flight = 0
-        self._free = asyncio.Condition()
+        self.queue = FairQueue(lambda: int(self.limit))
         self._cut_at = float("-inf")
         self._paused_until = float("-inf")
         self.limit = float(most)
@@ -31,21 +33,13 @@ class Limiter:
         """Seconds for which no call should begin."""
         return max(0.0, self._paused_until - self._clock())
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Waits until a call may begin; holds its place while it runs."""
-        async with self._free:
-            await self._free.wait_for(lambda: self._in_flight < int(self.limit))
-            self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            async with self._free:
-                self._free.notify_all()
+    def slot(self, caller: Caller = NOBODY) -> AbstractAsyncContextManager[None]:
+        """Waits until a call may begin and it is the caller's turn; holds the slot while it runs."""
+        return self.queue.slot(caller)
 
     def succeeded(self) -> None:
         self.limit = min(float(self._most), self.limit + 1 / self.limit)
+        self.queue.refill()
 
     def throttled(self, begun: float, retry_after_s: float | None) -> None:
         """A 429 for a call that began at `begun`. Calls of the same burst count as one."""
@@ -53,15 +47,15 @@ class Limiter:
             self._cut_at = self._clock()
             self.limit = max(1.0, self.limit / 2)
         if retry_after_s is not None:
-            self._pause(retry_after_s)
+            self._pause(min(retry_after_s, LONGEST_RESET_S))
 
     def heed(self, headers: Mapping[str, str], need: Mapping[str, int]) -> None:
         """Rate-limit headers of an answer. `need`: what a call of this size takes of each kind of limit."""
         for kind, amount in need.items():
-            remaining = headers.get(f"anthropic-ratelimit-{kind}-remaining", "")
-            if not remaining.isdecimal():
+            remaining = whole_number(headers.get(f"anthropic-ratelimit-{kind}-remaining"))
+            if remaining is None:
                 continue
-            fits = int(remaining) // max(1, amount)
+            fits = remaining // max(1, amount)
             self.limit = min(self.limit, max(1.0, float(fits)))
             reset = headers.get(f"anthropic-ratelimit-{kind}-reset")
             if fits == 0 and reset is not None:
@@ -75,5 +69,5 @@ def _unix(date: str) -> float:
     """RFC 3339 -> Unix seconds; a date that is none is the past."""
     try:
         return datetime.fromisoformat(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):  # the second for a date before the year 1 in UTC
         return 0.0

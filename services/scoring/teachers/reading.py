@@ -5,6 +5,7 @@ Nothing here raises: the call is paid for, and the SDK hands on whatever came, o
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from services.scoring.pricing import Tokens
@@ -18,7 +19,7 @@ def tokens_of(message: object, ttl: str) -> Tokens | None:
     usage = getattr(message, "usage", None)
     counts = [getattr(usage, kind, None) for kind in _KINDS]
     given = [count for count in counts if count is not None]
-    if not given or not all(isinstance(count, int) and 0 <= count < _ABSURD for count in given):
+    if not given or not all(_is_count(count) for count in given):
         return None
     fresh, out, read, written = (count or 0 for count in counts)
     hour = _for_an_hour(getattr(usage, "cache_creation", None), written, ttl)
@@ -47,9 +48,21 @@ def retry_after_s(header: str | None) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
+def whole_number(header: str | None) -> int | None:
+    """The number in a header, None where there is none of at most 18 ASCII digits: longer ones mean nothing."""
+    if header is None or not re.fullmatch(r"[0-9]{1,18}", header):
+        return None
+    return int(header)
+
+
 def _for_an_hour(lives: object, written: int, ttl: str) -> int:
     """How many of the tokens `written` live for an hour. Where it is not said, all do as was asked for."""
     hour, minutes = (getattr(lives, f"ephemeral_{life}_input_tokens", None) for life in ("1h", "5m"))
     if hour is None and minutes is None:
         return written if ttl == "1h" else 0
-    return min(max(hour, 0), written) if isinstance(hour, int) else 0
+    return min(max(hour, 0), written) if isinstance(hour, int) and not isinstance(hour, bool) else 0
+
+
+def _is_count(value: object) -> bool:
+    """A boolean is an int to Python, and no count of tokens."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _ABSURD

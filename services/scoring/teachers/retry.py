@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
+from services.scoring.errors import stopping
+from services.scoring.fair_queue import NOBODY, Caller
 from services.scoring.teachers.base import Call, Failure
 from services.scoring.teachers.breaker import Breaker
 from services.scoring.teachers.limiter import Limiter
@@ -61,16 +63,19 @@ class Patience:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     jitter: Callable[[], float]
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def persist(
         self,
         attempt: Callable[[float], Awaitable[Attempt[M]]],
         need: Mapping[str, int],
         deadline: float,
+        caller: Caller = NOBODY,
     ) -> M | Failure:
         """Call `attempt` with the seconds left until it succeeds, is rejected, or no other fits before `deadline`.
 
-        `need`: what a call takes of each rate limit.
+        `need`: what a call takes of each rate limit. `caller`: whose turn it takes.
+        Raises ServiceStopping where no attempt may begin any more; one that has begun is waited for.
         """
         last: Failure | None = None
         for tries in itertools.count():
@@ -82,12 +87,12 @@ class Patience:
             if (pause := self.limiter.pause_s()) > 0:
                 if self.clock() + pause >= deadline:
                     return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher's rate limit is used up", pause)
-                await self.sleep(pause)
+                await self._pause(pause)
             async with AsyncExitStack() as held:
                 try:
                     async with asyncio.timeout(deadline - self.clock()):
-                        await held.enter_async_context(self.warmth.turn())
-                        await held.enter_async_context(self.limiter.slot())
+                        await held.enter_async_context(self.warmth.turn(caller))
+                        await held.enter_async_context(self.limiter.slot(caller))
                 except TimeoutError:
                     return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher is busy with other samples", 1.0)
                 begun = self.clock()
@@ -104,10 +109,27 @@ class Patience:
             wait = self._backoff_s(tries, last.retry_after_s)
             if last.retry_after_s is None:  # a failure without it is one that asking again does not mend
                 last = replace(last, retry_after_s=wait)
-            if self.clock() + wait >= deadline:
+            if self.stopped.is_set() or self.clock() + wait >= deadline:
                 return last
-            await self.sleep(wait)
+            await self._pause(wait)
         raise AssertionError("unreachable: the loop ends by returning")
+
+    def stop(self) -> None:
+        """Who waits for an attempt is refused at once. That none begins is the purse's business."""
+        self.stopped.set()
+        self.limiter.queue.close(stopping())
+        self.warmth.queue.close(stopping())
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleeps for so long, or until there is nothing left to wait for."""
+        ends = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopped.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+        if self.stopped.is_set():
+            raise stopping()
 
     def _learn(self, result: Attempt[M], begun: float, need: Mapping[str, int]) -> None:
         self.limiter.heed(result.headers, need)

@@ -19,6 +19,17 @@ def check_base_url(url: str | None) -> None:
         raise ConfigError(f"teacher.base_url is {url!r}, expected http(s)://HOST[:PORT], without /v1")
 
 
+def check_key(name: str, key: str | None) -> str | None:
+    """`key` without the end of the line that a file may have left on it, None where there is none.
+
+    Raises ConfigError, which does not quote it, for one that no header can carry.
+    """
+    key = (key or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError(f"{name} holds control characters or letters beyond ASCII, as no key does: copy it again")
+    return key or None
+
+
 def other_server(url: str) -> str | None:
     """The address of a server that is not the provider's own, in one spelling; None for the provider's.
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from services.scoring.fair_queue import NOBODY, Caller, FairQueue
+
 LONGEST_WAIT_S = 20.0
 """Seconds that calls wait for the first one. Paying for the rubric twice is better than standing still."""
 
@@ -21,19 +23,19 @@ class Warmth:
         self._ttl_s = ttl_s
         self._clock = clock
         self._until = float("inf") if ttl_s is None else float("-inf")
-        self._first = asyncio.Lock()
+        self.queue = FairQueue(lambda: 1)
 
     def warm(self) -> bool:
         return self._clock() < self._until
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits while another call warms the cache, then yields."""
+    async def turn(self, caller: Caller = NOBODY) -> AsyncIterator[None]:
+        """Waits while another call warms the cache, then yields. `caller`: whose turn it takes."""
         async with AsyncExitStack() as held:
             if not self.warm():
                 try:
                     async with asyncio.timeout(LONGEST_WAIT_S):
-                        await held.enter_async_context(self._first)
+                        await held.enter_async_context(self.queue.slot(caller))
                 except TimeoutError:
                     await held.aclose()
                 if self.warm():

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from services.scoring.fair_queue import Caller
 from services.scoring.teachers import breaker as breakers
 from services.scoring.teachers.breaker import Breaker
-from services.scoring.teachers.limiter import Limiter
+from services.scoring.teachers.limiter import LONGEST_RESET_S, Limiter
 from tests.unit.scoring.hands import Hands
 
 
@@ -126,3 +127,33 @@ async def test_a_reset_date_that_cannot_be_true_does_not_stop_everything(
     headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
     limiter.heed(headers, {"requests": 1})
     assert limiter.pause_s() == pause
+
+
+@pytest.mark.parametrize("header", ["9" * 5000, "\u0665", "\xb2", "-1", "1.5", "", " 1"])
+async def test_a_header_that_is_no_count_tells_nothing(hands: Hands, header: str) -> None:
+    limiter = Limiter(4, hands, hands)
+    limiter.heed({"anthropic-ratelimit-requests-remaining": header}, {"requests": 1})
+    assert (limiter.limit, limiter.pause_s()) == (4.0, 0.0)
+
+
+async def test_a_retry_after_of_any_length_holds_all_calls_up_for_a_minute_at_most(hands: Hands) -> None:
+    limiter = Limiter(4, hands, hands)
+    limiter.throttled(hands.now, 86_400.0)
+    assert limiter.pause_s() == LONGEST_RESET_S
+    limiter.throttled(hands.now, 5.0)
+    assert limiter.pause_s() == LONGEST_RESET_S
+
+
+async def test_a_call_waits_for_the_turn_of_its_key(hands: Hands) -> None:
+    limiter = Limiter(1, hands, hands)
+    order: list[str] = []
+
+    async def call(name: str, key: str) -> None:
+        async with limiter.slot(Caller(key, "run")):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for name, key in (("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b")):
+            group.create_task(call(name, key))
+    assert order == ["a1", "a2", "b1", "a3"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from services.scoring.errors import ServiceStopping
 from services.scoring.teachers import breaker as breakers
 from services.scoring.teachers.base import Call, Failure
 from services.scoring.teachers.breaker import Breaker
@@ -226,3 +227,50 @@ async def test_nobody_waits_for_the_first_call_for_long(hands: Hands, monkeypatc
     warmth = Warmth(300.0, hands)
     async with warmth.turn(), asyncio.timeout(1), warmth.turn():
         pass
+
+
+async def test_a_stop_wakes_who_waits_for_another_attempt(patience):
+    patience = replace(patience, sleep=lambda _: asyncio.get_running_loop().create_future())
+    waits = asyncio.create_task(patience.persist(script(trouble(retry_after_s=50.0)), {"requests": 1}, 200.0))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waits.done()
+    patience.stop()
+    with pytest.raises(ServiceStopping):
+        await waits
+
+
+async def test_a_stop_refuses_who_waits_for_a_slot_and_lets_a_call_end(patience):
+    patience.limiter.limit = 1.0
+    patience.warmth.answered(0.0, cached=True)
+    let = asyncio.Event()
+
+    async def slow(_: float) -> Attempt[str]:
+        await let.wait()
+        return answer(read=1)
+
+    running, waiting = (asyncio.create_task(patience.persist(slow, {}, 200.0)) for _ in range(2))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    patience.stop()
+    with pytest.raises(ServiceStopping):
+        await waiting
+    let.set()
+    assert await running == "fine"
+
+
+async def test_a_stop_refuses_who_waits_for_the_warm_up(patience):
+    let = asyncio.Event()
+
+    async def slow(_: float) -> Attempt[str]:
+        await let.wait()
+        return answer(written=1)
+
+    first, second = (asyncio.create_task(patience.persist(slow, {}, 200.0)) for _ in range(2))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    patience.stop()
+    with pytest.raises(ServiceStopping):
+        await second
+    let.set()
+    assert await first == "fine"

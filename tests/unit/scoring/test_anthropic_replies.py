@@ -6,11 +6,13 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx2
 import pytest
 
 from services.scoring.rubric import load_rubric
 from services.scoring.teachers.anthropic import AnthropicTeacher
 from services.scoring.teachers.base import Failure, Group, Marked
+from shared.config import ConfigError
 from shared.contract import ErrorCode
 from shared.settings import TeacherConfig
 from tests.fakes import OpenPurse, asked
@@ -154,3 +156,62 @@ async def test_a_call_that_nobody_foresaw_is_settled_at_its_bound(
     [call] = purse.bills
     assert call.usage_unknown
     assert call.failed
+
+
+async def test_a_number_of_thousands_of_digits_is_an_unreadable_answer_and_booked(made: Made, script: Script) -> None:
+    script.answers = [(200, JSON, '{"usage": {"input_tokens": ' + "9" * 9000 + "}}")] * 2
+    reply = await asked(made(), GROUP)
+    [outcome] = reply.outcomes
+    assert isinstance(outcome, Failure)
+    assert outcome.code is ErrorCode.REPLY_UNREADABLE
+    assert {bill.usage_unknown for bill in reply.calls} == {True}
+
+
+async def test_booleans_are_no_counts(made: Made, script: Script) -> None:
+    script.answers.append(answer(usage={"input_tokens": True, "output_tokens": False}))
+    reply = await asked(made(), GROUP)
+    assert isinstance(reply.outcomes[0], Marked)
+    assert [bill.usage_unknown for bill in reply.calls] == [True]  # at its bound: what it cost is not known
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError),
+        *(httpx2.UnsupportedProtocol, httpx2.LocalProtocolError),
+    ],
+)
+async def test_what_never_left_the_process_is_free(made: Made, error: type[httpx2.TransportError]) -> None:
+    assert await _booked(made(timeout_s=0.01), error) == {(False, 0)}
+
+
+@pytest.mark.parametrize("error", [httpx2.WriteError, httpx2.ReadError, httpx2.ReadTimeout, httpx2.RemoteProtocolError])
+async def test_what_may_have_left_is_booked_at_its_bound(made: Made, error: type[httpx2.TransportError]) -> None:
+    [(unknown, tokens)] = await _booked(made(timeout_s=0.01), error)
+    assert unknown
+    assert tokens > 0
+
+
+async def _booked(teacher: AnthropicTeacher, error: type[httpx2.TransportError]) -> set[tuple[bool, int]]:
+    async def fail(request: httpx2.Request) -> httpx2.Response:
+        raise error("no", request=request)
+
+    teacher._client._client = httpx2.AsyncClient(transport=httpx2.MockTransport(fail))
+    reply = await asked(teacher, GROUP)
+    return {(bill.usage_unknown, bill.input_tokens) for bill in reply.calls}
+
+
+@pytest.mark.parametrize("key", ["sk\x00ant", "sk ant\u20ac", "caf\xe9", "a\nb", "a\x7fb"])
+def test_a_key_that_no_header_can_carry_is_refused_at_start_and_not_quoted(key: str) -> None:
+    for kind in ("api_key", "auth_token"):
+        with pytest.raises(ConfigError, match="copy it again") as refused:
+            AnthropicTeacher(TeacherConfig(name="anthropic"), load_rubric(), **{kind: key})
+        assert key not in str(refused.value)
+
+
+async def test_the_end_of_the_line_that_a_file_left_on_a_key_is_not_part_of_it(script: Script) -> None:
+    teacher = AnthropicTeacher(TeacherConfig(name="anthropic", base_url=script.url), load_rubric(), api_key="sk-ant\n")
+    script.answers.append(answer())
+    [outcome] = (await asked(teacher, GROUP)).outcomes
+    await teacher.close()
+    assert isinstance(outcome, Marked)

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from services.scoring.errors import ServiceStopping
+from services.scoring.fair_queue import Caller
 from services.scoring.heuristics import Tier, judge
 from services.scoring.heuristics.tier import INLINE_CHARS
 from tests.unit.scoring.samples import GOOD, LANGUAGES
@@ -151,3 +153,22 @@ async def test_close_ends_the_worker_and_may_be_said_twice() -> None:
     await tier.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_who_waits_for_the_worker_takes_turns_by_key_and_a_stop_refuses_the_rest(tier: Tier) -> None:
+    order: list[str] = []
+
+    async def ask(key: str, number: int) -> None:
+        await tier.judge([(f"{LONG}\n# {number}\n", TASK, "python")], Caller(key, "run"))
+        order.append(f"{key}{number}")
+
+    many = [asyncio.create_task(ask("a", number)) for number in range(8)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    other = asyncio.create_task(ask("b", 0))
+    await other
+    assert len(order) <= 3  # two of a at most were before it, whatever a has queued
+    tier.stop()
+    ends = await asyncio.gather(*many, return_exceptions=True)
+    assert any(isinstance(end, ServiceStopping) for end in ends)
+    assert all(end is None or isinstance(end, ServiceStopping) for end in ends)

@@ -36,6 +36,8 @@ class StaticTeacher:
         # in a thread: a sample of 100,000 characters can take seconds
         return await asyncio.to_thread(_mark, group)
 
+    def stop(self) -> None: ...
+
     async def close(self) -> None: ...
 
 
