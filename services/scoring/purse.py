@@ -72,10 +72,10 @@ class RunPurse:
         return due
 
     async def settled(self) -> None:
-        """Returns once every bill is written, those too that come meanwhile. Raises StoreUnavailable."""
-        while unwritten := [bill for bill in self._writing if not bill.done()]:
-            await end_of(unwritten)
-        for bill in self._writing:
+        """Returns once every bill so far is written. Raises StoreUnavailable."""
+        bills = [*self._writing]  # others may come while these are waited for
+        await end_of(bills)
+        for bill in bills:
             bill.result()
 
     async def _write(self) -> None:
