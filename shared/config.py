@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from shared.settings import Config
+from shared.strict_yaml import load_yaml
 
 _SHORT_NAMES = {
     "MARKBOOK_TEACHER": ("teacher", "name"),
@@ -23,16 +24,6 @@ _SHORT_NAMES = {
 
 class ConfigError(Exception):
     """The configuration cannot be used. The message is one line a user can act on."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-4` as a string; everyone who writes it means the number."""
-
-
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -47,7 +38,7 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
     data: Any = {}
     if named or file.exists():
         try:
-            data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
+            data = load_yaml(file.read_text(encoding="utf-8")) or {}
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
         except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -69,7 +60,7 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str],
             yield variable, _SHORT_NAMES[variable], value
         elif variable.startswith("MARKBOOK_") and "__" in variable:
             try:
-                read = yaml.load(value, _Loader)
+                read = load_yaml(value)
             except (yaml.YAMLError, ValueError) as error:
                 raise ConfigError(f"{variable} is not valid YAML: {' '.join(str(error).split())}") from error
             yield variable, variable.removeprefix("MARKBOOK_").lower().split("__"), read

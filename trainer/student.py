@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def load_base(training: Training) -> Any:
     4 bits: NF4 with double quantization, QLoRA, https://arxiv.org/abs/2305.14314; the output head stays as it is.
     """
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    enable_progress_bars()  # of a download, which may take long: the line above has switched them off, too
+    if sys.stderr.isatty():
+        enable_progress_bars()  # of a download, which may take long: the line above has switched them off, too
     device = resolve_device(training.device)
     dtype = resolve_dtype(training.dtype, device)
     quantized = _in_4_bits(dtype, device) if training.load_in_4bit else {}

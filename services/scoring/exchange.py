@@ -6,6 +6,7 @@ rows' keys, which is the same in every database: a book that was carried elsewhe
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -98,7 +99,7 @@ def import_lines(store: Store, lines: Iterable[bytes], now_ms: int) -> Iterator[
 def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]:
     """Write the header's profiles down; returns the names of each one's criteria."""
     try:
-        header = Header.model_validate_json(first[1])
+        header = Header.model_validate_json(first[1].removeprefix(codecs.BOM_UTF8))
         for profile, line in header.profiles.items():
             if profile_of(line.identity) != profile:
                 raise ValueError(f"profile {profile} is not the hash of its identity")

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from shared.config import ConfigError
+from shared.strict_yaml import load_yaml
 
 MAX_CHARS = 100_000
 _FILE = re.compile(r"---\n(?P<head>.*?)\n---\n(?P<text>.*)", re.DOTALL)
@@ -43,7 +44,7 @@ def load_rubric(path: str | Path | None = None) -> Rubric:
     """Read a rubric file, or the built-in one. Raises ConfigError with what is wrong and how to put it right."""
     source = Path(path) if path is not None else files("services.scoring.rubrics") / "code.md"
     try:
-        content = source.read_text(encoding="utf-8")
+        content = source.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read the rubric {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -57,8 +58,8 @@ def parse_rubric(content: str, origin: str) -> Rubric:
     if found is None:
         raise ConfigError(f"{origin}: a rubric starts with `---`, `criteria: {{name: weight}}`, `---`, then its text")
     try:
-        head = yaml.safe_load(found["head"])
-    except yaml.YAMLError as error:
+        head = load_yaml(found["head"])
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{origin}: the head is not valid YAML: {' '.join(str(error).split())}") from error
     text = found["text"].strip()
     criteria = _criteria(head, origin)

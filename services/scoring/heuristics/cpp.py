@@ -14,7 +14,7 @@ from itertools import islice
 from tree_sitter import Node
 
 from services.scoring.heuristics.grammars import faults, kinds, reads
-from services.scoring.heuristics.lexing import Scan, scan
+from services.scoring.heuristics.lexing import Scan, scan, without_comments
 
 _IF = frozenset({"if", "ifdef", "ifndef"})
 _ELSE = frozenset({"elif", "else", "elifdef", "elifndef"})
@@ -101,18 +101,23 @@ def breaks_off(text: str, bare: str, end: int) -> bool:
 
 
 _MACRO_LINE = re.compile(r"^\s*[A-Z_][A-Z0-9_]*\s*(?:\(.*\))?\s*$")
+_MACRO_NAME = re.compile(r"(?:[A-Za-z]\w*_)?[A-Z][A-Z0-9_]+")
+_LAST_NAME = re.compile(r"\b\w+\s*\Z")
+_BEGINS_STATEMENT = re.compile(r"(?:[;{})]|\belse|\bdo|\bcase\b[^;{}?]*:|\bdefault\s*:|^\s*\w+\s*:|^\s*#.*)\s*\Z", re.M)
+_BODY_ON_A_LINE = re.compile(r"\)[^(){};]*\{.*\}$")
 _HEAD = re.compile(r"^\s*(?:\}?\s*else\s+)?(?:if|for|while|switch|catch)\s*(?:constexpr\s*)?\((?:[^()]|\([^()]*\))*\)$")
 _SENTENCE_END = re.compile(r"[\w)\]}\"']$")
 _WORDS_ONLY = re.compile(r"^(?:[\w\s:*&,~]|<(?!<)|>(?!>))*$")
 _EXPRESSION_HEAD = re.compile(r"^\s*(?:return|break|continue|using|throw|goto|co_return|co_yield)\b")
 _LINE_CHARS = 400  # longer lines are not looked into
+_STATEMENT_LINES = 20  # as far up a macro's call is followed
 _FAULTS_OF_ONE = 3  # what one missing semicolon makes of the tree
 
 
 def one_semicolon_short(text: str, root: Node, deadline: float) -> bool:
     """Whether one `;` at the end of a line makes the whole text parse. `root` is the text's, errors and all.
 
-    Not where a macro stands alone on a line, nor on lines that may be a macro's: it may bring its own.
+    Not where a macro stands alone on a line, nor after what may be a macro as a statement: it may bring its own.
     """
     found = list(islice(faults(root), _FAULTS_OF_ONE + 1))
     if len(found) > _FAULTS_OF_ONE:
@@ -125,10 +130,29 @@ def one_semicolon_short(text: str, root: Node, deadline: float) -> bool:
     for row, code in rows.items():
         if not _may_lack_semicolon(code, macros, in_body=_in_body(root, row)):
             continue
+        statement = code.rstrip("} ") if _BODY_ON_A_LINE.search(code) else code  # or it is an initializer's end
+        if _ends_in_macro("\n".join([*lines[max(0, row - _STATEMENT_LINES) : row], statement])):
+            continue
         mended = [*lines[:row], code + ";", *lines[row + 1 :]]
         if reads("\n".join(mended), "cpp", deadline):
             return True
     return False
+
+
+def _ends_in_macro(text: str) -> bool:
+    """Whether the last statement of `text` is a macro's name, or its call: `FOO(a, b)`, `Py_RETURN_NONE`."""
+    text = without_comments(text, "cpp").rstrip()
+    at = len(text)
+    if text.endswith(")"):
+        depth = 0
+        for at in range(len(text) - 1, -1, -1):
+            depth += {")": 1, "(": -1}.get(text[at], 0)
+            if depth == 0:
+                break
+    name = _LAST_NAME.search(text[:at])
+    if name is None or not _MACRO_NAME.fullmatch(name.group().rstrip()):
+        return False
+    return _BEGINS_STATEMENT.search(text[max(0, name.start() - _LINE_CHARS) : name.start()]) is not None
 
 
 def _code_of(line: str) -> str:

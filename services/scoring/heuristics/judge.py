@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tree_sitter import Node
 
-from services.scoring.heuristics import cpython, structure, syntax, text
+from services.scoring.heuristics import cpython, semicolons, structure, syntax, text
 from services.scoring.heuristics.grammars import Undecided, known, parse, parse_unmended
 from services.scoring.heuristics.lexing import without_comments
 
@@ -127,6 +127,10 @@ def _unreadable(code: str, task: str, language: str, deadline: float) -> str | N
     # what proves C++ broken needs the mended tree
     root = parse(code, language, deadline) if language == "cpp" else parse_unmended(code, language, deadline)
     is_sound = root is not None and not root.has_error
+    if not is_sound and language in semicolons.LANGUAGES and (ended := semicolons.inserted(code, language)) != code:
+        root = parse_unmended(ended, language, deadline)
+        is_sound = root is not None and not root.has_error
+        code = ended if is_sound else code
     if not is_sound:
         fault = _no_code(code, language) or syntax.fault(code, task, language, root, deadline)
         if fault:

@@ -57,13 +57,15 @@ _ATOMS = {
 }
 
 
-def _scanner(atoms: _Atoms) -> re.Pattern[str]:
+def _scanner(atoms: _Atoms, *, skip_pairs: bool = True) -> re.Pattern[str]:
     # what is of no interest is run over first: trying every alternative at every character is three times slower
     dull = rf"[^{atoms.begins}#~/\"'`()\[\]{{}}]++"
     if atoms.begins:
         dull += rf"|(?<=\w)[{atoms.begins}]++|{atoms.begins_none}"
     dull += f"|{atoms.literal}"
-    pairs = "|".join(rf"\{opening}(?:{dull})*+\{closing}" for closing, opening in _PAIRS.items())
+    pairs = (
+        "|".join(rf"\{opening}(?:{dull})*+\{closing}" for closing, opening in _PAIRS.items() if skip_pairs) or "(?!)"
+    )
     return re.compile(
         rf"(?:{dull}|{pairs})*+(?:(?P<raw>{atoms.raw})|(?P<comment>{atoms.comment})|(?P<spanning>{atoms.spanning})"
         rf"|(?P<quote>{atoms.quote})|(?P<slash>/)|(?P<bracket>[()\[\]{{}}])|(?P<other>[`~#{atoms.begins}]))"
@@ -71,6 +73,7 @@ def _scanner(atoms: _Atoms) -> re.Pattern[str]:
 
 
 _SCANNERS = {language: _scanner(atoms) for language, atoms in _ATOMS.items()}
+_EVERY_BRACKET = _scanner(_SCRIPT, skip_pairs=False)
 
 _TEMPLATE = re.compile(r"(?:[^`\\$]|\\(?s:.)|\$(?!\{))*+(`|\$\{)")
 _REGEX = re.compile(r"/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.){0,200}+\]){1,300}+/\w*+")
@@ -123,6 +126,13 @@ def without_comments(text: str, language: str) -> str:
         kept.append(text[at:start])
         at = end
     return "".join((*kept, text[at:]))
+
+
+def blocks(text: str, language: str) -> list[tuple[int, int]]:
+    """Where each pair of braces opens and closes in JavaScript or TypeScript."""
+    walk = _BlockWalk(text, language)
+    walk.run(_EVERY_BRACKET, 0)
+    return walk.blocks
 
 
 class Walk:
@@ -234,6 +244,19 @@ class Walk:
                 break
             end = len(self.text[:start].rstrip())
         return end
+
+
+class _BlockWalk(Walk):
+    """One that keeps the braces, too."""
+
+    def __init__(self, text: str, language: str) -> None:
+        super().__init__(text, language)
+        self.blocks: list[tuple[int, int]] = []
+
+    def _bracket(self, value: str, start: int) -> int:
+        if value == "}" and self.stack and self.stack[-1][0] == "{":
+            self.blocks.append((self.stack[-1][1], start))
+        return super()._bracket(value, start)
 
 
 def _line_end(text: str, start: int) -> int:

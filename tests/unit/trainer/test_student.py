@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 
 import pytest
 import torch
+from transformers import modeling_gguf_pytorch_utils
 from transformers.integrations.gguf import read_gguf_metadata
 
 from shared.config import ConfigError
@@ -84,3 +86,18 @@ def test_the_shape_written_down_is_the_one_in_the_file():
     shape = bundled._SHAPE
     assert {name: shape[name] for name in names} == {name: said[key] for name, key in names.items()}
     assert shape["rope_parameters"]["rope_theta"] == said["llama.rope.freq_base"]
+
+
+def test_the_conversions_bar_is_drawn_on_a_terminal_only(capfd):
+    with bundled._bar_on_a_terminal():
+        assert list(modeling_gguf_pytorch_utils.tqdm([1, 2], desc="Converting")) == [1, 2]
+    assert capfd.readouterr().err == ""
+    assert list(modeling_gguf_pytorch_utils.tqdm([1], desc="Converting")) == [1]
+    assert "Converting" in capfd.readouterr().err  # as transformers draws it elsewhere
+
+
+@pytest.mark.parametrize(("said", "shown"), [("Failed to load CPU gemm_4bit_forward from x: y", 0), ("an error", 1)])
+def test_only_the_missing_faster_kernel_of_bitsandbytes_is_not_worth_a_line(caplog, said, shown):
+    caplog.handler.setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").warning(said)
+    assert len(caplog.records) == shown
