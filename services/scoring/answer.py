@@ -55,7 +55,7 @@ def usage_of(calls: Sequence[Call]) -> RequestUsage:
 def line_of(
     request: ScoreRequest, items: Sequence[Item], results: Sequence[Result], at_ms: int, plain_tokens: int
 ) -> RequestLine:
-    """`plain_tokens`: what the plain way would have sent for these samples."""
+    """`plain_tokens`: what the baseline would have sent for those that are scored."""
     sources = Counter(result.source for result in results if isinstance(result, Scored))
     return RequestLine(
         request_id=_line_id(request, items),

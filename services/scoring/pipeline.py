@@ -36,7 +36,7 @@ from services.scoring.together import all_of, raise_first, results_of_all, until
 from services.scoring.tracing import span
 from services.scoring.turns import Reception
 from services.scoring.visit import Answer, Visit
-from shared.contract import ErrorCode, Sample, ScoreRequest, ScoreResponse, Source
+from shared.contract import ErrorCode, Result, Sample, Scored, ScoreRequest, ScoreResponse, Source
 from shared.settings import Config
 
 log = logging.getLogger("markbook")
@@ -132,7 +132,7 @@ class Pipeline:
 
     def _decide(self, visit: Visit, outcomes: Mapping[bytes, Outcome]) -> Answer:
         results = list(results_of(visit.items, outcomes, visit.led, self.profile))
-        line = line_of(visit.request, visit.items, results, self._clock_ms(), self._plain_tokens(visit.items))
+        line = line_of(visit.request, visit.items, results, self._clock_ms(), self._plain_tokens(visit.items, results))
         visit.answer = Answer(results, line)
         return visit.answer
 
@@ -272,11 +272,12 @@ class Pipeline:
         if error is not None:
             self._flights.crash(led, error)
 
-    def _plain_tokens(self, items: Sequence[Item]) -> int:
+    def _plain_tokens(self, items: Sequence[Item], results: Sequence[Result]) -> int:
         """What the plain way would have sent. Nothing to the stand-in: it is paid nothing, so nothing is saved."""
         if self._teacher.stand_in:
             return 0
-        return sum(plain_tokens(item.prompt, item.code, self.rubric, item.language) for item in items)
+        scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
+        return sum(plain_tokens(item.prompt, item.code, self.rubric, item.language) for item in scored)
 
 
 def _spent(outcome: Outcome) -> bool:

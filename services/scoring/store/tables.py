@@ -88,7 +88,7 @@ requests = Table(
     Column("coalesced", Integer, nullable=False),
     Column("teacher", Integer, nullable=False),
     Column("unscored", Text),  # JSON: error code -> samples; null when all were scored
-    Column("plain_tokens", BigInteger, nullable=False),  # estimated input of one plain call a sample
+    Column("plain_tokens", BigInteger, nullable=False),  # estimated input of one plain call per scored sample
     Index("ledger_requests_at", "at_ms"),
 )
 
