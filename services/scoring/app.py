@@ -53,7 +53,14 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     marker = teacher or make_teacher(config, rubric)
     lease_ms = round(config.store.claim_lease_s * 1000)
     metrics = Metrics()
-    store = Store(config.store.database_url, lease_ms, Life.of(config.store), metrics.store)
+    store = Store(
+        config.store.database_url,
+        lease_ms,
+        Life.of(config.store),
+        metrics.store,
+        server_time=clock_ms is unix_ms,  # a test that moves its own clock means leases, too
+        on_paid_twice=metrics.paid_twice.inc,
+    )
     tier = Tier()
     watched = WatchedTeacher(marker, metrics.calls)
     pipeline = Pipeline(config, watched, store, tier, rubric, clock_ms, teller(metrics.samples))

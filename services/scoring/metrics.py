@@ -57,6 +57,12 @@ class Metrics:
         self.calls = Calls(self._registry)
         self.store = StoreTimes(self._registry)
 
+        self.paid_twice = Counter(
+            "markbook_marks_paid_twice",
+            "Marks that another replica had brought first: this one was paused or cut off for longer than its lease.",
+            registry=self._registry,
+        )
+
     def about(self, teacher: Teacher, profile: str, claims: Callable[[], int]) -> None:
         """What does not come from events. `claims`: how many marks the process is asking the teacher for."""
         info = Info("markbook_build", "Which Markbook this is, and who marks.", registry=self._registry)

@@ -27,7 +27,7 @@ class Counters(WireModel):
     )
     tokens_saved: int = Field(
         default=0,
-        description="Estimated input tokens of one whole-rubric, whole-task call per scored sample, less api_tokens_sent.",
+        description="Estimated input of a whole-rubric, whole-task call per scored sample, less api_tokens_sent.",
     )
     cost_usd: float | None = Field(default=0.0, description="US dollars; null once a call's model had no known price.")
     usage_unknown_calls: int = Field(default=0, description="Calls whose bill is not known, booked at their bound.")

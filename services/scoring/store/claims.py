@@ -18,6 +18,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables
 from services.scoring.store.database import Database
+from services.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from services.scoring.store.marks import Marks, StoredMark
 from services.scoring.store.prepared import insert_into, run
 from services.scoring.teachers.base import Failure
@@ -45,24 +46,28 @@ class Seen:
 
 
 class Claims:
-    """The claims of one process, `owner`. Times are Unix milliseconds; replicas' clocks must agree within a lease."""
+    """The claims of one process, `owner`. Times are Unix milliseconds, of the process; leases are kept in `clock`'s."""
 
-    def __init__(self, database: Database, marks: Marks, owner: str, lease_ms: int) -> None:
+    def __init__(self, database: Database, marks: Marks, owner: str, lease_ms: int, clock: LeaseClock) -> None:
         self._database = database
         self._marks = marks
         self._owner = owner
         self._lease_ms = lease_ms
+        self._clock = clock
         self._asking: set[bytes] = set()
 
     def take(self, connection: Connection, wanted: Sequence[Fingerprint], now_ms: int) -> None:
         """Claim all of `wanted` or, with Elsewhere, nothing.
 
-        Free is what is not claimed, whose lease has run out, whose last call failed, or whose claim is this process's
-        own: it asks for nothing twice at a time, so such a claim is left over from a call that has ended.
+        Free is what is not claimed, whose lease has run out or is further away than any can be, whose last call failed,
+        or whose claim is this process's own: it asks for nothing twice at a time, so such a claim is left over from a
+        call that has ended.
         """
         if not wanted:
             return
-        claim = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms, "failure": None, "now_ms": now_ms}
+        lease_now = self._clock.now(now_ms)
+        lease = {"lease_until_ms": lease_now + self._lease_ms, "now_ms": lease_now, "last_ms": self._last_ms(lease_now)}
+        claim = {"owner": self._owner, "failure": None, **lease}
         # in one order everywhere, so that two replicas that want the same marks do not deadlock
         digests = sorted(each.digest for each in wanted)
         taken = run(connection, _take(connection.dialect.name), [{"digest": each, **claim} for each in digests])
@@ -86,7 +91,7 @@ class Claims:
 
     async def look(self, digests: Sequence[bytes], now_ms: int) -> Seen:
         """How the calls of others stand. A failure seen here is newer than the wait: an old one is claimed anew."""
-        claims = tables.claims.c
+        claims, lease_now = tables.claims.c, self._clock.now(now_ms)
         query = select(claims.digest, claims.lease_until_ms, claims.failure).where(claims.digest.in_(digests))
 
         def work(connection: Connection) -> Seen:
@@ -95,7 +100,7 @@ class Claims:
             for row in connection.execute(query):
                 if row.failure is not None:
                     failures[row.digest] = _failure(row.failure)
-                elif row.lease_until_ms >= now_ms:
+                elif lease_now <= row.lease_until_ms <= self._last_ms(lease_now):
                     busy.add(row.digest)
             return Seen(failures, frozenset(set(digests) - failures.keys() - busy))
 
@@ -105,15 +110,21 @@ class Claims:
         """Push the leases of what this process is asking for out by a whole lease; drop failures nobody waits for."""
         claims = tables.claims.c
         mine = and_(claims.owner == self._owner, claims.failure.is_(None), claims.digest.in_(self._asking))
-        told = and_(claims.failure.is_not(None), claims.lease_until_ms < now_ms - KEEP_FAILURES_MS)
 
         def work(connection: Connection) -> None:
+            self._clock.measure(connection)
+            lease_now = self._clock.now(now_ms)
+            told = and_(claims.failure.is_not(None), claims.lease_until_ms < lease_now - KEEP_FAILURES_MS)
             locked = lock(connection, or_(mine, told))
             held = update(tables.claims).where(mine, claims.digest.in_(locked))
-            connection.execute(held.values(lease_until_ms=now_ms + self._lease_ms))
+            connection.execute(held.values(lease_until_ms=lease_now + self._lease_ms))
             connection.execute(delete(tables.claims).where(told, claims.digest.in_(locked)))
 
         await self._database.write(work)
+
+    def _last_ms(self, lease_now: int) -> int:
+        """The furthest that a lease can be away."""
+        return lease_now + self._lease_ms + TOLERANCE_MS
 
     async def release(self) -> None:
         """Give back every claim of this process, at its end."""
@@ -134,6 +145,7 @@ def _take(dialect: str) -> ReturningInsert[bytes]:
         set_={name: insert.excluded[name] for name in ("owner", "lease_until_ms", "failure")},
         where=or_(
             claims.lease_until_ms < bindparam("now_ms"),
+            claims.lease_until_ms > bindparam("last_ms"),
             claims.failure.is_not(None),
             claims.owner == insert.excluded.owner,
         ),

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import TeacherError
 from services.scoring.store import tables
 from services.scoring.store.database import Database
+from services.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from services.scoring.store.prepared import insert_into, insert_new, run
 from services.scoring.store.rollup import Sums, sums_of
 from services.scoring.teachers.base import Call
@@ -87,10 +88,11 @@ _TAKE_BACK = (
 class Money:
     """The reservations of one process, `owner`, and everybody's accounts. Times are Unix milliseconds."""
 
-    def __init__(self, database: Database, owner: str, lease_ms: int) -> None:
+    def __init__(self, database: Database, owner: str, lease_ms: int, clock: LeaseClock) -> None:
         self._database = database
         self._owner = owner
         self._lease_ms = lease_ms
+        self._clock = clock
         self._open: set[str] = set()
 
     def hold(
@@ -116,7 +118,7 @@ class Money:
                 raise BudgetExhausted(scope)
             if limit.tokens is not None and tokens > limit.tokens:
                 raise BudgetExhausted(scope)
-        lease = {"owner": self._owner, "lease_until_ms": now_ms + self._lease_ms}
+        lease = {"owner": self._owner, "lease_until_ms": self._clock.now(now_ms) + self._lease_ms}
         run(connection, _HOLD, [{"id": reservation, **lease, "line": json.dumps(line)}])
 
     def keep(self, reservation: str) -> None:
@@ -129,10 +131,12 @@ class Money:
 
     async def renew(self, now_ms: int) -> None:
         """Keep the reservations of calls in progress, and book those that nobody keeps at their bound."""
-        held = tables.reservations.c
-        mine = update(tables.reservations).where(held.id.in_(self._open)).values(lease_until_ms=now_ms + self._lease_ms)
+        held, lease_now = tables.reservations.c, self._clock.now(now_ms)
+        until_ms = lease_now + self._lease_ms
+        mine = update(tables.reservations).where(held.id.in_(self._open)).values(lease_until_ms=until_ms)
+        nobodys = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
         await self._database.write(lambda connection: connection.execute(mine))
-        await self._database.write(lambda connection: _book(connection, held.lease_until_ms < now_ms))
+        await self._database.write(lambda connection: _book(connection, nobodys))
 
     async def close(self) -> None:
         """Book what this process leaves behind at its bound: those calls were cut off."""

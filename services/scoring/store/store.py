@@ -17,6 +17,7 @@ from services.scoring.store.claims import Claims
 from services.scoring.store.database import Database, Timed
 from services.scoring.store.engine import migrate, shown
 from services.scoring.store.keys import ApiKeys
+from services.scoring.store.lease_clock import LeaseClock
 from services.scoring.store.ledger import Ledger, RequestLine
 from services.scoring.store.life import FOR_EVER, Life
 from services.scoring.store.marks import Marks, NewMark, Record
@@ -35,18 +36,31 @@ log = logging.getLogger("markbook")
 class Store:
     """Every method, its parts' too, may raise StoreUnavailable. `lease_ms`: how long a claim outlives its owner.
 
-    `timed`: what each reading and writing runs in (Database).
+    `timed`: what each reading and writing runs in (Database). `server_time`: leases are kept in the database server's
+    time, where it has one, and not in the times that the methods are given. `on_paid_twice` is called with the number
+    of marks that another replica had brought, and paid for, before this one.
     """
 
-    def __init__(self, database_url: str, lease_ms: int, life: Life = FOR_EVER, timed: Timed = nullcontext) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        lease_ms: int,
+        life: Life = FOR_EVER,
+        timed: Timed = nullcontext,
+        *,
+        server_time: bool = False,
+        on_paid_twice: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._on_paid_twice = on_paid_twice
+        self._clock = LeaseClock(from_server=server_time)
         self._database = Database(database_url, timed)
         self._owner = uuid.uuid4().hex
         self.marks = Marks(self._database, life)
         self.records = Records(self._database, self.marks)
         self.upkeep = Upkeep(self._database, life)
-        self.claims = Claims(self._database, self.marks, self._owner, lease_ms)
+        self.claims = Claims(self._database, self.marks, self._owner, lease_ms, self._clock)
         self.ledger = Ledger(self._database)
-        self.money = Money(self._database, self._owner, lease_ms)
+        self.money = Money(self._database, self._owner, lease_ms, self._clock)
         self.audits = Audits(self._database)
         self.keys = ApiKeys(self._database)
         self.page = Page(self._database, self.records, keep_texts=life.keep_texts)
@@ -62,6 +76,7 @@ class Store:
         self.migrate()
         mine = Profile(profile, identity, criteria, now_ms)
         known = self._database.write_now(lambda connection: profiles.add(connection, mine))
+        self._database.read_now(self._clock.measure)
         self.marks.know(known.id, known.criteria)
 
     def migrate(self) -> None:
@@ -112,14 +127,19 @@ class Store:
         and the line of the request that ends with it."""
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
+        known: list[int] = []
 
         def work(connection: Connection) -> None:
             claims.lock_these(connection, settled)
-            self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id) for mark in marked])
+            new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id) for mark in marked])
+            known.append(len(marked) - new)
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
         await self._insist(work, bills, line)
+        if known[0]:  # of the first try: a later one may find what it has written itself, its answer being lost
+            log.warning("%d marks were paid for by another replica too: paused beyond the lease?", known[0])
+            self._on_paid_twice(known[0])
 
     async def _insist(
         self, work: Callable[[Connection], None], bills: Sequence[Bill], line: RequestLine | None = None

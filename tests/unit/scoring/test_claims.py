@@ -10,10 +10,12 @@ import pytest
 from services.scoring.fingerprint import Fingerprint, fingerprint
 from services.scoring.store import Elsewhere, NewMark, Purpose, Store
 from services.scoring.store.claims import KEEP_FAILURES_MS
+from services.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from services.scoring.store.money import BudgetExhausted
 from services.scoring.teachers.base import Call, Failure
 from shared.contract import ErrorCode
 from shared.settings import Budget
+from tests.unit.scoring.hands import Hands
 
 PROFILE = "00" * 8
 GROUP = "ab" * 8
@@ -169,3 +171,78 @@ async def test_writers_of_the_same_claims_in_different_orders_do_not_deadlock(re
 
     orders = [names, names[::-1], names[10:] + names[:10], names[::2] + names[1::2]]
     await asyncio.gather(*(work(replicas[turn % 2], order, turn % 2) for turn, order in enumerate(orders)))
+
+
+async def test_a_lease_further_away_than_any_can_be_is_none(replicas):
+    """Its owner's clock was ahead, and it died: nobody renews it, and it would hold the others up for an hour."""
+    one, two = replicas
+    hour = 3_600_000
+    await take(one, [A], hour)
+    last = hour - TOLERANCE_MS  # from here on it may be the lease of a replica that lives
+    assert (await two.claims.look([A.digest], last)).free == frozenset()
+    assert not await takes(two, [A], last)
+    assert (await two.claims.look([A.digest], last - 1)).free == {A.digest}
+    assert await takes(two, [A], last - 1)
+
+
+async def test_a_reservation_of_such_a_lease_is_booked_at_its_bound(replicas):
+    one, two = replicas
+    await take(one, [A], 3_600_000)
+    await two.renew(3_600_000 - TOLERANCE_MS)
+    assert await unknown_calls(two) == 0
+    await two.renew(3_600_000 - TOLERANCE_MS - 1)
+    assert await unknown_calls(two) == 1
+
+
+async def unknown_calls(store: Store) -> int:
+    return sum(tally.counts["unknown_calls"] for tally in (await store.ledger.sums()).tallies.values())
+
+
+async def test_on_postgres_leases_are_kept_in_the_servers_time_whatever_the_replicas_clocks_say(postgres_url):
+    stores = [Store(postgres_url, 60_000, server_time=True) for _ in range(2)]
+    for store in stores:
+        store.open(PROFILE, {"teacher": "x"}, 1)
+    one, two = stores
+    ahead, behind = 4_000_000_000_000, 1_000_000  # tens of years either way
+    await take(one, [A], ahead)
+    assert not await takes(two, [A], behind)
+    assert (await two.claims.look([A.digest], behind)).free == frozenset()
+    await two.renew(behind)
+    await one.renew(ahead)
+    assert not await takes(two, [A], behind)
+    for store in stores:
+        await store.close()
+
+
+def test_between_measurements_time_goes_on_by_the_monotonic_clock():
+    class Server:
+        dialect = type("Postgres", (), {"name": "postgresql"})
+        now = 1_000_000
+
+        def scalar(self, _statement: object) -> int:
+            return self.now
+
+    hands = Hands()
+    clock = LeaseClock(from_server=True, monotonic=hands)
+    assert clock.now(7) == 7  # not measured yet
+    clock.measure(Server())  # type: ignore[arg-type]
+    hands.now += 2.5
+    assert clock.now(7) == 1_002_500
+    own = LeaseClock(from_server=False, monotonic=hands)
+    own.measure(Server())  # type: ignore[arg-type]
+    assert own.now(7) == 7
+
+
+async def test_marks_that_another_replica_brought_first_are_counted_as_paid_for_twice(database_url):
+    counted: list[int] = []
+    one, two = (Store(database_url, LEASE, on_paid_twice=counted.append) for _ in range(2))
+    for store in (one, two):
+        store.open(PROFILE, {"teacher": "x"}, 1)
+    await take(one, [A, B], 0)
+    await take(two, [A], LEASE + 1)  # one stood still for longer than its lease
+    await bring(two, A)
+    assert counted == []
+    await bring(one, A, B)
+    assert counted == [1]
+    for store in (one, two):
+        await store.close()

@@ -270,36 +270,6 @@ async def test_an_id_that_is_used_for_something_else_is_counted_too(service):
     assert [block["samples"] for block in counts] == [2, 1]
 
 
-async def test_the_stand_in_saves_nothing(service, teacher):
-    teacher.stand_in = True
-    async with service() as http:
-        await score(http, sample(code("add")))
-        counts = await run_counts(http)
-    assert counts["tokens_saved"] == -counts["api_tokens_sent"]
-
-
-async def test_a_sample_without_a_mark_saves_nothing(service, teacher):
-    async with service() as http:
-        await score(http, sample(code("good")), run="scored")
-        one = await run_counts(http, "scored")
-        teacher.failures[code("bad")] = Failure(ErrorCode.TEACHER_REFUSED, "declined")
-        await score(http, sample(code("bad")), run="mixed")
-        bad = await run_counts(http, "mixed")
-        await score(http, sample(code("good")), sample(code("bad")), run="both")
-        both = await run_counts(http, "both")
-    assert one["tokens_saved"] + one["api_tokens_sent"] > 0
-    assert bad["tokens_saved"] == -bad["api_tokens_sent"] == -100  # it was asked for and paid for, for nothing
-    # in the store, so not asked again: the baseline's tokens of the good one alone
-    assert both["tokens_saved"] + both["api_tokens_sent"] == one["tokens_saved"] + one["api_tokens_sent"]
-
-
-async def test_a_spent_budget_saves_nothing(service):
-    async with service({"budgets": {"total": {"tokens": 0}}}) as http:
-        await score(http, sample(code("one")))
-        counts = await run_counts(http)
-    assert (counts["unscored"], counts["api_tokens_sent"], counts["tokens_saved"]) == (1, 0, 0)
-
-
 async def test_a_spent_budget_leaves_new_samples_unscored_and_the_book_open(service, teacher):
     # a group of one sample is bound at 100 tokens in and 10 out
     async with service({"budgets": {"per_run": {"tokens": 220}}, "teacher": {"max_group_size": 1}}) as http:

@@ -1,0 +1,36 @@
+"""The time in which leases are kept: the database server's, where there is one, since replicas' clocks differ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection, text
+
+TOLERANCE_MS = 1_000
+"""A lease further away than a whole lease and this was not made by this clock, so it is none."""
+
+
+class LeaseClock:
+    """Unix milliseconds. Between two measurements it goes on by the monotonic clock, which nobody sets.
+
+    SQLite has no server: there, and where `from_server` is false, it is the process' own time.
+    """
+
+    def __init__(self, *, from_server: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._from_server = from_server
+        self._monotonic = monotonic
+        self._measured: tuple[int, float] | None = None
+
+    def now(self, own_ms: int) -> int:
+        """The time now; `own_ms` is the process' own."""
+        if self._measured is None:
+            return own_ms
+        server_ms, at = self._measured
+        return server_ms + round((self._monotonic() - at) * 1000)
+
+    def measure(self, connection: Connection) -> None:
+        """Ask the server what time it is; wrong by no more than the way of the answer."""
+        if self._from_server and connection.dialect.name == "postgresql":
+            server_ms = connection.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
+            self._measured = int(server_ms or 0), self._monotonic()
