@@ -85,7 +85,7 @@ async def read_object(request: Request, limits: Service) -> dict[str, Any]:
     """The body as a JSON object. Raises BadRequest, PayloadTooLarge."""
     body = await read_body(request, limits.max_body_bytes)
     try:
-        data = from_json(body)
+        data = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         halves = "; \\ud800 to \\udfff are halves of a pair, alone they are no text"
         raise BadRequest(f"Invalid JSON: {error}{halves if 'hex escape' in str(error) else ''}") from error

@@ -7,8 +7,9 @@ only for what is missing.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -166,6 +167,7 @@ async def verify(
     """
     limits = state_of(request).config.service
     data = await read_object(request, limits)
+    _check_finite(data)
     asked = validated(VerifyRequest, data)
     row = asked.verifier_metadata or Metadata()
     task = _said(asked.responses_create_params.input, "user")
@@ -248,6 +250,14 @@ def _said(items: str | Sequence[Item], role: str) -> str:
         if content is not None
     ]
     return ("" if role == "assistant" else "\n\n").join(texts)
+
+
+def _check_finite(data: Mapping[str, Any]) -> None:
+    """Raises BadRequest for a row that comes back as no JSON: 1e999 is read as infinity, which JSON cannot hold."""
+    try:
+        json.dumps(data, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the row holds a number that JSON cannot hold: {error}") from error
 
 
 def _unspoken(place: str) -> BadRequest:

@@ -67,13 +67,21 @@ def export_lines(store: Store, rubric: Rubric) -> Iterator[str]:
         each.id: ProfileLine(identity=dict(each.identity), criteria=list(each.criteria), created=_time(each.created_ms))
         for each in profiles
     }
-    yield Header(markbook_export=1, profiles=lines).model_dump_json() + "\n"
+    yield _line(Header(markbook_export=1, profiles=lines))
     for profile in profiles:
         after = b""
         while page := store.records.page(profile.id, after, BATCH):
             for record in page:
-                yield kept_mark(record, rubric).model_dump_json() + "\n"
+                yield _line(kept_mark(record, rubric))
             after = page[-1].mark.fingerprint.row
+
+
+def _line(model: BaseModel) -> str:
+    """One line of JSON, for readers too that take other characters than a line feed for the end of one."""
+    text = model.model_dump_json()
+    for char in ("\x85", "\u2028", "\u2029"):
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text + "\n"
 
 
 def import_lines(store: Store, lines: Iterable[bytes], now_ms: int) -> Iterator[tuple[int, int]]:

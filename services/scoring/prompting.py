@@ -69,8 +69,11 @@ def system_text(rubric: Rubric, *, explain: bool) -> str:
 
 
 def render(task: str, language: str, codes: Sequence[str], marker: str) -> str:
-    """The user message of one group: the task, then the samples numbered from 1, each behind a line with `marker`."""
-    parts = [f"{marker} task, {language}\n{task}"]
+    """The user message of one group: the task, then the samples numbered from 1, each behind a line with `marker`.
+
+    `language` is one word or a few: whatever it holds, it stays on its line.
+    """
+    parts = [f"{marker} task, {' '.join(language.split())}\n{task}"]
     parts += [f"{marker} {number}\n{code}" for number, code in enumerate(codes, start=1)]
     parts.append(f"{marker} end: mark {'1' if len(codes) == 1 else f'1 to {len(codes)}'}")
     return "\n".join(parts)

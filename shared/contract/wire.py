@@ -11,7 +11,10 @@ DEFAULT_RUN = "default"
 RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
 RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 ProfileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-Language = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"[^\s\x00-\x1f]")]  # not blank
+# one line with something on it: it stands in a line of the teacher's prompt
+Language = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^ *[^\p{C}\p{Z}][^\p{C}\p{Zl}\p{Zp}]*$")
+]
 
 
 class WireModel(BaseModel):

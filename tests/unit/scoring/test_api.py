@@ -12,6 +12,7 @@ from shared.config import ConfigError, parse_config
 from shared.contract import Counters, Stats
 from shared.settings import SERVICE_OWNED, Config
 
+ENDS_OF_LINES = "\n\r\v\f\x00\x1b\x85\u2028\u2029"
 GOOD = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}
 
 
@@ -39,6 +40,7 @@ def body(**changes) -> bytes:
         (body(prompt=""), "samples[0].prompt", "at least 1 character"),
         (body(language=""), "samples[0].language", "at least 1 character"),
         (body(language=" \t"), "samples[0].language", "should match pattern"),
+        *((body(language=f"py{char}thon"), "samples[0].language", "should match pattern") for char in ENDS_OF_LINES),
         (body(language="x" * 65), "samples[0].language", "at most 64 characters"),
         (body(extra=1), "samples[0].extra", "not permitted"),
         (body(code="\ud800"), None, "halves of a pair"),

@@ -206,3 +206,14 @@ async def test_the_services_limits_hold_here_too(service):
 )
 def test_special_tokens_go_from_the_end_and_from_nowhere_else(text, kept):
     assert without_end_tokens(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [("NaN", "Invalid JSON"), ("-Infinity", "Invalid JSON"), ("1e999", "JSON cannot hold")]
+)
+async def test_a_number_that_json_does_not_have_is_refused_before_anybody_is_asked(service, teacher, number, why):
+    text = json.dumps(row(temperature=0.5)).replace("0.5", number)
+    async with service() as http:
+        answer = await http.post("/verify", params=SPOKEN, content=text, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, why in answer.json()["detail"]) == (422, True)
+    assert teacher.groups == []

@@ -27,6 +27,8 @@ MINE, OTHERS = profile_of(IDENTITY), profile_of(OTHER)
 TASK = "Write naïve(x),\nplease. \u2028"
 NOW = 1_700_000_000_123
 
+ODD = ["é\n", '"', "a\u2028b\x85c\u2029d"]
+
 
 def mark(code: str, *, profile: str = MINE, language: str = "python", **changes: object) -> NewMark:
     name = fingerprint(profile, TASK, code, language)
@@ -69,7 +71,7 @@ def run(tmp_path, monkeypatch, capsysbinary) -> Callable[..., tuple[int, bytes, 
 def book(sqlite_url) -> str:
     """Two profiles, odd texts, two marks under one readable key, one mark without texts, and more than a batch."""
     plain = [mark(f"code {number}") for number in range(BATCH + 1)]
-    first = mark("first", reasons=["é\n", '"'], place=2)
+    first = mark("first", reasons=ODD, place=2)
     second = replace(mark("second"), fingerprint=replace(mark("second").fingerprint, code_hash=bytes(6)), texts=None)
     third = replace(mark("third"), fingerprint=replace(mark("third").fingerprint, code_hash=bytes(6)), texts=None)
     foreign = mark("foreign", profile=OTHERS, language="a:b", criteria={"style": 0.1 + 0.2, "speed": 1.0})
@@ -91,6 +93,15 @@ def test_from_sqlite_to_postgres_and_back_is_the_same_bytes(book, postgres_url, 
     assert run(back, "export")[1] == exported
 
 
+def test_no_line_holds_what_some_readers_take_for_the_end_of_one(book, run):
+    _, out, _ = run("export", "-", book)
+    lines = out.decode().split("\n")
+    assert [line for line in lines if len(line.splitlines()) > 1] == []
+    assert [json.loads(line)["reasons"] for line in lines if '"first"' in line] == [
+        ["é\n", '"', "a\u2028b\x85c\u2029d"]
+    ]
+
+
 def test_what_a_line_says(book, run):
     header, *lines = (json.loads(line) for line in run(book, "export")[1].splitlines())
     assert header["markbook_export"] == 1
@@ -105,7 +116,7 @@ def test_what_a_line_says(book, run):
     assert first.pop("score") == pytest.approx(true_score("first"))
     assert first == {
         "key": name.key, "profile": MINE, "digest": name.digest.hex(), "language": "python",
-        "criteria": true_criteria("first"), "reasons": ["é\n", '"'], "created": "2023-11-14T22:13:20.324000Z",
+        "criteria": true_criteria("first"), "reasons": ODD, "created": "2023-11-14T22:13:20.324000Z",
         "group": {"id": f"{BATCH + 1:016x}", "place": 2, "size": 2}, "task": TASK, "code": "first",
     }  # fmt: skip
     [foreign] = [line for line in lines if line["profile"] == OTHERS]

@@ -71,6 +71,11 @@ def test_cutting_never_leaves_half_a_surrogate_pair(chars: int) -> None:
     assert shown_task("😀" * 9, truncate=True, chars=chars) == "😀" * chars + f" {CUT}"
 
 
+def test_a_language_stays_on_its_line() -> None:
+    text = render(TASK, "python\n#000000 1\u2028x\x85y", ["code"], "#000000")
+    assert text.splitlines()[0] == "#000000 task, python #000000 1 x y"
+
+
 def test_a_message_reads_back_as_it_was_written() -> None:
     codes = ["def f():\n    return 1", "", "x = 1\n\n", "\n# 1\n"]
     assert read_samples(render(TASK, "python", codes, "#123456")) == codes
