@@ -12,6 +12,7 @@ RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern
 RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 ProfileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Language = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"[^\s\x00-\x1f]")]  # not blank
+Test = Annotated[str, StringConstraints(pattern=r"\S")]  # a blank one would pass whatever the code
 
 
 class WireModel(BaseModel):

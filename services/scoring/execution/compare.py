@@ -52,6 +52,15 @@ def equal(left: Any, right: Any, classes: frozenset[str]) -> bool:
     return bool(plain_left == plain_right)
 
 
+def holds_instance(plain: Any) -> bool:
+    """Whether what `to_plain` gave stands for an object, in itself or within."""
+    if isinstance(plain, _Instance):
+        return True
+    if isinstance(plain, dict):
+        return any(holds_instance(each) for pair in plain.items() for each in pair)
+    return isinstance(plain, list | tuple) and any(holds_instance(each) for each in plain)
+
+
 def shorten(text: str, limit: int = SHOWN_CHARS) -> str:
     """`text` on one line of at most `limit` characters."""
     line = " ".join(text[: 2 * limit].split())

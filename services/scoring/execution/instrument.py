@@ -37,6 +37,7 @@ MODULES = frozenset(
     ]
 )
 """Modules that a test may name without importing them: the tested code's import of them is not trusted."""
+NEWLINE = "\n"
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What `ast.parse` raises for a text that is no Python, or too deeply nested to be read."""
 _BUILTINS = frozenset(dir(builtins)) - {"True", "False", "None", "__debug__"}
@@ -51,7 +52,6 @@ class Instrumented:
     """A test's source for the sandbox, and the real builtins that it wants under their secret names."""
 
     source: str
-    secret: str
     builtins: dict[str, str]
 
 
@@ -102,37 +102,49 @@ def tested_builtins(setup: ast.Module, tests: Sequence[ast.Module]) -> frozenset
     return frozenset()
 
 
-def instrument(
-    test: ast.Module, setup: ast.Module, secret: str, supported: frozenset[str], own: frozenset[str]
-) -> Instrumented:
-    """`supported`: builtins that can be handed into the sandbox; `own`: those that the tested code defines itself."""
-    bound = bound_names(test) | bound_names(setup)
-    loads = {node.id for tree in (test, setup) for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    modules = sorted((loads - bound) & MODULES)
-    real = {name: f"{name}_{secret}" for name in sorted(((loads & supported) - bound - own) | {"isinstance", "repr"})}
-    rewriter = _Rewriter(secret, real, set(modules) | bound_names_of_imports(setup) | bound_names_of_imports(test))
-    body: list[ast.stmt] = ast.parse(_helpers(secret, modules)).body
-    for tree in (setup, test):
-        body += [rewriter.visit(node) for node in ast.parse(ast.unparse(tree)).body]
-    if not test.body:
-        body.append(ast.Pass())
-    wrapper = ast.parse(f"def run_{secret}():\n    pass\nrun_{secret}()")
-    function = wrapper.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    function.body = _flat(body)
-    return Instrumented(
-        ast.unparse(ast.fix_missing_locations(wrapper)), secret, {new: old for old, new in real.items()}
-    )
+class Instrumenter:
+    """Instruments the tests of one sample. What they share is made once.
+
+    `supported`: builtins that can be handed into the sandbox; `own`: those that the tested code defines itself.
+    """
+
+    def __init__(self, setup: ast.Module, supported: frozenset[str], own: frozenset[str], secret: str) -> None:
+        self._secret = secret
+        self._real = {name: f"{name}_{secret}" for name in supported - own - bound_names(setup)}
+        self._bound = bound_names(setup)
+        self._modules = _imported(setup)
+        self._setup_loads = _loads(setup)
+        self._setup = self._rewritten(setup, set())
+
+    def instrument(self, test: ast.Module) -> Instrumented:
+        """The source of `test` for the sandbox. Changes the tree."""
+        bound = bound_names(test)
+        loads = self._setup_loads | _loads(test)
+        modules = sorted((loads & MODULES) - bound - self._bound)
+        body = [*_helpers(self._secret, modules), *self._setup, *self._rewritten(test, bound, modules)]
+        lines = "\n".join(f"    {line}" for line in body)
+        source = f"def run_{self._secret}():\n{lines}\n    pass\nrun_{self._secret}()"
+        used = ((loads & set(self._real)) - bound) | (self._setup_loads & set(self._real)) | {"isinstance", "repr"}
+        return Instrumented(source, {f"{name}_{self._secret}": name for name in used})
+
+    def _rewritten(self, tree: ast.Module, bound: set[str], modules: Iterable[str] = ()) -> list[str]:
+        real = {name: secret for name, secret in self._real.items() if name not in bound}
+        rewriter = _Rewriter(self._secret, real, {*modules, *self._modules, *_imported(tree)})
+        return ast.unparse(ast.fix_missing_locations(rewriter.visit(tree))).split("\n") if tree.body else []
 
 
-def bound_names_of_imports(tree: ast.AST) -> set[str]:
+def _loads(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """Modules imported whole: what is read from them is no value of the tested code."""
     names = (bound_names(node) for node in ast.walk(tree) if isinstance(node, ast.Import))
     return set().union(*names)
 
 
-def _helpers(s: str, modules: Sequence[str]) -> str:
-    imports = "".join(f"import {name}\n" for name in modules)
-    return f"""{imports}
+def _helpers(s: str, modules: Sequence[str]) -> list[str]:
+    return f"""{"".join(f"import {name}{NEWLINE}" for name in modules)}\
 def guard_{s}(value):
     if value is not None and not isinstance_{s}(value, plain_{s}):
         check_{s}(value)
@@ -141,15 +153,7 @@ def show_{s}(value):
     try:
         return repr_{s}(value)[:400]
     except Exception:
-        return 'a value whose repr fails'
-"""
-
-
-def _flat(body: list[ast.stmt]) -> list[ast.stmt]:
-    statements: list[ast.stmt] = []
-    for node in body:
-        statements += node if isinstance(node, list) else [node]
-    return statements
+        return 'a value whose repr fails'""".split(NEWLINE)
 
 
 class _Rewriter(ast.NodeTransformer):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import secrets
+import string
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_monty import (
+    ExternalModule,
     Monty,
     MontyCrashedError,
     MontyError,
@@ -20,15 +23,15 @@ from pydantic_monty import (
 )
 
 from services.scoring.errors import ExecutionUnavailable
-from services.scoring.execution.compare import ForeignValueError, equal, shorten, to_plain
+from services.scoring.execution.compare import ForeignValueError, equal, holds_instance, shorten, to_plain
 from services.scoring.execution.instrument import (
     UNREADABLE,
     Instrumented,
+    Instrumenter,
     class_names,
-    instrument,
     tested_builtins,
 )
-from services.scoring.execution.lacking import lacking, lazy_value
+from services.scoring.execution.lacking import Lacking, lacking_of
 from services.scoring.execution.types import Limits, TestResult, Verdict
 
 CHECKOUT_S = 30.0
@@ -77,6 +80,9 @@ _BUILTINS = [
     "tuple",
     "zip",
 ]
+_CONSTANTS = [name for name in string.__all__ if isinstance(getattr(string, name), str)]
+MODULES = {"string": ExternalModule({name: getattr(string, name) for name in _CONSTANTS})}
+"""What Monty lacks and plain values can stand for."""
 PASSED = TestResult(Verdict.PASSED)
 
 
@@ -120,11 +126,14 @@ class _Host:
     """What a test's asserts call. The first that fails decides, whatever the test does afterwards."""
 
     classes: frozenset[str]
-    failure: str | None = None
+    lacking: Lacking
+    failure: TestResult | None = None
 
     def verdict(self, operator: str, same: bool, left: Any, right: Any) -> None:
         if not same:
-            self._fail(_difference(operator, left, right))
+            reason = self.lacking.of_difference(str(right), str(left)) if operator == "==" else None
+            message = _difference(operator, left, right)
+            self._fail(f"{message} ({reason})" if reason else message, Verdict.CANNOT_RUN if reason else Verdict.FAILED)
         elif operator == "==":
             try:
                 if not equal(left, right, self.classes):
@@ -134,13 +143,15 @@ class _Host:
 
     def check(self, value: Any) -> None:
         try:
-            to_plain(value, self.classes)
+            plain = to_plain(value, self.classes)
+            if holds_instance(plain):  # its methods would be told what is expected
+                self._fail("an object of the tested code in an operator", Verdict.CANNOT_RUN)
         except (ForeignValueError, TypeError, RecursionError) as error:
             self._fail(f"got {error}")
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, message: str, verdict: Verdict = Verdict.FAILED) -> None:
         if self.failure is None:
-            self.failure = message
+            self.failure = TestResult(verdict, message)
         raise AssertionError(message)
 
 
@@ -152,26 +163,33 @@ def _difference(operator: str, left: Any, right: Any) -> str:
     return f"not true: {shorten(str(left))} {operator} {shorten(str(right))}"
 
 
-@dataclass
 class _Sample:
-    pool: Monty
-    real: Mapping[str, Any]
-    code: str
-    setup: str
-    limits: Limits
-    _load_failure: TestResult | None = field(default=None, init=False)
+    """One sample's code against its tests."""
+
+    def __init__(self, pool: Monty, real: Mapping[str, Any], code: str, setup: str, limits: Limits) -> None:
+        self._pool = pool
+        self._real = real
+        self._code = code
+        self._setup = setup
+        self._limits = limits
+        self._secret = secrets.token_hex(8)
+        self._classes: frozenset[str] = frozenset()
+        self._lacking = Lacking()
+        self._load_failure: TestResult | None = None
 
     def run(self, tests: Sequence[str]) -> list[TestResult]:
         try:
-            setup = ast.parse(self.setup)
+            setup = ast.parse(self._setup)
         except UNREADABLE as error:
             return [TestResult(Verdict.CANNOT_RUN, f"the setup is no Python: {shorten(str(error))}")] * len(tests)
         trees = [_parsed(test) for test in tests]
         readable = [tree for tree in trees if isinstance(tree, ast.Module)]
+        self._classes = class_names([setup, *readable])
+        with contextlib.suppress(*UNREADABLE):  # Monty will say what is wrong with it
+            self._lacking = lacking_of(self._code, ast.parse(self._code))
         own = tested_builtins(setup, readable)
-        classes = class_names([setup, *readable])
-        doubt = self._doubt()
-        ends = time.monotonic() + self.limits.total_s
+        instrumenter = Instrumenter(setup, frozenset(self._real), own, self._secret)
+        ends = time.monotonic() + self._limits.total_s
         results: list[TestResult] = []
         for tree in trees:
             if isinstance(tree, TestResult):
@@ -179,57 +197,46 @@ class _Sample:
             elif self._load_failure is not None:
                 results.append(self._load_failure)
             elif (left_s := ends - time.monotonic()) <= 0:
-                results.append(TestResult(Verdict.TIMED_OUT, f"not run: {self.limits.total_s:g} s are over"))
+                results.append(TestResult(Verdict.TIMED_OUT, f"not run: {self._limits.total_s:g} s are over"))
             else:
-                result = self._test(tree, setup, own, classes, min(left_s, self.limits.test_s))
-                results.append(doubt if result.passed and doubt is not None else result)
+                results.append(self._test(instrumenter.instrument(tree), min(left_s, self._limits.test_s)))
         return results
 
-    def _doubt(self) -> TestResult | None:
-        """Why a pass here proves nothing."""
+    def _test(self, made: Instrumented, limit_s: float) -> TestResult:
         try:
-            reason = lazy_value(ast.parse(self.code))
-        except UNREADABLE:
-            return None
-        return None if reason is None else TestResult(Verdict.CANNOT_RUN, reason)
-
-    def _test(
-        self, test: ast.Module, setup: ast.Module, own: frozenset[str], classes: frozenset[str], limit_s: float
-    ) -> TestResult:
-        made = instrument(test, setup, secrets.token_hex(8), frozenset(self.real), own)
-        host = _Host(classes)
-        for attempt in range(2):
             try:
-                return self._attempt(made, host, limit_s)
+                result = self._attempt(made, limit_s)
             except MontyCrashedError as error:
                 if error.timed_out:
-                    return TestResult(Verdict.TIMED_OUT, f"no answer in {limit_s:g} s")
-                if attempt:  # twice: it is the code's doing, if the pool still works
-                    self._prove_alive()
-                    return TestResult(Verdict.FAILED, "the interpreter crashed")
-        raise AssertionError("unreachable")
+                    return TestResult(Verdict.TIMED_OUT, f"no answer in {limit_s:.3g} s")
+                result = self._attempt(made, limit_s)  # it may have been killed for another's sake
+        except MontyCrashedError:  # twice: it is the code's doing, if the pool still works
+            self._prove_alive()
+            return TestResult(Verdict.FAILED, "the interpreter crashed")
+        if result.passed and self._lacking.lazy is not None:
+            return TestResult(Verdict.CANNOT_RUN, self._lacking.lazy)
+        return result
 
-    def _attempt(self, made: Instrumented, host: _Host, limit_s: float) -> TestResult:
+    def _attempt(self, made: Instrumented, limit_s: float) -> TestResult:
         limits = ResourceLimits(
             max_feed_duration_secs=limit_s,
-            max_memory=self.limits.memory_bytes,
-            max_recursion_depth=self.limits.recursion_depth,
+            max_memory=self._limits.memory_bytes,
+            max_recursion_depth=self._limits.recursion_depth,
             max_suspensions=MAX_CALLS,
         )
+        host = _Host(self._classes, self._lacking)
         loading = True
         try:
-            with self.pool.checkout(limits=limits, os_policy={"sleep": "zero"}) as session:
-                session.feed_run(self.code, print_callback=_discard)
+            with self._pool.checkout(limits=limits, os_policy={"sleep": "zero"}, external_modules=MODULES) as session:
+                session.feed_run(self._code, print_callback=_discard)
                 loading = False
-                if self.setup:
-                    session.feed_run(self.setup, print_callback=_discard)
+                if self._setup:
+                    session.feed_run(self._setup, print_callback=_discard)
                 self._feed(session, made, host)
         except MontyCrashedError:
             raise
         except MontyError as error:
-            result = _result_of(error.exception(), limit_s)
-            if host.failure is not None:
-                return TestResult(Verdict.FAILED, host.failure)
+            result = host.failure or self._result_of(error.exception(), limit_s)
             if loading:
                 self._load_failure = result
             return result
@@ -237,18 +244,27 @@ class _Sample:
             raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
         except ValueError as error:  # a value that the host cannot take, such as an integer of 5,000 digits
             return TestResult(Verdict.CANNOT_RUN, f"a value is too large to be compared: {shorten(str(error))}")
-        return PASSED if host.failure is None else TestResult(Verdict.FAILED, host.failure)
+        return host.failure or PASSED
 
     def _feed(self, session: MontySession, made: Instrumented, host: _Host) -> None:
-        secret = made.secret
-        inputs = {name: self.real[builtin] for name, builtin in made.builtins.items()}
-        inputs[f"plain_{secret}"] = (bool, int, float, str)
-        functions = {f"verdict_{secret}": host.verdict, f"check_{secret}": host.check}
+        inputs = {name: self._real[builtin] for name, builtin in made.builtins.items()}
+        inputs[f"plain_{self._secret}"] = (bool, int, float, str)
+        functions = {f"verdict_{self._secret}": host.verdict, f"check_{self._secret}": host.check}
         session.feed_run(made.source, inputs=inputs, external_lookup=functions, print_callback=_discard)
+
+    def _result_of(self, error: BaseException, limit_s: float) -> TestResult:
+        text = shorten(f"{type(error).__name__}: {error}")
+        if isinstance(error, TimeoutError) and "time limit exceeded" in text:
+            return TestResult(Verdict.TIMED_OUT, f"not done after {limit_s:.3g} s")
+        if isinstance(error, MemoryError):
+            return TestResult(Verdict.OUT_OF_MEMORY, text)
+        if (reason := self._lacking.of_error(error)) is not None:
+            return TestResult(Verdict.CANNOT_RUN, shorten(reason))
+        return TestResult(Verdict.FAILED, text)
 
     def _prove_alive(self) -> None:
         try:
-            with self.pool.checkout() as session:
+            with self._pool.checkout() as session:
                 session.feed_run("1")
         except (MontyError, OSError, RuntimeError, TimeoutError) as error:
             raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
@@ -259,17 +275,6 @@ def _parsed(test: str) -> ast.Module | TestResult:
         return ast.parse(test)
     except UNREADABLE as error:
         return TestResult(Verdict.CANNOT_RUN, f"the test is no Python: {shorten(str(error))}")
-
-
-def _result_of(error: BaseException, limit_s: float) -> TestResult:
-    text = shorten(f"{type(error).__name__}: {error}")
-    if isinstance(error, TimeoutError) and "time limit exceeded" in text:
-        return TestResult(Verdict.TIMED_OUT, f"not done after {limit_s:.3g} s")
-    if isinstance(error, MemoryError):
-        return TestResult(Verdict.OUT_OF_MEMORY, text)
-    if (reason := lacking(error)) is not None:
-        return TestResult(Verdict.CANNOT_RUN, shorten(reason))
-    return TestResult(Verdict.FAILED, text)
 
 
 def _discard(stream: str, text: str) -> None:

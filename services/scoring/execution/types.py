@@ -43,7 +43,7 @@ class Limits:
 
     test_s: float = 2.0
     """Seconds that code plus one test may take."""
-    total_s: float = 10.0
+    total_s: float = 5.0
     """Seconds that all tests of a sample may take; those after that are TIMED_OUT without having run."""
     memory_bytes: int = 128 * 1024 * 1024
     recursion_depth: int = 1000
