@@ -72,6 +72,13 @@ def bound_names(tree: ast.AST) -> set[str]:
     return names
 
 
+def called_names(tree: ast.Module) -> set[str]:
+    """Names that a test calls, or binds to another name, and does not define: the tested code is to define them."""
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    aliases = {node.value.id for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)}
+    return (calls | aliases) - bound_names(tree) - _BUILTINS
+
+
 def class_names(trees: Iterable[ast.AST]) -> frozenset[str]:
     """Classes that tests call by name (a capital first): their objects may answer for themselves, no others may."""
     calls = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))

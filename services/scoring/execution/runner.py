@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,6 @@ from typing import Protocol
 from services.scoring.errors import ExecutionUnavailable
 from services.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
 from services.scoring.execution.types import Limits, Sandbox, TestResult, Verdict
-
-_log = logging.getLogger(__name__)
 
 
 class Admission(Protocol):
@@ -65,13 +62,13 @@ class TestRunner:
         admission: Admission | None = None,
         cache: VerdictCache | None = None,
     ) -> None:
-        running = max_running or os.cpu_count() or 1
+        self.max_running = max_running or os.cpu_count() or 1
         self._first = first
         self._confirm = confirm
         self.limits = limits or Limits()
-        self._admission = admission or SemaphoreAdmission(running, max_waiting)
+        self._admission = admission or SemaphoreAdmission(self.max_running, max_waiting)
         self._cache = cache or MemoryVerdictCache()
-        self._threads = ThreadPoolExecutor(running, thread_name_prefix="tests")
+        self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="tests")
         names = [sandbox.name for sandbox in (first, confirm) if sandbox is not None]
         self.identity = f"{'+'.join(names)} {self.limits}"
 

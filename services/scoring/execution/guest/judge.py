@@ -12,7 +12,8 @@ import socket
 import sys
 from typing import Any
 
-from services.scoring.execution.guest.remote import EndedError, Handle, Link, NotPlainError
+from services.scoring.execution.guest.handle import Handle, NotPlainError
+from services.scoring.execution.guest.remote import EndedError, Link
 from services.scoring.execution.guest.wire import WireError
 
 OPERATORS: dict[str, tuple[str, Any]] = {
