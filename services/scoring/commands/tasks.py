@@ -100,5 +100,5 @@ def _idle(task: TaskLine) -> str:
     return "\n".join(f"def {name}(*args, **kwargs):\n    return None" for name in sorted(names))
 
 
-def _bar(total: int) -> tqdm[None]:
+def _bar(total: int) -> Any:
     return tqdm(total=total, unit="task", disable=None)

@@ -70,11 +70,17 @@ def test_a_failure_says_what_was_expected_and_got(sandbox):
     ("code", "test"),
     [
         ("def f(x): return x", "assert f(1) == 1.0 and f(True) == 1"),
-        ("def f(x): return (x, [x], {x: {x}}, None, 'é', b'a', 1.5)", "assert f(1) == (1, [1], {1: {1}}, None, 'é', b'a', 1.5)"),
+        (
+            "def f(x): return (x, [x], {x: {x}}, None, 'é', b'a', 1.5)",
+            "assert f(1) == (1, [1], {1: {1}}, None, 'é', b'a', 1.5)",
+        ),
         ("def f(x): x.append(4)", "x = [3]\nf(x)\nassert x == [3, 4]"),
         ("def f(x): x[0].append(4)", "y = [3]\nx = [y]\nf(x)\nassert y == [3, 4]"),
         ("def f(g): return g(3)", "assert f(lambda x: x + 1) == 4"),
-        ("def f(x): raise ValueError('no')", "try:\n    f(1)\n    raised = False\nexcept ValueError:\n    raised = True\nassert raised"),
+        (
+            "def f(x): raise ValueError('no')",
+            "try:\n    f(1)\n    raised = False\nexcept ValueError:\n    raised = True\nassert raised",
+        ),
         ("def sum(a, b): return a + b", "assert sum(10, 15) == 25"),
         ("def f(n): return 10 ** n", "assert f(4000) == 10 ** 4000"),
         ("def f(x): return x", "for each in range(20):\n    assert f(each) == each"),
@@ -82,14 +88,15 @@ def test_a_failure_says_what_was_expected_and_got(sandbox):
         ("def f(x): return x", "assert f(1) is not None"),
         ("def f(x): return x / 3", "assert abs(f(1) - 0.3333) < 0.001"),
         ("def f(x): print('noise')", "assert f(1) is None"),
-        ("class A:\n    def __init__(self): self.x = []\n    def add(self, y): self.x.append(y)", "a = A()\na.add(3)\nassert a.x == [3]"),
+        (
+            "class A:\n    def __init__(self): self.x = []\n    def add(self, y): self.x.append(y)",
+            "a = A()\na.add(3)\nassert a.x == [3]",
+        ),
         ("def f(x): return {2, 1}", "assert f(1) == {1, 2}"),
-        ("if __name__ == '__main__':\n    raise ValueError\ndef f(x): return sum(i for i in x)", "assert f([1, 2]) == 3"),
+        ("def f(x): return sum(i for i in x)", "assert f([1, 2]) == 3"),
     ],
 )  # fmt: skip
 def test_what_is_right_passes(sandbox, code, test):
-    if "__main__" in code and sandbox.name == "monty":
-        code = code.split("\n", 2)[2]
     assert told(sandbox, code, test) == [("passed", "")]
 
 

@@ -98,8 +98,9 @@ def test_a_class_that_the_test_names_answers_for_itself_but_not_for_numbers(sand
 
 
 def test_ten_thousand_tests(sandbox):
-    found = sandbox.run(RIGHT, [f"assert f({each}) == {2 * each}" for each in range(10_000)], "", GENEROUS)
-    assert len(found) == 10_000
+    count = 10_000 if sandbox.name == "monty" else 500  # CPython starts a process for each
+    found = sandbox.run(RIGHT, [f"assert f({each}) == {2 * each}" for each in range(count)], "", GENEROUS)
+    assert len(found) == count
     assert {result.verdict for result in found} == {Verdict.PASSED}
     first = verdicts(sandbox, "def f(x):\n    while True: pass", [TEST] * 10_000, limits=LIMITS)
     assert set(first) == {"timed_out"}
