@@ -24,6 +24,10 @@ from services.scoring.execution.types import Limits, TestResult, Verdict
 
 GUEST = Path(__file__).parent / "guest"
 PACKAGE = "services.scoring.execution.guest"
+PROBE = (
+    f"import sys; sys.path.insert(0, '/guest'); from {PACKAGE}.processes import forbid_processes; forbid_processes(); "
+    "print(6 * 7)"
+)
 START_S = 10.0
 """Seconds that the processes may take to start, beside the tests' own time."""
 MAX_OUTPUT = 64 * 1024 * 1024
@@ -36,8 +40,8 @@ def bubblewrap_fault() -> str | None:
     except (ImportError, OSError, RuntimeError) as error:
         return f"bubblewrap is not installed: {error}"
     try:
-        done = subprocess.run([*command, "-I", "-S", "-c", "print(6 * 7)"], capture_output=True, timeout=START_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = subprocess.run([*command, "-I", "-S", "-B", "-c", PROBE], capture_output=True, timeout=START_S)
+    except (OSError, subprocess.SubprocessError) as error:
         return f"bubblewrap does not run: {error}"
     if done.stdout.strip() != b"42":
         return f"bubblewrap does not run: {shorten(done.stderr.decode(errors='replace')) or done.returncode}"
@@ -71,6 +75,7 @@ class CPythonSandbox:
         given = {
             "setup": setup,
             "test_s": limits.test_s,
+            "total_s": limits.total_s,
             "memory_bytes": limits.memory_bytes,
             "recursion_depth": limits.recursion_depth,
         }
@@ -88,8 +93,10 @@ class CPythonSandbox:
                 process.kill()
                 process.communicate()
         results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in lines]
-        while len(results) < len(tests):  # the judge is out of time, or of memory for what the code gave it
-            results.append(TestResult(Verdict.TIMED_OUT, f"not done after {limits.total_s:g} s"))
+        while len(results) < len(tests):  # out of time, or the tested code has ended what answers for it
+            results.append(
+                TestResult(Verdict.TIMED_OUT, f"not run: {limits.total_s:g} s are over, or the code broke off")
+            )
         return results
 
     def close(self) -> None:

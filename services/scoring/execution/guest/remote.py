@@ -44,6 +44,8 @@ class Link:
         self._classes = classes
         self._test_s = test_s
         self._running = False
+        self.broken = False
+        """The subject is gone, or says nothing any more: no test can be run."""
         self._ends = 0.0
         self._callbacks: list[Callable[..., Any]] = []
         self._exceptions: dict[str, type[BaseException]] = {}
@@ -63,7 +65,7 @@ class Link:
                 while not receive(self._stream).get("ended"):
                     continue
             except (OSError, WireError, ValueError, AttributeError):
-                self._running = False
+                self.broken = True
         self._running = False
 
     def finish(self) -> None:

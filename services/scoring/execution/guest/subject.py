@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from services.scoring.execution.guest.processes import forbid_processes
 from services.scoring.execution.guest.wire import WireError, class_name, decode, encode, receive, send
 
 _ARGS: Any = BaseException.__dict__["args"]
@@ -158,8 +159,8 @@ def main() -> None:
 
 
 def _child(stream: Any, given: dict[str, Any]) -> None:
+    forbid_processes()
     resource.setrlimit(resource.RLIMIT_AS, (given["memory_bytes"], given["memory_bytes"]))
-    resource.setrlimit(resource.RLIMIT_NPROC, (32, 32))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
     null = os.open(os.devnull, os.O_RDWR)
