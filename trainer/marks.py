@@ -58,7 +58,16 @@ class Marker:
         return self.stats(run).runs.get(run, Counters())
 
     def _ask(self, run: str, samples: Sequence[Sample], request_id: str | None) -> list[Result]:
-        wire = [WireSample(prompt=s.task.prompt, language=s.task.language, code=s.text) for s in samples]
+        wire = [
+            WireSample(
+                prompt=s.task.prompt,
+                language=s.task.language,
+                code=s.text,
+                tests=list(s.task.tests),
+                test_setup=s.task.test_setup,
+            )
+            for s in samples
+        ]
         request = ScoreRequest(run=run, request_id=request_id, samples=wire)
         return self._patiently(lambda: self._client.score(request)).results
 

@@ -9,20 +9,10 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.config import ConfigError
-from shared.contract import Language
 from shared.settings import Training
-
-
-class _Line(BaseModel):
-    """One line of a task file. Other keys (ids, tags, notes) are the file's own business."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    prompt: str = Field(min_length=1)
-    language: Language
+from shared.tasks import read_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +23,8 @@ class Task:
     prompt: str
     language: str
     token_ids: tuple[int, ...]
+    tests: tuple[str, ...] = ()
+    test_setup: str = ""
 
 
 def check_tasks(training: Training) -> None:
@@ -40,50 +32,26 @@ def check_tasks(training: Training) -> None:
     for key in ("tasks", "eval_tasks"):
         if path := getattr(training, key):
             try:
-                _lines_of(path)
+                read_tasks(path)
             except ConfigError as error:
                 raise ConfigError(f"training.{key}: {error}") from error
 
 
 def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_tokens: int) -> list[Task]:
-    """Read and render a file of `{"prompt": ..., "language": ...}` lines.
+    """Read and render a file of tasks, in any form that `shared/tasks.py` reads.
 
     Raises ConfigError with file and line for anything that is not such a task, or is longer than `max_prompt_tokens`.
     """
     tasks: list[Task] = []
-    for number, line in _lines_of(path):
+    for number, line in read_tasks(path):
         token_ids = render(tokenizer, line.prompt, system_prompt)
         if len(token_ids) > max_prompt_tokens:
             raise ConfigError(
                 f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, more than "
                 f"training.max_prompt_tokens ({max_prompt_tokens}): shorten it or raise the limit"
             )
-        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids))
+        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids, tuple(line.tests), line.test_setup))
     return tasks
-
-
-def _lines_of(path: str | Path) -> list[tuple[int, _Line]]:
-    """The tasks of a file with their line numbers; at least one."""
-    try:
-        # not splitlines(), which splits at characters that a JSON text may hold
-        texts = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise ConfigError(f"cannot read the tasks {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the tasks {path} are not UTF-8: {error}") from error
-    lines: list[tuple[int, _Line]] = []
-    for number, text in enumerate(texts, start=1):
-        if not text.strip():
-            continue
-        try:
-            lines.append((number, _Line.model_validate_json(text)))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"{path}:{number}: {key or 'the line'}: {first['msg']}") from error
-    if not lines:
-        raise ConfigError(f"{path} holds no tasks")
-    return lines
 
 
 def render(tokenizer: Any, prompt: str, system_prompt: str) -> tuple[int, ...]:

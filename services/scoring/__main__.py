@@ -22,6 +22,9 @@ PURPOSES = {
         "stats": "what was asked, where the marks came from, what they cost",
         "estimate": "what a training run would cost, before it is started",
     },
+    "prepare a training run": {
+        "tasks": "check a task file: do its solutions pass its tests, does nothing else",
+    },
     "look after its book": {
         "keys": "make, show and revoke API keys",
         "export": "write all marks as lines of JSON",

@@ -79,6 +79,21 @@ def check_sizes(samples: Sequence[Sample], limits: Service, field: str) -> None:
                 "(service.max_sample_chars)",
                 field=f"{field}[{index}]",
             )
+        _check_tests(sample, limits, f"{field}[{index}]")
+
+
+def _check_tests(sample: Sample, limits: Service, field: str) -> None:
+    if len(sample.tests) > limits.max_tests_per_sample:
+        raise PayloadTooLarge(
+            f"{len(sample.tests):,} tests; at most {limits.max_tests_per_sample:,} (service.max_tests_per_sample)",
+            field=f"{field}.tests",
+        )
+    size = sum(map(len, sample.tests)) + len(sample.test_setup)
+    if size > limits.max_test_chars:
+        raise PayloadTooLarge(
+            f"tests and setup have {size:,} characters; at most {limits.max_test_chars:,} (service.max_test_chars)",
+            field=f"{field}.{'tests' if len(sample.test_setup) <= limits.max_test_chars else 'test_setup'}",
+        )
 
 
 async def read_object(request: Request, limits: Service) -> dict[str, Any]:

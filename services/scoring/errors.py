@@ -9,6 +9,7 @@ MarkbookError
 ├── TooManyRequests       429  too many wait already: ask again later
 ├── Unmarked          424, 503  samples without a mark, asked for in a shape that has no place for one
 ├── StoreUnavailable      503  the database cannot be reached
+├── ExecutionUnavailable  503  the sandbox that runs tests is broken or has too much to do: ask again later
 └── ServiceStopping       503  the service is shutting down
 TeacherError              —    one call to the teacher failed: its samples come back `unscored`
 """
@@ -84,6 +85,14 @@ class Unmarked(MarkbookError):
 class StoreUnavailable(MarkbookError):
     status = 503
     code = "store_unavailable"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+
+class ExecutionUnavailable(MarkbookError):
+    """The sandbox gave no verdict, whatever the code was. Never a mark; asking again may help."""
+
+    status = 503
+    code = "execution_unavailable"
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 

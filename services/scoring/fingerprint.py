@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SHORT = 6
@@ -45,10 +45,17 @@ class Fingerprint:
         return prefix(self.profile, self.prompt_hash, self.code_hash) + self.digest[:APART] + self.language.encode()
 
 
-def fingerprint(profile: str, prompt: str, code: str, language: str) -> Fingerprint:
-    """Name the mark of `code` for the whole task `prompt`. `language` is canonical, `code` is extracted."""
+def fingerprint(
+    profile: str, prompt: str, code: str, language: str, tests: Sequence[str] = (), test_setup: str = ""
+) -> Fingerprint:
+    """Name the mark of `code` for the whole task `prompt`. `language` is canonical, `code` is extracted.
+
+    Without tests the name is what it was before there were any, whatever the setup says.
+    """
     task, text = prompt.encode(), code.encode()
     whole = _sized(profile.encode()) + _sized(task) + _sized(text) + _sized(language.encode())
+    if tests:
+        whole += b"".join(_sized(part.encode()) for part in (test_setup, *tests))
     return Fingerprint(profile, _short(task), _short(text), language, hashlib.sha256(whole).digest())
 
 

@@ -30,7 +30,7 @@ from shared.contract.stats import (
     Stats,
     TeacherStats,
 )
-from shared.contract.wire import DEFAULT_RUN, ErrorBody, Language, ProfileId, RequestId, RunName, WireModel
+from shared.contract.wire import DEFAULT_RUN, ErrorBody, Language, ProfileId, RequestId, RunName, Test, WireModel
 
 __all__ = [
     "DEFAULT_RUN",
@@ -63,6 +63,7 @@ __all__ = [
     "Source",
     "Stats",
     "TeacherStats",
+    "Test",
     "Unscored",
     "WireModel",
 ]

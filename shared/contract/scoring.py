@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.contract.wire import DEFAULT_RUN, Language, RequestId, RunName, WireModel
+from shared.contract.wire import DEFAULT_RUN, Language, RequestId, RunName, Test, WireModel
 
 
 class Source(StrEnum):
@@ -53,6 +53,11 @@ class ErrorCode(StrEnum):
     """No mark within `timeout_s`. If it was asked for it still comes into the book: ask again."""
 
 
+def _is_empty(value: object) -> bool:
+    """A sample without tests goes over the wire as it did before there were any."""
+    return not value
+
+
 class Sample(WireModel):
     """One completion to be marked. `code` is the student's raw completion: extraction is the service's work."""
 
@@ -61,6 +66,14 @@ class Sample(WireModel):
         description="`python`, `c++`, `rs`, …: aliases are known; an unknown one skips the parser."
     )
     code: str = Field(description="The raw completion, fences and chatter included.")
+    tests: list[Test] = Field(
+        default_factory=list,
+        exclude_if=_is_empty,
+        description="Statements in Python, each one test: it is run after the code, and passes unless it raises.",
+    )
+    test_setup: str = Field(
+        default="", exclude_if=_is_empty, description="Statements before each test: imports, helpers, data."
+    )
 
 
 class ScoreRequest(WireModel):

@@ -15,6 +15,7 @@ ProfileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Language = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^ *[^\p{C}\p{Z}][^\p{C}\p{Zl}\p{Zp}]*$")
 ]
+Test = Annotated[str, StringConstraints(pattern=r"\S")]  # a blank one would pass whatever the code
 
 
 class WireModel(BaseModel):

@@ -16,6 +16,8 @@ class Service(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0 takes a free one.")
     max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
     max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
+    max_tests_per_sample: PositiveInt = Field(1000, description="Tests of a sample; more is a 413.")
+    max_test_chars: PositiveInt = Field(100_000, description="Characters of a sample's tests and setup; more is a 413.")
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
     allow_without_keys: bool = Field(
         False, description="Listen beyond loopback though there are no API keys: whoever reaches it can spend."

@@ -7,29 +7,21 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from services.scoring.commands import Subparsers, add_command, add_config, table
 from services.scoring.commands.remote import dollars
 from services.scoring.forecast import Assumptions, Forecast, Plan, forecast, is_cached
 from services.scoring.rubric import Rubric, load_rubric
 from shared.config import ConfigError, load_config
-from shared.contract import Language, Source, Stats
+from shared.contract import Source, Stats
 from shared.settings import Config
+from shared.tasks import parse_tasks
 
 STUDENT_TOKEN = 1.3
 """Tokens of the teacher for one of the student, at most: the teacher's tokenizer cuts code finer."""
 PROSE = (7 / 8, 1.0, 7 / 6)
 """True tokens over estimated ones: the rubric, which is prose, has fewer, tasks with code in them have more."""
-
-
-class _Task(BaseModel):
-    """A line of the trainer's task file. Other keys are the file's own business."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    prompt: str = Field(min_length=1)
-    language: Language
 
 
 def register(subparsers: Subparsers) -> None:
@@ -154,19 +146,7 @@ def _assumed(several: tuple[Assumptions, ...], config: Config, rubric: Rubric) -
 
 
 def _tasks(name: str) -> list[tuple[str, str]]:
-    tasks: list[tuple[str, str]] = []
-    for number, line in enumerate(_text(name).split("\n"), start=1):
-        if line.strip():
-            try:
-                task = _Task.model_validate_json(line)
-            except ValidationError as error:
-                fault = error.errors()[0]
-                where = ".".join(str(part) for part in fault["loc"]) or "the line"
-                raise ConfigError(f"{name}:{number}: {where}: {fault['msg']}") from error
-            tasks.append((task.prompt, task.language))
-    if not tasks:
-        raise ConfigError(f"{name} holds no tasks")
-    return tasks
+    return [(task.prompt, task.language) for _, task in parse_tasks(_text(name), name)]
 
 
 def _shares(name: str) -> tuple[float, float]:

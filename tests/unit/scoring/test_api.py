@@ -107,6 +107,23 @@ async def test_characters_a_sample_both_sides_of_the_limit(service):
     assert "101 characters; at most 100" in over.json()["detail"]
 
 
+async def test_tests_of_a_sample_both_sides_of_each_limit(service):
+    limits = {"service": {"max_tests_per_sample": 2, "max_test_chars": 20}}
+    async with service(limits) as http:
+
+        async def answer(**keys):
+            response = await post(http, body(**keys))
+            return response.status_code, response.json().get("field")
+
+        assert await answer(tests=["assert 1", "assert 2"], test_setup="x = 1") == (413, "samples[0].tests")
+        assert await answer(tests=["assert 1", "assert 2"], test_setup="x=1 ") == (200, None)
+        assert await answer(tests=["a"] * 2) == (200, None)
+        assert await answer(tests=["a"] * 3) == (413, "samples[0].tests")
+        assert await answer(tests=[], test_setup="x" * 21) == (413, "samples[0].test_setup")
+        assert await answer(tests=["a", " "]) == (422, "samples[0].tests[1]")
+        assert await answer(tests="assert 1") == (422, "samples[0].tests")
+
+
 async def test_bytes_a_body_both_sides_of_the_limit_declared_and_streamed(service):
     content = body()
     async with service({"service": {"max_body_bytes": len(content)}}) as http:

@@ -52,3 +52,19 @@ def test_the_profile_depends_on_every_value_and_on_no_order():
     assert profile_of({"a": 1, "b": 2}) == profile_of({"b": 2, "a": 1})
     assert len({profile_of({"a": 1, "b": 2}), profile_of({"a": 1, "b": 3}), profile_of({"a": 1})}) == 3
     assert len(profile_of({})) == 16
+
+
+def test_tests_change_the_digest_and_nothing_else_and_their_absence_changes_nothing():
+    base = fingerprint(PROFILE, "task", "code", "python")
+    # as it was before there were tests
+    assert base.digest.hex() == "eaeb1a925da56e5d2c4665ea51aef20911e6901684ada8f60cdb87d85c365a66"
+    assert fingerprint(PROFILE, "task", "code", "python", (), "setup") == base
+    several = [
+        fingerprint(PROFILE, "task", "code", "python", ["a"]),
+        fingerprint(PROFILE, "task", "code", "python", ["a"], "setup"),
+        fingerprint(PROFILE, "task", "code", "python", ["a", "b"]),
+        fingerprint(PROFILE, "task", "code", "python", ["ab"]),
+        fingerprint(PROFILE, "task", "code", "python", ["b"], "a"),
+    ]
+    assert {each.key for each in several} == {base.key}
+    assert len({base.digest, *(each.digest for each in several)}) == 6

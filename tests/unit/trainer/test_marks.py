@@ -135,3 +135,11 @@ def test_counters_of_a_run_that_the_service_does_not_know_are_zero(marker):
         asked.submit("run", SAMPLES).result(timeout=30)
         assert asked.counters("run").samples == 3
         assert asked.counters("other").samples == 0
+
+
+def test_a_tasks_tests_go_with_its_samples(marker):
+    task = Task(0, "a task", "python", (1,), ("assert f()",), "import re")
+    with StubService(by_length) as service:
+        marker(service.url, Recorded()).submit("run", [Sample(task, (2,), "x", truncated=False), SAMPLES[0]]).result(30)
+        [request] = service.requests
+    assert [(one.tests, one.test_setup) for one in request.samples] == [(["assert f()"], "import re"), ([], "")]

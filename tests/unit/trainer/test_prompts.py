@@ -22,8 +22,10 @@ def line(**keys):
     return json.dumps({"prompt": "add two numbers", "language": "python"} | keys)
 
 
-def test_tasks_keep_their_prompt_and_language_and_nothing_else(tmp_path):
-    tasks = load(tmp_path, line(id=7, tests=["hidden"]), "", line(prompt="läuft 🐍", language="c++"))
+def test_tasks_keep_prompt_language_and_tests_and_show_the_student_the_prompt_alone(tmp_path):
+    first = line(id=7, tests=["assert f()"], test_setup="import re", solution="hidden")
+    tasks = load(tmp_path, first, "", line(prompt="läuft 🐍", language="c++"))
+    assert [(t.tests, t.test_setup) for t in tasks] == [(("assert f()",), "import re"), ((), "")]
     assert [(t.index, t.prompt, t.language) for t in tasks] == [
         (0, "add two numbers", "python"),
         (1, "läuft 🐍", "c++"),

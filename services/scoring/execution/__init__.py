@@ -1,0 +1,25 @@
+"""Runs a sample's tests in a sandbox. `open_runner` gives what the service needs, the rest is how.
+
+A verdict cannot be forged by the code under test: it is decided outside what that code can reach, on plain copies of
+the values that it returned (`compare.py`).
+"""
+
+from services.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
+from services.scoring.execution.opening import open_runner
+from services.scoring.execution.runner import Admission, SemaphoreAdmission, TestRunner
+from services.scoring.execution.types import RUNNER_VERSION, Limits, Sandbox, TestResult, Verdict
+
+__all__ = [
+    "RUNNER_VERSION",
+    "Admission",
+    "Limits",
+    "MemoryVerdictCache",
+    "Sandbox",
+    "SemaphoreAdmission",
+    "TestResult",
+    "TestRunner",
+    "Verdict",
+    "VerdictCache",
+    "open_runner",
+    "verdict_digest",
+]

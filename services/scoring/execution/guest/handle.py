@@ -1,0 +1,134 @@
+"""What the subject has and the judge sees only from afar: an object that is no plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class NotPlainError(BaseException):
+    """An object of the tested code stands where it could answer for itself."""
+
+
+class Handle:
+    """An object of the subject. Its operations happen there."""
+
+    def __init__(self, link: Any, index: int, class_name: str) -> None:
+        self.__dict__.update(_handle_link=link, _handle_index=index, _handle_class=class_name)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._handle_link.ask("getattr", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._handle_link.ask("setattr", self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Handle):
+            if self._handle_class in self._handle_link._classes:
+                raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+            return False
+        if self._handle_index == other._handle_index:
+            return True
+        if self._handle_class != other._handle_class or self._handle_class not in self._handle_link._classes:
+            return False
+        if self._handle_link.ask("eq", self, other) is not True:
+            return False
+        mine, theirs = self._handle_link.ask("vars", self), self._handle_link.ask("vars", other)
+        return bool(mine == theirs)
+
+    def __ne__(self, other: object) -> bool:
+        if not isinstance(other, Handle):
+            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._handle_index)
+
+    def __instancecheck__(self, value: Any) -> bool:
+        return bool(self._handle_link.ask("isinstance", self, value))
+
+    def __bool__(self) -> bool:
+        return bool(self._handle_link.ask("truth", self))
+
+    def __contains__(self, item: Any) -> bool:
+        return bool(self._handle_link.ask("contains", self, item))
+
+
+def _forward(operation: str) -> Callable[..., Any]:
+    def ask(self: Handle, *args: Any, **kwargs: Any) -> Any:
+        return self._handle_link.ask(operation, self, *args, **kwargs)
+
+    return ask
+
+
+def _computed(operation: str) -> Callable[..., Any]:
+    """Arithmetic with plain data must not give plain data: the object would have been told what is expected."""
+
+    def ask(self: Handle, other: Any) -> Any:
+        value = self._handle_link.ask(operation, self, other)
+        if not isinstance(other, Handle) and not isinstance(value, Handle):
+            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+        return value
+
+    return ask
+
+
+def _compared(operation: str) -> Callable[..., Any]:
+    def ask(self: Handle, other: Any) -> Any:
+        if not isinstance(other, Handle):
+            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+        return self._handle_link.ask(operation, self, other)
+
+    return ask
+
+
+def _swapped(operation: str) -> Callable[..., Any]:
+    def ask(self: Handle, other: Any) -> Any:
+        if self._handle_class not in self._handle_link._classes:
+            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+        value = self._handle_link.ask(operation, other, self)
+        if not isinstance(value, Handle):
+            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+        return value
+
+    return ask
+
+
+for _name in [
+    "call",
+    "getitem",
+    "setitem",
+    "delitem",
+    "iter",
+    "next",
+    "len",
+    "str",
+    "repr",
+    "abs",
+    "round",
+    "int",
+    "float",
+    "neg",
+    "pos",
+    "invert",
+]:
+    setattr(Handle, f"__{_name}__", _forward(_name))
+for _name in ["lt", "le", "gt", "ge"]:
+    setattr(Handle, f"__{_name}__", _compared(_name))
+for _name in [
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "lshift",
+    "rshift",
+    "and_",
+    "or_",
+    "xor",
+]:
+    setattr(Handle, f"__{_name.rstrip('_')}__", _computed(_name))
+    setattr(Handle, f"__r{_name.rstrip('_')}__", _swapped(_name))

@@ -1,0 +1,242 @@
+"""Verdicts and their messages, what only CPython can say, and the runner around the sandboxes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from services.scoring.errors import ExecutionUnavailable
+from services.scoring.execution import (
+    Limits,
+    MemoryVerdictCache,
+    SemaphoreAdmission,
+    TestResult,
+    TestRunner,
+    Verdict,
+    open_runner,
+    opening,
+    verdict_digest,
+)
+from services.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
+from services.scoring.execution.monty import MontySandbox
+from shared.config import ConfigError
+
+LIMITS = Limits(test_s=20.0, total_s=60.0)
+PASS, FAIL, CANNOT = TestResult(Verdict.PASSED), TestResult(Verdict.FAILED, "no"), TestResult(Verdict.CANNOT_RUN, "why")
+LATE = TestResult(Verdict.TIMED_OUT)
+
+
+@pytest.fixture(scope="module")
+def monty():
+    sandbox = MontySandbox(1)
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture(scope="module", params=["monty", "cpython"])
+def sandbox(request, monty):
+    if request.param == "monty":
+        return monty
+    if fault := bubblewrap_fault():
+        pytest.skip(fault)
+    return CPythonSandbox()
+
+
+def told(sandbox, code, *tests, setup=""):
+    return [(result.verdict.value, result.message) for result in sandbox.run(code, tests, setup, LIMITS)]
+
+
+def test_a_failure_says_what_was_expected_and_got(sandbox):
+    code = "def f(x): return x * 2\ndef g(x): return x[9]"
+    assert told(
+        sandbox, code, "assert f(2) == 4", "assert f(2) == 5", "assert f('a') == ['aa']", "assert f(2) < 4"
+    ) == [
+        ("passed", ""),
+        ("failed", "expected 5, got 4"),
+        ("failed", "expected ['aa'], got 'aa'"),
+        ("failed", "not true: 4 < 4"),
+    ]
+    [(verdict, message)] = told(sandbox, code, "assert g([]) == 1")
+    assert (verdict, message) == ("failed", "IndexError: list index out of range")
+    [(verdict, message)] = told(sandbox, "def f(x): return 'y' * 100000", "assert f(1) == 'x'")
+    assert verdict == "failed"
+    assert message.startswith("expected 'x', got 'yyy")
+    assert len(message) < 500
+
+
+@pytest.mark.parametrize(
+    ("code", "test"),
+    [
+        ("def f(x): return x", "assert f(1) == 1.0 and f(True) == 1"),
+        (
+            "def f(x): return (x, [x], {x: {x}}, None, 'é', b'a', 1.5)",
+            "assert f(1) == (1, [1], {1: {1}}, None, 'é', b'a', 1.5)",
+        ),
+        ("def f(x): x.append(4)", "x = [3]\nf(x)\nassert x == [3, 4]"),
+        ("def f(x): x[0].append(4)", "y = [3]\nx = [y]\nf(x)\nassert y == [3, 4]"),
+        ("def f(g): return g(3)", "assert f(lambda x: x + 1) == 4"),
+        (
+            "def f(x): raise ValueError('no')",
+            "try:\n    f(1)\n    raised = False\nexcept ValueError:\n    raised = True\nassert raised",
+        ),
+        ("def sum(a, b): return a + b", "assert sum(10, 15) == 25"),
+        ("def f(n): return 10 ** n", "assert f(4000) == 10 ** 4000"),
+        ("def f(x): return x", "for each in range(20):\n    assert f(each) == each"),
+        ("def f(x): return x", "assert sorted([f(2), f(1)]) == [1, 2]"),
+        ("def f(x): return x", "assert f(1) is not None"),
+        ("def f(x): return x / 3", "assert abs(f(1) - 0.3333) < 0.001"),
+        ("def f(x): print('noise')", "assert f(1) is None"),
+        (
+            "class A:\n    def __init__(self): self.x = []\n    def add(self, y): self.x.append(y)",
+            "a = A()\na.add(3)\nassert a.x == [3]",
+        ),
+        ("def f(x): return {2, 1}", "assert f(1) == {1, 2}"),
+        ("def f(x): return sum(i for i in x)", "assert f([1, 2]) == 3"),
+    ],
+)  # fmt: skip
+def test_what_is_right_passes(sandbox, code, test):
+    assert told(sandbox, code, test) == [("passed", "")]
+
+
+def test_setup_runs_before_each_test(sandbox):
+    setup = "import math\nlimit = 4\ncandidate = f\ndef close(a, b):\n    return math.isclose(a, b)"
+    code = "def f(x): return 2 * x"
+    tests = ["assert candidate(2) == limit", "assert close(f(2), limit)", "limit = 5\nassert f(2) < limit"]
+    assert told(sandbox, code, *tests, setup=setup) == [("passed", "")] * 3
+
+
+def test_what_the_sandbox_lacks_is_no_failure(monty):
+    cases = {
+        "import heapq\ndef f(x): return heapq.heappop(x)": "heapq",
+        "class A(dict): pass\ndef f(x): return 1": "inheritance",
+        "def f(x):\n    del x[0]\n    return 1": "del",
+        "def f(x): return next(map(int, x))": "iterator",
+        "def f(x): return (each for each in x)": "lazy",
+    }
+    for code, why in cases.items():
+        [(verdict, message)] = told(monty, code, "assert f([1]) == 1" if why != "lazy" else "assert f([1]) == [1]")
+        assert (verdict, why in message) == ("cannot_run", True), message
+    failed = {"import nosuch\n": "nosuch", "''.nosuch\n": "nosuch", "raise NotImplementedError('later')": "later"}
+    for code, why in failed.items():
+        [(verdict, message)] = told(monty, code, "assert True")
+        assert (verdict, why in message) == ("failed", True), message
+
+
+class Scripted:
+    """A sandbox that answers as it is told, and keeps what it was asked."""
+
+    def __init__(self, name, **answers):
+        self.name, self.answers, self.asked = name, answers, []
+
+    def run(self, code, tests, setup, limits):
+        self.asked.append(list(tests))
+        return [self.answers[test] for test in tests]
+
+    def close(self):
+        self.closed = True
+
+
+async def test_only_what_did_not_pass_is_confirmed_and_cpythons_word_counts():
+    first = Scripted("first", a=PASS, b=FAIL, c=CANNOT, d=FAIL)
+    second = Scripted("second", b=PASS, c=FAIL, d=CANNOT)
+    runner = TestRunner(first, second, max_running=1)
+    assert await runner.run("code", ["a", "b", "c", "d"]) == [PASS, PASS, FAIL, FAIL]
+    assert second.asked == [["b", "c", "d"]]
+    await asyncio.to_thread(runner.close)
+    assert first.closed
+    assert second.closed
+
+
+async def test_verdicts_are_kept_by_everything_they_depend_on():
+    first = Scripted("first", a=PASS, b=LATE)
+    runner = TestRunner(first, max_running=1)
+    for _ in range(2):
+        assert await runner.run("code", ["a"]) == [PASS]
+    assert len(first.asked) == 1
+    await runner.run("code ", ["a"])
+    await runner.run("code", ["a"], "setup")
+    await runner.run("code", ["a", "a"])
+    assert len(first.asked) == 4
+    for _ in range(2):  # a busy machine is no property of the code
+        assert await runner.run("code", ["b"]) == [LATE]
+    assert len(first.asked) == 6
+    runner.close()
+    digests = {
+        verdict_digest("ab", ["c"], "", "x"), verdict_digest("a", ["bc"], "", "x"), verdict_digest("ab", [], "c", "x"),
+        verdict_digest("ab", ["c"], "", "y"), verdict_digest("ab", ["", "c"], "", "x"),
+    }  # fmt: skip
+    assert len(digests) == 5
+
+
+async def test_the_cache_forgets_what_was_unused_longest():
+    cache = MemoryVerdictCache(2)
+    for name in (b"a", b"b"):
+        await cache.put(name, (PASS,))
+    assert await cache.get(b"a") == (PASS,)
+    await cache.put(b"c", (FAIL,))
+    assert [await cache.get(name) for name in (b"a", b"b", b"c")] == [(PASS,), None, (FAIL,)]
+
+
+class Blocking(Scripted):
+    def __init__(self):
+        super().__init__("blocking", a=PASS)
+        self.go, self.started = threading.Event(), threading.Semaphore(0)
+
+    def run(self, code, tests, setup, limits):
+        self.started.release()
+        assert self.go.wait(30)
+        return super().run(code, tests, setup, limits)
+
+
+async def test_parallel_work_and_waiting_are_bounded_and_the_loop_stays_free():
+    sandbox = Blocking()
+    runner = TestRunner(sandbox, max_running=1, max_waiting=1)
+    running = asyncio.create_task(runner.run("1", ["a"]))
+    await asyncio.to_thread(sandbox.started.acquire)
+    waiting = asyncio.create_task(runner.run("2", ["a"]))
+    await asyncio.sleep(0)
+    with pytest.raises(ExecutionUnavailable, match="1 samples wait"):
+        await runner.run("3", ["a"])
+    assert len(sandbox.asked) == 0
+    sandbox.go.set()
+    assert [await running, await waiting] == [[PASS], [PASS]]
+    runner.close()
+
+
+async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_done():
+    sandbox = Blocking()
+    runner = TestRunner(sandbox, max_running=1, admission=SemaphoreAdmission(1, 8))
+    gone = asyncio.create_task(runner.run("1", ["a"]))
+    await asyncio.to_thread(sandbox.started.acquire)
+    gone.cancel()
+    sandbox.go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert await runner.run("2", ["a"]) == [PASS]
+    runner.close()
+
+
+def test_a_dead_pool_is_an_error_and_no_verdict():
+    sandbox = MontySandbox(1)
+    sandbox.close()
+    with pytest.raises(ExecutionUnavailable, match="broken") as caught:
+        sandbox.run("def f(x): return 1", ["assert f(1) == 1"], "", LIMITS)
+    assert (caught.value.status, caught.value.code) == (503, "execution_unavailable")
+
+
+def test_a_binary_that_is_missing_is_an_error(monkeypatch):
+    monkeypatch.setenv("MONTY_BIN", "/nowhere/monty")
+    with pytest.raises(ExecutionUnavailable, match="does not start"):
+        MontySandbox(1)
+
+
+def test_on_needs_bubblewrap_auto_does_not(monkeypatch):
+    monkeypatch.setattr(opening, "bubblewrap_fault", lambda: "no user namespaces")
+    with pytest.raises(ConfigError, match="cannot be confirmed by CPython here: no user namespaces"):
+        open_runner("on")
+    for confirm in ("auto", "off"):
+        runner = open_runner(confirm, max_running=1)
+        assert runner.identity.startswith("monty Limits")
+        runner.close()
