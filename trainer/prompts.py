@@ -23,6 +23,8 @@ class _Line(BaseModel):
 
     prompt: str = Field(min_length=1)
     language: Language
+    tests: list[str] = Field(default_factory=list)
+    test_setup: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Task:
     prompt: str
     language: str
     token_ids: tuple[int, ...]
+    tests: tuple[str, ...] = ()
+    test_setup: str = ""
 
 
 def check_tasks(training: Training) -> None:
@@ -58,7 +62,7 @@ def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_
                 f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, more than "
                 f"training.max_prompt_tokens ({max_prompt_tokens}): shorten it or raise the limit"
             )
-        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids))
+        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids, tuple(line.tests), line.test_setup))
     return tasks
 
 
