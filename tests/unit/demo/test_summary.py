@@ -56,7 +56,7 @@ def test_it_says_what_changed_and_what_it_took(tmp_path):
     assert "0.400 before, 0.650 after: +0.250 (95 % interval +0.100 to +0.400) over 3 evaluation tasks" in text
     assert "without documentation" in text
     assert "11 (1 skipped)" in text
-    assert "6: heuristic 1, cache 1, coalesced 0, teacher 3, unscored 1" in text
+    assert "6: heuristic 1, tests 0, cache 1, coalesced 0, teacher 3, unscored 1" in text
     assert "2 calls, 1,234 tokens sent, 0 received, 99 saved" in text
     assert "loading 1, generating 20, scoring 1, learning 33, evaluation 9" in text
     assert "no judge" in text
