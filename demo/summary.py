@@ -40,6 +40,8 @@ def summary_text(run_dir: Path, teacher: TeacherStats) -> str:
 
 def _figures(summary: Mapping[str, Any], teacher: TeacherStats) -> str:
     rows = [("run", f"{summary['run']}, {summary['ended']}"), ("marked by", f"{teacher.model}: {teacher.note}")]
+    for k, change in summary.get("pass_at_k", {}).items():
+        rows.append((f"pass@{k}", _change(change)))
     if "mark" in summary:
         rows.append(("mean mark", _change(summary["mark"])))
         rows.append(("  of that, without documentation", _change(summary["mark_without_documentation"])))
@@ -101,12 +103,26 @@ def _by_place(samples: Sequence[Line], phase: str) -> dict[tuple[int, int], Line
 
 
 def _shown(when: str, line: Line) -> str:
-    # what a student writes may hold anything, and a terminal obeys some of it
-    text = ["".join(c if c.isprintable() else " " for c in row) for row in line["sample"].strip().splitlines()]
+    text = [_printable(row) for row in line["sample"].strip().splitlines()]
     if len(text) > _SHOWN_LINES:
         text = [*text[:_SHOWN_LINES], "[...]"]
     reasons = f": {'; '.join(line['reasons'])}" if line["reasons"] else ""
-    return "\n".join([f"{when}, mark {line['mark']:.2f}{reasons}", *(f"    {row}" for row in text)])
+    tests = _tests(line.get("tests"))
+    return "\n".join([f"{when}, mark {line['mark']:.2f}{reasons}{tests}", *(f"    {row}" for row in text)])
+
+
+def _tests(tests: Mapping[str, Any] | None) -> str:
+    if tests is None:
+        return ""
+    failure = tests["first_failure"]
+    return f"; {tests['passed']} of {tests['total']} tests passed" + (
+        f", failed: {_printable(failure)}" if failure else ""
+    )
+
+
+def _printable(text: str) -> str:
+    """What a student writes may hold anything, and a terminal obeys some of it."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _places(run_dir: Path) -> str:

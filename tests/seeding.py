@@ -68,6 +68,7 @@ def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
         "samples": cache + teacher + heuristic + 1 + failed,
         "heuristic": heuristic,
         "cache": cache,
+        "tests": 0,
         "coalesced": 1,
         "teacher": teacher,
         "unscored": f'{{"{draw.choice(_FAILURES)}": 1}}' if failed else None,

@@ -61,11 +61,11 @@ def advantages(marks: Tensor, rlaif: Rlaif, penalties: Tensor | None = None) -> 
     return Advantages(values.where(in_policy, 0.0), in_policy, in_loss)
 
 
-def zero_variance_groups(marks: Tensor) -> int:
-    """Groups with at least two scored samples and no difference between them."""
+def zero_variance(marks: Tensor) -> Tensor:
+    """(P,) bool: groups with at least two scored samples and no difference between them."""
     scored = ~marks.isnan()
     lowest, highest = _extremes(marks, scored)
-    return int(((scored.sum(-1, keepdim=True) >= 2) & (highest == lowest)).sum())
+    return ((scored.sum(-1, keepdim=True) >= 2) & (highest == lowest)).squeeze(-1)
 
 
 def _extremes(values: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:

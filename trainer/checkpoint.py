@@ -31,7 +31,8 @@ START = "start"
 @dataclass
 class Progress:
     """Where a run stands. `step`: the last one done. `begun`: the evaluation before it is done. `logs`: bytes of each
-    log that belong to it. `evaluations`: by the step after which they were done.
+    log that belong to it. `evaluations`: by the step after which they were done. `outcomes`: by task, of its last group
+    in training, the samples that passed their tests and those tested.
 
     `run_id` tells this run from others of its name: requests of a step done again carry the same id, so that the
     service counts them once. `base`: checksum of the frozen weights.
@@ -43,6 +44,7 @@ class Progress:
     begun: bool = False
     logs: dict[str, int] = field(default_factory=dict)
     evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    outcomes: dict[int, tuple[int, int]] = field(default_factory=dict)
     counters: dict[str, Counters] = field(default_factory=lambda: {"training": Counters(), "evaluation": Counters()})
     seconds: dict[str, float] = field(default_factory=dict)
 

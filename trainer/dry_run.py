@@ -12,7 +12,7 @@ from shared.settings import Config
 from trainer.loop import TRAINING, Trainer
 from trainer.marks import GaveUp
 from trainer.policy import Sample
-from trainer.prompts import batches
+from trainer.task_sampling import TaskSampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def dry_run(trainer: Trainer) -> None:
     """
     config, run = trainer.config, f"{trainer.name}/dry-run"
     started = time.perf_counter()
-    task = next(batches(trainer.tasks, config.training.prompts_per_step, config.training.seed))[0]
+    task = TaskSampler(trainer.tasks, config.training, {}).step(1)[0]
     [(_, samples)] = trainer.sampler.groups([task], config.rlaif.num_samples_per_prompt, (TRAINING, 1))
     print(written(samples, time.perf_counter() - started, config), flush=True)
     results = trainer.marker.submit(run, samples).result()

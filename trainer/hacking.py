@@ -1,4 +1,4 @@
-"""Signs that a student games its marks: length, sameness, the ceiling, a policy that runs away. Pure."""
+"""Signs of reward hacking: length, sameness, the ceiling, memorized tests, a policy that runs away. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from shared.contract import Scored, Source
 from shared.settings import Rlaif
+from trainer.memorized_tests import memorizes_tests
 from trainer.metrics import Group, Metrics
 from trainer.runs import RunStopped
 
@@ -19,6 +20,10 @@ _CHECKS = {
     "length_correlation": ("max_length_correlation", "marks go with length: their correlation within tasks is"),
     "frac_identical": ("max_identical_share", "samples repeat each other: the share that has a twin is"),
     "frac_ceiling": ("max_ceiling_share", f"marks are at the ceiling: the share of {CEILING} or more is"),
+    "frac_memorized": (
+        "max_memorized_share",
+        "samples hold a table of their tests' inputs and results: their share is",
+    ),
     "kl": ("max_kl", "the policy runs away from its reference: the KL in nats a token is"),
 }
 """By metric: its limit in `rlaif`, and what it means to be above it."""
@@ -43,8 +48,20 @@ def hacking_metrics(groups: Sequence[Group]) -> Metrics:
     return {
         "length_correlation": length_correlation(groups),
         "frac_identical": sum(count for count in texts.values() if count > 1) / texts.total(),
+        "frac_memorized": frac_memorized(groups),
         "frac_ceiling": sum(mark >= CEILING for mark in marks) / len(marks) if marks else None,
     }
+
+
+def frac_memorized(groups: Sequence[Group]) -> float | None:
+    """Of the samples of tasks with tests, those that recognize the tests' inputs instead of solving the task."""
+    found = [
+        memorizes_tests(sample.text, sample.task.tests)
+        for samples, _ in groups
+        for sample in samples
+        if sample.task.tests
+    ]
+    return sum(found) / len(found) if found else None
 
 
 def length_correlation(groups: Sequence[Group]) -> float | None:
@@ -77,7 +94,7 @@ def alarms(history: Sequence[Metrics], rlaif: Rlaif) -> list[Alarm]:
     found: list[Alarm] = []
     for check, (limit_key, what) in _CHECKS.items():
         limit: float | None = getattr(rlaif, limit_key)
-        values = [line[check] for line in history if line[check] is not None][-rlaif.reward_hacking_window :]
+        values = [line[check] for line in history if line.get(check) is not None][-rlaif.reward_hacking_window :]
         if limit is None or check in known or len(values) < rlaif.reward_hacking_window:
             continue
         mean = statistics.fmean(values)

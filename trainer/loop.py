@@ -7,7 +7,7 @@ than one update old, models that do not fit one GPU.
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from shared.config import ConfigError
 from shared.contract import Scored
 from shared.settings import Config
 from trainer import interrupt
-from trainer.advantages import advantages, zero_variance_groups
+from trainer.advantages import advantages, zero_variance
 from trainer.checkpoint import (
     START,
     Progress,
@@ -29,14 +29,14 @@ from trainer.checkpoint import (
     save_final,
     set_random_state,
 )
-from trainer.evaluate import EVALUATION, Evaluation, evaluation_metrics
+from trainer.evaluate import EVALUATION, Evaluation, count_passed, evaluation_metrics
 from trainer.flight import Draw, Flight, Flights
 from trainer.hacking import RewardHacking, alarms, hacking_metrics
 from trainer.learn import Learner, lessons_of
 from trainer.marks import Marker, check_policy
-from trainer.metrics import Metrics, Recorder, learning_metrics, reward_metrics, say, service_metrics
+from trainer.metrics import Group, Metrics, Recorder, learning_metrics, reward_metrics, say, service_metrics
 from trainer.policy import Policy
-from trainer.prompts import batches, check_tasks, load_tasks
+from trainer.prompts import check_tasks, load_tasks
 from trainer.ranks import ALONE, Ranks
 from trainer.reference import base_checksum, load_reference
 from trainer.remote import make_sampler
@@ -45,10 +45,13 @@ from trainer.samples_page import write_samples_page
 from trainer.stopwatch import Stopwatch
 from trainer.student import load_student
 from trainer.summary import write_config, write_summary
+from trainer.task_sampling import TaskSampler
 from trainer.trackers import Trackers, check_trackers
 
 TRAINING = 0
 """The sampling stream of training; evaluation has its own."""
+REPLACEMENTS = 2
+"""The first of the streams of groups that are drawn in place of others, one for each round of a step."""
 
 
 class Trainer:
@@ -151,7 +154,7 @@ class Trainer:
             self.progress.begun = True
             self._save()
         sent = self.progress.step + len(self.flying)
-        order = islice(batches(self.tasks, training.prompts_per_step, training.seed), sent, None)
+        self.order = TaskSampler(self.tasks, training, self.progress.outcomes)
         for step in range(self.progress.step + 1, training.max_steps + 1):
             interrupt.check()
             if training.eval_every_steps and self.progress.step % training.eval_every_steps == 0:
@@ -160,7 +163,7 @@ class Trainer:
             # with max_staleness the next batch is written before the marks of this one are waited for
             for ahead in range(sent + 1, min(step + rlaif.max_staleness, training.max_steps) + 1):
                 draw = Draw(self.name, "train", TRAINING, ahead)
-                self.flying.append(flights.start(draw, next(order), rlaif.num_samples_per_prompt))
+                self.flying.append(flights.start(draw, self.order.step(ahead), rlaif.num_samples_per_prompt))
                 sent = ahead
             struck = self._record(self.step(step, self.flying[0]))
             self.flying.popleft()
@@ -182,14 +185,14 @@ class Trainer:
 
     def step(self, step: int, flight: Flight) -> Metrics:
         """One step on one batch."""
-        groups = self.flights.marks(flight)
+        groups, replaced = self._with_differences(step, self.flights.marks(flight))
         # from here on the service is not needed: what it refuses leaves the run where the last step ended
         self.progress.counters["training"] = self.ranks.of_first(lambda: self.marker.counters(self.name))
-        self.recorder.groups(step, "train", groups)
+        drawn = [*replaced, *groups]
+        self.recorder.groups(step, "train", drawn)
+        self.progress.outcomes.update(count_passed(drawn))
 
-        # A sample without a mark is NaN here, and nowhere a number.
-        scores = [[r.score if isinstance(r, Scored) else torch.nan for r in results] for _, results in groups]
-        marks = torch.tensor(scores, dtype=torch.float64)
+        marks = marks_of(groups)
         samples = [sample for group, _ in groups for sample in group]
         self.recorder.doing("learning")
         with self.watch("learning"):
@@ -200,15 +203,35 @@ class Trainer:
         return {
             "step": step,
             "epoch": step * self.config.training.prompts_per_step / len(self.tasks),
-            **reward_metrics(groups),
-            "frac_zero_variance": zero_variance_groups(marks) / len(groups),
-            **hacking_metrics(groups),
+            **reward_metrics(drawn),
+            "frac_zero_variance": int(zero_variance(marks).sum()) / len(groups),
+            "replaced_groups": len(replaced),
+            **hacking_metrics(drawn),
             **learning_metrics(result),
             "skipped": skipped,
             "skipped_steps": self.recorder.skipped + (skipped is not None),
             **service_metrics(self.progress.counters["training"]),
             **self.watch.lap(),
         }
+
+    def _with_differences(self, step: int, groups: list[Group]) -> tuple[list[Group], list[Group]]:
+        """The batch with groups whose marks are all the same replaced by groups of other tasks, as far as the bound
+        allows; and the groups that were replaced."""
+        training, replaced = self.config.training, list[Group]()
+        drawn = {samples[0].task.index for samples, _ in groups}
+        for round_ in range(training.max_group_replacements):
+            flat = zero_variance(marks_of(groups)).nonzero().flatten().tolist()
+            wanted = min(len(flat), training.max_group_replacements - len(replaced))
+            tasks = self.order.replacements(wanted, step, round_, frozenset(drawn)) if wanted else []
+            if not tasks:
+                break
+            drawn |= {task.index for task in tasks}
+            draw = Draw(self.name, f"again_{round_}", REPLACEMENTS + round_, step)
+            flight = self.flights.start(draw, tasks, self.config.rlaif.num_samples_per_prompt)
+            for place, group in zip(flat, self.flights.marks(flight), strict=False):
+                replaced.append(groups[place])
+                groups[place] = group
+        return groups, replaced
 
     def _evaluate(self) -> None:
         """Mark the tasks kept apart, unless that is done for this step."""
@@ -252,6 +275,12 @@ class Trainer:
         for what, seconds in self.progress.seconds.items():
             self.watch.total[what] += seconds
         say(f"going on after step {self.progress.step} of {self.config.training.max_steps}")
+
+
+def marks_of(groups: Sequence[Group]) -> torch.Tensor:
+    """(groups, samples) scores; a sample without one is NaN, and nowhere a number."""
+    scores = [[r.score if isinstance(r, Scored) else torch.nan for r in results] for _, results in groups]
+    return torch.tensor(scores, dtype=torch.float64)
 
 
 def evaluation_run(run: str) -> str:

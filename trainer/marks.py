@@ -58,16 +58,7 @@ class Marker:
         return self.stats(run).runs.get(run, Counters())
 
     def _ask(self, run: str, samples: Sequence[Sample], request_id: str | None) -> list[Result]:
-        wire = [
-            WireSample(
-                prompt=s.task.prompt,
-                language=s.task.language,
-                code=s.text,
-                tests=list(s.task.tests),
-                test_setup=s.task.test_setup,
-            )
-            for s in samples
-        ]
+        wire = [_wire(sample) for sample in samples]
         request = ScoreRequest(run=run, request_id=request_id, samples=wire)
         return self._patiently(lambda: self._client.score(request)).results
 
@@ -85,6 +76,17 @@ class Marker:
             self._say(f"{failure}; asking again for up to {self._wait_s:g} s (rlaif.service_wait_s)")
         elif changed:
             self._say("the scoring service answers again")
+
+
+def _wire(sample: Sample) -> WireSample:
+    task = sample.task
+    return WireSample(
+        prompt=task.prompt,
+        language=task.language,
+        code=sample.text,
+        tests=list(task.tests),
+        test_setup=task.test_setup,
+    )
 
 
 def check_policy(rlaif: Rlaif, stats: Stats) -> None:

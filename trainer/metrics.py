@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from shared.contract import Counters, Result, Scored, Source
 from trainer.learn import StepResult
+from trainer.pass_at_k import passed
 from trainer.policy import Sample
 from trainer.runs import METRICS, SAMPLES
 from trainer.trackers import Trackers
@@ -139,6 +140,8 @@ def sample_line(step: int, phase: str, sample: Sample, result: Result) -> dict[s
         "status": result.status,
         "mark": result.score,
         "criteria": scored and scored.criteria,
+        "passed": passed(sample.task, result),
+        "tests": scored.tests.model_dump(mode="json") if scored and scored.tests else None,
         "source": scored and scored.source,
         "reasons": scored.reasons if scored else [],
         "error": error and error.model_dump(mode="json"),
@@ -151,7 +154,10 @@ def reward_metrics(groups: Sequence[Group]) -> Metrics:
     results = [result for _, group in groups for result in group]
     scored = [result for result in results if isinstance(result, Scored)]
     marks = [result.score for result in scored]
+    verdicts = [passed(s.task, r) for group in groups for s, r in zip(*group, strict=True)]
+    tested = [verdict for verdict in verdicts if verdict is not None]
     return {
+        "pass_rate": sum(tested) / len(tested) if tested else None,
         "reward_mean": statistics.fmean(marks) if marks else None,
         "reward_std": statistics.pstdev(marks) if marks else None,
         "scored": len(scored),
@@ -186,6 +192,8 @@ def service_metrics(counters: Counters) -> Metrics:
 
 def step_line(metrics: Mapping[str, Any], steps: int) -> str:
     parts = [f"step {metrics['step']}/{steps}"]
+    if metrics["pass_rate"] is not None:
+        parts.append(f"pass {metrics['pass_rate']:.0%}")
     if metrics["reward_mean"] is not None:
         parts.append(f"reward {metrics['reward_mean']:.2f} ± {metrics['reward_std']:.2f}")
     if metrics["kl"] is not None:
@@ -200,15 +208,22 @@ def step_line(metrics: Mapping[str, Any], steps: int) -> str:
 
 def evaluation_line(line: Mapping[str, Any]) -> str:
     parts = [f"evaluation after step {line['step']}" if line["step"] else "evaluation before training"]
-    parts.append("no marks" if line["eval_mark"] is None else f"mark {line['eval_mark']:.3f}")
-    if line["eval_difference"] is not None:
-        parts.append(f"{line['eval_difference']:+.3f} since the first")
-    if line["eval_interval_95"] is not None:
-        low, high = line["eval_interval_95"]
-        parts.append(f"95 % interval {low:+.3f} to {high:+.3f}")
+    if line["eval_pass_at_1"] is not None:
+        change = _change(line["eval_pass_at_1_difference"], line["eval_pass_at_1_interval_95"])
+        parts.append(f"pass@1 {line['eval_pass_at_1']:.3f}{change}")
+    mark = "no marks" if line["eval_mark"] is None else f"mark {line['eval_mark']:.3f}"
+    parts.append(mark + _change(line["eval_difference"], line["eval_interval_95"]))
     parts.append(f"unscored {line['eval_unscored']}")
     parts.append(f"{line['eval_seconds']:.1f} s")
     return "  ".join(parts)
+
+
+def _change(difference: float | None, interval: Sequence[float] | None) -> str:
+    """Since the first evaluation; nothing in the first itself."""
+    if difference is None:
+        return ""
+    bounds = f", 95 % interval {interval[0]:+.3f} to {interval[1]:+.3f}" if interval else ""
+    return f" ({difference:+.3f} since the first{bounds})"
 
 
 def draw_curves(history: Sequence[Metrics], evaluations: Sequence[Metrics], file: Path) -> None:
@@ -221,10 +236,11 @@ def draw_curves(history: Sequence[Metrics], evaluations: Sequence[Metrics], file
     above.plot(steps, means, marker="o", markersize=3, label="mean mark")
     low, high = ([m + sign * line["reward_std"] for m, line in zip(means, marked, strict=True)] for sign in (-1, 1))
     above.fill_between(steps, low, high, alpha=0.2, label="± one standard deviation")
-    held_out = [(line["step"], line["eval_mark"]) for line in evaluations if line["eval_mark"] is not None]
-    if held_out:
-        above.plot(*zip(*held_out, strict=True), marker="D", markersize=5, linestyle="--", label="held-out tasks")
-    above.set(ylabel="mark", ylim=(0, 1))
+    for name, label in (("eval_mark", "held-out tasks, mean mark"), ("eval_pass_at_1", "held-out tasks, pass@1")):
+        held_out = [(line["step"], line[name]) for line in evaluations if line.get(name) is not None]
+        if held_out:
+            above.plot(*zip(*held_out, strict=True), marker="D", markersize=5, linestyle="--", label=label)
+    above.set(ylabel="mark, pass@1", ylim=(0, 1))
     above.legend(loc="lower right")
     below.plot([line["step"] for line in learned], [line["kl"] for line in learned], marker="o", markersize=3)
     below.set(xlabel="step", ylabel="KL to the base (nats a token)")

@@ -38,10 +38,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One evaluation. Only samples with a mark are shown or counted in `mean`, which is over tasks."""
+    """One evaluation. Only samples with a mark are shown or counted in `mean`, which is over tasks, as `pass_rate` is
+    over those with tests: pass@1."""
 
     step: int
     mean: float | None
+    pass_rate: float | None
     scored: int
     unscored: int
     truncated: int
@@ -97,13 +99,17 @@ def _template() -> jinja2.Template:
 def _page(step: int, samples: Mapping[tuple[int, int], Line], before: Mapping[tuple[int, int], Line]) -> Page:
     scored = {place: line for place, line in samples.items() if line["mark"] is not None}
     marks: defaultdict[int, list[float]] = defaultdict(list)
+    verdicts: defaultdict[int, list[bool]] = defaultdict(list)
     for line in scored.values():
         marks[line["task"]].append(line["mark"])
+        if (passed := line.get("passed")) is not None:  # missing where an older version wrote the line
+            verdicts[line["task"]].append(passed)
     pairs = [Pair(before[place], line) for place, line in scored.items() if place in before]
     changed = [pair for pair in pairs if pair.before["mark"] is not None and pair.change]
     return Page(
         step=step,
-        mean=statistics.fmean(map(statistics.fmean, marks.values())) if marks else None,
+        mean=_mean_over_tasks(marks),
+        pass_rate=_mean_over_tasks(verdicts),
         scored=len(scored),
         unscored=len(samples) - len(scored),
         truncated=sum(line["truncated"] for line in samples.values()),
@@ -111,6 +117,10 @@ def _page(step: int, samples: Mapping[tuple[int, int], Line], before: Mapping[tu
         worst=_first(scored.values(), key=lambda line: line["mark"], task=lambda line: line["task"]),
         changed=_first(changed, key=lambda pair: -abs(pair.change), task=lambda pair: pair.after["task"]),
     )
+
+
+def _mean_over_tasks(values: Mapping[int, Sequence[float]]) -> float | None:
+    return statistics.fmean(map(statistics.fmean, values.values())) if values else None
 
 
 def _first(items: Iterable[T], key: Callable[[T], float], task: Callable[[T], int]) -> list[T]:

@@ -63,6 +63,7 @@ def line_of(
         at_ms=at_ms,
         samples=len(results),
         heuristic=sources[Source.HEURISTIC],
+        tests=sources[Source.TESTS],
         cache=sources[Source.CACHE],
         coalesced=sources[Source.COALESCED],
         teacher=sources[Source.TEACHER],

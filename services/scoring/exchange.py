@@ -57,6 +57,7 @@ def kept_mark(record: Record, rubric: Rubric) -> KeptMark:
         group=KeptGroup(id=record.group_id, place=mark.place, size=mark.shown),
         task=mark.texts.task if mark.texts else None,
         code=mark.texts.code if mark.texts else None,
+        tests_digest=mark.texts.tests_digest.hex() if mark.texts and mark.texts.tests_digest else None,
     )
 
 
@@ -130,8 +131,10 @@ def _record(line: bytes, known: Mapping[str, set[str]]) -> Record:
     name = Fingerprint(kept.profile, prompt_hash, code_hash, language, bytes.fromhex(kept.digest))
     if language != kept.language:
         raise ValueError(f"language is {kept.language!r}, but the key's is {language!r}")
-    texts = None if kept.task is None or kept.code is None else Texts(kept.task, kept.code)
-    if texts and fingerprint(kept.profile, texts.task, texts.code, language) != name:
+    texts = None
+    if kept.task is not None and kept.code is not None:
+        texts = Texts(kept.task, kept.code, bytes.fromhex(kept.tests_digest) if kept.tests_digest else None)
+    if texts and fingerprint(kept.profile, texts.task, texts.code, language, texts.tests_digest) != name:
         raise ValueError("key and digest are not those of its task and code")
     mark = NewMark(name, kept.criteria, kept.reasons, kept.group.place, kept.group.size, texts)
     return Record(mark, _milliseconds(kept.created), kept.group.id)

@@ -45,17 +45,22 @@ class Fingerprint:
         return prefix(self.profile, self.prompt_hash, self.code_hash) + self.digest[:APART] + self.language.encode()
 
 
-def fingerprint(
-    profile: str, prompt: str, code: str, language: str, tests: Sequence[str] = (), test_setup: str = ""
-) -> Fingerprint:
+def digest_of_tests(tests: Sequence[str], setup: str) -> bytes | None:
+    """SHA-256 of a sample's tests and their setup; None where there are no tests."""
+    if not tests:
+        return None
+    return hashlib.sha256(b"".join(_sized(part.encode()) for part in (setup, *tests))).digest()
+
+
+def fingerprint(profile: str, prompt: str, code: str, language: str, tests_digest: bytes | None = None) -> Fingerprint:
     """Name the mark of `code` for the whole task `prompt`. `language` is canonical, `code` is extracted.
 
-    Without tests the name is what it was before there were any, whatever the setup says.
+    With tests it is another mark than without, or with others; its readable key is the same.
     """
     task, text = prompt.encode(), code.encode()
     whole = _sized(profile.encode()) + _sized(task) + _sized(text) + _sized(language.encode())
-    if tests:
-        whole += b"".join(_sized(part.encode()) for part in (test_setup, *tests))
+    if tests_digest is not None:  # nothing is added without tests: marks made before there were any stay hits
+        whole += _sized(tests_digest)
     return Fingerprint(profile, _short(task), _short(text), language, hashlib.sha256(whole).digest())
 
 

@@ -31,6 +31,9 @@ class KeptMark(WireModel):
     group: KeptGroup
     task: str | None = Field(description="The whole task; null where texts are not kept.")
     code: str | None = Field(description="As extracted from the completion; null where texts are not kept.")
+    tests_digest: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the sample's tests; null where it had none."
+    )
 
 
 class KeptMarks(WireModel):

@@ -14,6 +14,7 @@ class Source(StrEnum):
     """Where a mark came from. Every scored sample has exactly one."""
 
     HEURISTIC = "heuristic"
+    TESTS = "tests"
     CACHE = "cache"
     COALESCED = "coalesced"
     TEACHER = "teacher"
@@ -51,6 +52,12 @@ class ErrorCode(StrEnum):
     """The run's budget is spent. Marks already in the book are still served."""
     DEADLINE = "deadline"
     """No mark within `timeout_s`. If it was asked for it still comes into the book: ask again."""
+    EXECUTION_UNAVAILABLE = "execution_unavailable"
+    """The sandbox that runs tests failed or is overloaded: ask again after `retry_after_s`."""
+    TESTS_UNSUPPORTED = "tests_unsupported"
+    """The sample's tests cannot be run here: no sandbox for its language, or for what the tests use."""
+    TESTS_MISSING = "tests_missing"
+    """`rlaif.tests_policy` is `only`, and the sample has no tests to be scored by."""
 
 
 def _is_empty(value: object) -> bool:
@@ -91,12 +98,24 @@ class ScoreRequest(WireModel):
     samples: list[Sample] = Field(description="Samples to mark; the results keep their order.")
 
 
+class SampleTests(WireModel):
+    """What came of a sample's tests. `passed` and `total` count tests that ran; the rest is `not_run`."""
+
+    passed: int = Field(ge=0)
+    total: int = Field(ge=0, description="Tests that ran: passed and failed.")
+    first_failure: str | None = Field(default=None, description="The first failed test, with expected and got.")
+    not_run: int = Field(default=0, ge=0, description="Tests that the sandbox lacks something for: no failures.")
+
+
 class Scored(WireModel):
     status: Literal["scored"] = "scored"
     score: float = Field(ge=0.0, le=1.0)
     source: Source
-    criteria: dict[str, float] | None = Field(description="Null when the heuristic tier rejected the sample.")
+    criteria: dict[str, float] | None = Field(
+        description="Null when the heuristic tier rejected the sample; `correctness` alone when a test failed."
+    )
     reasons: list[str] = Field(default_factory=list)
+    tests: SampleTests | None = Field(default=None, description="Null where no tests were run.")
     judged: Judged
     key: str
     profile: str

@@ -63,7 +63,13 @@ class Training(Section):
         600.0, description="Seconds to wait for a generation server that is away before giving up."
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Fixes task order, sampling and adapter initialisation.")
-    tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language} to train on.")
+    tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language, tests} to train on.")
+    task_sampling: Literal["uniform", "frontier"] = Field(
+        "uniform", description="Each task once an epoch, or those more often whose last group both passed and failed."
+    )
+    max_group_replacements: Annotated[int, Field(ge=0)] = Field(
+        0, description="Groups a step that are drawn anew, of other tasks, where all marks of a group are the same."
+    )
     eval_tasks: str | None = Field(
         "demo/tasks/eval.jsonl", description="JSONL kept apart, marked before and after; null: none."
     )
@@ -147,4 +153,7 @@ class Rlaif(Section):
     max_length_correlation: Share | None = Field(0.5, description="Of judged marks with length, + or -; null: any.")
     max_identical_share: Share | None = Field(0.5, description="Of samples that equal another; null: any.")
     max_ceiling_share: Share | None = Field(0.9, description="Of marks of 0.95 or more; null: any.")
+    max_memorized_share: Share | None = Field(
+        0.1, description="Of samples that hold a table of their tests' inputs and results; null: any."
+    )
     max_kl: Positive | None = Field(0.5, description="Nats a token; null: any.")

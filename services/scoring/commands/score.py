@@ -70,6 +70,11 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
             yield f"  {mark:.2f}    {name.replace('_', ' ')}"
         for reason in result.reasons:
             yield f"reason    {reason}"
+        if result.tests is not None:
+            not_run = f", {result.tests.not_run} not run" if result.tests.not_run else ""
+            yield f"tests     {result.tests.passed} of {result.tests.total} passed{not_run}"
+            if result.tests.first_failure:
+                yield f"failed    {result.tests.first_failure}"
     else:
         yield f"unscored  {result.error.code}: {result.error.detail}"
         if result.error.retry_after_s is not None:
@@ -86,6 +91,7 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
 
 _FROM = {
     "heuristic": "the heuristic tier",
+    "tests": "its tests",
     "cache": "the book",
     "coalesced": "a call that another had made at the same time",
     "teacher": "the teacher",

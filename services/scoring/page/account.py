@@ -64,5 +64,5 @@ def hits(tally: Tally) -> int:
 
 
 def asked(tally: Tally) -> int:
-    """Samples that passed the heuristic tier: a hit or a question to the teacher, whatever became of it."""
-    return tally.counts["samples"] - tally.counts[Source.HEURISTIC.value]
+    """Samples that passed the heuristic tier and their tests: a hit or a call of the teacher, whatever became of it."""
+    return tally.counts["samples"] - tally.counts[Source.HEURISTIC.value] - tally.counts[Source.TESTS.value]

@@ -16,6 +16,7 @@ _SOURCES = {
     "cache": ("from the book", "good"),
     "coalesced": ("asked by another", "calm"),
     "teacher": ("teacher", "warm"),
+    "tests": ("failed its tests", "five"),
     "heuristic": ("heuristic tier", "rest"),
     "unscored": ("unscored", "bad"),
 }
@@ -53,7 +54,13 @@ def charts_of(account: Account, link: Callable[[str], str]) -> list[Chart]:
         bars("kinds", "Tokens by kind", "tokens", frame, _columns(account, _KINDS), words.compact),
         bars("saved", "Tokens sent and saved", "input tokens", frame, _saved(account), words.compact),
         lines(
-            "hits", "Hit rate", "% of what passed the heuristic tier", frame, [_hit_rate(account)], _axis_percent, 100.0
+            "hits",
+            "Hit rate",
+            "% of samples not rejected for free",
+            frame,
+            [_hit_rate(account)],
+            _axis_percent,
+            100.0,
         ),
         lines("latency", "Teacher latency", "seconds an answered call took", frame, _latency(account), _axis_seconds),
         bars("errors", "Unscored by reason", "samples", frame, _unscored(account), words.compact),

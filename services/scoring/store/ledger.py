@@ -16,13 +16,14 @@ from services.scoring.store.rollup import MINUTE_MS, Sums, sums_of
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """One request's counts. The four sources and the unscored sum to `samples`."""
+    """One request's counts. The five sources and the unscored sum to `samples`."""
 
     request_id: str
     run: str
     at_ms: int
     samples: int
     heuristic: int
+    tests: int
     cache: int
     coalesced: int
     teacher: int

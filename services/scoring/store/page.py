@@ -129,7 +129,7 @@ def _joined(keep_texts: bool) -> Select[Any]:
         joined = tables.marks.outerjoin(tables.texts, text.key == mark.key)
         joined = joined.outerjoin(tables.tasks, task.hash == text.task)
     at, _ = _order(keep_texts)
-    return select(tables.marks, text.code, task.task, at.label("at")).select_from(joined)
+    return select(tables.marks, text.code, text.tests_digest, task.task, at.label("at")).select_from(joined)
 
 
 def _runs(connection: Connection, groups: Collection[bytes]) -> defaultdict[bytes, frozenset[str]]:

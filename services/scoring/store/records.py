@@ -78,7 +78,9 @@ class Records:
     def record(self, row: Row[Any]) -> Record:
         """Out of a row of marks with its `task` and its `code`."""
         name = read_row(row.key, row.digest)
-        texts = None if row.task is None or row.code is None else Texts(unpack(row.task), unpack(row.code))
+        texts = None
+        if row.task is not None and row.code is not None:
+            texts = Texts(unpack(row.task), unpack(row.code), row.tests_digest)
         mark = NewMark(
             name,
             self._marks.criteria(name.profile, row.criteria),
@@ -96,4 +98,4 @@ _mark = tables.marks.c
 def _whole() -> Select[Any]:
     text, task = tables.texts.c, tables.tasks.c
     joined = tables.marks.outerjoin(tables.texts, text.key == _mark.key).outerjoin(tables.tasks, task.hash == text.task)
-    return select(tables.marks, text.code, task.task).select_from(joined).order_by(_mark.key)
+    return select(tables.marks, text.code, text.tests_digest, task.task).select_from(joined).order_by(_mark.key)

@@ -55,7 +55,7 @@ class Sums:
         """A row of ledger_requests."""
         tally = self._tally(line)
         failures = Counter[str](json.loads(line["unscored"] or "{}"))
-        columns = ("samples", "heuristic", "cache", "coalesced", "teacher", "plain_tokens")
+        columns = ("samples", "heuristic", "tests", "cache", "coalesced", "teacher", "plain_tokens")
         tally.counts.update({name: line[name] for name in columns} | {"unscored": failures.total()})
         tally.failures.update(failures)
 

@@ -27,6 +27,7 @@ from services.scoring.store.profiles import Profile
 from services.scoring.store.records import Records
 from services.scoring.store.rollup import sums_of
 from services.scoring.store.upkeep import Upkeep
+from services.scoring.store.verdicts import Verdicts
 from services.scoring.teachers.base import CRITERIA, Call, Failure
 from shared.settings import Budget
 
@@ -62,6 +63,7 @@ class Store:
         self.ledger = Ledger(self._database)
         self.money = Money(self._database, self._owner, lease_ms, self._clock)
         self.audits = Audits(self._database)
+        self.verdicts = Verdicts(self._database)
         self.keys = ApiKeys(self._database)
         self.page = Page(self._database, self.records, keep_texts=life.keep_texts)
         self.where = shown(self._database.engine.url)

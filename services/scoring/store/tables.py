@@ -55,6 +55,7 @@ texts = Table(
     Column("task", LargeBinary, nullable=False),  # hash of its task
     Column("code", LargeBinary, nullable=False),  # the extracted code: UTF-8, zlib
     Column("created_ms", BigInteger, nullable=False),
+    Column("tests_digest", LargeBinary),  # SHA-256 of the sample's tests; null: it had none
     Index("texts_task", "task"),
     Index("texts_created", "created_ms"),
 )
@@ -64,6 +65,19 @@ tasks = Table(
     metadata,
     Column("hash", LargeBinary, primary_key=True),  # SHA-256
     Column("task", LargeBinary, nullable=False),  # the whole task: UTF-8, zlib
+)
+
+test_verdicts = Table(
+    "test_verdicts",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # of code, tests, setup, and the sandbox that ran them
+    Column("passed", Integer, nullable=False),
+    Column("total", Integer, nullable=False),  # tests that ran
+    Column("not_run", Integer, nullable=False),  # tests that the sandbox lacks something for
+    Column("first_failure", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("test_verdicts_created", "created_ms"),
+    sqlite_with_rowid=False,
 )
 
 claims = Table(
@@ -84,6 +98,7 @@ requests = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("heuristic", Integer, nullable=False),
+    Column("tests", Integer, nullable=False),
     Column("cache", Integer, nullable=False),
     Column("coalesced", Integer, nullable=False),
     Column("teacher", Integer, nullable=False),
@@ -123,6 +138,7 @@ sums = Table(
     Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # start of a minute; of an hour after a day
     Column("samples", BigInteger, nullable=False),
     Column("heuristic", BigInteger, nullable=False),
+    Column("tests", BigInteger, nullable=False),
     Column("cache", BigInteger, nullable=False),
     Column("coalesced", BigInteger, nullable=False),
     Column("teacher", BigInteger, nullable=False),

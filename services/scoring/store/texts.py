@@ -21,10 +21,11 @@ from services.scoring.store.prepared import insert_into, run
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The whole task and the extracted code of one sample."""
+    """The whole task and the extracted code of one sample. `tests_digest`: of its tests, None where it had none."""
 
     task: str
     code: str
+    tests_digest: bytes | None = None
 
 
 def pack(text: str) -> bytes:
@@ -45,7 +46,13 @@ def add(connection: Connection, kept: Sequence[tuple[bytes, Texts, int]]) -> Non
         connection,
         samples,
         [
-            {"key": key, "task": hashes[texts.task], "code": pack(texts.code), "created_ms": created_ms}
+            {
+                "key": key,
+                "task": hashes[texts.task],
+                "code": pack(texts.code),
+                "created_ms": created_ms,
+                "tests_digest": texts.tests_digest,
+            }
             for key, texts, created_ms in kept
         ],
     )

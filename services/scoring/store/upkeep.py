@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy import Connection, case, delete, func, select, tuple_
 
-from services.scoring.store import tables, texts
+from services.scoring.store import tables, texts, verdicts
 from services.scoring.store.database import Database
 from services.scoring.store.life import Life
 from services.scoring.store.rollup import drop_lines, into_hours, oldest_hour
@@ -28,10 +28,12 @@ class Upkeep:
         self._life = life
 
     async def sweep(self, now_ms: int) -> None:
-        """Drop marks above `max_entries` that were not used for longest, and texts and ledger lines past their age;
-        minutes become hours."""
+        """Drop marks above `max_entries` that were not used for longest, and verdicts, texts and ledger lines past
+        their age; minutes become hours."""
         if self._life.max_entries is not None and (last := await self._last_to_go(self._life.max_entries)):
             await self._in_batches(partial(_evict, last=last))
+        if self._life.max_age_ms is not None:
+            await self._in_batches(partial(_prune_verdicts, before_ms=now_ms - self._life.max_age_ms))
         if self._life.texts_max_age_ms is not None:
             await self._in_batches(partial(_prune, before_ms=now_ms - self._life.texts_max_age_ms))
         if self._life.lines_max_age_ms is not None:
@@ -74,6 +76,10 @@ def _evict(connection: Connection, last: Place) -> int:
     connection.execute(delete(tables.marks).where(mark.key.in_(keys)))
     texts.drop(connection, keys)
     return len(keys)
+
+
+def _prune_verdicts(connection: Connection, before_ms: int) -> int:
+    return verdicts.drop_older(connection, before_ms, BATCH)
 
 
 def _prune(connection: Connection, before_ms: int) -> int:

@@ -56,12 +56,22 @@ def test_it_says_what_changed_and_what_it_took(tmp_path):
     assert "0.400 before, 0.650 after: +0.250 (95 % interval +0.100 to +0.400) over 3 evaluation tasks" in text
     assert "without documentation" in text
     assert "11 (1 skipped)" in text
-    assert "6: heuristic 1, cache 1, coalesced 0, teacher 3, unscored 1" in text
+    assert "6: heuristic 1, tests 0, cache 1, coalesced 0, teacher 3, unscored 1" in text
     assert "2 calls, 1,234 tokens sent, 0 received, 99 saved" in text
     assert "loading 1, generating 20, scoring 1, learning 33, evaluation 9" in text
     assert "no judge" in text
     assert f"in {tmp_path}/\n  summary.json   these figures\n  samples.jsonl" in text
     assert "adapter" not in text  # only what is there
+
+
+def test_what_passes_its_tests_comes_before_the_mark(tmp_path):
+    passing = {"1": mark(before=0.2, after=0.3, difference=0.1, interval_95=[0.01, 0.19]), "4": mark(before=0.5)}
+    tests = {"passed": 1, "total": 3, "first_failure": "assert f(1) == 2: got\x1b 3", "not_run": 0}
+    samples = [sample(0, phase, 0.4, "x") | {"tests": tests} for phase in ("eval_before", "eval_after")]
+    text = summary_text(folder(tmp_path, summary(pass_at_k=passing), samples), TEACHER)
+    assert "0.200 before, 0.300 after: +0.100 (95 % interval +0.010 to +0.190)" in text
+    assert text.index("pass@1") < text.index("pass@4") < text.index("mean mark")
+    assert "1 of 3 tests passed, failed: assert f(1) == 2: got  3" in text
 
 
 def test_the_example_is_the_sample_that_changed_most_like_the_mean(tmp_path):

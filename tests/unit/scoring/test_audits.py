@@ -78,7 +78,7 @@ async def test_an_audit_changes_no_mark_and_is_billed_and_counted_apart(service,
     assert answer["usage"]["input_tokens"] == 300
     block = counted["runs"]["demo"]
     assert (block["teacher_calls"], block["api_tokens_sent"], block["samples"]) == (2, 300, 3)
-    assert block["by_source"] == {"heuristic": 2, "cache": 0, "coalesced": 0, "teacher": 1}
+    assert block["by_source"] == {"heuristic": 2, "tests": 0, "cache": 0, "coalesced": 0, "teacher": 1}
     assert counted["budgets"]["run demo"]["spent_tokens"] == 330
     assert counted["cache"]["entries"] == 1
     expected = [("empty", ""), ("unclosed_bracket", broken("add"))]

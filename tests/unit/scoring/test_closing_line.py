@@ -42,7 +42,13 @@ async def test_a_line_that_no_mark_of_its_own_closes_is_written_before_the_reply
         assert codes(await score(http, "quick", "slow", request_id="request-1")) == ["cache", "cache"]
         assert (await counts(http, "first"))["by_source"]["teacher"] == 1
         # its line was kept, and came with the next ones: what it paid for is counted, and the retry is not
-        assert (await counts(http))["by_source"] == {"heuristic": 0, "cache": 0, "coalesced": 1, "teacher": 1}
+        assert (await counts(http))["by_source"] == {
+            "heuristic": 0,
+            "tests": 0,
+            "cache": 0,
+            "coalesced": 1,
+            "teacher": 1,
+        }
 
 
 async def test_a_request_that_is_being_counted_waits_for_its_marks_beyond_its_deadline(

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from services.scoring.fingerprint import fingerprint, profile_of, read_key, read_row
+from services.scoring.fingerprint import digest_of_tests, fingerprint, profile_of, read_key, read_row
 
 PROFILE = "0123456789abcdef"
 
@@ -58,13 +58,10 @@ def test_tests_change_the_digest_and_nothing_else_and_their_absence_changes_noth
     base = fingerprint(PROFILE, "task", "code", "python")
     # as it was before there were tests
     assert base.digest.hex() == "eaeb1a925da56e5d2c4665ea51aef20911e6901684ada8f60cdb87d85c365a66"
-    assert fingerprint(PROFILE, "task", "code", "python", (), "setup") == base
+    assert fingerprint(PROFILE, "task", "code", "python", digest_of_tests((), "setup")) == base
     several = [
-        fingerprint(PROFILE, "task", "code", "python", ["a"]),
-        fingerprint(PROFILE, "task", "code", "python", ["a"], "setup"),
-        fingerprint(PROFILE, "task", "code", "python", ["a", "b"]),
-        fingerprint(PROFILE, "task", "code", "python", ["ab"]),
-        fingerprint(PROFILE, "task", "code", "python", ["b"], "a"),
+        fingerprint(PROFILE, "task", "code", "python", digest_of_tests(tests, setup))
+        for tests, setup in ((["a"], ""), (["a"], "setup"), (["a", "b"], ""), (["ab"], ""), (["b"], "a"))
     ]
     assert {each.key for each in several} == {base.key}
     assert len({base.digest, *(each.digest for each in several)}) == 6

@@ -58,7 +58,7 @@ async def writer(store: Store, counting: Counting, monkeypatch) -> AsyncIterator
 
 
 def line(number: int) -> RequestLine:
-    return RequestLine(f"request-{number:04}", "run-a", 1_000 + number, 4, 1, 3, 0, 0, {}, 50)
+    return RequestLine(f"request-{number:04}", "run-a", 1_000 + number, 4, 1, 0, 3, 0, 0, {}, 50)
 
 
 async def samples(store: Store) -> int:
@@ -149,4 +149,4 @@ async def test_a_hit_does_not_wait_for_the_ledger(service, database_url, monkeyp
             hit = await http.post("/score", json={"samples": [sample]})
         counts = (await http.get("/stats")).json()["totals"]
     assert (hit.status_code, hit.json()["results"][0]["source"]) == (200, "cache")
-    assert counts["by_source"] == {"heuristic": 0, "cache": 1, "coalesced": 0, "teacher": 1}
+    assert counts["by_source"] == {"heuristic": 0, "tests": 0, "cache": 1, "coalesced": 0, "teacher": 1}

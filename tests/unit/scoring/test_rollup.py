@@ -24,7 +24,7 @@ WEEK = {"lines_max_age_ms": 7 * DAY}
 
 def line(number: int, at_ms: int, run: str = "a", **unscored: int) -> RequestLine:
     samples = 4 + sum(unscored.values())
-    return RequestLine(f"request-{number:04}", run, at_ms, samples, 0, 3, 0, 1, unscored, 50)
+    return RequestLine(f"request-{number:04}", run, at_ms, samples, 0, 0, 3, 0, 1, unscored, 50)
 
 
 async def pay(store: Store, bill: Call, at_ms: int, run: str = "a") -> None:
@@ -54,7 +54,7 @@ async def test_sums_are_those_of_the_lines(database_url):
         totals, runs = await counters(store)
     a = runs["a"]
     assert (a.samples, a.unscored, a.unscored_by_code) == (22, 6, {"deadline": 6})
-    assert a.by_source == {"heuristic": 0, "cache": 12, "coalesced": 0, "teacher": 4}
+    assert a.by_source == {"heuristic": 0, "tests": 0, "cache": 12, "coalesced": 0, "teacher": 4}
     assert (a.teacher_calls, a.api_tokens_sent, a.api_tokens_received, a.tokens_saved) == (5, 84, 20, 116)
     assert (a.cost_usd, a.billed_input_equivalent) == (4e-9, 0.4)  # not 0.1 + 0.1 + 0.1 + 0.1
     assert (a.usage_unknown_calls, a.usage_unknown_tokens, a.usage_unknown_cost_usd) == (1, 1200, 0.25)
@@ -192,7 +192,7 @@ async def test_stats_since_and_their_series(service, database_url, clock):
         wrong = [await http.get("/stats", params={"since": when}) for when in ("yesterday", "0.0", "1700000000")]
     assert (stats["since"], opened_at) == ("2022-01-08T00:01:00.000+00:00", "2022-01-08T00:00:00.001+00:00")
     assert {run: block["samples"] for run, block in stats["runs"].items()} == {"a": 1, "b": 1}
-    assert stats["totals"]["by_source"] == {"heuristic": 0, "cache": 2, "coalesced": 0, "teacher": 0}
+    assert stats["totals"]["by_source"] == {"heuristic": 0, "tests": 0, "cache": 2, "coalesced": 0, "teacher": 0}
     assert stats["identity"]["teacher"]["name"] == "recording"
     assert (hours["bucket"], [point["at"] for point in hours["points"]]) == (
         "hour",

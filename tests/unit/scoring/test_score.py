@@ -68,7 +68,7 @@ async def test_the_second_time_comes_from_the_book_on_both_databases(service, te
         "cost_usd": pytest.approx(0.00015),
     }
     assert (counts["samples"], counts["teacher_calls"], counts["api_tokens_sent"]) == (5, 2, 300)
-    assert counts["by_source"] == {"heuristic": 0, "cache": 2, "coalesced": 0, "teacher": 3}
+    assert counts["by_source"] == {"heuristic": 0, "tests": 0, "cache": 2, "coalesced": 0, "teacher": 3}
     assert counts["cost_usd"] == pytest.approx(0.00045)
 
 

@@ -33,7 +33,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 def line(number: int, **changes: object) -> RequestLine:
-    base = RequestLine(f"request-{number:04}", "run-a", 1_000 + number, 4, 1, 1, 1, 1, {}, 50)
+    base = RequestLine(f"request-{number:04}", "run-a", 1_000 + number, 4, 1, 0, 1, 1, 1, {}, 50)
     return replace(base, **changes)
 
 
@@ -77,7 +77,7 @@ async def test_a_request_sent_twice_is_counted_once(store):
     totals, runs = await counters(store)
     assert list(runs) == ["run-a", "run-b"]
     assert (runs["run-a"].samples, runs["run-a"].unscored, runs["run-a"].tokens_saved) == (9, 1, 100)
-    assert runs["run-a"].by_source == dict.fromkeys(Source, 2)
+    assert runs["run-a"].by_source == dict.fromkeys(Source, 2) | {Source.TESTS: 0}
     assert runs["run-a"].unscored_by_code == {"teacher_timeout": 1}
     assert (totals.samples, totals.by_source[Source.CACHE]) == (13, 3)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shared.settings import Rlaif
-from trainer.advantages import Advantages, zero_variance_groups
+from trainer.advantages import Advantages, zero_variance
 from trainer.advantages import advantages as advantages_by
 
 NAN = math.nan
@@ -124,4 +124,4 @@ def test_nothing_to_learn_from(rewards):
 
 
 def test_groups_without_variance_are_counted():
-    assert zero_variance_groups(table([0.4, 0.4], [0.4, NAN], [NAN, NAN], [0.4, 0.5])) == 1
+    assert zero_variance(table([0.4, 0.4], [0.4, NAN], [NAN, NAN], [0.4, 0.5])).tolist() == [True, False, False, False]

@@ -40,7 +40,7 @@ def test_evaluations_on_the_way(run, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "evaluating after step 2: 3 tasks" in out
     assert (
-        f"evaluation after step 4  mark {found[-1]['eval_mark']:.3f}  {found[-1]['eval_difference']:+.3f} since" in out
+        f"evaluation after step 4  mark {found[-1]['eval_mark']:.3f} ({found[-1]['eval_difference']:+.3f} since" in out
     )
 
 
