@@ -111,6 +111,7 @@ def test_what_a_line_says(book, run):
     assert list(header["profiles"]) == sorted([MINE, OTHERS])
     [first] = [line for line in lines if line["code"] == "first"]
     name = fingerprint(MINE, TASK, "first", "python")
+    assert first.pop("tests_digest") is None
     assert first.pop("score") == pytest.approx(true_score("first"))
     assert first == {
         "key": name.key, "profile": MINE, "digest": name.digest.hex(), "language": "python",
