@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from services.scoring.asking import Item, Outcome
+from services.scoring.prompting import plain_tokens
+from services.scoring.rubric import Rubric
 from services.scoring.store import RequestLine
 from services.scoring.teachers.base import Call, Failure
 from shared.contract import RequestUsage, Result, SampleError, Scored, ScoreRequest, Source, Unscored
@@ -34,6 +36,7 @@ def results_of(
             source=source,
             criteria=None if outcome.criteria is None else dict(outcome.criteria),
             reasons=list(outcome.reasons),
+            tests=outcome.tests,
             judged=item.judged,
             key=item.print.key,
             profile=profile,
@@ -78,3 +81,9 @@ def _line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
         return f"{random.getrandbits(128):032x}"  # not uuid4, which asks the system each time
     asked = b"".join(item.print.digest for item in items)
     return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]
+
+
+def baseline_tokens(items: Sequence[Item], results: Sequence[Result], rubric: Rubric) -> int:
+    """What one call per sample, with the whole rubric and task in each, would have sent for those that are scored."""
+    scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
+    return sum(plain_tokens(item.prompt, item.code, rubric, item.language) for item in scored)

@@ -15,6 +15,7 @@ from services.scoring.api import router
 from services.scoring.auth import Door
 from services.scoring.compat import router as compat
 from services.scoring.doorkeeper import Doorkeeper
+from services.scoring.execution import Limits, TestRunner, open_runner
 from services.scoring.heuristics import Tier
 from services.scoring.metrics import Metrics
 from services.scoring.observer import RequestObserver, WatchedTeacher, teller
@@ -27,9 +28,10 @@ from services.scoring.state import State
 from services.scoring.store import Life, Store
 from services.scoring.teachers import make_teacher
 from services.scoring.teachers.base import Teacher
+from services.scoring.tests_tier import TestsTier
 from services.scoring.tracing import REQUESTS
-from services.scoring.upkeep import keep_book
-from shared.settings import Config
+from services.scoring.upkeep import keep_book, keep_leases
+from shared.settings import Config, Execution
 
 log = logging.getLogger("markbook")
 
@@ -42,6 +44,11 @@ def _tell_of_its_end(task: asyncio.Task[None]) -> None:
     """Nobody waits for these tasks: without a word the service would go on without them."""
     if not task.cancelled() and (error := task.exception()):
         log.critical("%s has ended, restart the service: %s", task.get_name(), error, exc_info=error)
+
+
+def _runner(config: Execution) -> TestRunner:
+    limits = Limits(config.test_timeout_s, config.sample_timeout_s, config.memory_mib * 1024 * 1024)
+    return open_runner(config.confirm, limits=limits, max_waiting=config.max_waiting_samples)
 
 
 def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
@@ -63,7 +70,8 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     )
     tier = Tier()
     watched = WatchedTeacher(marker, metrics.calls)
-    pipeline = Pipeline(config, watched, store, tier, rubric, clock_ms, teller(metrics.samples))
+    tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
+    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, teller(metrics.samples))
     metrics.about(marker, pipeline.profile, lambda: store.claims.held)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 
@@ -71,7 +79,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("teacher: %s", marker.note)
         log.info("book: %s, profile %s", store.where, pipeline.profile)
-        leases = asyncio.create_task(pipeline.keep_leases(config.store.claim_lease_s), name="renewal of claims")
+        leases = asyncio.create_task(keep_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims")
         book = asyncio.create_task(keep_book(store, clock_ms), name="upkeep of the book")
         for task in (leases, book):
             task.add_done_callback(_tell_of_its_end)
@@ -81,6 +89,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         await pipeline.close(config.service.stop_grace_s)
         await pipeline.ledger.close()
         await tier.close()
+        await asyncio.to_thread(tests.close)
         await marker.close()
         await store.close()
 

@@ -10,25 +10,33 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.scoring.errors import TeacherError
-from services.scoring.fingerprint import Fingerprint
+from services.scoring.fingerprint import Fingerprint, digest_of_tests
 from services.scoring.prompting import shown_task
 from services.scoring.purse import Payer, RunPurse
 from services.scoring.rubric import Rubric
+from services.scoring.sample_tests import with_verdict
 from services.scoring.store import NewMark, Purpose, RequestLine, Store, Texts
 from services.scoring.teachers.base import Failure, Group, Marked, Purse, Teacher
-from shared.contract import Judged, Source
+from shared.contract import Judged, SampleTests, Source
 from shared.settings import Config
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample made ready: what is judged, and the name of its mark."""
+    """A sample made ready: what is judged, and the name of its mark. `verdict`: of its tests, once they ran."""
 
     prompt: str
     language: str
     code: str
     judged: Judged
     print: Fingerprint
+    tests: tuple[str, ...] = ()
+    test_setup: str = ""
+    verdict: SampleTests | None = None
+
+    @property
+    def texts(self) -> Texts:
+        return Texts(self.prompt, self.code, digest_of_tests(self.tests, self.test_setup))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ class Mark:
     score: float
     criteria: Mapping[str, float] | None
     reasons: tuple[str, ...]
+    tests: SampleTests | None = None
 
 
 Outcome = Mark | Failure
@@ -93,14 +102,14 @@ class Asker:
                     outcome.reasons,
                     outcome.place,
                     outcome.shown,
-                    Texts(item.prompt, item.code),
+                    item.texts,
                 )
                 for item, outcome in pairs
                 if isinstance(outcome, Marked)
             ]
             failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, Failure)}
             bills = said.purse.take_due()
-            outcomes = [self._outcome(outcome) for outcome in said.outcomes]
+            outcomes = [self._outcome(item, outcome) for item, outcome in pairs]
             line = closing_line(outcomes)
             await self._store.record_group(self._clock_ms(), said.group_id, marked, failures, bills, line)
         return outcomes
@@ -137,7 +146,12 @@ class Asker:
         except TeacherError as error:
             return (Failure(error.code, error.detail, error.retry_after_s),) * len(group.codes)
 
-    def _outcome(self, outcome: Marked | Failure) -> Outcome:
+    def _outcome(self, item: Item, outcome: Marked | Failure) -> Outcome:
         if isinstance(outcome, Failure):
             return outcome
-        return Mark(Source.TEACHER, self._rubric.score(outcome.criteria), outcome.criteria, outcome.reasons)
+        return self.mark(item, Source.TEACHER, outcome.criteria, outcome.reasons)
+
+    def mark(self, item: Item, source: Source, criteria: Mapping[str, float], reasons: tuple[str, ...]) -> Mark:
+        """The teacher's criteria as the item's mark: where it was tested, correctness is what the tests have shown."""
+        shown = with_verdict(criteria, item.verdict)
+        return Mark(source, self._rubric.score(shown), shown, reasons, item.verdict)

@@ -24,7 +24,18 @@ from services.scoring.body import check_count, check_sizes, read_object, validat
 from services.scoring.doorkeeper import key_of
 from services.scoring.errors import BadRequest, Unmarked
 from services.scoring.state import state_of
-from shared.contract import DEFAULT_RUN, ErrorBody, Language, RunName, Sample, Scored, ScoreRequest, Source, Unscored
+from shared.contract import (
+    DEFAULT_RUN,
+    ErrorBody,
+    Language,
+    RunName,
+    Sample,
+    Scored,
+    ScoreRequest,
+    Source,
+    Test,
+    Unscored,
+)
 
 router = APIRouter(tags=["other trainers"])
 
@@ -61,6 +72,8 @@ class Hints(_Lenient):
 
     prompt: Text | None = None
     language: Language | None = None
+    tests: list[Test] = Field(default_factory=list)
+    test_setup: str = ""
 
 
 class RewardRequest(_Lenient):
@@ -69,7 +82,7 @@ class RewardRequest(_Lenient):
     query: Annotated[list[str], FailFast()]
     prompts: Annotated[list[Text], FailFast()] = Field(description="As in `query`, chat template included.")
     labels: list[Any] | None = Field(
-        default=None, description="`{prompt, language}` as JSON: the bare task and its language. Others are not read."
+        default=None, description="`{prompt, language, tests, test_setup}` as JSON. Others are not read."
     )
 
 
@@ -109,6 +122,8 @@ class ModelResponse(_Lenient):
 class Metadata(_Lenient):
     language: Language | None = None
     run: RunName | None = None
+    tests: list[Test] = Field(default_factory=list)
+    test_setup: str = ""
 
 
 class VerifyRequest(_Lenient):
@@ -175,7 +190,8 @@ async def verify(
         raise BadRequest("responses_create_params.input holds no text of a user", field="responses_create_params.input")
     if not (spoken := row.language or language):
         raise _unspoken("verifier_metadata.language")
-    sample = Sample(prompt=task, language=spoken, code=_said(asked.response.output, "assistant"))
+    code = _said(asked.response.output, "assistant")
+    sample = Sample(prompt=task, language=spoken, code=code, tests=row.tests, test_setup=row.test_setup)
     check_sizes([sample], limits, "samples")
     [mark] = await _marks(request, ScoreRequest(run=row.run or run, timeout_s=timeout_s, samples=[sample]))
     return Response(to_json(data | {"reward": mark.score, "markbook": mark}), media_type="application/json")
@@ -213,7 +229,8 @@ def _rewarded(asked: RewardRequest, language: str | None) -> Iterator[Sample]:
         if not (spoken := hints.language or language):
             raise _unspoken(f"labels[{place}].language")
         code = without_end_tokens(query[begins + len(prompt) :])
-        yield Sample(prompt=hints.prompt or prompt, language=spoken, code=code)
+        tests = {"tests": hints.tests, "test_setup": hints.test_setup}
+        yield Sample.model_validate({"prompt": hints.prompt or prompt, "language": spoken, "code": code, **tests})
 
 
 def without_end_tokens(text: str) -> str:

@@ -26,12 +26,13 @@ class FairQueue:
     """At most `capacity()` holders at a time. A waiter is woken when its turn has come, and no other is.
 
     However much one key queues, the next slot of another key's first waiter is at most one turn of each key away; the
-    same holds for the runs of one key. Not safe across threads.
+    same holds for the runs of one key. `waiting`: how many wait. Not safe across threads.
     """
 
     def __init__(self, capacity: Callable[[], int]) -> None:
         self._capacity = capacity
         self._held = 0
+        self.waiting = 0
         self._waiting: OrderedDict[str | None, OrderedDict[str, deque[asyncio.Future[None]]]] = OrderedDict()
         self._closed: MarkbookError | None = None
         self._idle = asyncio.Event()
@@ -79,6 +80,7 @@ class FairQueue:
         turn = asyncio.get_running_loop().create_future()
         runs = self._waiting.setdefault(caller.key, OrderedDict())
         runs.setdefault(caller.run, deque()).append(turn)
+        self.waiting += 1
         try:
             await turn
         except asyncio.CancelledError:
@@ -86,6 +88,8 @@ class FairQueue:
                 self._held -= 1  # it had just got its slot: the next one takes it
                 self.refill()
             raise
+        finally:
+            self.waiting -= 1
 
     def _next(self) -> asyncio.Future[None]:
         """The first of the run whose turn it is, of the key whose turn it is; both go to the end of their lines."""

@@ -1,11 +1,12 @@
 """One sample's way through the service, top to bottom.
 
     extract -> fingerprint -> claim here -> store          -- hit ----> cache
-                                         -> tier           -- reject -> heuristic
+                                         -> heuristic tier -- reject -> heuristic
+                                         -> tests          -- fail ---> tests
                                          -> claim in store -> teacher -> teacher, stored before anyone sees it
     someone else has the claim           -> wait           -----------> what the other got (coalesced)
 
-Every sample is counted once: the sources and the failures sum to the samples asked.
+Every sample is counted once: the sources and the failures sum to the samples.
 """
 
 from __future__ import annotations
@@ -15,34 +16,31 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from services.scoring.answer import line_of, results_of, usage_of
+from services.scoring.answer import baseline_tokens, line_of, results_of, usage_of
 from services.scoring.asking import Asker, Item, Mark, Outcome
 from services.scoring.audit import Auditor
-from services.scoring.errors import ServiceStopping, StoreUnavailable, stopping
-from services.scoring.extraction import extract
+from services.scoring.errors import ServiceStopping, stopping
 from services.scoring.fair_queue import Caller
-from services.scoring.fingerprint import fingerprint, profile_of
+from services.scoring.fingerprint import profile_of
 from services.scoring.heuristics import Judgement, Tier
 from services.scoring.identity import mark_identity
-from services.scoring.languages import canonical
 from services.scoring.ledger import LedgerWriter
-from services.scoring.prompting import plain_tokens
+from services.scoring.preparation import prepared
 from services.scoring.purse import Payer
 from services.scoring.rubric import Rubric
 from services.scoring.single_flight import SingleFlight
 from services.scoring.store import ApiKey, Elsewhere, RequestLine, Store, StoredMark
 from services.scoring.teachers.base import Failure, Teacher
+from services.scoring.tests_tier import TestsTier
 from services.scoring.together import all_of, raise_first, results_of_all, until_done
 from services.scoring.tracing import span
 from services.scoring.turns import Reception
 from services.scoring.visit import Answer, Visit
-from shared.contract import ErrorCode, Result, Sample, Scored, ScoreRequest, ScoreResponse, Source
+from shared.contract import ErrorCode, ScoreRequest, ScoreResponse, Source
 from shared.settings import Config
 
 log = logging.getLogger("markbook")
 
-BREATH_CHARS = 20_000
-"""Characters of completions after which other requests have a turn: to find the code in so many takes milliseconds."""
 POLL_S = 0.1
 """Seconds between looks at what another replica is asking: small beside a teacher's answer, cheap for the database."""
 
@@ -59,6 +57,7 @@ class Pipeline:
         teacher: Teacher,
         store: Store,
         tier: Tier,
+        tests: TestsTier,
         rubric: Rubric,
         clock_ms: Callable[[], int],
         tell: Callable[[RequestLine], None],
@@ -68,6 +67,7 @@ class Pipeline:
         self._teacher = teacher
         self._store = store
         self._tier = tier
+        self._tests = tests
         self.rubric = rubric
         self._asker = Asker(config, teacher, store, rubric, clock_ms)
         self._auditor = Auditor(config, self._asker, store, rubric, clock_ms)
@@ -85,7 +85,8 @@ class Pipeline:
         Raises StoreUnavailable when nothing can be looked up or kept, TooManyRequests and ServiceStopping.
         """
         due = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
-        visit = Visit(request, await self._prepared(request.samples), Payer(request.run, key))
+        items = await prepared(request.samples, self.profile, use_tests=self._config.rlaif.use_tests)
+        visit = Visit(request, items, Payer(request.run, key))
         by_digest = visit.by_digest
         turns = self._reception.of(key.name if key else None)
         try:
@@ -132,7 +133,8 @@ class Pipeline:
 
     def _decide(self, visit: Visit, outcomes: Mapping[bytes, Outcome]) -> Answer:
         results = list(results_of(visit.items, outcomes, visit.led, self.profile))
-        line = line_of(visit.request, visit.items, results, self._clock_ms(), self._plain_tokens(visit.items, results))
+        baseline = 0 if self._teacher.stand_in else baseline_tokens(visit.items, results, self.rubric)
+        line = line_of(visit.request, visit.items, results, self._clock_ms(), baseline)
         visit.answer = Answer(results, line)
         return visit.answer
 
@@ -144,15 +146,6 @@ class Pipeline:
             return None
         return self._decide(visit, known).line
 
-    async def keep_leases(self, lease_s: float) -> None:
-        """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
-        while True:
-            await asyncio.sleep(lease_s / 3)
-            try:
-                await self._store.renew(self._clock_ms())
-            except StoreUnavailable as error:
-                log.warning("claims not renewed, another replica may ask again: %s", error.detail)
-
     async def close(self, grace_s: float) -> None:
         """Take no new work and begin no call; those in progress finish, as they are paid for, and their marks are kept.
 
@@ -161,6 +154,7 @@ class Pipeline:
         self._asker.stopped.set()
         self._teacher.stop()
         self._tier.stop()
+        self._tests.stop()
         self._reception.stop()
         log.info("stopping: no call begins any more; requests in progress: %d", len(self._leading))
         if self._leading:
@@ -169,32 +163,18 @@ class Pipeline:
                 lead.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _prepared(self, samples: Sequence[Sample]) -> list[Item]:
-        items: list[Item] = []
-        chars = 0
-        for sample in samples:
-            if chars > BREATH_CHARS:
-                await asyncio.sleep(0)
-                chars = 0
-            items.append(self._prepare(sample))
-            chars += len(sample.code)
-        return items
-
-    def _prepare(self, sample: Sample) -> Item:
-        language = canonical(sample.language)
-        code, judged = extract(sample.code, language)
-        return Item(sample.prompt, language, code, judged, fingerprint(self.profile, sample.prompt, code, language))
-
     async def _lead(self, visit: Visit, items: Sequence[Item]) -> None:
         """Land the flight of every item."""
         with span("store lookup", **{"markbook.samples": len(items)}):
             stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
-        asking = self._land_stored(items, stored, Source.CACHE)
+            items = await self._tests.recall(items)
+        asking = self._land_known(items, stored)
         if not asking:
             return
         rejected: list[tuple[Item, Judgement]] = []
         if self._config.rlaif.use_tiered_scoring:
             asking, rejected = await self._reject(asking, visit.payer.caller)
+        asking = self._land_stored(await self._test(asking, visit.payer.caller), stored, Source.CACHE)
         groups = [self._ask(visit, group) for group in self._asker.groups(asking)]
         *asked, audited = await results_of_all([*groups, self._auditor.audit(visit.payer, rejected)])
         if isinstance(audited, BaseException):  # no mark depends on it
@@ -214,6 +194,32 @@ class Pipeline:
             else:
                 passed.append(item)
         return passed, rejected
+
+    def _land_known(self, items: Sequence[Item], stored: Mapping[bytes, StoredMark]) -> list[Item]:
+        """Land what needs neither teacher nor sandbox: marks in the store, and what known verdicts decide."""
+        untested: list[Item] = []
+        others: list[Item] = []
+        for item in items:
+            if item.tests and item.verdict is None:
+                untested.append(item)
+            elif not (item.tests and self._land_decided(item)):
+                others.append(item)
+        return [*self._land_stored(others, stored, Source.CACHE), *untested]
+
+    async def _test(self, items: Sequence[Item], caller: Caller) -> list[Item]:
+        """Run the tests that were not run yet, and land what they decide; returns what the teacher must see."""
+        with span("tests", **{"markbook.samples": len(items)}):
+            tested, failed = await self._tests.run(items, caller, self._clock_ms())
+        for item, failure in failed:
+            self._land(item, failure)
+        return [item for item in tested if not self._land_decided(item)]
+
+    def _land_decided(self, item: Item) -> bool:
+        """Land what the tests decide, if they do."""
+        decided = self._tests.decide(item)
+        if decided is not None:
+            self._land(item, decided)
+        return decided is not None
 
     async def _ask(self, visit: Visit, group: Sequence[Item]) -> None:
         """Land a group of what the teacher must see, asked by this replica or by another."""
@@ -257,7 +263,7 @@ class Pipeline:
         missing: list[Item] = []
         for item in items:
             if mark := stored.get(item.print.digest):
-                self._land(item, Mark(source, self.rubric.score(mark.criteria), mark.criteria, mark.reasons))
+                self._land(item, self._asker.mark(item, source, mark.criteria, mark.reasons))
             else:
                 missing.append(item)
         return missing
@@ -271,13 +277,6 @@ class Pipeline:
         error = ServiceStopping("the service stopped before the marks came") if lead.cancelled() else lead.exception()
         if error is not None:
             self._flights.crash(led, error)
-
-    def _plain_tokens(self, items: Sequence[Item], results: Sequence[Result]) -> int:
-        """What the plain way would have sent. Nothing to the stand-in: it is paid nothing, so nothing is saved."""
-        if self._teacher.stand_in:
-            return 0
-        scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
-        return sum(plain_tokens(item.prompt, item.code, self.rubric, item.language) for item in scored)
 
 
 def _spent(outcome: Outcome) -> bool:

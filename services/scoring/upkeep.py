@@ -28,3 +28,13 @@ async def keep_book(store: Store, clock_ms: Callable[[], int]) -> None:
                 await store.upkeep.sweep(clock_ms())
         except StoreUnavailable as error:
             log.warning("upkeep of the book left out: %s", error.detail)
+
+
+async def keep_leases(store: Store, clock_ms: Callable[[], int], lease_s: float) -> None:
+    """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
+    while True:
+        await asyncio.sleep(lease_s / 3)
+        try:
+            await store.renew(clock_ms())
+        except StoreUnavailable as error:
+            log.warning("claims not renewed, another replica may ask again: %s", error.detail)

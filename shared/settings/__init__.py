@@ -5,7 +5,16 @@ from __future__ import annotations
 from pydantic import Field
 
 from shared.settings.section import Section
-from shared.settings.service import PRICES_OF_2026_11, Budget, Budgets, Price, Service, StoreConfig, TeacherConfig
+from shared.settings.service import (
+    PRICES_OF_2026_11,
+    Budget,
+    Budgets,
+    Execution,
+    Price,
+    Service,
+    StoreConfig,
+    TeacherConfig,
+)
 from shared.settings.trainer import SERVICE_OWNED, Rlaif, Training
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "Budget",
     "Budgets",
     "Config",
+    "Execution",
     "Price",
     "Rlaif",
     "Service",
@@ -30,5 +40,6 @@ class Config(Section):
     rlaif: Rlaif = Field(default_factory=Rlaif)
     service: Service = Field(default_factory=Service)
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
+    execution: Execution = Field(default_factory=Execution)
     budgets: Budgets = Field(default_factory=Budgets)
     store: StoreConfig = Field(default_factory=StoreConfig)

@@ -114,6 +114,18 @@ class Budgets(Section):
         return any(budget.usd is not None for budget in (self.total, self.per_run, *self.runs.values()))
 
 
+class Execution(Section):
+    """Where the tests of samples run: never outside a sandbox."""
+
+    confirm: Literal["auto", "on", "off"] = Field(
+        "auto", description="Run what did not pass in CPython inside bubblewrap too; auto: where bubblewrap works."
+    )
+    test_timeout_s: Positive = Field(2.0, description="Seconds that the code and one test may take.")
+    sample_timeout_s: Positive = Field(5.0, description="Seconds that all tests of a sample may take.")
+    memory_mib: PositiveInt = Field(128, description="MiB that a sample may use.")
+    max_waiting_samples: PositiveInt = Field(4096, description="Samples that wait for a sandbox; more are unscored.")
+
+
 class StoreConfig(Section):
     """Where marks and counts are kept."""
 

@@ -9,6 +9,8 @@ from pydantic import Field
 from shared.settings.section import NonNegative, Positive, PositiveInt, Section, Share
 
 SERVICE_OWNED = (
+    "use_tests",
+    "tests_policy",
     "use_tiered_scoring",
     "heuristic_score_threshold",
     "truncate_prompt_for_scoring",
@@ -126,6 +128,10 @@ class Rlaif(Section):
     adaptive_kl_enabled: bool = Field(False, description="Steer kl_penalty so that the KL stays near target_kl.")
     target_kl: Positive = Field(0.075, description="Nats a token.")
     kl_gain: Positive = Field(0.1, description="The coefficient moves by at most a fifth of this share a step.")
+    use_tests: bool = Field(True, description="Run the tests of samples that have some; false: they are ignored.")
+    tests_policy: Literal["gate", "advise", "only"] = Field(
+        "gate", description="A failed test ends it; or all go to the teacher and tests set correctness; or no teacher."
+    )
     use_tiered_scoring: bool = Field(True, description="The heuristic tier rejects broken code before anyone pays.")
     heuristic_score_threshold: Share = Field(0.3, description="Heuristic score strictly below it: marked by the tier.")
     heuristic_audit_rate: Share = Field(

@@ -63,6 +63,17 @@ async def test_trl_gets_a_mark_or_none_for_each_completion_and_two_metrics(stub)
     assert reward.__name__ == "markbook"  # TRL's logs say rewards/markbook/mean
 
 
+async def test_tests_reach_the_service_from_each_trainers_dataset(stub):
+    reward = markbook_reward(url=stub.url, language="python")
+    columns = {"tests": [["assert f() == 1"], None], "test_setup": ["x = 1", None]}
+    await reward(prompts=["Write f."] * 2, completions=["a", "b"], **columns)
+    await reward(prompts=["Write f."], completions=["a"])
+    info = {"prompt": "Write f.", "language": "python", "tests": ["assert f() == 2"], "test_setup": "y = 1"}
+    await compute_score("d", "a", None, info, url=stub.url)
+    sent = [(sample.tests, sample.test_setup) for request in stub.requests for sample in request.samples]
+    assert sent == [(["assert f() == 1"], "x = 1"), ([], ""), ([], ""), (["assert f() == 2"], "y = 1")]
+
+
 async def test_trl_of_messages_the_teacher_is_shown_what_the_user_said(stub):
     completions = [[{"role": "assistant", "content": "a"}]]
     assert await markbook_reward(url=stub.url, language="c++")([MESSAGES], completions) == [0.1]

@@ -26,7 +26,8 @@ def markbook_reward(
     """An async reward function for GRPOTrainer and its kin.
 
     `run`: the name under which the service counts. `language`: of all completions; without it the dataset's column
-    `language` says it row by row. Prompts and completions may be texts or messages; of messages the teacher is shown
+    `language` says it row by row. Columns `tests` (lists of Python statements, each one test) and `test_setup`
+    reach the service as they are. Prompts and completions may be texts or messages; of messages the teacher is shown
     what the user said. `api_key`: else that of $MARKBOOK_API_KEY.
 
     The function returns a mark in [0, 1] or None for each completion. It waits up to `wait_s` seconds for a service
@@ -38,9 +39,18 @@ def markbook_reward(
         prompts: Sequence[Any], completions: Sequence[Any], log_metric: Any = None, **columns: Any
     ) -> list[float | None]:
         languages = _languages(language, columns.get("language"), len(prompts))
+        tests = columns.get("tests") or [None] * len(prompts)
+        setups = columns.get("test_setup") or [None] * len(prompts)
+        rows = zip(prompts, completions, languages, tests, setups, strict=True)
         samples = [
-            Sample(prompt=text_of(prompt, "user"), language=spoken, code=text_of(completion, "assistant"))
-            for prompt, completion, spoken in zip(prompts, completions, languages, strict=True)
+            Sample(
+                prompt=text_of(prompt, "user"),
+                language=spoken,
+                code=text_of(completion, "assistant"),
+                tests=list(own or ()),
+                test_setup=setup or "",
+            )
+            for prompt, completion, spoken, own, setup in rows
         ]
         results = await marks(samples, run=run, url=url, api_key=api_key, wait_s=wait_s)
         check_hope(results)

@@ -30,7 +30,8 @@ async def compute_score(
 ) -> float:
     """The mark of one completion, in [0, 1]. `run` to `wait_s` come from `reward_kwargs`.
 
-    `extra_info` holds the task as `prompt` or `question`, a text or messages, and may hold its `language`.
+    `extra_info` holds the task as `prompt` or `question`, a text or messages, and may hold its `language`, its `tests`
+    (a list of Python statements, each one test) and their `test_setup`.
     `ground_truth` and `data_source` are not looked at. Raises ValueError where task or language is missing, NoMarks
     where there is no mark, ClientError where the service does not answer or refuses.
     """
@@ -41,7 +42,9 @@ async def compute_score(
         raise ValueError("compute_score needs the task: put it into the dataset's extra_info, as `prompt`")
     if not spoken:
         raise ValueError("compute_score needs the language: reward_kwargs.language, or `language` in extra_info")
-    sample = Sample(prompt=task, language=spoken, code=solution_str)
+    tests, setup = info.get("tests"), info.get("test_setup") or ""
+    own = [] if tests is None else list(tests)  # an array has no truth value
+    sample = Sample(prompt=task, language=spoken, code=solution_str, tests=own, test_setup=setup)
     [result] = await marks([sample], run=run, url=url, api_key=api_key, wait_s=wait_s)
     if not isinstance(result, Scored):
         raise NoMarks(f"a sample of {data_source} has no mark: {result.error.code}: {result.error.detail}")

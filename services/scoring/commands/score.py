@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +27,16 @@ def register(subparsers: Subparsers) -> None:
         "without one, 2 when nobody could be asked. What is in the book already costs nothing.",
         "score add.py --prompt 'Write add(a, b) that returns the sum.'",
         "score answer.rs --prompt-file task.md --json",
+        "score add.py --prompt-file task.md --tests test_add.py",
         "cat add.py | python -m services.scoring score - --language python --prompt-file task.md",
     )
     parser.add_argument("file", metavar="FILE", help="the code, or a completion with fences; - for standard input")
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--prompt", metavar="TEXT", help="the task")
     task.add_argument("--prompt-file", metavar="FILE", help="a file with the task")
+    parser.add_argument(
+        "--tests", metavar="FILE", help="tests of the code, in Python: each statement of the file is one (assert …)"
+    )
     parser.add_argument("--language", metavar="NAME", help="python, c++, rs, … (default: by the file's suffix)")
     parser.add_argument(
         "--run", dest="under", metavar="NAME", default="shell", help="counted under this run (default: shell)"
@@ -48,7 +53,8 @@ def _run(arguments: argparse.Namespace) -> int:
     prompt = _read(arguments.prompt_file) if arguments.prompt is None else arguments.prompt
     code = _read(arguments.file)
     try:
-        request = ScoreRequest(run=arguments.under, samples=[Sample(prompt=prompt, language=language, code=code)])
+        sample = Sample(prompt=prompt, language=language, code=code, tests=_tests(arguments.tests))
+        request = ScoreRequest(run=arguments.under, samples=[sample])
     except ValidationError as error:
         fault = error.errors()[0]
         raise ConfigError(f"--{fault['loc'][-1]} {fault['input']!r:.80}: {fault['msg']}") from error
@@ -96,6 +102,20 @@ _FROM = {
     "coalesced": "a call that another had made at the same time",
     "teacher": "the teacher",
 }
+
+
+def _tests(name: str | None) -> list[str]:
+    """The statements of a file of tests."""
+    if name is None:
+        return []
+    text = _read(name)
+    try:
+        statements = [ast.get_source_segment(text, node) or "" for node in ast.parse(text).body]
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--tests {name} is not Python: {error}") from error
+    if not statements:
+        raise ConfigError(f"--tests {name} holds no test: each statement of it is one")
+    return statements
 
 
 def _read(name: str) -> str:

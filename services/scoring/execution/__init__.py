@@ -6,16 +6,14 @@ the values that it returned (`compare.py`).
 
 from services.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
 from services.scoring.execution.opening import open_runner
-from services.scoring.execution.runner import Admission, SemaphoreAdmission, TestRunner
+from services.scoring.execution.runner import TestRunner
 from services.scoring.execution.types import RUNNER_VERSION, Limits, Sandbox, TestResult, Verdict
 
 __all__ = [
     "RUNNER_VERSION",
-    "Admission",
     "Limits",
     "MemoryVerdictCache",
     "Sandbox",
-    "SemaphoreAdmission",
     "TestResult",
     "TestRunner",
     "Verdict",

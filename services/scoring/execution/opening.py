@@ -9,7 +9,7 @@ from typing import Literal
 from services.scoring.execution.cache import VerdictCache
 from services.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
 from services.scoring.execution.monty import MontySandbox
-from services.scoring.execution.runner import Admission, TestRunner
+from services.scoring.execution.runner import TestRunner
 from services.scoring.execution.types import Limits
 from shared.config import ConfigError
 
@@ -22,7 +22,6 @@ def open_runner(
     limits: Limits | None = None,
     max_running: int | None = None,
     max_waiting: int = 4096,
-    admission: Admission | None = None,
     cache: VerdictCache | None = None,
 ) -> TestRunner:
     """Monty, and CPython inside bubblewrap to confirm what did not pass, if `confirm` and the machine allow it.
@@ -48,6 +47,5 @@ def open_runner(
         limits=limits,
         max_running=running,
         max_waiting=max_waiting,
-        admission=admission,
         cache=cache,
     )

@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
-from services.scoring.errors import ExecutionUnavailable
+from services.scoring.errors import ExecutionUnavailable, stopping
 from services.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
 from services.scoring.execution.types import Limits, Sandbox, TestResult, Verdict
-
-
-class Admission(Protocol):
-    """Whose sample runs next. `turn` is held while a sample of `caller` runs."""
-
-    def turn(self, caller: str) -> contextlib.AbstractAsyncContextManager[None]: ...
-
-
-class SemaphoreAdmission:
-    """First come, first served: `max_running` samples at a time, `max_waiting` more wait."""
-
-    def __init__(self, max_running: int, max_waiting: int) -> None:
-        self._slots = asyncio.Semaphore(max_running)
-        self._max_waiting = max_waiting
-        self._waiting = 0
-
-    @contextlib.asynccontextmanager
-    async def turn(self, caller: str) -> AsyncIterator[None]:
-        if self._slots.locked() and self._waiting >= self._max_waiting:
-            raise ExecutionUnavailable(f"{self._waiting} samples wait for their tests already: ask again later")
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._slots.release()
+from services.scoring.fair_queue import NOBODY, Caller, FairQueue
 
 
 class TestRunner:
@@ -59,28 +29,32 @@ class TestRunner:
         limits: Limits | None = None,
         max_running: int | None = None,
         max_waiting: int = 4096,
-        admission: Admission | None = None,
         cache: VerdictCache | None = None,
     ) -> None:
         self.max_running = max_running or os.cpu_count() or 1
         self._first = first
         self._confirm = confirm
         self.limits = limits or Limits()
-        self._admission = admission or SemaphoreAdmission(self.max_running, max_waiting)
+        self._queue = FairQueue(lambda: self.max_running)
+        self._max_waiting = max_waiting
         self._cache = cache or MemoryVerdictCache()
         self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="tests")
         names = [sandbox.name for sandbox in (first, confirm) if sandbox is not None]
         self.identity = f"{'+'.join(names)} {self.limits}"
 
-    async def run(self, code: str, tests: Sequence[str], setup: str = "", *, caller: str = "") -> list[TestResult]:
-        """One result a test, in order. `code` is extracted. `caller` (a run, a key) takes turns with the others.
+    async def run(
+        self, code: str, tests: Sequence[str], setup: str = "", *, caller: Caller = NOBODY
+    ) -> list[TestResult]:
+        """One result a test, in order. `code` is extracted. `caller` takes turns with the others.
 
         Raises ExecutionUnavailable when there is no verdict for a reason that is not the code's: ask again later.
         """
         digest = verdict_digest(code, tests, setup, self.identity)
         if (kept := await self._cache.get(digest)) is not None:
             return list(kept)
-        async with self._admission.turn(caller):
+        if self._queue.waiting >= self._max_waiting:
+            raise ExecutionUnavailable(f"{self._queue.waiting} samples wait for their tests already: ask again later")
+        async with self._queue.slot(caller):
             # shielded: a thread cannot be cancelled, and its slot must be held for as long as it works
             work = asyncio.get_running_loop().run_in_executor(self._threads, self.run_sync, code, tests, setup)
             try:
@@ -103,6 +77,10 @@ class TestRunner:
             if result.verdict is not Verdict.CANNOT_RUN:
                 results[number] = result
         return results
+
+    def stop(self) -> None:
+        """Refuse those who wait; what runs goes on to its end."""
+        self._queue.close(stopping())
 
     def close(self) -> None:
         """End the sandboxes. Blocks for as long as the tests that run have left."""

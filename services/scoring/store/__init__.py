@@ -13,6 +13,7 @@ from services.scoring.store.rollup import HOUR_MS, MINUTES_MS, Sums, Tally
 from services.scoring.store.store import Store
 from services.scoring.store.tables import LATENCY_MS, TOOK
 from services.scoring.store.texts import Texts
+from services.scoring.store.verdicts import Verdicts
 
 __all__ = [
     "HOUR_MS",
@@ -39,4 +40,5 @@ __all__ = [
     "Sums",
     "Tally",
     "Texts",
+    "Verdicts",
 ]

@@ -217,3 +217,17 @@ async def test_a_number_that_json_does_not_have_is_refused_before_anybody_is_ask
         answer = await http.post("/verify", params=SPOKEN, content=text, headers={"Content-Type": "application/json"})
     assert (answer.status_code, why in answer.json()["detail"]) == (422, True)
     assert teacher.groups == []
+
+
+async def test_tests_decide_here_too(service, teacher):
+    tests = ["assert add(1, 2) == 3"]
+    wrong, right = (f"def add(a, b):\n    return a {sign} b\n" for sign in "*+")
+    labels = [json.dumps({"language": "python", "tests": tests})] * 2
+    async with service() as http:
+        sent = {"query": [PROMPT + wrong, PROMPT + right], "prompts": [PROMPT] * 2, "labels": labels}
+        rewarded = (await http.post("/get_reward", json=sent)).json()
+        verified = await http.post("/verify", json=row(wrong, verifier_metadata={"language": "python", "tests": tests}))
+    assert rewarded["rewards"][0] == pytest.approx(0.05)
+    assert rewarded["rewards"][1] > 0.3
+    assert verified.json()["markbook"]["tests"]["passed"] == 0
+    assert len(teacher.groups) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.scoring.extraction import extract
-from services.scoring.pipeline import BREATH_CHARS
+from services.scoring.preparation import YIELD_EVERY_CHARS
 
 
 async def test_between_the_long_samples_of_a_request_others_have_their_turn(service, monkeypatch):
@@ -24,7 +24,7 @@ async def test_between_the_long_samples_of_a_request_others_have_their_turn(serv
 
     monkeypatch.setattr("services.scoring.pipeline.extract", extracted)
     task = "Write add(a, b) that returns the sum of two numbers."
-    codes = [f"def add_{n}(a, b):\n    return a + b\n" + "#" * BREATH_CHARS for n in range(5)]
+    codes = [f"def add_{n}(a, b):\n    return a + b\n" + "#" * YIELD_EVERY_CHARS for n in range(5)]
     samples = [{"prompt": task, "language": "python", "code": code} for code in codes]
     async with service() as http:
         busy = asyncio.create_task(others())

@@ -11,7 +11,6 @@ from services.scoring.errors import ExecutionUnavailable
 from services.scoring.execution import (
     Limits,
     MemoryVerdictCache,
-    SemaphoreAdmission,
     TestResult,
     TestRunner,
     Verdict,
@@ -207,7 +206,7 @@ async def test_parallel_work_and_waiting_are_bounded_and_the_loop_stays_free():
 
 async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_done():
     sandbox = Blocking()
-    runner = TestRunner(sandbox, max_running=1, admission=SemaphoreAdmission(1, 8))
+    runner = TestRunner(sandbox, max_running=1, max_waiting=8)
     gone = asyncio.create_task(runner.run("1", ["a"]))
     await asyncio.to_thread(sandbox.started.acquire)
     gone.cancel()
