@@ -22,7 +22,7 @@ async def test_between_the_long_samples_of_a_request_others_have_their_turn(serv
         seen.append(turns)
         return extract(completion, language)
 
-    monkeypatch.setattr("services.scoring.pipeline.extract", extracted)
+    monkeypatch.setattr("services.scoring.preparation.extract", extracted)
     task = "Write add(a, b) that returns the sum of two numbers."
     codes = [f"def add_{n}(a, b):\n    return a + b\n" + "#" * YIELD_EVERY_CHARS for n in range(5)]
     samples = [{"prompt": task, "language": "python", "code": code} for code in codes]
