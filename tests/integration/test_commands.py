@@ -111,6 +111,19 @@ def test_stats_since_and_as_json(ask):
     assert never["since"].startswith("2999-01-01T00:00")
 
 
+def test_a_run_that_there_is_not_is_said_and_the_one_that_was_meant(ask):
+    ask("score", "add.py", "--prompt", TASK, "--run", "typed")
+    for options in ([], ["--json"], ["--since", "1h"]):
+        assert ask("stats", "--run", "tpyed", *options) == (2, "", "there is no run tpyed; did you mean typed?\n")
+    assert ask("stats", "--run", "typed", "--since", "2999-01-01")[0] == 0  # it is one, though it did nothing then
+
+
+def test_before_anything_is_asked_for_there_is_no_run(tmp_path, capsys):
+    with ServiceProcess(f"sqlite:///{tmp_path / 'empty.db'}") as empty:
+        assert main(["stats", "--run", "any", "--url", empty.url]) == 2
+    assert capsys.readouterr().err == "there is no run any: nothing was asked for yet\n"
+
+
 def test_a_log_of_json_lines_holds_nothing_else(service, ask):
     ask("score", "add.py", "--prompt", TASK, "--run", "logged")
     lines = [json.loads(line) for line in service.log]
