@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.contract.wire import DEFAULT_RUN, Language, RequestId, RunName, WireModel
+from shared.contract.wire import DEFAULT_RUN, Language, RequestId, RunName, Score, Seconds, Usd, WireModel
 
 
 class Source(StrEnum):
@@ -80,9 +80,9 @@ class ScoreRequest(WireModel):
 
 class Scored(WireModel):
     status: Literal["scored"] = "scored"
-    score: float = Field(ge=0.0, le=1.0)
+    score: Score = Field(ge=0.0, le=1.0)
     source: Source
-    criteria: dict[str, float] | None = Field(description="Null when the heuristic tier rejected the sample.")
+    criteria: dict[str, Score] | None = Field(description="Null when the heuristic tier rejected the sample.")
     reasons: list[str] = Field(default_factory=list)
     judged: Judged
     key: str
@@ -92,7 +92,7 @@ class Scored(WireModel):
 class SampleError(WireModel):
     code: ErrorCode
     detail: str
-    retry_after_s: float | None = None
+    retry_after_s: Seconds | None = None
 
 
 class Unscored(WireModel):
@@ -116,7 +116,7 @@ class RequestUsage(WireModel):
     output_tokens: int = 0
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
-    cost_usd: float | None = 0.0
+    cost_usd: Usd | None = 0.0
 
 
 class ScoreResponse(WireModel):
