@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from services.scoring.asking import Item, Outcome
+from services.scoring.heuristics import explain
 from services.scoring.store import RequestLine
 from services.scoring.teachers.base import Call, Failure
 from shared.contract import RequestUsage, Result, SampleError, Scored, ScoreRequest, Source, Unscored
@@ -34,6 +35,7 @@ def results_of(
             source=source,
             criteria=None if outcome.criteria is None else dict(outcome.criteria),
             reasons=list(outcome.reasons),
+            explanation=explain(outcome.reasons) if source is Source.HEURISTIC else None,
             judged=item.judged,
             key=item.print.key,
             profile=profile,

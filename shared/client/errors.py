@@ -1,7 +1,7 @@
 """What can go wrong, and which answer of a server means what.
 
 ClientError
-├── ServiceUnavailable   not reachable, timed out, 429, 5xx and what else may pass (shared/statuses.py): may be sent again
+├── ServiceUnavailable   not reachable, timed out, or a status of shared/statuses.py (429, 5xx): may be sent again
 └── RequestRejected      any other status: sending it again will not help
 """
 

@@ -83,7 +83,12 @@ class Scored(WireModel):
     score: Score = Field(ge=0.0, le=1.0)
     source: Source
     criteria: dict[str, Score] | None = Field(description="Null when the heuristic tier rejected the sample.")
-    reasons: list[str] = Field(default_factory=list)
+    reasons: list[str] = Field(
+        default_factory=list, description="Codes of the heuristic tier (docs/reasons.md), or what the teacher says."
+    )
+    explanation: str | None = Field(
+        default=None, description="What the tier's codes mean, for people; null where the teacher marked."
+    )
     judged: Judged
     key: str
     profile: str

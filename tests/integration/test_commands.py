@@ -50,11 +50,11 @@ def test_a_file_is_marked_from_the_shell_and_paid_for_once(ask):
 
 
 def test_broken_code_is_a_mark_with_a_reason(ask, tmp_path):
-    (tmp_path / "bad.py").write_text("def add(:")
+    (tmp_path / "bad.py").write_text("def add(first, :")
     status, told, _ = ask("score", "bad.py", "--prompt", TASK)
     assert status == 0
     assert ", from the heuristic tier" in told
-    assert "reason    " in told
+    assert "reason    unclosed_bracket\n          A bracket is never closed.\n" in told
 
 
 def test_as_json_it_is_the_service_s_answer(ask):

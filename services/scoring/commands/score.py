@@ -70,6 +70,8 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
             yield f"  {mark:.2f}    {name.replace('_', ' ')}"
         for reason in result.reasons:
             yield f"reason    {reason}"
+        if result.explanation:
+            yield f"          {result.explanation}"
     else:
         yield f"unscored  {result.error.code}: {result.error.detail}"
         if result.error.retry_after_s is not None:
