@@ -12,14 +12,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from shared.settings import Config
+from shared.environment import PREFIX, SHORT_NAMES, own_variables, unknown_variables
+from shared.settings import Config, Rlaif
 from shared.strict_yaml import load_yaml
-
-_SHORT_NAMES = {
-    "MARKBOOK_TEACHER": ("teacher", "name"),
-    "MARKBOOK_TEACHER_MODEL": ("teacher", "model"),
-    "MARKBOOK_DATABASE_URL": ("store", "database_url"),
-}
 
 
 class ConfigError(Exception):
@@ -29,9 +24,9 @@ class ConfigError(Exception):
 def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """Read `path`, else `$MARKBOOK_CONFIG`, else `./config.yaml` if it is there, else the defaults.
 
-    `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; `MARKBOOK_TEACHER`,
-    `MARKBOOK_TEACHER_MODEL` and `MARKBOOK_DATABASE_URL` are short names. An empty variable is none.
-    Raises ConfigError with every fault found, one a line; one underscore where two belong is one too.
+    `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; SHORT_NAMES are short for some
+    of them. With `MARKBOOK_PORT` a `rlaif.scoring_url` that says nothing else has that port, too. An empty variable is
+    none. Raises ConfigError with every fault found, one a line; a variable that sets nothing is one.
     """
     named = path or environ.get("MARKBOOK_CONFIG")
     file = Path(named) if named else Path("config.yaml")
@@ -45,27 +40,45 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
             raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(data, dict):
             raise ConfigError(f"{file} must hold sections ({', '.join(Config.model_fields)}), not {_show(data)}")
-    overrides = list(_overrides(environ))
+    variables = own_variables(environ)
+    if unknown := list(unknown_variables(variables, known_keys())):
+        raise ConfigError("\n".join(unknown))
+    overrides = list(_overrides(variables))
     for _, keys, value in overrides:
         data = _with(data, keys, value)
     names = ", ".join(variable for variable, _, _ in overrides)
-    return parse_config(data, f"{file} with {names}" if names else str(file))
+    config = parse_config(data, f"{file} with {names}" if names else str(file))
+    return _asked_where_it_listens(config) if "MARKBOOK_PORT" in variables else config
 
 
-def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str], Any]]:
-    for variable, value in sorted(environ.items()):
-        if not value:
+def _overrides(variables: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str], Any]]:
+    for variable, value in variables.items():
+        if variable in SHORT_NAMES:
+            keys: Sequence[str] = SHORT_NAMES[variable]
+        elif "__" in variable:
+            keys = variable.removeprefix(PREFIX).lower().split("__")
+        else:
             continue
-        if variable in _SHORT_NAMES:
-            yield variable, _SHORT_NAMES[variable], value
-        elif variable.startswith("MARKBOOK_") and "__" in variable:
-            try:
-                read = load_yaml(value)
-            except (yaml.YAMLError, ValueError) as error:
-                raise ConfigError(f"{variable} is not valid YAML: {' '.join(str(error).split())}") from error
-            yield variable, variable.removeprefix("MARKBOOK_").lower().split("__"), read
-        elif variable in _ONE_UNDERSCORE:
-            raise ConfigError(f"{variable} sets nothing: did you mean {_ONE_UNDERSCORE[variable]}?")
+        yield variable, keys, value if keys in _AS_WRITTEN else _read(variable, value)
+
+
+_AS_WRITTEN = (("teacher", "name"), ("teacher", "model"), ("store", "database_url"))
+"""Text under a short name, which needs no quotes."""
+
+
+def _read(variable: str, value: str) -> Any:
+    try:
+        return load_yaml(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{variable} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _asked_where_it_listens(config: Config) -> Config:
+    """`config` for clients on the machine whose service `MARKBOOK_PORT` has moved to another port."""
+    if config.rlaif.scoring_url != Rlaif.model_fields["scoring_url"].default or config.service.port == 0:
+        return config
+    rlaif = config.rlaif.model_copy(update={"scoring_url": f"http://127.0.0.1:{config.service.port}"})
+    return config.model_copy(update={"rlaif": rlaif})
 
 
 def _with(data: Any, keys: Sequence[str], value: Any) -> Any:
@@ -94,14 +107,6 @@ def known_keys() -> Iterator[str]:
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         yield from (f"{section}.{key}" for key in model.model_fields)
-
-
-# but what Kubernetes sets by itself where there is a Service of the name markbook
-_ONE_UNDERSCORE = {
-    f"MARKBOOK_{key.replace('.', '_')}".upper(): f"MARKBOOK_{key.replace('.', '__')}".upper()
-    for key in known_keys()
-    if key not in ("service.host", "service.port")
-}
 
 
 def _explain(error: dict[str, Any]) -> str:

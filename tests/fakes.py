@@ -28,10 +28,10 @@ def true_criteria(code: str) -> dict[str, float]:
 
 
 def true_score(code: str) -> float:
-    """The sum with the weights of the design: 0.3, 0.3, 0.2, 0.2."""
+    """The sum with the weights of the design: 0.3, 0.3, 0.2, 0.2, to the six digits of the wire."""
     marks = true_criteria(code)
     weighted = 0.3 * marks["correctness"] + 0.3 * marks["code_quality"]
-    return weighted + 0.2 * marks["efficiency"] + 0.2 * marks["documentation"]
+    return round(weighted + 0.2 * marks["efficiency"] + 0.2 * marks["documentation"], 6)
 
 
 class OpenPurse:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.client import ServiceUnavailable, bearer
 from shared.config import ConfigError
+from shared.statuses import is_worth_another_try
 
 KEY_VARIABLE = "MARKBOOK_GENERATION_KEY"
 CONNECT_TIMEOUT_S = 10.0
@@ -184,7 +185,7 @@ class GenerationServer:
         message = f"the generation server at {self._url} answered {path} with HTTP {status}: {said}"
         if status == 404 and path == "/v1/completions":
             return AdapterLost(message)
-        if status == 429 or status >= 500:
+        if is_worth_another_try(status):
             return ServiceUnavailable(message)
         if status in (401, 403):
             return ConfigError(f"{message}; MARKBOOK_GENERATION_KEY holds its key")

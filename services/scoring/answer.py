@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from services.scoring.asking import Item, Outcome
+from services.scoring.heuristics import explain
 from services.scoring.prompting import plain_tokens
 from services.scoring.rubric import Rubric
 from services.scoring.store import RequestLine
@@ -37,6 +38,7 @@ def results_of(
             criteria=None if outcome.criteria is None else dict(outcome.criteria),
             reasons=list(outcome.reasons),
             tests=outcome.tests,
+            explanation=explain(outcome.reasons) if source is Source.HEURISTIC else None,
             judged=item.judged,
             key=item.print.key,
             profile=profile,

@@ -31,7 +31,9 @@ def _date(text: object) -> object:
     return text
 
 
-OneRun = Annotated[RunName | None, Query(description="Only this run.")]
+OneRun = Annotated[
+    RunName | None, Query(description="Only this run; one that has asked for nothing yet has zeros, and is no error.")
+]
 Since = Annotated[
     datetime | None,
     BeforeValidator(_date),

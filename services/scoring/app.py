@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from services.scoring.api import router
 from services.scoring.auth import Door
@@ -22,6 +22,7 @@ from services.scoring.observer import RequestObserver, WatchedTeacher, teller
 from services.scoring.openapi import describe
 from services.scoring.page.routes import page_router
 from services.scoring.pipeline import Pipeline
+from services.scoring.query import check_query
 from services.scoring.rendering import handle_errors
 from services.scoring.rubric import load_rubric
 from services.scoring.state import State
@@ -98,6 +99,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         version=version("markbook"),
         description="Asks a teacher to mark code that students write, keeps every mark, pays for none twice.",
         lifespan=lifespan,
+        dependencies=[Depends(check_query)],
         telemetry=REQUESTS,
     )
     app.state.markbook = State(config, marker, store, pipeline, clock_ms, metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -11,10 +11,15 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from services.scoring.errors import BadRequest, PayloadTooLarge
+from services.scoring.nearest import did_you_mean
 from shared.contract import Sample, ScoreRequest
 from shared.settings import Service
 
 MAX_KEYS = 16
+_MOST_SHOWN = 8
+"""Faults of one object that are told in full."""
+_SHOWN_CHARS = 80
+"""Of a name that a client has sent."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,11 +59,11 @@ async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
 
 
 def validated(model: type[M], data: Mapping[str, Any]) -> M:
-    """Raises BadRequest, which names the first field that is wrong."""
+    """Raises BadRequest, which names every field that is wrong in the first object that has one."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _bad_request(error) from error
+        raise _bad_request(error, model) from error
 
 
 def check_count(samples: int, limits: Service, field: str) -> None:
@@ -109,16 +114,37 @@ async def read_object(request: Request, limits: Service) -> dict[str, Any]:
     return data
 
 
-def _bad_request(error: ValidationError) -> BadRequest:
-    first, *others = error.errors(include_url=False, include_context=False)
-    field = _path(first["loc"])
-    more = f" (and {len(others)} more)" if others else ""
-    where = f"{field}: " if field else ""
-    return BadRequest(f"{where}{first['msg']}{more}", field=field or None)
+def _bad_request(error: ValidationError, model: type[BaseModel]) -> BadRequest:
+    errors = error.errors(include_url=False, include_context=False)
+    first = errors[0]["loc"]
+    shown = [each for each in errors if each["loc"][:-1] == first[:-1]][:_MOST_SHOWN]
+    more = f" (and {len(errors) - len(shown)} more)" if len(errors) > len(shown) else ""
+    detail = "; ".join(_fault(each["loc"], each["type"], each["msg"], model) for each in shown)
+    return BadRequest(f"{detail}{more}", field=_path(first) or None)
+
+
+def _fault(location: tuple[Any, ...], kind: str, said: str, model: type[BaseModel]) -> str:
+    if kind == "extra_forbidden":
+        said = f"unknown field{did_you_mean(str(location[-1]), _fields(model, location[:-1]))}"
+    field = _path(location)
+    return f"{field}: {said}" if field else said
+
+
+def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """The fields of the object that stands at `location` in a `model`; none where it may be of several kinds."""
+    here: Any = model
+    for part in location:
+        if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel):
+            field = here.model_fields.get(part)
+            here = field.annotation if field else None
+        else:
+            here = next(iter(get_args(here)), None)
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
 
 
 def _path(location: tuple[Any, ...]) -> str:
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        name = str(part)[:_SHOWN_CHARS]
+        path += f"[{part}]" if isinstance(part, int) else f".{name}" if path else name
     return path

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from shared.config import ConfigError
+from shared.contract.wire import SCORE_DIGITS
 from shared.strict_yaml import load_yaml
 
 MAX_CHARS = 100_000
@@ -36,8 +37,12 @@ class Rubric:
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def score(self, criteria: Mapping[str, float]) -> float:
-        """The weighted sum of criteria in [0, 1]; the sum is ours, never the teacher's."""
-        return min(1.0, math.fsum(weight * criteria[name] for name, weight in self.criteria.items()))
+        """The weighted sum of criteria in [0, 1]; the sum is ours, never the teacher's.
+
+        Rounded as on the wire, so that a threshold of 0.67 is the same for the service and for its clients.
+        """
+        total = math.fsum(weight * criteria[name] for name, weight in self.criteria.items())
+        return min(1.0, round(total, SCORE_DIGITS))
 
 
 def load_rubric(path: str | Path | None = None) -> Rubric:

@@ -1,8 +1,8 @@
 """What can go wrong, and which answer of a server means what.
 
 ClientError
-├── ServiceUnavailable   not reachable, timed out, 429 or 5xx: the same request may be sent again
-└── RequestRejected      any other 4xx: sending it again will not help
+├── ServiceUnavailable   not reachable, timed out, or a status of shared/statuses.py (429, 5xx): may be sent again
+└── RequestRejected      any other status: sending it again will not help
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from shared.contract import ErrorBody
+from shared.statuses import is_worth_another_try
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -51,7 +52,7 @@ def read(model: type[M], response: httpx.Response, base_url: str) -> M:
         body = ErrorBody.model_validate_json(response.content, extra="ignore")
     except ValidationError:  # a proxy in between answers in its own words
         body = ErrorBody(error="http_error", detail=response.text[:200] or response.reason_phrase)
-    if response.status_code == 429 or response.status_code >= 500:
+    if is_worth_another_try(response.status_code):
         message = f"the scoring service at {base_url} cannot mark now: {body.error}: {body.detail}"
         raise ServiceUnavailable(message, _seconds(response.headers.get("retry-after")))
     raise RequestRejected(response.status_code, body.error, body.detail)

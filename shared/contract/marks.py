@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from shared.contract.wire import ProfileId, WireModel
+from shared.contract.wire import ProfileId, Score, WireModel
 
 
 class KeptGroup(WireModel):
@@ -24,7 +24,7 @@ class KeptMark(WireModel):
     profile: ProfileId
     digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of profile, whole task, code and language.")
     language: str
-    score: float | None = Field(description="With the weights in force; null for the criteria of another rubric.")
+    score: Score | None = Field(description="With the weights in force; null for the criteria of another rubric.")
     criteria: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]]
     reasons: list[str]
     created: AwareDatetime

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.contract.wire import DEFAULT_RUN, Language, RequestId, RunName, Test, WireModel
+from shared.contract.wire import DEFAULT_RUN, Language, RequestId, RunName, Score, Seconds, Test, Usd, WireModel
 
 
 class Source(StrEnum):
@@ -109,13 +109,18 @@ class SampleTests(WireModel):
 
 class Scored(WireModel):
     status: Literal["scored"] = "scored"
-    score: float = Field(ge=0.0, le=1.0)
+    score: Score = Field(ge=0.0, le=1.0)
     source: Source
-    criteria: dict[str, float] | None = Field(
+    criteria: dict[str, Score] | None = Field(
         description="Null when the heuristic tier rejected the sample; `correctness` alone when a test failed."
     )
-    reasons: list[str] = Field(default_factory=list)
+    reasons: list[str] = Field(
+        default_factory=list, description="Codes of the heuristic tier (docs/reasons.md), or what the teacher says."
+    )
     tests: SampleTests | None = Field(default=None, description="Null where no tests were run.")
+    explanation: str | None = Field(
+        default=None, description="What the tier's codes mean, for people; null where the teacher marked."
+    )
     judged: Judged
     key: str
     profile: str
@@ -124,7 +129,7 @@ class Scored(WireModel):
 class SampleError(WireModel):
     code: ErrorCode
     detail: str
-    retry_after_s: float | None = None
+    retry_after_s: Seconds | None = None
 
 
 class Unscored(WireModel):
@@ -148,7 +153,7 @@ class RequestUsage(WireModel):
     output_tokens: int = 0
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
-    cost_usd: float | None = 0.0
+    cost_usd: Usd | None = 0.0
 
 
 class ScoreResponse(WireModel):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field, JsonValue
 
 from shared.contract.scoring import Source
-from shared.contract.wire import WireModel
+from shared.contract.wire import Score, Usd, Weighed, WireModel
 
 
 class Counters(WireModel):
@@ -22,17 +22,17 @@ class Counters(WireModel):
     api_tokens_received: int = 0
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
-    billed_input_equivalent: float = Field(
+    billed_input_equivalent: Weighed = Field(
         default=0.0, description="Each kind of token weighed by its price over the base input price, output included."
     )
     tokens_saved: int = Field(
         default=0,
         description="Estimated input of a whole-rubric, whole-task call per scored sample, less api_tokens_sent.",
     )
-    cost_usd: float | None = Field(default=0.0, description="US dollars; null once a call's model had no known price.")
+    cost_usd: Usd | None = Field(default=0.0, description="US dollars; null once a call's model had no known price.")
     usage_unknown_calls: int = Field(default=0, description="Calls whose bill is not known, booked at their bound.")
     usage_unknown_tokens: int = 0
-    usage_unknown_cost_usd: float | None = 0.0
+    usage_unknown_cost_usd: Usd | None = 0.0
 
 
 class CacheStats(WireModel):
@@ -67,7 +67,7 @@ class Identity(WireModel):
 class BudgetState(WireModel):
     """One budget: what was spent of it, calls in progress included at their bound, and its limits (null: none)."""
 
-    spent_usd: float
+    spent_usd: Usd
     limit_usd: float | None
     spent_tokens: int
     limit_tokens: int | None
@@ -80,7 +80,7 @@ class AuditCount(WireModel):
     language: str
     audited: int
     at_or_above_threshold: int = Field(description="The tier was wrong about these, if the teacher is right.")
-    mean_score: float = Field(ge=0.0, le=1.0, description="The teacher's, which no client was given.")
+    mean_score: Score = Field(ge=0.0, le=1.0, description="The teacher's, which no client was given.")
 
 
 class AuditStats(WireModel):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 DEFAULT_RUN = "default"
+SCORE_DIGITS = 6
 
 RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
 RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
@@ -16,6 +17,20 @@ Language = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^ *[^\p{C}\p{Z}][^\p{C}\p{Zl}\p{Zp}]*$")
 ]
 Test = Annotated[str, StringConstraints(pattern=r"\S")]  # a blank one would pass whatever the code
+
+
+def _rounded(digits: int) -> AfterValidator:
+    """For what is computed: a sum of floats would be shown as 0.6699999999999999."""
+    return AfterValidator(lambda number: round(number, digits))
+
+
+Score = Annotated[float, _rounded(SCORE_DIGITS)]
+"""A score, a criterion or a mean of them: with far more digits than any teacher marks with."""
+Usd = Annotated[float, _rounded(9)]
+"""US dollars, to the nano-dollar that the ledger counts in."""
+Weighed = Annotated[float, _rounded(3)]
+"""Tokens weighed by their price."""
+Seconds = Annotated[float, _rounded(3)]
 
 
 class WireModel(BaseModel):

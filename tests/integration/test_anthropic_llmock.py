@@ -45,7 +45,7 @@ async def test_a_reply_is_read_and_billed(llmock: Any, teacher: AnthropicTeacher
     assert not call.usage_unknown
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 522, 529])
 async def test_an_error_that_passes(llmock: Any, teacher: AnthropicTeacher, status: int) -> None:
     llmock.reply(REPLY, times=None)
     llmock.fail(status, times=2)
@@ -62,7 +62,7 @@ async def test_a_retry_after_is_kept(llmock: Any, teacher: AnthropicTeacher) -> 
     llmock.assert_resilient(strict=True)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 501, 505])
 async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: AnthropicTeacher, status: int) -> None:
     llmock.reply(REPLY, times=None)
     llmock.fail(status, times=None)

@@ -50,11 +50,11 @@ def test_a_file_is_marked_from_the_shell_and_paid_for_once(ask):
 
 
 def test_broken_code_is_a_mark_with_a_reason(ask, tmp_path):
-    (tmp_path / "bad.py").write_text("def add(:")
+    (tmp_path / "bad.py").write_text("def add(first, :")
     status, told, _ = ask("score", "bad.py", "--prompt", TASK)
     assert status == 0
     assert ", from the heuristic tier" in told
-    assert "reason    " in told
+    assert "reason    unclosed_bracket\n          A bracket is never closed.\n" in told
 
 
 def test_as_json_it_is_the_service_s_answer(ask):
@@ -79,7 +79,7 @@ def test_what_could_not_be_marked_is_told_and_is_no_success(ask, tmp_path, sqlit
         status = main(["score", "add.py", "--prompt", TASK, "--url", poor.url])
     told = capsys.readouterr().out
     assert status == 1
-    assert "unscored  budget_exhausted: the budget of total is spent" in told
+    assert "unscored  budget_exhausted: the budget of total is spent, all 0 tokens of it" in told
     assert "mark " not in told
 
 
@@ -109,6 +109,19 @@ def test_stats_since_and_as_json(ask):
     assert now["runs"]["dated"]["samples"] == 1
     assert never["runs"]["dated"]["samples"] == 0
     assert never["since"].startswith("2999-01-01T00:00")
+
+
+def test_a_run_that_there_is_not_is_said_and_the_one_that_was_meant(ask):
+    ask("score", "add.py", "--prompt", TASK, "--run", "typed")
+    for options in ([], ["--json"], ["--since", "1h"]):
+        assert ask("stats", "--run", "tpyed", *options) == (2, "", "there is no run tpyed; did you mean typed?\n")
+    assert ask("stats", "--run", "typed", "--since", "2999-01-01")[0] == 0  # it is one, though it did nothing then
+
+
+def test_before_anything_is_asked_for_there_is_no_run(tmp_path, capsys):
+    with ServiceProcess(f"sqlite:///{tmp_path / 'empty.db'}") as empty:
+        assert main(["stats", "--run", "any", "--url", empty.url]) == 2
+    assert capsys.readouterr().err == "there is no run any: nothing was asked for yet\n"
 
 
 def test_a_log_of_json_lines_holds_nothing_else(service, ask):

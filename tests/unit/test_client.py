@@ -58,6 +58,10 @@ def test_a_request_id_that_is_given_is_kept(script):
         (503, {"Retry-After": "1"}, 1.0),
         (500, {}, None),
         (502, {"Retry-After": "Mon"}, None),
+        (408, {}, None),
+        (409, {}, None),
+        (425, {"Retry-After": "3"}, 3.0),
+        (522, {}, None),
     ],
 )
 def test_what_may_pass_may_be_sent_again(script, ask, status, headers, wait):
@@ -106,7 +110,7 @@ def test_an_answer_that_does_not_come_is_asked_for_again_under_its_id(script, as
 
 
 @both
-@pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 422])
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 501, 505])
 def test_what_will_not_pass_is_told_with_its_code_and_never_sent_again(script, ask, status):
     script.answers = [(status, {"Retry-After": "1"}, '{"error": "invalid_request", "detail": "samples: missing"}')]
     with pytest.raises(RequestRejected, match="samples: missing") as caught:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from shared.config import ConfigError, known_keys, load_config, parse_config
+from shared.environment import unknown_variables, variable_of
 from shared.settings import Config
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +123,6 @@ def test_the_environment_reaches_every_key(tmp_path):
         "MARKBOOK_BUDGETS__RUNS": "{A: {tokens: 7}}",
         "MARKBOOK_RLAIF__RUN": "",
         "MARKBOOK_API_KEY": "mb_secret",
-        "MARKBOOK_SERVICE_PORT": "8000",  # Kubernetes', for a Service of the name markbook
     }
     config = load_config(None, environ)
     assert config.service.allow_without_keys is True
@@ -143,12 +144,67 @@ def test_the_environment_reaches_every_key(tmp_path):
             {"MARKBOOK_TEACHER_NAME": "static"},
             "MARKBOOK_TEACHER_NAME sets nothing: did you mean MARKBOOK_TEACHER__NAME?",
         ),
+        ({"MARKBOOK_TECHER": "anthropic"}, "MARKBOOK_TECHER sets nothing: did you mean MARKBOOK_TEACHER?"),
+        ({"markbook_teacher": "anthropic"}, "markbook_teacher sets nothing: did you mean MARKBOOK_TEACHER?"),
+        ({"MARKBOOK_APIKEY": "mb_x"}, "MARKBOOK_APIKEY sets nothing: did you mean MARKBOOK_API_KEY?"),
+        ({"MARKBOOK_ZZZ": "1"}, "MARKBOOK_ZZZ sets nothing; MARKBOOK_SECTION__KEY sets a key of config.yaml"),
+        # alone it is no Service's of Kubernetes, which sets its host, too
+        ({"MARKBOOK_SERVICE_PORT": "80"}, "MARKBOOK_SERVICE_PORT sets nothing: did you mean MARKBOOK_SERVICE__PORT?"),
+        ({"MARKBOOK_PORT": "many"}, "with MARKBOOK_PORT: service.port is 'many', expected"),
+        ({"MARKBOOK_PORT": "65536"}, "with MARKBOOK_PORT: service.port is 65536, expected"),
     ],
 )
 def test_a_fault_in_the_environment_names_the_variable(environ, message):
     with pytest.raises(ConfigError) as caught:
         load_config(None, environ)
     assert message in str(caught.value)
+
+
+def test_every_variable_that_sets_nothing_is_named_and_no_secret_shown():
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {"MARKBOOK_TECHER": "anthropic", "MARKBOOK_API_KEI": "mb_secret"})
+    assert len(str(caught.value).splitlines()) == 2
+    assert "mb_secret" not in str(caught.value)
+
+
+def test_what_kubernetes_sets_for_services_of_these_names_is_not_markbooks():
+    environ = {}
+    for name in ("MARKBOOK", "MARKBOOK_SCORING"):
+        environ |= {
+            f"{name}_SERVICE_HOST": "10.0.0.7",
+            f"{name}_SERVICE_PORT": "8000",
+            f"{name}_SERVICE_PORT_HTTP": "8000",
+            f"{name}_PORT": "tcp://10.0.0.7:8000",
+            f"{name}_PORT_8000_TCP": "tcp://10.0.0.7:8000",
+            f"{name}_PORT_8000_TCP_PROTO": "tcp",
+            f"{name}_PORT_8000_TCP_PORT": "8000",
+            f"{name}_PORT_8000_TCP_ADDR": "10.0.0.7",
+        }
+    assert load_config(ROOT / "config.yaml", environ) == Config()
+    assert load_config(ROOT / "config.yaml", environ | {"MARKBOOK_PORT": "9000"}).service.port == 9000
+    with pytest.raises(ConfigError, match=r"^MARKBOOK_TECHER sets nothing"):
+        load_config(ROOT / "config.yaml", environ | {"MARKBOOK_TECHER": "anthropic"})
+
+
+def test_the_short_name_of_the_port_moves_the_service_and_whoever_asks_it_here():
+    moved = load_config(ROOT / "config.yaml", {"MARKBOOK_PORT": "9000"})
+    assert (moved.service.port, moved.rlaif.scoring_url) == (9000, "http://127.0.0.1:9000")
+    elsewhere = {"MARKBOOK_PORT": "9000", "MARKBOOK_RLAIF__SCORING_URL": "http://marks.example"}
+    assert load_config(None, elsewhere).rlaif.scoring_url == "http://marks.example"
+    assert load_config(None, {"MARKBOOK_PORT": "9000", "MARKBOOK_SERVICE__PORT": "8000"}).service.port == 8000
+
+
+def test_every_variable_of_the_documents_and_of_compose_is_known():
+    files = [ROOT / name for name in ("README.md", ".env.example", "docker-compose.yml", "Makefile", "CONTRIBUTING.md")]
+    files += [*(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").glob("*.y*ml"), *(ROOT / "docs/examples").glob("*.py")]
+    wrong = {"MARKBOOK_SECTION__KEY", "MARKBOOK_TEACHER_NAME"}  # a pattern, and an example of one that is refused
+    named = {found for file in files for found in re.findall(r"MARKBOOK_[A-Z0-9_]*[A-Z0-9]", file.read_text())} - wrong
+    assert len(named) > 10
+    assert not list(unknown_variables(named, known_keys()))
+    assert {name for name in named if "__" in name} <= {variable_of(key) for key in known_keys()} | {
+        "MARKBOOK_BUDGETS__TOTAL__USD",
+        "MARKBOOK_BUDGETS__PER_RUN__USD",
+    }
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,8 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
             yield f"tests     {result.tests.passed} of {result.tests.total} passed{not_run}"
             if result.tests.first_failure:
                 yield f"failed    {result.tests.first_failure}"
+        if result.explanation:
+            yield f"          {result.explanation}"
     else:
         yield f"unscored  {result.error.code}: {result.error.detail}"
         if result.error.retry_after_s is not None:

@@ -104,7 +104,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except (OSError, OverflowError, UnicodeError) as error:
-        raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another with --port") from error
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error}; choose another with --port or MARKBOOK_PORT"
+        ) from error
     return listener
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from services.scoring.commands import Subparsers, add_command, table
 from services.scoring.commands.remote import add_service, dollars, service, since
+from services.scoring.nearest import did_you_mean
+from shared.config import ConfigError
 from shared.contract import BudgetState, Counters, Source, Stats
 
 _MIB = 1024 * 1024
@@ -32,8 +34,19 @@ def register(subparsers: Subparsers) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     with service(arguments) as client:
         stats = client.stats(arguments.only, arguments.since)
+        if arguments.only and stats.runs.get(arguments.only, Counters()) == Counters():
+            _check_it_is_a_run(arguments.only, client.stats().runs)
     print(stats.model_dump_json(indent=2) if arguments.json else "\n".join(_lines(stats)))
     return 0
+
+
+def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
+    """A run that asks for nothing yet has zeros on the wire, as a trainer may look before it asks. Raises ConfigError.
+
+    A run that did ask has a line among all `runs`, whatever the time that was asked about.
+    """
+    if name not in runs:
+        raise ConfigError(f"there is no run {name}{did_you_mean(name, runs) or ': nothing was asked for yet'}")
 
 
 def _lines(stats: Stats) -> Iterator[str]:

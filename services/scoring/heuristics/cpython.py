@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import codeop
 import inspect
 import re
 import symtable
@@ -25,6 +26,11 @@ _NEWER = (
 _NEWER_PATTERNS = [re.compile(pattern) for version, pattern in _NEWER if sys.version_info < version]
 
 Compiled = CodeType | SyntaxError | ValueError | None
+
+_INCOMPLETE = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | codeop.PyCF_ALLOW_INCOMPLETE_INPUT  # type: ignore[attr-defined]
+_HALF = re.compile(r"(?:\w+|!|(?<!\.)\.{1,2}|(?<=\w)\s*:)\Z")
+"""What more text may make another token of: half a word, `!=`, `...`, `:=`."""
+_NEVER_CLOSED = re.compile(r"'[(\[{]' was never closed|expected 'else' after 'if' expression")
 
 _OWN_NAMES = {*dir(builtins), "__file__"}
 
@@ -54,6 +60,24 @@ def fault(code: str, tried: Compiled, newer_reads_it: Callable[[], bool]) -> str
     if code[:1].isspace() and not isinstance(compiled("def _():\n" + code.lstrip("\r\n")), Exception):
         return None  # an indented text may be the body of the function that the task began
     return "indentation" if isinstance(tried, IndentationError) else "syntax_error"
+
+
+def may_go_on(code: str) -> bool:
+    """Whether more text could make Python of `code`, which has an open bracket: what breaks it is that it ends.
+
+    Its last token may be half of one, and is not held against it; nor is what only a newer Python may read.
+    """
+    begun = _HALF.sub("", code)
+    with quietly():
+        try:
+            text = f"def _():\n{begun}" if begun[:1].isspace() else begun
+            compile(text, "<sample>", "exec", flags=_INCOMPLETE, dont_inherit=True)
+        except SyntaxError as error:
+            # without its last word it may stand in a place where the compiler has a better message for the same
+            return error.msg == "incomplete input" or _NEVER_CLOSED.match(error.msg) is not None or _is_newer(error)
+        except (ValueError, RecursionError, MemoryError, OverflowError):
+            return True
+    return True
 
 
 def has_variables(module: CodeType) -> bool:

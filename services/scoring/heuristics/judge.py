@@ -11,38 +11,10 @@ from tree_sitter import Node
 from services.scoring.heuristics import cpython, semicolons, structure, syntax, text
 from services.scoring.heuristics.grammars import Undecided, known, parse, parse_unmended
 from services.scoring.heuristics.lexing import without_comments
+from services.scoring.heuristics.reasons import REASONS
 
 PASSED = 1.0
-NOTHING = 0.0
-BROKEN = 0.02
-ON_ITS_WAY = 0.05
-
-SCORES = {
-    "empty": NOTHING,
-    "whitespace": NOTHING,
-    "too_short": NOTHING,
-    "repeated_characters": NOTHING,
-    "repeated_comment": NOTHING,
-    "repeated_line": NOTHING,
-    "repeated_block": NOTHING,
-    "refusal": NOTHING,
-    "echoes_task": NOTHING,
-    "prose": NOTHING,
-    "comments_only": NOTHING,
-    "stub": NOTHING,
-    "wrong_language": BROKEN,
-    "unclosed_bracket": BROKEN,
-    "stray_bracket": BROKEN,
-    "unclosed_quote": BROKEN,
-    "unclosed_comment": BROKEN,
-    "unclosed_conditional": BROKEN,
-    "missing_separator": BROKEN,
-    "indentation": BROKEN,
-    "syntax_error": BROKEN,
-    "elided": ON_ITS_WAY,
-    "cut_off": ON_ITS_WAY,
-}
-"""Every reason and its mark. What is no answer gets nothing; what breaks off was on its way to one."""
+SCORES = {code: score for code, (score, _) in REASONS.items()}
 
 BUDGET_S = 0.05
 """Seconds of CPU a sample may take before it is left undecided."""

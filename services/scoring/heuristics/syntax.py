@@ -40,7 +40,13 @@ _GO_DECLARATIONS = kinds(
 def python_fault(code: str, tried: cpython.Compiled, deadline: float) -> str | None:
     """The reason why `code` cannot be Python, by its own compiler; nothing if it can. Raises Undecided."""
     reason = cpython.fault(code, tried, lambda: reads(code, "python", deadline))
-    return reason and (_foreign(code, "python", deadline) or _unsound(scan(code, "python"), code) or reason)
+    if not reason:
+        return None
+    reading = scan(code, "python")
+    # in a string the compiler says no more than that it does not end
+    in_string = reading.spanning or reading.quote is not None
+    ends_early = in_string or not reading.open or cpython.may_go_on(code)
+    return _foreign(code, "python", deadline) or _unsound(reading, code, ends_early=bool(ends_early)) or reason
 
 
 def fault(code: str, task: str, language: str, root: Node | None, deadline: float) -> str | None:
@@ -115,10 +121,11 @@ def _cpp_fault(code: str, root: Node, deadline: float) -> str | None:
     return reason  # no reading closes what it opens
 
 
-def _unsound(reading: Scan, code: str) -> str | None:
+def _unsound(reading: Scan, code: str, *, ends_early: bool = True) -> str | None:
+    """`ends_early`: whether more text could put it right, as far as that is known."""
     if reading.sound:
         return None
-    if (reading.open or reading.spanning) and not code.endswith(("\n", "}", ";", ")", "]")):
+    if ends_early and (reading.open or reading.spanning) and not code.endswith(("\n", "}", ";", ")", "]")):
         return "cut_off"
     if reading.spanning:
         return "unclosed_comment" if reading.spanning == "comment" else "unclosed_quote"

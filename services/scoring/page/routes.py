@@ -113,7 +113,8 @@ def page_router(door: Door) -> APIRouter:
         return answer
 
     @router.get("/page.css")
-    async def style() -> Response:
+    async def style(v: str = "") -> Response:
+        """`v`: the version that the page was made for, so that browsers need not ask again for the same one."""
         return Response(
             _STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
         )

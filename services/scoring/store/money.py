@@ -7,7 +7,7 @@ stays charged at its bound and becomes a line of `usage_unknown`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -60,7 +60,7 @@ class Bill:
 class BudgetExhausted(TeacherError):
     """The call's bound does not fit into what a budget has left, so the call was not made."""
 
-    def __init__(self, scope: str, why: str = "is spent: see budgets in /stats") -> None:
+    def __init__(self, scope: str, why: str) -> None:
         super().__init__(ErrorCode.BUDGET_EXHAUSTED, f"the budget of {scope} {why}")
 
 
@@ -114,10 +114,12 @@ class Money:
             limit, (nusd, tokens) = limits.get(scope, Budget()), spent[scope]
             if limit.usd is not None and bound.cost_usd is None:
                 raise BudgetExhausted(scope, f"is in dollars, but {bound.model} has no price in teacher.prices")
-            if limit.usd is not None and nusd > round(limit.usd * 1e9):
-                raise BudgetExhausted(scope)
+            # a key may be for some runs only: what all spend together is not its to know
+            told = scope != TOTAL or purpose.key is None
+            if limit.usd is not None and nusd > (most := round(limit.usd * 1e9)):
+                raise BudgetExhausted(scope, _short(most, nusd, _amounts(bound)[0], _dollars, told=told))
             if limit.tokens is not None and tokens > limit.tokens:
-                raise BudgetExhausted(scope)
+                raise BudgetExhausted(scope, _short(limit.tokens, tokens, _amounts(bound)[1], _tokens, told=told))
         lease = {"owner": self._owner, "lease_until_ms": self._clock.now(now_ms) + self._lease_ms}
         run(connection, _HOLD, [{"id": reservation, **lease, "line": json.dumps(line)}])
 
@@ -182,6 +184,28 @@ def _add(dialect: str) -> ReturningInsert[tuple[str, int, int]]:
     added = {name: account[name] + insert.excluded[name] for name in ("nusd", "tokens")}
     insert = insert.on_conflict_do_update(index_elements=[account.scope], set_=added)
     return insert.returning(account.scope, account.nusd, account.tokens)
+
+
+def _short(limit: int, spent: int, bound: int, shown: Callable[[int], str], *, told: bool) -> str:
+    """Why a call is not made. `spent`: with this call's `bound`. `told`: whether what is left may be said."""
+    left = limit - (spent - bound)
+    if left <= 0:
+        why = f"is spent, all {shown(limit)} of it" if told else "is spent"
+    elif told:
+        why = f"has {shown(left)} of {shown(limit)} left, and the next call may cost up to {shown(bound)}"
+    else:
+        why = f"has less left than the next call may cost, up to {shown(bound)}"
+    return f"{why}: see budgets in /stats"
+
+
+def _dollars(nusd: int) -> str:
+    """To the nano-dollar, so that what is left never looks like enough; cents at least."""
+    whole, _, digits = f"{nusd / 10**9:,.9f}".partition(".")
+    return f"${whole}.{digits.rstrip('0'):0<2}"
+
+
+def _tokens(count: int) -> str:
+    return f"{count:,} tokens"
 
 
 def _book(connection: Connection, which: Any) -> None:

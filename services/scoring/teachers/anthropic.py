@@ -35,6 +35,7 @@ from services.scoring.verdict import read_reply, reply_tokens
 from shared.config import ConfigError
 from shared.contract import ErrorCode
 from shared.settings import Config, TeacherConfig
+from shared.statuses import is_worth_another_try
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +272,7 @@ class AnthropicTeacher:
         if status == 429 and not spent:
             failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(Found.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
-        if status >= 500 or status in (408, 409):
+        if is_worth_another_try(status) and not spent:
             failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(Found.DOWN, call, failure=failure)
         return Attempt(Found.REJECTION, call, failure=Failure(ErrorCode.TEACHER_REJECTED, detail))

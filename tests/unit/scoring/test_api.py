@@ -42,7 +42,16 @@ def body(**changes) -> bytes:
         (body(language=" \t"), "samples[0].language", "should match pattern"),
         *((body(language=f"py{char}thon"), "samples[0].language", "should match pattern") for char in ENDS_OF_LINES),
         (body(language="x" * 65), "samples[0].language", "at most 64 characters"),
-        (body(extra=1), "samples[0].extra", "not permitted"),
+        (body(extra=1), "samples[0].extra", "unknown field; known here: prompt, language, code"),
+        (body(promt="x"), "samples[0].promt", "samples[0].promt: unknown field; did you mean prompt?"),
+        (b'{"samples": [], "runs": "x"}', "runs", "runs: unknown field; did you mean run?"),
+        (
+            b'{"samples": [{"promt": "x"}, {}]}',
+            "samples[0].prompt",
+            "samples[0].prompt: Field required; samples[0].language: Field required; samples[0].code: Field required; "
+            "samples[0].promt: unknown field; did you mean prompt? (and 3 more)",
+        ),
+        (b'{"samples": [], "%s": 1}' % (b"x" * 1_000_000), "x" * 80, "unknown field; known here: run, request_id"),
         (body(code="\ud800"), None, "halves of a pair"),
         (b'{"samples": [{%s}]}' % b",".join(b'"k%d": 1' % key for key in range(17)), None, "17 keys"),
         (b'{"run": "a b", "samples": []}', "run", "pattern"),

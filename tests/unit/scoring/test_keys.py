@@ -152,9 +152,15 @@ async def test_audits_of_the_tier_are_paid_for_by_the_key(service, store, at_onc
 
 
 @pytest.mark.parametrize(
-    ("budget", "fits"), [({"usd": 0.02}, 2), ({"usd": 0.019999999}, 1), ({"tokens": 2400}, 2), ({"tokens": 2399}, 1)]
+    ("budget", "fits", "why"),
+    [
+        ({"usd": 0.02}, 2, "is spent, all $0.02 of it"),
+        ({"usd": 0.019999999}, 1, "has $0.009999999 of $0.019999999 left, and the next call may cost up to $0.01"),
+        ({"tokens": 2400}, 2, "is spent, all 2,400 tokens of it"),
+        ({"tokens": 2399}, 1, "has 1,199 tokens of 2,399 tokens left, and the next call may cost up to 1,200 tokens"),
+    ],
 )
-async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_url, budget, fits):
+async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_url, budget, fits, why):
     other = Store(database_url, 10_000)
     key = api_key("ann", "mb_ann", **budget)
 
@@ -166,7 +172,7 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
     reserved = [(turn, result) for turn, result in enumerate(results) if isinstance(result, str)]
     assert len(reserved) == fits
     assert {str(result) for result in results if not isinstance(result, str)} == {
-        "the budget of key ann is spent: see budgets in /stats"
+        f"the budget of key ann {why}: see budgets in /stats"
     }
     for turn, reservation in reserved:
         paying = purse(turn)
@@ -174,6 +180,18 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
         await paying.settled()
     assert (await store.money.spent())["key ann"] == (fits * 1_000_000, fits * 120)
     await other.close()
+
+
+@pytest.mark.parametrize(
+    ("usd", "why"), [(0.01043, "has less left than the next call may cost, up to $0.01"), (0.01, "is spent")]
+)
+async def test_what_all_have_left_is_not_told_to_a_key(store, clock, usd, why):
+    purpose, budgets = Purpose("run", "ab" * 8, 4, "ann"), Budgets(total=Budget(usd=usd))
+    paying = RunPurse(store, purpose, budgets, clock, api_key("ann", "mb_ann"))
+    await paying.reserve(BOUND)
+    with pytest.raises(BudgetExhausted) as caught:
+        await paying.reserve(BOUND)
+    assert caught.value.detail == f"the budget of total {why}: see budgets in /stats"
 
 
 async def test_a_budget_in_dollars_is_not_spent_at_an_unknown_price(store, clock):

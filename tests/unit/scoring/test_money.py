@@ -58,24 +58,46 @@ async def test_the_bill_takes_the_place_of_the_bound(replicas, clock):
 
 
 @pytest.mark.parametrize(
-    ("budget", "fits", "over"),
+    ("budget", "fits", "over", "why"),
     [
-        ({"total": {"usd": 0.02}}, 2, "total"),
-        ({"total": {"usd": 0.019999999}}, 1, "total"),
-        ({"total": {"tokens": 2400}}, 2, "total"),
-        ({"total": {"tokens": 2399}}, 1, "total"),
-        ({"per_run": {"usd": 0.01}}, 1, "run a"),
-        ({"per_run": {"usd": 0.0}, "runs": {"a": {"tokens": 1200}}}, 1, "run a"),
-        ({"per_run": {"usd": 0.0}}, 0, "run a"),
+        ({"total": {"usd": 0.02}}, 2, "total", "is spent, all $0.02 of it"),
+        (
+            {"total": {"usd": 0.019999999}},
+            1,
+            "total",
+            "has $0.009999999 of $0.019999999 left, and the next call may cost up to $0.01",
+        ),
+        (
+            {"total": {"usd": 0.01043}},
+            1,
+            "total",
+            "has $0.00043 of $0.01043 left, and the next call may cost up to $0.01",
+        ),
+        ({"total": {"tokens": 2400}}, 2, "total", "is spent, all 2,400 tokens of it"),
+        (
+            {"total": {"tokens": 2399}},
+            1,
+            "total",
+            "has 1,199 tokens of 2,399 tokens left, and the next call may cost up to 1,200 tokens",
+        ),
+        ({"per_run": {"usd": 0.01}}, 1, "run a", "is spent, all $0.01 of it"),
+        (
+            {"per_run": {"usd": 0.0}, "runs": {"a": {"tokens": 1200}}},
+            1,
+            "run a",
+            "is spent, all 1,200 tokens of it",
+        ),
+        ({"per_run": {"usd": 0.0}}, 0, "run a", "is spent, all $0.00 of it"),
     ],
 )
-async def test_both_sides_of_a_budgets_end(replicas, clock, budget, fits, over):
+async def test_both_sides_of_a_budgets_end(replicas, clock, budget, fits, over, why):
     paying = purse(replicas[0], clock, **budget)
     for _ in range(fits):
         await paying.reserve(BOUND)
     before = await replicas[0].money.spent()
-    with pytest.raises(BudgetExhausted, match=f"the budget of {over} is spent"):
+    with pytest.raises(BudgetExhausted) as caught:
         await paying.reserve(BOUND)
+    assert caught.value.detail == f"the budget of {over} {why}: see budgets in /stats"
     assert await replicas[0].money.spent() == before  # what did not fit is charged nowhere
 
 

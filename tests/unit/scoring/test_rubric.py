@@ -34,6 +34,11 @@ def test_the_sum_is_weighted() -> None:
     assert load_rubric().score(dict.fromkeys(CRITERIA, 0.0)) == 0.0
 
 
+def test_the_sum_has_no_digits_that_only_floats_have() -> None:
+    sums = [load_rubric().score(dict.fromkeys(CRITERIA, hundredth / 100)) for hundredth in range(101)]
+    assert sums == [hundredth / 100 for hundredth in range(101)]
+
+
 def test_weights_written_to_a_few_digits_still_sum_to_one() -> None:
     thirds = parse_rubric("---\ncriteria: {a: 0.3333334, b: 0.3333333, c: 0.3333334}\n---\na b c", "own.md")
     assert 1.0 - 1e-15 <= thirds.score({"a": 1.0, "b": 1.0, "c": 1.0}) <= 1.0

@@ -47,8 +47,8 @@ async def test_what_fails_is_scored_for_free_and_what_passes_is_correct_whoever_
     wrong, right, broken = answer["results"]
     assert sources(answer) == ["tests", "teacher", "heuristic"]
     # one of three tests: 0.05 + (0.3 - 0.05) / 3
-    assert wrong["score"] == pytest.approx(0.05 + 0.25 / 3)
-    assert (wrong["criteria"], wrong["reasons"]) == ({"correctness": pytest.approx(1 / 3)}, ["tests_failed"])
+    assert wrong["score"] == pytest.approx(0.05 + 0.25 / 3, abs=1e-6)
+    assert (wrong["criteria"], wrong["reasons"]) == ({"correctness": pytest.approx(1 / 3, abs=1e-6)}, ["tests_failed"])
     assert (wrong["tests"]["passed"], wrong["tests"]["total"], wrong["tests"]["not_run"]) == (1, 3, 0)
     assert wrong["tests"]["first_failure"] == "assert add(1, 2) == 3: expected 3, got 2"
     theirs = true_criteria(RIGHT)
@@ -96,7 +96,7 @@ async def test_advise_asks_about_all_and_sets_their_correctness(service, teacher
     async with service({"rlaif": {"tests_policy": "advise"}}) as http:
         answer = await score(http, sample(WRONG), sample(RIGHT))
     assert sources(answer) == ["teacher", "teacher"]
-    assert [result["criteria"]["correctness"] for result in answer["results"]] == [pytest.approx(1 / 3), 1.0]
+    assert [result["criteria"]["correctness"] for result in answer["results"]] == [pytest.approx(1 / 3, abs=1e-6), 1.0]
 
 
 async def test_only_asks_nobody(service, teacher):
@@ -104,7 +104,7 @@ async def test_only_asks_nobody(service, teacher):
         answer = await score(http, sample(WRONG), sample(RIGHT), sample(RIGHT, []), sample(BROKEN, []))
         again = await score(http, sample(RIGHT))
     wrong, right, untested, broken = answer["results"]
-    assert wrong["score"] == pytest.approx(0.05 + 0.25 / 3)
+    assert wrong["score"] == pytest.approx(0.05 + 0.25 / 3, abs=1e-6)
     assert (right["score"], right["criteria"], right["source"]) == (1.0, {"correctness": 1.0}, "tests")
     assert untested["error"]["code"] == "tests_missing"
     assert broken["source"] == "heuristic"

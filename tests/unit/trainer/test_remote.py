@@ -151,7 +151,7 @@ def test_faults_are_waited_out_and_change_no_sample(remote, server, monkeypatch)
     monkeypatch.setattr("shared.client.patience.FIRST_PAUSE_S", 0.01)
     policy, said = tiny_policy(), []
     expected = drawn(remote(policy))
-    server.faults = [503, "broken", 429]
+    server.faults = [503, "broken", 429, 425]
     server.adapters.clear()
     assert drawn(remote(policy, said)) == expected
     sampler = remote(policy, said)
