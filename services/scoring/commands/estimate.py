@@ -130,7 +130,7 @@ def _assumed(several: tuple[Assumptions, ...], config: Config, rubric: Rubric) -
 
     yield "assumed (low / likely / high, or one for all):"
     yield f"  a sample's code has {three(lambda each: f'{each.code_tokens:,.0f}')} tokens"
-    yield f"  the heuristic tier rejects {three(lambda each: f'{each.rejected:.0%}')} of the samples"
+    yield f"  the tiers reject {three(lambda each: f'{each.rejected:.0%}')} of the samples"
     yield f"  of the others {three(lambda each: f'{each.reused:.0%}')} are in the book or in a call already"
     yield f"  a task's samples go to the teacher together, at most {config.teacher.max_group_size} in a call"
     if is_cached(config, rubric):
@@ -156,7 +156,7 @@ def _shares(name: str) -> tuple[float, float]:
         raise ConfigError(f"{name} is not what stats --json prints: {error.errors()[0]['msg']}") from error
     [counters] = stats.runs.values() if len(stats.runs) == 1 else [stats.totals]
     scored = sum(counters.by_source.values())
-    rejected = counters.by_source.get(Source.HEURISTIC, 0)
+    rejected = sum(counters.by_source.get(source, 0) for source in (Source.HEURISTIC, Source.TESTS))
     if scored == rejected:
         raise ConfigError(f"{name} tells of no sample that passed the heuristic tier: it is no measure")
     judged = counters.by_source.get(Source.TEACHER, 0)
