@@ -136,7 +136,7 @@ def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_pa
     assert "teacher: claude-haiku-5-5, $0.1 a million tokens sent, $0.5 received" in told
     assert "stand-in, which costs nothing" in told
     assert "code has 64 / 128 / 333 tokens" in told
-    assert "rejects 40% / 10% / 0% of the samples" in told
+    assert "reject 40% / 10% / 0% of the samples" in told
     low, likely, high = [float(cell.lstrip("$")) for cell in line_of(told, "cost")]
     assert 0 < low < likely < high
     by_steps = report(capsys, "t.jsonl", "--steps", "7", "--samples", "5")
@@ -149,7 +149,7 @@ def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_
     (tmp_path / "stats.json").write_text(stats(heuristic=20, cache=30, coalesced=10, teacher=40))
     told = report(capsys, "t.jsonl", "--stats", "stats.json", "--code-tokens", "90")
     assert "code has 90 tokens" in told
-    assert "rejects 20% of the samples" in told
+    assert "reject 20% of the samples" in told
     assert "of the others 50% are in the book" in told
     (tmp_path / "stats.json").write_text(stats(heuristic=20))
     assert main(["estimate", "t.jsonl", "--stats", "stats.json"]) == 2
