@@ -11,6 +11,7 @@ import transformers
 from shared.config import ConfigError
 from shared.settings import Config, Training
 from tests.tiny import tiny_model, tiny_policy
+from tests.tolerance import TINY_MODEL
 from tests.unit.trainer import test_gradient
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_gradient import KL_PENALTY, Plain, config
@@ -49,7 +50,7 @@ def test_gradient_checkpointing_changes_no_gradient(model, dropout):
         found.append(gradient(policy, 2, KL_PENALTY))
         assert not any("forward" in vars(module) for module in policy.model.modules())
     assert found[0].norm() > 0.01
-    assert (found[1] - found[0]).norm() / found[0].norm() < 1e-5
+    assert (found[1] - found[0]).norm() / found[0].norm() < TINY_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def plain():
 def test_with_checkpointing_it_is_that_of_the_plain_float64_loss(plain, loss, estimator):
     expected = plain.gradient(loss, "token", estimator)
     found, _ = test_gradient.ours(plain, config(loss=loss, kl_estimator=estimator))
-    assert (found - expected).norm() / expected.norm() < 1e-5
+    assert (found - expected).norm() / expected.norm() < TINY_MODEL
 
 
 def tensors():

@@ -10,6 +10,7 @@ import transformers
 from shared.config import ConfigError
 from shared.settings import Config, Training
 from tests.tiny import move_adapter, tiny_model, tiny_policy, tiny_tokenizer
+from tests.tolerance import LOG_PROBS, TINY_MODEL
 from trainer.learn import Lesson, accumulate
 from trainer.policy import Policy, Sample
 from trainer.prompts import Task
@@ -60,8 +61,8 @@ def test_log_probs_equal_a_plain_float64_forward():
     plain = torch.cat([naive_log_probs(float64_model(policy, adapter=True), one) for one in SAMPLES])
     plain_base = torch.cat([naive_log_probs(float64_model(policy, adapter=False), one) for one in SAMPLES])
     assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours.double(), plain, rtol=0, atol=1e-5)
-    torch.testing.assert_close(reference.double(), plain_base, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours.double(), plain, rtol=0, atol=LOG_PROBS)
+    torch.testing.assert_close(reference.double(), plain_base, rtol=0, atol=LOG_PROBS)
     assert (ours - reference).abs().max() > 0.1  # the adapter does something
     assert not reference.requires_grad
 
@@ -95,7 +96,7 @@ def test_the_gradient_equals_that_of_a_plain_float64_loss(kl_penalty):
     plain = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
     ours = gradient(policy, micro_batch_size=2, kl_penalty=kl_penalty).double()
     assert plain.norm() > 0.01
-    assert (ours - plain).norm() / plain.norm() < 1e-5
+    assert (ours - plain).norm() / plain.norm() < TINY_MODEL
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
@@ -103,14 +104,14 @@ def test_micro_batches_add_up_to_the_whole_batch(size):
     policy = tiny_policy()
     whole = gradient(policy, micro_batch_size=5, kl_penalty=0.3)
     parts = gradient(policy, micro_batch_size=size, kl_penalty=0.3)
-    assert (parts - whole).norm() / whole.norm() < 1e-5
+    assert (parts - whole).norm() / whole.norm() < TINY_MODEL
 
 
 def test_the_head_works_in_chunks(monkeypatch):
     policy = tiny_policy()
     whole = gradient(policy, 5, 0.3)
     monkeypatch.setattr("trainer.head.CHUNK", 3)
-    assert (gradient(policy, 5, 0.3) - whole).norm() / whole.norm() < 1e-5
+    assert (gradient(policy, 5, 0.3) - whole).norm() / whole.norm() < TINY_MODEL
 
 
 def test_no_logits_are_kept_for_backward():
@@ -131,7 +132,7 @@ def test_folding_the_adapter_in_changes_nothing_and_leaves_nothing_behind():
         folded = policy.log_probs(SAMPLES, TEMPERATURE)
         assert sum("forward" in vars(module) for module in policy.model.modules()) == 3 * 7 + 1
     assert not any("forward" in vars(module) for module in policy.model.modules())
-    torch.testing.assert_close(folded, apart, rtol=0, atol=1e-5)
+    torch.testing.assert_close(folded, apart, rtol=0, atol=LOG_PROBS)
     after = policy.model.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
     assert torch.equal(policy.log_probs(SAMPLES, TEMPERATURE), apart)

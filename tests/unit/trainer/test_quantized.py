@@ -9,6 +9,7 @@ import torch
 
 from shared.settings import Config
 from tests.tiny import move_adapter, save_tiny_student, tiny_policy
+from tests.tolerance import EXACT_ZERO_KL, LOG_PROBS, TINY_MODEL
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_gradient import Plain, config, ours
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
@@ -63,7 +64,7 @@ def test_the_gradient_is_that_of_the_dequantized_weights_in_float64(folder, chec
     expected = plain.gradient(loss, "token", estimator)
     found, _ = ours(plain, config(loss=loss, kl_estimator=estimator))
     assert expected.norm() > 0.01
-    assert (found - expected).norm() / expected.norm() < 1e-5
+    assert (found - expected).norm() / expected.norm() < TINY_MODEL
 
 
 def test_the_layers_are_in_4_bits_and_the_adapter_and_the_head_are_not(folder):
@@ -97,7 +98,7 @@ def test_a_copy_as_reference_is_in_4_bits_too_and_says_the_same(folder):
     asked = asked.model_copy(update={"rlaif": asked.rlaif.model_copy(update={"kl_reference": "copy"})})
     policy = quantized_policy(folder)
     copy = load_reference(policy, asked, print).log_probs(SAMPLES, TEMPERATURE)
-    torch.testing.assert_close(copy, adapter_off(policy).log_probs(SAMPLES, TEMPERATURE), rtol=0, atol=1e-5)
+    torch.testing.assert_close(copy, adapter_off(policy).log_probs(SAMPLES, TEMPERATURE), rtol=0, atol=LOG_PROBS)
 
 
 def test_no_layout_without_gradients_is_ever_taken(folder, monkeypatch):
@@ -111,7 +112,7 @@ def test_a_whole_run(run, tmp_path):
         assert run(service, {"load_in_4bit": True}) == FINISHED
     assert has_learned(tmp_path / "run")
     first, second = (line for line in lines(tmp_path / "run" / "metrics.jsonl") if "skipped" in line)
-    assert first["kl"] == pytest.approx(0, abs=1e-6)
+    assert first["kl"] == pytest.approx(0, abs=EXACT_ZERO_KL)
     assert second["kl"] > 1e-6
     assert second["log_prob_gap"] < 1e-4
 

@@ -14,6 +14,7 @@ from shared.client import RequestRejected
 from shared.config import ConfigError
 from shared.settings import Config
 from tests.tiny import tiny_policy
+from tests.tolerance import TINY_MODEL
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
 from trainer import interrupt
 from trainer.hacking import RewardHacking
@@ -155,11 +156,11 @@ def test_two_processes_have_the_gradient_of_one(pair, loss, size):
     alone, alone_kl, expected = work(policies[2], ALONE)
     one, other = pair.run(lambda ranks: work(policies[ranks.index], ranks))
     assert torch.equal(one[2], other[2])
-    assert (one[2] - expected).norm() / expected.norm() < 1e-6
+    assert (one[2] - expected).norm() / expected.norm() < TINY_MODEL
     assert one[0] == other[0]
     for name in ("loss", "kl", "clip_fraction", "log_prob_gap", "ratio_max"):
-        assert getattr(one[0], name) == pytest.approx(getattr(alone, name), rel=1e-6), name
-    assert one[1] == other[1] == pytest.approx(alone_kl, rel=1e-6)
+        assert getattr(one[0], name) == pytest.approx(getattr(alone, name), rel=TINY_MODEL), name
+    assert one[1] == other[1] == pytest.approx(alone_kl, rel=TINY_MODEL)
 
 
 def test_the_first_writes_into_the_runs_folder_and_the_others_where_nobody_looks(tmp_path):

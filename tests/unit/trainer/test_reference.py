@@ -7,6 +7,7 @@ import torch
 
 from shared.settings import Config
 from tests.tiny import move_adapter, save_tiny_student
+from tests.tolerance import LOG_PROBS
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
 from trainer.learn import Learner, Lesson
 from trainer.policy import Policy
@@ -43,8 +44,8 @@ def test_both_kinds_say_the_same_and_nothing_moves_the_base(student):
     copy, off = load_reference(policy, settings, said.append), adapter_off(policy)
     assert said == []
     before, memory = base_checksum(policy), copy.log_probs(SAMPLES, TEMPERATURE)
-    torch.testing.assert_close(memory, off.log_probs(SAMPLES, TEMPERATURE), rtol=0, atol=1e-6)
-    torch.testing.assert_close(copy.states(SAMPLES), off.states(SAMPLES), rtol=0, atol=1e-6)
+    torch.testing.assert_close(memory, off.log_probs(SAMPLES, TEMPERATURE), rtol=0, atol=LOG_PROBS)
+    torch.testing.assert_close(copy.states(SAMPLES), off.states(SAMPLES), rtol=0, atol=LOG_PROBS)
     assert (memory - policy.log_probs(SAMPLES, TEMPERATURE)).abs().max() > 0.1  # the adapter does something
 
     assert learn(policy, copy, settings).kl == pytest.approx(learn(moved_policy(settings), off, settings).kl, rel=1e-5)

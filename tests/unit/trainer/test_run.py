@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.tolerance import EXACT_ZERO_KL
 from tests.unit.trainer.stub import StubService, scored, unscored
 from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED
 from trainer.checkpoint import save_final
@@ -63,7 +64,7 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
 
     first, second = lines(folder / "metrics.jsonl")
     assert (first["step"], first["scored"], first["unscored"], first["skipped"]) == (1, 8, 0, None)
-    assert first["kl"] == pytest.approx(0, abs=1e-6)  # the adapter starts as the base
+    assert first["kl"] == pytest.approx(0, abs=EXACT_ZERO_KL)  # the adapter starts as the base
     assert second["kl"] > 1e-6
     assert (first["api_tokens_sent"], second["api_tokens_sent"]) == (200, 400)
     assert second["samples"] == 16
@@ -167,7 +168,7 @@ def test_a_run_with_everything_else_chosen(run, tmp_path, kl_in):
     with StubService(by_hash) as service:
         assert run(service, {"eval_tasks": None}, options) == FINISHED
     first, second = lines(tmp_path / "run" / "metrics.jsonl")
-    assert first["kl"] == pytest.approx(0, abs=1e-6)
+    assert first["kl"] == pytest.approx(0, abs=EXACT_ZERO_KL)
     assert second["kl"] > 1e-6
     assert second["kl_penalty"] == pytest.approx(0.098)  # nothing to hold back in the first step
     assert (first["clip_fraction"], second["clip_fraction"]) == (0.0, 0.0)  # one update on fresh samples: ratio 1

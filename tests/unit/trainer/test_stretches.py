@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_model, tiny_policy
+from tests.tolerance import LOG_PROBS, TINY_MODEL
 from tests.unit.trainer.test_memory import sliding_model, training
 from tests.unit.trainer.test_policy import SAMPLES, TEMPERATURE, float64_model, gradient, naive_log_probs
 from trainer.policy import Read, stretches
@@ -49,14 +50,14 @@ def test_in_stretches_the_states_are_the_same(monkeypatch, model):
     policy = tiny_policy(model=model())
     whole = policy.states(SAMPLES)
     reading(monkeypatch, 0)
-    torch.testing.assert_close(policy.states(SAMPLES), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(policy.states(SAMPLES), whole, rtol=0, atol=LOG_PROBS)
 
 
 def test_in_stretches_log_probs_equal_a_plain_float64_forward(monkeypatch):
     reading(monkeypatch, 0)
     policy = tiny_policy()
     plain = torch.cat([naive_log_probs(float64_model(policy, adapter=True), one) for one in SAMPLES])
-    torch.testing.assert_close(policy.log_probs(SAMPLES, TEMPERATURE).double(), plain, rtol=0, atol=1e-5)
+    torch.testing.assert_close(policy.log_probs(SAMPLES, TEMPERATURE).double(), plain, rtol=0, atol=LOG_PROBS)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -71,7 +72,7 @@ def test_in_stretches_the_gradient_is_the_same(monkeypatch, checkpointing, size)
     parts = gradient(policy, size, 0.3)
     assert len(set(calls)) > 1  # rows have left
     assert whole.norm() > 0.01
-    assert (parts - whole).norm() / whole.norm() < 1e-5
+    assert (parts - whole).norm() / whole.norm() < TINY_MODEL
 
 
 def test_what_is_read_in_stretches_is_counted_as_it_is_read(monkeypatch):
