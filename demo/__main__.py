@@ -13,8 +13,9 @@ import yaml
 from demo.processes import DemoError, Interrupts, free_port, service
 from demo.summary import summary_text
 from shared.client import ClientError, ScoringClient
-from shared.config import ConfigError, load_config
+from shared.config import ConfigError, hide_secrets, load_config, without_secrets
 from shared.settings import Config
+from shared.terminal import printable
 
 DEFAULT_CONFIG = Path(__file__).with_name("demo.yaml")
 
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         with Interrupts() as interrupts:
             return run_demo(load_config(arguments.config), arguments.seed, arguments.out, interrupts)
     except (ConfigError, DemoError, ClientError) as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
 
 
@@ -40,10 +41,12 @@ def run_demo(base: Config, seed: int | None, out: str | None, interrupts: Interr
     except OSError as error:
         raise DemoError(f"cannot make the run folder {run_dir}: {error.strerror}") from error
     file = run_dir / "config.yaml"
-    file.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    file.write_text(yaml.safe_dump(without_secrets(config), sort_keys=False), encoding="utf-8")
     _say(introduction(config, run_dir))
 
-    with service(file, port, run_dir / "service.log", lambda: interrupts.received is not None) as address:
+    with service(
+        file, config.store.database_url, port, run_dir / "service.log", lambda: interrupts.received is not None
+    ) as address:
         if interrupts.received:
             return 128 + interrupts.received
         with ScoringClient(address) as client:
@@ -84,7 +87,7 @@ def introduction(config: Config, run_dir: Path) -> str:
         f"  student   {training.model}, trained by LoRA with seed {training.seed}: {training.max_steps} steps of "
         f"{training.prompts_per_step} tasks x {rlaif.num_samples_per_prompt} samples",
         f"  teacher   {_teacher(config)}",
-        f"  book      {config.store.database_url}: marks are kept; what was marked before is not marked again",
+        f"  store     {hide_secrets(config.store.database_url)}: marks are kept, and not asked for again",
         f"  folder    {run_dir}/",
         "  time      4 to 7 minutes on 2 quiet cores as demo.yaml stands; Ctrl-C stops it all and keeps what there is",
     ]
@@ -93,7 +96,7 @@ def introduction(config: Config, run_dir: Path) -> str:
 
 def _teacher(config: Config) -> str:
     if config.teacher.name == "static":
-        return "static: an offline STAND-IN and no judge; it looks at syntax only and runs no code"
+        return "static: an offline STAND-IN and no judge, for what passes its tests; it looks at syntax only"
     return f"{config.teacher.name}, {config.teacher.model}: every new mark costs money"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -68,7 +69,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def service(config: Path, port: int, log: Path, cancelled: Callable[[], bool]) -> Iterator[str]:
+def service(config: Path, database_url: str, port: int, log: Path, cancelled: Callable[[], bool]) -> Iterator[str]:
     """The scoring service as a process, for as long as the block runs: yields its address once it is ready.
 
     Raises DemoError with the end of its log when it dies or is not ready in time. `cancelled`: stop waiting for it.
@@ -85,9 +86,15 @@ def service(config: Path, port: int, log: Path, cancelled: Callable[[], bool]) -
         str(port),
     ]
     address = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "MARKBOOK_DATABASE_URL": database_url}  # not in the file: it may hold a password
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
     try:
         _wait_until_ready(process, address, log, cancelled)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.contract import Counters, Source, TeacherStats
+from shared.terminal import printable
 
 Line = Mapping[str, Any]
 
@@ -103,7 +104,7 @@ def _by_place(samples: Sequence[Line], phase: str) -> dict[tuple[int, int], Line
 
 
 def _shown(when: str, line: Line) -> str:
-    text = [_printable(row) for row in line["sample"].strip().splitlines()]
+    text = [printable(row) for row in line["sample"].strip().splitlines()]
     if len(text) > _SHOWN_LINES:
         text = [*text[:_SHOWN_LINES], "[...]"]
     reasons = f": {'; '.join(line['reasons'])}" if line["reasons"] else ""
@@ -116,13 +117,8 @@ def _tests(tests: Mapping[str, Any] | None) -> str:
         return ""
     failure = tests["first_failure"]
     return f"; {tests['passed']} of {tests['total']} tests passed" + (
-        f", failed: {_printable(failure)}" if failure else ""
+        f", failed: {printable(failure)}" if failure else ""
     )
-
-
-def _printable(text: str) -> str:
-    """What a student writes may hold anything, and a terminal obeys some of it."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _places(run_dir: Path) -> str:

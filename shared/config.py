@@ -136,8 +136,14 @@ def _siblings(key: str, known: list[str]) -> list[str]:
 
 
 def hide_secrets(text: str) -> str:
-    """`text` without the user and password of a URL in it."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
+    """`text` without user and password of any URL in it, whatever these hold, and without a password in its query."""
+    without_user = re.sub(r"//\S*@", "//***@", text)
+    return re.sub(r"(?i)\b(pass\w*=)[^&\s'\"]+", r"\1***", without_user)
+
+
+def without_secrets(config: Config) -> dict[str, Any]:
+    """The configuration in JSON's types, to be written down where others may read it: a run needs no database URL."""
+    return config.model_dump(mode="json", exclude={"store": {"database_url"}})
 
 
 def _show(value: object) -> str:

@@ -16,6 +16,7 @@ from shared.client import ClientError, RequestRejected, ScoringClient
 from shared.config import ConfigError, load_config
 from shared.contract import RunName
 from shared.settings import Config
+from shared.terminal import printable
 from trainer import interrupt
 from trainer.runs import METRICS, changed, check_writable, find_run, named
 from trainer.threads import spin_briefly
@@ -105,7 +106,7 @@ def _speaks() -> bool:
 
 def _ended(code: int, why: object) -> int:
     if _speaks():
-        print(why, file=sys.stderr)
+        print(printable(str(why)), file=sys.stderr)
     return code
 
 

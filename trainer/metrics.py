@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from shared.contract import Counters, Result, Scored, Source
+from shared.terminal import printable
 from trainer.learn import StepResult
 from trainer.pass_at_k import passed
 from trainer.policy import Sample
@@ -32,7 +33,7 @@ EVAL = "eval_"
 
 def say(line: str) -> None:
     """A line on stdout, above the progress bar."""
-    tqdm.write(line)
+    tqdm.write(printable(line))
     sys.stdout.flush()
 
 

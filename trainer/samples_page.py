@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import jinja2
 
+from shared.terminal import printable
 from trainer.runs import SAMPLES, write
 
 T = TypeVar("T")
@@ -83,8 +84,7 @@ def render(pages: Sequence[Page], run: str, marked_by: str) -> str:
 
 def visible(text: str) -> str:
     """`text` with what would not be seen, or would reorder what is, as escapes."""
-    plain = text.replace("\r\n", "\n")
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in plain)
+    return printable(text.replace("\r\n", "\n"))
 
 
 @cache

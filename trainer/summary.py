@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from shared.config import ConfigError
+from shared.config import ConfigError, without_secrets
 from shared.settings import Config
 from trainer.checkpoint import Progress
 from trainer.evaluate import summarize
@@ -18,7 +18,7 @@ from trainer.stopwatch import STEP
 
 
 def write_config(config: Config, run_dir: Path) -> None:
-    as_used = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    as_used = yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         write(run_dir / "config.yaml", as_used)

@@ -11,6 +11,7 @@ from services.scoring.commands import INTERRUPTED, PROGRAM
 from services.scoring.errors import MarkbookError
 from shared.client import ClientError
 from shared.config import ConfigError
+from shared.terminal import printable
 
 PURPOSES = {
     "run the service": {
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except (ConfigError, MarkbookError, ClientError) as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -56,7 +56,7 @@ class Auditor:
             groups = self._asker.groups([item for item, _ in rejected if item.print.digest in mine])
             await all_of([self._ask(payer, group) for group in groups])
         except (StoreUnavailable, ServiceStopping) as error:
-            log.warning("rejected samples are not audited this time: %s", error.detail)
+            log.warning("rejected samples are not audited this time: %s", error)
 
     async def _ask(self, payer: Payer, group: Sequence[Item]) -> None:
         async with self._asker.hear(payer, group) as said:

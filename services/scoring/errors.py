@@ -83,9 +83,16 @@ class Unmarked(MarkbookError):
 
 
 class StoreUnavailable(MarkbookError):
+    """`str()` of it is the cause, with host and driver's text: for the log and for who starts the service. A client,
+    which may have shown no key, learns `detail` alone."""
+
     status = 503
     code = "store_unavailable"
     headers: Mapping[str, str] = {"Retry-After": "1"}
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.detail = "the database cannot be used now, and the service's log says why: ask again"
 
 
 class ExecutionUnavailable(MarkbookError):

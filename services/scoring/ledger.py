@@ -59,7 +59,7 @@ class LedgerWriter:
             await self.flush()
         except StoreUnavailable as error:
             samples = sum(line.samples for line in self._lines.values())
-            log.error("%d requests (%d samples) stay uncounted: %s", len(self._lines), samples, error.detail)
+            log.error("%d requests (%d samples) stay uncounted: %s", len(self._lines), samples, error)
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None

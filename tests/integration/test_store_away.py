@@ -52,7 +52,7 @@ async def test_a_database_that_is_away_is_a_503_that_ends_when_it_is_back(servic
     for answer in (away, *refused):
         assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable")
         assert answer.headers["retry-after"] == "1"
-    assert "cannot be used: connection" in away.json()["detail"]
+    assert "connection" not in away.json()["detail"]  # whose host and user nobody without a key needs to know
     assert [answer.json()["results"][0]["source"] for answer in (again, new)] == ["cache", "teacher"]
     assert again.json()["results"][0]["score"] == pytest.approx(true_score(code("add")))
     assert (counts["samples"], counts["teacher_calls"]) == (3, 2)

@@ -15,6 +15,7 @@ from services.scoring.commands.remote import add_service, dollars, service
 from services.scoring.languages import of_file
 from shared.config import ConfigError
 from shared.contract import RequestUsage, Sample, Scored, ScoreRequest, TeacherStats, Unscored
+from shared.terminal import printable
 
 UNSCORED = 1
 
@@ -65,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(answer.model_dump_json(indent=2))
     else:
-        print(*_lines(result, teacher, answer.usage), sep="\n")
+        print(*map(printable, _lines(result, teacher, answer.usage)), sep="\n")
     return 0 if isinstance(result, Scored) else UNSCORED
 
 

@@ -10,6 +10,7 @@ from services.scoring.commands.remote import add_service, dollars, service, sinc
 from services.scoring.nearest import did_you_mean
 from shared.config import ConfigError
 from shared.contract import BudgetState, Counters, Source, Stats
+from shared.terminal import printable
 
 _MIB = 1024 * 1024
 
@@ -36,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> int:
         stats = client.stats(arguments.only, arguments.since)
         if arguments.only and stats.runs.get(arguments.only, Counters()) == Counters():
             _check_it_is_a_run(arguments.only, client.stats().runs)
-    print(stats.model_dump_json(indent=2) if arguments.json else "\n".join(_lines(stats)))
+    print(stats.model_dump_json(indent=2) if arguments.json else printable("\n".join(_lines(stats))))
     return 0
 
 

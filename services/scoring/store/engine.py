@@ -46,6 +46,8 @@ def open_engine(database_url: str) -> Engine:
         event.listen(engine, "handle_error", _leave_read_only)
         return engine
     if url.drivername == "sqlite":
+        if url.host or url.username or url.password:
+            raise ConfigError("store.database_url: SQLite has no host and no user; it is sqlite:///FILE, three slashes")
         if not url.database or url.database == ":memory:":
             raise ConfigError("store.database_url must name a file: sqlite:///data/markbook.db")
         try:
@@ -147,7 +149,8 @@ def _reachable(engine: Engine) -> Iterator[None]:
 
 
 def _unavailable(engine: Engine, error: BaseException | None) -> StoreUnavailable:
-    return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {' '.join(str(error).split())}")
+    cause = hide_secrets(" ".join(str(error).split()))
+    return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {cause}")
 
 
 def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | None]:

@@ -174,5 +174,5 @@ class Store:
             await self.claims.release()
             await self.money.close()
         except StoreUnavailable as error:
-            log.warning("claims not given back, they end with their lease: %s", error.detail)
+            log.warning("claims not given back, they end with their lease: %s", error)
         await self._database.close()

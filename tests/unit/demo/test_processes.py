@@ -76,6 +76,6 @@ def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
     config.write_text("teacher: {name: socrates}\n", encoding="utf-8")
     with (
         pytest.raises(DemoError, match=r"(?s)exit code 2.*teacher\.name.*service\.log"),
-        service(config, free_port(), tmp_path / "service.log", lambda: False),
+        service(config, "sqlite:///data/markbook.db", free_port(), tmp_path / "service.log", lambda: False),
     ):
         pytest.fail("it is not ready")

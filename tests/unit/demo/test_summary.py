@@ -71,7 +71,7 @@ def test_what_passes_its_tests_comes_before_the_mark(tmp_path):
     text = summary_text(folder(tmp_path, summary(pass_at_k=passing), samples), TEACHER)
     assert "0.200 before, 0.300 after: +0.100 (95 % interval +0.010 to +0.190)" in text
     assert text.index("pass@1") < text.index("pass@4") < text.index("mean mark")
-    assert "1 of 3 tests passed, failed: assert f(1) == 2: got  3" in text
+    assert "1 of 3 tests passed, failed: assert f(1) == 2: got\\x1b 3" in text
 
 
 def test_the_example_is_the_sample_that_changed_most_like_the_mean(tmp_path):

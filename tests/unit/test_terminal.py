@@ -1,0 +1,66 @@
+"""Foreign text on a terminal, and secrets in what is printed or written down."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from services.scoring.errors import StoreUnavailable
+from services.scoring.rendering import render
+from services.scoring.store.engine import open_engine
+from shared.config import ConfigError, hide_secrets, load_config
+from shared.terminal import printable
+from trainer.summary import write_config
+
+SECRET = "S3cret"
+
+
+def test_what_a_terminal_would_obey_is_shown_as_an_escape():
+    wild = "red \x1b[31m\x1b]0;owned\x07 \u202eback \x85\r\nnext\tcell é 漢 😀"
+    shown = printable(wild)
+    assert shown == "red \\x1b[31m\\x1b]0;owned\\x07 \\u202eback \\x85\\r\nnext\tcell é 漢 😀"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql://u:{SECRET}@h/db",
+        f"postgresql://u:a@{SECRET}@h/db",
+        f"postgresql://u:{SECRET}/x@h/db",
+        f"cannot use 'postgresql://u:p@{SECRET}@127.0.0.1:1/db' now",
+        f"postgresql://h/db?user=u&password={SECRET}&sslmode=x",
+        f"http://{SECRET}@h",
+    ],
+)
+def test_no_part_of_a_password_is_left(text):
+    assert SECRET not in hide_secrets(text)
+
+
+def test_what_holds_no_secret_stays():
+    text = "mail a@b.c, see http://h:80/x?y=1 and sqlite:///data/markbook.db"
+    assert hide_secrets(text) == text
+
+
+@pytest.mark.parametrize("url", [f"sqlite://u:{SECRET}@h/x", "sqlite://h/x"])
+def test_a_sqlite_url_with_a_host_is_one_line_without_the_password(url):
+    with pytest.raises(ConfigError, match="three slashes") as refused:
+        open_engine(url)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_runs_copy_of_the_configuration_has_no_database_url(tmp_path):
+    config = load_config(environ={"MARKBOOK_DATABASE_URL": f"postgresql://u:{SECRET}@db/markbook"})
+    write_config(config, tmp_path)
+    text = (tmp_path / "config.yaml").read_text()
+    assert SECRET not in text
+    assert "database_url" not in yaml.safe_load(text)["store"]
+    load_config(tmp_path / "config.yaml", environ={})  # and can be read again
+
+
+def test_a_client_learns_nothing_of_the_database_and_the_log_all_of_it():
+    error = StoreUnavailable('the database postgresql://u:***@db/x cannot be used: role "u" does not exist')
+    body = bytes(render(error).body).decode()
+    assert "db/x" not in body
+    assert "role" not in body
+    assert "log says why" in body
+    assert "role" in str(error)
