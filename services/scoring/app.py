@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from services.scoring.api import router
 from services.scoring.auth import Door
 from services.scoring.compat import router as compat
+from services.scoring.docs_page import docs_router
 from services.scoring.doorkeeper import Doorkeeper
 from services.scoring.execution import Limits, TestRunner, open_runner
 from services.scoring.heuristics import Tier
@@ -32,7 +33,7 @@ from services.scoring.teachers.base import Teacher
 from services.scoring.tests_tier import TestsTier
 from services.scoring.tracing import REQUESTS
 from services.scoring.upkeep import keep_book, keep_leases
-from shared.settings import Config, Execution
+from shared.settings import Config, Execution, Service
 
 log = logging.getLogger("markbook")
 
@@ -50,6 +51,30 @@ def _tell_of_its_end(task: asyncio.Task[None]) -> None:
 def _runner(config: Execution) -> TestRunner:
     limits = Limits(config.test_timeout_s, config.sample_timeout_s, config.memory_mib * 1024 * 1024)
     return open_runner(config.confirm, limits=limits, max_waiting=config.max_waiting_samples)
+
+
+def _with_routes(
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], store: Store, config: Service, metrics: Metrics
+) -> FastAPI:
+    app = FastAPI(
+        title="Markbook",
+        version=version("markbook"),
+        description="Asks a teacher to mark code that students write, keeps every mark, pays for none twice.",
+        lifespan=lifespan,
+        docs_url=None,  # ours loads nothing from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # to the Host that the request names, which may be anybody's
+        dependencies=[Depends(check_query)],
+        telemetry=REQUESTS,
+    )
+    door = Door(store.keys)
+    for routes in (router, compat, page_router(door), docs_router()):
+        app.include_router(routes)
+    app.add_middleware(Doorkeeper, door=door, allowed_hosts=config.allowed_hosts)
+    app.add_middleware(RequestObserver, requests=metrics.requests)
+    handle_errors(app)
+    describe(app)
+    return app
 
 
 def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
@@ -94,21 +119,6 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         await marker.close()
         await store.close()
 
-    app = FastAPI(
-        title="Markbook",
-        version=version("markbook"),
-        description="Asks a teacher to mark code that students write, keeps every mark, pays for none twice.",
-        lifespan=lifespan,
-        dependencies=[Depends(check_query)],
-        telemetry=REQUESTS,
-    )
+    app = _with_routes(lifespan, store, config.service, metrics)
     app.state.markbook = State(config, marker, store, pipeline, clock_ms, metrics)
-    app.include_router(router)
-    app.include_router(compat)
-    door = Door(store.keys)
-    app.include_router(page_router(door))
-    app.add_middleware(Doorkeeper, door=door)
-    app.add_middleware(RequestObserver, requests=metrics.requests)
-    handle_errors(app)
-    describe(app)
     return app

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from services.scoring.errors import BadRequest, PayloadTooLarge
+from services.scoring.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from services.scoring.nearest import did_you_mean
 from shared.contract import Sample, ScoreRequest
 from shared.settings import Service
@@ -102,7 +102,11 @@ def _check_tests(sample: Sample, limits: Service, field: str) -> None:
 
 
 async def read_object(request: Request, limits: Service) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequest, PayloadTooLarge."""
+    """The body as a JSON object. Raises BadRequest, PayloadTooLarge, UnsupportedMediaType."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        # any web page may send text/plain without asking; for JSON a browser asks first, and is not answered
+        raise UnsupportedMediaType("the body must be JSON, with the header Content-Type: application/json")
     body = await read_body(request, limits.max_body_bytes)
     try:
         data = from_json(body, allow_inf_nan=False)

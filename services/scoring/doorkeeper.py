@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import Request
 from fastapi.responses import RedirectResponse
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.scoring.auth import PASS, Door
 from services.scoring.errors import MarkbookError, Unauthorized
 from services.scoring.rendering import render
+from services.scoring.site_guard import check_host, check_site
 from services.scoring.store import ApiKey
 
 OPEN_PATHS = frozenset(
-    {"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+    {"/healthz", "/readyz", "/openapi.json"}
+    | {"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"}
     | {"/login", "/logout", "/page.css"}
 )
 """The probes of whoever runs the service, the description of its routes, and the way in for browsers, which cannot send
@@ -24,14 +29,20 @@ PAGE = "/"
 class Doorkeeper:
     """ASGI middleware, so that a route that somebody adds is behind the door and need not ask for it."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Door, allowed_hosts: Sequence[str] = ()) -> None:
         self._app = app
         self._door = door
+        self._allowed_hosts = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                scope["api_key"] = await self._admit(scope)
+                headers = Headers(scope=scope)
+                if scope["method"] not in ("GET", "HEAD"):
+                    check_site(headers)
+                key = scope["api_key"] = await self._admit(scope)
+                if key is None:  # with keys, a request that may do anything carries one, which no browser adds
+                    check_host(headers, self._allowed_hosts)
             except MarkbookError as error:
                 to_login = scope["path"] == PAGE and isinstance(error, Unauthorized)
                 answer = RedirectResponse("login", 303) if to_login else render(error)

@@ -2,6 +2,8 @@
 
 MarkbookError
 ├── BadRequest            422  the body is not what the contract asks for
+├── UnsupportedMediaType  415  a body that does not say that it is JSON
+├── UnknownHost           421  a name that this service does not answer to without API keys
 ├── PayloadTooLarge       413  over one of the service's limits
 ├── Unauthorized          401  no API key, or a wrong one
 ├── Forbidden             403  not a run that the key may use
@@ -38,6 +40,16 @@ class MarkbookError(Exception):
 class BadRequest(MarkbookError):
     status = 422
     code = "invalid_request"
+
+
+class UnsupportedMediaType(MarkbookError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UnknownHost(MarkbookError):
+    status = 421
+    code = "unknown_host"
 
 
 class PayloadTooLarge(MarkbookError):

@@ -19,6 +19,9 @@ class Service(Section):
     max_tests_per_sample: PositiveInt = Field(1000, description="Tests of a sample; more is a 413.")
     max_test_chars: PositiveInt = Field(100_000, description="Characters of a sample's tests and setup; more is a 413.")
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
+    allowed_hosts: list[str] = Field(
+        [], description="Names to answer to without API keys, besides addresses and names without a dot."
+    )
     allow_without_keys: bool = Field(
         False, description="Listen beyond loopback though there are no API keys: whoever reaches it can spend."
     )

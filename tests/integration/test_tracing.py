@@ -36,7 +36,7 @@ def test_a_request_is_a_trace_of_its_steps_without_code(emulator: Emulator, tmp_
             body = request().model_dump(mode="json")
             for _ in range(2):
                 assert httpx.post(f"{service.url}/score", json=body, headers=headers).status_code == 200
-            httpx.post(f"{service.url}/score", content=f'{{"{CANARY}": 1}}')
+            httpx.post(f"{service.url}/score", json={CANARY: 1})
             httpx.get(f"{service.url}/readyz")
             assert service.stop() == 0
         log = "".join(service.log)

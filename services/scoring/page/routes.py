@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import jinja2
 from fastapi import APIRouter, Query, Request
@@ -16,12 +16,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from services.scoring.auth import PASS, PASS_S, Door, check_run
 from services.scoring.body import read_body
 from services.scoring.doorkeeper import key_of
-from services.scoring.errors import Forbidden, MarkbookError, Unauthorized
+from services.scoring.errors import MarkbookError, Unauthorized
 from services.scoring.page import charts, listing
 from services.scoring.page.asked import Asked
 from services.scoring.page.figures import RUN_COLUMNS
 from services.scoring.page.frame import Period
 from services.scoring.page.view import view_of
+from services.scoring.site_guard import check_site
 from services.scoring.state import state_of
 from shared.contract import RunName
 
@@ -94,7 +95,7 @@ def page_router(door: Door) -> APIRouter:
     @router.post("/login")
     async def log_in(request: Request) -> Response:
         try:
-            _check_origin(request)
+            check_site(request.headers)
             form = parse_qs((await read_body(request, _MOST_BYTES)).decode("latin-1"))
             key = await door.admit(f"Bearer {''.join(form.get('key', []))}")
         except MarkbookError as error:
@@ -107,7 +108,7 @@ def page_router(door: Door) -> APIRouter:
 
     @router.post("/logout")
     async def log_out(request: Request) -> Response:
-        _check_origin(request)
+        check_site(request.headers)
         answer = _go("login")
         answer.delete_cookie(PASS, httponly=True, samesite="strict")
         return answer
@@ -129,21 +130,3 @@ def _html(template: str, status: int = 200, headers: Mapping[str, str] | None = 
 def _go(where: str) -> Response:
     """On to another view, named from here, so that the page may lie behind a path."""
     return RedirectResponse(where, 303, HEADERS)
-
-
-def _check_origin(request: Request) -> None:
-    """Raises Forbidden when another site sent the form: browsers say so by one header or the other."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site not in (None, "same-origin", "none") or (
-        site is None and origin is not None and _host_of(origin) != request.headers.get("host")
-    ):
-        raise Forbidden("this form was sent from another site")
-
-
-def _host_of(origin: str) -> str | None:
-    """None for what is no origin."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None

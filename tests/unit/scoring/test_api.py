@@ -141,8 +141,10 @@ async def test_bytes_a_body_both_sides_of_the_limit_declared_and_streamed(servic
             for start in range(0, len(data), 7):
                 yield data[start : start + 7]
 
-        answers = [await http.post("/score", content=data) for data in (content, content + b" ")]
-        answers += [await http.post("/score", content=stream(data)) for data in (content, content + b" ")]
+        json_body = {"Content-Type": "application/json"}
+        twice = (content, content + b" ")
+        answers = [await http.post("/score", content=data, headers=json_body) for data in twice]
+        answers += [await http.post("/score", content=stream(data), headers=json_body) for data in twice]
     assert [answer.status_code for answer in answers] == [200, 413, 200, 413]
     assert "service.max_body_bytes" in answers[3].json()["detail"]
 

@@ -11,6 +11,7 @@ import pytest
 from services.scoring.turns import Turns
 from tests.fakes import RecordingTeacher, true_score
 
+JSON = {"Content-Type": "application/json"}
 TASK = "Write add(a, b) that returns the sum of two numbers."
 LONG = 60.0
 
@@ -178,7 +179,7 @@ async def test_a_run_with_many_requests_does_not_hold_up_a_run_with_one(service,
 @pytest.mark.parametrize("timeout_s", [0, -1, 86_401, "soon", float("inf"), float("nan")])
 async def test_a_deadline_that_is_none_is_a_422(service, teacher, timeout_s):
     async with service() as http:
-        answer = await http.post("/score", content=json.dumps(body("add", timeout_s=timeout_s)))
+        answer = await http.post("/score", content=json.dumps(body("add", timeout_s=timeout_s)), headers=JSON)
     # what is no JSON is refused before anybody knows in which field it stands
     assert (answer.status_code, answer.json().get("field", "timeout_s")) == (422, "timeout_s")
     assert teacher.groups == []

@@ -140,7 +140,9 @@ async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
     async with service(settings, database_url=database_url) as http:
 
         async def ask(content: str, status: int, **more: str) -> None:
-            answer = await http.post("/score", content=content, headers={**headers, **more})
+            answer = await http.post(
+                "/score", content=content, headers={"Content-Type": "application/json", **headers, **more}
+            )
             assert answer.status_code == status, answer.text
 
         await ask(body(), 200)
