@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI
 
 from services.scoring.api import router
 from services.scoring.auth import Door
+from services.scoring.body_limits import BodyLimits
 from services.scoring.compat import router as compat
 from services.scoring.docs_page import docs_router
 from services.scoring.doorkeeper import Doorkeeper
@@ -70,6 +71,7 @@ def _with_routes(
     door = Door(store.keys)
     for routes in (router, compat, page_router(door), docs_router()):
         app.include_router(routes)
+    app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(Doorkeeper, door=door, allowed_hosts=config.allowed_hosts)
     app.add_middleware(RequestObserver, requests=metrics.requests)
     handle_errors(app)

@@ -2,6 +2,7 @@
 
 MarkbookError
 ├── BadRequest            422  the body is not what the contract asks for
+├── RequestTimeout        408  the body took too long to arrive
 ├── UnsupportedMediaType  415  a body that does not say that it is JSON
 ├── UnknownHost           421  a name that this service does not answer to without API keys
 ├── PayloadTooLarge       413  over one of the service's limits
@@ -40,6 +41,12 @@ class MarkbookError(Exception):
 class BadRequest(MarkbookError):
     status = 422
     code = "invalid_request"
+
+
+class RequestTimeout(MarkbookError):
+    status = 408
+    code = "request_timeout"
+    headers: Mapping[str, str] = {"Connection": "close"}
 
 
 class UnsupportedMediaType(MarkbookError):

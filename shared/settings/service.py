@@ -19,6 +19,10 @@ class Service(Section):
     max_tests_per_sample: PositiveInt = Field(1000, description="Tests of a sample; more is a 413.")
     max_test_chars: PositiveInt = Field(100_000, description="Characters of a sample's tests and setup; more is a 413.")
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
+    body_timeout_s: Positive = Field(60.0, description="Seconds that a request's body may take to arrive.")
+    max_held_body_bytes: PositiveInt = Field(
+        256 * 1024 * 1024, description="Bytes of bodies that all requests in progress may hold; beyond it a 429."
+    )
     allowed_hosts: list[str] = Field(
         [], description="Names to answer to without API keys, besides addresses and names without a dot."
     )

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from services.scoring import logs
 from services.scoring.app import create_app
 from services.scoring.commands import Subparsers, add_command, add_config
+from services.scoring.http_protocol import BoundedProtocol
 from services.scoring.state import State
 from services.scoring.tracing import start_tracing
 from shared.config import ConfigError, hide_secrets, load_config
@@ -87,7 +88,13 @@ class _Server(uvicorn.Server):
     def __init__(self, grace_s: float, app: FastAPI) -> None:
         super().__init__(
             # a second more than the calls: the requests that waited for them still get their answer
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=math.ceil(grace_s) + 1)
+            uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=math.ceil(grace_s) + 1,
+            )
         )
         self._grace_s = grace_s
         self._pipeline = _state(app).pipeline
