@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, Marked, Purse, Teacher
+from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, Marked, Outage, Purse, Teacher
 
 
 class StepClock:
@@ -82,6 +82,7 @@ class RecordingTeacher:
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.asked = asyncio.Event()
+        self.down: Outage | None = None
 
     @property
     def codes(self) -> list[str]:
@@ -106,6 +107,9 @@ class RecordingTeacher:
         sent, received = 100 * samples, 10 * samples
         cost = sent * 1e-6 + received * 5e-6
         return Call(self.model, "ok", sent, received, cost_usd=cost, billed_input_equivalent=sent + 5.0 * received)
+
+    def outage(self) -> Outage | None:
+        return self.down
 
     def stop(self) -> None:
         return None

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 
 from services.scoring.auth import check_all_runs, check_run
 from services.scoring.body import read_score_request
-from services.scoring.counts import series_of, stats_of
+from services.scoring.counts import named_budgets, series_of, stats_of
 from services.scoring.doorkeeper import key_of
 from services.scoring.errors import NoSuchMark
 from services.scoring.exchange import kept_mark
@@ -122,7 +122,9 @@ async def marks(
 async def metrics(request: Request) -> Response:
     """What this process has done, for Prometheus; a key must be one for all runs."""
     check_all_runs(key_of(request))
-    return Response(state_of(request).metrics.exposition(), media_type=CONTENT_TYPE)
+    state = state_of(request)
+    budgets = await named_budgets(state)
+    return Response(state.metrics.exposition(budgets), media_type=CONTENT_TYPE)
 
 
 @router.get("/healthz")

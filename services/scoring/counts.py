@@ -7,12 +7,24 @@ from datetime import UTC, datetime
 
 from services.scoring.audit import audit_stats
 from services.scoring.auth import may_use
-from services.scoring.errors import BadRequest
+from services.scoring.errors import BadRequest, StoreUnavailable
 from services.scoring.ledger import counters_of, sum_counters
-from services.scoring.purse import budget_states
+from services.scoring.purse import budget_state, budget_states
 from services.scoring.state import State
 from services.scoring.store import HOUR_MS, MINUTES_MS, ApiKey, Life
-from shared.contract import Bucket, CacheStats, Counters, Identity, Series, SeriesPoint, Stats, TeacherStats
+from services.scoring.store.money import TOTAL, key_scope, scope_of
+from services.scoring.teachers.base import Teacher
+from shared.contract import (
+    Bucket,
+    BudgetState,
+    CacheStats,
+    Counters,
+    Identity,
+    Series,
+    SeriesPoint,
+    Stats,
+    TeacherStats,
+)
 from shared.settings import SERVICE_OWNED
 
 _BUCKET_MS = {Bucket.MINUTE: HOUR_MS // 60, Bucket.HOUR: HOUR_MS, Bucket.DAY: 24 * HOUR_MS}
@@ -41,7 +53,7 @@ async def stats_of(state: State, key: ApiKey | None, run: str | None, since: dat
             max_entries=state.config.store.cache_max_entries,
             max_age_days=state.config.store.cache_max_age_days,
         ),
-        teacher=TeacherStats(name=teacher.name, model=teacher.model, stand_in=teacher.stand_in, note=teacher.note),
+        teacher=_teacher_stats(teacher),
         audits=audit_stats(rlaif, audits, stand_in=teacher.stand_in),
         profile=state.pipeline.profile,
         identity=Identity.model_validate(state.pipeline.identity),
@@ -71,6 +83,33 @@ async def series_of(
         bucket=bucket,
         points=[SeriesPoint(at=_iso(start), runs=runs) for start, runs in points.items()],
     )
+
+
+def _teacher_stats(teacher: Teacher) -> TeacherStats:
+    outage = teacher.outage()
+    return TeacherStats(
+        name=teacher.name,
+        model=teacher.model,
+        stand_in=teacher.stand_in,
+        note=teacher.note,
+        down_since=_iso(round(outage.since_s * 1000)) if outage else None,
+        down_cause=outage.cause if outage else None,
+    )
+
+
+async def named_budgets(state: State) -> dict[str, BudgetState]:
+    """The budgets that the owner has named: the total, named runs, keys. Not each run's: clients choose their names.
+
+    None while the database is away: what a process has counted is told all the same.
+    """
+    try:
+        spent, keys = await state.store.money.spent(), await state.store.keys.all()
+    except StoreUnavailable:
+        return {}
+    budgets = state.config.budgets
+    limits = {TOTAL: budgets.total, **{scope_of(run): budget for run, budget in budgets.runs.items()}}
+    limits |= {key_scope(key.name): key.budget for key in keys if key.revoked_ms is None}
+    return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
 
 
 def _counted_from(since_ms: int, state: State) -> int:

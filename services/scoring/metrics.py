@@ -5,7 +5,7 @@ No label takes a value that a client may choose, so the number of series is boun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 
@@ -22,7 +22,7 @@ from prometheus_client import (
 
 from services.scoring.store import RequestLine
 from services.scoring.teachers.base import Call, Teacher
-from shared.contract import ErrorCode, Source
+from shared.contract import BudgetState, ErrorCode, Source
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
@@ -57,6 +57,12 @@ class Metrics:
         self.calls = Calls(self._registry)
         self.store = StoreTimes(self._registry)
 
+        self._budget_left = Gauge(
+            "markbook_budget_left_usd",
+            "US dollars that a budget has left, calls in progress set aside.",
+            ["scope"],
+            registry=self._registry,
+        )
         self.paid_twice = Counter(
             "markbook_marks_paid_twice",
             "Marks that another replica had brought first: this one was paused or cut off for longer than its lease.",
@@ -71,9 +77,17 @@ class Metrics:
         info.info({"version": version("markbook"), **about})
         what = "Marks that this process is asking the teacher for, so that no other does."
         Gauge("markbook_claims", what, registry=self._registry).set_function(claims)
+        up = Gauge(
+            "markbook_teacher_up", "0 while the teacher is down: its last calls all failed.", registry=self._registry
+        )
+        up.set_function(lambda: float(teacher.outage() is None))
 
-    def exposition(self) -> bytes:
-        """All of it in Prometheus' text format."""
+    def exposition(self, budgets: Mapping[str, BudgetState] | None = None) -> bytes:
+        """All of it in Prometheus' text format. `budgets`: by scope, as they stand; none without a limit in dollars."""
+        self._budget_left.clear()
+        for scope, state in (budgets or {}).items():
+            if state.limit_usd is not None:
+                self._budget_left.labels(scope).set(max(0.0, state.limit_usd - state.spent_usd))
         return generate_latest(self._registry)
 
 

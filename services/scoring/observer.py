@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.scoring import logs
 from services.scoring.metrics import Calls, Requests, Samples
 from services.scoring.store import RequestLine
-from services.scoring.teachers.base import Call, Failure, Group, Marked, Purse, Teacher
+from services.scoring.teachers.base import Call, Failure, Group, Marked, Outage, Purse, Teacher
 from services.scoring.tracing import PROBES, span
 from shared.contract import Source
 
@@ -119,6 +119,9 @@ class WatchedTeacher:
                 return await self._teacher.mark(group, watched)
             finally:
                 self._calls.in_progress.dec(watched.open)  # cut off by a stop
+
+    def outage(self) -> Outage | None:
+        return self._teacher.outage()
 
     def stop(self) -> None:
         self._teacher.stop()

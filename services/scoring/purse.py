@@ -102,10 +102,10 @@ def budget_states(
         limits = {key_scope(key.name): key.budget, **limits}
     if key is None or key.runs == "*":
         limits = {TOTAL: budgets.total, **limits}
-    states: dict[str, BudgetState] = {}
-    for scope, limit in limits.items():
-        nusd, tokens = spent.get(scope, (0, 0))
-        states[scope] = BudgetState(
-            spent_usd=nusd / 1e9, limit_usd=limit.usd, spent_tokens=tokens, limit_tokens=limit.tokens
-        )
-    return states
+    return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
+
+
+def budget_state(spent: tuple[int, int], limit: Budget) -> BudgetState:
+    """`spent`: nano-dollars and tokens, reservations included."""
+    nusd, tokens = spent
+    return BudgetState(spent_usd=nusd / 1e9, limit_usd=limit.usd, spent_tokens=tokens, limit_tokens=limit.tokens)

@@ -48,6 +48,10 @@ class TeacherStats(WireModel):
     name: str
     model: str
     stand_in: bool = Field(description="True for the static teacher: deterministic marks from syntax, no judge.")
+    down_since: str | None = Field(
+        default=None, description="ISO 8601: since when all its calls failed; null: it is up."
+    )
+    down_cause: str | None = Field(default=None, description="What the last of these calls came to.")
     note: str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.scoring.auth import may_use
@@ -16,7 +17,8 @@ from services.scoring.page.listing import Opened, Row
 from services.scoring.purse import budget_states
 from services.scoring.state import State
 from services.scoring.store import MOST_MARKS, ApiKey
-from shared.contract import Counters
+from services.scoring.store.budget_watch import SPENT
+from shared.contract import BudgetState, Counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class View:
     teacher: str
     note: str
     is_stand_in: bool
+    troubles: list[str]
     has_runs: bool
     total: Counters
     figures: list[Figure]
@@ -73,6 +76,7 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
         teacher=teacher.model,
         note=teacher.note,
         is_stand_in=teacher.stand_in,
+        troubles=_troubles(state, states),
         has_runs=bool(account.runs),
         total=account.counters,
         figures=figures_of(account),
@@ -87,6 +91,19 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
         keep_lines_days=state.config.store.keep_lines_days,
         most_marks=words.count(MOST_MARKS),
     )
+
+
+def _troubles(state: State, budgets: Mapping[str, BudgetState]) -> list[str]:
+    """What keeps samples from being scored, or soon will, with its cause and since when."""
+    troubles: list[str] = []
+    if outage := state.teacher.outage():
+        since = words.moment(round(outage.since_s * 1000))
+        troubles.append(f"The teacher is down since {since} UTC: {words.visible(outage.cause)}")
+    for scope, alert in sorted(state.store.money.watch.alerts.items()):
+        if scope in budgets:
+            what = "is spent" if alert.percent == SPENT else f"is spent to {alert.percent} %"
+            troubles.append(f"The budget of {scope} {what} since {words.moment(alert.since_ms)} UTC.")
+    return troubles
 
 
 async def _marks(state: State, key: ApiKey | None, asked: Asked) -> Marks:

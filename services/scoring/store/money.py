@@ -17,6 +17,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from services.scoring.errors import TeacherError
 from services.scoring.store import tables
+from services.scoring.store.budget_watch import BudgetWatch
 from services.scoring.store.database import Database
 from services.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from services.scoring.store.prepared import insert_into, insert_new, run
@@ -94,6 +95,7 @@ class Money:
         self._lease_ms = lease_ms
         self._clock = clock
         self._open: set[str] = set()
+        self.watch = BudgetWatch()
 
     def hold(
         self,
@@ -117,9 +119,12 @@ class Money:
             # a key may be for some runs only: what all spend together is not its to know
             told = scope != TOTAL or purpose.key is None
             if limit.usd is not None and nusd > (most := round(limit.usd * 1e9)):
+                self.watch.exhausted(scope, now_ms)
                 raise BudgetExhausted(scope, _short(most, nusd, _amounts(bound)[0], _dollars, told=told))
             if limit.tokens is not None and tokens > limit.tokens:
+                self.watch.exhausted(scope, now_ms)
                 raise BudgetExhausted(scope, _short(limit.tokens, tokens, _amounts(bound)[1], _tokens, told=told))
+            self.watch.spent(scope, limit, nusd, tokens, now_ms)
         lease = {"owner": self._owner, "lease_until_ms": self._clock.now(now_ms) + self._lease_ms}
         run(connection, _HOLD, [{"id": reservation, **lease, "line": json.dumps(line)}])
 

@@ -20,7 +20,7 @@ from anthropic.types import Message
 from services.scoring.errors import ServiceStopping, StoreUnavailable, TeacherError
 from services.scoring.prompting import estimate_tokens, fence, presented_order, render, system_text
 from services.scoring.rubric import Rubric
-from services.scoring.teachers.base import Call, Failure, Group, Marked, Purse
+from services.scoring.teachers.base import Call, Failure, Group, Marked, Outage, Purse
 from services.scoring.teachers.billing import Bills
 from services.scoring.teachers.breaker import Breaker
 from services.scoring.teachers.limiter import Limiter
@@ -48,14 +48,10 @@ _TTL_S = {"5m": 300.0, "1h": 3600.0}
 _NO_JSON = (ValueError, RecursionError, anthropic.APIResponseValidationError)
 """What reading a body can raise: no JSON, no UTF-8, a number of thousands of digits, brackets without end."""
 _NOT_SENT = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.ProxyError,
-    httpx2.UnsupportedProtocol,
-    httpx2.LocalProtocolError,
+    *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
+    *(httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError),
 )
-"""Raised before a byte of the request has left: nobody can bill it. A WriteError may have sent most of it."""
+"""Raised before a byte has left: nobody can bill it. A WriteError may have sent most of a request."""
 
 
 class AnthropicTeacher:
@@ -92,7 +88,7 @@ class AnthropicTeacher:
         self._bills = Bills(config.model, config.price(), config.cache_ttl)
         self._clock = clock
         self._patience = Patience(
-            Breaker(clock),
+            Breaker(clock, wall),
             Limiter(config.max_concurrency, clock, wall),
             Warmth(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
             clock,
@@ -132,6 +128,9 @@ class AnthropicTeacher:
             "explain": self._config.explain,
             "shuffle_group": self._config.shuffle_group,
         }
+
+    def outage(self) -> Outage | None:
+        return self._patience.breaker.outage
 
     def stop(self) -> None:
         self._patience.stop()

@@ -73,6 +73,14 @@ class Failure:
     retry_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Since when, in Unix seconds, every call to the teacher has failed, and what the last one came to."""
+
+    since_s: float
+    cause: str
+
+
 class Purse(Protocol):
     """Pays for the calls of one group. Every paid call is reserved before it and settled after it, whatever came."""
 
@@ -104,6 +112,10 @@ class Teacher(Protocol):
 
         Raises TeacherError when the group as a whole got nothing, ServiceStopping when it was stopped before that.
         """
+        ...
+
+    def outage(self) -> Outage | None:
+        """Set while calls fail one after the other, so that none is made but to try; None while all is well."""
         ...
 
     def stop(self) -> None:

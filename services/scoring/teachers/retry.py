@@ -141,7 +141,7 @@ class Patience:
         elif result.found is Found.RATE_LIMIT:
             self.limiter.throttled(begun, result.failure.retry_after_s if result.failure else None)
         elif result.found is Found.DOWN:
-            self.breaker.failed()
+            self.breaker.failed(result.failure.detail if result.failure else "")
 
     def _backoff_s(self, tries: int, retry_after_s: float | None) -> float:
         """Exponential with jitter from half to the whole; never shorter than what the teacher asked for."""

@@ -10,6 +10,7 @@ import pytest
 
 from services.scoring.fair_queue import Caller
 from services.scoring.teachers import breaker as breakers
+from services.scoring.teachers.base import Outage
 from services.scoring.teachers.breaker import Breaker
 from services.scoring.teachers.limiter import LONGEST_RESET_S, Limiter
 from tests.unit.scoring.hands import Hands
@@ -157,3 +158,25 @@ async def test_a_call_waits_for_the_turn_of_its_key(hands: Hands) -> None:
         for name, key in (("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b")):
             group.create_task(call(name, key))
     assert order == ["a1", "a2", "b1", "a3"]
+
+
+async def test_an_outage_is_said_when_it_begins_and_when_it_ends(
+    hands: Hands, caplog: pytest.LogCaptureFixture
+) -> None:
+    wall = Hands()
+    breaker = Breaker(hands, wall)
+    for number in range(breakers.FAILURES - 1):
+        breaker.failed(f"529 overloaded {number}")
+        wall.now += 1
+    assert (breaker.outage, caplog.messages) == (None, [])
+    for _ in range(3):
+        breaker.failed("529 overloaded")
+    assert breaker.outage == Outage(100.0, "529 overloaded")  # since the first of these failures
+    wall.now = 160.0
+    breaker.succeeded()
+    breaker.succeeded()
+    assert breaker.outage is None
+    assert caplog.messages == [
+        f"the teacher is down: {breakers.FAILURES} calls in a row failed; one is tried every 10 s: 529 overloaded",
+        "the teacher answers again, after 60 s",
+    ]

@@ -165,7 +165,7 @@ def expressions() -> list[str]:
 
 
 async def test_every_metric_of_the_dashboard_is_there_with_the_labels_that_it_is_asked_by(service, teacher):
-    async with service() as http:
+    async with service({"budgets": {"total": {"usd": 1.0}}}) as http:
         await score(http, "add")
         await http.get("/nothing")
         labels = (await scrape(http)).labels

@@ -6,7 +6,7 @@ import asyncio
 import platform
 from collections.abc import Mapping
 
-from services.scoring.teachers.base import Call, Group, Marked, Purse
+from services.scoring.teachers.base import Call, Group, Marked, Outage, Purse
 from services.scoring.teachers.static.python import mark_python
 from services.scoring.teachers.static.task import read_task
 from services.scoring.teachers.static.text import mark_text
@@ -35,6 +35,9 @@ class StaticTeacher:
         await purse.settle(await purse.reserve(nothing), nothing, nothing)
         # in a thread: a sample of 100,000 characters can take seconds
         return await asyncio.to_thread(_mark, group)
+
+    def outage(self) -> Outage | None:
+        return None
 
     def stop(self) -> None: ...
 
