@@ -79,7 +79,7 @@ class LedgerWriter:
             [result] = await asyncio.gather(self._store.ledger.count([*lines.values()]), return_exceptions=True)
             if isinstance(result, BaseException):
                 self._lines = {**self._lines, **lines}
-                log.warning("%d request lines not written, kept and tried again: %s", len(self._lines), result)
+                log.debug("%d request lines not written, kept and tried again: %s", len(self._lines), result)
             for written in waiting:
                 if written.cancelled():
                     continue

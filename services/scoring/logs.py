@@ -77,17 +77,16 @@ def facts() -> Facts:
 
 
 def configure(form: Literal["text", "json"]) -> None:
-    """All loggers of the service, and uvicorn's, to standard error."""
+    """All loggers to standard error, in one form: of libraries, of asyncio and of Python's warnings, too."""
+    logging.captureWarnings(True)
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"lines": {"()": JsonLines if form == "json" else TextLines}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
-            "loggers": {
-                name: {"handlers": ["stderr"], "level": "INFO"}
-                for name in ("markbook", "services", "uvicorn", "opentelemetry")
-            },
+            "root": {"handlers": ["stderr"], "level": "WARNING"},
+            "loggers": {name: {"level": "INFO"} for name in ("markbook", "services", "uvicorn", "opentelemetry")},
         }
     )
 
@@ -131,7 +130,7 @@ class JsonLines(_Lines):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, default=str)  # in ASCII: some readers end a line at other characters than a line feed
 
 
 def _facts_of(record: logging.LogRecord) -> Mapping[str, object]:

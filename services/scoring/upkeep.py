@@ -27,7 +27,7 @@ async def keep_book(store: Store, clock_ms: Callable[[], int]) -> None:
             if turn % SWEEP_EVERY == 0:
                 await store.upkeep.sweep(clock_ms())
         except StoreUnavailable as error:
-            log.warning("upkeep of the book left out: %s", error)
+            log.debug("upkeep of the book left out: %s", error)
 
 
 async def keep_leases(store: Store, clock_ms: Callable[[], int], lease_s: float) -> None:
@@ -37,4 +37,4 @@ async def keep_leases(store: Store, clock_ms: Callable[[], int], lease_s: float)
         try:
             await store.renew(clock_ms())
         except StoreUnavailable as error:
-            log.warning("claims not renewed, another replica may ask again: %s", error)
+            log.debug("claims not renewed, another replica may ask again: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_en
             connection.execute("SELECT pg_reload_conf()")
 
     names = (f"name_{number}" for number in itertools.count())
+    caplog.set_level(logging.DEBUG, "markbook")  # each that finds the database away says so there
     async with service({"store": {"claim_lease_s": 0.3}}, database_url=own_postgres.get_uri()) as http:
         first = await score(http, "add")
         await read_only("on")
@@ -81,6 +83,9 @@ async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_en
     assert "log says why" in refused.json()["detail"]
     assert back.json()["results"][0]["source"] == "teacher"
     assert "has ended" not in caplog.text
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len([line for line in warned if "cannot be used" in line]) == 1  # one when it begins
+    assert len([line for line in warned if "can be used again" in line]) == 1  # and one when it ends
 
 
 async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(service, teacher, own_postgres):

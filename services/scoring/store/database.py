@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -16,6 +17,8 @@ from sqlalchemy.exc import OperationalError
 
 from services.scoring.errors import StoreUnavailable
 from services.scoring.store.engine import POOL_SIZE, connected, looking, open_engine, reading, writing
+
+log = logging.getLogger("markbook")
 
 PATIENCE_S = 30.0
 """Seconds that a mark which is paid for waits for a database that is away."""
@@ -42,6 +45,8 @@ class Database:
         self._near: Connection | None = None
         self._kept: Connection | None = None
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
+        self._failing: set[str] = set()
+        self._away_since = 0.0
         self._writer: asyncio.Task[None] | None = None
 
     async def read(self, work: Work[T]) -> T:
@@ -97,18 +102,37 @@ class Database:
                 await asyncio.sleep(RETRY_S)
 
     def read_now(self, work: Work[T]) -> T:
-        with reading(self.engine) as connection:
+        with self._outages("read"), reading(self.engine) as connection:
             return work(connection)
 
     def write_now(self, work: Work[T]) -> T:
         if self.is_postgres:
-            with writing(self.engine) as connection:
+            with self._outages("write"), writing(self.engine) as connection:
                 return work(connection)
-        with self._turn:
+        with self._turn, self._outages("write"):
             if self._kept is None:  # to take one out of the pool and give it back costs as much as a statement
                 self._kept = connected(self.engine)
             with writing(self.engine, self._kept) as connection:
                 return work(connection)
+
+    @contextmanager
+    def _outages(self, operation: str) -> Iterator[None]:
+        """Say once that the database is away, however many find it so, and once that all operations work again.
+
+        A server that is read-only for a moment still answers reads: these do not end an outage of writes.
+        """
+        try:
+            yield
+        except StoreUnavailable as error:
+            if not self._failing:
+                self._away_since = time.monotonic()
+                log.warning("%s", error)
+            self._failing.add(operation)
+            raise
+        if operation in self._failing:
+            self._failing.discard(operation)
+            if not self._failing:
+                log.warning("the database can be used again, after %.0f s", time.monotonic() - self._away_since)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -204,3 +205,24 @@ def test_what_uvicorn_says_does_not_look_like_an_error():
     record = logging.LogRecord("uvicorn.error", logging.INFO, __file__, 1, "Started server process", None, None)
     assert logs.TextLines().format(record).endswith("INFO uvicorn: Started server process")
     assert record.name == "uvicorn.error"  # as other handlers have it
+
+
+@pytest.mark.parametrize("form", ["json"])
+def test_every_logger_speaks_the_one_form(form, capsys):
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logs.configure(form)
+        logging.getLogger("asyncio").error("from the event loop\u2028%s", "x")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn_explicit("from Python", UserWarning, "f.py", 1)
+        logging.getLogger("markbook").info("from the service")
+        logging.getLogger("some.library").info("too quiet to be told")
+        said = capsys.readouterr().err
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:], root.level = before
+    lines = [json.loads(line) for line in said.splitlines()]  # splitlines: also at U+2028
+    assert [line["logger"] for line in lines] == ["asyncio", "py.warnings", "markbook"]
+    assert lines[0]["message"] == "from the event loop\u2028x"
