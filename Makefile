@@ -27,7 +27,7 @@ install: .venv/installed ## set up .venv with the locked versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[trl,quantized]'
 	@touch $@
 
-demo: .venv/installed ## train a small student against the scoring service (4 to 7 minutes on 2 quiet cores)
+demo: .venv/installed ## train a small student against the scoring service (several minutes on 2 cores)
 	@$(BIN)/python -m demo $(ARGS)
 
 serve: .venv/installed ## the scoring service alone, on http://127.0.0.1:8000

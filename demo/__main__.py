@@ -89,7 +89,7 @@ def introduction(config: Config, run_dir: Path) -> str:
         f"  teacher   {_teacher(config)}",
         f"  store     {hide_secrets(config.store.database_url)}: marks are kept, and not asked for again",
         f"  folder    {run_dir}/",
-        "  time      4 to 7 minutes on 2 quiet cores as demo.yaml stands; Ctrl-C stops it all and keeps what there is",
+        "  time      several minutes on 2 cores as demo.yaml stands; Ctrl-C stops it all and keeps what there is",
     ]
     return "\n".join(lines)
 
