@@ -45,6 +45,19 @@ def may_use(key: ApiKey | None, run: str) -> bool:
     return key is None or fnmatchcase(run, key.runs)
 
 
+def is_for_all(key: ApiKey | None) -> bool:
+    """Whether it may use all runs, so that figures over all of them are its to see."""
+    return key is None or key.runs == "*"
+
+
+def sees(key: ApiKey | None) -> Callable[[frozenset[str]], bool]:
+    """Whether a stored mark may be shown to this key, by the runs that paid for it or were given it: none may be known
+    any more, and then only a key for all runs sees it."""
+    if is_for_all(key):
+        return lambda runs: True
+    return lambda runs: any(may_use(key, run) for run in runs)
+
+
 class Door:
     """Lets requests in. The book's keys are read again every FRESH_S seconds, not with every request."""
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from services.scoring.audit import audit_stats
-from services.scoring.auth import may_use
+from services.scoring.auth import is_for_all, may_use
 from services.scoring.errors import BadRequest, StoreUnavailable
 from services.scoring.ledger import counters_of, sum_counters
 from services.scoring.purse import budget_state, budget_states
@@ -40,21 +40,15 @@ async def stats_of(state: State, key: ApiKey | None, run: str | None, since: dat
     totals, runs = sum_counters(await state.store.ledger.sums(since_ms), lambda name: may_use(key, name))
     if run is not None:
         runs = {run: runs.get(run, Counters())}
-    entries, size = await state.store.marks.size()
     teacher, rlaif = state.teacher, state.config.rlaif
     audits = await state.store.audits.sums(state.pipeline.profile, rlaif.heuristic_score_threshold)
     return Stats(
         totals=totals,
         runs=runs,
         budgets=budget_states(await state.store.money.spent(), state.config.budgets, run, key),
-        cache=CacheStats(
-            entries=entries,
-            bytes=size,
-            max_entries=state.config.store.cache_max_entries,
-            max_age_days=state.config.store.cache_max_age_days,
-        ),
+        cache=await _cache_stats(state) if is_for_all(key) else None,
         teacher=_teacher_stats(teacher),
-        audits=audit_stats(rlaif, audits, stand_in=teacher.stand_in),
+        audits=audit_stats(rlaif, audits if is_for_all(key) else (), stand_in=teacher.stand_in),
         profile=state.pipeline.profile,
         identity=Identity.model_validate(state.pipeline.identity),
         policy={name: getattr(rlaif, name) for name in SERVICE_OWNED},
@@ -82,6 +76,14 @@ async def series_of(
         since=_iso(first_ms),
         bucket=bucket,
         points=[SeriesPoint(at=_iso(start), runs=runs) for start, runs in points.items()],
+    )
+
+
+async def _cache_stats(state: State) -> CacheStats:
+    entries, size = await state.store.marks.size()
+    limits = state.config.store
+    return CacheStats(
+        entries=entries, bytes=size, max_entries=limits.cache_max_entries, max_age_days=limits.cache_max_age_days
     )
 
 

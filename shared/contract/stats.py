@@ -99,7 +99,7 @@ class AuditStats(WireModel):
 class Stats(WireModel):
     totals: Counters
     runs: dict[str, Counters]
-    cache: CacheStats
+    cache: CacheStats | None = Field(description="Null for a key of some runs: it counts what others have stored.")
     teacher: TeacherStats
     profile: str
     budgets: dict[str, BudgetState] = Field(

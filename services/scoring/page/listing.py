@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.scoring.auth import may_use
+from services.scoring.auth import may_use, sees
 from services.scoring.exchange import kept_mark
 from services.scoring.page import words
 from services.scoring.rubric import Rubric
-from services.scoring.store import ApiKey, Paid, Place, Record
+from services.scoring.store import ApiKey, Cursor, Paid, Record
 
 A_PAGE = 12
 ROW = r"^([0-9a-f]{2}){29,284}$"
 """A row's key: 28 bytes of hashes and a language of up to 64 characters."""
-PLACE = r"^[0-9]{1,16}-([0-9a-f]{2}){29,284}$"
+PLACE = r"^[0-9]{1,16}-[0-9a-f]{16}$"
 _SNIPPET = 160
 
 
@@ -51,22 +51,22 @@ class Opened:
     size: int
 
 
-def row_of(paid: Paid, rubric: Rubric, query: str = "") -> Row:
+def row_of(paid: Paid, rubric: Rubric, key: ApiKey | None, query: str = "") -> Row:
     mark = kept_mark(paid.record, rubric)
     return Row(
         id=paid.record.mark.fingerprint.row.hex(),
         score=words.NONE if mark.score is None else f"{mark.score:.2f}",
         language=words.visible(mark.language),
-        runs=", ".join(sorted(paid.runs)),
+        runs=", ".join(sorted(run for run in paid.runs if may_use(key, run))),
         at=words.moment(paid.record.created_ms),
         snippet=_snippet(paid.record, query),
     )
 
 
-def opened(paid: Paid, rubric: Rubric) -> Opened:
+def opened(paid: Paid, rubric: Rubric, key: ApiKey | None) -> Opened:
     mark = kept_mark(paid.record, rubric)
     return Opened(
-        row=row_of(paid, rubric),
+        row=row_of(paid, rubric, key),
         criteria=[Criterion(name, value, rubric.criteria.get(name, 0.0)) for name, value in mark.criteria.items()],
         reasons=[words.visible(reason) for reason in mark.reasons],
         task=None if mark.task is None else words.visible(mark.task),
@@ -82,9 +82,7 @@ def paid_by(key: ApiKey | None, run: str | None) -> Callable[[frozenset[str]], b
     """Whether a mark may be shown and is wanted, by the runs that paid for it; none may be known any more."""
     if run is not None:
         return lambda runs: run in runs
-    if key is None or key.runs == "*":
-        return lambda runs: True
-    return lambda runs: any(may_use(key, each) for each in runs)
+    return sees(key)
 
 
 def matching(query: str) -> Callable[[Record], bool]:
@@ -99,11 +97,11 @@ def matching(query: str) -> Callable[[Record], bool]:
     return matches if wanted else lambda _: True
 
 
-def written(place: Place) -> str:
+def written(place: Cursor) -> str:
     return f"{place[0]}-{place[1].hex()}"
 
 
-def read(place: str) -> Place:
+def read(place: str) -> Cursor:
     """The other way; `place` matches PLACE."""
     at, _, key = place.partition("-")
     return int(at), bytes.fromhex(key)

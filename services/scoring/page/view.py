@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.scoring.auth import may_use
+from services.scoring.auth import is_for_all, may_use, sees
 from services.scoring.page import listing, words
 from services.scoring.page.account import account_of
 from services.scoring.page.asked import Asked
@@ -49,7 +49,7 @@ class View:
     runs: list[RunRow]
     budgets: list[BudgetRow]
     marks: Marks
-    entries: str
+    entries: str | None
     profile: str
     keep_texts: bool
     explains: bool
@@ -84,7 +84,7 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
         runs=runs_of(account),
         budgets=budgets_of(states),
         marks=await _marks(state, key, asked),
-        entries=words.count(entries),
+        entries=words.count(entries) if is_for_all(key) else None,
         profile=state.pipeline.profile,
         keep_texts=state.config.store.keep_texts,
         explains=state.config.teacher.explain,
@@ -110,13 +110,11 @@ async def _marks(state: State, key: ApiKey | None, asked: Asked) -> Marks:
     rubric, seen = state.pipeline.rubric, listing.paid_by(key, asked.run)
     before = listing.read(asked.before) if asked.before else None
     found = await state.store.page.latest(listing.A_PAGE, seen, listing.matching(asked.query), before)
-    wanted = await state.store.page.mark(bytes.fromhex(asked.mark)) if asked.mark else None
-    if wanted and not listing.paid_by(key, None)(wanted.runs):
-        wanted = None
+    wanted = await state.store.page.mark(bytes.fromhex(asked.mark), sees(key)) if asked.mark else None
     return Marks(
-        rows=[listing.row_of(paid, rubric, asked.query) for paid in found.marks],
+        rows=[listing.row_of(paid, rubric, key, asked.query) for paid in found.marks],
         searched=found.searched,
         older=found.last and asked.link("#marks", before=listing.written(found.last), mark=None),
-        opened=None if wanted is None else listing.opened(wanted, rubric),
+        opened=None if wanted is None else listing.opened(wanted, rubric, key),
         is_missing=bool(asked.mark) and wanted is None,
     )

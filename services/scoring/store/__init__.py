@@ -7,7 +7,7 @@ from services.scoring.store.ledger import RequestLine
 from services.scoring.store.life import Life
 from services.scoring.store.marks import NewMark, Record, StoredMark
 from services.scoring.store.money import Bill, Purpose
-from services.scoring.store.page import MOST_MARKS, Paid, Place
+from services.scoring.store.page import MOST_MARKS, Cursor, Paid
 from services.scoring.store.profiles import Profile
 from services.scoring.store.rollup import HOUR_MS, MINUTES_MS, Sums, Tally
 from services.scoring.store.store import Store
@@ -25,12 +25,12 @@ __all__ = [
     "ApiKeys",
     "AuditSum",
     "Bill",
+    "Cursor",
     "Elsewhere",
     "Life",
     "NewAudit",
     "NewMark",
     "Paid",
-    "Place",
     "Profile",
     "Purpose",
     "Record",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy import Column, Connection, Select, func, select, tuple_
 from services.scoring.store import tables
 from services.scoring.store.database import Database
 from services.scoring.store.marks import Record
-from services.scoring.store.records import Records
+from services.scoring.store.records import Records, runs_of
 
 BATCH = 250
 MOST_MARKS = 2_000
@@ -23,11 +23,13 @@ MOST_CHARS = 20_000_000
 
 Place = tuple[int, bytes]
 """A mark's place in the order of the latest: its time, then its row's key."""
+Cursor = tuple[int, bytes]
+"""A place as it may be shown to anybody: of the row's key, which names a task and code, only a hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A mark, and the runs that are known to have paid for calls of its group, while their lines are kept."""
+    """A mark, and the runs that paid for calls of its group, as far as their lines are kept, or were given it."""
 
     record: Record
     runs: frozenset[str]
@@ -39,7 +41,7 @@ class Found:
 
     marks: list[Paid]
     searched: int
-    last: Place | None
+    last: Cursor | None
 
 
 class Page:
@@ -60,41 +62,52 @@ class Page:
         want: int,
         paid_by: Callable[[frozenset[str]], bool],
         matching: Callable[[Record], bool],
-        before: Place | None = None,
+        before: Cursor | None = None,
     ) -> Found:
         """The next `want` marks in front of `before` whose runs and records will do, newest first."""
 
         def work(connection: Connection) -> Found:
             self._records.know(connection)
-            found, searched, chars, place = [], 0, 0, before
+            found, searched, chars = [], 0, 0
+            place = None if before is None else self._place(connection, before)
             while searched < MOST_MARKS and chars < MOST_CHARS:
                 rows = connection.execute(_latest(self._keep_texts, place).limit(BATCH)).all()
-                runs = _runs(connection, {row.group_id for row in rows})
+                runs = runs_of(connection, rows)
                 for row in rows:
                     searched, place = searched + 1, (row.at, bytes(row.key))
-                    if not paid_by(runs[row.group_id]):
+                    if not paid_by(runs[bytes(row.key)]):
                         continue
                     record = self._records.record(row)
                     chars += len(record.mark.texts.task) + len(record.mark.texts.code) if record.mark.texts else 0
                     if matching(record):
-                        found.append(Paid(record, runs[row.group_id]))
+                        found.append(Paid(record, runs[bytes(row.key)]))
                         if len(found) == want:
-                            return Found(found, searched, place)
+                            return Found(found, searched, _cursor(place))
                 if len(rows) < BATCH:
                     return Found(found, searched, None)
-            return Found(found, searched, place)
+            return Found(found, searched, _cursor(place))
 
         return await self._database.read(work)
 
-    async def mark(self, key: bytes) -> Paid | None:
-        """The mark with this row key."""
+    def _place(self, connection: Connection, cursor: Cursor) -> Place:
+        """The place that the cursor was made of; where its mark is gone, that before all of the same time."""
+        at, key = _order(self._keep_texts)
+        at_ms = cursor[0] if self._keep_texts else min(cursor[0], _LAST_S)
+        for each in connection.execute(select(key).where(at == at_ms)).scalars():
+            if _cursor((at_ms, bytes(each))) == (at_ms, cursor[1]):
+                return at_ms, bytes(each)
+        return at_ms, b""
+
+    async def mark(self, key: bytes, may_see: Callable[[frozenset[str]], bool]) -> Paid | None:
+        """The mark with this row key, if its runs may be seen."""
 
         def work(connection: Connection) -> Paid | None:
             self._records.know(connection)
             row = connection.execute(_joined(keep_texts=False).where(tables.marks.c.key == key)).one_or_none()
             if row is None:
                 return None
-            return Paid(self._records.record(row), _runs(connection, {row.group_id})[row.group_id])
+            runs = runs_of(connection, [row])[bytes(row.key)]
+            return Paid(self._records.record(row), runs) if may_see(runs) else None
 
         return await self._database.read(work)
 
@@ -132,10 +145,5 @@ def _joined(keep_texts: bool) -> Select[Any]:
     return select(tables.marks, text.code, text.tests_digest, task.task, at.label("at")).select_from(joined)
 
 
-def _runs(connection: Connection, groups: Collection[bytes]) -> defaultdict[bytes, frozenset[str]]:
-    call = tables.calls.c
-    query = select(call.group_id, call.run).where(call.group_id.in_(groups)).distinct()
-    runs: defaultdict[bytes, frozenset[str]] = defaultdict(frozenset)
-    for group, run in connection.execute(query):
-        runs[bytes(group)] |= {run}
-    return runs
+def _cursor(place: Place | None) -> Cursor | None:
+    return None if place is None else (place[0], hashlib.sha256(place[1]).digest()[:8])

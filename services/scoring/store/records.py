@@ -5,7 +5,8 @@ Whatever needs no event loop is synchronous here: export and import are processe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from services.scoring.fingerprint import prefix, read_key, read_row
 from services.scoring.store import profiles, tables
 from services.scoring.store.database import Database
+from services.scoring.store.given import runs_by_mark
 from services.scoring.store.marks import Marks, NewMark, Record, reasons_of
 from services.scoring.store.profiles import Profile
 from services.scoring.store.texts import Texts, unpack
@@ -26,14 +28,19 @@ class Records:
         self._database = database
         self._marks = marks
 
-    async def named(self, profile: str, key: str) -> list[Record]:
-        """The marks of a readable key: more than one where short hashes collide. Raises ValueError if it is no key."""
+    async def named(self, profile: str, key: str, may_see: Callable[[frozenset[str]], bool]) -> list[Record]:
+        """The marks of a readable key: more than one where short hashes collide. Raises ValueError if it is no key.
+
+        `may_see`: whether the asker may see a mark, by the runs that paid for it or were given it.
+        """
         prompt_hash, code_hash, language = read_key(key)
         start = prefix(profile, prompt_hash, code_hash)
 
         def work(connection: Connection) -> list[Record]:
             self.know(connection)
-            return self._read(connection, _whole().where(_mark.key > start, _mark.key < start + _END))
+            rows = connection.execute(_whole().where(_mark.key > start, _mark.key < start + _END)).all()
+            runs = runs_of(connection, rows)
+            return [self.record(row) for row in rows if may_see(runs[bytes(row.key)])]
 
         records = await self._database.read(work)
         return [record for record in records if record.mark.fingerprint.language == language]
@@ -99,3 +106,16 @@ def _whole() -> Select[Any]:
     text, task = tables.texts.c, tables.tasks.c
     joined = tables.marks.outerjoin(tables.texts, text.key == _mark.key).outerjoin(tables.tasks, task.hash == text.task)
     return select(tables.marks, text.code, text.tests_digest, task.task).select_from(joined).order_by(_mark.key)
+
+
+def runs_of(connection: Connection, rows: Collection[Row[Any]]) -> defaultdict[bytes, frozenset[str]]:
+    """By the marks' row keys: the runs that are known to have paid for their groups, or to have been given them."""
+    call = tables.calls.c
+    groups = {bytes(row.group_id) for row in rows}
+    paid: defaultdict[bytes, frozenset[str]] = defaultdict(frozenset)
+    for group, run in connection.execute(select(call.group_id, call.run).where(call.group_id.in_(groups)).distinct()):
+        paid[bytes(group)] |= {run}
+    runs = runs_by_mark(connection, [row.key for row in rows])
+    for row in rows:
+        runs[bytes(row.key)] |= paid[bytes(row.group_id)]
+    return runs

@@ -16,6 +16,7 @@ from services.scoring.store.audits import Audits
 from services.scoring.store.claims import Claims
 from services.scoring.store.database import Database, Timed
 from services.scoring.store.engine import migrate, shown
+from services.scoring.store.given import Given
 from services.scoring.store.keys import ApiKeys
 from services.scoring.store.lease_clock import LeaseClock
 from services.scoring.store.ledger import Ledger, RequestLine
@@ -64,6 +65,7 @@ class Store:
         self.money = Money(self._database, self._owner, lease_ms, self._clock)
         self.audits = Audits(self._database)
         self.verdicts = Verdicts(self._database)
+        self.given = Given(self._database)
         self.keys = ApiKeys(self._database)
         self.page = Page(self._database, self.records, keep_texts=life.keep_texts)
         self.where = shown(self._database.engine.url)

@@ -67,6 +67,14 @@ tasks = Table(
     Column("task", LargeBinary, nullable=False),  # the whole task: UTF-8, zlib
 )
 
+given_marks = Table(
+    "given_marks",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),  # of the mark
+    Column("run", Text, primary_key=True),  # of a scoped API key, to which it was given
+    sqlite_with_rowid=False,
+)
+
 test_verdicts = Table(
     "test_verdicts",
     metadata,

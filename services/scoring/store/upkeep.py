@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy import Connection, case, delete, func, select, tuple_
 
-from services.scoring.store import tables, texts, verdicts
+from services.scoring.store import given, tables, texts, verdicts
 from services.scoring.store.database import Database
 from services.scoring.store.life import Life
 from services.scoring.store.rollup import drop_lines, into_hours, oldest_hour
@@ -75,6 +75,7 @@ def _evict(connection: Connection, last: Place) -> int:
     keys = connection.execute(oldest.with_for_update(skip_locked=True)).scalars().all()
     connection.execute(delete(tables.marks).where(mark.key.in_(keys)))
     texts.drop(connection, keys)
+    given.drop(connection, keys)
     return len(keys)
 
 

@@ -168,7 +168,7 @@ async def test_a_link_to_a_time_that_never_comes_shows_the_latest(service, datab
     sample = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}
     async with service({"store": {"keep_texts": keep_texts}}, database_url=database_url) as http:
         await http.post("/score", json={"samples": [sample]})
-        answer = await http.get(f"/?before={'9' * 16}-{'ab' * 29}")
+        answer = await http.get(f"/?before={'9' * 16}-{'ab' * 8}")
     assert answer.status_code == 200
     assert answer.text.count("mark=") == 1
 

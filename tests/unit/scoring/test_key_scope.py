@@ -1,0 +1,114 @@
+"""What a key for some runs sees of the store: marks that its runs paid for or were given, and nothing of the others."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import text
+
+from services.scoring.auth import digest_of
+from services.scoring.store import ApiKey, Life, Store
+from shared.settings import Budget
+
+SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+ROOT, A, B = ({"Authorization": f"Bearer mb_{name}"} for name in ("root", "a", "b"))
+
+
+@pytest.fixture
+async def keyed(service, database_url):
+    store = Store(database_url, 1_000)
+    store.open("00" * 8, {}, 1)
+    for name, runs in (("root", "*"), ("a", "team-a/*"), ("b", "team-b/*")):
+        await store.keys.add(ApiKey(name, digest_of(f"mb_{name}"), runs, Budget(), 1))
+    await store.close()
+    async with service(database_url=database_url) as http:
+        yield http
+
+
+async def score(http, headers, run, **changes):
+    answer = await http.post("/score", json={"run": run, "samples": [SAMPLE | changes]}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["results"][0]
+
+
+async def seen(http, key):
+    """By whom the mark is seen."""
+    answers = {
+        name: await http.get("/marks", params={"key": key}, headers=headers)
+        for name, headers in (("root", ROOT), ("a", A), ("b", B))
+    }
+    assert {answer.status_code for answer in answers.values()} <= {200, 404}
+    return {name for name, answer in answers.items() if answer.status_code == 200}
+
+
+async def test_a_mark_is_seen_by_who_paid_for_it_and_by_who_was_given_it(keyed):
+    key = (await score(keyed, B, "team-b/1"))["key"]
+    assert await seen(keyed, key) == {"root", "b"}
+    details = []
+    for each in (key, "STUDENT:000000000000:000000000000:python"):
+        answer = await keyed.get("/marks", params={"key": each}, headers=A)
+        details.append(answer.json()["detail"].replace(each, "KEY"))
+    foreign, none = details
+    assert foreign == none  # as if there were no such mark
+    assert (await score(keyed, A, "team-a/1"))["source"] == "cache"
+    assert await seen(keyed, key) == {"root", "a", "b"}
+
+
+async def test_what_was_given_is_known_to_the_next_process(keyed, service, database_url):
+    key = (await score(keyed, B, "team-b/1"))["key"]
+    for _ in range(2):  # the second time costs no write, and changes nothing
+        await score(keyed, A, "team-a/1")
+    async with service(database_url=database_url) as other:
+        assert await seen(other, key) == {"root", "a", "b"}
+
+
+async def test_no_link_of_the_page_names_what_its_reader_may_not_see(keyed):
+    results = [await score(keyed, B, "team-b/1", code=SAMPLE["code"] + f"# {number}\n") for number in range(14)]
+    mine = await score(keyed, A, "team-a/1", prompt="Write add(a, b) for us.")
+    pages = {name: (await keyed.get("/", headers=key)).text for name, key in (("a", A), ("b", B))}
+    hashes = [result["key"].split(":")[2] for result in results]
+    assert not any(each in pages["a"] for each in hashes)
+    assert "for us" in pages["a"]
+    assert "for us" not in pages["b"]
+    [cursor] = re.findall(r"before=([0-9]+-[0-9a-f]+)", pages["b"])[:1]
+    assert len(cursor.partition("-")[2]) == 16  # a hash, and no row's key
+    older = (await keyed.get("/", params={"before": cursor}, headers=B)).text
+    shown = [sum(f"mark={row}" in page for row in rows(results)) for page in (pages["b"], older)]
+    assert shown == [12, 2]  # none twice, none left out
+    assert mine["source"] == "teacher"
+
+
+def rows(results):
+    """The hex of each mark's row key begins with profile, task and code."""
+    return ["".join([each["profile"], *each["key"].split(":")[1:3]]) for each in results]
+
+
+async def test_runs_of_others_on_a_shared_mark_are_not_named(keyed):
+    await score(keyed, B, "team-b/secret-run")
+    await score(keyed, A, "team-a/1")
+    page = (await keyed.get("/", headers=A)).text
+    assert "team-a/1" in page
+    assert "secret-run" not in page
+
+
+async def test_figures_over_all_runs_are_for_keys_of_all_runs(keyed):
+    await score(keyed, B, "team-b/1")
+    mine, all_of_it = [(await keyed.get("/stats", headers=key)).json() for key in (A, ROOT)]
+    assert (mine["cache"], mine["audits"]["counts"], mine["runs"]) == (None, [], {})
+    assert all_of_it["cache"]["entries"] == 1
+    assert "marks in the book" not in (await keyed.get("/", headers=A)).text
+
+
+async def test_what_was_given_goes_with_its_mark(keyed, database_url):
+    await score(keyed, A, "team-a/1")
+    store = Store(database_url, 1_000, Life(max_entries=0))
+    store.open("00" * 8, {}, 1)
+    assert await _count(store) == 1
+    await store.upkeep.sweep(1)
+    assert await _count(store) == 0
+    await store.close()
+
+
+async def _count(store):
+    return await store._database.read(lambda connection: connection.scalar(text("SELECT count(*) FROM given_marks")))
