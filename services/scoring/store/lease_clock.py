@@ -11,13 +11,18 @@ TOLERANCE_MS = 1_000
 """A lease further away than a whole lease and this was not made by this clock, so it is none."""
 
 
+def _since_boot() -> float:
+    """Seconds by a clock that nobody sets; where there is one, by that which goes on while the machine is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class LeaseClock:
     """Unix milliseconds. Between two measurements it goes on by the monotonic clock, which nobody sets.
 
     SQLite has no server: there, and where `from_server` is false, it is the process' own time.
     """
 
-    def __init__(self, *, from_server: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, from_server: bool, monotonic: Callable[[], float] = _since_boot) -> None:
         self._from_server = from_server
         self._monotonic = monotonic
         self._measured: tuple[int, float] | None = None

@@ -47,9 +47,9 @@ async def test_the_latest_come_first_with_the_runs_that_paid(database_url):
         one = await latest(store, want=1)
         rest = await latest(store, before=one.last)
         assert codes(one) + codes(rest) == codes(found)
-        named = await store.page.mark(found.marks[2].record.mark.fingerprint.row)
+        named = await store.page.mark(found.marks[2].record.mark.fingerprint.row, lambda runs: True)
         assert (named.record.mark.texts.code, named.runs) == ("old", {"a", "b"})
-        assert await store.page.mark(b"nothing") is None
+        assert await store.page.mark(b"nothing", lambda runs: True) is None
 
 
 @pytest.mark.parametrize("texts", [True, False])
