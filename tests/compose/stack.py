@@ -22,7 +22,8 @@ class Stack:
 
     def __init__(self, *overlays: str, profiles: Sequence[str] = (), **environment: str) -> None:
         files = [ROOT / "docker-compose.yml", HERE / "clean.yaml", *(HERE / name for name in overlays)]
-        self._command = ["docker", "compose", "--env-file", os.devnull, "-p", f"markbook-test-{uuid.uuid4().hex[:8]}"]
+        self.project = f"markbook-test-{uuid.uuid4().hex[:8]}"
+        self._command = ["docker", "compose", "--env-file", os.devnull, "-p", self.project]
         self._command += [f"--file={file}" for file in files] + [f"--profile={name}" for name in profiles]
         self.port, self.balancer_port, self.emulator_port = free_port(), free_port(), free_port()
         self.environment = clean_environment(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import free_port
 from tests.processes import ROOT, ServiceProcess, clean_environment
 from tests.tiny import save_tiny_student
 
@@ -24,6 +25,7 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "make test": (".ci/run", "make check test"),
     "make check": (".ci/run", "make check test"),
     "make test-long": (".ci/run", "make test-long"),
+    "make up": ("tests/unit/test_ports.py", '"make", "up"'),
     "make serve": ("tests/processes.py", '"services.scoring"'),
     "MARKBOOK_TEACHER=anthropic make serve": ("tests/compose/emulator.yaml", "MARKBOOK_TEACHER: anthropic"),
     "PIP_EXTRA_INDEX_URL=": (None, "the index of CPU builds is not on every machine's way"),
@@ -103,11 +105,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def shell(command: str, folder: Path, url: str) -> str:
+def shell(command: str, folder: Path, url: str, book: str = "operator.db") -> str:
     """Run as a reader would, but for the port, the interpreter, the student and the length of the run."""
     command = command.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", sys.executable)
     environment = clean_environment(
-        MARKBOOK_DATABASE_URL=f"sqlite:///{folder / 'operator.db'}",
+        MARKBOOK_DATABASE_URL=f"sqlite:///{folder / book}",
         MARKBOOK_RLAIF__SCORING_URL=url,
         MARKBOOK_TRAINING__MODEL=str(folder / "student"),
         MARKBOOK_TRAINING__MAX_STEPS="1",
@@ -141,6 +143,30 @@ def test_the_commands_of_the_documents_run(service: ServiceProcess, folder: Path
         if "curl" in command and "/score" in command:
             [result] = json.loads(said)["results"]
             assert result["status"] == "scored"
+
+
+@pytest.mark.long
+def test_a_block_that_starts_the_service_runs_as_it_is_pasted(folder: Path):
+    """In one go, with nothing that waits between its lines but what it says itself."""
+    pasted = [text for _, text in blocks("sh") if "make serve &" in text and "curl" in text]
+    assert pasted
+    for text in pasted:
+        port = free_port()
+        start = f'make() {{ [ "$*" = serve ] && exec .venv/bin/python -m services.scoring --port {port}; }}\n'
+        said = shell(
+            f"{start}trap 'kill %1; wait' EXIT\nset -m\n{text}", folder, f"http://127.0.0.1:{port}", "pasted.db"
+        )
+        assert '"status":"scored"' in said, said
+
+
+def test_no_command_hides_that_nobody_answered():
+    for document in DOCUMENTS:
+        assert not re.search(r"curl -s\b(?!S)", document.read_text()), document
+
+
+def test_no_folder_is_mounted_by_a_name_that_compose_takes_for_a_volume():
+    for document in DOCUMENTS:
+        assert not re.search(r"-v \.", document.read_text()), document
 
 
 @pytest.mark.long

@@ -31,7 +31,7 @@ REASONS: dict[str, tuple[float, str]] = {
     "unclosed_comment": (BROKEN, "A block comment does not end."),
     "unclosed_conditional": (
         BROKEN,
-        "A preprocessor conditional (#if, #ifdef) has no #endif, or there is an #endif too many.",
+        "An #if or #ifdef has no #endif, or an #endif has no #if.",
     ),
     "missing_separator": (BROKEN, "A semicolon is missing."),
     "indentation": (BROKEN, "The indentation is not valid Python."),

@@ -48,7 +48,7 @@ async def test_an_empty_book_says_how_to_begin(service, database_url):
     async with service(database_url=database_url) as http:
         page = await shown(http)
     assert page.all("h2")[0].words == "Nothing was asked in this time"
-    assert any("curl -s http://markbook/score" in each.text for each in page.all("pre"))
+    assert any("curl -sS http://markbook/score" in each.text for each in page.all("pre"))
     assert page.all("svg") == []
     assert page.all("p", "banner") == []
 
