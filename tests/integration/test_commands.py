@@ -88,7 +88,7 @@ def test_stats_are_a_table_with_units_and_budgets(ask):
     status, told, _ = ask("stats", "--run", "tabled")
     head, row = [line.split() for line in told.splitlines() if line.startswith(("RUN", "tabled"))]
     assert status == 0
-    assert head[:7] == ["RUN", "SAMPLES", "HEURISTIC", "CACHE", "COALESCED", "TEACHER", "UNSCORED"]
+    assert head[:8] == ["RUN", "SAMPLES", "HEURISTIC", "TESTS", "CACHE", "COALESCED", "TEACHER", "UNSCORED"]
     assert row[1] == "1"
     assert row[-1] == "$0.0000"
     assert "teacher  static: " in told
