@@ -169,7 +169,7 @@ def main() -> None:
         service = parse_config(
             {
                 "store": {"database_url": f"sqlite:///{folder}/book.db"},
-                "rlaif": {"use_tiered_scoring": False},
+                "rlaif": {"use_tiered_scoring": False, "use_tests": False},
             }
         )
         teacher = TimedTeacher()

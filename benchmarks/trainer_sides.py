@@ -50,7 +50,7 @@ class Setup:
         }  # fmt: skip
         rlaif: dict[str, Any] = {
             "scoring_url": self.url, "run": self.run, "num_samples_per_prompt": self.samples, "kl_penalty": 0.02,
-            "use_tiered_scoring": False, "max_staleness": self.staleness,
+            "use_tiered_scoring": False, "use_tests": False, "max_staleness": self.staleness,
         }  # fmt: skip
         return parse_config({"training": training, "rlaif": rlaif})
 
