@@ -130,9 +130,9 @@ class Pipeline:
         counted = visit.answer is not None
         answer = visit.answer or self._decide(visit, outcomes)
         self._tell(answer.line)
-        await self._note_given(visit, answer)
         if not counted:
             await self.ledger.add(answer.line, durable=bool(visit.payer.bills or answer.line.teacher))
+        await self._note_given(visit, answer)
         return ScoreResponse(results=answer.results, usage=usage_of(visit.payer.bills))
 
     async def _note_given(self, visit: Visit, answer: Answer) -> None:

@@ -26,6 +26,7 @@ async def keep_book(store: Store, clock_ms: Callable[[], int]) -> None:
             await store.marks.note_uses(clock_ms())
             if turn % SWEEP_EVERY == 0:
                 await store.upkeep.sweep(clock_ms())
+                store.given.forget()
         except StoreUnavailable as error:
             log.debug("upkeep of the book left out: %s", error)
 

@@ -33,9 +33,9 @@ def read_reply(
     A line of any other form, or the number of a sample that was not shown, makes the whole reply unreadable: marks
     could be shifted, or quoted out of a sample. A number that is repeated, or wrong marks, cost that sample only.
     """
-    lines = text.splitlines(keepends=True)
-    if cut and lines and not lines[-1].endswith("\n"):
-        lines.pop()
+    lines = text.split("\n")  # not splitlines(): a reason may hold what that takes for the end of a line
+    if cut:
+        lines.pop()  # what comes after the last line feed: nothing, or a line that may lack digits
     found: dict[int, Outcome] = {}
     for words in filter(None, map(str.split, lines)):
         numbers = [int(word) for word in takewhile(_is_number, words)]

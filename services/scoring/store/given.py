@@ -36,6 +36,11 @@ class Given:
             self._known.clear()
         self._known.update(new)
 
+    def forget(self) -> None:
+        """Write what is given from now on again: marks may have gone meanwhile, here or by another replica, and with
+        them what was known of them."""
+        self._known.clear()
+
 
 def runs_by_mark(connection: Connection, keys: Collection[bytes]) -> defaultdict[bytes, frozenset[str]]:
     """By row key."""

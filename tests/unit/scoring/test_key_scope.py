@@ -110,5 +110,18 @@ async def test_what_was_given_goes_with_its_mark(keyed, database_url):
     await store.close()
 
 
+async def test_what_went_and_is_given_again_is_written_again(database_url):
+    store = Store(database_url, 1_000, Life(max_entries=0))
+    store.open("00" * 8, {}, 1)
+    await store.given.add([(b"mark", "team-a/1")])
+    await store._database.write(lambda connection: connection.execute(text("DELETE FROM given_marks")))
+    await store.given.add([(b"mark", "team-a/1")])
+    assert await _count(store) == 0  # it is remembered, until upkeep has it forgotten
+    store.given.forget()
+    await store.given.add([(b"mark", "team-a/1")])
+    assert await _count(store) == 1
+    await store.close()
+
+
 async def _count(store):
     return await store._database.read(lambda connection: connection.scalar(text("SELECT count(*) FROM given_marks")))

@@ -133,8 +133,9 @@ def plan_of(connection, statement: str, parameters: object) -> str:
 
 @pytest.mark.parametrize("query", ["/", "/?since=hour", "/?since=all", "/?q=code"])
 async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_no_more(
-    service, database_url, clock, query
+    service, database_url, clock, query, monkeypatch
 ):
+    monkeypatch.setattr("services.scoring.upkeep.NOTE_S", 3_600.0)  # its statements are not the page's
     counted = []
     async with service(database_url=database_url) as http:
         for runs in (1, 50):

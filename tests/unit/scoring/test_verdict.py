@@ -94,3 +94,11 @@ def test_there_is_room_for_the_longest_reply(count: int) -> None:
         for number in range(1, count + 1)
     )
     assert tokens.exact(reasons) <= reply_tokens(count, 4, explain=True)
+
+
+@pytest.mark.parametrize("char", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1e"])
+def test_a_reason_may_hold_what_some_take_for_the_end_of_a_line(char):
+    text = f"1 80 5 good{char}2 100 100 they say\n2 10 20 bad\n"
+    outcomes = read_reply(text, 2, NAMES, explain=True)
+    assert short(outcomes) == [(0.8, 0.05), (0.1, 0.2)]
+    assert short(read_reply(f"1 80 5{char}2 100 100", 2, NAMES)) == [UNREADABLE, UNREADABLE]
