@@ -17,7 +17,7 @@ import psycopg
 
 from benchmarks.books import Filler, databases
 from services.scoring.app import unix_ms
-from services.scoring.store import Life, Store
+from services.scoring.store import OWNER, Life, Store
 
 SIZES = (10_000, 100_000, 1_000_000)
 WITH_TEXTS = 10_000
@@ -44,12 +44,12 @@ def run() -> None:
 async def _grow(name: str, database_url: str) -> list[Row]:
     store = Store(database_url, 15_000, Life(keep_texts=False))
     filler, rows, filled = Filler(store), [], 0
-    empty = (await store.marks.size())[1]
+    empty = (await store.marks.size(OWNER))[1]
     for size in SIZES:
         await filler.fill(filled, size)
         filled = size
         medians = [await _median_us(filler, size, batch) for batch in BATCHES]
-        rows.append(Row(name, size, tuple(medians), ((await store.marks.size())[1] - empty) / size))
+        rows.append(Row(name, size, tuple(medians), ((await store.marks.size(OWNER))[1] - empty) / size))
     await store.close()
     return rows
 
@@ -78,7 +78,7 @@ async def _bytes_with_texts(database_url: str) -> float:
 
 async def _whole_size(store: Store, database_url: str) -> int:
     if database_url.startswith("sqlite"):
-        return (await store.marks.size())[1]
+        return (await store.marks.size(OWNER))[1]
     with psycopg.connect(database_url) as connection:
         [size] = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
     return int(size)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BeforeValidator
 
-from services.scoring.auth import check_all_runs, check_run, sees
+from services.scoring.auth import check_all_runs, check_run
 from services.scoring.body import read_score_request
 from services.scoring.counts import named_budgets, series_of, stats_of
 from services.scoring.doorkeeper import key_of
@@ -20,6 +20,7 @@ from services.scoring.fingerprint import KEY
 from services.scoring.logs import facts
 from services.scoring.metrics import CONTENT_TYPE
 from services.scoring.state import state_of
+from services.scoring.store import Viewer
 from shared.contract import Bucket, ErrorBody, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats
 
 router = APIRouter()
@@ -111,7 +112,7 @@ async def marks(
     """What the book has of a sample: criteria, reasons, when and in which group, and its texts where they are kept."""
     state = state_of(request)
     asked = profile or state.pipeline.profile
-    found = await state.store.records.named(asked, key, sees(key_of(request)))
+    found = await state.store.records.named(Viewer(key_of(request)), asked, key)
     if not found:
         detail = f"the book has no mark of {key} under profile {asked}; what the heuristic tier rejects is not kept"
         raise NoSuchMark(detail)

@@ -111,7 +111,7 @@ class Asker:
             bills = said.purse.take_due()
             outcomes = [self._outcome(item, outcome) for item, outcome in pairs]
             line = closing_line(outcomes)
-            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures, bills, line)
+            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures, bills, line, payer.run)
         return outcomes
 
     @asynccontextmanager

@@ -10,10 +10,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 
 from services.scoring.errors import Forbidden, Unauthorized
-from services.scoring.store import ApiKey, ApiKeys
+from services.scoring.store import ApiKey, ApiKeys, Viewer
 
 PREFIX = "mb_"
 """Of every key, so that scanners for leaked secrets and people know one when they see it."""
@@ -39,23 +38,6 @@ def new_secret() -> str:
 def digest_of(secret: str) -> bytes:
     """SHA-256. A slow hash protects what people choose; 256 random bits need none."""
     return hashlib.sha256(secret.encode()).digest()
-
-
-def may_use(key: ApiKey | None, run: str) -> bool:
-    return key is None or fnmatchcase(run, key.runs)
-
-
-def is_for_all(key: ApiKey | None) -> bool:
-    """Whether it may use all runs, so that figures over all of them are its to see."""
-    return key is None or key.runs == "*"
-
-
-def sees(key: ApiKey | None) -> Callable[[frozenset[str]], bool]:
-    """Whether a stored mark may be shown to this key, by the runs that paid for it or were given it: none may be known
-    any more, and then only a key for all runs sees it."""
-    if is_for_all(key):
-        return lambda runs: True
-    return lambda runs: any(may_use(key, run) for run in runs)
 
 
 class Door:
@@ -120,13 +102,13 @@ class Door:
 
 def check_all_runs(key: ApiKey | None) -> None:
     """Raises Forbidden when `key` may use some runs only."""
-    if key is not None and key.runs != "*":
+    if key is not None and not Viewer(key).sees_all_runs:
         raise Forbidden(f"the API key {key.name} may use the runs {key.runs}, but this counts all of them")
 
 
 def check_run(key: ApiKey | None, run: str) -> None:
     """Raises Forbidden when `key` may not use `run`."""
-    if key is not None and not may_use(key, run):
+    if key is not None and not Viewer(key).may_use(run):
         raise Forbidden(f"the API key {key.name} may use the runs {key.runs}, not {run}", field="run")
 
 

@@ -6,12 +6,11 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from services.scoring.audit import audit_stats
-from services.scoring.auth import is_for_all, may_use
 from services.scoring.errors import BadRequest, StoreUnavailable
 from services.scoring.ledger import counters_of, sum_counters
 from services.scoring.purse import budget_state, budget_states
 from services.scoring.state import State
-from services.scoring.store import HOUR_MS, MINUTES_MS, ApiKey, Life
+from services.scoring.store import HOUR_MS, MINUTES_MS, OWNER, ApiKey, Life, Viewer
 from services.scoring.store.money import TOTAL, key_scope, scope_of
 from services.scoring.teachers.base import Teacher
 from shared.contract import (
@@ -36,19 +35,20 @@ _LAST_MS = 253_402_214_400_000  # the last day that ISO 8601 can write with four
 async def stats_of(state: State, key: ApiKey | None, run: str | None, since: datetime | None) -> Stats:
     """The counts from `since` on; from the start of its hour, where that is over a day ago or its lines are gone."""
     await state.pipeline.ledger.flush()
+    viewer = Viewer(key)
     since_ms = 0 if since is None else _counted_from(_unix_ms(since), state)
-    totals, runs = sum_counters(await state.store.ledger.sums(since_ms), lambda name: may_use(key, name))
+    totals, runs = sum_counters(await state.store.ledger.sums(viewer, since_ms))
     if run is not None:
         runs = {run: runs.get(run, Counters())}
     teacher, rlaif = state.teacher, state.config.rlaif
-    audits = await state.store.audits.sums(state.pipeline.profile, rlaif.heuristic_score_threshold)
+    audits = await state.store.audits.sums(viewer, state.pipeline.profile, rlaif.heuristic_score_threshold)
     return Stats(
         totals=totals,
         runs=runs,
-        budgets=budget_states(await state.store.money.spent(), state.config.budgets, run, key),
-        cache=await _cache_stats(state) if is_for_all(key) else None,
+        budgets=budget_states(await state.store.money.spent(viewer), state.config.budgets, run, key),
+        cache=await _cache_stats(state, viewer),
         teacher=_teacher_stats(teacher),
-        audits=audit_stats(rlaif, audits if is_for_all(key) else (), stand_in=teacher.stand_in),
+        audits=audit_stats(rlaif, audits, stand_in=teacher.stand_in),
         profile=state.pipeline.profile,
         identity=Identity.model_validate(state.pipeline.identity),
         policy={name: getattr(rlaif, name) for name in SERVICE_OWNED},
@@ -61,17 +61,17 @@ async def series_of(
 ) -> Series:
     """The counts by bucket and run. Raises BadRequest when that would be too many buckets."""
     await state.pipeline.ledger.flush()
+    viewer = Viewer(key)
     step, now_ms = _BUCKET_MS[bucket], state.clock_ms()
     asked_ms = now_ms - (_POINTS - 1) * step if since is None else _unix_ms(since)
     first_ms = asked_ms - asked_ms % step
     if (now_ms - first_ms) // step >= _MOST_POINTS:
         detail = f"more than {_MOST_POINTS:,} buckets of a {bucket.value}: take a larger bucket or a later since"
         raise BadRequest(detail, field="since")
-    sums = await state.store.ledger.sums(first_ms, step, run)
+    sums = await state.store.ledger.sums(viewer, first_ms, step, run)
     points: defaultdict[int, dict[str, Counters]] = defaultdict(dict)
     for (start, name), tally in sorted(sums.tallies.items()):
-        if may_use(key, name):
-            points[start][name] = counters_of(tally)
+        points[start][name] = counters_of(tally)
     return Series(
         since=_iso(first_ms),
         bucket=bucket,
@@ -79,11 +79,14 @@ async def series_of(
     )
 
 
-async def _cache_stats(state: State) -> CacheStats:
-    entries, size = await state.store.marks.size()
+async def _cache_stats(state: State, viewer: Viewer) -> CacheStats | None:
+    size = await state.store.marks.size(viewer)
+    if size is None:
+        return None
+    entries, taken = size
     limits = state.config.store
     return CacheStats(
-        entries=entries, bytes=size, max_entries=limits.cache_max_entries, max_age_days=limits.cache_max_age_days
+        entries=entries, bytes=taken, max_entries=limits.cache_max_entries, max_age_days=limits.cache_max_age_days
     )
 
 
@@ -105,7 +108,7 @@ async def named_budgets(state: State) -> dict[str, BudgetState]:
     None while the database is away: what a process has counted is told all the same.
     """
     try:
-        spent, keys = await state.store.money.spent(), await state.store.keys.all()
+        spent, keys = await state.store.money.spent(OWNER), await state.store.keys.all()
     except StoreUnavailable:
         return {}
     budgets = state.config.budgets

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import suppress
 
 from services.scoring.errors import StoreUnavailable
@@ -90,14 +89,13 @@ class LedgerWriter:
         self._writer = None
 
 
-def sum_counters(sums: Sums, shown: Callable[[str], bool] = lambda run: True) -> tuple[Counters, dict[str, Counters]]:
-    """Totals of the runs that are shown, and counters by run, over the whole time of `sums`."""
+def sum_counters(sums: Sums) -> tuple[Counters, dict[str, Counters]]:
+    """Totals, and counters by run, over the whole time of `sums`."""
     runs: defaultdict[str, Tally] = defaultdict(Tally)
     total = Tally()
     for (_, run), tally in sorted(sums.tallies.items()):
-        if shown(run):
-            runs[run].add(tally)
-            total.add(tally)
+        runs[run].add(tally)
+        total.add(tally)
     return counters_of(total), {run: counters_of(tally) for run, tally in runs.items()}
 
 

@@ -19,7 +19,6 @@ from functools import partial
 from services.scoring.answer import baseline_tokens, line_of, results_of, usage_of
 from services.scoring.asking import Asker, Item, Mark, Outcome
 from services.scoring.audit import Auditor
-from services.scoring.auth import is_for_all
 from services.scoring.errors import ServiceStopping, stopping
 from services.scoring.fair_queue import Caller
 from services.scoring.fingerprint import profile_of
@@ -42,8 +41,6 @@ from shared.settings import Config
 
 log = logging.getLogger("markbook")
 
-_STORED = (Source.CACHE, Source.COALESCED, Source.TEACHER)
-"""Sources of marks that the store has."""
 POLL_S = 0.1
 """Seconds between looks at what another replica is asking: small beside a teacher's answer, cheap for the database."""
 
@@ -136,11 +133,11 @@ class Pipeline:
         return ScoreResponse(results=answer.results, usage=usage_of(visit.payer.bills))
 
     async def _note_given(self, visit: Visit, answer: Answer) -> None:
-        """A scoped key may look at the marks that its runs are given; other keys see all of them anyway."""
-        if not is_for_all(visit.payer.key):
+        """Where keys are for some runs only, they see the marks that these have paid for or were given."""
+        if self._store.keys.any_for_some_runs:
             pairs = zip(visit.items, answer.results, strict=True)
-            given = {item.print.row for item, result in pairs if result.source in _STORED}
-            await self._store.given.add([(row, visit.payer.run) for row in given])
+            given = {item.print.row for item, result in pairs if result.source in (Source.CACHE, Source.COALESCED)}
+            await self._store.given.add(given, visit.payer.run)
 
     def _decide(self, visit: Visit, outcomes: Mapping[bytes, Outcome]) -> Answer:
         results = list(results_of(visit.items, outcomes, visit.led, self.profile))

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.scoring.auth import may_use
 from services.scoring.errors import stopping
 from services.scoring.fair_queue import Caller
 from services.scoring.fingerprint import Fingerprint
-from services.scoring.store import ApiKey, Bill, Purpose, Store
+from services.scoring.store import ApiKey, Bill, Purpose, Store, Viewer
 from services.scoring.store.money import TOTAL, key_scope, scope_of
 from services.scoring.teachers.base import Call
 from services.scoring.together import end_of
@@ -97,10 +96,10 @@ def budget_states(
     A key sees the runs that it may use, and the total, which tells what others spend, if those are all runs.
     """
     paid = [scope.removeprefix("run ") for scope in spent if scope.startswith("run ")] if run is None else [run]
-    limits = {scope_of(name): budgets.of_run(name) for name in paid if may_use(key, name)}
+    limits = {scope_of(name): budgets.of_run(name) for name in paid if Viewer(key).may_use(name)}
     if key is not None:
         limits = {key_scope(key.name): key.budget, **limits}
-    if key is None or key.runs == "*":
+    if Viewer(key).sees_all_runs:
         limits = {TOTAL: budgets.total, **limits}
     return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
 

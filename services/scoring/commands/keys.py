@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from services.scoring.app import unix_ms
 from services.scoring.auth import FRESH_S, digest_of, new_secret
 from services.scoring.commands import Subparsers, add_command, add_config, table
-from services.scoring.store import ApiKey, Store
+from services.scoring.store import OWNER, ApiKey, Store
 from services.scoring.store.money import key_scope
 from shared.config import ConfigError, load_config
 from shared.settings import Budget, Config
@@ -94,7 +94,7 @@ async def _list(store: Store, _config: Config, _arguments: argparse.Namespace) -
     keys = await store.keys.all()
     if not keys:
         print(f"{store.where} has no keys: whoever reaches the service may use it", file=sys.stderr)
-    spent = await store.money.spent()
+    spent = await store.money.spent(OWNER)
     rows = [("NAME", "RUNS", "USD", "TOKENS", "CREATED", "REVOKED")]
     for key in keys:
         nusd, tokens = spent.get(key_scope(key.name), (0, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,13 +31,13 @@ class Account:
         return counters_of(self.total)
 
 
-def account_of(sums: Sums, frame: Frame, shown: Callable[[str], bool]) -> Account:
+def account_of(sums: Sums, frame: Frame) -> Account:
     total, buckets = Tally(), [Tally() for _ in range(frame.buckets)]
     runs: defaultdict[str, Tally] = defaultdict(Tally)
     cells: dict[tuple[int, str], Tally] = {}
     for (start_ms, run), tally in sums.tallies.items():
         index = frame.index(start_ms)
-        if shown(run) and 0 <= index < frame.buckets:
+        if 0 <= index < frame.buckets:
             for each in (total, buckets[index], runs[run]):
                 each.add(tally)
             cells[index, run] = tally

@@ -6,16 +6,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.scoring.auth import may_use, sees
 from services.scoring.exchange import kept_mark
 from services.scoring.page import words
 from services.scoring.rubric import Rubric
-from services.scoring.store import ApiKey, Cursor, Paid, Record
+from services.scoring.store import Cursor, Paid, Record
 
 A_PAGE = 12
 ROW = r"^([0-9a-f]{2}){29,284}$"
 """A row's key: 28 bytes of hashes and a language of up to 64 characters."""
-PLACE = r"^[0-9]{1,16}-[0-9a-f]{16}$"
+PLACE = r"^[0-9]{1,16}-[1-9][0-9]{0,8}$"
 _SNIPPET = 160
 
 
@@ -51,22 +50,22 @@ class Opened:
     size: int
 
 
-def row_of(paid: Paid, rubric: Rubric, key: ApiKey | None, query: str = "") -> Row:
+def row_of(paid: Paid, rubric: Rubric, query: str = "") -> Row:
     mark = kept_mark(paid.record, rubric)
     return Row(
         id=paid.record.mark.fingerprint.row.hex(),
         score=words.NONE if mark.score is None else f"{mark.score:.2f}",
         language=words.visible(mark.language),
-        runs=", ".join(sorted(run for run in paid.runs if may_use(key, run))),
+        runs=", ".join(sorted(paid.runs)),
         at=words.moment(paid.record.created_ms),
         snippet=_snippet(paid.record, query),
     )
 
 
-def opened(paid: Paid, rubric: Rubric, key: ApiKey | None) -> Opened:
+def opened(paid: Paid, rubric: Rubric) -> Opened:
     mark = kept_mark(paid.record, rubric)
     return Opened(
-        row=row_of(paid, rubric, key),
+        row=row_of(paid, rubric),
         criteria=[Criterion(name, value, rubric.criteria.get(name, 0.0)) for name, value in mark.criteria.items()],
         reasons=[words.visible(reason) for reason in mark.reasons],
         task=None if mark.task is None else words.visible(mark.task),
@@ -76,13 +75,6 @@ def opened(paid: Paid, rubric: Rubric, key: ApiKey | None) -> Opened:
         place=mark.group.place,
         size=mark.group.size,
     )
-
-
-def paid_by(key: ApiKey | None, run: str | None) -> Callable[[frozenset[str]], bool]:
-    """Whether a mark may be shown and is wanted, by the runs that paid for it; none may be known any more."""
-    if run is not None:
-        return lambda runs: run in runs
-    return sees(key)
 
 
 def matching(query: str) -> Callable[[Record], bool]:
@@ -98,13 +90,13 @@ def matching(query: str) -> Callable[[Record], bool]:
 
 
 def written(place: Cursor) -> str:
-    return f"{place[0]}-{place[1].hex()}"
+    return f"{place[0]}-{place[1]}"
 
 
 def read(place: str) -> Cursor:
     """The other way; `place` matches PLACE."""
-    at, _, key = place.partition("-")
-    return int(at), bytes.fromhex(key)
+    at, _, number = place.partition("-")
+    return int(at), int(number)
 
 
 def _snippet(record: Record, query: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.scoring.auth import is_for_all, may_use, sees
 from services.scoring.page import listing, words
 from services.scoring.page.account import account_of
 from services.scoring.page.asked import Asked
@@ -16,7 +15,7 @@ from services.scoring.page.graphs import charts_of
 from services.scoring.page.listing import Opened, Row
 from services.scoring.purse import budget_states
 from services.scoring.state import State
-from services.scoring.store import MOST_MARKS, ApiKey
+from services.scoring.store import MOST_MARKS, ApiKey, Viewer
 from services.scoring.store.budget_watch import SPENT
 from shared.contract import BudgetState, Counters
 
@@ -60,14 +59,12 @@ class View:
 async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
     """What `key` may see of what was `asked` for. Raises StoreUnavailable."""
     await state.pipeline.ledger.flush()
-    now_ms, teacher, store = state.clock_ms(), state.teacher, state.store
-    oldest_ms = await store.page.first_ms()
+    now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
+    oldest_ms = await store.ledger.first_ms(viewer)
     frame = frame_of(asked.since, now_ms, oldest_ms)
-    account = account_of(
-        await store.ledger.sums(frame.first_ms, frame.step_ms, asked.run), frame, lambda run: may_use(key, run)
-    )
-    states = budget_states(await store.money.spent(), state.config.budgets, asked.run, key)
-    entries, _ = await store.marks.size()
+    account = account_of(await store.ledger.sums(viewer, frame.first_ms, frame.step_ms, asked.run), frame)
+    states = budget_states(await store.money.spent(viewer), state.config.budgets, asked.run, key)
+    size = await store.marks.size(viewer)
     return View(
         asked=asked,
         key=key,
@@ -83,8 +80,8 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
         charts=charts_of(account, lambda run: asked.link(run=run, before=None, mark=None)),
         runs=runs_of(account),
         budgets=budgets_of(states),
-        marks=await _marks(state, key, asked),
-        entries=words.count(entries) if is_for_all(key) else None,
+        marks=await _marks(state, viewer, asked),
+        entries=None if size is None else words.count(size[0]),
         profile=state.pipeline.profile,
         keep_texts=state.config.store.keep_texts,
         explains=state.config.teacher.explain,
@@ -106,15 +103,15 @@ def _troubles(state: State, budgets: Mapping[str, BudgetState]) -> list[str]:
     return troubles
 
 
-async def _marks(state: State, key: ApiKey | None, asked: Asked) -> Marks:
-    rubric, seen = state.pipeline.rubric, listing.paid_by(key, asked.run)
+async def _marks(state: State, viewer: Viewer, asked: Asked) -> Marks:
+    rubric, page = state.pipeline.rubric, state.store.page
     before = listing.read(asked.before) if asked.before else None
-    found = await state.store.page.latest(listing.A_PAGE, seen, listing.matching(asked.query), before)
-    wanted = await state.store.page.mark(bytes.fromhex(asked.mark), sees(key)) if asked.mark else None
+    found = await page.latest(viewer, listing.A_PAGE, listing.matching(asked.query), before, asked.run)
+    wanted = await page.mark(viewer, bytes.fromhex(asked.mark)) if asked.mark else None
     return Marks(
-        rows=[listing.row_of(paid, rubric, key, asked.query) for paid in found.marks],
+        rows=[listing.row_of(paid, rubric, asked.query) for paid in found.marks],
         searched=found.searched,
         older=found.last and asked.link("#marks", before=listing.written(found.last), mark=None),
-        opened=None if wanted is None else listing.opened(wanted, rubric, key),
+        opened=None if wanted is None else listing.opened(wanted, rubric),
         is_missing=bool(asked.mark) and wanted is None,
     )

@@ -14,12 +14,14 @@ from services.scoring.store.store import Store
 from services.scoring.store.tables import LATENCY_MS, TOOK
 from services.scoring.store.texts import Texts
 from services.scoring.store.verdicts import Verdicts
+from services.scoring.store.viewer import OWNER, Viewer
 
 __all__ = [
     "HOUR_MS",
     "LATENCY_MS",
     "MINUTES_MS",
     "MOST_MARKS",
+    "OWNER",
     "TOOK",
     "ApiKey",
     "ApiKeys",
@@ -41,4 +43,5 @@ __all__ = [
     "Tally",
     "Texts",
     "Verdicts",
+    "Viewer",
 ]

@@ -12,6 +12,7 @@ from services.scoring.fingerprint import Fingerprint
 from services.scoring.store import tables
 from services.scoring.store.database import Database
 from services.scoring.store.prepared import insert_into
+from services.scoring.store.viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,13 @@ class Audits:
 
         await self._database.insist(work)
 
-    async def sums(self, profile: str, threshold: float) -> list[AuditSum]:
-        """By reason and language, under one profile: another teacher's opinion is another matter."""
+    async def sums(self, viewer: Viewer, profile: str, threshold: float) -> list[AuditSum]:
+        """By reason and language, under one profile: another teacher's opinion is another matter.
+
+        Over all runs, so that there are none for who sees some of them only.
+        """
+        if not viewer.sees_all_runs:
+            return []
         kept = tables.audits.c
         query = (
             select(

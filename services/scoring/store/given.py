@@ -1,11 +1,11 @@
-"""Which runs of scoped API keys were given which marks: what their keys may look at, besides what they paid for."""
+"""Which runs may look at a mark: the one that paid for it, which the mark names, and those that were given it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, select
 
 from services.scoring.store import tables
 from services.scoring.store.database import Database
@@ -18,6 +18,7 @@ Pair = tuple[bytes, str]
 """A mark's row key, and a run."""
 
 _given = tables.given_marks.c
+_mark = tables.marks.c
 
 
 class Given:
@@ -25,13 +26,12 @@ class Given:
         self._database = database
         self._known: set[Pair] = set()
 
-    async def add(self, pairs: Collection[Pair]) -> None:
-        """These marks are given to these runs. Durable when this returns; what is known already costs nothing."""
-        new = sorted(set(pairs) - self._known)  # in one order everywhere, against deadlocks
+    async def add(self, keys: Collection[bytes], run: str) -> None:
+        """The marks with these row keys are given to `run`. Durable when this returns; what is known costs nothing."""
+        new = sorted({(key, run) for key in keys} - self._known)  # in one order everywhere, against deadlocks
         if not new:
             return
-        rows = [{"key": key, "run": run} for key, run in new]
-        await self._database.write(lambda connection: insert_new(connection, tables.given_marks, rows))
+        await self._database.write(lambda connection: write(connection, [key for key, _ in new], run))
         if len(self._known) + len(new) > MAX_KNOWN:
             self._known.clear()
         self._known.update(new)
@@ -42,10 +42,17 @@ class Given:
         self._known.clear()
 
 
-def runs_by_mark(connection: Connection, keys: Collection[bytes]) -> defaultdict[bytes, frozenset[str]]:
-    """By row key."""
-    runs: defaultdict[bytes, frozenset[str]] = defaultdict(frozenset)
-    for key, run in connection.execute(select(_given.key, _given.run).where(_given.key.in_(keys))):
+def write(connection: Connection, keys: Sequence[bytes], run: str) -> None:
+    """Note the marks that `run` has not paid for itself."""
+    own = connection.execute(select(_mark.key).where(_mark.key.in_(keys), _mark.run == run)).scalars()
+    paid = {bytes(key) for key in own}
+    insert_new(connection, tables.given_marks, [{"key": key, "run": run} for key in keys if key not in paid])
+
+
+def runs_by_mark(connection: Connection, rows: Sequence[Row[Any]]) -> dict[bytes, frozenset[str]]:
+    """By row key: the runs that paid for the marks in these rows, or were given them."""
+    runs = {bytes(row.key): frozenset({row.run} if row.run else ()) for row in rows}
+    for key, run in connection.execute(select(_given.key, _given.run).where(_given.key.in_(list(runs)))):
         runs[bytes(key)] |= {run}
     return runs
 

@@ -28,12 +28,16 @@ class ApiKey:
 class ApiKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.any_for_some_runs = False
+        """Whether there ever was a key for some runs only, when the keys were last read."""
 
     async def all(self) -> list[ApiKey]:
         """Every key that was ever made, the revoked ones too, oldest first."""
         key = tables.api_keys.c
         query = select(tables.api_keys).order_by(key.created_ms, key.name)
-        return await self._database.read(lambda connection: [_key(row) for row in connection.execute(query)])
+        keys = await self._database.read(lambda connection: [_key(row) for row in connection.execute(query)])
+        self.any_for_some_runs = any(key.runs != "*" for key in keys)
+        return keys
 
     async def add(self, key: ApiKey) -> bool:
         """False when the name is taken, be it by a revoked key: its name stays on what it has spent."""

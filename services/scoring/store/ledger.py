@@ -12,6 +12,7 @@ from services.scoring.store import rollup, tables
 from services.scoring.store.database import Database
 from services.scoring.store.prepared import Row, new_rows, run
 from services.scoring.store.rollup import MINUTE_MS, Sums, sums_of
+from services.scoring.store.viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,10 @@ class Ledger:
         if lines:
             await self._database.write(lambda connection: count(connection, lines, sums_of()).write(connection))
 
-    async def sums(self, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None) -> Sums:
-        """By run, from `since_ms` on, in buckets of whole minutes or over all of time."""
+    async def sums(
+        self, viewer: Viewer, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None
+    ) -> Sums:
+        """By run that the viewer sees, from `since_ms` on, in buckets of whole minutes or over all of time."""
         minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
         def work(connection: Connection) -> Sums:
@@ -53,7 +56,17 @@ class Ledger:
                 sums.add_request(line)
             for line in _lines(connection, tables.calls, since_ms, minute_ms):
                 sums.add_call(line)
+            sums.keep(viewer.may_use)
             return sums
+
+        return await self._database.read(work)
+
+    async def first_ms(self, viewer: Viewer) -> int | None:
+        """The start of the first minute or hour with a count that the viewer sees; None while there is none."""
+        query = select(tables.sums.c.run, func.min(tables.sums.c.at_ms)).group_by(tables.sums.c.run)
+
+        def work(connection: Connection) -> int | None:
+            return min((at_ms for run, at_ms in connection.execute(query) if viewer.may_use(run)), default=None)
 
         return await self._database.read(work)
 

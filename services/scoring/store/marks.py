@@ -16,6 +16,7 @@ from services.scoring.store.database import Database
 from services.scoring.store.life import Life
 from services.scoring.store.prepared import Row, insert_into, run
 from services.scoring.store.texts import Texts
+from services.scoring.store.viewer import Viewer
 
 COARSE_S = 60
 """Seconds by which the time of a mark's last use may lag behind: so a mark in constant use costs a write a minute."""
@@ -43,11 +44,12 @@ class NewMark:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A mark with when and in which group it was made: all that the book has of it but its last use."""
+    """A mark with when, in which group and for which run it was made: all that is stored of it but its last use."""
 
     mark: NewMark
     created_ms: int
     group_id: str
+    run: str = ""
 
 
 _MARK = tables.marks.c
@@ -133,14 +135,17 @@ class Marks:
             "used_s": at_ms // 1000,
             "group_position": mark.place,
             "group_size": mark.shown,
+            "run": record.run,
         }
 
     def criteria(self, profile: str, numbers: str) -> dict[str, float]:
         """The other way: a mark's criteria out of its row."""
         return dict(zip(self._names[profile], json.loads(numbers), strict=True))
 
-    async def size(self) -> tuple[int, int]:
-        """Marks in the book, and the bytes they take (on SQLite: the whole file)."""
+    async def size(self, viewer: Viewer) -> tuple[int, int] | None:
+        """Marks in the store, and the bytes they take (on SQLite: the whole file); None for who sees some runs only."""
+        if not viewer.sees_all_runs:
+            return None
 
         def work(connection: Connection) -> tuple[int, int]:
             entries = connection.scalar(select(func.count()).select_from(tables.marks))

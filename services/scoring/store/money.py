@@ -22,6 +22,7 @@ from services.scoring.store.database import Database
 from services.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from services.scoring.store.prepared import insert_into, insert_new, run
 from services.scoring.store.rollup import Sums, sums_of
+from services.scoring.store.viewer import Viewer
 from services.scoring.teachers.base import Call
 from shared.contract import ErrorCode
 from shared.settings import Budget
@@ -149,13 +150,23 @@ class Money:
         """Book what this process leaves behind at its bound: those calls were cut off."""
         await self._database.write(lambda connection: _book(connection, tables.reservations.c.owner == self._owner))
 
-    async def spent(self) -> dict[str, tuple[int, int]]:
-        """Scope -> nano-dollars and tokens, reservations included."""
+    async def spent(self, viewer: Viewer) -> dict[str, tuple[int, int]]:
+        """Scope that the viewer sees -> nano-dollars and tokens, reservations included."""
         account = tables.accounts.c
         query = select(account.scope, account.nusd, account.tokens)
         return await self._database.read(
-            lambda connection: {row.scope: (row.nusd, row.tokens) for row in connection.execute(query)}
+            lambda connection: {
+                row.scope: (row.nusd, row.tokens) for row in connection.execute(query) if _is_shown(row.scope, viewer)
+            }
         )
+
+
+def _is_shown(scope: str, viewer: Viewer) -> bool:
+    """A key for some runs sees what these spend and what it spends itself: not the total, nor other keys."""
+    if viewer.key is None or viewer.sees_all_runs:
+        return True
+    kind, _, name = scope.partition(" ")
+    return viewer.may_use(name) if kind == "run" else scope == key_scope(viewer.key.name)
 
 
 def settle(connection: Connection, bill: Bill, sums: Sums) -> None:

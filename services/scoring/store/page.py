@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +11,10 @@ from sqlalchemy import Column, Connection, Select, func, select, tuple_
 
 from services.scoring.store import tables
 from services.scoring.store.database import Database
+from services.scoring.store.given import runs_by_mark
 from services.scoring.store.marks import Record
-from services.scoring.store.records import Records, runs_of
+from services.scoring.store.records import Records
+from services.scoring.store.viewer import Viewer
 
 BATCH = 250
 MOST_MARKS = 2_000
@@ -23,13 +24,14 @@ MOST_CHARS = 20_000_000
 
 Place = tuple[int, bytes]
 """A mark's place in the order of the latest: its time, then its row's key."""
-Cursor = tuple[int, bytes]
-"""A place as it may be shown to anybody: of the row's key, which names a task and code, only a hash."""
+Cursor = tuple[int, int]
+"""A place as it may be shown to anybody: its time, and its number among the marks of that time, from 1. The row's key
+names a task and code, and a hash of it would let a guess of both be confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A mark, and the runs that paid for calls of its group, as far as their lines are kept, or were given it."""
+    """A mark, and those runs of the viewer's that paid for it or were given it."""
 
     record: Record
     runs: frozenset[str]
@@ -37,7 +39,7 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`searched` marks were looked at, the last of them at `last`; None: the book ends there."""
+    """`searched` of the viewer's marks were looked at. `last`: where that ended; None: nothing comes before it."""
 
     marks: list[Paid]
     searched: int
@@ -52,40 +54,41 @@ class Page:
         self._records = records
         self._keep_texts = keep_texts
 
-    async def first_ms(self) -> int | None:
-        """The start of the first minute or hour with a count; None while there is none."""
-        query = select(func.min(tables.sums.c.at_ms))
-        return await self._database.read(lambda connection: connection.scalar(query))
-
     async def latest(
         self,
+        viewer: Viewer,
         want: int,
-        paid_by: Callable[[frozenset[str]], bool],
         matching: Callable[[Record], bool],
         before: Cursor | None = None,
+        run: str | None = None,
     ) -> Found:
-        """The next `want` marks in front of `before` whose runs and records will do, newest first."""
+        """The next `want` marks in front of `before` that the viewer sees and that match, newest first; those of `run`
+        where one is named."""
 
         def work(connection: Connection) -> Found:
             self._records.know(connection)
-            found, searched, chars = [], 0, 0
+            found, passed, searched, chars = [], 0, 0, 0
             place = None if before is None else self._place(connection, before)
-            while searched < MOST_MARKS and chars < MOST_CHARS:
+            while passed < MOST_MARKS and chars < MOST_CHARS:
                 rows = connection.execute(_latest(self._keep_texts, place).limit(BATCH)).all()
-                runs = runs_of(connection, rows)
+                runs = runs_by_mark(connection, rows)
                 for row in rows:
-                    searched, place = searched + 1, (row.at, bytes(row.key))
-                    if not paid_by(runs[bytes(row.key)]):
+                    passed, place = passed + 1, (row.at, bytes(row.key))
+                    its_runs = runs[place[1]]
+                    if not viewer.sees_mark(its_runs):
+                        continue
+                    searched += 1
+                    if run is not None and run not in its_runs:
                         continue
                     record = self._records.record(row)
                     chars += len(record.mark.texts.task) + len(record.mark.texts.code) if record.mark.texts else 0
                     if matching(record):
-                        found.append(Paid(record, runs[bytes(row.key)]))
+                        found.append(_paid(record, its_runs, viewer))
                         if len(found) == want:
-                            return Found(found, searched, _cursor(place))
+                            return Found(found, searched, self._cursor(connection, place))
                 if len(rows) < BATCH:
                     return Found(found, searched, None)
-            return Found(found, searched, _cursor(place))
+            return Found(found, searched, None if place is None else self._cursor(connection, place))
 
         return await self._database.read(work)
 
@@ -93,21 +96,24 @@ class Page:
         """The place that the cursor was made of; where its mark is gone, that before all of the same time."""
         at, key = _order(self._keep_texts)
         at_ms = cursor[0] if self._keep_texts else min(cursor[0], _LAST_S)
-        for each in connection.execute(select(key).where(at == at_ms)).scalars():
-            if _cursor((at_ms, bytes(each))) == (at_ms, cursor[1]):
-                return at_ms, bytes(each)
-        return at_ms, b""
+        of_this_time = select(key).where(at == at_ms).order_by(key.desc()).offset(cursor[1] - 1).limit(1)
+        return at_ms, bytes(connection.scalar(of_this_time) or b"")
 
-    async def mark(self, key: bytes, may_see: Callable[[frozenset[str]], bool]) -> Paid | None:
-        """The mark with this row key, if its runs may be seen."""
+    def _cursor(self, connection: Connection, place: Place) -> Cursor:
+        at, key = _order(self._keep_texts)
+        number = select(func.count()).where(at == place[0], key >= place[1])
+        return place[0], connection.scalar(number) or 1
+
+    async def mark(self, viewer: Viewer, key: bytes) -> Paid | None:
+        """The mark with this row key, if the viewer sees it."""
 
         def work(connection: Connection) -> Paid | None:
             self._records.know(connection)
             row = connection.execute(_joined(keep_texts=False).where(tables.marks.c.key == key)).one_or_none()
             if row is None:
                 return None
-            runs = runs_of(connection, [row])[bytes(row.key)]
-            return Paid(self._records.record(row), runs) if may_see(runs) else None
+            runs = runs_by_mark(connection, [row])[bytes(row.key)]
+            return _paid(self._records.record(row), runs, viewer) if viewer.sees_mark(runs) else None
 
         return await self._database.read(work)
 
@@ -145,5 +151,5 @@ def _joined(keep_texts: bool) -> Select[Any]:
     return select(tables.marks, text.code, text.tests_digest, task.task, at.label("at")).select_from(joined)
 
 
-def _cursor(place: Place | None) -> Cursor | None:
-    return None if place is None else (place[0], hashlib.sha256(place[1]).digest()[:8])
+def _paid(record: Record, runs: frozenset[str], viewer: Viewer) -> Paid:
+    return Paid(record, frozenset(filter(viewer.may_use, runs)))

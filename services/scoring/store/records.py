@@ -5,8 +5,7 @@ Whatever needs no event loop is synchronous here: export and import are processe
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -18,6 +17,7 @@ from services.scoring.store.given import runs_by_mark
 from services.scoring.store.marks import Marks, NewMark, Record, reasons_of
 from services.scoring.store.profiles import Profile
 from services.scoring.store.texts import Texts, unpack
+from services.scoring.store.viewer import Viewer
 
 _END = b"\xff" * 32
 """After a prefix, it is above every key that begins with it."""
@@ -28,19 +28,16 @@ class Records:
         self._database = database
         self._marks = marks
 
-    async def named(self, profile: str, key: str, may_see: Callable[[frozenset[str]], bool]) -> list[Record]:
-        """The marks of a readable key: more than one where short hashes collide. Raises ValueError if it is no key.
-
-        `may_see`: whether the asker may see a mark, by the runs that paid for it or were given it.
-        """
+    async def named(self, viewer: Viewer, profile: str, key: str) -> list[Record]:
+        """The marks of a readable key: more than one where short hashes collide. Raises ValueError if it is no key."""
         prompt_hash, code_hash, language = read_key(key)
         start = prefix(profile, prompt_hash, code_hash)
 
         def work(connection: Connection) -> list[Record]:
             self.know(connection)
             rows = connection.execute(_whole().where(_mark.key > start, _mark.key < start + _END)).all()
-            runs = runs_of(connection, rows)
-            return [self.record(row) for row in rows if may_see(runs[bytes(row.key)])]
+            runs = runs_by_mark(connection, rows)
+            return [self.record(row) for row in rows if viewer.sees_mark(runs[bytes(row.key)])]
 
         records = await self._database.read(work)
         return [record for record in records if record.mark.fingerprint.language == language]
@@ -96,7 +93,7 @@ class Records:
             row.group_size,
             texts,
         )
-        return Record(mark, row.created_ms, row.group_id.hex())
+        return Record(mark, row.created_ms, row.group_id.hex(), row.run)
 
 
 _mark = tables.marks.c
@@ -106,16 +103,3 @@ def _whole() -> Select[Any]:
     text, task = tables.texts.c, tables.tasks.c
     joined = tables.marks.outerjoin(tables.texts, text.key == _mark.key).outerjoin(tables.tasks, task.hash == text.task)
     return select(tables.marks, text.code, text.tests_digest, task.task).select_from(joined).order_by(_mark.key)
-
-
-def runs_of(connection: Connection, rows: Collection[Row[Any]]) -> defaultdict[bytes, frozenset[str]]:
-    """By the marks' row keys: the runs that are known to have paid for their groups, or to have been given them."""
-    call = tables.calls.c
-    groups = {bytes(row.group_id) for row in rows}
-    paid: defaultdict[bytes, frozenset[str]] = defaultdict(frozenset)
-    for group, run in connection.execute(select(call.group_id, call.run).where(call.group_id.in_(groups)).distinct()):
-        paid[bytes(group)] |= {run}
-    runs = runs_by_mark(connection, [row.key for row in rows])
-    for row in rows:
-        runs[bytes(row.key)] |= paid[bytes(row.group_id)]
-    return runs

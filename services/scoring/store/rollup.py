@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -72,6 +72,11 @@ class Sums:
         if line["took_ms"] is not None and not line["failed"]:
             counts[tables.TOOK[bisect_left(tables.LATENCY_MS, line["took_ms"])]] = 1
         self._tally(line).counts.update({name: times * count for name, count in counts.items()})
+
+    def keep(self, shown: Callable[[str], bool]) -> None:
+        """Only the runs that are shown."""
+        for place in [place for place in self.tallies if not shown(place[1])]:
+            del self.tallies[place]
 
     def write(self, connection: Connection) -> None:
         """Add these to what is there, in one order everywhere, against deadlocks."""

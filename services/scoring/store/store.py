@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from services.scoring.errors import StoreUnavailable
 from services.scoring.fingerprint import Fingerprint
-from services.scoring.store import claims, ledger, money, profiles
+from services.scoring.store import claims, given, ledger, money, profiles
 from services.scoring.store.audits import Audits
 from services.scoring.store.claims import Claims
 from services.scoring.store.database import Database, Timed
@@ -126,17 +126,20 @@ class Store:
         failures: Mapping[bytes, Failure],
         bills: Sequence[Bill] = (),
         line: RequestLine | None = None,
+        run: str = "",
     ) -> None:
-        """All that comes after a call, in one transaction: marks with their texts, the end of its claims, its bill,
-        and the line of the request that ends with it."""
+        """All that comes after a call that `run` has paid for, in one transaction: marks with their texts, the end of
+        its claims, its bill, and the line of the request that ends with it."""
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
         known: list[int] = []
 
         def work(connection: Connection) -> None:
             claims.lock_these(connection, settled)
-            new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id) for mark in marked])
+            new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked])
             known.append(len(marked) - new)
+            if known[-1] and run:
+                given.write(connection, sorted({mark.fingerprint.row for mark in marked}), run)
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 

@@ -44,6 +44,7 @@ marks = Table(
     Column("used_s", Integer, nullable=False),  # Unix seconds of its last use, to within a minute
     Column("group_position", SmallInteger, nullable=False),  # its place in the request that brought the mark, from 1
     Column("group_size", SmallInteger, nullable=False),  # the samples shown in that request
+    Column("run", Text, nullable=False),  # that paid for it; empty where that is not known, as after an import
     Index("marks_used", "used_s"),
     sqlite_with_rowid=False,
 )
@@ -71,7 +72,7 @@ given_marks = Table(
     "given_marks",
     metadata,
     Column("key", LargeBinary, primary_key=True),  # of the mark
-    Column("run", Text, primary_key=True),  # of a scoped API key, to which it was given
+    Column("run", Text, primary_key=True),  # that was given it without having paid for it
     sqlite_with_rowid=False,
 )
 

@@ -33,8 +33,8 @@ def marked(code: str, task: str = "task") -> NewMark:
     return NewMark(named(code, task), true_criteria(code), [], 1, 1, Texts(task, code))
 
 
-async def keep(store: Store, *marks: NewMark, at_ms: int = NOW) -> None:
-    await store.record_group(at_ms, GROUP, marks, {})
+async def keep(store: Store, *marks: NewMark, at_ms: int = NOW, run: str = "") -> None:
+    await store.record_group(at_ms, GROUP, marks, {}, run=run)
 
 
 async def count(store: Store, table: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 from services.scoring.audit import is_chosen
 from services.scoring.errors import StoreUnavailable, TeacherError
 from services.scoring.fingerprint import fingerprint
-from services.scoring.store import NewAudit, Store
+from services.scoring.store import OWNER, NewAudit, Store
 from services.scoring.store.audits import Audits
 from services.scoring.teachers.base import Failure
 from shared.contract import ErrorCode
@@ -241,7 +241,7 @@ class TestTheTable:
         await store.audits.record({digests[0]: ({"correctness": 0.5}, 0.5)}, [digests[1]], 1_100)
         assert await store.audits.take([one, two], 1_200, stale_ms=500) == {digests[1]}
         await store.audits.record({digests[0]: ({"correctness": 1.0}, 1.0)}, digests, 1_300)
-        [total] = await store.audits.sums(PROFILE, 0.3)
+        [total] = await store.audits.sums(OWNER, PROFILE, 0.3)
         assert (total.audited, total.mean_score) == (1, 0.5)
 
     @pytest.mark.parametrize(("threshold", "reached"), [(0.3, 2), (0.300001, 1), (0.9, 0)])
@@ -250,7 +250,7 @@ class TestTheTable:
         await store.audits.take(audits, 1_000, stale_ms=500)
         scores = zip(audits, (0.1, 0.3, 0.5), strict=True)
         await store.audits.record({audit.fingerprint.digest: ({}, score) for audit, score in scores}, [], 1_100)
-        [total] = await store.audits.sums(PROFILE, threshold)
+        [total] = await store.audits.sums(OWNER, PROFILE, threshold)
         assert (total.audited, total.at_or_above_threshold) == (3, reached)
         assert total.mean_score == pytest.approx(0.3)
 
@@ -264,7 +264,7 @@ class TestTheTable:
         ]
         await store.audits.take(audits, 1_000, stale_ms=500)
         await store.audits.record({audit.fingerprint.digest: ({}, 0.5) for audit in audits}, [], 1_100)
-        assert [(each.reason, each.audited) for each in await store.audits.sums(PROFILE, 0.3)] == [
+        assert [(each.reason, each.audited) for each in await store.audits.sums(OWNER, PROFILE, 0.3)] == [
             ("empty", 1),
             ("stub", 2),
         ]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.scoring.fingerprint import Fingerprint, fingerprint
-from services.scoring.store import Elsewhere, NewMark, Purpose, Store
+from services.scoring.store import OWNER, Elsewhere, NewMark, Purpose, Store
 from services.scoring.store.claims import KEEP_FAILURES_MS
 from services.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from services.scoring.store.money import BudgetExhausted
@@ -57,11 +57,11 @@ async def bring(store: Store, *marked: Fingerprint, failures: dict[bytes, Failur
 async def test_one_replica_gets_the_claims_and_the_other_all_or_nothing(replicas):
     one, two = replicas
     await take(one, [A, B], 0)
-    before = await one.money.spent()
+    before = await one.money.spent(OWNER)
     with pytest.raises(Elsewhere) as found:
         await take(two, [B, C], 0)
     assert (found.value.asked, found.value.marks) == ({B.digest}, {})
-    assert await one.money.spent() == before  # no call, no money
+    assert await one.money.spent(OWNER) == before  # no call, no money
     seen = await two.claims.look([B.digest, C.digest], 0)
     assert (seen.failures, seen.free) == ({}, {C.digest})
     await take(two, [C], 0)
@@ -195,7 +195,7 @@ async def test_a_reservation_of_such_a_lease_is_booked_at_its_bound(replicas):
 
 
 async def unknown_calls(store: Store) -> int:
-    return sum(tally.counts["unknown_calls"] for tally in (await store.ledger.sums()).tallies.values())
+    return sum(tally.counts["unknown_calls"] for tally in (await store.ledger.sums(OWNER)).tallies.values())
 
 
 async def test_on_postgres_leases_are_kept_in_the_servers_time_whatever_the_replicas_clocks_say(postgres_url):

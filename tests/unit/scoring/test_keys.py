@@ -14,7 +14,7 @@ from services.scoring.__main__ import main
 from services.scoring.auth import Door, digest_of, new_secret
 from services.scoring.errors import Unauthorized
 from services.scoring.purse import RunPurse
-from services.scoring.store import ApiKey, Purpose, Store
+from services.scoring.store import OWNER, ApiKey, Purpose, Store
 from services.scoring.store.money import BudgetExhausted
 from services.scoring.teachers.base import Call
 from shared.settings import Budget, Budgets
@@ -148,7 +148,7 @@ async def test_audits_of_the_tier_are_paid_for_by_the_key(service, store, at_onc
     await store.keys.add(api_key("ann", "mb_ann"))
     async with service({"rlaif": {"heuristic_audit_rate": 1.0}}, database_url=database_url) as http:
         await score(http, "mb_ann", code="x")
-    assert (await store.money.spent())["key ann"][1] == 110
+    assert (await store.money.spent(OWNER))["key ann"][1] == 110
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
         paying = purse(turn)
         await paying.settle(reservation, BOUND, BILL)
         await paying.settled()
-    assert (await store.money.spent())["key ann"] == (fits * 1_000_000, fits * 120)
+    assert (await store.money.spent(OWNER))["key ann"] == (fits * 1_000_000, fits * 120)
     await other.close()
 
 
@@ -199,7 +199,7 @@ async def test_a_budget_in_dollars_is_not_spent_at_an_unknown_price(store, clock
     purse = RunPurse(store, Purpose("a", "ab" * 8, 1, "ann"), Budgets(), clock, key)
     with pytest.raises(BudgetExhausted, match=r"m has no price in teacher\.prices"):
         await purse.reserve(Call("m", "reserved", 1000, 200, cost_usd=None))
-    assert await store.money.spent() == {}
+    assert await store.money.spent(OWNER) == {}
 
 
 async def test_the_keys_are_read_again_after_two_seconds_and_once_for_all_who_ask(store):

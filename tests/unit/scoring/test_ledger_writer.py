@@ -10,7 +10,7 @@ import pytest
 from services.scoring import ledger
 from services.scoring.errors import StoreUnavailable
 from services.scoring.ledger import LedgerWriter, sum_counters
-from services.scoring.store import RequestLine, Store
+from services.scoring.store import OWNER, RequestLine, Store
 from services.scoring.store.ledger import Ledger
 
 AWAY = StoreUnavailable("the database went away")
@@ -62,7 +62,7 @@ def line(number: int) -> RequestLine:
 
 
 async def samples(store: Store) -> int:
-    return sum_counters(await store.ledger.sums())[0].samples
+    return sum_counters(await store.ledger.sums(OWNER))[0].samples
 
 
 async def test_paid_lines_that_arrive_together_are_committed_together(store, writer, counting):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.scoring.store import Elsewhere, NewMark, Purpose
+from services.scoring.store import OWNER, Elsewhere, NewMark, Purpose
 from services.scoring.teachers.base import Call
 from tests.fakes import true_criteria
 from tests.unit.scoring.book import GROUP, NOW, commits, keep, marked, named, opened, statements
@@ -64,7 +64,7 @@ async def test_a_mark_past_its_age_is_a_miss_and_is_replaced(database_url):
         await store.reserve([name], purpose, Call("m", "reserved"), {}, NOW + AGE + 1)
         await keep(store, NewMark(name, SECOND, ["new"], 1, 1), at_ms=NOW + AGE + 1)
         found = await store.marks.get([name], NOW + 2 * AGE + 1)
-        assert (await store.marks.size())[0] == 1
+        assert (await store.marks.size(OWNER))[0] == 1
     assert (found[name.digest].criteria, found[name.digest].reasons) == (SECOND, ("new",))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from services.scoring.fingerprint import fingerprint
-from services.scoring.store import Store
+from services.scoring.store import OWNER, Store
 from services.scoring.store.engine import migrate, open_engine, writing
 
 ROOT = Path(__file__).parents[3]
@@ -68,7 +68,7 @@ async def test_an_old_book_keeps_its_marks(database_url):
     mine = [fingerprint(MINE, "task", code, "python") for code in ("turned", "code 0", "code 2499")]
     [others] = [fingerprint(OTHERS, "task", "styled", "python")]
     found = await store.marks.get([*mine, others], 9)
-    assert (await store.marks.size())[0] == 2502
+    assert (await store.marks.size(OWNER))[0] == 2502
     await store.close()
     assert [found[name.digest].criteria for name in mine] == [CRITERIA] * 3
     assert [found[name.digest].reasons for name in mine] == [("because",), (), ()]
@@ -91,3 +91,38 @@ def test_four_processes_migrate_an_empty_database_at_once(database_url):
         process.stdin.write("go\n")
         process.stdin.flush()
     assert [(process.communicate()[1], process.returncode) for process in started] == [("", 0)] * 4
+
+
+def test_a_mark_learns_which_run_has_paid_for_it(database_url):
+    engine = open_engine(database_url)
+    migrate(engine, "0005")
+    with writing(engine) as connection:
+        for code, group in (("paid", b"group-01"), ("its call's line is gone", b"group-02")):
+            mark = old_mark(MINE, code, CRITERIA) | {"criteria": "[]", "used_s": 1, "group_id": group}
+            columns, values = ", ".join(mark), ", ".join(f":{name}" for name in mark)
+            connection.execute(text(f"INSERT INTO marks ({columns}) VALUES ({values})"), mark)
+        for run, failed in (("a", True), ("b", False)):
+            call = CALL | {"id": run, "run": run, "failed": failed}
+            columns, values = ", ".join(call), ", ".join(f":{name}" for name in call)
+            connection.execute(text(f"INSERT INTO ledger_calls ({columns}) VALUES ({values})"), call)
+    migrate(engine)
+    with writing(engine) as connection:
+        runs = dict(connection.execute(text("SELECT group_id, run FROM marks")).all())
+    engine.dispose()
+    assert {bytes(group): run for group, run in runs.items()} == {b"group-01": "b", b"group-02": ""}
+
+
+CALL = {
+    "at_ms": 1,
+    "model": "m",
+    "outcome": "ok",
+    "group_id": b"group-01",
+    "samples": 1,
+    "input_tokens": 1,
+    "output_tokens": 1,
+    "cache_read_input_tokens": 0,
+    "cache_creation_input_tokens": 0,
+    "billed_input_equivalent": 1.0,
+    "usage_unknown": False,
+}
+"""A line of ledger_calls."""

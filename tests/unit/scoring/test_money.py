@@ -9,7 +9,7 @@ import pytest
 
 from services.scoring.ledger import sum_counters
 from services.scoring.purse import RunPurse
-from services.scoring.store import Purpose, Store
+from services.scoring.store import OWNER, Purpose, Store
 from services.scoring.store.database import Database
 from services.scoring.store.money import BudgetExhausted
 from services.scoring.teachers.base import Call
@@ -42,16 +42,16 @@ async def settle(paying: RunPurse, reservation: str) -> None:
 
 
 async def counters(store: Store, run: str = "a"):
-    return sum_counters(await store.ledger.sums())[1][run]
+    return sum_counters(await store.ledger.sums(OWNER))[1][run]
 
 
 async def test_the_bill_takes_the_place_of_the_bound(replicas, clock):
     store = replicas[0]
     paying = purse(store, clock)
     reservation = await paying.reserve(BOUND)
-    assert await store.money.spent() == {"total": (10_000_000, 1200), "run a": (10_000_000, 1200)}
+    assert await store.money.spent(OWNER) == {"total": (10_000_000, 1200), "run a": (10_000_000, 1200)}
     await settle(paying, reservation)
-    assert await store.money.spent() == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
+    assert await store.money.spent(OWNER) == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
     block = await counters(store)
     assert (block.teacher_calls, block.api_tokens_sent, block.cost_usd, block.usage_unknown_calls) == (1, 100, 0.001, 0)
     assert paying.bills == [BILL]
@@ -94,11 +94,11 @@ async def test_both_sides_of_a_budgets_end(replicas, clock, budget, fits, over, 
     paying = purse(replicas[0], clock, **budget)
     for _ in range(fits):
         await paying.reserve(BOUND)
-    before = await replicas[0].money.spent()
+    before = await replicas[0].money.spent(OWNER)
     with pytest.raises(BudgetExhausted) as caught:
         await paying.reserve(BOUND)
     assert caught.value.detail == f"the budget of {over} {why}: see budgets in /stats"
-    assert await replicas[0].money.spent() == before  # what did not fit is charged nowhere
+    assert await replicas[0].money.spent(OWNER) == before  # what did not fit is charged nowhere
 
 
 async def test_a_run_out_of_money_leaves_another_run_alone(replicas, clock):
@@ -114,7 +114,7 @@ async def test_replicas_together_do_not_overspend(replicas, clock):
     results = await asyncio.gather(*(each.reserve(BOUND) for each in purses), return_exceptions=True)
     assert sum(isinstance(result, str) for result in results) == 5
     assert all(isinstance(result, str | BudgetExhausted) for result in results)
-    spent = await replicas[0].money.spent()
+    spent = await replicas[0].money.spent(OWNER)
     assert spent["total"] == (50_000_000, 6000)
     assert max(spent["run a"][0], spent["run b"][0]) <= 30_000_000
 
@@ -124,16 +124,16 @@ async def test_a_call_whose_owner_died_stays_charged_at_its_bound(replicas, cloc
     paying = purse(dead, clock)
     reservation = await paying.reserve(BOUND)
     await alive.money.renew(clock.now_ms + LEASE)
-    assert sum_counters(await alive.ledger.sums())[1] == {}
+    assert sum_counters(await alive.ledger.sums(OWNER))[1] == {}
     await alive.money.renew(clock.now_ms + LEASE + 1)
     block = await counters(alive)
     assert (block.usage_unknown_calls, block.usage_unknown_tokens, block.usage_unknown_cost_usd) == (1, 1200, 0.01)
     assert (block.api_tokens_sent, block.cost_usd) == (0, 0.0)
-    assert (await alive.money.spent())["total"] == (10_000_000, 1200)
+    assert (await alive.money.spent(OWNER))["total"] == (10_000_000, 1200)
     await settle(paying, reservation)  # it was only slow: the bill is known after all
     block = await counters(alive)
     assert (block.teacher_calls, block.usage_unknown_calls, block.api_tokens_sent, block.cost_usd) == (1, 0, 100, 0.001)
-    assert (await alive.money.spent())["total"] == (1_000_000, 120)
+    assert (await alive.money.spent(OWNER))["total"] == (1_000_000, 120)
 
 
 async def test_what_a_stopping_service_leaves_open_is_booked_at_once(sqlite_url, clock):
@@ -152,7 +152,7 @@ async def test_a_bill_that_is_settled_twice_is_charged_once(replicas, clock):
     reservation = await paying.reserve(BOUND)
     for _ in range(2):
         await settle(paying, reservation)
-    assert await replicas[0].money.spent() == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
+    assert await replicas[0].money.spent(OWNER) == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
     assert (await counters(replicas[0])).teacher_calls == 1
 
 
@@ -164,7 +164,7 @@ async def test_a_bill_is_written_meanwhile_and_before_the_next_call(replicas, cl
     with pytest.raises(BudgetExhausted):
         await paying.reserve(BOUND)
     assert paying.take_due() == []
-    assert (await store.money.spent())["total"] == (3_000_000, 360)
+    assert (await store.money.spent(OWNER))["total"] == (3_000_000, 360)
     assert (await counters(store)).teacher_calls == 3
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from services.scoring.ledger import sum_counters
-from services.scoring.store import Bill, Purpose, RequestLine, Store
+from services.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
 from services.scoring.store.engine import migrate, open_engine, writing
 from services.scoring.store.rollup import drop_lines
 from services.scoring.teachers.base import Call
@@ -45,7 +45,7 @@ async def fill(store: Store) -> None:
 
 
 async def counters(store: Store, since_ms: int = 0):
-    return sum_counters(await store.ledger.sums(since_ms))
+    return sum_counters(await store.ledger.sums(OWNER, since_ms))
 
 
 async def test_sums_are_those_of_the_lines(database_url):

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 
 from services.scoring.errors import StoreUnavailable
 from services.scoring.ledger import sum_counters
-from services.scoring.store import Bill, Purpose, RequestLine, Store
+from services.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
 from services.scoring.store.engine import migrate, open_engine, reading
 from services.scoring.store.tables import metadata
 from services.scoring.teachers.base import Call
@@ -38,7 +38,7 @@ def line(number: int, **changes: object) -> RequestLine:
 
 
 async def counters(store: Store):
-    return sum_counters(await store.ledger.sums())
+    return sum_counters(await store.ledger.sums(OWNER))
 
 
 async def pay(store: Store, *calls: Call, run: str = "run-a", at_ms: int = 5) -> None:
