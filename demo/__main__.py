@@ -13,7 +13,8 @@ import yaml
 from demo.processes import DemoError, Interrupts, free_port, service
 from demo.summary import summary_text
 from shared.client import ClientError, ScoringClient
-from shared.config import ConfigError, hide_secrets, load_config, without_secrets
+from shared.config import ConfigError, load_config, without_secrets
+from shared.redaction import hide_secrets
 from shared.settings import Config
 from shared.terminal import printable
 
@@ -101,7 +102,7 @@ def _teacher(config: Config) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from shared.environment import PREFIX, SHORT_NAMES, own_variables, unknown_variables
+from shared.redaction import hide_secrets
 from shared.settings import Config, Rlaif
 from shared.strict_yaml import load_yaml
 
@@ -112,7 +112,7 @@ def known_keys() -> Iterator[str]:
 def _explain(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key} (value {_show(error['input'])}){_nearest(key)}"
+        return f"unknown key {key}{_nearest(key)}"  # not its value: under a mistyped name it may be a secret
     expected = error["msg"].removeprefix("Input should be ")
     if error["type"] == "model_type":
         expected = "a section of keys"
@@ -133,12 +133,6 @@ def _siblings(key: str, known: list[str]) -> list[str]:
     section = key.split(".", 1)[0]
     here = [candidate.split(".", 1)[1] for candidate in known if candidate.startswith(f"{section}.")]
     return here or list(Config.model_fields)
-
-
-def hide_secrets(text: str) -> str:
-    """`text` without user and password of any URL in it, whatever these hold, and without a password in its query."""
-    without_user = re.sub(r"//\S*@", "//***@", text)
-    return re.sub(r"(?i)\b(pass\w*=)[^&\s'\"]+", r"\1***", without_user)
 
 
 def without_secrets(config: Config) -> dict[str, Any]:

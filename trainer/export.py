@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from shared.config import ConfigError, load_config
+from shared.terminal import printable
 from trainer import interrupt
 from trainer.runs import find_run
 from trainer.threads import spin_briefly
@@ -50,12 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         run_dir = find_run(load_config(options.config), options.run)
-        print(f"wrote {export(run_dir, options.out, options.checkpoint, options.dtype)}")
+        print(printable(f"wrote {export(run_dir, options.out, options.checkpoint, options.dtype)}"))
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return CANNOT
     except Differs as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return DIFFERS
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.config import ConfigError
 from shared.settings import Config
+from shared.terminal import printable
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 """The logs of a run. A folder that has the first holds a run."""
@@ -59,5 +60,6 @@ def changed(kept: Config, now: Config) -> Config:
     for section in ("training", "rlaif"):
         for key, value in after[section].items():
             if value != before[section][key]:
-                print(f"changed since: {section}.{key} was {before[section][key]}, is {value}", flush=True)
+                was = before[section][key]
+                print(printable(f"changed since: {section}.{key} was {was}, is {value}"), flush=True)
     return now

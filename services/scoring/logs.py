@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from shared.terminal import printable
+
 REQUESTS = "markbook.requests"
 """The logger of the lines that tell of requests."""
 FACTS = "facts"
@@ -104,7 +106,7 @@ class _Lines(logging.Formatter):
 
 
 class TextLines(_Lines):
-    """`TIME LEVEL LOGGER: MESSAGE name=value …`, for people."""
+    """`TIME LEVEL LOGGER: MESSAGE name=value …`, for people: what of it is foreign cannot end the line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -114,7 +116,8 @@ class TextLines(_Lines):
         if record.name == "uvicorn.error":  # where it logs all that is no request; a copy: others read the record, too
             record = copy(record)
             record.name = "uvicorn"
-        return " ".join([super().formatMessage(record), *(f"{name}={_shown(value)}" for name, value in told.items())])
+        line = " ".join([super().formatMessage(record), *(f"{name}={_shown(value)}" for name, value in told.items())])
+        return printable(line).replace("\n", "\\n")
 
 
 class JsonLines(_Lines):

@@ -21,6 +21,7 @@ from shared.client.errors import ClientError, ServiceUnavailable, read
 from shared.client.parts import part_of, split, sum_of
 from shared.client.patience import FIRST_PAUSE_S, Patience, Tell
 from shared.contract import KeptMarks, ScoreRequest, ScoreResponse, Stats, Unscored
+from shared.redaction import hide_secrets
 from shared.settings import Service
 
 KEEP_ALIVE_S = 3.0
@@ -57,6 +58,7 @@ class AsyncScoringClient:
         limits: Service | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._shown = hide_secrets(self.base_url)
         self._patience = patience or Patience()
         self._limits = limits or Service()
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -146,8 +148,8 @@ class AsyncScoringClient:
                 response = await self._http.request(method, path, **request)
         except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
-            raise ServiceUnavailable(f"the scoring service at {self.base_url} did not answer: {reason}") from error
-        return read(model, response, self.base_url)
+            raise ServiceUnavailable(f"the scoring service at {self._shown} did not answer: {reason}") from error
+        return read(model, response, self._shown)
 
     async def __aenter__(self) -> Self:
         return self
@@ -237,10 +239,11 @@ def bearer(key: str | None, name: str) -> dict[str, str]:
 
 
 def _address(base_url: str) -> httpx.URL:
+    shown = hide_secrets(base_url)
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise ClientError(f"{base_url} is no address of a service ({error}): it looks like http://HOST:8000") from error
+        raise ClientError(f"{shown} is no address of a service ({error}): it looks like http://HOST:8000") from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise ClientError(f"{base_url} is no address of a service: it looks like http://HOST:8000")
+        raise ClientError(f"{shown} is no address of a service: it looks like http://HOST:8000")
     return url

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+
+def _without_user(url: str | None) -> str | None:
+    if url is not None and "@" in url:
+        raise ValueError("an address without user and password, which would be copied into each run's folder")
+    return url
+
+
+Address = Annotated[str, AfterValidator(_without_user)]
+"""A URL that holds no secret. Keys come from the environment."""
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

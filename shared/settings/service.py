@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.settings.section import NonNegative, Positive, PositiveInt, Section
+from shared.settings.section import Address, NonNegative, Positive, PositiveInt, Section
 
 
 class Service(Section):
@@ -65,7 +65,9 @@ class TeacherConfig(Section):
 
     name: Literal["static", "anthropic"] = Field("static", description="static is an offline stand-in and no judge.")
     model: str = Field("claude-haiku-5-5", description="The anthropic teacher's model.")
-    base_url: str | None = Field(None, description="Another server that speaks the Messages API; null: the provider's.")
+    base_url: Address | None = Field(
+        None, description="Another server that speaks the Messages API; null: the provider's."
+    )
     max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
     shuffle_group: bool = Field(
         True, description="Show a group in a seeded random order, so that no place is favoured."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.settings.section import NonNegative, Positive, PositiveInt, Section, Share
+from shared.settings.section import Address, NonNegative, Positive, PositiveInt, Section, Share
 
 SERVICE_OWNED = (
     "use_tests",
@@ -58,7 +58,7 @@ class Training(Section):
     load_in_4bit: bool = Field(
         False, description="Hold the frozen weights in 4 bits (NF4): a quarter of bfloat16's; wants bitsandbytes."
     )
-    generation_url: str | None = Field(
+    generation_url: Address | None = Field(
         None, description="A vLLM server that draws the samples, with the adapter of each step; null: done here."
     )
     generation_wait_s: NonNegative = Field(
@@ -143,7 +143,7 @@ class Rlaif(Section):
         "head", description="Show its start, or its start and its end in equal parts."
     )
     move_rubric_to_system_prompt: bool = Field(True, description="Rubric as system prompt, where it can be cached.")
-    scoring_url: str = Field("http://127.0.0.1:8000", description="Where the scoring service listens.")
+    scoring_url: Address = Field("http://127.0.0.1:8000", description="Where the scoring service listens.")
     run: str | None = Field(None, description="Run id at the service; null: made from the time and the seed.")
     service_wait_s: NonNegative = Field(
         600.0, description="Seconds to wait for a service that is away before giving up."

@@ -48,12 +48,12 @@ def test_the_file_in_the_repository_states_every_key_with_its_default():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"rlaif": {"kl_penalti": 0.1}}, "unknown key rlaif.kl_penalti (value 0.1); did you mean rlaif.kl_penalty?"),
+        ({"rlaif": {"kl_penalti": 0.1}}, "unknown key rlaif.kl_penalti; did you mean rlaif.kl_penalty?"),
         (
             {"training": {"kl_penalty": 0.2}},
-            "unknown key training.kl_penalty (value 0.2); did you mean rlaif.kl_penalty?",
+            "unknown key training.kl_penalty; did you mean rlaif.kl_penalty?",
         ),
-        ({"trainig": {}}, "unknown key trainig (value {}); did you mean training?"),
+        ({"trainig": {}}, "unknown key trainig; did you mean training?"),
         ({"training": {"learning_rate": "fast"}}, "training.learning_rate is 'fast', expected a valid number"),
         ({"rlaif": {"use_tiered_scoring": "false"}}, "rlaif.use_tiered_scoring is 'false', expected a valid boolean"),
         ({"rlaif": {"use_tiered_scoring": 0}}, "rlaif.use_tiered_scoring is 0, expected a valid boolean"),
@@ -136,7 +136,7 @@ def test_the_environment_reaches_every_key(tmp_path):
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"MARKBOOK_SERVICE__PRT": "1"}, "with MARKBOOK_SERVICE__PRT: unknown key service.prt (value 1); did you mean"),
+        ({"MARKBOOK_SERVICE__PRT": "1"}, "with MARKBOOK_SERVICE__PRT: unknown key service.prt; did you mean"),
         ({"MARKBOOK_SERVICE__PORT": "many"}, "with MARKBOOK_SERVICE__PORT: service.port is 'many', expected"),
         ({"MARKBOOK_SERVICE__PORT__X": "1", "MARKBOOK_SERVICE__PORT": "1"}, "service.port is {'x': 1}, expected"),
         ({"MARKBOOK_SERVICE__PORT": "[1"}, "MARKBOOK_SERVICE__PORT is not valid YAML"),

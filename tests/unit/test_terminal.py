@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import yaml
 
 from services.scoring.errors import StoreUnavailable
+from services.scoring.logs import TextLines
 from services.scoring.rendering import render
 from services.scoring.store.engine import open_engine
-from shared.config import ConfigError, hide_secrets, load_config
+from shared.client import AsyncScoringClient, ClientError
+from shared.config import ConfigError, load_config
+from shared.redaction import hide_secrets
 from shared.terminal import printable
+from trainer.runs import changed, named
 from trainer.summary import write_config
 
 SECRET = "S3cret"
@@ -48,6 +54,20 @@ def test_a_sqlite_url_with_a_host_is_one_line_without_the_password(url):
     assert SECRET not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MARKBOOK_DATABASE_URL": f"postgresql://u:p@{SECRET}@127.0.0.1:1/db"},
+        {"MARKBOOK_STORE__DATABASE_URLL": f"postgresql://u:{SECRET}@127.0.0.1:1/db"},
+        {"MARKBOOK_STORE__PASSWORD": SECRET},
+    ],
+)
+def test_what_is_mistyped_is_not_quoted(environment):
+    with pytest.raises(ConfigError) as refused:
+        open_engine(load_config(environ=environment).store.database_url)
+    assert SECRET not in str(refused.value)
+
+
 def test_a_runs_copy_of_the_configuration_has_no_database_url(tmp_path):
     config = load_config(environ={"MARKBOOK_DATABASE_URL": f"postgresql://u:{SECRET}@db/markbook"})
     write_config(config, tmp_path)
@@ -64,3 +84,35 @@ def test_a_client_learns_nothing_of_the_database_and_the_log_all_of_it():
     assert "role" not in body
     assert "log says why" in body
     assert "role" in str(error)
+
+
+@pytest.mark.parametrize(
+    "name", ["MARKBOOK_TEACHER__BASE_URL", "MARKBOOK_RLAIF__SCORING_URL", "MARKBOOK_TRAINING__GENERATION_URL"]
+)
+def test_an_address_with_a_password_is_refused_and_not_quoted(name):
+    with pytest.raises(ConfigError, match="without user and password") as refused:
+        load_config(environ={name: f"http://u:{SECRET}@h:80"})
+    assert SECRET not in str(refused.value)
+    load_config(environ={name: "http://h:80/path"})
+
+
+async def test_what_a_client_says_of_its_service_has_no_password():
+    with pytest.raises(ClientError) as none:
+        AsyncScoringClient(f"ftp://u:{SECRET}@h")
+    async with AsyncScoringClient(f"http://u:{SECRET}@127.0.0.1:1", patience=None) as client:
+        with pytest.raises(ClientError) as away:
+            await client.stats()
+    for error in (none, away):
+        assert SECRET not in str(error.value)
+        assert "***@" in str(error.value)
+
+
+def test_what_is_changed_of_a_runs_configuration_is_told_without_what_a_terminal_obeys(capsys):
+    kept = named(load_config(environ={}), "demo")
+    changed(kept, load_config(environ={"MARKBOOK_TRAINING__MODEL": '"a\\x1b[2Jb"'}))
+    assert "a\\x1b[2Jb" in capsys.readouterr().out
+
+
+def test_a_message_with_a_line_feed_stays_one_line_of_the_log():
+    record = logging.LogRecord("markbook", logging.INFO, "f.py", 1, "run %s", ("a\nERROR b \x1b[2J",), None)
+    assert TextLines().format(record).endswith("INFO markbook: run a\\nERROR b \\x1b[2J")

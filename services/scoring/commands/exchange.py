@@ -19,6 +19,7 @@ from services.scoring.rubric import load_rubric
 from services.scoring.store import Life, Store
 from shared.config import ConfigError, load_config
 from shared.settings import Config
+from shared.terminal import printable
 
 
 def register(subparsers: Subparsers) -> None:
@@ -73,7 +74,7 @@ def _import(arguments: argparse.Namespace) -> int:
                 read, new = read + batch, new + added
                 bar.update(batch)
         except ImportFailed as error:
-            print(f"{arguments.file}: {error}", file=sys.stderr)
+            print(printable(f"{arguments.file}: {error}"), file=sys.stderr)
             status = 2
         except KeyboardInterrupt:
             status = INTERRUPTED

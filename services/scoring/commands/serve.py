@@ -21,7 +21,8 @@ from services.scoring.commands import Subparsers, add_command, add_config
 from services.scoring.http_protocol import BoundedProtocol
 from services.scoring.state import State
 from services.scoring.tracing import start_tracing
-from shared.config import ConfigError, hide_secrets, load_config
+from shared.config import ConfigError, load_config
+from shared.redaction import hide_secrets
 from shared.settings import Config
 
 

@@ -18,7 +18,8 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 
 from services.scoring.errors import StoreUnavailable
-from shared.config import ConfigError, hide_secrets
+from shared.config import ConfigError
+from shared.redaction import hide_secrets
 
 POOL_SIZE = 8
 BUSY_TIMEOUT_MS = 10_000
@@ -34,6 +35,10 @@ def open_engine(database_url: str) -> Engine:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
         raise ConfigError(f"store.database_url is not a SQLAlchemy URL: {hide_secrets(str(error))}") from error
+    if url.host and "@" in url.host:
+        raise ConfigError(
+            "store.database_url: an @ in user or password is written %40 (likewise : / ? #)"
+        )
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
