@@ -46,6 +46,7 @@ class Database:
         self._kept: Connection | None = None
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._failing: set[str] = set()
+        self._telling = threading.Lock()
         self._away_since = 0.0
         self._writer: asyncio.Task[None] | None = None
 
@@ -124,15 +125,19 @@ class Database:
         try:
             yield
         except StoreUnavailable as error:
-            if not self._failing:
-                self._away_since = time.monotonic()
-                log.warning("%s", error)
-            self._failing.add(operation)
+            with self._telling:
+                if not self._failing:
+                    self._away_since = time.monotonic()
+                    log.warning("%s", error)
+                self._failing.add(operation)
             raise
-        if operation in self._failing:
-            self._failing.discard(operation)
-            if not self._failing:
-                log.warning("the database can be used again, after %.0f s", time.monotonic() - self._away_since)
+        if operation not in self._failing:
+            return
+        with self._telling:  # several threads may see the end of an outage
+            if operation in self._failing:
+                self._failing.discard(operation)
+                if not self._failing:
+                    log.warning("the database can be used again, after %.0f s", time.monotonic() - self._away_since)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
