@@ -134,3 +134,16 @@ def test_what_cannot_go_on_is_refused_with_its_reason(run, tmp_path, capsys, mon
         assert run(service, None, None, RESUME) == BAD_CONFIG
         assert "is not the one of run/checkpoints/step-1" in capsys.readouterr().err
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_a_checkpoint_is_laid_out_as_by_every_release_so_far(run, tmp_path):
+    with StubService(by_hash) as service:
+        assert run(service, {"max_steps": 3}, {**RLAIF, "max_staleness": 1}) == FINISHED
+    folder = tmp_path / "run" / "checkpoints" / "step-2"
+    state = torch.load(folder / "state.pt", weights_only=True)
+    assert sorted(state) == ["flying", "kl_penalty", "optimizer", "random", "updates"]
+    [flying] = state["flying"]
+    assert sorted(flying) == ["draw", "groups"]
+    assert sorted(flying["groups"][0][0]) == ["ids", "log_probs", "task", "text", "truncated", "updates"]
+    evaluation = json.loads((folder / "progress.json").read_text())["evaluations"]["0"]
+    assert sorted(evaluation) == ["marks", "passed", "undocumented", "unscored"]
