@@ -66,7 +66,7 @@ def run() -> None:
 
 
 async def _fill(database_url: str) -> None:
-    filler = Filler(Store(database_url, 15_000, Life(keep_texts=False)))  # a lookup never reads them
+    filler = Filler(Store(database_url, 15_000, Life(store_samples=False)))  # a lookup never reads them
     await filler.fill(0, MARKS)
     await filler.store.close()
 

@@ -42,7 +42,7 @@ def run() -> None:
 
 
 async def _grow(name: str, database_url: str) -> list[Row]:
-    store = Store(database_url, 15_000, Life(keep_texts=False))
+    store = Store(database_url, 15_000, Life(store_samples=False))
     filler, rows, filled = Filler(store), [], 0
     empty = (await store.marks.size(OWNER))[1]
     for size in SIZES:

@@ -40,7 +40,7 @@ def summary_text(run_dir: Path, teacher: TeacherStats) -> str:
 
 
 def _figures(summary: Mapping[str, Any], teacher: TeacherStats) -> str:
-    rows = [("run", f"{summary['run']}, {summary['ended']}"), ("marked by", f"{teacher.model}: {teacher.note}")]
+    rows = [("run", f"{summary['run']}, {summary['ended']}"), ("marked by", f"{teacher.model}: {teacher.description}")]
     for k, change in summary.get("pass_at_k", {}).items():
         rows.append((f"pass@{k}", _change(change)))
     if "mark" in summary:

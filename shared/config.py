@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.environment import PREFIX, SHORT_NAMES, own_variables, unknown_variables
 from shared.redaction import hide_secrets
+from shared.renamed import RENAMED, under_new_names
 from shared.settings import Config, Rlaif
 from shared.strict_yaml import load_yaml
 
@@ -21,12 +22,15 @@ class ConfigError(Exception):
     """The configuration cannot be used. The message is one line a user can act on."""
 
 
-def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+def load_config(
+    path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ, *, old_names: bool = False
+) -> Config:
     """Read `path`, else `$MARKBOOK_CONFIG`, else `./config.yaml` if it is there, else the defaults.
 
     `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; SHORT_NAMES are short for some
     of them. With `MARKBOOK_PORT` a `rlaif.scoring_url` that says nothing else has that port, too. An empty variable is
-    none. Raises ConfigError with every fault found, one a line; a variable that sets nothing is one.
+    none. With `old_names` the file may be one that an earlier version wrote. Raises ConfigError with every fault found,
+    one a line; a variable that sets nothing is one.
     """
     named = path or environ.get("MARKBOOK_CONFIG")
     file = Path(named) if named else Path("config.yaml")
@@ -40,6 +44,7 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
             raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(data, dict):
             raise ConfigError(f"{file} must hold sections ({', '.join(Config.model_fields)}), not {_show(data)}")
+    data = under_new_names(data) if old_names else data
     variables = own_variables(environ)
     if unknown := list(unknown_variables(variables, known_keys())):
         raise ConfigError("\n".join(unknown))
@@ -121,7 +126,9 @@ def _explain(error: dict[str, Any]) -> str:
 
 def _nearest(key: str) -> str:
     known = [*known_keys(), *Config.model_fields]
-    name = key.rsplit(".", 1)[-1]
+    section, _, name = key.rpartition(".")
+    if name in RENAMED and f"{section}.{RENAMED[name]}" in known:
+        return f": it is called {section}.{RENAMED[name]} now"
     for candidate in known:  # right name, wrong section
         if "." in key and candidate.rsplit(".", 1)[-1] == name:
             return f"; did you mean {candidate}?"

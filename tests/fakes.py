@@ -73,8 +73,8 @@ class RecordingTeacher:
 
     name = "recording"
     model = "recording-1"
-    stand_in = False
-    note = "a fake that records"
+    is_stub = False
+    description = "a fake that records"
 
     def __init__(self) -> None:
         self.groups: list[Group] = []

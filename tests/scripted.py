@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from shared.client import AsyncScoringClient, Patience, ScoringClient
-from shared.contract import Judged, RequestUsage, Sample, Scored, ScoreRequest, ScoreResponse, Source
+from shared.contract import ExtractedFrom, RequestUsage, Sample, Scored, ScoreRequest, ScoreResponse, Source
 
 REQUEST = ScoreRequest(run="r", samples=[Sample(prompt="p", language="python", code="\N{PILE OF POO}\0")])
 AWAY = (503, {}, '{"error": "store_unavailable", "detail": "no database"}')
@@ -30,7 +30,7 @@ def echo(request: ScoreRequest) -> Answer:
             score=int(sample.code.rstrip("é")) / 1000,
             source=Source.TEACHER,
             criteria=None,
-            judged=Judged.COMPLETION,
+            extracted_from=ExtractedFrom.COMPLETION,
             key=sample.code[:9],
             profile="",
         )

@@ -72,7 +72,7 @@ def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
         "coalesced": 1,
         "teacher": teacher,
         "unscored": f'{{"{draw.choice(_FAILURES)}": 1}}' if failed else None,
-        "plain_tokens": 2_800 * (cache + teacher + 1),
+        "baseline_tokens": 2_800 * (cache + teacher + 1),
     }
 
 
@@ -82,7 +82,7 @@ def _call(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
     read = 940 - written
     received = draw.randrange(20, 90)
     nusd = round(100 * sent + 10 * read + 125 * written + 500 * received)
-    took_ms = round(1_000 * draw.lognormvariate(0.6, 0.6))
+    duration_ms = round(1_000 * draw.lognormvariate(0.6, 0.6))
     return {
         "id": f"{draw.getrandbits(96):024x}",
         "run": _run(draw, runs),
@@ -99,7 +99,7 @@ def _call(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
         "cost_nusd": 0 if failed else nusd,
         "usage_unknown": False,
         "provider_request_id": None,
-        "took_ms": took_ms,
+        "duration_ms": duration_ms,
         "failed": failed,
     }
 

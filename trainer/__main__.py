@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.resume is None:
             return _train(*_new_run(config, options.run_dir), dry=options.dry_run)
         run_dir = find_run(config, options.run_dir or options.resume)
-        kept = load_config(run_dir / "config.yaml")
+        kept = load_config(run_dir / "config.yaml", old_names=True)
         return _train(changed(kept, config) if options.config else kept, run_dir, resume=True)
     except (ConfigError, ClientError) as error:
         return _ended(BAD_CONFIG, error)

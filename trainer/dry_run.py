@@ -82,7 +82,7 @@ def marked(results: Sequence[Result]) -> str:
 
 def forecast(config: Config, eval_tasks: int, stats: Stats, run: str) -> Iterator[str]:
     """The lines of what a run would cost, by what the service paid for a call: under `run`, or else ever."""
-    rows = parts(config, eval_tasks, stats.identity.max_group_size)
+    rows = parts(config, eval_tasks, stats.profile_inputs.max_group_size)
     table = [["", *rows]]
     table.append(["samples", *(f"{part.samples:,}" for part in rows.values())])
     table.append(["teacher calls, at most", *(f"{part.calls:,}" for part in rows.values())])

@@ -18,10 +18,10 @@ CEILING = 0.95
 
 _CHECKS = {
     "length_correlation": ("max_length_correlation", "marks go with length: their correlation within tasks is"),
-    "frac_identical": ("max_identical_share", "samples repeat each other: the share that has a twin is"),
-    "frac_ceiling": ("max_ceiling_share", f"marks are at the ceiling: the share of {CEILING} or more is"),
+    "frac_identical": ("max_identical_fraction", "samples repeat each other: the share that has a twin is"),
+    "frac_ceiling": ("max_ceiling_fraction", f"marks are at the ceiling: the share of {CEILING} or more is"),
     "frac_memorized": (
-        "max_memorized_share",
+        "max_memorized_fraction",
         "samples hold a table of their tests' inputs and results: their share is",
     ),
     "kl": ("max_kl", "the policy runs away from its reference: the KL in nats a token is"),

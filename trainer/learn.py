@@ -187,7 +187,7 @@ def accumulate(
         if rlaif.loss == "ppo_clip":
             clipped += clipped_tokens(tokens, rlaif.clip_range)
         else:
-            clipped += truncated_tokens(tokens, rlaif.importance_cap)
+            clipped += truncated_tokens(tokens, rlaif.importance_sampling_cap)
     ranks.add_gradients(policy.trainable)
     loss_sum, kl_sum, gap_sum, held_back = ranks.sums(loss_sum, kl_sum, gap_sum, clipped)
     ratio_max = max(ranks.gather(lambda: ratio_max))
@@ -239,7 +239,7 @@ def _place(sample: Sample) -> tuple[int, int]:
 
 
 def _count(sample: Sample, rlaif: Rlaif) -> int:
-    return len(sample.ids) if rlaif.loss_mean == "token" else 1
+    return len(sample.ids) if rlaif.loss_agg_mode == "token" else 1
 
 
 def _off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
@@ -254,12 +254,12 @@ def _tokens(batch: Sequence[Lesson], log_probs: Tensor, rlaif: Rlaif, off_policy
         like = torch.tensor(values, dtype=log_probs.dtype, device=log_probs.device)
         return like.repeat_interleave(torch.tensor(lengths, device=log_probs.device))
 
-    by_sample = rlaif.loss_mean == "sequence"
+    by_sample = rlaif.loss_agg_mode == "sequence"
     sampled = torch.tensor([value for lesson in batch for value in lesson.sample.log_probs], device=log_probs.device)
     return Tokens(
         log_probs,
         sampled,
         spread([lesson.advantage for lesson in batch]),
         spread([1 / length if by_sample else 1.0 for length in lengths]),
-        importance_weights(log_probs, sampled, rlaif.importance_cap).where(spread(off_policy) > 0, 1.0),
+        importance_weights(log_probs, sampled, rlaif.importance_sampling_cap).where(spread(off_policy) > 0, 1.0),
     )

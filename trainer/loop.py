@@ -77,9 +77,9 @@ class Trainer:
         self.marker = Marker(client, config.rlaif.service_wait_s, say)
         stats = ranks.of_first(self.marker.stats)
         check_policy(config.rlaif, stats)
-        if stats.teacher.stand_in:
-            say(f"teacher: {stats.teacher.note}")
-        self.marked_by = f"{stats.teacher.model}: {stats.teacher.note}"
+        if stats.teacher.is_stub:
+            say(f"teacher: {stats.teacher.description}")
+        self.marked_by = f"{stats.teacher.model}: {stats.teacher.description}"
         ranks.agree(lambda: self._load(resume))
         self.progress.run_id = ranks.of_first(lambda: self.progress.run_id)
 

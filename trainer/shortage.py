@@ -34,7 +34,7 @@ def marked_enough(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Group]:
-    """The groups, once no more than `max_unscored_share` of their samples lacks a mark.
+    """The groups, once no more than `max_unscored_fraction` of their samples lacks a mark.
 
     Until then the samples without one are asked for again, they alone, for at most `service_wait_s`: generating more
     would be work for nothing. Raises BudgetSpent as soon as one sample was not paid for, GaveUp when the time is over.
@@ -48,7 +48,7 @@ def marked_enough(
             if error.code is ErrorCode.BUDGET_EXHAUSTED:
                 raise BudgetSpent(f"no more marks are paid for: {error.detail}; raise `budgets` at the scoring service")
         total = sum(len(samples) for samples, _ in groups)
-        if len(missing) <= rlaif.max_unscored_share * total:
+        if len(missing) <= rlaif.max_unscored_fraction * total:
             if attempt > 1:
                 say("marks are coming again")
             return groups

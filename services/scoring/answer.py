@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from services.scoring.asking import Item, Outcome
 from services.scoring.heuristics import explain
-from services.scoring.prompting import plain_tokens
+from services.scoring.prompting import baseline_tokens
 from services.scoring.rubric import Rubric
 from services.scoring.store import RequestLine
 from services.scoring.teachers.base import Call, Failure
@@ -25,7 +25,7 @@ def results_of(
         outcome = outcomes[item.print.digest]
         if isinstance(outcome, Failure):
             error = SampleError(code=outcome.code, detail=outcome.detail, retry_after_s=outcome.retry_after_s)
-            yield Unscored(error=error, judged=item.judged, key=item.print.key, profile=profile)
+            yield Unscored(error=error, extracted_from=item.extracted_from, key=item.print.key, profile=profile)
             continue
         source = outcome.source
         if item.print.digest in unclaimed:
@@ -39,7 +39,7 @@ def results_of(
             reasons=list(outcome.reasons),
             tests=outcome.tests,
             explanation=explain(outcome.reasons) if source is Source.HEURISTIC else None,
-            judged=item.judged,
+            extracted_from=item.extracted_from,
             key=item.print.key,
             profile=profile,
         )
@@ -58,9 +58,9 @@ def usage_of(calls: Sequence[Call]) -> RequestUsage:
 
 
 def line_of(
-    request: ScoreRequest, items: Sequence[Item], results: Sequence[Result], at_ms: int, plain_tokens: int
+    request: ScoreRequest, items: Sequence[Item], results: Sequence[Result], at_ms: int, baseline_tokens: int
 ) -> RequestLine:
-    """`plain_tokens`: what the baseline would have sent for those that are scored."""
+    """`baseline_tokens`: what the baseline would have sent for those that are scored."""
     sources = Counter(result.source for result in results if isinstance(result, Scored))
     return RequestLine(
         request_id=_line_id(request, items),
@@ -73,7 +73,7 @@ def line_of(
         coalesced=sources[Source.COALESCED],
         teacher=sources[Source.TEACHER],
         unscored=Counter(result.error.code.value for result in results if isinstance(result, Unscored)),
-        plain_tokens=plain_tokens,
+        baseline_tokens=baseline_tokens,
     )
 
 
@@ -85,7 +85,7 @@ def _line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
     return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]
 
 
-def baseline_tokens(items: Sequence[Item], results: Sequence[Result], rubric: Rubric) -> int:
+def sum_baseline_tokens(items: Sequence[Item], results: Sequence[Result], rubric: Rubric) -> int:
     """What one call per sample, with the whole rubric and task in each, would have sent for those that are scored."""
     scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
-    return sum(plain_tokens(item.prompt, item.code, rubric, item.language) for item in scored)
+    return sum(baseline_tokens(item.prompt, item.code, rubric, item.language) for item in scored)

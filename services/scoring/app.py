@@ -51,7 +51,7 @@ def _tell_of_its_end(task: asyncio.Task[None]) -> None:
 
 def _runner(config: Execution) -> TestRunner:
     limits = Limits(config.test_timeout_s, config.sample_timeout_s, config.memory_mib * 1024 * 1024)
-    return open_runner(config.confirm, limits=limits, max_waiting=config.max_waiting_samples)
+    return open_runner(config.confirm, limits=limits, max_waiting=config.max_queued_samples)
 
 
 def _with_routes(
@@ -105,7 +105,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        log.info("teacher: %s", marker.note)
+        log.info("teacher: %s", marker.description)
         log.info("book: %s, profile %s", store.where, pipeline.profile)
         leases = asyncio.create_task(keep_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims")
         book = asyncio.create_task(keep_book(store, clock_ms), name="upkeep of the book")
@@ -114,7 +114,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         yield
         leases.cancel()
         book.cancel()
-        await pipeline.close(config.service.stop_grace_s)
+        await pipeline.close(config.service.shutdown_grace_s)
         await pipeline.ledger.close()
         await tier.close()
         await asyncio.to_thread(tests.close)

@@ -17,7 +17,7 @@ from services.scoring.rubric import Rubric
 from services.scoring.sample_tests import with_verdict
 from services.scoring.store import NewMark, Purpose, RequestLine, Store, Texts
 from services.scoring.teachers.base import Failure, Group, Marked, Purse, Teacher
-from shared.contract import Judged, SampleTests, Source
+from shared.contract import ExtractedFrom, SampleTests, Source
 from shared.settings import Config
 
 
@@ -28,7 +28,7 @@ class Item:
     prompt: str
     language: str
     code: str
-    judged: Judged
+    extracted_from: ExtractedFrom
     print: Fingerprint
     tests: tuple[str, ...] = ()
     test_setup: str = ""

@@ -81,10 +81,10 @@ def is_chosen(key: str, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64
 
 
-def audit_stats(rlaif: Rlaif, sums: Sequence[AuditSum], *, stand_in: bool) -> AuditStats:
+def audit_stats(rlaif: Rlaif, sums: Sequence[AuditSum], *, is_stub: bool) -> AuditStats:
     return AuditStats(
         rate=rlaif.heuristic_audit_rate,
         threshold=rlaif.heuristic_score_threshold,
-        stand_in=stand_in,
+        is_stub=is_stub,
         counts=[AuditCount(**asdict(each)) for each in sums],
     )

@@ -21,7 +21,7 @@ SECRET_BYTES = 32
 FRESH_S = 2.0
 """Seconds after which a key that was made or revoked is in force in every replica, at the latest."""
 
-PASS = "markbook_pass"
+PASS = "markbook_session"
 """The cookie of a browser that has signed in to the page."""
 PASS_S = 7 * 86_400
 

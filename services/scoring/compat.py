@@ -162,7 +162,7 @@ async def get_reward(
     marks = await _marks(request, ScoreRequest(run=run, timeout_s=timeout_s, samples=samples))
     scores = [mark.score for mark in marks]
     logs = {
-        "markbook_from_book": [float(mark.source in (Source.CACHE, Source.COALESCED)) for mark in marks],
+        "markbook_cached": [float(mark.source in (Source.CACHE, Source.COALESCED)) for mark in marks],
         "markbook_heuristic": [float(mark.source is Source.HEURISTIC) for mark in marks],
     }
     answer = RewardResponse(rewards=scores, scores=scores, extra_logs=logs)

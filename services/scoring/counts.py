@@ -18,7 +18,7 @@ from shared.contract import (
     BudgetState,
     CacheStats,
     Counters,
-    Identity,
+    ProfileInputs,
     Series,
     SeriesPoint,
     Stats,
@@ -48,9 +48,9 @@ async def stats_of(state: State, key: ApiKey | None, run: str | None, since: dat
         budgets=budget_states(await state.store.money.spent(viewer), state.config.budgets, run, key),
         cache=await _cache_stats(state, viewer),
         teacher=_teacher_stats(teacher),
-        audits=audit_stats(rlaif, audits, stand_in=teacher.stand_in),
+        audits=audit_stats(rlaif, audits, is_stub=teacher.is_stub),
         profile=state.pipeline.profile,
-        identity=Identity.model_validate(state.pipeline.identity),
+        profile_inputs=ProfileInputs.model_validate(state.pipeline.identity),
         policy={name: getattr(rlaif, name) for name in SERVICE_OWNED},
         since=_iso(since_ms if since is not None else await state.store.ledger.opened_ms()),
     )
@@ -75,7 +75,7 @@ async def series_of(
     return Series(
         since=_iso(first_ms),
         bucket=bucket,
-        points=[SeriesPoint(at=_iso(start), runs=runs) for start, runs in points.items()],
+        points=[SeriesPoint(bucket_start=_iso(start), runs=runs) for start, runs in points.items()],
     )
 
 
@@ -95,8 +95,8 @@ def _teacher_stats(teacher: Teacher) -> TeacherStats:
     return TeacherStats(
         name=teacher.name,
         model=teacher.model,
-        stand_in=teacher.stand_in,
-        note=teacher.note,
+        is_stub=teacher.is_stub,
+        description=teacher.description,
         down_since=_iso(round(outage.since_s * 1000)) if outage else None,
         down_cause=outage.cause if outage else None,
     )

@@ -61,7 +61,7 @@ class UnknownHost(MarkbookError):
 
 class PayloadTooLarge(MarkbookError):
     status = 413
-    code = "too_large"
+    code = "payload_too_large"
 
 
 class Unauthorized(MarkbookError):
@@ -77,7 +77,7 @@ class Forbidden(MarkbookError):
 
 class NoSuchMark(MarkbookError):
     status = 404
-    code = "no_such_mark"
+    code = "mark_not_found"
 
 
 class TooManyRequests(MarkbookError):
@@ -92,7 +92,7 @@ class TooManyRequests(MarkbookError):
 class Unmarked(MarkbookError):
     """With `retry_after_s` asking again may help (503), without it does not (424)."""
 
-    code = "unmarked"
+    code = "unscored"
 
     def __init__(self, detail: str, *, retry_after_s: float | None) -> None:
         super().__init__(detail)
@@ -124,7 +124,7 @@ class ExecutionUnavailable(MarkbookError):
 
 class ServiceStopping(MarkbookError):
     status = 503
-    code = "stopping"
+    code = "shutting_down"
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 

@@ -29,9 +29,9 @@ class ImportFailed(Exception):
 class ProfileLine(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    identity: dict[str, Any]
+    profile_inputs: dict[str, Any]
     criteria: list[str]
-    created: AwareDatetime
+    created_at: AwareDatetime
 
 
 class Header(BaseModel):
@@ -39,7 +39,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    markbook_export: Literal[1]
+    markbook_export: Literal[2]
     profiles: dict[ProfileId, ProfileLine]
 
 
@@ -53,8 +53,8 @@ def kept_mark(record: Record, rubric: Rubric) -> KeptMark:
         score=rubric.score(mark.criteria) if mark.criteria.keys() == rubric.criteria.keys() else None,
         criteria=dict(mark.criteria),
         reasons=list(mark.reasons),
-        created=_time(record.created_ms),
-        group=KeptGroup(id=record.group_id, place=mark.place, size=mark.shown),
+        created_at=_time(record.created_ms),
+        group=KeptGroup(id=record.group_id, position=mark.place, size=mark.shown),
         task=mark.texts.task if mark.texts else None,
         code=mark.texts.code if mark.texts else None,
         tests_digest=mark.texts.tests_digest.hex() if mark.texts and mark.texts.tests_digest else None,
@@ -65,10 +65,12 @@ def export_lines(store: Store, rubric: Rubric) -> Iterator[str]:
     """The whole book: marks that come into it meanwhile may be among them, each at most once."""
     profiles = store.records.profiles()
     lines = {
-        each.id: ProfileLine(identity=dict(each.identity), criteria=list(each.criteria), created=_time(each.created_ms))
+        each.id: ProfileLine(
+            profile_inputs=dict(each.identity), criteria=list(each.criteria), created_at=_time(each.created_ms)
+        )
         for each in profiles
     }
-    yield _line(Header(markbook_export=1, profiles=lines))
+    yield _line(Header(markbook_export=2, profiles=lines))
     for profile in profiles:
         after = b""
         while page := store.records.page(profile.id, after, BATCH):
@@ -110,9 +112,9 @@ def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]
     try:
         header = Header.model_validate_json(first[1].removeprefix(codecs.BOM_UTF8))
         for profile, line in header.profiles.items():
-            if profile_of(line.identity) != profile:
-                raise ValueError(f"profile {profile} is not the hash of its identity")
-            described = Profile(profile, line.identity, line.criteria, _milliseconds(line.created))
+            if profile_of(line.profile_inputs) != profile:
+                raise ValueError(f"profile {profile} is not the hash of its profile_inputs")
+            described = Profile(profile, line.profile_inputs, line.criteria, _milliseconds(line.created_at))
             if set(store.records.describe(described).criteria) != set(line.criteria):
                 raise ValueError(f"profile {profile} has other criteria in the book")
     except ValueError as error:
@@ -136,8 +138,8 @@ def _record(line: bytes, known: Mapping[str, set[str]]) -> Record:
         texts = Texts(kept.task, kept.code, bytes.fromhex(kept.tests_digest) if kept.tests_digest else None)
     if texts and fingerprint(kept.profile, texts.task, texts.code, language, texts.tests_digest) != name:
         raise ValueError("key and digest are not those of its task and code")
-    mark = NewMark(name, kept.criteria, kept.reasons, kept.group.place, kept.group.size, texts)
-    return Record(mark, _milliseconds(kept.created), kept.group.id)
+    mark = NewMark(name, kept.criteria, kept.reasons, kept.group.position, kept.group.size, texts)
+    return Record(mark, _milliseconds(kept.created_at), kept.group.id)
 
 
 def _told(error: ValueError) -> str:

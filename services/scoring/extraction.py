@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from services.scoring.heuristics.fences import fence_lines
 from services.scoring.languages import canonical
-from shared.contract import Judged
+from shared.contract import ExtractedFrom
 
 EXTRACTOR_VERSION = "2"
 """Part of the profile: a change in what is extracted is another mark."""
@@ -23,7 +23,7 @@ class Extraction(NamedTuple):
     """The code, and which text of the completion it is."""
 
     code: str
-    judged: Judged
+    extracted_from: ExtractedFrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ def extract(completion: str, language: str) -> Extraction:
     """
     blocks = list(_blocks(completion, language))
     if not blocks:
-        return Extraction(completion, Judged.COMPLETION)
+        return Extraction(completion, ExtractedFrom.COMPLETION)
     tagged = [block for block in blocks if block.tag and canonical(block.tag) == language]
     chosen = max(tagged or blocks, key=lambda block: len(block.code.strip()))
     if not chosen.closed and not chosen.tag and len(blocks) == 1:
         before = completion[: chosen.start]
         if before.count("\n") > 1 and len(before.strip()) > len(chosen.code.strip()):
-            return Extraction(before, Judged.BEFORE_FENCE)
-    return Extraction(chosen.code, Judged.BLOCK if chosen.closed else Judged.BLOCK_CUT_OFF)
+            return Extraction(before, ExtractedFrom.BEFORE_FENCE)
+    return Extraction(chosen.code, ExtractedFrom.BLOCK if chosen.closed else ExtractedFrom.BLOCK_CUT_OFF)
 
 
 def _blocks(text: str, language: str) -> Iterator[_Block]:

@@ -115,7 +115,7 @@ def counters_of(tally: Tally) -> Counters:
         cache_creation_input_tokens=counts["cache_creation_input_tokens"],
         billed_input_equivalent=counts["billed_utokens"] / 1e6,
         # nothing is saved where the plain way would not have paid either: the stand-in's plain tokens are 0
-        tokens_saved=counts["plain_tokens"] - sent,
+        tokens_saved=counts["baseline_tokens"] - sent,
         cost_usd=None if counts["unpriced"] else counts["cost_nusd"] / 1e9,
         usage_unknown_calls=counts["unknown_calls"],
         usage_unknown_tokens=counts["unknown_tokens"],

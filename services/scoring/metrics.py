@@ -72,11 +72,11 @@ class Metrics:
     def about(self, teacher: Teacher, profile: str, claims: Callable[[], int]) -> None:
         """What does not come from events. `claims`: how many marks the process is asking the teacher for."""
         info = Info("markbook_build", "Which Markbook this is, and who marks.", registry=self._registry)
-        stand_in = "true" if teacher.stand_in else "false"
-        about = {"teacher": teacher.name, "model": teacher.model, "stand_in": stand_in, "profile": profile}
+        is_stub = "true" if teacher.is_stub else "false"
+        about = {"teacher": teacher.name, "model": teacher.model, "is_stub": is_stub, "profile": profile}
         info.info({"version": version("markbook"), **about})
         what = "Marks that this process is asking the teacher for, so that no other does."
-        Gauge("markbook_claims", what, registry=self._registry).set_function(claims)
+        Gauge("markbook_claims_held", what, registry=self._registry).set_function(claims)
         up = Gauge(
             "markbook_teacher_up", "0 while the teacher is down: its last calls all failed.", registry=self._registry
         )
@@ -160,8 +160,8 @@ class Calls:
     def billed(self, call: Call) -> None:
         """A call is over. One whose bill is not known counts apart, at the most that it can cost, as in `/stats`."""
         self._over.labels(call.outcome if call.outcome in _OUTCOMES else OTHER).inc()
-        if call.took_ms is not None:
-            self._duration.observe(call.took_ms / 1000)
+        if call.duration_ms is not None:
+            self._duration.observe(call.duration_ms / 1000)
         if call.cost_usd is None:
             self._unpriced.inc()
         if call.usage_unknown:

@@ -100,8 +100,8 @@ class WatchedTeacher:
     def __init__(self, teacher: Teacher, calls: Calls) -> None:
         self.name = teacher.name
         self.model = teacher.model
-        self.stand_in = teacher.stand_in
-        self.note = teacher.note
+        self.is_stub = teacher.is_stub
+        self.description = teacher.description
         self._teacher = teacher
         self._calls = calls
 

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from services.scoring.answer import baseline_tokens, line_of, results_of, usage_of
+from services.scoring.answer import line_of, results_of, sum_baseline_tokens, usage_of
 from services.scoring.asking import Asker, Item, Mark, Outcome
 from services.scoring.audit import Auditor
 from services.scoring.errors import ServiceStopping, stopping
@@ -73,7 +73,7 @@ class Pipeline:
         self._auditor = Auditor(config, self._asker, store, rubric, clock_ms)
         self._clock_ms = clock_ms
         self.ledger = LedgerWriter(store)
-        self._reception = Reception(config.service.max_concurrent_requests, config.service.max_waiting_requests)
+        self._reception = Reception(config.service.max_concurrent_requests, config.service.max_queued_requests)
         self._flights: SingleFlight[bytes, Outcome] = SingleFlight()
         self._leading: set[asyncio.Task[None]] = set()
         self.identity = mark_identity(config, teacher, rubric)
@@ -141,7 +141,7 @@ class Pipeline:
 
     def _decide(self, visit: Visit, outcomes: Mapping[bytes, Outcome]) -> Answer:
         results = list(results_of(visit.items, outcomes, visit.led, self.profile))
-        baseline = 0 if self._teacher.stand_in else baseline_tokens(visit.items, results, self.rubric)
+        baseline = 0 if self._teacher.is_stub else sum_baseline_tokens(visit.items, results, self.rubric)
         line = line_of(visit.request, visit.items, results, self._clock_ms(), baseline)
         visit.answer = Answer(results, line)
         return visit.answer

@@ -50,7 +50,7 @@ def estimate_tokens(text: str) -> int:
     return -int(-len(text) // _CHARS_PER_TOKEN)
 
 
-def plain_tokens(task: str, code: str, rubric: Rubric, language: str) -> int:
+def baseline_tokens(task: str, code: str, rubric: Rubric, language: str) -> int:
     """Estimated input tokens of the plain way for one sample: whole rubric, whole task and the code in one message."""
     return estimate_tokens(system_text(rubric, explain=False)) + estimate_tokens(
         render(task, language, [code], "#000000")

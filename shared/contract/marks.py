@@ -13,7 +13,7 @@ class KeptGroup(WireModel):
     """The samples of one task that the teacher was given together, and where this one stood in its request."""
 
     id: str = Field(pattern=r"^[0-9a-f]{16}$")
-    place: int = Field(ge=1, le=32_767)
+    position: int = Field(ge=1, le=32_767)
     size: int = Field(ge=1, le=32_767)
 
 
@@ -27,7 +27,7 @@ class KeptMark(WireModel):
     score: Score | None = Field(description="With the weights in force; null for the criteria of another rubric.")
     criteria: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]]
     reasons: list[str]
-    created: AwareDatetime
+    created_at: AwareDatetime
     group: KeptGroup
     task: str | None = Field(description="The whole task; null where texts are not kept.")
     code: str | None = Field(description="As extracted from the completion; null where texts are not kept.")

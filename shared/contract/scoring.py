@@ -20,7 +20,7 @@ class Source(StrEnum):
     TEACHER = "teacher"
 
 
-class Judged(StrEnum):
+class ExtractedFrom(StrEnum):
     """Which text of a completion is the code: it alone was judged, and `key` names it."""
 
     COMPLETION = "completion"
@@ -121,7 +121,7 @@ class Scored(WireModel):
     explanation: str | None = Field(
         default=None, description="What the tier's codes mean, for people; null where the teacher marked."
     )
-    judged: Judged
+    extracted_from: ExtractedFrom
     key: str
     profile: str
 
@@ -137,7 +137,7 @@ class Unscored(WireModel):
     score: None = None
     source: None = None
     error: SampleError
-    judged: Judged
+    extracted_from: ExtractedFrom
     key: str
     profile: str
 

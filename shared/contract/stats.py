@@ -47,15 +47,15 @@ class CacheStats(WireModel):
 class TeacherStats(WireModel):
     name: str
     model: str
-    stand_in: bool = Field(description="True for the static teacher: deterministic marks from syntax, no judge.")
+    is_stub: bool = Field(description="True for the static teacher: deterministic marks from syntax, no judge.")
     down_since: str | None = Field(
         default=None, description="ISO 8601: since when all its calls failed; null: it is up."
     )
     down_cause: str | None = Field(default=None, description="What the last of these calls came to.")
-    note: str
+    description: str
 
 
-class Identity(WireModel):
+class ProfileInputs(WireModel):
     """What a mark depends on besides its sample: `profile` is a hash of this."""
 
     teacher: dict[str, JsonValue] = Field(description="Its name, its model and what else it is asked with.")
@@ -92,7 +92,7 @@ class AuditStats(WireModel):
 
     rate: float = 0.0
     threshold: float = 0.0
-    stand_in: bool = Field(default=False, description="True: the teacher is no judge, and these counts prove nothing.")
+    is_stub: bool = Field(default=False, description="True: the teacher is no judge, and these counts prove nothing.")
     counts: list[AuditCount] = Field(default_factory=list)
 
 
@@ -107,7 +107,7 @@ class Stats(WireModel):
     )
     audits: AuditStats = Field(default_factory=AuditStats)
     policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
-    identity: Identity
+    profile_inputs: ProfileInputs
     since: str = Field(description="ISO 8601: what is counted from. Without a `since`: when the book was opened.")
 
 
@@ -120,7 +120,7 @@ class Bucket(StrEnum):
 
 
 class SeriesPoint(WireModel):
-    at: str = Field(description="ISO 8601: the start of the bucket.")
+    bucket_start: str = Field(description="ISO 8601: the start of the bucket.")
     runs: dict[str, Counters] = Field(description="Of the runs that did something in it.")
 
 

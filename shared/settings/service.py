@@ -26,16 +26,16 @@ class Service(Section):
     allowed_hosts: list[str] = Field(
         [], description="Names to answer to without API keys, besides addresses and names without a dot."
     )
-    allow_without_keys: bool = Field(
+    allow_unauthenticated: bool = Field(
         False, description="Listen beyond loopback though there are no API keys: whoever reaches it can spend."
     )
     max_concurrent_requests: PositiveInt = Field(
         256, description="Requests for marks in progress, a key (and in all where there are no keys)."
     )
-    max_waiting_requests: Annotated[int, Field(ge=0)] = Field(
+    max_queued_requests: Annotated[int, Field(ge=0)] = Field(
         1024, description="Requests that wait for their turn, likewise; more is a 429."
     )
-    stop_grace_s: NonNegative = Field(8.0, description="Seconds that calls in progress have to finish at a stop.")
+    shutdown_grace_s: NonNegative = Field(8.0, description="Seconds that calls in progress have to finish at a stop.")
     log_format: Literal["text", "json"] = Field("text", description="The log for people, or an object a line.")
 
 
@@ -132,7 +132,7 @@ class Execution(Section):
     test_timeout_s: Positive = Field(2.0, description="Seconds that the code and one test may take.")
     sample_timeout_s: Positive = Field(5.0, description="Seconds that all tests of a sample may take.")
     memory_mib: PositiveInt = Field(128, description="MiB that a sample may use.")
-    max_waiting_samples: PositiveInt = Field(4096, description="Samples that wait for a sandbox; more are unscored.")
+    max_queued_samples: PositiveInt = Field(4096, description="Samples that wait for a sandbox; more are unscored.")
 
 
 class StoreConfig(Section):
@@ -140,14 +140,14 @@ class StoreConfig(Section):
 
     database_url: str = Field("sqlite:///data/markbook.db", description="A SQLAlchemy URL: sqlite or postgresql.")
     claim_lease_s: Positive = Field(15.0, description="Seconds after which a dead replica's calls are made by another.")
-    keep_texts: bool = Field(True, description="Keep task and code of what the teacher marked, compressed.")
-    keep_texts_days: Positive | None = Field(None, description="Days after which these texts go; null: never.")
+    store_samples: bool = Field(True, description="Keep task and code of what the teacher marked, compressed.")
+    sample_retention_days: Positive | None = Field(None, description="Days after which these texts go; null: never.")
     cache_max_age_days: Positive | None = Field(
         None, description="Days after which a mark is asked for anew; null: never."
     )
     cache_max_entries: PositiveInt | None = Field(
         None, description="Marks above which those longest unused go; null: no limit."
     )
-    keep_lines_days: Positive | None = Field(
+    ledger_retention_days: Positive | None = Field(
         7.0, description="Days after which ledger lines go, their sums stay; a retry later than that counts anew."
     )

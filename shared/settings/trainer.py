@@ -105,13 +105,13 @@ class Rlaif(Section):
     whiten_advantages: bool = Field(True, description="Over the deviation in the batch; false: baseline only.")
     loss: Literal["reinforce", "ppo_clip"] = Field("reinforce", description="The policy term.")
     clip_range: Positive = Field(0.2, description="ppo_clip: how far the ratio to the sampling policy may go from 1.")
-    loss_mean: Literal["token", "sequence"] = Field(
+    loss_agg_mode: Literal["token", "sequence"] = Field(
         "token", description="Every token counts the same, or every sample; policy and KL term alike."
     )
     max_staleness: Annotated[int, Field(ge=0, le=1)] = Field(
         0, description="Updates a sample may be behind: 1 writes the next batch while the last one's marks arrive."
     )
-    importance_cap: Positive = Field(
+    importance_sampling_cap: Positive = Field(
         2.0, description="reinforce on samples that old, or a generation server's: the most that a token may weigh."
     )
     use_frozen_reference_for_kl: bool = Field(True, description="KL term to the frozen base; false: no KL term.")
@@ -149,7 +149,7 @@ class Rlaif(Section):
         600.0, description="Seconds to wait for a service that is away before giving up."
     )
     request_timeout_s: Positive = Field(180.0, description="Seconds one request for marks may take.")
-    max_unscored_share: Share = Field(
+    max_unscored_fraction: Share = Field(
         0.5, description="More of a batch without marks: pause and ask again, service_wait_s at most; 1: never."
     )
     reward_hacking_action: Literal["warn", "stop"] = Field(
@@ -157,9 +157,9 @@ class Rlaif(Section):
     )
     reward_hacking_window: PositiveInt = Field(10, description="Steps whose mean is held against each limit.")
     max_length_correlation: Share | None = Field(0.5, description="Of judged marks with length, + or -; null: any.")
-    max_identical_share: Share | None = Field(0.5, description="Of samples that equal another; null: any.")
-    max_ceiling_share: Share | None = Field(0.9, description="Of marks of 0.95 or more; null: any.")
-    max_memorized_share: Share | None = Field(
+    max_identical_fraction: Share | None = Field(0.5, description="Of samples that equal another; null: any.")
+    max_ceiling_fraction: Share | None = Field(0.9, description="Of marks of 0.95 or more; null: any.")
+    max_memorized_fraction: Share | None = Field(
         0.1, description="Of samples that hold a table of their tests' inputs and results; null: any."
     )
     max_kl: Positive | None = Field(0.5, description="Nats a token; null: any.")

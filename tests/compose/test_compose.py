@@ -24,8 +24,8 @@ def test_the_stand_in_marks_and_says_what_it_is(plain: Stack):
         [result] = client.score(ADD).results
         stats = client.stats()
     assert result.source in (Source.TEACHER, Source.CACHE)
-    assert stats.teacher.stand_in
-    assert stats.teacher.note in plain("logs", "--no-log-prefix", "scoring")
+    assert stats.teacher.is_stub
+    assert stats.teacher.description in plain("logs", "--no-log-prefix", "scoring")
 
 
 def test_only_this_machine_reaches_the_service_and_only_the_service_reaches_the_database(plain: Stack):
@@ -73,7 +73,7 @@ def test_a_stop_is_clean_and_what_was_counted_stays(plain: Stack):
 
 
 def test_keys_can_be_asked_for_before_anything_listens(docker: None):
-    with Stack(MARKBOOK_SERVICE__ALLOW_WITHOUT_KEYS="false") as stack:
+    with Stack(MARKBOOK_SERVICE__ALLOW_UNAUTHENTICATED="false") as stack:
         stack.up("postgres")
         assert "there are no API keys" in stack("run", "--rm", "scoring", fails=True)
         said = stack("run", "--rm", "scoring", "keys", "add", "me")

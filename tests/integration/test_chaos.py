@@ -205,7 +205,7 @@ def test_no_mark_is_wrong_none_is_lost_and_every_cent_is_in_the_book(scene: Scen
     assert_marks_of_the_poor(poor.result())
     ledger, log = scene.postgres.rows("SELECT * FROM ledger_calls"), scene.emulator.settle()
     assert_ledger_is_the_bill(ledger, log)
-    accounts = {row["scope"]: row["nusd"] for row in scene.postgres.rows("SELECT scope, nusd FROM accounts")}
+    accounts = {row["scope"]: row["nusd"] for row in scene.postgres.rows("SELECT scope, nusd FROM budget_balances")}
     assert accounts["total"] == sum(call["cost_nusd"] for call in ledger)
     assert accounts[f"run {POOR}"] == sum(call["cost_nusd"] for call in ledger if call["run"] == POOR)
     assert accounts[f"run {POOR}"] <= POOR_USD * 1e9

@@ -46,13 +46,13 @@ def test_without_keys_it_does_not_listen_where_others_reach_it(monkeypatch, caps
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "0.0.0.0 can be reached by others, and there are no API keys" in said
-    for way in ("keys add NAME", "127.0.0.1", "service.allow_without_keys: true"):
+    for way in ("keys add NAME", "127.0.0.1", "service.allow_unauthenticated: true"):
         assert way in said
 
 
 def test_keys_made_and_revoked_are_in_force_in_a_running_service(database_url, tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text("service: {allow_without_keys: true}\n")
+    config.write_text("service: {allow_unauthenticated: true}\n")
     with ServiceProcess(database_url, "--host", "0.0.0.0", "--config", str(config)) as service:
         assert any("there are no API keys: whoever reaches 0.0.0.0 can spend" in line for line in service.log)
         with service.client() as client:

@@ -59,9 +59,9 @@ def test_the_stand_in_says_what_it_is(sqlite_url):
     with ServiceProcess(sqlite_url) as service, service.client() as client:
         teacher = client.stats().teacher
         log = "".join(service.log)
-    assert (teacher.name, teacher.stand_in) == ("static", True)
-    assert "no judge" in teacher.note
-    assert teacher.note in log
+    assert (teacher.name, teacher.is_stub) == ("static", True)
+    assert "no judge" in teacher.description
+    assert teacher.description in log
 
 
 def test_requests_from_many_threads_at_once_are_each_counted(sqlite_url):
@@ -84,7 +84,7 @@ def test_requests_from_many_threads_at_once_are_each_counted(sqlite_url):
 def test_the_client_tells_what_may_be_sent_again(sqlite_url):
     with ServiceProcess(sqlite_url) as service, service.client() as client:
         assert client.ready()
-        with pytest.raises(RequestRejected, match="too_large") as caught:
+        with pytest.raises(RequestRejected, match="payload_too_large") as caught:
             client.score(request("f" * 100_001))
         assert caught.value.status == 413
         service.stop()

@@ -65,7 +65,7 @@ def start(
 def test_a_call_in_progress_ends_and_its_caller_gets_the_mark(database_url, tmp_path, threads):
     judge = Judge()
     with Emulator(Settings(judge=judge, count=tokens.estimate)) as emulator:
-        limits = {"stop_grace_s": WITHIN_S, "max_concurrent_requests": 1}
+        limits = {"shutdown_grace_s": WITHIN_S, "max_concurrent_requests": 1}
         service = start(database_url, emulator, tmp_path, limits)
         with service.client() as client:
             first = threads.submit(client.score, request("add"))
@@ -92,7 +92,7 @@ def test_a_call_in_progress_ends_and_its_caller_gets_the_mark(database_url, tmp_
 def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url, tmp_path, threads):
     judge = Judge()
     with Emulator(Settings(judge=judge, count=tokens.estimate)) as emulator:
-        service = start(database_url, emulator, tmp_path, {"stop_grace_s": WITHIN_S}, slots=1)
+        service = start(database_url, emulator, tmp_path, {"shutdown_grace_s": WITHIN_S}, slots=1)
         several = ScoreRequest(
             run="demo",
             request_id="stop-0001",
@@ -123,7 +123,7 @@ def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once
     settings = Settings(faults=faults.script("slow"), slow_s=3600.0, count=tokens.estimate)
     with Emulator(settings) as emulator:
         patient = {"claim_lease_s": 3600.0}
-        one = start(postgres_url, emulator, tmp_path, {"stop_grace_s": 0.1}, store=patient)
+        one = start(postgres_url, emulator, tmp_path, {"shutdown_grace_s": 0.1}, store=patient)
         with one.client() as client:
             first = threads.submit(client.score, request("add", run="one"))
             until(lambda: len(emulator.log) == 1)

@@ -89,7 +89,7 @@ def test_a_run_from_start_to_end(tmp_path):
     assert last["by_source"] == {source: sources.count(source) for source in last["by_source"]}
     assert trainer.summary()["ended"] == "finished"
     assert (trainer.run_dir / "reward.png").read_bytes().startswith(b"\x89PNG")
-    assert f"teacher: {stats.teacher.note}" in trainer.lines
+    assert f"teacher: {stats.teacher.description}" in trainer.lines
     loads_with_peft_alone(trainer.run_dir / "adapter")
 
 

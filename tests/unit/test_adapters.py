@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.client import RequestRejected, ServiceUnavailable
-from shared.contract import ErrorCode, Judged, Result, Sample, SampleError, Unscored
+from shared.contract import ErrorCode, ExtractedFrom, Result, Sample, SampleError, Unscored
 from tests.scripted import echo
 from tests.unit.trainer.stub import StubService, scored
 from trainer.adapters.asking import NoMarks, text_of
@@ -25,7 +25,7 @@ CODES = ["a", "bad", "ccc"]
 
 def missing(code: ErrorCode, retry_after_s: float | None = None) -> Unscored:
     error = SampleError(code=code, detail="because", retry_after_s=retry_after_s)
-    return Unscored(error=error, judged=Judged.COMPLETION, key="k", profile="p")
+    return Unscored(error=error, extracted_from=ExtractedFrom.COMPLETION, key="k", profile="p")
 
 
 def by_length(sample: Sample) -> Result:
@@ -59,7 +59,7 @@ async def test_trl_gets_a_mark_or_none_for_each_completion_and_two_metrics(stub)
         ("Write f.", "rust", "bad"),
         ("Write f.", "c++", "ccc"),
     ]
-    assert logged == {"markbook/frac_unscored": pytest.approx(1 / 3), "markbook/frac_from_book": 0.0}
+    assert logged == {"markbook/frac_unscored": pytest.approx(1 / 3), "markbook/frac_cached": 0.0}
     assert reward.__name__ == "markbook"  # TRL's logs say rewards/markbook/mean
 
 
@@ -109,7 +109,7 @@ async def test_a_mark_that_may_come_later_is_asked_for_again(stub):
 
 
 async def test_a_service_that_is_away_or_refuses_ends_the_run(stub):
-    away = [(503, {"error": "stopping", "detail": "soon back"})]
+    away = [(503, {"error": "shutting_down", "detail": "soon back"})]
     refusal = [(401, {"error": "unauthorized", "detail": "an API key is needed"})]
     for ask in (
         lambda: markbook_reward(url=stub.url, language="python", wait_s=0.0)(["p"], ["a"]),

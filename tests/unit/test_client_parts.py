@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.client import Patience, RequestRejected
-from shared.contract import ErrorCode, Judged, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
+from shared.contract import ErrorCode, ExtractedFrom, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
 from shared.settings import Service
 from tests.scripted import Answer, Time, both, echo, numbered, score
 
@@ -47,8 +47,8 @@ def test_no_body_is_over_the_limit(script, limit):
 
 
 def test_a_sample_that_fits_nowhere_is_left_to_the_service_to_refuse(script):
-    script.answers = [(413, {}, '{"error": "too_large", "detail": "the body is larger"}')]
-    with pytest.raises(RequestRejected, match="too_large"):
+    script.answers = [(413, {}, '{"error": "payload_too_large", "detail": "the body is larger"}')]
+    with pytest.raises(RequestRejected, match="payload_too_large"):
         score(script.url, numbered(1, padding="é" * 1000), limits=Service(max_body_bytes=500))
 
 
@@ -102,7 +102,7 @@ def unscored_first(times: dict[str, int], retry_after_s: float | None) -> Callab
                 error = SampleError(
                     code=ErrorCode.TEACHER_UNAVAILABLE, detail="overloaded", retry_after_s=retry_after_s
                 )
-                results[place] = Unscored(error=error, judged=Judged.COMPLETION, key="k", profile="")
+                results[place] = Unscored(error=error, extracted_from=ExtractedFrom.COMPLETION, key="k", profile="")
         return status, headers, response.model_copy(update={"results": results}).model_dump_json()
 
     return answer

@@ -10,6 +10,7 @@ import yaml
 
 from shared.config import ConfigError, known_keys, load_config, parse_config
 from shared.environment import unknown_variables, variable_of
+from shared.renamed import RENAMED
 from shared.settings import Config
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,7 @@ def test_the_file_in_the_repository_states_every_key_with_its_default():
             {"training": {"kl_penalty": 0.2}},
             "unknown key training.kl_penalty; did you mean rlaif.kl_penalty?",
         ),
+        ({"store": {"keep_texts": False}}, "unknown key store.keep_texts: it is called store.store_samples now"),
         ({"trainig": {}}, "unknown key trainig; did you mean training?"),
         ({"training": {"learning_rate": "fast"}}, "training.learning_rate is 'fast', expected a valid number"),
         ({"rlaif": {"use_tiered_scoring": "false"}}, "rlaif.use_tiered_scoring is 'false', expected a valid boolean"),
@@ -116,7 +118,7 @@ def test_the_environment_reaches_every_key(tmp_path):
     environ = {
         "MARKBOOK_CONFIG": str(file),
         "MARKBOOK_TEACHER": "anthropic",
-        "MARKBOOK_SERVICE__ALLOW_WITHOUT_KEYS": "true",
+        "MARKBOOK_SERVICE__ALLOW_UNAUTHENTICATED": "true",
         "MARKBOOK_TRAINING__LEARNING_RATE": "3e-4",
         "MARKBOOK_TRAINING__EVAL_TASKS": "null",
         "MARKBOOK_BUDGETS__TOTAL__USD": "5",
@@ -125,7 +127,7 @@ def test_the_environment_reaches_every_key(tmp_path):
         "MARKBOOK_API_KEY": "mb_secret",
     }
     config = load_config(None, environ)
-    assert config.service.allow_without_keys is True
+    assert config.service.allow_unauthenticated is True
     assert (config.service.port, config.teacher.name, config.training.learning_rate) == (9, "anthropic", 3e-4)
     assert config.training.eval_tasks is None
     assert config.budgets.total.usd == 5
@@ -225,3 +227,19 @@ def test_a_file_that_is_none_is_one_line(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(file, {})
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_runs_own_configuration_is_read_under_the_names_it_was_written_with(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("rlaif: {importance_cap: 3.0, max_unscored_share: 0.25}\nstore: {keep_texts: false}\n")
+    with pytest.raises(ConfigError, match=r"called rlaif\.importance_sampling_cap now"):
+        load_config(file, {})
+    config = load_config(file, {}, old_names=True)
+    assert (config.rlaif.importance_sampling_cap, config.rlaif.max_unscored_fraction) == (3.0, 0.25)
+    assert config.store.store_samples is False
+
+
+def test_a_key_that_was_renamed_is_a_key_under_its_new_name():
+    names = {key.rpartition(".")[2] for key in known_keys()}
+    assert set(RENAMED.values()) <= names
+    assert not set(RENAMED) & names

@@ -13,7 +13,7 @@ from shared.contract import (
     BudgetState,
     Counters,
     ErrorCode,
-    Judged,
+    ExtractedFrom,
     RequestUsage,
     SampleError,
     Scored,
@@ -38,7 +38,7 @@ def test_a_score_is_what_a_person_would_write() -> None:
         score=0.6699999999999999,
         source=Source.TEACHER,
         criteria={"a": 0.1 + 0.2},
-        judged=Judged.COMPLETION,
+        extracted_from=ExtractedFrom.COMPLETION,
         key="k",
         profile="p",
     )
@@ -76,4 +76,11 @@ def test_every_computed_number_of_the_contract_is_rounded() -> None:
 @pytest.mark.parametrize("score", [-0.0000001, 1.0000001])
 def test_a_score_outside_of_its_range_is_not_rounded_into_it(score: float) -> None:
     with pytest.raises(ValueError, match="score"):
-        Scored(score=score, source=Source.TEACHER, criteria=None, judged=Judged.COMPLETION, key="k", profile="p")
+        Scored(
+            score=score,
+            source=Source.TEACHER,
+            criteria=None,
+            extracted_from=ExtractedFrom.COMPLETION,
+            key="k",
+            profile="p",
+        )

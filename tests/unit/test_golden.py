@@ -90,7 +90,7 @@ def test_the_scopes_of_budgets_and_the_columns_of_a_reserved_call():
         "billed_input_equivalent": 5.0,
         "usage_unknown": False,
         "provider_request_id": None,
-        "took_ms": None,
+        "duration_ms": None,
         "failed": False,
         "run": "demo",
         "group_id": "ab" * 8,

@@ -58,7 +58,7 @@ def markbook_reward(
             scored = [result for result in results if isinstance(result, Scored)]
             known = sum(result.source in (Source.CACHE, Source.COALESCED) for result in scored)
             log_metric("markbook/frac_unscored", 1 - len(scored) / len(results))
-            log_metric("markbook/frac_from_book", known / len(results))
+            log_metric("markbook/frac_cached", known / len(results))
         return [result.score for result in results]
 
     return markbook

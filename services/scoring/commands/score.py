@@ -88,8 +88,8 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
         yield f"unscored  {result.error.code}: {result.error.detail}"
         if result.error.retry_after_s is not None:
             yield f"          ask again in {result.error.retry_after_s:g} s"
-    yield f"judged    {result.judged.value.replace('_', ' ')}"
-    yield f"teacher   {teacher.note}"
+    yield f"judged    {result.extracted_from.value.replace('_', ' ')}"
+    yield f"teacher   {teacher.description}"
     sent = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
     yield (
         f"paid      {dollars(usage.cost_usd)}: {sent:,} tokens sent ({usage.cache_read_input_tokens:,} from the prompt "

@@ -49,16 +49,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def serve(config: Config, host: str, port: int) -> int:
-    """Listen until SIGTERM or Ctrl-C; then finish what is running, for at most service.stop_grace_s."""
+    """Listen until SIGTERM or Ctrl-C; then finish what is running, for at most service.shutdown_grace_s."""
     traces_to = start_tracing()
     app = create_app(config)
     listener = _listen(host, port)
     open_to_others = _is_open_to_others(app, listener)
-    if open_to_others and not config.service.allow_without_keys:
+    if open_to_others and not config.service.allow_unauthenticated:
         listener.close()
         raise ConfigError(
             f"{host} can be reached by others, and there are no API keys: make one with "
-            "python -m services.scoring keys add NAME, listen on 127.0.0.1, or set service.allow_without_keys: true"
+            "python -m services.scoring keys add NAME, listen on 127.0.0.1, or set service.allow_unauthenticated: true"
         )
     logs.configure(config.service.log_format)
     log = logging.getLogger("markbook")
@@ -69,7 +69,7 @@ def serve(config: Config, host: str, port: int) -> int:
     url = f"http://[{host}]" if ":" in host else f"http://{host}"
     port = listener.getsockname()[1]
     log.info("listening on %s:%d (the page in a browser, POST /score for marks)", url, port)
-    server = _Server(config.service.stop_grace_s, app)
+    server = _Server(config.service.shutdown_grace_s, app)
     for number in (signal.SIGINT, signal.SIGTERM):
         # the server raises the signal again once it has stopped in good order: that is no failure
         signal.signal(number, lambda *_: sys.exit(0))

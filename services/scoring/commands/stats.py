@@ -51,7 +51,7 @@ def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
 
 
 def _lines(stats: Stats) -> Iterator[str]:
-    yield f"teacher  {stats.teacher.name}: {stats.teacher.note}"
+    yield f"teacher  {stats.teacher.name}: {stats.teacher.description}"
     if stats.cache is not None:
         yield f"book     {stats.cache.entries:,} marks, {stats.cache.bytes / _MIB:,.1f} MiB"
     yield f"since    {stats.since}"

@@ -105,7 +105,7 @@ def _columns(account: Account, columns: dict[str, tuple[str, str]]) -> list[Seri
 
 
 def _saved(account: Account) -> list[Series]:
-    saved = [max(0, tally.counts["plain_tokens"] - sent(tally)) for tally in account.buckets]
+    saved = [max(0, tally.counts["baseline_tokens"] - sent(tally)) for tally in account.buckets]
     total = account.counters
     return [
         Series("sent", "warm", [sent(tally) for tally in account.buckets], words.count(total.api_tokens_sent)),

@@ -72,7 +72,7 @@ def opened(paid: Paid, rubric: Rubric) -> Opened:
         code=None if mark.code is None else words.visible(mark.code),
         key=words.visible(mark.key),
         profile=mark.profile,
-        place=mark.group.place,
+        place=mark.group.position,
         size=mark.group.size,
     )
 

@@ -38,7 +38,7 @@ class View:
     now: str
     since: str
     teacher: str
-    note: str
+    description: str
     is_stand_in: bool
     troubles: list[str]
     has_runs: bool
@@ -50,9 +50,8 @@ class View:
     marks: Marks
     entries: str | None
     profile: str
-    keep_texts: bool
+    store_samples: bool
     explains: bool
-    keep_lines_days: float | None
     most_marks: str
 
 
@@ -71,8 +70,8 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
         now=words.moment(now_ms),
         since=words.moment(frame.first_ms),
         teacher=teacher.model,
-        note=teacher.note,
-        is_stand_in=teacher.stand_in,
+        description=teacher.description,
+        is_stand_in=teacher.is_stub,
         troubles=_troubles(state, states),
         has_runs=bool(account.runs),
         total=account.counters,
@@ -83,9 +82,8 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
         marks=await _marks(state, viewer, asked),
         entries=None if size is None else words.count(size[0]),
         profile=state.pipeline.profile,
-        keep_texts=state.config.store.keep_texts,
+        store_samples=state.config.store.store_samples,
         explains=state.config.teacher.explain,
-        keep_lines_days=state.config.store.keep_lines_days,
         most_marks=words.count(MOST_MARKS),
     )
 

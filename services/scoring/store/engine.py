@@ -36,9 +36,7 @@ def open_engine(database_url: str) -> Engine:
     except (ArgumentError, ValueError) as error:
         raise ConfigError(f"store.database_url is not a SQLAlchemy URL: {hide_secrets(str(error))}") from error
     if url.host and "@" in url.host:
-        raise ConfigError(
-            "store.database_url: an @ in user or password is written %40 (likewise : / ? #)"
-        )
+        raise ConfigError("store.database_url: an @ in user or password is written %40 (likewise : / ? #)")
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),

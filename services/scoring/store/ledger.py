@@ -29,7 +29,7 @@ class RequestLine:
     coalesced: int
     teacher: int
     unscored: Mapping[str, int]
-    plain_tokens: int
+    baseline_tokens: int
 
 
 _COLUMNS = [each.name for each in fields(RequestLine)]

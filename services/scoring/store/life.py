@@ -14,7 +14,7 @@ DAY_MS = 86_400_000
 class Life:
     """Ages in milliseconds; None: without limit."""
 
-    keep_texts: bool = True
+    store_samples: bool = True
     texts_max_age_ms: int | None = None
     max_age_ms: int | None = None
     max_entries: int | None = None
@@ -23,11 +23,11 @@ class Life:
     @classmethod
     def of(cls, config: StoreConfig) -> Self:
         return cls(
-            config.keep_texts,
-            _milliseconds(config.keep_texts_days),
+            config.store_samples,
+            _milliseconds(config.sample_retention_days),
             _milliseconds(config.cache_max_age_days),
             config.cache_max_entries,
-            _milliseconds(config.keep_lines_days),
+            _milliseconds(config.ledger_retention_days),
         )
 
     def oldest_ms(self, now_ms: int) -> int:

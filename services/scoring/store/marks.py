@@ -27,7 +27,7 @@ _PAGE = 500
 class StoredMark:
     criteria: dict[str, float]
     reasons: tuple[str, ...]
-    used_s: int
+    last_used_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Record:
 
 _MARK = tables.marks.c
 # made once: making it takes longer than running it
-_FIND = select(_MARK.key, _MARK.digest, _MARK.criteria, _MARK.reasons, _MARK.used_s).where(
+_FIND = select(_MARK.key, _MARK.digest, _MARK.criteria, _MARK.reasons, _MARK.last_used_s).where(
     _MARK.key.in_(bindparam("keys", expanding=True)), _MARK.created_ms >= bindparam("oldest_ms")
 )
 
@@ -89,7 +89,7 @@ class Marks:
             return {}
         found = await self._database.look(lambda connection: self.find(connection, fingerprints, now_ms))
         if self._life.max_entries is not None:
-            stale = {digest for digest, mark in found.items() if mark.used_s <= now_ms // 1000 - COARSE_S}
+            stale = {digest for digest, mark in found.items() if mark.last_used_s <= now_ms // 1000 - COARSE_S}
             self._used.update(each.row for each in fingerprints if each.digest in stale)
         return found
 
@@ -101,9 +101,9 @@ class Marks:
         rows = [row for row in found_rows if wanted[row[0]].digest == row[1]]
         numbers = json.loads(f"[{','.join(row[2] for row in rows)}]")  # at once: a parser a row takes longer
         found: dict[bytes, StoredMark] = {}
-        for (key, digest, _, reasons, used_s), values in zip(rows, numbers, strict=True):
+        for (key, digest, _, reasons, last_used_s), values in zip(rows, numbers, strict=True):
             criteria = dict(zip(self._names[wanted[key].profile], values, strict=True))
-            found[digest] = StoredMark(criteria, reasons_of(reasons), used_s)
+            found[digest] = StoredMark(criteria, reasons_of(reasons), last_used_s)
         return found
 
     def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> int:
@@ -115,7 +115,7 @@ class Marks:
         oldest = {"oldest_ms": self._life.oldest_ms(at_ms)}
         rows = [{**self._row(at_ms, each), **oldest} for each in records]
         new = run(connection, _add(connection.dialect.name), rows).rows
-        if self._life.keep_texts:
+        if self._life.store_samples:
             texts.add(
                 connection,
                 [(each.mark.fingerprint.row, each.mark.texts, each.created_ms) for each in records if each.mark.texts],
@@ -132,7 +132,7 @@ class Marks:
             "reasons": json.dumps(list(mark.reasons)) if mark.reasons else None,
             "group_id": bytes.fromhex(record.group_id),
             "created_ms": record.created_ms,
-            "used_s": at_ms // 1000,
+            "last_used_s": at_ms // 1000,
             "group_position": mark.place,
             "group_size": mark.shown,
             "run": record.run,
@@ -162,15 +162,15 @@ class Marks:
         """Write down which marks were used since the last time. Whoever else has one of them locked notes its use."""
         used, self._used = sorted(self._used), set()
         for start in range(0, len(used), _PAGE):
-            note = partial(_note, keys=used[start : start + _PAGE], used_s=now_ms // 1000)
+            note = partial(_note, keys=used[start : start + _PAGE], last_used_s=now_ms // 1000)
             await self._database.write(note)
 
 
-def _note(connection: Connection, keys: Sequence[bytes], used_s: int) -> None:
+def _note(connection: Connection, keys: Sequence[bytes], last_used_s: int) -> None:
     mark = tables.marks.c
     free = select(mark.key).where(mark.key.in_(keys)).with_for_update(skip_locked=True)
     locked = connection.execute(free).scalars().all()
-    connection.execute(update(tables.marks).where(mark.key.in_(locked)).values(used_s=used_s))
+    connection.execute(update(tables.marks).where(mark.key.in_(locked)).values(last_used_s=last_used_s))
 
 
 def reasons_of(stored: str | None) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def key_scope(name: str) -> str:
     return f"key {name}"
 
 
-_NEWER = {"took_ms": None, "failed": True}
+_NEWER = {"duration_ms": None, "failed": True}
 """What a reservation does not have that was made before calls were timed."""
 _HELD, _CALL = tables.reservations.c, tables.calls.c
 # made once: making them takes longer than running them

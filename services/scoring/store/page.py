@@ -47,12 +47,12 @@ class Found:
 
 
 class Page:
-    """`keep_texts`: the latest are those of the latest texts; otherwise those written or used last."""
+    """`store_samples`: the latest are those of the latest texts; otherwise those written or used last."""
 
-    def __init__(self, database: Database, records: Records, *, keep_texts: bool) -> None:
+    def __init__(self, database: Database, records: Records, *, store_samples: bool) -> None:
         self._database = database
         self._records = records
-        self._keep_texts = keep_texts
+        self._keep_texts = store_samples
 
     async def latest(
         self,
@@ -109,7 +109,7 @@ class Page:
 
         def work(connection: Connection) -> Paid | None:
             self._records.know(connection)
-            row = connection.execute(_joined(keep_texts=False).where(tables.marks.c.key == key)).one_or_none()
+            row = connection.execute(_joined(store_samples=False).where(tables.marks.c.key == key)).one_or_none()
             if row is None:
                 return None
             runs = runs_by_mark(connection, [row])[bytes(row.key)]
@@ -119,35 +119,35 @@ class Page:
 
 
 _LAST_S = 2**31 - 1
-"""The most that `marks.used_s` holds: a later second in a link is no number to Postgres."""
+"""The most that `marks.last_used_s` holds: a later second in a link is no number to Postgres."""
 
 
-def _latest(keep_texts: bool, before: Place | None) -> Select[Any]:
-    at, key = _order(keep_texts)
-    query = _joined(keep_texts).order_by(at.desc(), key.desc())
+def _latest(store_samples: bool, before: Place | None) -> Select[Any]:
+    at, key = _order(store_samples)
+    query = _joined(store_samples).order_by(at.desc(), key.desc())
     # the first condition says nothing new, but an index on the time alone can use it
     if before is None:
         return query
-    before = (before[0] if keep_texts else min(before[0], _LAST_S), before[1])
+    before = (before[0] if store_samples else min(before[0], _LAST_S), before[1])
     return query.where(at <= before[0], tuple_(at, key) < before)
 
 
-def _order(keep_texts: bool) -> tuple[Column[int], Column[bytes]]:
+def _order(store_samples: bool) -> tuple[Column[int], Column[bytes]]:
     """Both have an index, so that the latest are found without a look at the others."""
     text, mark = tables.texts.c, tables.marks.c
-    return (text.created_ms, text.key) if keep_texts else (mark.used_s, mark.key)
+    return (text.created_ms, text.key) if store_samples else (mark.last_used_s, mark.key)
 
 
 @cache
-def _joined(keep_texts: bool) -> Select[Any]:
+def _joined(store_samples: bool) -> Select[Any]:
     """Marks with their texts: all of them, or only those that have some."""
     text, mark, task = tables.texts.c, tables.marks.c, tables.tasks.c
-    if keep_texts:
+    if store_samples:
         joined = tables.texts.join(tables.marks, mark.key == text.key).join(tables.tasks, task.hash == text.task)
     else:
         joined = tables.marks.outerjoin(tables.texts, text.key == mark.key)
         joined = joined.outerjoin(tables.tasks, task.hash == text.task)
-    at, _ = _order(keep_texts)
+    at, _ = _order(store_samples)
     return select(tables.marks, text.code, text.tests_digest, task.task, at.label("at")).select_from(joined)
 
 

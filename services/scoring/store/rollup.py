@@ -34,7 +34,7 @@ _BOTH = (tables.sums, tables.failure_sums)
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over lines of one run: `counts` by column of ledger_sums, `failures` by error code."""
+    """Sums over lines of one run: `counts` by column of ledger_rollups, `failures` by error code."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -55,7 +55,7 @@ class Sums:
         """A row of ledger_requests."""
         tally = self._tally(line)
         failures = Counter[str](json.loads(line["unscored"] or "{}"))
-        columns = ("samples", "heuristic", "tests", "cache", "coalesced", "teacher", "plain_tokens")
+        columns = ("samples", "heuristic", "tests", "cache", "coalesced", "teacher", "baseline_tokens")
         tally.counts.update({name: line[name] for name in columns} | {"unscored": failures.total()})
         tally.failures.update(failures)
 
@@ -69,8 +69,8 @@ class Sums:
             counts = {"calls": 1, "cost_nusd": cost, "unpriced": unpriced, **{kind: line[kind] for kind in _TOKENS}}
             counts["billed_utokens"] = round(line["billed_input_equivalent"] * 1e6)
         counts["failed_calls"] = int(line["failed"])
-        if line["took_ms"] is not None and not line["failed"]:
-            counts[tables.TOOK[bisect_left(tables.LATENCY_MS, line["took_ms"])]] = 1
+        if line["duration_ms"] is not None and not line["failed"]:
+            counts[tables.TOOK[bisect_left(tables.LATENCY_MS, line["duration_ms"])]] = 1
         self._tally(line).counts.update({name: times * count for name, count in counts.items()})
 
     def keep(self, shown: Callable[[str], bool]) -> None:

@@ -67,7 +67,7 @@ class Store:
         self.verdicts = Verdicts(self._database)
         self.given = Given(self._database)
         self.keys = ApiKeys(self._database)
-        self.page = Page(self._database, self.records, keep_texts=life.keep_texts)
+        self.page = Page(self._database, self.records, store_samples=life.store_samples)
         self.where = shown(self._database.engine.url)
 
     def open(

@@ -21,7 +21,7 @@ metadata = MetaData()
 LATENCY_MS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 """Ends of the ranges in which answered calls are counted by the time they took."""
 TOOK = (*(f"took_{end}" for end in LATENCY_MS), "took_longer")
-"""Their columns in ledger_sums."""
+"""Their columns in ledger_rollups."""
 
 profiles = Table(
     "profiles",
@@ -41,11 +41,11 @@ marks = Table(
     Column("reasons", Text),  # JSON list; null where the teacher gave none
     Column("group_id", LargeBinary, nullable=False),  # the samples that the teacher was given together
     Column("created_ms", BigInteger, nullable=False),
-    Column("used_s", Integer, nullable=False),  # Unix seconds of its last use, to within a minute
+    Column("last_used_s", Integer, nullable=False),  # Unix seconds of its last use, to within a minute
     Column("group_position", SmallInteger, nullable=False),  # its place in the request that brought the mark, from 1
     Column("group_size", SmallInteger, nullable=False),  # the samples shown in that request
     Column("run", Text, nullable=False),  # that paid for it; empty where that is not known, as after an import
-    Index("marks_used", "used_s"),
+    Index("marks_used", "last_used_s"),
     sqlite_with_rowid=False,
 )
 
@@ -112,7 +112,7 @@ requests = Table(
     Column("coalesced", Integer, nullable=False),
     Column("teacher", Integer, nullable=False),
     Column("unscored", Text),  # JSON: error code -> samples; null when all were scored
-    Column("plain_tokens", BigInteger, nullable=False),  # estimated input of one plain call per scored sample
+    Column("baseline_tokens", BigInteger, nullable=False),  # estimated input of one plain call per scored sample
     Index("ledger_requests_at", "at_ms"),
 )
 
@@ -134,14 +134,14 @@ calls = Table(
     Column("cost_nusd", BigInteger),  # 1e-9 US dollars; null: price of the model not known
     Column("usage_unknown", Boolean, nullable=False),  # the numbers are a bound, the bill never came
     Column("provider_request_id", Text),
-    Column("took_ms", Integer),  # null: not timed
+    Column("duration_ms", Integer),  # null: not timed
     Column("failed", Boolean, nullable=False),  # it brought no answer
     Index("ledger_calls_at", "at_ms"),
     Index("ledger_calls_group", "group_id"),
 )
 
 sums = Table(
-    "ledger_sums",
+    "ledger_rollups",
     metadata,
     Column("run", Text, primary_key=True),
     Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # start of a minute; of an hour after a day
@@ -152,7 +152,7 @@ sums = Table(
     Column("coalesced", BigInteger, nullable=False),
     Column("teacher", BigInteger, nullable=False),
     Column("unscored", BigInteger, nullable=False),
-    Column("plain_tokens", BigInteger, nullable=False),
+    Column("baseline_tokens", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),  # with a bill; those without have the columns unknown_
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
@@ -167,16 +167,16 @@ sums = Table(
     Column("unknown_unpriced", BigInteger, nullable=False),
     Column("failed_calls", BigInteger, nullable=False),  # of both kinds
     *(Column(name, BigInteger, nullable=False) for name in TOOK),
-    Index("ledger_sums_at", "at_ms"),
+    Index("ledger_rollups_at", "at_ms"),
     sqlite_with_rowid=False,
 )
 
 failure_sums = Table(
-    "ledger_failures",
+    "failure_rollups",
     metadata,
     Column("run", Text, primary_key=True),
     Column("code", Text, primary_key=True),
-    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # as in ledger_sums
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # as in ledger_rollups
     Column("samples", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -192,7 +192,7 @@ reservations = Table(
 )
 
 accounts = Table(
-    "accounts",
+    "budget_balances",
     metadata,
     Column("scope", Text, primary_key=True),  # "total", "key NAME" or "run NAME"
     Column("nusd", BigInteger, nullable=False),  # 1e-9 US dollars spent, reservations included
@@ -212,7 +212,7 @@ api_keys = Table(
 )
 
 audits = Table(
-    "audits",
+    "heuristic_audits",
     metadata,
     Column("digest", LargeBinary, primary_key=True),  # as in marks: a sample is audited once
     Column("profile", LargeBinary, nullable=False),

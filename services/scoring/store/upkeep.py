@@ -59,19 +59,19 @@ class Upkeep:
         total = select(func.count()).select_from(tables.marks).scalar_subquery()
         too_many = total - max_entries
         query = (
-            select(too_many, mark.used_s, mark.key)
-            .order_by(mark.used_s, mark.key)
+            select(too_many, mark.last_used_s, mark.key)
+            .order_by(mark.last_used_s, mark.key)
             .offset(select(case((too_many > 0, too_many - 1), else_=0)).scalar_subquery())
             .limit(1)
         )
         row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
-        return None if row is None or row[0] <= 0 else (row.used_s, row.key)
+        return None if row is None or row[0] <= 0 else (row.last_used_s, row.key)
 
 
 def _evict(connection: Connection, last: Place) -> int:
     mark = tables.marks.c
-    unused = tuple_(mark.used_s, mark.key) <= tuple_(*last)
-    oldest = select(mark.key).where(unused).order_by(mark.used_s, mark.key).limit(BATCH)
+    unused = tuple_(mark.last_used_s, mark.key) <= tuple_(*last)
+    oldest = select(mark.key).where(unused).order_by(mark.last_used_s, mark.key).limit(BATCH)
     keys = connection.execute(oldest.with_for_update(skip_locked=True)).scalars().all()
     connection.execute(delete(tables.marks).where(mark.key.in_(keys)))
     texts.drop(connection, keys)

@@ -58,7 +58,7 @@ class AnthropicTeacher:
     """Marks groups over the Messages API. `clock` gives monotonic seconds, `wall` Unix seconds."""
 
     name = "anthropic"
-    stand_in = False
+    is_stub = False
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class AnthropicTeacher:
             raise ConfigError(NO_KEY)
         check_base_url(config.base_url)
         self.model = config.model
-        self.note = f"{config.model} over the Anthropic Messages API"
+        self.description = f"{config.model} over the Anthropic Messages API"
         self._config = config
         self._criteria = tuple(rubric.criteria)
         self._system = system_text(rubric, explain=config.explain)

@@ -33,8 +33,8 @@ class Call:
 
     `usage_unknown`: the answer never came, so the numbers are an upper bound, not a bill.
     `cost_usd` is None when the model's price is not known. `billed_input_equivalent` weighs every kind of token by its
-    price over the base input price. `took_ms` is from sending it to its end, None where that is not timed; `failed`: it
-    brought no answer.
+    price over the base input price. `duration_ms` is from sending it to its end, None where that is not timed.
+    `failed`: it brought no answer.
     """
 
     model: str
@@ -47,7 +47,7 @@ class Call:
     billed_input_equivalent: float = 0.0
     usage_unknown: bool = False
     provider_request_id: str | None = None
-    took_ms: int | None = None
+    duration_ms: int | None = None
     failed: bool = False
 
 
@@ -98,9 +98,9 @@ class Teacher(Protocol):
 
     name: str
     model: str
-    stand_in: bool
+    is_stub: bool
     """True when the marks are no judgement: said on every surface that shows them."""
-    note: str
+    description: str
     """One line for the log, /stats and the page: who this is."""
 
     def identity(self) -> Mapping[str, object]:

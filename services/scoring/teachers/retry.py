@@ -50,7 +50,7 @@ class Attempt(Generic[M]):
 
     def bill(self, seconds: float) -> Call:
         """The call's, which took so long."""
-        return replace(self.call, took_ms=round(seconds * 1000), failed=self.found is not Found.ANSWER)
+        return replace(self.call, duration_ms=round(seconds * 1000), failed=self.found is not Found.ANSWER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from demo.summary import summary_text
 from shared.contract import Counters, Source, TeacherStats
 
-TEACHER = TeacherStats(name="static", model="static-1", stand_in=True, note="offline stand-in, no judge")
+TEACHER = TeacherStats(name="static", model="static-1", is_stub=True, description="offline stand-in, no judge")
 COUNTERS = Counters(
     samples=6,
     by_source={Source.TEACHER: 3, Source.HEURISTIC: 1, Source.CACHE: 1, Source.COALESCED: 0},

@@ -102,7 +102,7 @@ async def test_samples_a_request_both_sides_of_the_limit(service):
         fits = await post(http, json.dumps({"samples": [GOOD] * 3}))
         over = await post(http, json.dumps({"samples": [GOOD] * 4}))
     assert fits.status_code == 200
-    assert (over.status_code, over.json()["error"], over.json()["field"]) == (413, "too_large", "samples")
+    assert (over.status_code, over.json()["error"], over.json()["field"]) == (413, "payload_too_large", "samples")
     assert "4 samples in one request; at most 3" in over.json()["detail"]
 
 
@@ -160,7 +160,7 @@ async def test_stats_of_an_empty_book(service):
         one = (await http.get("/stats", params={"run": "nobody"})).json()
     assert (stats.totals, stats.runs, stats.cache.entries) == (Counters(), {}, 0)
     assert list(stats.policy) == list(SERVICE_OWNED)
-    assert stats.teacher.stand_in is False
+    assert stats.teacher.is_stub is False
     assert one["runs"] == {"nobody": json.loads(Counters().model_dump_json())}
 
 

@@ -61,7 +61,7 @@ class TestTheChoice:
 async def test_by_default_nobody_pays_for_what_is_rejected(service, teacher):
     async with service() as http:
         await score(http, sample(broken("add")))
-        assert (await stats(http))["audits"] == {"rate": 0.0, "threshold": 0.3, "stand_in": False, "counts": []}
+        assert (await stats(http))["audits"] == {"rate": 0.0, "threshold": 0.3, "is_stub": False, "counts": []}
     assert teacher.groups == []
 
 
@@ -194,12 +194,12 @@ async def test_without_the_tier_there_is_nothing_to_audit_and_no_audit_is_served
 async def test_another_teachers_opinion_is_not_counted_with_this_ones_and_a_stand_in_says_so(service, teacher):
     async with service(ALL) as http:
         await score(http, sample(broken("add")))
-    teacher.model, teacher.stand_in = "recording-2", True
+    teacher.model, teacher.is_stub = "recording-2", True
     async with service(ALL) as http:
         assert (await stats(http))["audits"]["counts"] == []
         await score(http, sample(broken("add")))
         counted = await stats(http)
-    assert counted["audits"]["stand_in"] is True
+    assert counted["audits"]["is_stub"] is True
     assert [count["audited"] for count in counted["audits"]["counts"]] == [1]
 
 

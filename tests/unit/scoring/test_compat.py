@@ -43,7 +43,7 @@ async def test_rewards_come_in_order_and_know_where_they_are_from(service, teach
     assert scores[1] <= 0.05  # rejected by the heuristic tier: a real mark
     assert answer.json()["scores"] == scores
     assert answer.json()["extra_logs"] == {
-        "markbook_from_book": [0.0, 0.0, 1.0],
+        "markbook_cached": [0.0, 0.0, 1.0],
         "markbook_heuristic": [0.0, 1.0, 0.0],
     }
     assert teacher.codes == [GOOD, OTHER]
@@ -96,12 +96,12 @@ async def test_a_missing_mark_is_an_error_and_the_marks_that_came_are_kept(
         teacher.failures = {}
         again = await http.post("/get_reward", params=SPOKEN, json=rewards(OTHER, GOOD))
     assert (answer.status_code, verified.status_code) == (status, status)
-    assert answer.json()["error"] == "unmarked"
+    assert answer.json()["error"] == "unscored"
     assert answer.json()["detail"] == says
     assert answer.headers.get("retry-after") == retry_after
     assert not {"rewards", "scores", "reward"} & (answer.json().keys() | verified.json().keys())
     assert again.json()["rewards"] == pytest.approx([true_score(OTHER), true_score(GOOD)])
-    assert again.json()["extra_logs"]["markbook_from_book"] == [float(OTHER not in failures), 0.0]
+    assert again.json()["extra_logs"]["markbook_cached"] == [float(OTHER not in failures), 0.0]
 
 
 async def test_a_deadline_that_passes_is_an_error_too(service, teacher):

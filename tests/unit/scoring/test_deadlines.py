@@ -136,7 +136,7 @@ async def test_the_time_in_line_counts_and_nobody_is_asked_for_one_whose_turn_do
 
 async def test_a_call_that_goes_on_after_its_deadline_keeps_its_place(service, slow):
     """Otherwise short deadlines would start any number of calls at the same time."""
-    async with service({"service": {"max_concurrent_requests": 1, "max_waiting_requests": 0}}, by=slow) as http:
+    async with service({"service": {"max_concurrent_requests": 1, "max_queued_requests": 0}}, by=slow) as http:
         late = await score(http, "slow", timeout_s=0.001)
         refused = await http.post("/score", json=body("add"))
         slow.held.set()

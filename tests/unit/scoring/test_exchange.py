@@ -102,11 +102,11 @@ def test_no_line_holds_what_some_readers_take_for_the_end_of_one(book, run):
 
 def test_what_a_line_says(book, run):
     header, *lines = (json.loads(line) for line in run(book, "export")[1].splitlines())
-    assert header["markbook_export"] == 1
+    assert header["markbook_export"] == 2
     assert header["profiles"][OTHERS] == {
-        "identity": OTHER,
+        "profile_inputs": OTHER,
         "criteria": ["style", "speed"],
-        "created": "1970-01-01T00:00:00.005000Z",
+        "created_at": "1970-01-01T00:00:00.005000Z",
     }
     assert list(header["profiles"]) == sorted([MINE, OTHERS])
     [first] = [line for line in lines if line["code"] == "first"]
@@ -115,8 +115,8 @@ def test_what_a_line_says(book, run):
     assert first.pop("score") == pytest.approx(true_score("first"))
     assert first == {
         "key": name.key, "profile": MINE, "digest": name.digest.hex(), "language": "python",
-        "criteria": true_criteria("first"), "reasons": ODD, "created": "2023-11-14T22:13:20.324000Z",
-        "group": {"id": f"{BATCH + 1:016x}", "place": 2, "size": 2}, "task": TASK, "code": "first",
+        "criteria": true_criteria("first"), "reasons": ODD, "created_at": "2023-11-14T22:13:20.324000Z",
+        "group": {"id": f"{BATCH + 1:016x}", "position": 2, "size": 2}, "task": TASK, "code": "first",
     }  # fmt: skip
     [foreign] = [line for line in lines if line["profile"] == OTHERS]
     assert (foreign["score"], foreign["language"]) == (None, "a:b")
@@ -150,7 +150,7 @@ def test_a_line_twice_in_a_batch_is_one_mark(book, database_url, tmp_path, run):
 
 def test_a_book_that_keeps_no_texts_takes_none(book, tmp_path, run):
     exported = run(book, "export")[1]
-    (tmp_path / "config.yaml").write_text("store: {keep_texts: false}\n")
+    (tmp_path / "config.yaml").write_text("store: {store_samples: false}\n")
     there = f"sqlite:///{tmp_path / 'there.db'}"
     assert run(there, "import", "-", given=exported)[0] == 0
     lines = [json.loads(line) for line in run(there, "export")[1].splitlines()[1:]]
@@ -174,7 +174,7 @@ def test_a_book_that_keeps_no_texts_takes_none(book, tmp_path, run):
             lambda line: changed(line, criteria={**true_criteria("x"), "efficiency": 1.01}),
             "criteria.efficiency: Input should be less than or equal to 1",
         ),
-        (lambda line: changed(line, created="yesterday"), "created: Input should be a valid datetime"),
+        (lambda line: changed(line, created_at="yesterday"), "created_at: Input should be a valid datetime"),
     ],
 )
 def test_a_bad_line_is_named_and_what_stands_before_it_stays(tmp_path, run, change, why):
@@ -193,11 +193,11 @@ def test_a_bad_line_is_named_and_what_stands_before_it_stays(tmp_path, run, chan
     ("first", "why"),
     [
         (b"", "Invalid JSON: EOF"),
-        (b'{"markbook_export": 2, "profiles": {}}\n', "markbook_export: Input should be 1"),
+        (b'{"markbook_export": 1, "profiles": {}}\n', "markbook_export: Input should be 2"),
         (
-            b'{"markbook_export": 1, "profiles": {"0123456789abcdef": '
-            b'{"identity": {}, "criteria": [], "created": "2026-01-01T00:00:00Z"}}}\n',
-            "profile 0123456789abcdef is not the hash of its identity",
+            b'{"markbook_export": 2, "profiles": {"0123456789abcdef": '
+            b'{"profile_inputs": {}, "criteria": [], "created_at": "2026-01-01T00:00:00Z"}}}\n',
+            "profile 0123456789abcdef is not the hash of its profile_inputs",
         ),
     ],
 )

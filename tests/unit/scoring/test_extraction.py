@@ -7,42 +7,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scoring.extraction import Extraction, extract
-from shared.contract import Judged
+from shared.contract import ExtractedFrom
 
 CODE = "def f(x):\n    return x\n"
 
 
 @pytest.mark.parametrize(
-    ("completion", "code", "judged"),
+    ("completion", "code", "extracted_from"),
     [
-        (CODE, CODE, Judged.COMPLETION),
-        ("", "", Judged.COMPLETION),
-        (f"```python\n{CODE}```", CODE, Judged.BLOCK),
-        (f"```py\n{CODE}```\n", CODE, Judged.BLOCK),
-        (f"```Python\n{CODE}```\n", CODE, Judged.BLOCK),
-        (f"```{{.python}}\n{CODE}```\n", CODE, Judged.BLOCK),
-        (f"```python title=f.py\n{CODE}```\n", CODE, Judged.BLOCK),
-        (f"```\n{CODE}```\n", CODE, Judged.BLOCK),
-        (f"~~~python\n{CODE}~~~\n", CODE, Judged.BLOCK),
-        (f"````python\n{CODE}````\n", CODE, Judged.BLOCK),
-        (f"Sure! It's {{simple}} (really:\n\n```python\n{CODE}```\n\nThat isn't all.", CODE, Judged.BLOCK),
-        (f"```python\n{CODE}", CODE, Judged.BLOCK_CUT_OFF),
-        ("```python\ndef f(x):\n    ret", "def f(x):\n    ret", Judged.BLOCK_CUT_OFF),
-        ("```python\n", "", Judged.BLOCK_CUT_OFF),
-        ("```python\n```\n", "", Judged.BLOCK),
-        ("```python", "", Judged.BLOCK_CUT_OFF),
+        (CODE, CODE, ExtractedFrom.COMPLETION),
+        ("", "", ExtractedFrom.COMPLETION),
+        (f"```python\n{CODE}```", CODE, ExtractedFrom.BLOCK),
+        (f"```py\n{CODE}```\n", CODE, ExtractedFrom.BLOCK),
+        (f"```Python\n{CODE}```\n", CODE, ExtractedFrom.BLOCK),
+        (f"```{{.python}}\n{CODE}```\n", CODE, ExtractedFrom.BLOCK),
+        (f"```python title=f.py\n{CODE}```\n", CODE, ExtractedFrom.BLOCK),
+        (f"```\n{CODE}```\n", CODE, ExtractedFrom.BLOCK),
+        (f"~~~python\n{CODE}~~~\n", CODE, ExtractedFrom.BLOCK),
+        (f"````python\n{CODE}````\n", CODE, ExtractedFrom.BLOCK),
+        (f"Sure! It's {{simple}} (really:\n\n```python\n{CODE}```\n\nThat isn't all.", CODE, ExtractedFrom.BLOCK),
+        (f"```python\n{CODE}", CODE, ExtractedFrom.BLOCK_CUT_OFF),
+        ("```python\ndef f(x):\n    ret", "def f(x):\n    ret", ExtractedFrom.BLOCK_CUT_OFF),
+        ("```python\n", "", ExtractedFrom.BLOCK_CUT_OFF),
+        ("```python\n```\n", "", ExtractedFrom.BLOCK),
+        ("```python", "", ExtractedFrom.BLOCK_CUT_OFF),
         # a list indents its block
-        ("1. First\n\n   ```python\n   x = [1,\n        2]\n   ```\n", "x = [1,\n     2]\n", Judged.BLOCK),
+        ("1. First\n\n   ```python\n   x = [1,\n        2]\n   ```\n", "x = [1,\n     2]\n", ExtractedFrom.BLOCK),
     ],
 )
-def test_one_block(completion: str, code: str, judged: Judged) -> None:
-    assert extract(completion, "python") == Extraction(code, judged)
+def test_one_block(completion: str, code: str, extracted_from: ExtractedFrom) -> None:
+    assert extract(completion, "python") == Extraction(code, extracted_from)
 
 
 def test_line_ends_of_windows_stay() -> None:
     windows = CODE.replace("\n", "\r\n")
-    assert extract(f"Here:\r\n```python\r\n{windows}```\r\n", "python") == Extraction(windows, Judged.BLOCK)
-    assert extract(windows, "python") == Extraction(windows, Judged.COMPLETION)
+    assert extract(f"Here:\r\n```python\r\n{windows}```\r\n", "python") == Extraction(windows, ExtractedFrom.BLOCK)
+    assert extract(windows, "python") == Extraction(windows, ExtractedFrom.COMPLETION)
 
 
 class TestSeveralBlocks:
@@ -68,8 +68,8 @@ class TestSeveralBlocks:
 
     def test_a_second_block_may_be_cut_off(self) -> None:
         first = "```python\nx = 1\n```\n"
-        assert extract(f"{first}```python\n{CODE}", "python") == Extraction(CODE, Judged.BLOCK_CUT_OFF)
-        assert extract(f"```python\n{CODE}```\n```python\nf(", "python") == Extraction(CODE, Judged.BLOCK)
+        assert extract(f"{first}```python\n{CODE}", "python") == Extraction(CODE, ExtractedFrom.BLOCK_CUT_OFF)
+        assert extract(f"```python\n{CODE}```\n```python\nf(", "python") == Extraction(CODE, ExtractedFrom.BLOCK)
 
 
 class TestFencesThatAreCode:
@@ -89,15 +89,17 @@ class TestFencesThatAreCode:
         ],
     )
     def test_in_a_comment_or_a_string(self, language: str, code: str) -> None:
-        assert extract(code, language) == Extraction(code, Judged.COMPLETION)
-        assert extract(f"So:\n\n```{language}\n{code}```\n\nIt's done.", language) == Extraction(code, Judged.BLOCK)
+        assert extract(code, language) == Extraction(code, ExtractedFrom.COMPLETION)
+        assert extract(f"So:\n\n```{language}\n{code}```\n\nIt's done.", language) == Extraction(
+            code, ExtractedFrom.BLOCK
+        )
 
     def test_a_comment_that_never_ends_hides_no_fence(self) -> None:
         assert extract("```cpp\nint f();\n/* cut\n```\n", "cpp").code == "int f();\n/* cut\n"
 
     def test_a_span_of_code_is_no_fence(self) -> None:
         text = "```x = 1``` assigns.\n"
-        assert extract(text, "python") == Extraction(text, Judged.COMPLETION)
+        assert extract(text, "python") == Extraction(text, ExtractedFrom.COMPLETION)
         assert extract(f"{text}```python\n{CODE}```\n", "python").code == CODE
 
     def test_a_longer_fence_holds_a_shorter_one(self) -> None:
@@ -106,12 +108,12 @@ class TestFencesThatAreCode:
 
 
 def test_code_before_a_closing_fence_that_nothing_opened() -> None:
-    assert extract(f"{CODE}```\nDone.", "python") == Extraction(CODE, Judged.BEFORE_FENCE)
-    assert extract(f"Code\n```\n{CODE}", "python") == Extraction(CODE, Judged.BLOCK_CUT_OFF)
+    assert extract(f"{CODE}```\nDone.", "python") == Extraction(CODE, ExtractedFrom.BEFORE_FENCE)
+    assert extract(f"Code\n```\n{CODE}", "python") == Extraction(CODE, ExtractedFrom.BLOCK_CUT_OFF)
 
 
 def test_nothing_but_fences() -> None:
-    assert extract("```\n" * 100_000, "python").judged == Judged.BLOCK
+    assert extract("```\n" * 100_000, "python").extracted_from == ExtractedFrom.BLOCK
 
 
 @given(

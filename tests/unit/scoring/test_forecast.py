@@ -12,7 +12,7 @@ from services.scoring.pricing import Tokens
 from services.scoring.prompting import estimate_tokens, render, system_text
 from services.scoring.rubric import Rubric, load_rubric
 from shared.config import parse_config
-from shared.contract import AuditStats, CacheStats, Counters, Identity, Source, Stats, TeacherStats
+from shared.contract import AuditStats, CacheStats, Counters, ProfileInputs, Source, Stats, TeacherStats
 from shared.settings import Config
 
 TASK = ("Write f(x).", "python")
@@ -105,11 +105,11 @@ def stats(**by_source: int) -> str:
         totals=Counters(samples=10**6),
         runs={"earlier": counts},
         cache=CacheStats(entries=0, bytes=0),
-        teacher=TeacherStats(name="x", model="x", stand_in=False, note="x"),
+        teacher=TeacherStats(name="x", model="x", is_stub=False, description="x"),
         profile="x",
         audits=AuditStats(),
         policy={},
-        identity=Identity(
+        profile_inputs=ProfileInputs(
             teacher={},
             rubric="x",
             template="x",

@@ -15,7 +15,7 @@ from tests.unit.scoring.book import GROUP, NOW, commits, keep, marked, named, op
 FIRST = {"correctness": 0.5, "code_quality": 0.25, "efficiency": 1.0, "documentation": 0.1 + 0.2}
 SECOND = {"correctness": 0.1, "code_quality": 0.1, "efficiency": 0.1, "documentation": 0.1}
 AGE = 86_400_000
-WAY = re.compile(r"\b(marks|claims|texts|tasks|accounts|reservations)\b")
+WAY = re.compile(r"\b(marks|claims|texts|tasks|budget_balances|reservations)\b")
 LEDGER = re.compile(r"\bledger_\w+\b")
 """The tables on a sample's way. Keys are read, and lines of hits written, for many requests together."""
 
@@ -85,7 +85,7 @@ async def test_a_request_is_as_many_statements_however_many_samples(service, dat
     settings = {
         "rlaif": {"use_tiered_scoring": False},
         "teacher": {"max_group_size": 64},
-        "store": {"claim_lease_s": 1000.0, "keep_texts": texts},
+        "store": {"claim_lease_s": 1000.0, "store_samples": texts},
     }
     missed, hit = [], []
     async with service(settings, database_url=database_url) as http:
@@ -98,7 +98,7 @@ async def test_a_request_is_as_many_statements_however_many_samples(service, dat
                 assert {result["source"] for result in answer["results"]} == {source}
                 way, ledger = (len([each for each in sent if tables.search(each)]) for tables in (WAY, LEDGER))
                 counts.append((way, ledger, len(ended)))
-    # a look; claims, marks, accounts, reservation; (on Postgres a lock,) marks, texts, tasks, claims, reservation,
-    # accounts. The call, the line of the request, and the sums of both are written with the second half of these.
+    # a look; claims, marks, balances, reservation; (on Postgres a lock,) marks, texts, tasks, claims, reservation,
+    # balances. The call, the line of the request, and the sums of both are written with the second half of these.
     assert missed == [(9 + 2 * texts + ("postgres" in database_url), 3, 2)] * 3
     assert [way for way, _, _ in hit] == [1] * 3

@@ -24,7 +24,7 @@ async def score(http, language: str = "python"):
 
 @pytest.mark.parametrize("texts", [True, False])
 async def test_a_mark_is_shown_with_its_group_and_its_texts(service, database_url, clock, texts):
-    async with service({"store": {"keep_texts": texts}}, database_url=database_url) as http:
+    async with service({"store": {"store_samples": texts}}, database_url=database_url) as http:
         result = await score(http)
         answers = [
             await http.get("/marks", params={"key": result["key"]}),
@@ -37,8 +37,8 @@ async def test_a_mark_is_shown_with_its_group_and_its_texts(service, database_ur
     assert mark.digest == fingerprint(result["profile"], TASK, CODE, "python").digest.hex()
     assert (mark.criteria, mark.reasons) == (true_criteria(CODE), [])
     assert mark.score == pytest.approx(true_score(CODE))
-    assert (mark.group.place, mark.group.size) == (1, 1)
-    assert 1_700_000_000 <= mark.created.timestamp() <= clock.now_ms / 1000
+    assert (mark.group.position, mark.group.size) == (1, 1)
+    assert 1_700_000_000 <= mark.created_at.timestamp() <= clock.now_ms / 1000
     assert (mark.task, mark.code) == ((TASK, CODE) if texts else (None, None))
 
 
@@ -55,8 +55,8 @@ async def test_all_marks_of_a_key_are_shown_and_no_other(service, database_url):
         marks = (await http.get("/marks", params={"key": result["key"]})).json()["marks"]
     assert {mark["digest"] for mark in marks} == {name.digest.hex(), forced.digest.hex()}
     [other] = [mark for mark in marks if mark["reasons"]]
-    assert (other["group"], other["task"]) == ({"id": "ab" * 8, "place": 2, "size": 3}, None)
-    assert other["created"] == "1970-01-01T00:00:00.001000Z"
+    assert (other["group"], other["task"]) == ({"id": "ab" * 8, "position": 2, "size": 3}, None)
+    assert other["created_at"] == "1970-01-01T00:00:00.001000Z"
 
 
 async def test_no_mark_is_a_404_that_says_so(service, database_url):
@@ -64,7 +64,7 @@ async def test_no_mark_is_a_404_that_says_so(service, database_url):
         key = (await score(http))["key"]
         for params in ({"key": key.replace("python", "pytho")}, {"key": key, "profile": "0" * 16}):
             answer = await http.get("/marks", params=params)
-            assert (answer.status_code, answer.json()["error"]) == (404, "no_such_mark")
+            assert (answer.status_code, answer.json()["error"]) == (404, "mark_not_found")
             assert params["key"] in answer.json()["detail"]
 
 

@@ -74,7 +74,7 @@ async def test_samples_tokens_and_dollars_by_hand(service, teacher, database_url
     assert found("http_requests_total", method="POST", route="/score", status="200") == 3
     assert found("http_request_duration_seconds_count", route="/score") == 3
     assert found("http_requests_in_progress") == 1  # the one that asks
-    assert found("teacher_calls_in_progress") == found("claims") == 0
+    assert found("teacher_calls_in_progress") == found("claims_held") == 0
     for operation in ("read", "write"):
         assert found("store_operation_duration_seconds_count", operation=operation) > 0
 
@@ -88,8 +88,8 @@ async def test_what_is_in_progress_is_seen_while_it_is(service, teacher, databas
         teacher.gate.set()
         await asked
         after = await scrape(http)
-    assert (found("claims"), found("http_requests_in_progress")) == (2, 2)
-    assert (after("claims"), after("http_requests_in_progress")) == (0, 1)
+    assert (found("claims_held"), found("http_requests_in_progress")) == (2, 2)
+    assert (after("claims_held"), after("http_requests_in_progress")) == (0, 1)
 
 
 async def test_nothing_a_client_sends_becomes_a_label(service):
@@ -112,7 +112,7 @@ async def test_nothing_a_client_sends_becomes_a_label(service):
 def test_an_outcome_that_nobody_knows_is_another():
     metrics = Metrics()
     for outcome in ("end_turn", "made up by a server", "too"):
-        metrics.calls.billed(Call("m", outcome, took_ms=250))
+        metrics.calls.billed(Call("m", outcome, duration_ms=250))
     found = Scraped(metrics.exposition().decode())
     assert found("teacher_calls_total", outcome="other") == 2
     assert found("teacher_call_duration_seconds_sum") == pytest.approx(0.75)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -73,7 +74,7 @@ async def test_an_old_book_keeps_its_marks(database_url):
     assert [found[name.digest].criteria for name in mine] == [CRITERIA] * 3
     assert [found[name.digest].reasons for name in mine] == [("because",), (), ()]
     assert found[others.digest].criteria == STYLE
-    assert found[others.digest].used_s == 1_700_000_000
+    assert found[others.digest].last_used_s == 1_700_000_000
     engine = open_engine(database_url)
     with writing(engine) as connection:
         rest = connection.execute(text("SELECT created_ms, group_id, group_position, group_size FROM marks")).all()
@@ -110,6 +111,31 @@ def test_a_mark_learns_which_run_has_paid_for_it(database_url):
         runs = dict(connection.execute(text("SELECT group_id, run FROM marks")).all())
     engine.dispose()
     assert {bytes(group): run for group, run in runs.items()} == {b"group-01": "b", b"group-02": ""}
+
+
+def test_a_call_in_progress_is_written_down_after_its_columns_were_renamed(database_url):
+    """Of a process that died before the upgrade."""
+    engine = open_engine(database_url)
+    migrate(engine, "0006")
+    line = {**CALL, "group_id": CALL["group_id"].hex(), "run": "demo", "took_ms": None, "failed": True, "cost_nusd": 7}
+    row = {"id": "r", "owner": "dead", "lease_until_ms": 0, "line": json.dumps(line)}
+    with writing(engine) as connection:
+        names = ", ".join(f":{name}" for name in row)
+        connection.execute(text(f"INSERT INTO reservations ({', '.join(row)}) VALUES ({names})"), row)
+        connection.execute(text("INSERT INTO accounts (scope, nusd, tokens) VALUES ('total', 7, 2)"))
+    engine.dispose()
+
+    async def restarted():
+        store = Store(database_url, 1_000)
+        store.open(MINE, {"teacher": "x"}, 9)
+        await store.renew(1_000_000)
+        spent, sums = await store.money.spent(OWNER), await store.ledger.sums(OWNER)
+        await store.close()
+        return spent, sums.tallies[0, "demo"].counts
+
+    spent, counts = asyncio.run(restarted())
+    assert spent == {"total": (7, 2)}
+    assert (counts["unknown_nusd"] or counts["cost_nusd"], counts["failed_calls"]) == (7, 1)
 
 
 CALL = {

@@ -144,15 +144,15 @@ async def test_a_mark_is_read_without_the_page_loading_itself_anew(service):
 
 
 async def test_texts_that_are_not_kept_are_said_to_be(service, database_url):
-    async with service({"store": {"keep_texts": False}}, database_url=database_url) as http:
+    async with service({"store": {"store_samples": False}}, database_url=database_url) as http:
         await score(http, CODE)
         page = await shown(http)
         [link] = [each.attributes["href"] for each in page.all("a") if "mark=" in each.attributes["href"]]
         opened = Page((await http.get(f"/{link.partition('#')[0]}")).text).one("article", "opened")
     assert "text not kept" in page.one("ol", "marks").words
     assert opened.words.count("The text is not kept.") == 2
-    assert "store.keep_texts: false" in page.one("section", "notes").words or any(
-        "store.keep_texts: false" in each.words for each in page.all("p")
+    assert "store.store_samples: false" in page.one("section", "notes").words or any(
+        "store.store_samples: false" in each.words for each in page.all("p")
     )
 
 

@@ -55,7 +55,7 @@ async def test_the_latest_come_first_with_the_runs_that_paid_or_were_given_them(
 async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, monkeypatch, texts):
     monkeypatch.setattr(page, "BATCH", 4)
     monkeypatch.setattr(page, "MOST_MARKS", 10)
-    async with opened(database_url, keep_texts=texts) as store:
+    async with opened(database_url, store_samples=texts) as store:
         for number in range(25):
             await keep(store, marked(f"code {number:02}"), at_ms=NOW + 1000 * (number // 2))
         numbers = {marked(f"code {number:02}").fingerprint.row: number for number in range(25)}
@@ -87,9 +87,9 @@ async def test_texts_longer_than_the_bound_are_searched_in_smaller_steps(databas
 
 async def test_calls_are_counted_by_the_time_they_took_and_by_whether_they_failed(database_url):
     async with opened(database_url) as store:
-        for took_ms in (0, 250, 251, 64_000, 64_001):
-            await pay(store, "a", bill=replace(BILL, took_ms=took_ms))
-        await pay(store, "a", bill=replace(BILL, took_ms=30, failed=True))
+        for duration_ms in (0, 250, 251, 64_000, 64_001):
+            await pay(store, "a", bill=replace(BILL, duration_ms=duration_ms))
+        await pay(store, "a", bill=replace(BILL, duration_ms=30, failed=True))
         await pay(store, "a", bill=BILL)
         await store.reserve((), Purpose("a", GROUP, 1), BILL, {}, NOW)
         await store.money.close()  # cut off
@@ -163,10 +163,10 @@ async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_
         assert "ledger_requests" not in text
 
 
-@pytest.mark.parametrize("keep_texts", [True, False])
-async def test_a_link_to_a_time_that_never_comes_shows_the_latest(service, database_url, keep_texts):
+@pytest.mark.parametrize("store_samples", [True, False])
+async def test_a_link_to_a_time_that_never_comes_shows_the_latest(service, database_url, store_samples):
     sample = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}
-    async with service({"store": {"keep_texts": keep_texts}}, database_url=database_url) as http:
+    async with service({"store": {"store_samples": store_samples}}, database_url=database_url) as http:
         await http.post("/score", json={"samples": [sample]})
         answer = await http.get(f"/?before={'9' * 16}-{'9' * 9}")
     assert answer.status_code == 200

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from services.scoring.prompting import (
     CUT,
     TEMPLATE_VERSION,
+    baseline_tokens,
     estimate_tokens,
     fence,
-    plain_tokens,
     presented_order,
     render,
     shown_task,
@@ -122,6 +122,6 @@ def test_the_estimate_is_within_a_fifth_of_a_real_tokenizer() -> None:
 def test_the_plain_way_pays_for_the_whole_rubric_and_the_whole_task() -> None:
     rubric = load_rubric()
     code = "def f():\n    return 1\n"
-    paid = plain_tokens(TASK, code, rubric, "python")
+    paid = baseline_tokens(TASK, code, rubric, "python")
     assert paid >= estimate_tokens(rubric.text) + estimate_tokens(TASK) + estimate_tokens(code)
-    assert plain_tokens(TASK + "x" * 280, code, rubric, "python") == paid + 100
+    assert baseline_tokens(TASK + "x" * 280, code, rubric, "python") == paid + 100

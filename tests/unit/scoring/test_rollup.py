@@ -93,18 +93,18 @@ async def test_nothing_changes_when_lines_go_and_minutes_become_hours(database_u
             (T0 + 7 * DAY + HOUR - 1, 3),  # nor its lines over a week
         ):
             await store.upkeep.sweep(now_ms)
-            assert (await count(store, "ledger_requests"), await count(store, "ledger_sums")) == (5, sums)
+            assert (await count(store, "ledger_requests"), await count(store, "ledger_rollups")) == (5, sums)
             assert await counters(store) == before
             assert await counters(store, T0 + HOUR) == hourly
         await store.upkeep.sweep(T0 + 7 * DAY + HOUR)
         assert await counters(store) == before
         assert await counters(store, T0 + HOUR) == hourly
         assert (await count(store, "ledger_requests"), await count(store, "ledger_calls")) == (1, 1)
-        assert await count(store, "ledger_sums") == 3
+        assert await count(store, "ledger_rollups") == 3
         await store.ledger.count([line(2, T0 + MINUTE), line(20, T0 + 2 * MINUTE)])  # a line of old comes late
         await store.upkeep.sweep(T0 + 8 * DAY)
         assert (await counters(store))[1]["a"].samples == before[1]["a"].samples + 8
-        assert await count(store, "ledger_sums") == 3
+        assert await count(store, "ledger_rollups") == 3
     async with opened(database_url) as store:
         assert (await counters(store))[1]["a"].samples == before[1]["a"].samples + 8
 
@@ -193,13 +193,13 @@ async def test_stats_since_and_their_series(service, database_url, clock):
     assert (stats["since"], opened_at) == ("2022-01-08T00:01:00.000+00:00", "2022-01-08T00:00:00.001+00:00")
     assert {run: block["samples"] for run, block in stats["runs"].items()} == {"a": 1, "b": 1}
     assert stats["totals"]["by_source"] == {"heuristic": 0, "tests": 0, "cache": 2, "coalesced": 0, "teacher": 0}
-    assert stats["identity"]["teacher"]["name"] == "recording"
-    assert (hours["bucket"], [point["at"] for point in hours["points"]]) == (
+    assert stats["profile_inputs"]["teacher"]["name"] == "recording"
+    assert (hours["bucket"], [point["bucket_start"] for point in hours["points"]]) == (
         "hour",
         ["2022-01-08T00:00:00.000+00:00", "2022-01-08T03:00:00.000+00:00"],
     )
     assert [list(point["runs"]) for point in hours["points"]] == [["a", "b"], ["a"]]
     assert hours["points"][0]["runs"]["a"]["by_source"]["teacher"] == 1
-    assert [point["at"] for point in minutes["points"]] == ["2022-01-08T00:02:00.000+00:00"]
+    assert [point["bucket_start"] for point in minutes["points"]] == ["2022-01-08T00:02:00.000+00:00"]
     assert [(each.status_code, each.json()["field"]) for each in (far, *wrong)] == [(422, "since")] * 4
     assert odd == [200, 200]

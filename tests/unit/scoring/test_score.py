@@ -79,7 +79,7 @@ async def test_duplicates_in_one_request_are_asked_once_and_counted_each(service
     assert teacher.codes == [code("add")]
     assert sources(answer) == ["teacher", "coalesced", "coalesced"]
     assert len({result["score"] for result in answer["results"]}) == 1
-    assert [result["judged"] for result in answer["results"]] == ["completion", "completion", "block"]
+    assert [result["extracted_from"] for result in answer["results"]] == ["completion", "completion", "block"]
     assert counts["samples"] == sum(counts["by_source"].values()) == 3
 
 

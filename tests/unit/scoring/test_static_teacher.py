@@ -33,8 +33,8 @@ async def test_an_honest_solution_marks_near_the_top(task, code):
 
 async def test_says_that_it_is_a_stand_in_and_names_its_version():
     teacher = StaticTeacher()
-    assert teacher.stand_in
-    assert "no judge" in teacher.note
+    assert teacher.is_stub
+    assert "no judge" in teacher.description
     assert teacher.identity()["version"] == int(teacher.model.removeprefix("static-"))
     json.dumps(teacher.identity())
 

@@ -33,7 +33,7 @@ async def test_a_task_is_kept_once_and_each_sample_has_its_code(database_url):
 
 
 async def test_without_texts_marks_are_kept_all_the_same(database_url):
-    async with opened(database_url, keep_texts=False) as store:
+    async with opened(database_url, store_samples=False) as store:
         await keep(store, marked("a"))
         assert await held(store, "a") == {"a"}
         assert (await count(store, "texts"), await count(store, "tasks")) == (0, 0)

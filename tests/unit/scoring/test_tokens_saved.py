@@ -8,7 +8,7 @@ from tests.unit.scoring.test_score import code, run_counts, sample, score
 
 
 async def test_the_stand_in_saves_nothing(service, teacher):
-    teacher.stand_in = True
+    teacher.is_stub = True
     async with service() as http:
         await score(http, sample(code("add")))
         counts = await run_counts(http)

@@ -13,8 +13,8 @@ from shared.contract import (
     CacheStats,
     Counters,
     ErrorCode,
-    Identity,
-    Judged,
+    ExtractedFrom,
+    ProfileInputs,
     RequestUsage,
     Result,
     Sample,
@@ -33,12 +33,19 @@ Fault = tuple[int, dict[str, Any]]
 
 
 def scored(score: float, criteria: dict[str, float] | None = None) -> Scored:
-    return Scored(score=score, source=Source.TEACHER, criteria=criteria, judged=Judged.COMPLETION, key="k", profile="p")
+    return Scored(
+        score=score,
+        source=Source.TEACHER,
+        criteria=criteria,
+        extracted_from=ExtractedFrom.COMPLETION,
+        key="k",
+        profile="p",
+    )
 
 
 def unscored() -> Unscored:
     error = SampleError(code=ErrorCode.TEACHER_UNAVAILABLE, detail="overloaded")
-    return Unscored(error=error, judged=Judged.COMPLETION, key="k", profile="p")
+    return Unscored(error=error, extracted_from=ExtractedFrom.COMPLETION, key="k", profile="p")
 
 
 class StubService:
@@ -103,9 +110,9 @@ class StubService:
             totals=Counters(),
             runs=self.counters,
             cache=CacheStats(entries=0, bytes=0),
-            teacher=TeacherStats(name="stub", model="stub", stand_in=True, note="a stub for tests, no judge"),
+            teacher=TeacherStats(name="stub", model="stub", is_stub=True, description="a stub for tests, no judge"),
             profile="p",
-            identity=Identity(
+            profile_inputs=ProfileInputs(
                 teacher={"name": "stub"},
                 rubric="r",
                 template="t",

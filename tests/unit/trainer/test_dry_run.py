@@ -47,7 +47,7 @@ def stats(service, **runs):
         update={
             "runs": runs,
             "totals": Counters(teacher_calls=4, api_tokens_sent=4000, api_tokens_received=80, cost_usd=None),
-            "identity": service.stats().identity.model_copy(update={"max_group_size": 8}),
+            "profile_inputs": service.stats().profile_inputs.model_copy(update={"max_group_size": 8}),
         }
     )
 

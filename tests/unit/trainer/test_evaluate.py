@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from shared.contract import Judged, Scored, Source
+from shared.contract import ExtractedFrom, Scored, Source
 from tests.unit.trainer.stub import scored, unscored
 from trainer.evaluate import Evaluation, compare, evaluation_metrics, summarize, without_documentation
 from trainer.policy import Sample
@@ -78,7 +78,12 @@ def test_without_documentation_the_other_weights_fill_up():
     criteria = {"correctness": 0.8, "code_quality": 0.4, "efficiency": 0.6, "documentation": 0.0}
     assert without_documentation(scored(0.48, criteria)) == pytest.approx((0.3 * 0.8 + 0.3 * 0.4 + 0.2 * 0.6) / 0.8)
     rejected = Scored(
-        score=0.05, source=Source.HEURISTIC, criteria=None, judged=Judged.COMPLETION, key="k", profile="p"
+        score=0.05,
+        source=Source.HEURISTIC,
+        criteria=None,
+        extracted_from=ExtractedFrom.COMPLETION,
+        key="k",
+        profile="p",
     )
     assert without_documentation(rejected) == 0.05
     assert without_documentation(scored(0.7, {"style": 0.7})) == 0.7

@@ -100,7 +100,7 @@ def plain():
 
 
 def config(**rlaif):
-    rlaif = {"generation_temperature": TEMPERATURE, "clip_range": CLIP_RANGE, "importance_cap": CAP} | rlaif
+    rlaif = {"generation_temperature": TEMPERATURE, "clip_range": CLIP_RANGE, "importance_sampling_cap": CAP} | rlaif
     return Config.model_validate({"training": {"micro_batch_size": 2}, "rlaif": rlaif})
 
 
@@ -117,7 +117,7 @@ def ours(plain, options, stale=False):
 )
 def test_with_the_kl_in_the_loss(plain, loss, mean, estimator):
     expected = plain.gradient(loss, mean, estimator)
-    found, done = ours(plain, config(loss=loss, loss_mean=mean, kl_estimator=estimator))
+    found, done = ours(plain, config(loss=loss, loss_agg_mode=mean, kl_estimator=estimator))
     assert expected.norm() > 0.01
     assert (found - expected).norm() / expected.norm() < TINY_MODEL
     nats = (token_mean if mean == "token" else sequence_mean)([plain.kl(i, estimator) for i in range(len(SAMPLES))])
@@ -131,7 +131,7 @@ def test_with_the_kl_in_the_loss(plain, loss, mean, estimator):
 def test_with_samples_of_an_earlier_policy(plain, loss, mean, estimator):
     expected = plain.gradient(loss, mean, estimator, stale=True)
     fresh = plain.gradient(loss, mean, estimator)
-    found, done = ours(plain, config(loss=loss, loss_mean=mean, kl_estimator=estimator), stale=True)
+    found, done = ours(plain, config(loss=loss, loss_agg_mode=mean, kl_estimator=estimator), stale=True)
     assert (fresh - expected).norm() / expected.norm() > 0.01  # the weights say something
     assert (found - expected).norm() / expected.norm() < TINY_MODEL
     assert 0 < done.clip_fraction < 1
@@ -140,7 +140,7 @@ def test_with_samples_of_an_earlier_policy(plain, loss, mean, estimator):
 @pytest.mark.parametrize(("loss", "mean"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"])))
 def test_with_the_kl_in_the_reward_the_loss_has_no_term_of_it(plain, loss, mean):
     expected = plain.gradient(loss, mean, None)
-    found, done = ours(plain, config(loss=loss, loss_mean=mean, kl_in="reward"))
+    found, done = ours(plain, config(loss=loss, loss_agg_mode=mean, kl_in="reward"))
     assert (found - expected).norm() / expected.norm() < TINY_MODEL
     assert done.kl is None
 

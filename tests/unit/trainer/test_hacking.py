@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.contract import Judged, Scored, Source
+from shared.contract import ExtractedFrom, Scored, Source
 from shared.settings import Rlaif
 from tests.unit.trainer.stub import unscored
 from trainer.hacking import alarms, hacking_metrics, length_correlation
@@ -15,7 +15,9 @@ QUIET = {"length_correlation": 0.0, "frac_identical": 0.0, "frac_ceiling": 0.0, 
 
 
 def mark(score, source=Source.TEACHER):
-    return Scored(score=score, source=source, criteria=None, judged=Judged.COMPLETION, key="k", profile="p")
+    return Scored(
+        score=score, source=source, criteria=None, extracted_from=ExtractedFrom.COMPLETION, key="k", profile="p"
+    )
 
 
 def group(*rows):
@@ -82,8 +84,8 @@ def test_the_ceiling_is_a_share_of_marks():
     [
         ("length_correlation", "max_length_correlation", 0.51, 0.5),
         ("length_correlation", "max_length_correlation", -0.51, -0.5),
-        ("frac_identical", "max_identical_share", 0.51, 0.5),
-        ("frac_ceiling", "max_ceiling_share", 0.91, 0.9),
+        ("frac_identical", "max_identical_fraction", 0.51, 0.5),
+        ("frac_ceiling", "max_ceiling_fraction", 0.91, 0.9),
         ("kl", "max_kl", 0.51, 0.5),
     ],
 )

@@ -113,8 +113,8 @@ def test_the_last_pause_ends_where_patience_does(marker):
 
 def test_a_refused_request_is_not_sent_again(marker):
     recorded = Recorded()
-    with StubService(by_length, faults=[(413, {"error": "too_large", "detail": "300 samples"})]) as service:
-        with pytest.raises(RequestRejected, match="too_large: 300 samples"):
+    with StubService(by_length, faults=[(413, {"error": "payload_too_large", "detail": "300 samples"})]) as service:
+        with pytest.raises(RequestRejected, match="payload_too_large: 300 samples"):
             marker(service.url, recorded).submit("run", SAMPLES).result(timeout=30)
         assert service.requests == []
     assert recorded.pauses == []

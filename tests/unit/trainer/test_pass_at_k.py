@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.contract import Judged, SampleTests, Scored, Source
+from shared.contract import ExtractedFrom, SampleTests, Scored, Source
 from tests.unit.trainer.stub import scored, unscored
 from trainer.evaluate import Evaluation, count_passed, evaluation_metrics, summarize
 from trainer.metrics import evaluation_line, reward_metrics, sample_line
@@ -17,11 +17,21 @@ TASK = Task(0, "p", "python", (1,), tests=("assert f(1) == 1", "assert f(2) == 2
 
 def ran(passed, total, not_run=0, source=Source.TEACHER):
     tests = SampleTests(passed=passed, total=total, not_run=not_run)
-    return Scored(score=0.5, source=source, criteria=None, judged=Judged.COMPLETION, key="k", profile="p", tests=tests)
+    return Scored(
+        score=0.5,
+        source=source,
+        criteria=None,
+        extracted_from=ExtractedFrom.COMPLETION,
+        key="k",
+        profile="p",
+        tests=tests,
+    )
 
 
 def heuristic():
-    return Scored(score=0.0, source=Source.HEURISTIC, criteria=None, judged=Judged.COMPLETION, key="k", profile="p")
+    return Scored(
+        score=0.0, source=Source.HEURISTIC, criteria=None, extracted_from=ExtractedFrom.COMPLETION, key="k", profile="p"
+    )
 
 
 def group(index, *results, tests=TASK.tests):

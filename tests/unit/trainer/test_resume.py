@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from shared.contract import ErrorCode, Judged, SampleError, Unscored
+from shared.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_run import adapter, by_hash, lines
 from trainer.__main__ import BAD_CONFIG, BUDGET_SPENT, FINISHED
@@ -32,7 +32,7 @@ def payer(samples):
     """Marks for so many samples, then the budget is spent."""
     left = iter(range(samples))
     error = SampleError(code=ErrorCode.BUDGET_EXHAUSTED, detail="run test-run has spent its 1.00 dollars")
-    spent = Unscored(error=error, judged=Judged.COMPLETION, key="k", profile="p")
+    spent = Unscored(error=error, extracted_from=ExtractedFrom.COMPLETION, key="k", profile="p")
     return lambda sample: spent if next(left, None) is None else by_hash(sample)
 
 

@@ -118,7 +118,7 @@ def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch
     taught = []
     monkeypatch.setattr("trainer.loop.lessons_of", lambda *args: taught.append(lessons_of(*args)) or taught[-1])
     with StubService(half_unscored) as service:
-        assert run(service, {"max_steps": 1}, {"max_unscored_share": 1.0}) == FINISHED
+        assert run(service, {"max_steps": 1}, {"max_unscored_fraction": 1.0}) == FINISHED
     [line] = lines(tmp_path / "run" / "metrics.jsonl")
     samples = [s for s in lines(tmp_path / "run" / "samples.jsonl") if s["phase"] == "train"]
     without = [s for s in samples if s["mark"] is None]
@@ -139,7 +139,7 @@ def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch
 )
 def test_a_step_that_would_train_on_nothing_is_skipped_and_said(run, tmp_path, capsys, mark, why):
     with StubService(mark) as service:
-        assert run(service, {"max_steps": 3}, {"max_unscored_share": 1.0}) == FINISHED
+        assert run(service, {"max_steps": 3}, {"max_unscored_fraction": 1.0}) == FINISHED
     assert [line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [why] * 3
     assert [line["skipped_steps"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 3]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 3
@@ -162,7 +162,7 @@ def test_options_of_the_objective_reach_the_step(run, tmp_path):
 @pytest.mark.parametrize("kl_in", ["loss", "reward"])
 def test_a_run_with_everything_else_chosen(run, tmp_path, kl_in):
     options = {
-        "advantage_baseline": "leave_one_out", "loss": "ppo_clip", "loss_mean": "sequence", "kl_reference": "copy",
+        "advantage_baseline": "leave_one_out", "loss": "ppo_clip", "loss_agg_mode": "sequence", "kl_reference": "copy",
         "kl_estimator": "exact", "kl_in": kl_in, "adaptive_kl_enabled": True, "target_kl": 1e-9,
     }  # fmt: skip
     with StubService(by_hash) as service:
@@ -190,7 +190,7 @@ def test_when_the_service_stays_away_the_adapter_is_saved(run, tmp_path, capsys)
 
 def test_a_refused_request_ends_the_run_with_its_reason(run, tmp_path, capsys):
     with StubService(by_hash) as service:
-        service.fail_after(3, (413, {"error": "too_large", "detail": "more than 2 samples"}))
+        service.fail_after(3, (413, {"error": "payload_too_large", "detail": "more than 2 samples"}))
         assert run(service) == REJECTED
     assert "refused: too_large: more than 2 samples" in capsys.readouterr().err
     assert not has_learned(tmp_path / "run")

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from shared.contract import ErrorCode, Judged, SampleError, Unscored
+from shared.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
 from shared.settings import Rlaif
 from tests.unit.trainer.stub import scored
 from trainer.marks import GaveUp
@@ -20,7 +20,7 @@ SAMPLES = [Sample(Task(0, "a task", "python", (1,)), (2,), text, truncated=False
 def unscored(code=ErrorCode.TEACHER_UNAVAILABLE, retry_after_s=None):
     return Unscored(
         error=SampleError(code=code, detail="why", retry_after_s=retry_after_s),
-        judged=Judged.COMPLETION,
+        extracted_from=ExtractedFrom.COMPLETION,
         key="k",
         profile="p",
     )
@@ -56,14 +56,14 @@ def groups(*rows):
 def test_up_to_the_share_nothing_happens():
     world = World()
     given = groups([scored(0.1), unscored()], [scored(0.2), unscored()])  # 2 of 4
-    assert world.run(given, max_unscored_share=0.5) == given
+    assert world.run(given, max_unscored_fraction=0.5) == given
     assert (world.asked, world.said, world.pauses) == ([], [], [])
 
 
 def test_above_it_the_run_pauses_and_asks_for_the_missing_ones_alone():
     world = World(scored(0.5), unscored(), scored(0.7), scored(0.9))
     given = groups([scored(0.1), unscored(), unscored()], [scored(0.2)], [unscored()])
-    got = world.run(given, max_unscored_share=0.2)
+    got = world.run(given, max_unscored_fraction=0.2)
     # 3 of 5 are missing; 1 of 5 afterwards is no more than the share
     assert world.asked == [(0, 1, "bc"), (2, 1, "a")]
     assert [[result.score for result in results] for _, results in got] == [[0.1, 0.5, None], [0.2], [0.7]]

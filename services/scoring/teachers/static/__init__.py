@@ -20,8 +20,8 @@ class StaticTeacher:
 
     name = "static"
     model = f"static-{VERSION}"
-    stand_in = True
-    note = (
+    is_stub = True
+    description = (
         "offline stand-in, no judge: it looks at syntax only, runs no code, "
         "and tells wrong code from right only where its syntax shows it"
     )
