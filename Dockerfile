@@ -1,7 +1,8 @@
 # Two images: `scoring`, the service, without torch; `trainer`, the training process. Versions: requirements.lock.
 
 FROM python:3.11-slim AS base
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp \
+    PYTHONPATH=/app/services:/app/trainer:/app/shared:/app/demo
 WORKDIR /app
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin markbook \
  && install --directory --owner=markbook /app/data /app/runs
@@ -32,7 +33,7 @@ USER 10001
 EXPOSE 8000
 HEALTHCHECK --start-period=120s --interval=5s --timeout=5s \
     CMD ["python", "-c", "from http.client import *; c = HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
-ENTRYPOINT ["python", "-m", "services.scoring"]
+ENTRYPOINT ["python", "-m", "markbook.scoring"]
 CMD ["serve", "--host", "0.0.0.0"]
 
 FROM base AS trainer
@@ -43,5 +44,5 @@ COPY demo demo
 RUN python -m compileall -q .
 ENV HF_HOME=/app/data/huggingface
 USER 10001
-ENTRYPOINT ["python", "-m", "trainer"]
+ENTRYPOINT ["python", "-m", "markbook.trainer"]
 CMD ["--config", "demo/demo.yaml"]

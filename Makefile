@@ -28,10 +28,10 @@ install: .venv/installed ## set up .venv with the locked versions
 	@touch $@
 
 demo: .venv/installed ## train a small student against the scoring service (several minutes on 2 cores)
-	@$(BIN)/python -m demo $(ARGS)
+	@$(BIN)/python -m markbook.demo $(ARGS)
 
 serve: .venv/installed ## the scoring service alone, on http://127.0.0.1:8000
-	@$(BIN)/python -m services.scoring $(ARGS)
+	@$(BIN)/python -m markbook.scoring $(ARGS)
 
 up: ## the service and Postgres in containers, once their ports are found free: docker compose up
 	@test -n "$$(docker compose ps --quiet scoring)" || docker compose config --format json | $(PYTHON) deploy/ports.py
@@ -50,6 +50,7 @@ check: .venv/installed ## lint, types and the laws of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry services trainer shared demo
 	$(BIN)/python -m pytest tests/test_laws.py
 
 format: .venv/installed ## what of lint and format can be mended without you

@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from services.scoring.app import unix_ms
-from services.scoring.fingerprint import Fingerprint, fingerprint, profile_of
-from services.scoring.pipeline import mark_identity
-from services.scoring.rubric import load_rubric
-from services.scoring.store import NewMark, Store, Texts
-from services.scoring.teachers import make_teacher
-from shared.config import load_config
-from shared.settings import Config
+from markbook.config.loading import load_config
+from markbook.config.settings import Config
+from markbook.scoring.app import unix_ms
+from markbook.scoring.fingerprint import Fingerprint, fingerprint, profile_of
+from markbook.scoring.pipeline.pipeline import mark_identity
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.store import NewMark, Store, Texts
+from markbook.scoring.teachers import make_teacher
 from tests.fakes import true_criteria
 
 TASK_CHARS, CODE_CHARS = 1_500, 1_200

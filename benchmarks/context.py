@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from benchmarks.tokens import BEFORE, Row, measure
 from benchmarks.workload import Answer, workload
-from services.scoring.prompting import shown_task
+from markbook.scoring.prompts.prompt import shown_task
 from tests.emulator.server import Emulator
 
 Policy = Literal["head", "head_tail"]

@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 from benchmarks.workload import Answer
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Failure, Group, Marked
-from shared.config import parse_config
+from markbook.config.loading import parse_config
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Failure, Marked
 from tests.emulator import tokens
 from tests.emulator.judges import JUDGES
 from tests.emulator.server import Emulator

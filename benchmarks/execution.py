@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.scoring.execution import TestResult, TestRunner, Verdict, open_runner
-from services.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
-from services.scoring.execution.monty import MontySandbox
-from shared.splitting import split_check
-from shared.tasks import read_tasks
+from markbook.scoring.execution import TestResult, TestRunner, Verdict, open_runner
+from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
+from markbook.scoring.execution.monty import MontySandbox
+from markbook.splitting import split_check
+from markbook.tasks import read_tasks
 
 CORES = 2
 

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from tree_sitter import Parser
 
-from services.scoring.extraction import extract
-from services.scoring.heuristics import Judgement, judge
-from services.scoring.heuristics.grammars import LANGUAGES
-from services.scoring.languages import canonical
+from markbook.scoring.heuristics import Judgement, judge
+from markbook.scoring.heuristics.grammars import LANGUAGES
+from markbook.scoring.languages import canonical
+from markbook.scoring.pipeline.code_extraction import extract
 
 NAMES = ("python", "cpp", "rust", "go", "java", "javascript", "typescript")
 LABELS = ("good", "broken", "degenerate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from shared.contract import ExtractedFrom, RequestUsage, Scored, ScoreRequest, ScoreResponse, Source
+from markbook.contract import ExtractedFrom, RequestUsage, Scored, ScoreRequest, ScoreResponse, Source
 
 CRITERIA = {"correctness": 0.8, "code_quality": 0.7, "efficiency": 0.6, "documentation": 0.7}
 KEY = "STUDENT:1f0c3a5b7d9e:9ab2c4d6e8f0:python"

@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.books import CODE_TEXT, NUMBER, SAMPLES_A_TASK, TASK_TEXT, Filler, code, databases, task
-from services.scoring.store import Life, Store
+from markbook.scoring.store import Life, Store
 from tests.processes import ServiceProcess, clean_environment
 
 MARKS = 100_000

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import psycopg
 
 from benchmarks.books import Filler, databases
-from services.scoring.app import unix_ms
-from services.scoring.store import OWNER, Life, Store
+from markbook.scoring.app import unix_ms
+from markbook.scoring.store import OWNER, Life, Store
 
 SIZES = (10_000, 100_000, 1_000_000)
 WITH_TEXTS = 10_000

@@ -26,11 +26,11 @@ import psutil
 import yaml
 from fastapi import FastAPI
 
-from demo.processes import free_port
-from services.scoring.prompting import fence, render, system_text
-from services.scoring.rubric import load_rubric
-from services.scoring.verdict import reply_tokens
-from shared.contract import ScoreRequest
+from markbook.contract import ScoreRequest
+from markbook.demo.processes import free_port
+from markbook.scoring.prompts.prompt import fence, render, system_text
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.reply_parser import reply_tokens
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TEACHER_S = 1.0

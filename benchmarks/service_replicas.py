@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shared.client import ScoringClient
-from shared.contract import Sample, Scored, ScoreRequest, Source
+from markbook.client import ScoringClient
+from markbook.contract import Sample, Scored, ScoreRequest, Source
 from tests.emulator import tokens
 from tests.emulator.server import Emulator, Settings
 from tests.processes import ServiceProcess

@@ -19,13 +19,13 @@ import httpx
 
 from benchmarks.drift import drifts
 from benchmarks.workload import TEXTS, Answer, describe, workload
-from services.scoring.app import create_app
-from services.scoring.pricing import Tokens, billed_input_equivalent, cost_usd
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from shared.config import parse_config
-from shared.contract import Counters, Scored, ScoreResponse, Source, Stats
-from shared.settings import PRICES_OF_2026_11
+from markbook.config.loading import parse_config
+from markbook.config.settings import PRICES_OF_2026_11
+from markbook.contract import Counters, Scored, ScoreResponse, Source, Stats
+from markbook.scoring.app import create_app
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.pricing import Tokens, billed_input_equivalent, cost_usd
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from tests.emulator.server import Emulator
 from tests.emulator.tokens import exact
 

@@ -27,8 +27,9 @@ from typing import Self
 from tqdm import tqdm
 
 from benchmarks.trainer_sides import REPORT, Report, Setup
-from services.scoring.teachers.base import Failure, Group, Marked, Purse
-from shared.config import parse_config
+from markbook.config.loading import parse_config
+from markbook.scoring.teachers.protocol import Group, Purse
+from markbook.scoring.types import Failure, Marked
 from tests.fakes import RecordingTeacher
 from tests.processes import ROOT, clean_environment
 from tests.served import served

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from shared.client import ScoringClient
-from shared.config import parse_config
-from shared.settings import Config, Training
+from markbook.client import ScoringClient
+from markbook.config.loading import parse_config
+from markbook.config.settings import Config, Training
 
 REPORT = "bench-trainer "
 
@@ -105,8 +105,9 @@ def peak_memory() -> int:
 
 
 def ours(setup: Setup) -> None:
-    from trainer import loop
-    from trainer.metrics import Metrics, Recorder
+    from markbook.trainer import loop
+    from markbook.trainer.monitoring.metrics import Recorder
+    from markbook.trainer.types import Metrics
 
     pace = Pace()
 
@@ -131,8 +132,8 @@ def trl(setup: Setup) -> None:
     from transformers import AutoTokenizer, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    from trainer.adapters.trl import markbook_reward
-    from trainer.student import bundled, load_base
+    from markbook.adapters.trl import markbook_reward
+    from markbook.trainer.model.loading import bundled, load_base
 
     pace, training = Pace(), setup.config().training
     spent = {"generating": 0.0, "waiting": 0.0, "tokens": 0.0}

@@ -13,10 +13,10 @@ import httpx
 import psycopg
 import pytest
 
-from services.scoring.app import create_app
-from services.scoring.teachers.base import Teacher
-from shared.config import parse_config
-from shared.settings import Config
+from markbook.config.loading import parse_config
+from markbook.config.settings import Config
+from markbook.scoring.app import create_app
+from markbook.scoring.teachers.protocol import Teacher
 from tests.fakes import RecordingTeacher, StepClock
 
 # no test asks the model hub for anything; without this, asking for a model that is nowhere is tried again for a minute

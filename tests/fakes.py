@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, Marked, Outage, Purse, Teacher
+from markbook.scoring.teachers.protocol import Group, Outage, Purse, Teacher
+from markbook.scoring.types import CRITERIA, Call, Failure, Marked
 
 
 class StepClock:

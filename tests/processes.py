@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from shared.client import Patience, ScoringClient
+from markbook.client import Patience, ScoringClient
 
 ROOT = Path(__file__).parents[1]
 _LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
@@ -24,10 +24,10 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 class ServiceProcess:
-    """`python -m services.scoring`, ready to be asked; `with` stops it with SIGTERM."""
+    """`python -m markbook.scoring`, ready to be asked; `with` stops it with SIGTERM."""
 
     def __init__(self, database_url: str, *arguments: str, port: int = 0, **environment: str) -> None:
-        self._command = [sys.executable, "-m", "services.scoring", "--port", str(port), *arguments]
+        self._command = [sys.executable, "-m", "markbook.scoring", "--port", str(port), *arguments]
         self._environment = clean_environment(MARKBOOK_DATABASE_URL=database_url, **environment)
         self.log: list[str] = []
         self.start()

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from shared.client import AsyncScoringClient, Patience, ScoringClient
-from shared.contract import ExtractedFrom, RequestUsage, Sample, Scored, ScoreRequest, ScoreResponse, Source
+from markbook.client import AsyncScoringClient, Patience, ScoringClient
+from markbook.contract import ExtractedFrom, RequestUsage, Sample, Scored, ScoreRequest, ScoreResponse, Source
 
 REQUEST = ScoreRequest(run="r", samples=[Sample(prompt="p", language="python", code="\N{PILE OF POO}\0")])
 AWAY = (503, {}, '{"error": "store_unavailable", "detail": "no database"}')

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, Table, insert
 
-from services.scoring.store import tables
-from services.scoring.store.engine import migrate, open_engine, writing
-from services.scoring.store.prepared import Row, insert_new
-from services.scoring.store.rollup import MINUTE_MS, Sums, into_hours, oldest_hour, sums_of
+from markbook.scoring.store import tables
+from markbook.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.store.rollups import MINUTE_MS, Sums, into_hours, oldest_hour, sums_of
+from markbook.scoring.store.statements import Row, insert_new
 
 DAY_MINUTES = 1_440
 _BATCH = 200

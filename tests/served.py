@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from services.scoring.app import create_app
-from services.scoring.teachers.base import Teacher
-from shared.settings import Config
+from markbook.config.settings import Config
+from markbook.scoring.app import create_app
+from markbook.scoring.teachers.protocol import Teacher
 
 
 @contextmanager

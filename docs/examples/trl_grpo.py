@@ -1,7 +1,7 @@
 """A stock GRPOTrainer script, with one line of Markbook: `reward_funcs=markbook_reward(...)`.
 
 pip install '.[service,trainer,trl]'
-python -m services.scoring &
+python -m markbook.scoring &
 python docs/examples/trl_grpo.py --model HuggingFaceTB/SmolLM2-135M-Instruct
 """
 
@@ -14,7 +14,7 @@ from peft import LoraConfig
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from trainer.adapters.trl import markbook_reward
+from markbook.adapters.trl import markbook_reward
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """What verl's reward manager calls, called the same way. verl itself is not needed for this.
 
-    python -m services.scoring &
+    python -m markbook.scoring &
     python docs/examples/verl_compute_score.py http://127.0.0.1:8000
 
 verl does this by itself:
-    reward.custom_reward_function.path=pkg://trainer.adapters.verl
+    reward.custom_reward_function.path=pkg://markbook.adapters.verl
     +reward.custom_reward_function.reward_kwargs.run=verl-example
     +reward.custom_reward_function.reward_kwargs.language=python
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from trainer.adapters.verl import compute_score
+from markbook.adapters.verl import compute_score
 
 CODE = '```python\ndef area(width, height):\n    """The area of a rectangle."""\n    return width * height\n```'
 

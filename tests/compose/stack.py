@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, Unpack
 
-from demo.processes import free_port
-from shared.client import ScoringClient
-from shared.client.clients import Options
+from markbook.client import ScoringClient
+from markbook.client.client import Options
+from markbook.demo.processes import free_port
 from tests.processes import ROOT, clean_environment
 
 HERE = Path(__file__).parent

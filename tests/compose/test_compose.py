@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from shared.client import RequestRejected
-from shared.contract import Sample, ScoreRequest, Source
+from markbook.client import RequestRejected
+from markbook.contract import Sample, ScoreRequest, Source
 from tests.compose.stack import Stack, inspect
 
 pytestmark = pytest.mark.compose

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.client import Patience, ServiceUnavailable
-from shared.contract import Sample, Scored, ScoreRequest, ScoreResponse, Source, Unscored
+from markbook.client import Patience, ServiceUnavailable
+from markbook.contract import Sample, Scored, ScoreRequest, ScoreResponse, Source, Unscored
 from tests.compose.stack import Stack, inspect, kill
 
 pytestmark = pytest.mark.compose

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.scoring.rubric import Rubric, load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from shared.settings import TeacherConfig
+from markbook.config.settings import TeacherConfig
+from markbook.scoring.prompts.rubric import Rubric, load_rubric
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from tests.emulator import tokens
 from tests.emulator.server import Emulator
 

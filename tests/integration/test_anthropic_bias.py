@@ -7,10 +7,11 @@ import statistics
 
 import pytest
 
-from services.scoring.prompting import presented_order
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Group, Marked
+from markbook.scoring.prompts.prompt import presented_order
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Marked
 from tests.emulator import judges
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator

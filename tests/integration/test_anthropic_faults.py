@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Call, Failure, Group, Marked
-from services.scoring.teachers.parts import MOST_CHARS
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.teachers.anthropic.group_parts import MOST_CHARS
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Call, Failure, Marked
 from tests.emulator import faults
 from tests.emulator.fixtures import SkippingTime, TeacherFactory
 from tests.emulator.model import Bill

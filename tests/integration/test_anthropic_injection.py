@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.prompting import fence, presented_order
-from services.scoring.teachers.base import Group, Marked
+from markbook.scoring.prompts.prompt import fence, presented_order
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Marked
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator
 from tests.fakes import asked

@@ -6,11 +6,12 @@ import os
 
 import pytest
 
-from services.scoring.prompting import system_text
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Group, Marked
-from shared.settings import Config, TeacherConfig
+from markbook.config.settings import Config, TeacherConfig
+from markbook.scoring.prompts.prompt import system_text
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Marked
 from tests.emulator import tokens
 from tests.fakes import asked
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Failure, Group, Marked
-from shared.settings import TeacherConfig
+from markbook.config.settings import TeacherConfig
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Failure, Marked
 from tests.fakes import Reply, asked
 
 GROUP = Group("g", "Write f.", "python", ("x = 1", "x = 2"))

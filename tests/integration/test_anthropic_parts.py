@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from services.scoring.errors import ServiceStopping, StoreUnavailable
-from services.scoring.store import Store
-from services.scoring.teachers.base import Call, Failure, Group, Marked
-from services.scoring.teachers.parts import MOST_CHARS
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.errors import ServiceStopping, StoreUnavailable
+from markbook.scoring.store import Store
+from markbook.scoring.teachers.anthropic.group_parts import MOST_CHARS
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Call, Failure, Marked
 from tests.emulator import faults
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator

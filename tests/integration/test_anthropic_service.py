@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from services.scoring.prompting import CUT, system_text
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.base import CRITERIA
+from markbook.scoring.prompts.prompt import CUT, system_text
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.types import CRITERIA
 from tests.emulator import faults, judges
 from tests.emulator.server import Emulator
 

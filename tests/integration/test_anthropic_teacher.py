@@ -8,14 +8,15 @@ from collections.abc import Iterable
 
 import pytest
 
-from services.scoring.prompting import presented_order, system_text
-from services.scoring.rubric import load_rubric, parse_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import CRITERIA, Call, Failure, Group, Marked
-from services.scoring.teachers.parts import MOST_CHARS
-from shared.config import ConfigError
-from shared.contract import ErrorCode
-from shared.settings import Config, Price, TeacherConfig
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config, Price, TeacherConfig
+from markbook.contract import ErrorCode
+from markbook.scoring.prompts.prompt import presented_order, system_text
+from markbook.scoring.prompts.rubric import load_rubric, parse_rubric
+from markbook.scoring.teachers.anthropic.group_parts import MOST_CHARS
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import CRITERIA, Call, Failure, Marked
 from tests.emulator import judges, tokens
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.ratelimit import Bucket

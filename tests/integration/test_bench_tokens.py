@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import tokens as bench
 from benchmarks.workload import CODE_TOKENS, FAULTS, TASK_TOKENS, workload
-from services.scoring.pricing import Tokens, cost_usd
+from markbook.scoring.teachers.anthropic.pricing import Tokens, cost_usd
 from tests.emulator.server import Emulator
 from tests.emulator.tokens import estimate, exact
 

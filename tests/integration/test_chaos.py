@@ -19,9 +19,9 @@ import pytest
 import yaml
 from psycopg.rows import dict_row
 
-from demo.processes import free_port
-from shared.client import Patience, ScoringClient
-from shared.contract import ErrorCode, Result, Sample, Scored, ScoreRequest
+from markbook.client import Patience, ScoringClient
+from markbook.contract import ErrorCode, Result, Sample, Scored, ScoreRequest
+from markbook.demo.processes import free_port
 from tests.emulator import faults, tokens
 from tests.emulator.server import Emulator, Entry, Settings
 from tests.integration.test_anthropic_teacher import true_marks

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.scoring.__main__ import main
+from markbook.scoring.__main__ import main
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TASK = "Write add(a, b) that returns the sum."
@@ -64,7 +64,7 @@ def test_as_json_it_is_the_service_s_answer(ask):
 
 
 def test_standard_input_is_a_file_of_the_language_that_is_named(service):
-    command = [sys.executable, "-m", "services.scoring", "score", "-", "--language", "py", "--prompt", TASK]
+    command = [sys.executable, "-m", "markbook.scoring", "score", "-", "--language", "py", "--prompt", TASK]
     done = subprocess.run(
         [*command, "--url", service.url], cwd=ROOT, env=clean_environment(), input=GOOD, capture_output=True, text=True
     )

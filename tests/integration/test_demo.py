@@ -51,7 +51,7 @@ def start(config: Path) -> Iterator[Start]:
         settings["training"] |= training
         config.write_text(yaml.safe_dump(settings), encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-m", "demo", "--config", str(config), "--seed", "5"],
+            [sys.executable, "-m", "markbook.demo", "--config", str(config), "--seed", "5"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -128,7 +128,7 @@ def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(start: Start, tm
     assert process.returncode == 130, output
     assert_nothing_listens(output)
     assert "stopped on request" in output
-    assert "its service has to run again: python -m services.scoring --config" in output
+    assert "its service has to run again: python -m markbook.scoring --config" in output
     assert "Traceback" not in output
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["ended"] == "interrupted"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.processes import free_port
+from markbook.demo.processes import free_port
 from tests.processes import ROOT, ServiceProcess, clean_environment
 from tests.tiny import save_tiny_student
 
@@ -21,12 +21,12 @@ _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE |
 
 # The start of a command -> the file that runs it and what it says there; or None and why nothing does.
 ELSEWHERE: dict[str, tuple[str | None, str]] = {
-    "make demo": ("tests/integration/test_demo.py", '"-m", "demo"'),
+    "make demo": ("tests/integration/test_demo.py", '"-m", "markbook.demo"'),
     "make test": (".ci/run", "make check test"),
     "make check": (".ci/run", "make check test"),
     "make test-long": (".ci/run", "make test-long"),
     "make up": ("tests/unit/test_ports.py", '"make", "up"'),
-    "make serve": ("tests/processes.py", '"services.scoring"'),
+    "make serve": ("tests/processes.py", '"markbook.scoring"'),
     "MARKBOOK_TEACHER=anthropic make serve": ("tests/compose/emulator.yaml", "MARKBOOK_TEACHER: anthropic"),
     "PIP_EXTRA_INDEX_URL=": (None, "the index of CPU builds is not on every machine's way"),
     "export ANTHROPIC_API_KEY=": (None, "the key of whoever reads"),
@@ -152,7 +152,7 @@ def test_a_block_that_starts_the_service_runs_as_it_is_pasted(folder: Path):
     assert pasted
     for text in pasted:
         port = free_port()
-        start = f'make() {{ [ "$*" = serve ] && exec .venv/bin/python -m services.scoring --port {port}; }}\n'
+        start = f'make() {{ [ "$*" = serve ] && exec .venv/bin/python -m markbook.scoring --port {port}; }}\n'
         said = shell(
             f"{start}trap 'kill %1; wait' EXIT\nset -m\n{text}", folder, f"http://127.0.0.1:{port}", "pasted.db"
         )

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from services.scoring.__main__ import main
-from shared.client import Patience, RequestRejected, ScoringClient
-from shared.contract import Sample, ScoreRequest
+from markbook.client import Patience, RequestRejected, ScoringClient
+from markbook.contract import Sample, ScoreRequest
+from markbook.scoring.__main__ import main
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 ADD = Sample(prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b\n")
@@ -18,7 +18,7 @@ WITHIN_S = 60.0
 
 def keys(database_url: str, *arguments: str) -> str:
     """What `keys` prints."""
-    command = [sys.executable, "-m", "services.scoring", "keys", *arguments]
+    command = [sys.executable, "-m", "markbook.scoring", "keys", *arguments]
     environment = clean_environment(MARKBOOK_DATABASE_URL=database_url)
     return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks import tokens as bench
 from benchmarks.workload import workload
-from services.scoring.commands.estimate import assumptions
-from services.scoring.forecast import Plan, forecast
-from services.scoring.pricing import cost_usd
-from services.scoring.rubric import load_rubric
-from shared.config import parse_config
+from markbook.config.loading import parse_config
+from markbook.scoring.budgets.cost_estimate import Plan, forecast
+from markbook.scoring.cli.estimate import assumptions
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.pricing import cost_usd
 from tests.emulator.server import Emulator
 from tests.emulator.tokens import exact
 

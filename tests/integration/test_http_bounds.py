@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 
-from services.scoring import http_protocol
-from services.scoring.body_limits import BodyLimits
-from services.scoring.errors import RequestTimeout, TooManyRequests
-from services.scoring.http_protocol import MAX_HEAD_BYTES, BoundedProtocol
-from shared.settings import Service
+from markbook.config.settings import Service
+from markbook.scoring.api import http_protocol
+from markbook.scoring.api.body_limits import BodyLimits
+from markbook.scoring.api.http_protocol import MAX_HEAD_BYTES, BoundedProtocol
+from markbook.scoring.errors import RequestTimeout, TooManyRequests
 
 ANSWER = b"x" * 50_000_000
 """More than the kernel's buffers hold."""

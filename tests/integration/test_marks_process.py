@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from shared.client import RequestRejected
-from shared.contract import Sample, Scored, ScoreRequest, Source
+from markbook.client import RequestRejected
+from markbook.contract import Sample, Scored, ScoreRequest, Source
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TASK = "Write add(a, b)."
@@ -20,7 +20,7 @@ SAMPLES = [
 
 def command(database_url: str, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "services.scoring", *arguments],
+        [sys.executable, "-m", "markbook.scoring", *arguments],
         cwd=ROOT,
         env=clean_environment(MARKBOOK_DATABASE_URL=database_url),
         input=given,

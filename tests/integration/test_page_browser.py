@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.scoring.__main__ import main
-from services.scoring.app import unix_ms
-from shared.client import Patience, ScoringClient
-from shared.contract import Sample, ScoreRequest
+from markbook.client import Patience, ScoringClient
+from markbook.contract import Sample, ScoreRequest
+from markbook.scoring.__main__ import main
+from markbook.scoring.app import unix_ms
 from tests.chromium import BINARY, Chromium
 from tests.processes import ServiceProcess
 from tests.seeding import DAY_MINUTES, fill_ledger

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from shared.client import RequestRejected, ServiceUnavailable
-from shared.contract import Sample, ScoreRequest, Source
+from markbook.client import RequestRejected, ServiceUnavailable
+from markbook.contract import Sample, ScoreRequest, Source
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 
@@ -25,7 +25,7 @@ def request(*names: str, run: str = "demo") -> ScoreRequest:
 
 def fails_at_start(*arguments: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "services.scoring", *arguments],
+        [sys.executable, "-m", "markbook.scoring", *arguments],
         cwd=ROOT,
         env=clean_environment(**environment),
         capture_output=True,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shared.client import ServiceUnavailable
-from shared.contract import Sample, ScoreRequest, Source
+from markbook.client import ServiceUnavailable
+from markbook.contract import Sample, ScoreRequest, Source
 from tests.emulator import faults, judges, tokens
 from tests.emulator.server import Emulator, Settings
 from tests.processes import ServiceProcess

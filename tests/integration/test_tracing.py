@@ -8,9 +8,9 @@ import sys
 import httpx
 import pytest
 
-from services.scoring.tracing import start_tracing
-from shared.config import ConfigError
-from shared.contract import Sample, ScoreRequest
+from markbook.config.loading import ConfigError
+from markbook.contract import Sample, ScoreRequest
+from markbook.scoring.observability.tracing import start_tracing
 from tests.collector import Collector, attributes
 from tests.emulator.server import Emulator
 from tests.processes import ServiceProcess

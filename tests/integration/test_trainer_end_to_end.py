@@ -22,7 +22,7 @@ GROUP = 4
 
 
 class TrainerProcess:
-    """`python -m trainer` on the tiny student; its lines as they come."""
+    """`python -m markbook.trainer` on the tiny student; its lines as they come."""
 
     def __init__(self, folder: Path, url: str, steps: int = STEPS, **more: object) -> None:
         save_tiny_student(folder / "student")
@@ -36,7 +36,7 @@ class TrainerProcess:
         (folder / "config.yaml").write_text(yaml.safe_dump({"training": training, "rlaif": rlaif}))
         self.run_dir = folder / "runs" / "end-to-end"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trainer", "--config", "config.yaml"],
+            [sys.executable, "-m", "markbook.trainer", "--config", "config.yaml"],
             cwd=folder,
             env=clean_environment(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
             stdout=subprocess.PIPE,
@@ -132,7 +132,9 @@ def test_interrupted_it_leaves_a_usable_folder(tmp_path, how):
 
 
 def test_help_says_what_a_run_leaves_and_how_it_ends():
-    done = subprocess.run([sys.executable, "-m", "trainer", "--help"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "markbook.trainer", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0
     for word in ("--config", "--run-dir", "adapter/", "summary.json", "--resume", "exit codes", "  5  ", "130"):
         assert word in done.stdout

@@ -14,11 +14,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from shared.contract import Source
+from markbook.contract import Source
+from markbook.trainer.__main__ import main
 from tests.kill_at import kill_at
 from tests.processes import ServiceProcess, clean_environment
 from tests.tiny import save_tiny_student
-from trainer.__main__ import main
 
 RUN = "unkillable"
 STEPS, SAVE_EVERY, GROUP = 6, 2, 6
@@ -31,25 +31,31 @@ COUNTERS = {"samples", "by_source", "unscored_by_code", "teacher_calls", "tokens
 
 # in this order: each process starts where the last whole checkpoint is
 TEN_MOMENTS = [
-    ("trainer.rollout:draw", 3),  # in the middle of the first evaluation's samples
-    ("trainer.metrics:sample_line", 3),  # while these are being written down
-    ("trainer.checkpoint:sync", 2),  # while step 0 is being brought to the disk
-    ("trainer.marks:Marker.submit", 7),  # after 5 groups of the evaluation and the first of step 1, being marked
-    ("trainer.learn:accumulate", 1),  # marks there, nothing learned
-    ("trainer.learn:StepResult", 2),  # the optimizer has stepped, nobody knows of it
-    ("trainer.checkpoint:_publish", 1),  # step 2 whole, and without its name
-    ("trainer.metrics:step_line", 3),  # step 3 in the metrics, in no checkpoint
-    ("trainer.metrics:draw_curves", 1),  # step 4 saved, its curves not drawn
-    ("trainer.evaluate:Evaluation.of", 2),  # that after step 4 done; the last one marked and written down
+    ("markbook.trainer.rollout.hf:draw", 3),  # in the middle of the first evaluation's samples
+    ("markbook.trainer.monitoring.metrics:sample_line", 3),  # while these are being written down
+    ("markbook.trainer.checkpoint:sync", 2),  # while step 0 is being brought to the disk
+    (
+        "markbook.trainer.rewards.client:Marker.submit",
+        7,
+    ),  # after 5 groups of the evaluation and the first of step 1, being marked
+    ("markbook.trainer.learner:accumulate", 1),  # marks there, nothing learned
+    ("markbook.trainer.types:StepResult", 2),  # the optimizer has stepped, nobody knows of it
+    ("markbook.trainer.checkpoint:_publish", 1),  # step 2 whole, and without its name
+    ("markbook.trainer.monitoring.metrics:step_line", 3),  # step 3 in the metrics, in no checkpoint
+    ("markbook.trainer.monitoring.metrics:draw_curves", 1),  # step 4 saved, its curves not drawn
+    (
+        "markbook.trainer.monitoring.evaluation:Evaluation.of",
+        2,
+    ),  # that after step 4 done; the last one marked and written down
 ]
 
 # every trainer is a process of its own, forked from one that has torch in memory already
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["trainer.loop"])
+PROCESSES.set_forkserver_preload(["markbook.trainer.loop"])
 
 
 def trainer(folder: Path, arguments: list[str], kill: tuple[str, int] | None) -> None:
-    """`python -m trainer ARGUMENTS` in this process, all that it says into a file; killed where `kill` says."""
+    """`python -m markbook.trainer ARGUMENTS` in this process, its output into a file; killed where `kill` says."""
     said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)

@@ -1,4 +1,4 @@
-"""`accelerate launch -m trainer` with two processes on the CPU: one run, equal to that of one process."""
+"""`accelerate launch -m markbook.trainer` with two processes on the CPU: one run, equal to that of one process."""
 
 from __future__ import annotations
 

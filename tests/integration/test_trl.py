@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from services.scoring.teachers.base import Failure, Group, Marked, Purse
-from shared.config import parse_config
-from shared.contract import ErrorCode
+from markbook.config.loading import parse_config
+from markbook.contract import ErrorCode
+from markbook.scoring.teachers.protocol import Group, Purse
+from markbook.scoring.types import Failure, Marked
 from tests.fakes import RecordingTeacher, true_score
 from tests.processes import ROOT, ServiceProcess, clean_environment
 from tests.served import served

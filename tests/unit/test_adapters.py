@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.client import RequestRejected, ServiceUnavailable
-from shared.contract import ErrorCode, ExtractedFrom, Result, Sample, SampleError, Unscored
+from markbook.adapters._common import NoMarks, text_of
+from markbook.adapters.trl import markbook_reward
+from markbook.adapters.verl import compute_score
+from markbook.client import RequestRejected, ServiceUnavailable
+from markbook.contract import ErrorCode, ExtractedFrom, Result, Sample, SampleError, Unscored
 from tests.scripted import echo
 from tests.unit.trainer.stub import StubService, scored
-from trainer.adapters.asking import NoMarks, text_of
-from trainer.adapters.trl import markbook_reward
-from trainer.adapters.verl import compute_score
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from shared.client import ClientError, Patience, RequestRejected, ScoringClient, ServiceUnavailable
+from markbook.client import ClientError, Patience, RequestRejected, ScoringClient, ServiceUnavailable
 from tests.processes import ROOT, clean_environment
 from tests.scripted import AWAY, REQUEST, Time, both, echo, numbered, score
 
@@ -206,7 +206,7 @@ def test_ctrl_c_ends_a_call_at_once(script):
     program = (
         # whoever started the tests in the background has switched Ctrl-C off for all that they start
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from shared.client import ScoringClient; from tests.scripted import REQUEST\n"
+        "from markbook.client import ScoringClient; from tests.scripted import REQUEST\n"
         f"with ScoringClient({script.url!r}, timeout_s=600) as client: client.score(REQUEST)"
     )
     process = subprocess.Popen(

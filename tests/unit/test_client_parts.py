@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.client import Patience, RequestRejected
-from shared.contract import ErrorCode, ExtractedFrom, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
-from shared.settings import Service
+from markbook.client import Patience, RequestRejected
+from markbook.config.settings import Service
+from markbook.contract import ErrorCode, ExtractedFrom, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
 from tests.scripted import Answer, Time, both, echo, numbered, score
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shared.config import ConfigError, known_keys, load_config, parse_config
-from shared.environment import unknown_variables, variable_of
-from shared.renamed import RENAMED
-from shared.settings import Config
+from markbook.config.environment import unknown_variables, variable_of
+from markbook.config.loading import ConfigError, known_keys, load_config, parse_config
+from markbook.config.renamed import RENAMED
+from markbook.config.settings import Config
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from pydantic import AfterValidator, BaseModel
 
-import shared.contract
-from shared.contract import (
+import markbook.contract
+from markbook.contract import (
     AuditCount,
     BudgetState,
     Counters,
@@ -68,7 +68,9 @@ def floats(model: type[BaseModel]) -> Iterator[str]:
 
 
 def test_every_computed_number_of_the_contract_is_rounded() -> None:
-    models = [each for each in vars(shared.contract).values() if isinstance(each, type) and issubclass(each, BaseModel)]
+    models = [
+        each for each in vars(markbook.contract).values() if isinstance(each, type) and issubclass(each, BaseModel)
+    ]
     assert len(models) > 15
     assert {name for model in models for name in floats(model)} == AS_SET | AS_KEPT
 

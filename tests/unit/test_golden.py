@@ -11,24 +11,23 @@ from dataclasses import fields
 
 import pytest
 
-from services.scoring.answer import line_of
-from services.scoring.asking import Item
-from services.scoring.extraction import EXTRACTOR_VERSION
-from services.scoring.fingerprint import profile_of
-from services.scoring.identity import mark_identity
-from services.scoring.preparation import prepared
-from services.scoring.prompting import TEMPLATE_VERSION, fence, presented_order, render, system_text
-from services.scoring.rubric import load_rubric
-from services.scoring.store.money import TOTAL, Purpose, _line, key_scope, scope_of
-from services.scoring.teachers import make_teacher
-from services.scoring.teachers.base import Call, Failure
-from shared.client.parts import part_of
-from shared.config import load_config
-from shared.contract import ScoreRequest
-from trainer.checkpoint import Progress
-from trainer.flight import Draw
-from trainer.policy import Sample
-from trainer.prompts import Task
+from markbook.client.batching import part_of
+from markbook.config.loading import load_config
+from markbook.contract import ScoreRequest
+from markbook.scoring.fingerprint import profile_of
+from markbook.scoring.pipeline.code_extraction import EXTRACTOR_VERSION
+from markbook.scoring.pipeline.group_scorer import Item
+from markbook.scoring.pipeline.preparation import prepared
+from markbook.scoring.pipeline.profile_inputs import mark_identity
+from markbook.scoring.pipeline.results import line_of
+from markbook.scoring.prompts.prompt import TEMPLATE_VERSION, fence, presented_order, render, system_text
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.store.budgets import TOTAL, Purpose, _line, key_scope, scope_of
+from markbook.scoring.teachers import make_teacher
+from markbook.scoring.types import Call, Failure
+from markbook.trainer.checkpoint import Progress
+from markbook.trainer.rollout.queue import Draw
+from markbook.trainer.types import Sample, Task
 
 
 def sha256(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.processes import free_port
+from markbook.demo.processes import free_port
 from tests.processes import ROOT
 
 SCRIPT = ROOT / "deploy" / "ports.py"

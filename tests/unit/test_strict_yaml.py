@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from services.scoring.commands import estimate, score
-from services.scoring.rubric import load_rubric
-from shared.config import ConfigError, load_config
-from shared.strict_yaml import load_yaml
-from trainer.prompts import check_tasks
+from markbook.config.loading import ConfigError, load_config
+from markbook.config.strict_yaml import load_yaml
+from markbook.scoring.cli import estimate, score
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.trainer.data.tasks import check_tasks
 
 BOM = "\ufeff"
 

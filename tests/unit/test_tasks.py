@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from shared.config import ConfigError
-from shared.splitting import split_check
-from shared.tasks import parse_task, read_tasks
+from markbook.config.loading import ConfigError
+from markbook.splitting import split_check
+from markbook.tasks import parse_task, read_tasks
 
 CHECK = '''
 METADATA = {"author": "x"}

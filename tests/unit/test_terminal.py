@@ -7,16 +7,16 @@ import logging
 import pytest
 import yaml
 
-from services.scoring.errors import StoreUnavailable
-from services.scoring.logs import TextLines
-from services.scoring.rendering import render
-from services.scoring.store.engine import open_engine
-from shared.client import AsyncScoringClient, ClientError
-from shared.config import ConfigError, load_config
-from shared.redaction import hide_secrets
-from shared.terminal import printable
-from trainer.runs import changed, named
-from trainer.summary import write_config
+from markbook.client import AsyncScoringClient, ClientError
+from markbook.config.loading import ConfigError, load_config
+from markbook.redaction import hide_secrets
+from markbook.scoring.api.error_handlers import render
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.observability.logs import TextLines
+from markbook.scoring.store.engine import open_engine
+from markbook.terminal import printable
+from markbook.trainer.run_dir import changed, named
+from markbook.trainer.summary import write_config
 
 SECRET = "S3cret"
 

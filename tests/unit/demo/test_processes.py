@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from demo.__main__ import DEFAULT_CONFIG, for_one_run, introduction
-from demo.processes import DemoError, Interrupts, free_port, service
-from shared.config import load_config
+from markbook.config.loading import load_config
+from markbook.demo.__main__ import DEFAULT_CONFIG, for_one_run, introduction
+from markbook.demo.processes import DemoError, Interrupts, free_port, service
 
 
 def test_the_demo_file_is_valid_and_names_the_stand_in():

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from demo.summary import summary_text
-from shared.contract import Counters, Source, TeacherStats
+from markbook.contract import Counters, Source, TeacherStats
+from markbook.demo.summary import summary_text
 
 TEACHER = TeacherStats(name="static", model="static-1", is_stub=True, description="offline stand-in, no judge")
 COUNTERS = Counters(

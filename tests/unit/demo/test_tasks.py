@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from services.scoring.languages import canonical
-from services.scoring.teachers.static.task import read_task
-from shared.contract import Sample
-from shared.settings import Rlaif
+from markbook.config.settings import Rlaif
+from markbook.contract import Sample
+from markbook.scoring.languages import canonical
+from markbook.scoring.teachers.static.task import read_task
 from tests.unit.scoring.marking import mark_all
 
 FOLDER = Path(__file__).parents[3] / "demo" / "tasks"

@@ -8,8 +8,9 @@ from unittest.mock import patch
 
 from sqlalchemy import Engine, event, text
 
-from services.scoring.fingerprint import Fingerprint, fingerprint
-from services.scoring.store import Life, NewMark, Store, Texts, prepared
+from markbook.scoring.fingerprint import Fingerprint, fingerprint
+from markbook.scoring.store import Life, NewMark, Store, Texts
+from markbook.scoring.store import statements as prepared_statements
 from tests.fakes import true_criteria
 
 PROFILE = "00" * 8
@@ -62,10 +63,10 @@ def statements() -> Iterator[list[str]]:
             sent.append(text)
         return send(connection, text, values)
 
-    send = prepared.straight
+    send = statements.straight
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        with patch.object(prepared, "straight", straight):
+        with patch.object(prepared_statements, "straight", straight):
             yield sent
     finally:
         event.remove(Engine, "before_cursor_execute", note)

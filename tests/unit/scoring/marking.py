@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from services.scoring.teachers.base import Group, Marked
-from services.scoring.teachers.static import StaticTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.teachers.static import StaticTeacher
+from markbook.scoring.types import Marked
 from tests.fakes import asked
 
 WEIGHTS = {"correctness": 0.3, "code_quality": 0.3, "efficiency": 0.2, "documentation": 0.2}

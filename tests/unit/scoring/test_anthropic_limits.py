@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.scoring.fair_queue import Caller
-from services.scoring.teachers import breaker as breakers
-from services.scoring.teachers.base import Outage
-from services.scoring.teachers.breaker import Breaker
-from services.scoring.teachers.limiter import LONGEST_RESET_S, Limiter
+from markbook.scoring.fair_queue import Caller
+from markbook.scoring.teachers.anthropic import circuit_breaker as breakers
+from markbook.scoring.teachers.anthropic.circuit_breaker import Breaker
+from markbook.scoring.teachers.anthropic.concurrency_limiter import LONGEST_RESET_S, Limiter
+from markbook.scoring.teachers.protocol import Outage
 from tests.unit.scoring.hands import Hands
 
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from services.scoring.errors import ServiceStopping
-from services.scoring.teachers import breaker as breakers
-from services.scoring.teachers.base import Call, Failure
-from services.scoring.teachers.breaker import Breaker
-from services.scoring.teachers.limiter import Limiter
-from services.scoring.teachers.retry import Attempt, Found, Patience
-from services.scoring.teachers.warmth import Warmth
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.errors import ServiceStopping
+from markbook.scoring.teachers.anthropic import circuit_breaker as breakers
+from markbook.scoring.teachers.anthropic.cache_warmup import Warmth
+from markbook.scoring.teachers.anthropic.circuit_breaker import Breaker
+from markbook.scoring.teachers.anthropic.concurrency_limiter import Limiter
+from markbook.scoring.teachers.anthropic.retry import Attempt, Found, Patience
+from markbook.scoring.types import Call, Failure
 from tests.unit.scoring.hands import Hands
 
 
@@ -223,7 +223,7 @@ async def test_when_the_first_call_fails_the_next_one_warms(patience: Patience, 
 
 
 async def test_nobody_waits_for_the_first_call_for_long(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.scoring.teachers.warmth.LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("markbook.scoring.teachers.anthropic.cache_warmup.LONGEST_WAIT_S", 0.01)
     warmth = Warmth(300.0, hands)
     async with warmth.turn(), asyncio.timeout(1), warmth.turn():
         pass

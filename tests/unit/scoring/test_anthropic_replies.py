@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.base import Failure, Group, Marked
-from shared.config import ConfigError
-from shared.contract import ErrorCode
-from shared.settings import TeacherConfig
+from markbook.config.loading import ConfigError
+from markbook.config.settings import TeacherConfig
+from markbook.contract import ErrorCode
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Failure, Marked
 from tests.fakes import OpenPurse, asked
 from tests.scripted import Script
 
@@ -30,12 +32,16 @@ async def made(script: Script) -> AsyncIterator[Made]:
 
     def make(**config: Any) -> AnthropicTeacher:
         settings = TeacherConfig(name="anthropic", base_url=script.url, **config)
-        teachers.append(AnthropicTeacher(settings, load_rubric(), api_key="k"))
+        teachers.append(AnthropicTeacher(settings, load_rubric(), api_key="k", sleep=_no_pause))
         return teachers[-1]
 
     yield make
     for teacher in teachers:
         await teacher.close()
+
+
+async def _no_pause(seconds: float) -> None:
+    await asyncio.sleep(0)
 
 
 def answer(**changed: Any) -> tuple[int, dict[str, str], str]:
@@ -147,7 +153,7 @@ async def test_a_call_that_nobody_foresaw_is_settled_at_its_bound(
     def broken(*_: object) -> None:
         raise ArithmeticError("a bug")
 
-    monkeypatch.setattr("services.scoring.teachers.anthropic.tokens_of", broken)
+    monkeypatch.setattr("markbook.scoring.teachers.anthropic.teacher.tokens_of", broken)
     script.answers = [answer()]
     purse = OpenPurse()
     with pytest.raises(ArithmeticError, match="a bug"):
@@ -182,23 +188,29 @@ async def test_booleans_are_no_counts(made: Made, script: Script) -> None:
     ],
 )
 async def test_what_never_left_the_process_is_free(made: Made, error: type[httpx2.TransportError]) -> None:
-    assert await _booked(made(timeout_s=0.01), error) == {(False, 0)}
+    assert await _booked(made(), error) == (False, 0)
 
 
 @pytest.mark.parametrize("error", [httpx2.WriteError, httpx2.ReadError, httpx2.ReadTimeout, httpx2.RemoteProtocolError])
 async def test_what_may_have_left_is_booked_at_its_bound(made: Made, error: type[httpx2.TransportError]) -> None:
-    [(unknown, tokens)] = await _booked(made(timeout_s=0.01), error)
+    unknown, tokens = await _booked(made(), error)
     assert unknown
     assert tokens > 0
 
 
-async def _booked(teacher: AnthropicTeacher, error: type[httpx2.TransportError]) -> set[tuple[bool, int]]:
-    async def fail(request: httpx2.Request) -> httpx2.Response:
-        raise error("no", request=request)
+async def _booked(teacher: AnthropicTeacher, error: type[httpx2.TransportError]) -> tuple[bool, int]:
+    """The bill of a call that fails so, before one that is answered."""
+    status, headers, body = answer()
+    left = [error]
 
-    teacher._client._client = httpx2.AsyncClient(transport=httpx2.MockTransport(fail))
-    reply = await asked(teacher, GROUP)
-    return {(bill.usage_unknown, bill.input_tokens) for bill in reply.calls}
+    async def serve(request: httpx2.Request) -> httpx2.Response:
+        if left:
+            raise left.pop()("no", request=request)
+        return httpx2.Response(status, headers=headers, text=body)
+
+    teacher._client._client = httpx2.AsyncClient(transport=httpx2.MockTransport(serve))
+    failed, _ = (await asked(teacher, GROUP)).calls
+    return failed.usage_unknown, failed.input_tokens
 
 
 @pytest.mark.parametrize("key", ["sk\x00ant", "sk ant\u20ac", "caf\xe9", "a\nb", "a\x7fb"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.fingerprint import profile_of
-from services.scoring.rubric import load_rubric
-from services.scoring.teachers.anthropic import AnthropicTeacher
-from services.scoring.teachers.server import other_server
-from shared.settings import TeacherConfig
+from markbook.config.settings import TeacherConfig
+from markbook.scoring.fingerprint import profile_of
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers.anthropic.server import other_server
+from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 
 THE_PROVIDERS = {
     "name": "anthropic",

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from services.scoring.rubric import Rubric, load_rubric
-from services.scoring.teachers import make_teacher
-from shared.config import ConfigError, parse_config
-from shared.contract import Counters, Stats
-from shared.settings import SERVICE_OWNED, Config
+from markbook.config.loading import ConfigError, parse_config
+from markbook.config.settings import SERVICE_OWNED, Config
+from markbook.contract import Counters, Stats
+from markbook.scoring.prompts.rubric import Rubric, load_rubric
+from markbook.scoring.teachers import make_teacher
 
 ENDS_OF_LINES = "\n\r\v\f\x00\x1b\x85\u2028\u2029"
 GOOD = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}

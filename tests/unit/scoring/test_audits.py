@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.scoring.audit import is_chosen
-from services.scoring.errors import StoreUnavailable, TeacherError
-from services.scoring.fingerprint import fingerprint
-from services.scoring.store import OWNER, NewAudit, Store
-from services.scoring.store.audits import Audits
-from services.scoring.teachers.base import Failure
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.errors import StoreUnavailable, TeacherError
+from markbook.scoring.fingerprint import fingerprint
+from markbook.scoring.pipeline.heuristic_audit import is_chosen
+from markbook.scoring.store import OWNER, NewAudit, Store
+from markbook.scoring.store.audits import Audits
+from markbook.scoring.types import Failure
 from tests.fakes import true_score
 
 TASK = "Write add(a, b) that returns the sum of two numbers."

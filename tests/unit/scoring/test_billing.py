@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.teachers.billing import Bills
-from shared.settings import Price
+from markbook.config.settings import Price
+from markbook.scoring.teachers.anthropic.call_pricing import Bills
 
 BILLS = Bills("model", Price(input=1.0, output=5.0), "5m")
 

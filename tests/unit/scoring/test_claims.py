@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.scoring.fingerprint import Fingerprint, fingerprint
-from services.scoring.store import OWNER, Elsewhere, NewMark, Purpose, Store
-from services.scoring.store.claims import KEEP_FAILURES_MS
-from services.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
-from services.scoring.store.money import BudgetExhausted
-from services.scoring.teachers.base import Call, Failure
-from shared.contract import ErrorCode
-from shared.settings import Budget
+from markbook.config.settings import Budget
+from markbook.contract import ErrorCode
+from markbook.scoring.fingerprint import Fingerprint, fingerprint
+from markbook.scoring.store import OWNER, Elsewhere, NewMark, Purpose, Store
+from markbook.scoring.store.budgets import BudgetExhausted
+from markbook.scoring.store.claims import KEEP_FAILURES_MS
+from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
+from markbook.scoring.types import Call, Failure
 from tests.unit.scoring.hands import Hands
 
 PROFILE = "00" * 8

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from services.scoring.errors import StoreUnavailable
-from services.scoring.store import Store
-from services.scoring.store.ledger import Ledger
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.store import Store
+from markbook.scoring.store.ledger import Ledger
 from tests.unit.scoring.book import commits
 from tests.unit.scoring.test_deadlines import ALONE, LONG, SlowForSome, body, codes, counts, pass_time, score, until
 

@@ -7,12 +7,12 @@ import argparse
 import pytest
 from sqlalchemy import text
 
-from services.scoring import __main__ as program
-from services.scoring.__main__ import PURPOSES, main
-from services.scoring.commands import INTERRUPTED, migrate
-from services.scoring.commands.remote import dollars, since
-from services.scoring.store.engine import migrate as bring_up
-from services.scoring.store.engine import open_engine, versions, writing
+from markbook.scoring import __main__ as program
+from markbook.scoring.__main__ import PURPOSES, main
+from markbook.scoring.cli import INTERRUPTED, migrate
+from markbook.scoring.cli.client import dollars, since
+from markbook.scoring.store.engine import migrate as bring_up
+from markbook.scoring.store.engine import open_engine, versions, writing
 
 COMMANDS = [command for commands in PURPOSES.values() for command in commands]
 
@@ -36,8 +36,8 @@ def test_help_names_every_command_under_its_purpose(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_has_an_example(capsys, command):
     told = helped(capsys, command)
-    assert told.startswith(f"usage: python -m services.scoring {command}")
-    assert f"examples:\n  python -m services.scoring {command}" in told
+    assert told.startswith(f"usage: python -m markbook.scoring {command}")
+    assert f"examples:\n  python -m markbook.scoring {command}" in told
 
 
 def test_a_command_that_is_none_is_named_with_those_there_are(capsys):
@@ -154,7 +154,7 @@ def test_since_takes_times_and_spans():
     ("arguments", "message"),
     [
         (["stats"], "the scoring service at http://127.0.0.1:1 did not answer"),
-        (["score", "FILE.py", "--prompt", "x"], "is it running? python -m services.scoring starts one"),
+        (["score", "FILE.py", "--prompt", "x"], "is it running? python -m markbook.scoring starts one"),
         (["score", "FILE.py", "--prompt", ""], "--prompt '': String should have at least 1 character"),
         (["score", "FILE.py", "--prompt", "x", "--run", "a b"], "--run 'a b': String should match pattern"),
         (["score", "missing.py", "--prompt", "x"], "cannot read missing.py: No such file"),

@@ -8,11 +8,11 @@ import json
 
 import pytest
 
-from services.scoring import auth
-from services.scoring.compat import without_end_tokens
-from services.scoring.store import Store
-from services.scoring.teachers.base import Failure
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.api import auth
+from markbook.scoring.api.reward_routes import without_end_tokens
+from markbook.scoring.store import Store
+from markbook.scoring.types import Failure
 from tests.fakes import true_score
 from tests.unit.scoring.test_keys import api_key
 

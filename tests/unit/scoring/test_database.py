@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from services.scoring.errors import StoreUnavailable
-from services.scoring.store.database import Database
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.store.database import Database
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_a_write_whose_caller_leaves_before_its_turn_is_not_run(database, 
 
 async def test_sqlite_writes_again_once_another_process_has_let_go(tmp_path, monkeypatch):
     """One connection is kept for writing: a transaction that could not begin must leave it as it was."""
-    monkeypatch.setattr("services.scoring.store.engine.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("markbook.scoring.store.engine.BUSY_TIMEOUT_MS", 1)
     database = Database(f"sqlite:///{tmp_path / 'book.db'}")
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a INTEGER)")))
     other = sqlite3.connect(tmp_path / "book.db", isolation_level=None)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.scoring.turns import Turns
+from markbook.scoring.pipeline.admission import Turns
 from tests.fakes import RecordingTeacher, true_score
 
 JSON = {"Content-Type": "application/json"}

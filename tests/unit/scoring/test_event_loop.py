@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from services.scoring.extraction import extract
-from services.scoring.preparation import YIELD_EVERY_CHARS
+from markbook.scoring.pipeline.code_extraction import extract
+from markbook.scoring.pipeline.preparation import YIELD_EVERY_CHARS
 
 
 async def test_between_the_long_samples_of_a_request_others_have_their_turn(service, monkeypatch):
@@ -22,7 +22,7 @@ async def test_between_the_long_samples_of_a_request_others_have_their_turn(serv
         seen.append(turns)
         return extract(completion, language)
 
-    monkeypatch.setattr("services.scoring.preparation.extract", extracted)
+    monkeypatch.setattr("markbook.scoring.pipeline.preparation.extract", extracted)
     task = "Write add(a, b) that returns the sum of two numbers."
     codes = [f"def add_{n}(a, b):\n    return a + b\n" + "#" * YIELD_EVERY_CHARS for n in range(5)]
     samples = [{"prompt": task, "language": "python", "code": code} for code in codes]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from services.scoring.__main__ import main
-from services.scoring.exchange import BATCH
-from services.scoring.fingerprint import fingerprint, profile_of
-from services.scoring.store import Life, NewMark, Store, Texts
-from services.scoring.store.database import Database
+from markbook.scoring.__main__ import main
+from markbook.scoring.fingerprint import fingerprint, profile_of
+from markbook.scoring.store import Life, NewMark, Store, Texts
+from markbook.scoring.store.database import Database
+from markbook.scoring.store.export_import import BATCH
 from tests.fakes import true_criteria, true_score
 
 ROOT = Path(__file__).parents[3]
@@ -246,7 +246,7 @@ def test_ctrl_c_leaves_no_half_export(book, tmp_path, run, monkeypatch):
 
 @pytest.mark.long
 def test_one_process_exports_into_another(book, postgres_url, run):
-    command = [sys.executable, "-m", "services.scoring"]
+    command = [sys.executable, "-m", "markbook.scoring"]
     environment = {"PATH": "", "PYTHONPATH": str(ROOT)}
     give = subprocess.run(
         [*command, "export"], env={**environment, "MARKBOOK_DATABASE_URL": book}, capture_output=True, check=True

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from services.scoring.errors import ExecutionUnavailable
-from services.scoring.execution import (
+from markbook.config.loading import ConfigError
+from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.execution import (
     Limits,
     MemoryVerdictCache,
     TestResult,
@@ -18,9 +19,8 @@ from services.scoring.execution import (
     opening,
     verdict_digest,
 )
-from services.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
-from services.scoring.execution.monty import MontySandbox
-from shared.config import ConfigError
+from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
+from markbook.scoring.execution.monty import MontySandbox
 
 LIMITS = Limits(test_s=20.0, total_s=60.0)
 PASS, FAIL, CANNOT = TestResult(Verdict.PASSED), TestResult(Verdict.FAILED, "no"), TestResult(Verdict.CANNOT_RUN, "why")

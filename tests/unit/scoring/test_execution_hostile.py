@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.execution import Limits, Verdict
-from services.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
-from services.scoring.execution.monty import MontySandbox
+from markbook.scoring.execution import Limits, Verdict
+from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
+from markbook.scoring.execution.monty import MontySandbox
 from tests.unit.scoring.execution_cases import ALWAYS, BOMBS, LIES, TEST
 
 LIMITS = Limits(test_s=0.3, total_s=1.0, memory_bytes=96 * 2**20)

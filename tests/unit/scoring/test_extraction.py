@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scoring.extraction import Extraction, extract
-from shared.contract import ExtractedFrom
+from markbook.contract import ExtractedFrom
+from markbook.scoring.pipeline.code_extraction import Extraction, extract
 
 CODE = "def f(x):\n    return x\n"
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from services.scoring.errors import ServiceStopping, stopping
-from services.scoring.fair_queue import NOBODY, Caller, FairQueue
+from markbook.scoring.errors import ServiceStopping, stopping
+from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 
 
 class Line:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.extraction import extract
-from services.scoring.heuristics import fences
-from services.scoring.heuristics.fences import MOST_STEPS, fence_lines
-from services.scoring.heuristics.lexing import Walk
+from markbook.scoring.heuristics import fences
+from markbook.scoring.heuristics.fences import MOST_STEPS, fence_lines
+from markbook.scoring.heuristics.lexing import Walk
+from markbook.scoring.pipeline.code_extraction import extract
 from tests.unit.scoring.samples import LANGUAGES
 
 CHARS = 100_000

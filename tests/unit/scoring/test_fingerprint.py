@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from services.scoring.fingerprint import digest_of_tests, fingerprint, profile_of, read_key, read_row
+from markbook.scoring.fingerprint import digest_of_tests, fingerprint, profile_of, read_key, read_row
 
 PROFILE = "0123456789abcdef"
 

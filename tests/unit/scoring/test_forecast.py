@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from services.scoring.__main__ import main
-from services.scoring.forecast import Assumptions, Plan, forecast, is_cached
-from services.scoring.pricing import Tokens
-from services.scoring.prompting import estimate_tokens, render, system_text
-from services.scoring.rubric import Rubric, load_rubric
-from shared.config import parse_config
-from shared.contract import AuditStats, CacheStats, Counters, ProfileInputs, Source, Stats, TeacherStats
-from shared.settings import Config
+from markbook.config.loading import parse_config
+from markbook.config.settings import Config
+from markbook.contract import AuditStats, CacheStats, Counters, ProfileInputs, Source, Stats, TeacherStats
+from markbook.scoring.__main__ import main
+from markbook.scoring.budgets.cost_estimate import Assumptions, Plan, forecast, is_cached
+from markbook.scoring.prompts.prompt import estimate_tokens, render, system_text
+from markbook.scoring.prompts.rubric import Rubric, load_rubric
+from markbook.scoring.teachers.anthropic.pricing import Tokens
 
 TASK = ("Write f(x).", "python")
 PLAN = Plan([TASK], groups=10, samples=4, steps=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.heuristics import SCORES, judge
+from markbook.scoring.heuristics import SCORES, judge
 from tests.unit.scoring.samples import BROKEN_BY_LANGUAGE, GOOD, LANGUAGES, VALID_AND_RARE
 
 TASK = "Write a function that returns the sum of the even numbers in a list."

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scoring.extraction import extract
-from services.scoring.heuristics import SCORES, judge
-from services.scoring.heuristics.grammars import parse, parse_unmended, reads
-from services.scoring.heuristics.judge import MAX_CHARS
-from services.scoring.heuristics.lexing import scan
+from markbook.scoring.heuristics import SCORES, judge
+from markbook.scoring.heuristics.classify import MAX_CHARS
+from markbook.scoring.heuristics.grammars import parse, parse_unmended, reads
+from markbook.scoring.heuristics.lexing import scan
+from markbook.scoring.pipeline.code_extraction import extract
 from tests.unit.scoring.samples import GOOD, LANGUAGES
 
 NEVER = 1e9  # seconds: a deadline for what has none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.heuristics import judge
+from markbook.scoring.heuristics import judge
 
 ARROW = "const f = (n) => {\n  return n\n}"
 TAILS = {

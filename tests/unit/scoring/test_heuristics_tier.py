@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.scoring.errors import ServiceStopping
-from services.scoring.fair_queue import Caller
-from services.scoring.heuristics import Tier, judge
-from services.scoring.heuristics.tier import INLINE_CHARS
+from markbook.scoring.errors import ServiceStopping
+from markbook.scoring.fair_queue import Caller
+from markbook.scoring.heuristics import Tier, judge
+from markbook.scoring.heuristics.tier import INLINE_CHARS
 from tests.unit.scoring.samples import GOOD, LANGUAGES
 
 TASK = "Write a program."
@@ -91,7 +91,7 @@ async def test_a_worker_that_hangs_is_given_up_and_replaced(tier: Tier, monkeypa
     assert first is not None
     os.kill(first, signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr("services.scoring.heuristics.tier.PATIENCE_S", 0.01)
+        patch.setattr("markbook.scoring.heuristics.tier.PATIENCE_S", 0.01)
         assert await tier.judge([(BROKEN, TASK, "python")]) == [(1.0, ())]
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)

@@ -7,12 +7,12 @@ import re
 import pytest
 from sqlalchemy import text
 
-from services.scoring.auth import digest_of
-from services.scoring.errors import TeacherError
-from services.scoring.store import OWNER, ApiKey, Life, Store
-from services.scoring.store.engine import open_engine, writing
-from shared.contract import ErrorCode
-from shared.settings import Budget
+from markbook.config.settings import Budget
+from markbook.contract import ErrorCode
+from markbook.scoring.api.auth import digest_of
+from markbook.scoring.errors import TeacherError
+from markbook.scoring.store import OWNER, ApiKey, Life, Store
+from markbook.scoring.store.engine import open_engine, writing
 from tests.fakes import RecordingTeacher
 from tests.unit.scoring.book import keep, marked, opened
 

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.scoring import auth
-from services.scoring.__main__ import main
-from services.scoring.auth import Door, digest_of, new_secret
-from services.scoring.errors import Unauthorized
-from services.scoring.purse import RunPurse
-from services.scoring.store import OWNER, ApiKey, Purpose, Store
-from services.scoring.store.money import BudgetExhausted
-from services.scoring.teachers.base import Call
-from shared.settings import Budget, Budgets
+from markbook.config.settings import Budget, Budgets
+from markbook.scoring.__main__ import main
+from markbook.scoring.api import auth
+from markbook.scoring.api.auth import Door, digest_of, new_secret
+from markbook.scoring.budgets.limiter import RunPurse
+from markbook.scoring.errors import Unauthorized
+from markbook.scoring.store import OWNER, ApiKey, Purpose, Store
+from markbook.scoring.store.budgets import BudgetExhausted
+from markbook.scoring.types import Call
 from tests.unit.scoring.hands import Hands
 
 SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.languages import canonical
+from markbook.scoring.languages import canonical
 
 
 @pytest.mark.parametrize(

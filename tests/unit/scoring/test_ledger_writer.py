@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.scoring import ledger
-from services.scoring.errors import StoreUnavailable
-from services.scoring.ledger import LedgerWriter, sum_counters
-from services.scoring.store import OWNER, RequestLine, Store
-from services.scoring.store.ledger import Ledger
+from markbook.scoring.api.stats import sum_counters
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.pipeline import ledger_writer
+from markbook.scoring.pipeline.ledger_writer import LedgerWriter
+from markbook.scoring.store import OWNER, RequestLine, Store
+from markbook.scoring.store.ledger import Ledger
 
 AWAY = StoreUnavailable("the database went away")
 
@@ -51,7 +52,7 @@ def counting(store: Store) -> Counting:
 
 @pytest.fixture
 async def writer(store: Store, counting: Counting, monkeypatch) -> AsyncIterator[LedgerWriter]:
-    monkeypatch.setattr(ledger, "FLUSH_S", 3600.0)  # nothing is written by the clock unless a test says so
+    monkeypatch.setattr(ledger_writer, "FLUSH_S", 3600.0)  # nothing is written by the clock unless a test says so
     opened = LedgerWriter(store)
     yield opened
     await opened.close()
@@ -81,15 +82,15 @@ async def test_a_line_that_cost_nothing_waits_for_the_next_that_did(store, write
 
 
 async def test_a_line_that_cost_nothing_is_written_without_another(store, writer, counting, monkeypatch):
-    assert ledger.FLUSH_S > 1  # the fixture's
-    monkeypatch.setattr(ledger, "FLUSH_S", 0.001)
+    assert ledger_writer.FLUSH_S > 1  # the fixture's
+    monkeypatch.setattr(ledger_writer, "FLUSH_S", 0.001)
     await writer.add(line(1), durable=False)
     await counting.called.wait()
     assert counting.batches == [1]
 
 
 def test_counts_of_hits_are_flushed_within_a_second():
-    assert 0 < ledger.FLUSH_S < 1
+    assert 0 < ledger_writer.FLUSH_S < 1
 
 
 async def test_lines_outlive_a_failed_flush_and_are_counted_once(store, writer, counting):
@@ -107,7 +108,7 @@ async def test_lines_outlive_a_failed_flush_and_are_counted_once(store, writer, 
 
 
 async def test_memory_is_bounded_and_what_does_not_fit_is_refused(store, writer, counting, monkeypatch):
-    monkeypatch.setattr(ledger, "MOST_LINES", 3)
+    monkeypatch.setattr(ledger_writer, "MOST_LINES", 3)
     counting.fail_before = True
     for number in range(3):
         await writer.add(line(number), durable=False)

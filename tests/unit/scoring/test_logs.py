@@ -12,14 +12,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from services.scoring import auth, logs
-from services.scoring.auth import digest_of
-from services.scoring.errors import StoreUnavailable, TeacherError
-from services.scoring.store import ApiKey, Store
-from services.scoring.store.database import Database
-from services.scoring.teachers.base import Failure
-from shared.contract import ErrorCode
-from shared.settings import Budget
+from markbook.config.settings import Budget
+from markbook.contract import ErrorCode
+from markbook.scoring.api import auth
+from markbook.scoring.api.auth import digest_of
+from markbook.scoring.errors import StoreUnavailable, TeacherError
+from markbook.scoring.observability import logs
+from markbook.scoring.store import ApiKey, Store
+from markbook.scoring.store.database import Database
+from markbook.scoring.types import Failure
 
 CANARY = "canary7f3a"
 CODE = f"def add(a, b):\n    return a + b  # {CANARY}\n"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.scoring.fingerprint import fingerprint
-from services.scoring.store import NewMark, Store
-from shared.contract import KeptMarks
+from markbook.contract import KeptMarks
+from markbook.scoring.fingerprint import fingerprint
+from markbook.scoring.store import NewMark, Store
 from tests.fakes import true_criteria, true_score
 
 CODE = "def add(a, b):\n    return a + b\n"

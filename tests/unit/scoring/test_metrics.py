@@ -11,14 +11,15 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.scoring import auth
-from services.scoring.auth import digest_of
-from services.scoring.metrics import Metrics
-from services.scoring.observer import WatchedTeacher
-from services.scoring.store import ApiKey, Store
-from services.scoring.teachers.base import Call, Failure, Group
-from shared.contract import ErrorCode
-from shared.settings import Budget
+from markbook.config.settings import Budget
+from markbook.contract import ErrorCode
+from markbook.scoring.api import auth
+from markbook.scoring.api.auth import digest_of
+from markbook.scoring.observability.instrumented_teacher import WatchedTeacher
+from markbook.scoring.observability.metrics import Metrics
+from markbook.scoring.store import ApiKey, Store
+from markbook.scoring.teachers.protocol import Group
+from markbook.scoring.types import Call, Failure
 from tests.fakes import OpenPurse, RecordingTeacher
 
 DASHBOARD = Path(__file__).parents[3] / "deploy" / "grafana-dashboard.json"

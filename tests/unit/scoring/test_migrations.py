@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from services.scoring.fingerprint import fingerprint
-from services.scoring.store import OWNER, Store
-from services.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.fingerprint import fingerprint
+from markbook.scoring.store import OWNER, Store
+from markbook.scoring.store.engine import migrate, open_engine, writing
 
 ROOT = Path(__file__).parents[3]
 MINE, OTHERS, EMPTY = "11" * 8, "22" * 8, "33" * 8
@@ -20,7 +20,7 @@ CRITERIA = {"correctness": 0.1 + 0.2, "code_quality": 0.25, "efficiency": 1.0, "
 STYLE = {"style": 0.5, "speed": 0.75}
 MIGRATE = """
 import sys
-from services.scoring.store.engine import migrate, open_engine
+from markbook.scoring.store.engine import migrate, open_engine
 engine = open_engine(sys.argv[1])
 print("ready", flush=True)
 input()

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.scoring.ledger import sum_counters
-from services.scoring.purse import RunPurse
-from services.scoring.store import OWNER, Purpose, Store
-from services.scoring.store.database import Database
-from services.scoring.store.money import BudgetExhausted
-from services.scoring.teachers.base import Call
-from shared.settings import Budgets
+from markbook.config.settings import Budgets
+from markbook.scoring.api.stats import sum_counters
+from markbook.scoring.budgets.limiter import RunPurse
+from markbook.scoring.store import OWNER, Purpose, Store
+from markbook.scoring.store.budgets import BudgetExhausted
+from markbook.scoring.store.database import Database
+from markbook.scoring.types import Call
 from tests.fakes import RecordingTeacher, StepClock
 
 LEASE = 10_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.auth import PASS, PASS_S, Door
-from services.scoring.errors import StoreUnavailable, Unauthorized
-from services.scoring.page import routes
-from services.scoring.teachers.base import Failure
-from services.scoring.teachers.static import StaticTeacher
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.api.auth import PASS, PASS_S, Door
+from markbook.scoring.dashboard import routes
+from markbook.scoring.errors import StoreUnavailable, Unauthorized
+from markbook.scoring.teachers.static import StaticTeacher
+from markbook.scoring.types import Failure
 from tests.unit.scoring.reading import Page
 from tests.unit.scoring.test_keys import api_key, at_once, store
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, event
 
-from services.scoring.store import OWNER, Bill, Purpose, page
-from services.scoring.store.engine import open_engine, reading
-from services.scoring.teachers.base import Call
+from markbook.scoring.store import OWNER, Bill, Purpose, recent_marks
+from markbook.scoring.store.engine import open_engine, reading
+from markbook.scoring.types import Call
 from tests.seeding import fill_ledger
 from tests.unit.scoring.book import GROUP, NOW, keep, marked, opened
 
@@ -53,8 +53,8 @@ async def test_the_latest_come_first_with_the_runs_that_paid_or_were_given_them(
 
 @pytest.mark.parametrize("texts", [True, False])
 async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, monkeypatch, texts):
-    monkeypatch.setattr(page, "BATCH", 4)
-    monkeypatch.setattr(page, "MOST_MARKS", 10)
+    monkeypatch.setattr(recent_marks, "BATCH", 4)
+    monkeypatch.setattr(recent_marks, "MOST_MARKS", 10)
     async with opened(database_url, store_samples=texts) as store:
         for number in range(25):
             await keep(store, marked(f"code {number:02}"), at_ms=NOW + 1000 * (number // 2))
@@ -77,8 +77,8 @@ async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, m
 
 
 async def test_texts_longer_than_the_bound_are_searched_in_smaller_steps(database_url, monkeypatch):
-    monkeypatch.setattr(page, "BATCH", 1)
-    monkeypatch.setattr(page, "MOST_CHARS", 250)
+    monkeypatch.setattr(recent_marks, "BATCH", 1)
+    monkeypatch.setattr(recent_marks, "MOST_CHARS", 250)
     async with opened(database_url) as store:
         for number in range(5):
             await keep(store, marked(f"{number}" * 96), at_ms=NOW + number)
@@ -134,7 +134,7 @@ def plan_of(connection, statement: str, parameters: object) -> str:
 async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_no_more(
     service, database_url, clock, query, monkeypatch
 ):
-    monkeypatch.setattr("services.scoring.upkeep.NOTE_S", 3_600.0)  # its statements are not the page's
+    monkeypatch.setattr("markbook.scoring.background.NOTE_S", 3_600.0)  # its statements are not the page's
     counted = []
     async with service(database_url=database_url) as http:
         for runs in (1, 50):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.page import latency, words
-from services.scoring.page.asked import Asked
-from services.scoring.page.charts import HEIGHT, LEFT, WIDTH, Series, bars, lines
-from services.scoring.page.frame import Frame, Period, frame_of
-from services.scoring.store import LATENCY_MS, TOOK
+from markbook.scoring.dashboard import formatting, latency
+from markbook.scoring.dashboard.query import Asked
+from markbook.scoring.dashboard.svg import HEIGHT, LEFT, WIDTH, Series, bars, lines
+from markbook.scoring.dashboard.time_range import Frame, Period, frame_of
+from markbook.scoring.store import LATENCY_MS, TOOK
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 T0 = 19_000 * DAY  # 2022-01-08, midnight
@@ -22,7 +22,7 @@ T0 = 19_000 * DAY  # 2022-01-08, midnight
     ],
 )
 def test_compact_numbers(number, text):
-    assert words.compact(number).replace(words.NBSP, " ") == text
+    assert formatting.compact(number).replace(formatting.NBSP, " ") == text
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_compact_numbers(number, text):
     ],
 )
 def test_dollars(dollars, text):
-    assert words.usd(dollars) == text
+    assert formatting.usd(dollars) == text
 
 
 @pytest.mark.parametrize(
@@ -47,19 +47,22 @@ def test_dollars(dollars, text):
     [(1, 0, "–"), (0, 9, "0 %"), (9, 9, "100 %"), (1, 3, "33 %"), (1, 30, "3.3 %"), (999, 1000, "99.9 %")],
 )
 def test_shares(part, whole, text):
-    assert words.percent(part, whole).replace(words.NBSP, " ") == text
+    assert formatting.percent(part, whole).replace(formatting.NBSP, " ") == text
 
 
 @pytest.mark.parametrize(
     ("ms", "text"), [(None, "–"), (4, "0.00 s"), (250, "0.25 s"), (1_840, "1.8 s"), (12_400, "12 s")]
 )
 def test_seconds(ms, text):
-    assert words.seconds(ms).replace(words.NBSP, " ") == text
+    assert formatting.seconds(ms).replace(formatting.NBSP, " ") == text
 
 
 def test_hidden_characters_are_spelled_out_and_others_stay():
-    assert words.visible("é\tx\r\n 漢\N{NO-BREAK SPACE}") == "é\tx\n 漢\N{NO-BREAK SPACE}"
-    assert words.visible("a\0\x1b[31m\u202eb\u2066\ufeff\r") == "a⟨U+0000⟩⟨U+001B⟩[31m⟨U+202E⟩b⟨U+2066⟩⟨U+FEFF⟩⟨U+000D⟩"
+    assert formatting.visible("é\tx\r\n 漢\N{NO-BREAK SPACE}") == "é\tx\n 漢\N{NO-BREAK SPACE}"
+    assert (
+        formatting.visible("a\0\x1b[31m\u202eb\u2066\ufeff\r")
+        == "a⟨U+0000⟩⟨U+001B⟩[31m⟨U+202E⟩b⟨U+2066⟩⟨U+FEFF⟩⟨U+000D⟩"
+    )
 
 
 @pytest.mark.parametrize(

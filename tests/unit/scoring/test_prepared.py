@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.exc import IntegrityError as WrappedError
 
-from services.scoring.store import tables
-from services.scoring.store.engine import migrate, open_engine, writing
-from services.scoring.store.prepared import FEW, insert_into, insert_new, run
+from markbook.scoring.store import tables
+from markbook.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.store.statements import FEW, insert_into, insert_new, run
 from tests.unit.scoring.book import statements
 
 ACCOUNT = tables.accounts.c

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.pricing import Tokens, billed_input_equivalent, cost_usd
-from shared.settings import PRICES_OF_2026_11, Price, TeacherConfig
+from markbook.config.settings import PRICES_OF_2026_11, Price, TeacherConfig
+from markbook.scoring.teachers.anthropic.pricing import Tokens, billed_input_equivalent, cost_usd
 
 HAIKU, SONNET = PRICES_OF_2026_11["claude-haiku-5-5"], PRICES_OF_2026_11["claude-sonnet-5-5"]
 TOKENS = Tokens(input=1000, output=100, cache_read=2000, cache_write_5m=400, cache_write_1h=40)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scoring.prompting import (
+from markbook.scoring.prompts.prompt import (
     CUT,
     TEMPLATE_VERSION,
     baseline_tokens,
@@ -17,7 +17,7 @@ from services.scoring.prompting import (
     shown_task,
     system_text,
 )
-from services.scoring.rubric import load_rubric
+from markbook.scoring.prompts.rubric import load_rubric
 from tests.emulator import tokens
 from tests.emulator.judges import read_samples
 

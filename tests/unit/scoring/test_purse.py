@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.scoring.errors import ServiceStopping, StoreUnavailable
-from services.scoring.purse import RunPurse
-from services.scoring.store import Bill, Purpose
-from services.scoring.teachers.base import Call
-from shared.settings import Budgets
+from markbook.config.settings import Budgets
+from markbook.scoring.budgets.limiter import RunPurse
+from markbook.scoring.errors import ServiceStopping, StoreUnavailable
+from markbook.scoring.store import Bill, Purpose
+from markbook.scoring.types import Call
 from tests.unit.scoring.test_fair_queue import settle
 
 CALL = Call("m", "ok")

@@ -6,8 +6,8 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 
-from services.scoring.query import check_query
-from services.scoring.rendering import handle_errors
+from markbook.scoring.api.error_handlers import handle_errors
+from markbook.scoring.api.query_parameters import check_query
 
 OF_THE_PAGE = [("GET", "/"), ("GET", "/login"), ("POST", "/login"), ("POST", "/logout"), ("GET", "/page.css")]
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from services.scoring.heuristics import SCORES, explain, judge
-from services.scoring.heuristics.reasons import REASONS
+from markbook.scoring.heuristics import SCORES, explain, judge
+from markbook.scoring.heuristics.reasons import REASONS
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "reasons.md").read_text()
@@ -43,7 +43,7 @@ def test_the_document_has_every_code_with_its_mark_and_its_sentence():
 
 def test_no_code_is_in_the_table_that_the_tier_never_gives():
     """The other way, a code without its entry is a KeyError in whatever test gets it."""
-    folder = ROOT / "services" / "scoring" / "heuristics"
+    folder = ROOT / "services" / "markbook" / "scoring" / "heuristics"
     source = "".join(file.read_text() for file in folder.glob("*.py") if file.name != "reasons.py")
     assert not [code for code in REASONS if f'"{code}"' not in source]
 

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from services.scoring.errors import StoreUnavailable
-from services.scoring.single_flight import SingleFlight
-from services.scoring.store import Store
-from services.scoring.store.claims import Claims
-from services.scoring.store.database import Database
-from services.scoring.teachers.base import Failure
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.pipeline.single_flight import SingleFlight
+from markbook.scoring.store import Store
+from markbook.scoring.store.claims import Claims
+from markbook.scoring.store.database import Database
+from markbook.scoring.types import Failure
 from tests.fakes import RecordingTeacher, true_score
 
 CODE = "def add(a, b):\n    return a + b\n"
@@ -144,7 +144,7 @@ async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teac
         return await write(self, work)
 
     monkeypatch.setattr(Database, "write", flaky)
-    monkeypatch.setattr("services.scoring.store.database.RETRY_S", 0.0)
+    monkeypatch.setattr("markbook.scoring.store.database.RETRY_S", 0.0)
     async with service(database_url=database_url) as http:
         first = await score(http, CODE)
         second = await score(http, CODE)

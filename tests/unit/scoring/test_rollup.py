@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from services.scoring.ledger import sum_counters
-from services.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
-from services.scoring.store.engine import migrate, open_engine, writing
-from services.scoring.store.rollup import drop_lines
-from services.scoring.teachers.base import Call
+from markbook.scoring.api.stats import sum_counters
+from markbook.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
+from markbook.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.store.rollups import drop_lines
+from markbook.scoring.types import Call
 from tests.unit.scoring.book import GROUP, count, opened
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

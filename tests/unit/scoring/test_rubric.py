@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.scoring.prompting import system_text
-from services.scoring.rubric import Rubric, load_rubric, parse_rubric
-from services.scoring.teachers.base import CRITERIA
-from shared.config import ConfigError
+from markbook.config.loading import ConfigError
+from markbook.scoring.prompts.prompt import system_text
+from markbook.scoring.prompts.rubric import Rubric, load_rubric, parse_rubric
+from markbook.scoring.types import CRITERIA
 from tests.emulator import tokens
 
 OWN = "---\ncriteria:\n  tone: 0.25\n  brevity: 0.75\n---\ntone: kind.\nbrevity: short.\n"

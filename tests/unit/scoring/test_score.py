@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from services.scoring.errors import StoreUnavailable, TeacherError
-from services.scoring.store.marks import Marks
-from services.scoring.teachers.base import Failure
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.errors import StoreUnavailable, TeacherError
+from markbook.scoring.store.marks import Marks
+from markbook.scoring.types import Failure
 from tests.fakes import RecordingTeacher, true_criteria, true_score
 
 TASK = "Write add(a, b) that returns the sum of two numbers."

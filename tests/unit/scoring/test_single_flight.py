@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.scoring.single_flight import SingleFlight
+from markbook.scoring.pipeline.single_flight import SingleFlight
 
 
 async def test_the_first_leads_and_the_others_wait():

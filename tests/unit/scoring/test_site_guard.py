@@ -7,10 +7,10 @@ import re
 import pytest
 from starlette.datastructures import Headers
 
-from services.scoring.errors import UnknownHost
-from services.scoring.site_guard import check_host
-from services.scoring.store import ApiKey, Store
-from shared.settings import Budget
+from markbook.config.settings import Budget
+from markbook.scoring.api.cross_site import check_host
+from markbook.scoring.errors import UnknownHost
+from markbook.scoring.store import ApiKey, Store
 
 BODY = {"samples": [{"prompt": "Write f.", "language": "python", "code": "def f():\n    return 1\n"}]}
 ROUTES = ("/score", "/get_reward?language=python", "/verify?language=python")

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from services.scoring.teachers.base import CRITERIA
-from services.scoring.teachers.static import StaticTeacher
-from services.scoring.teachers.static.task import read_task
+from markbook.scoring.teachers.static import StaticTeacher
+from markbook.scoring.teachers.static.task import read_task
+from markbook.scoring.types import CRITERIA
 from tests.unit.scoring.marking import CLAMP, HONEST_CLAMP, HONEST_VOWELS, VOWELS, criteria, mark_all, total
 
 

@@ -11,14 +11,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from services.scoring.errors import StoreUnavailable
-from services.scoring.ledger import sum_counters
-from services.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
-from services.scoring.store.engine import migrate, open_engine, reading
-from services.scoring.store.tables import metadata
-from services.scoring.teachers.base import Call
-from shared.config import ConfigError
-from shared.contract import Source
+from markbook.config.loading import ConfigError
+from markbook.contract import Source
+from markbook.scoring.api.stats import sum_counters
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
+from markbook.scoring.store.engine import migrate, open_engine, reading
+from markbook.scoring.store.tables import metadata
+from markbook.scoring.types import Call
 
 PROFILE = "00" * 8
 GROUP = "ab" * 8

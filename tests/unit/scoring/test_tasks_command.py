@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from services.scoring.__main__ import main
+from markbook.scoring.__main__ import main
 
 GOOD = {"prompt": "p", "language": "py", "tests": ["assert f(2) == 4"], "solution": "def f(x): return 2 * x"}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.errors import ExecutionUnavailable
-from services.scoring.execution import TestResult, TestRunner, Verdict
-from services.scoring.sample_tests import share_passed, summarized, with_verdict
-from services.scoring.teachers.base import Failure
-from shared.contract import ErrorCode, SampleTests
+from markbook.contract import ErrorCode, SampleTests
+from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.execution import TestResult, TestRunner, Verdict
+from markbook.scoring.pipeline.sample_tests import share_passed, summarized, with_verdict
+from markbook.scoring.types import Failure
 from tests.fakes import true_criteria
 from tests.unit.scoring.test_score import run_counts, score, sources
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Connection, Engine, select, text
 
-from services.scoring.store import Texts, tables, texts
-from services.scoring.store.engine import migrate, open_engine, reading, writing
-from services.scoring.store.upkeep import BATCH
+from markbook.scoring.store import Texts, sample_texts, tables
+from markbook.scoring.store.engine import migrate, open_engine, reading, writing
+from markbook.scoring.store.maintenance import BATCH
 from tests.unit.scoring.book import NOW, count, held, keep, marked, named, opened, statements
 
 DAY = 86_400_000
@@ -79,10 +79,10 @@ def test_a_task_that_somebody_needs_at_that_moment_is_there_afterwards(postgres_
     old, new = named("old").row, named("new").row
 
     def bring(key: bytes) -> Callable[[Connection], None]:
-        return lambda connection: texts.add(connection, [(key, Texts("task", "code"), NOW)])
+        return lambda connection: sample_texts.add(connection, [(key, Texts("task", "code"), NOW)])
 
     def take(key: bytes) -> Callable[[Connection], None]:
-        return lambda connection: texts.drop(connection, [key])
+        return lambda connection: sample_texts.drop(connection, [key])
 
     for first, second in ((bring(new), take(old)), (take(old), bring(new))):
         with writing(engine) as connection:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.scoring.teachers.base import Failure
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.types import Failure
 from tests.unit.scoring.test_score import code, run_counts, sample, score
 
 

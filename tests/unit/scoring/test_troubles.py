@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.store.budget_watch import BudgetAlert, BudgetWatch
-from services.scoring.teachers.base import Outage
-from shared.settings import Budget
+from markbook.config.settings import Budget
+from markbook.scoring.store.budget_alerts import BudgetAlert, BudgetWatch
+from markbook.scoring.teachers.protocol import Outage
 from tests.unit.scoring.test_score import code, sample, score
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from services.scoring.errors import ServiceStopping, TooManyRequests
-from services.scoring.turns import Reception, Turns
+from markbook.scoring.errors import ServiceStopping, TooManyRequests
+from markbook.scoring.pipeline.admission import Reception, Turns
 from tests.unit.scoring.hands import Hands
 
 

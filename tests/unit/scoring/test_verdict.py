@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scoring.teachers.base import Failure, Marked
-from services.scoring.verdict import read_reply, reply_tokens
-from shared.contract import ErrorCode
+from markbook.contract import ErrorCode
+from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
+from markbook.scoring.types import Failure, Marked
 from tests.emulator import tokens
 
 NAMES = ("a", "b")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.scoring.store import Life, Store
-from shared.contract import SampleTests
+from markbook.contract import SampleTests
+from markbook.scoring.store import Life, Store
 
 PROFILE = "11" * 8
 FAILED = SampleTests(passed=1, total=3, not_run=1, first_failure="assert f(1) == 2: got 3")

@@ -7,8 +7,8 @@ import json
 import pytest
 import yaml
 
+from markbook.trainer.__main__ import main
 from tests.tiny import save_tiny_student
-from trainer.__main__ import main
 
 
 @pytest.fixture(scope="package")
@@ -23,7 +23,7 @@ def run(tmp_path, student, monkeypatch):
     """`run(service, training={...}, rlaif={...})` -> exit code; the run folder is `tmp_path / "run"`."""
     monkeypatch.chdir(tmp_path)
     # drawing takes longer than all the rest; tests of whole processes look at the picture
-    monkeypatch.setattr("trainer.metrics.draw_curves", lambda *of: of[-1].touch())
+    monkeypatch.setattr("markbook.trainer.monitoring.metrics.draw_curves", lambda *of: of[-1].touch())
     tasks = "".join(json.dumps({"prompt": f"task {i}", "language": "python"}) + "\n" for i in range(5))
     (tmp_path / "tasks.jsonl").write_text(tasks)
     (tmp_path / "eval.jsonl").write_text(tasks[: tasks.index("\n") + 1] * 3)

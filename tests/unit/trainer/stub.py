@@ -9,7 +9,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from shared.contract import (
+from markbook.config.settings import SERVICE_OWNED, Rlaif
+from markbook.contract import (
     CacheStats,
     Counters,
     ErrorCode,
@@ -27,7 +28,6 @@ from shared.contract import (
     TeacherStats,
     Unscored,
 )
-from shared.settings import SERVICE_OWNED, Rlaif
 
 Fault = tuple[int, dict[str, Any]]
 

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from shared.settings import Rlaif
-from trainer.advantages import Advantages, zero_variance
-from trainer.advantages import advantages as advantages_by
+from markbook.config.settings import Rlaif
+from markbook.trainer.objective.advantages import Advantages, zero_variance
+from markbook.trainer.objective.advantages import advantages as advantages_by
 
 NAN = math.nan
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shared.contract import Counters
-from shared.settings import Config, Rlaif, Training
+from markbook.config.settings import Config, Rlaif, Training
+from markbook.contract import Counters
+from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP
+from markbook.trainer.dry_run import Part, evaluations, forecast, parts
 from tests.unit.trainer.stub import StubService, unscored
 from tests.unit.trainer.test_run import by_hash
-from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP
-from trainer.dry_run import Part, evaluations, forecast, parts
 
 CONFIG = Config(
     training=Training(max_steps=10, prompts_per_step=3, eval_every_steps=4, eval_samples_per_task=9),

@@ -6,11 +6,16 @@ import math
 
 import pytest
 
-from shared.contract import ExtractedFrom, Scored, Source
+from markbook.contract import ExtractedFrom, Scored, Source
+from markbook.trainer.monitoring.evaluation import (
+    Evaluation,
+    compare,
+    evaluation_metrics,
+    summarize,
+    without_documentation,
+)
+from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import scored, unscored
-from trainer.evaluate import Evaluation, compare, evaluation_metrics, summarize, without_documentation
-from trainer.policy import Sample
-from trainer.prompts import Task
 
 
 def group(index, *results):

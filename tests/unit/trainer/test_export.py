@@ -7,11 +7,11 @@ import torch
 import transformers
 import yaml
 
-from shared.settings import Config, Training
+from markbook.config.settings import Config, Training
+from markbook.trainer.data.tasks import render
+from markbook.trainer.export import merge
+from markbook.trainer.export.__main__ import CANNOT, DIFFERS, EXPORTED, main
 from tests.tiny import tiny_policy
-from trainer import merge
-from trainer.export import CANNOT, DIFFERS, EXPORTED, main
-from trainer.prompts import render
 
 TRAINING = {"lora_r": 4, "lora_alpha": 8, "device": "cpu"}
 

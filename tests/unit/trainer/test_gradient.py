@@ -8,12 +8,12 @@ from itertools import product
 import pytest
 import torch
 
-from shared.settings import Config
+from markbook.config.settings import Config
+from markbook.trainer.learner import Lesson, accumulate, sample_kl
+from markbook.trainer.model.reference import adapter_off
 from tests.tiny import tiny_policy
 from tests.tolerance import TINY_MODEL
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model
-from trainer.learn import Lesson, accumulate, sample_kl
-from trainer.reference import adapter_off
 
 KL_PENALTY = 0.3
 CLIP_RANGE, CAP = 0.2, 1.3

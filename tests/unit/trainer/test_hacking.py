@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from shared.contract import ExtractedFrom, Scored, Source
-from shared.settings import Rlaif
+from markbook.config.settings import Rlaif
+from markbook.contract import ExtractedFrom, Scored, Source
+from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics, length_correlation
+from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import unscored
-from trainer.hacking import alarms, hacking_metrics, length_correlation
-from trainer.policy import Sample
-from trainer.prompts import Task
 
 QUIET = {"length_correlation": 0.0, "frac_identical": 0.0, "frac_ceiling": 0.0, "kl": 0.0, "alarms": []}
 

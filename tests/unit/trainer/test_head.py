@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from markbook.trainer.model.fused_logprobs import chosen_log_probs, exact_kl
 from tests.tolerance import float32_error
-from trainer.head import chosen_log_probs, exact_kl
 
 WEIGHT = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
 BIAS = torch.randn(50, generator=torch.Generator().manual_seed(1))
@@ -20,7 +20,7 @@ ERROR = float32_error(50 + 8)
 @pytest.mark.parametrize("bias", [None, BIAS], ids=["plain", "bias"])
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 def test_values_and_gradient(monkeypatch, bias, chunk):
-    monkeypatch.setattr("trainer.head.CHUNK", chunk)
+    monkeypatch.setattr("markbook.trainer.model.fused_logprobs.CHUNK", chunk)
     ours, plain = STATES.clone().requires_grad_(), STATES.double().requires_grad_()
     found = chosen_log_probs(ours, IDS, WEIGHT, bias, 0.7)
     logits = plain @ WEIGHT.double().t() + (0 if bias is None else bias.double())
@@ -34,7 +34,7 @@ def test_values_and_gradient(monkeypatch, bias, chunk):
 @pytest.mark.parametrize("bias", [None, BIAS], ids=["plain", "bias"])
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 def test_exact_kl_and_its_gradient(monkeypatch, bias, chunk):
-    monkeypatch.setattr("trainer.head.CHUNK", chunk)
+    monkeypatch.setattr("markbook.trainer.model.fused_logprobs.CHUNK", chunk)
     reference = STATES.flip(0) / 2
     ours, plain = STATES.clone().requires_grad_(), STATES.double().requires_grad_()
     found = exact_kl(ours, reference, WEIGHT, bias, 0.7)

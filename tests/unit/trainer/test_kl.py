@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from trainer.kl import adapted, estimate, kl_term
+from markbook.trainer.objective.kl import adapted, estimate, kl_term
 
 P, Q = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64), torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 TRUE = float((P * (P / Q).log()).sum())

@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
-from trainer.loss import Tokens, Totals, clipped_tokens, importance_weights, policy_term, truncated_tokens
+from markbook.trainer.objective.loss import (
+    Tokens,
+    Totals,
+    clipped_tokens,
+    importance_weights,
+    policy_term,
+    truncated_tokens,
+)
 
 
 def tokens(log_probs, advantages, sampled=None, weights=None, importance=None):

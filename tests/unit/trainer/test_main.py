@@ -1,4 +1,4 @@
-"""`python -m trainer`, as far as it goes without a model."""
+"""`python -m markbook.trainer`, as far as it goes without a model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import trainer.__main__ as command
-from shared.client import ClientError
+import markbook.trainer.__main__ as command
+from markbook.client import ClientError
 
 
 @pytest.mark.parametrize("key", ["mb_secret", None])

@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from shared.client import Patience, RequestRejected, ScoringClient
-from shared.config import ConfigError
-from shared.settings import SERVICE_OWNED, Rlaif
+from markbook.client import Patience, RequestRejected, ScoringClient
+from markbook.config.loading import ConfigError
+from markbook.config.settings import SERVICE_OWNED, Rlaif
+from markbook.trainer.errors import GaveUp
+from markbook.trainer.rewards.client import Marker, check_policy
+from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import StubService, scored
-from trainer.marks import GaveUp, Marker, check_policy
-from trainer.policy import Sample
-from trainer.prompts import Task
 
 SAMPLES = [Sample(Task(0, "a task", "python", (1,)), (2,), text, truncated=False) for text in ("bb", "a", "ccc")]
 AWAY = (503, {"error": "store_unavailable", "detail": "no database"})

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.hacking import frac_memorized
-from trainer.memorized_tests import memorizes_tests
-from trainer.policy import Sample
-from trainer.prompts import Task
+from markbook.trainer.monitoring.memorized_tests import memorizes_tests
+from markbook.trainer.monitoring.reward_hacking import frac_memorized
+from markbook.trainer.types import Sample, Task
 
 DIGITS = ("assert digit_sum(123) == 6", "assert digit_sum(9999) == 36", "assert digit_sum(0) == 0")
 GRADES = ("assert grade(95) == 'A'", "assert grade(90) == 'A'", "assert grade(60) == 'C'", "assert grade(59) == 'F'")

@@ -8,8 +8,11 @@ import pytest
 import torch
 import transformers
 
-from shared.config import ConfigError
-from shared.settings import Config, Training
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config, Training
+from markbook.trainer.__main__ import FINISHED
+from markbook.trainer.learner import Learner, Lesson, accumulate
+from markbook.trainer.model.reference import adapter_off
 from tests.tiny import tiny_model, tiny_policy
 from tests.tolerance import TINY_MODEL
 from tests.unit.trainer import test_gradient
@@ -17,9 +20,6 @@ from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_gradient import KL_PENALTY, Plain, config
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model, gradient
 from tests.unit.trainer.test_run import adapter, by_hash, has_learned, lines
-from trainer.__main__ import FINISHED
-from trainer.learn import Learner, Lesson, accumulate
-from trainer.reference import adapter_off
 
 LESSONS = [Lesson(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
 
@@ -94,7 +94,7 @@ def test_checkpointing_keeps_less_and_of_the_caches_only_the_prompts():
 
 
 def test_a_model_that_cannot_be_checkpointed_is_refused(monkeypatch):
-    monkeypatch.setattr("trainer.policy.layers_of", lambda _: [])
+    monkeypatch.setattr("markbook.trainer.model.policy.layers_of", lambda _: [])
     with pytest.raises(ConfigError, match=r"training.gradient_checkpointing: a model of type llama has no layers"):
         tiny_policy(training(gradient_checkpointing=True))
 

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from markbook.trainer.__main__ import BUDGET_SPENT, FINISHED
+from markbook.trainer.learner import Learner
+from markbook.trainer.rewards.client import Marker
+from markbook.trainer.rollout.hf import Sampler
+from markbook.trainer.rollout.queue import Flights
+from markbook.trainer.utils.timer import Stopwatch
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_resume import RESUME, RLAIF, TRAINING, assert_equal, payer
 from tests.unit.trainer.test_run import by_hash, lines
-from trainer.__main__ import BUDGET_SPENT, FINISHED
-from trainer.flight import Flights
-from trainer.learn import Learner
-from trainer.marks import Marker
-from trainer.rollout import Sampler
-from trainer.stopwatch import Stopwatch
 
 AHEAD = {"max_staleness": 1}
 STEPS = {"eval_tasks": None, "max_steps": 4}
@@ -118,7 +118,7 @@ class SlowWorld:
         monkeypatch.setattr(Sampler, "groups", slow_groups)
         monkeypatch.setattr(Learner, "learn", slow_learn)
         monkeypatch.setattr(Marker, "submit", submit)
-        monkeypatch.setattr("trainer.loop.Stopwatch", lambda: Stopwatch(lambda: world.now))
+        monkeypatch.setattr("markbook.trainer.loop.Stopwatch", lambda: Stopwatch(lambda: world.now))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shared.contract import ExtractedFrom, SampleTests, Scored, Source
+from markbook.contract import ExtractedFrom, SampleTests, Scored, Source
+from markbook.trainer.monitoring.evaluation import Evaluation, count_passed, evaluation_metrics, summarize
+from markbook.trainer.monitoring.metrics import evaluation_line, reward_metrics, sample_line
+from markbook.trainer.monitoring.pass_at_k import pass_at_k, passed, reported_k
+from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import scored, unscored
-from trainer.evaluate import Evaluation, count_passed, evaluation_metrics, summarize
-from trainer.metrics import evaluation_line, reward_metrics, sample_line
-from trainer.pass_at_k import pass_at_k, passed, reported_k
-from trainer.policy import Sample
-from trainer.prompts import Task
 
 TASK = Task(0, "p", "python", (1,), tests=("assert f(1) == 1", "assert f(2) == 2"))
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 import transformers
 
-from shared.config import ConfigError
-from shared.settings import Config, Training
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config, Training
+from markbook.trainer.learner import Lesson, accumulate
+from markbook.trainer.model.loading import add_adapter
+from markbook.trainer.model.policy import Policy
+from markbook.trainer.model.reference import adapter_off
+from markbook.trainer.types import Sample, Task
 from tests.tiny import move_adapter, tiny_model, tiny_policy, tiny_tokenizer
 from tests.tolerance import LOG_PROBS, TINY_MODEL
-from trainer.learn import Lesson, accumulate
-from trainer.policy import Policy, Sample
-from trainer.prompts import Task
-from trainer.reference import adapter_off
-from trainer.student import add_adapter
 
 TEMPERATURE = 0.7
 
@@ -110,7 +110,7 @@ def test_micro_batches_add_up_to_the_whole_batch(size):
 def test_the_head_works_in_chunks(monkeypatch):
     policy = tiny_policy()
     whole = gradient(policy, 5, 0.3)
-    monkeypatch.setattr("trainer.head.CHUNK", 3)
+    monkeypatch.setattr("markbook.trainer.model.fused_logprobs.CHUNK", 3)
     assert (gradient(policy, 5, 0.3) - whole).norm() / whole.norm() < TINY_MODEL
 
 

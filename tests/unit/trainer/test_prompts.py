@@ -7,9 +7,10 @@ from itertools import islice
 
 import pytest
 
-from shared.config import ConfigError
+from markbook.config.loading import ConfigError
+from markbook.trainer.data.tasks import batches, load_tasks, render
+from markbook.trainer.types import Task
 from tests.tiny import tiny_tokenizer
-from trainer.prompts import Task, batches, load_tasks, render
 
 
 def load(tmp_path, *lines, limit=100):

@@ -7,18 +7,18 @@ import importlib.util
 import pytest
 import torch
 
-from shared.settings import Config
+from markbook.config.settings import Config
+from markbook.trainer.__main__ import BAD_CONFIG, FINISHED
+from markbook.trainer.learner import Learner, Lesson
+from markbook.trainer.model.loading import load_student
+from markbook.trainer.model.policy import Policy
+from markbook.trainer.model.reference import adapter_off, base_bytes, base_checksum, load_reference
 from tests.tiny import move_adapter, save_tiny_student, tiny_policy
 from tests.tolerance import EXACT_ZERO_KL, LOG_PROBS, TINY_MODEL
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_gradient import Plain, config, ours
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
 from tests.unit.trainer.test_run import by_hash, has_learned, lines
-from trainer.__main__ import BAD_CONFIG, FINISHED
-from trainer.learn import Learner, Lesson
-from trainer.policy import Policy
-from trainer.reference import adapter_off, base_bytes, base_checksum, load_reference
-from trainer.student import load_student
 
 pytestmark = pytest.mark.long
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="make test-long installs bitsandbytes")

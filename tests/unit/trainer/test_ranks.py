@@ -9,20 +9,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-import trainer.ranks
-from shared.client import RequestRejected
-from shared.config import ConfigError
-from shared.settings import Config
+from markbook.client import RequestRejected
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config
+from markbook.trainer import distributed
+from markbook.trainer.distributed import ALONE, Ranks
+from markbook.trainer.errors import BudgetSpent, GaveUp, ProcessLost, RewardHacking
+from markbook.trainer.learner import Lesson, accumulate, sample_kl
+from markbook.trainer.model.reference import adapter_off
+from markbook.trainer.utils import signals
 from tests.tiny import tiny_policy
 from tests.tolerance import TINY_MODEL
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
-from trainer import interrupt
-from trainer.hacking import RewardHacking
-from trainer.learn import Lesson, accumulate, sample_kl
-from trainer.marks import GaveUp
-from trainer.ranks import ALONE, ProcessLost, Ranks
-from trainer.reference import adapter_off
-from trainer.shortage import BudgetSpent
 
 
 class Pair:
@@ -65,8 +63,8 @@ class Pair:
 @pytest.fixture
 def pair(monkeypatch):
     pair = Pair()
-    monkeypatch.setattr(trainer.ranks, "gather_object", pair.gather_object)
-    monkeypatch.setattr(trainer.ranks, "reduce", pair.reduce)
+    monkeypatch.setattr(distributed, "gather_object", pair.gather_object)
+    monkeypatch.setattr(distributed, "reduce", pair.reduce)
     return pair
 
 
@@ -116,13 +114,13 @@ def test_a_bug_is_no_agreement(pair):
 
 def test_who_was_interrupted_too_says_so_and_not_that_another_is_gone(pair, monkeypatch):
     monkeypatch.setattr(pair, "gather_object", lambda _: pair.met.wait(timeout=0))
-    monkeypatch.setattr(trainer.ranks, "gather_object", pair.gather_object)
-    interrupt._received.set()
+    monkeypatch.setattr(distributed, "gather_object", pair.gather_object)
+    signals._received.set()
     try:
         with pytest.raises(KeyboardInterrupt):
             Ranks(0, 2).wait()
     finally:
-        interrupt._received.clear()
+        signals._received.clear()
     with pytest.raises(ProcessLost, match="another process of this run has ended"):
         Ranks(0, 2).wait()
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shared.settings import Config
+from markbook.config.settings import Config
+from markbook.trainer.learner import Learner, Lesson
+from markbook.trainer.model.loading import load_student
+from markbook.trainer.model.policy import Policy
+from markbook.trainer.model.reference import adapter_off, base_checksum, load_reference
 from tests.tiny import move_adapter, save_tiny_student
 from tests.tolerance import LOG_PROBS
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
-from trainer.learn import Learner, Lesson
-from trainer.policy import Policy
-from trainer.reference import adapter_off, base_checksum, load_reference
-from trainer.student import load_student
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_copy_that_does_not_fit_gives_way_with_one_line(student, monkeypatch):
     settings = config(student, kl_reference="copy")
     policy, said = moved_policy(settings), []
     needed = sum(p.numel() * p.element_size() for p in policy.model.parameters() if not p.requires_grad)
-    monkeypatch.setattr("trainer.reference.free_bytes", lambda _: needed - 1)
+    monkeypatch.setattr("markbook.trainer.model.reference.free_bytes", lambda _: needed - 1)
     reference = load_reference(policy, settings, said.append)
     [line] = said
     assert "kl_reference: copy does not fit" in line
@@ -85,7 +85,7 @@ def test_a_copy_that_does_not_fit_gives_way_with_one_line(student, monkeypatch):
     expected = adapter_off(policy).log_probs(SAMPLES, TEMPERATURE)
     assert torch.equal(reference.log_probs(SAMPLES, TEMPERATURE), expected)
     assert reference._model is policy
-    monkeypatch.setattr("trainer.reference.free_bytes", lambda _: needed)
+    monkeypatch.setattr("markbook.trainer.model.reference.free_bytes", lambda _: needed)
     assert load_reference(policy, settings, said.append)._model is not policy
 
 

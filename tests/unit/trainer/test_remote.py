@@ -7,18 +7,18 @@ import json
 import pytest
 import torch
 
-from shared.config import ConfigError
-from shared.settings import Config
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config
+from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP
+from markbook.trainer.errors import GaveUp
+from markbook.trainer.model.policy import Policy
+from markbook.trainer.rollout.hf import Sampler
+from markbook.trainer.rollout.vllm import RemoteSampler
 from tests.generation_server import GenerationServer
 from tests.tiny import move_adapter, tiny_model, tiny_policy, tiny_tokenizer
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_rollout import TASKS as MORE_TASKS
 from tests.unit.trainer.test_run import by_hash, lines
-from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP
-from trainer.marks import GaveUp
-from trainer.policy import Policy
-from trainer.remote import RemoteSampler
-from trainer.rollout import Sampler
 
 TEMPERATURE = 0.7
 TASKS = MORE_TASKS[:2]
@@ -148,7 +148,7 @@ def test_the_key_comes_from_the_environment(remote, server, monkeypatch):
 
 
 def test_faults_are_waited_out_and_change_no_sample(remote, server, monkeypatch):
-    monkeypatch.setattr("shared.client.patience.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("markbook.client.retry.FIRST_PAUSE_S", 0.01)
     policy, said = tiny_policy(), []
     expected = drawn(remote(policy))
     server.faults = [503, "broken", 429, 425]

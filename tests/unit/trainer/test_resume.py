@@ -8,11 +8,11 @@ import shutil
 import pytest
 import torch
 
-from shared.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
+from markbook.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
+from markbook.trainer.__main__ import BAD_CONFIG, BUDGET_SPENT, FINISHED
+from markbook.trainer.checkpoint import checkpoints
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_run import adapter, by_hash, lines
-from trainer.__main__ import BAD_CONFIG, BUDGET_SPENT, FINISHED
-from trainer.checkpoint import checkpoints
 
 RESUME = ("--run-dir", "run", "--resume")
 # dropout draws from torch's random numbers, the coefficient and the step size move: all of it has to be kept
@@ -55,7 +55,7 @@ def test_a_spent_budget_stops_the_run_and_more_money_goes_on_with_it(run, unbrok
         assert run(service, TRAINING, RLAIF) == BUDGET_SPENT
     said = capsys.readouterr()
     assert "run test-run has spent its 1.00 dollars; raise `budgets` at the scoring service" in said.err
-    assert "go on with: python -m trainer --resume run" in said.out
+    assert "go on with: python -m markbook.trainer --resume run" in said.out
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-1", "step-2"]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 2
 
@@ -130,7 +130,7 @@ def test_what_cannot_go_on_is_refused_with_its_reason(run, tmp_path, capsys, mon
         assert run(service, {"lora_r": 8}, None, RESUME) == BAD_CONFIG
         assert "does not fit this model: training.lora_* differ" in capsys.readouterr().err
         before = (tmp_path / "run" / "metrics.jsonl").read_text()
-        monkeypatch.setattr("trainer.loop.base_checksum", lambda _: "another")
+        monkeypatch.setattr("markbook.trainer.loop.base_checksum", lambda _: "another")
         assert run(service, None, None, RESUME) == BAD_CONFIG
         assert "is not the one of run/checkpoints/step-1" in capsys.readouterr().err
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from markbook.trainer.rollout.hf import Sampler, draw
+from markbook.trainer.types import Task
 from tests.tiny import tiny_policy, tiny_tokenizer
-from trainer.prompts import Task
-from trainer.rollout import Sampler, draw
 
 TASKS = [
     Task(0, "a", "python", (40, 41, 42, 43, 44, 45)),
@@ -91,7 +91,7 @@ def script(policy, monkeypatch, texts):
         step = next(position)
         return torch.tensor([rows[round(float(u))][step] for u in uniforms])
 
-    monkeypatch.setattr("trainer.rollout.draw", scripted)
+    monkeypatch.setattr("markbook.trainer.rollout.hf.draw", scripted)
     monkeypatch.setattr(
         Sampler, "_uniforms", lambda self, n, _: np.repeat(np.arange(n)[:, None], self._max_new_tokens, 1).astype(float)
     )

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from markbook.trainer.model.kv_cache import ROOM, RoomyLayer, make_room, select_rows
+from markbook.trainer.rollout.hf import closed_up
 from tests.tiny import tiny_model, tiny_policy
 from tests.unit.trainer.test_memory import sliding_model
-from trainer.rollout import closed_up
-from trainer.roomy import ROOM, RoomyLayer, make_room, select_rows
 
 PROMPTS = [[5, 6, 7, 8, 9], [20, 21]]
 

@@ -12,11 +12,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED
+from markbook.trainer.checkpoint import save_final
+from markbook.trainer.learner import lessons_of
 from tests.tolerance import EXACT_ZERO_KL
 from tests.unit.trainer.stub import StubService, scored, unscored
-from trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED
-from trainer.checkpoint import save_final
-from trainer.learn import lessons_of
 
 CRITERIA = dict.fromkeys(("correctness", "code_quality", "efficiency", "documentation"), 0.5)
 AWAY = (503, {"error": "store_unavailable", "detail": "no database"})
@@ -116,7 +116,9 @@ def test_the_same_seed_gives_the_same_run(run, tmp_path):
 
 def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch):
     taught = []
-    monkeypatch.setattr("trainer.loop.lessons_of", lambda *args: taught.append(lessons_of(*args)) or taught[-1])
+    monkeypatch.setattr(
+        "markbook.trainer.loop.lessons_of", lambda *args: taught.append(lessons_of(*args)) or taught[-1]
+    )
     with StubService(half_unscored) as service:
         assert run(service, {"max_steps": 1}, {"max_unscored_fraction": 1.0}) == FINISHED
     [line] = lines(tmp_path / "run" / "metrics.jsonl")
@@ -201,7 +203,7 @@ def test_ctrl_c_leaves_a_usable_folder(run, tmp_path, monkeypatch):
         if name == "step-1":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.loop.save_checkpoint", interrupt)
+    monkeypatch.setattr("markbook.trainer.loop.save_checkpoint", interrupt)
     with StubService(by_hash) as service:
         assert run(service) == INTERRUPTED
     assert has_learned(tmp_path / "run")
@@ -218,14 +220,16 @@ def test_ctrl_c_while_saving_costs_nothing(run, tmp_path, monkeypatch, capsys):
         if name == "step-1":
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("trainer.loop.save_checkpoint", interrupt)
-    monkeypatch.setattr("trainer.loop.save_final", impatient)
+    monkeypatch.setattr("markbook.trainer.loop.save_checkpoint", interrupt)
+    monkeypatch.setattr("markbook.trainer.loop.save_final", impatient)
     with StubService(by_hash) as service:
         assert run(service) == INTERRUPTED
     assert has_learned(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended"] == "interrupted"
     said = capsys.readouterr().out
-    assert said.index("interrupted: saving what there is") < said.index("go on with: python -m trainer --resume")
+    assert said.index("interrupted: saving what there is") < said.index(
+        "go on with: python -m markbook.trainer --resume"
+    )
 
 
 def test_a_run_folder_that_cannot_be_made_is_said_at_once(run, tmp_path, capsys):

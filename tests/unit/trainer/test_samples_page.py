@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from trainer.samples_page import SHOWN, evaluations_of, render, visible, write_samples_page
+from markbook.trainer.monitoring.samples_report import SHOWN, evaluations_of, render, visible, write_samples_page
 
 CRITERIA = {"correctness": 0.5, "code_quality": 0.25}
 

@@ -6,13 +6,12 @@ from concurrent.futures import Future
 
 import pytest
 
-from shared.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
-from shared.settings import Rlaif
+from markbook.config.settings import Rlaif
+from markbook.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
+from markbook.trainer.errors import BudgetSpent, GaveUp
+from markbook.trainer.rewards.unscored import marked_enough
+from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import scored
-from trainer.marks import GaveUp
-from trainer.policy import Sample
-from trainer.prompts import Task
-from trainer.shortage import BudgetSpent, marked_enough
 
 SAMPLES = [Sample(Task(0, "a task", "python", (1,)), (2,), text, truncated=False) for text in "abcd"]
 

@@ -8,18 +8,18 @@ import sys
 import pytest
 import torch
 
+from markbook.trainer.model.policy import Read, stretches
 from tests.tiny import tiny_model, tiny_policy
 from tests.tolerance import LOG_PROBS, TINY_MODEL
 from tests.unit.trainer.test_memory import sliding_model, training
 from tests.unit.trainer.test_policy import SAMPLES, TEMPERATURE, float64_model, gradient, naive_log_probs
-from trainer.policy import Read, stretches
 
 # what SAMPLES (completions of 5, 2, 3, 1 and 8 tokens, each read but for the last) are read in
 ENDS = [1, 2, 4, 7]
 
 
 def reading(monkeypatch, overhead):
-    monkeypatch.setattr("trainer.policy.CPU_STRETCH", overhead)
+    monkeypatch.setattr("markbook.trainer.model.policy.CPU_STRETCH", overhead)
 
 
 def test_a_stretch_ends_where_enough_rows_do():

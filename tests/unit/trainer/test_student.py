@@ -10,8 +10,8 @@ import torch
 from transformers import modeling_gguf_pytorch_utils
 from transformers.integrations.gguf import read_gguf_metadata
 
-from shared.config import ConfigError
-from trainer import bundled, student
+from markbook.config.loading import ConfigError
+from markbook.trainer.model import bundled, loading
 
 
 @pytest.fixture(autouse=True)
@@ -57,14 +57,14 @@ def test_of_two_conversions_at_once_the_first_stays(models):
 
 def test_devices_and_number_formats(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    cpu = student.resolve_device("auto")
-    assert (cpu.type, student.resolve_dtype("auto", cpu)) == ("cpu", torch.float32)
-    assert student.resolve_dtype("bfloat16", cpu) == torch.bfloat16
+    cpu = loading.resolve_device("auto")
+    assert (cpu.type, loading.resolve_dtype("auto", cpu)) == ("cpu", torch.float32)
+    assert loading.resolve_dtype("bfloat16", cpu) == torch.bfloat16
     with pytest.raises(ConfigError, match=r"training.device is cuda, but torch sees no GPU here"):
-        student.resolve_device("cuda")
+        loading.resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    gpu = student.resolve_device("auto")
-    assert (gpu.type, student.resolve_dtype("auto", gpu)) == ("cuda", torch.bfloat16)
+    gpu = loading.resolve_device("auto")
+    assert (gpu.type, loading.resolve_dtype("auto", gpu)) == ("cuda", torch.bfloat16)
 
 
 def test_the_shape_written_down_is_the_one_in_the_file():

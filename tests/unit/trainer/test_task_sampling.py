@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 
-from shared.settings import Training
+from markbook.config.settings import Training
+from markbook.trainer.__main__ import FINISHED
+from markbook.trainer.data.task_sampling import MIXED, SETTLED, UNSEEN, TaskSampler
+from markbook.trainer.types import Task
 from tests.unit.trainer.stub import StubService, scored
 from tests.unit.trainer.test_run import by_hash, lines
-from trainer.__main__ import FINISHED
-from trainer.prompts import Task
-from trainer.task_sampling import MIXED, SETTLED, UNSEEN, TaskSampler
 
 TASKS = [Task(index, f"p{index}", "python", (1,)) for index in range(6)]
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from trainer.threads import SPINS, spin_briefly
+from markbook.trainer.utils.cpu_threads import SPINS, spin_briefly
 
 KEYS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 

@@ -6,9 +6,9 @@ import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from shared.config import ConfigError
-from shared.settings import Config, Training
-from trainer.trackers import Trackers, check_trackers
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config, Training
+from markbook.trainer.monitoring.trackers import Trackers, check_trackers
 
 
 def trackers(folder, step=0, names=("tensorboard",)):

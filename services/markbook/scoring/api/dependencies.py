@@ -1,0 +1,30 @@
+"""What the routes share for the life of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from markbook.config.settings import Config
+from markbook.scoring.observability.metrics import Metrics
+from markbook.scoring.pipeline.pipeline import Pipeline
+from markbook.scoring.store import Store
+from markbook.scoring.teachers.protocol import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    config: Config
+    teacher: Teacher
+    store: Store
+    pipeline: Pipeline
+    clock_ms: Callable[[], int]
+    metrics: Metrics
+
+
+def state_of(request: Request) -> State:
+    state = request.app.state.markbook
+    assert isinstance(state, State)
+    return state

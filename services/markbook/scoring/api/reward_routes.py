@@ -1,0 +1,281 @@
+"""Marks in the shapes of other trainers: `POST /get_reward` for OpenRLHF and `POST /verify` for NeMo Gym.
+
+Neither shape has a place for a sample without a mark, and its trainer would learn from whatever number stood there: so
+one such sample makes the whole answer an error. The marks of the others are in the book by then, and asking again pays
+only for what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic_core import from_json, to_json
+from typing_extensions import TypeAliasType
+
+from markbook.contract import (
+    DEFAULT_RUN,
+    ErrorBody,
+    Language,
+    RunName,
+    Sample,
+    Scored,
+    ScoreRequest,
+    Source,
+    Test,
+    Unscored,
+)
+from markbook.scoring.api.auth import check_run
+from markbook.scoring.api.auth_middleware import key_of
+from markbook.scoring.api.dependencies import state_of
+from markbook.scoring.api.request_body import check_count, check_sizes, read_object, validated
+from markbook.scoring.api.routes import ERRORS
+from markbook.scoring.errors import BadRequest, Unmarked
+
+router = APIRouter(tags=["other trainers"])
+
+_END_TOKEN = re.compile(r"(?:<\|[^<>|\s]{1,32}\|>|<｜[^<>｜\s]{1,32}｜>|</s>|<eos>|<end_of_turn>|<pad>)\s{0,4}\Z")
+"""A special token at the end of a decoded text: <|im_end|>, <|eot_id|>, </s>, …"""
+_LONGEST_TOKEN = 40
+
+Text = Annotated[str, Field(min_length=1)]
+Run = Annotated[RunName, Query(description="The name under which the samples are counted.")]
+Spoken = Annotated[Language | None, Query(description="The language of samples that do not name their own.")]
+TimeoutS = Annotated[
+    float | None, Query(gt=0, le=86_400, description="Seconds after which a missing mark is a 503: ask again.")
+]
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **{code: ERRORS[code] for code in (403, 413, 422, 429, 503)},
+    424: {"model": ErrorBody, "description": "A sample has no mark, and asking again will not help: never a number."},
+}
+
+
+def _body(model: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+class _Lenient(BaseModel):
+    """What others send may hold more than is read here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Hints(_Lenient):
+    """What a JSON object among the `labels` may say of its sample."""
+
+    prompt: Text | None = None
+    language: Language | None = None
+    tests: list[Test] = Field(default_factory=list)
+    test_setup: str = ""
+
+
+class RewardRequest(_Lenient):
+    """OpenRLHF's request. `query` is the prompt and the completion as one text, special tokens included."""
+
+    query: Annotated[list[str], FailFast()]
+    prompts: Annotated[list[Text], FailFast()] = Field(description="As in `query`, chat template included.")
+    labels: list[Any] | None = Field(
+        default=None, description="`{prompt, language, tests, test_setup}` as JSON. Others are not read."
+    )
+
+
+class RewardResponse(BaseModel):
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: dict[str, list[float]]
+
+
+class Part(_Lenient):
+    type: str | None = None
+    text: str | None = None
+
+
+Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast()])
+
+
+class Item(_Lenient):
+    """An item of the Responses API; those that are no messages have neither role nor content that is read."""
+
+    type: str | None = "message"
+    role: str | None = None
+    content: str | Parts | None = None
+
+
+Items = TypeAliasType("Items", Annotated[list[Item], FailFast()])
+
+
+class CreateParams(_Lenient):
+    input: str | Items
+
+
+class ModelResponse(_Lenient):
+    output: Items
+
+
+class Metadata(_Lenient):
+    language: Language | None = None
+    run: RunName | None = None
+    tests: list[Test] = Field(default_factory=list)
+    test_setup: str = ""
+
+
+class VerifyRequest(_Lenient):
+    """NeMo Gym's request: a row of the dataset with the model's response."""
+
+    responses_create_params: CreateParams
+    response: ModelResponse
+    verifier_metadata: Metadata | None = Field(default=None, description="Where the row says more than the address.")
+
+
+class VerifyResponse(BaseModel):
+    """The request's own fields, and these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    reward: float
+    markbook: Scored
+
+
+@router.post(
+    "/get_reward", response_model=RewardResponse, responses=_RESPONSES, openapi_extra=_body(RewardRequest.__name__)
+)
+async def get_reward(
+    request: Request, run: Run = DEFAULT_RUN, language: Spoken = None, timeout_s: TimeoutS = None
+) -> Response:
+    """OpenRLHF's remote reward model: `--reward.remote_url 'http://HOST:8000/get_reward?run=RUN&language=python'`.
+
+    It asks five times, a second apart. Source: `openrlhf/utils/agent.py` and `openrlhf/cli/serve_rm.py` in
+    https://github.com/OpenRLHF/OpenRLHF.
+    """
+    limits = state_of(request).config.service
+    asked = validated(RewardRequest, await read_object(request, limits))
+    check_count(len(asked.query), limits, "query")
+    samples = list(_rewarded(asked, language))
+    check_sizes(samples, limits, "query")
+    marks = await _marks(request, ScoreRequest(run=run, timeout_s=timeout_s, samples=samples))
+    scores = [mark.score for mark in marks]
+    logs = {
+        "markbook_cached": [float(mark.source in (Source.CACHE, Source.COALESCED)) for mark in marks],
+        "markbook_heuristic": [float(mark.source is Source.HEURISTIC) for mark in marks],
+    }
+    answer = RewardResponse(rewards=scores, scores=scores, extra_logs=logs)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.post(
+    "/verify", response_model=VerifyResponse, responses=_RESPONSES, openapi_extra=_body(VerifyRequest.__name__)
+)
+async def verify(
+    request: Request, run: Run = DEFAULT_RUN, language: Spoken = None, timeout_s: TimeoutS = None
+) -> Response:
+    """A verifier of NeMo Gym: the request comes back with its `reward`.
+
+    The task is what the user said, the completion all text of the response's messages. Source:
+    `nemo_gym/base_resources_server.py` in https://github.com/NVIDIA-NeMo/Gym.
+    """
+    limits = state_of(request).config.service
+    data = await read_object(request, limits)
+    _check_finite(data)
+    asked = validated(VerifyRequest, data)
+    row = asked.verifier_metadata or Metadata()
+    task = _said(asked.responses_create_params.input, "user")
+    if not task:
+        raise BadRequest("responses_create_params.input holds no text of a user", field="responses_create_params.input")
+    if not (spoken := row.language or language):
+        raise _unspoken("verifier_metadata.language")
+    code = _said(asked.response.output, "assistant")
+    sample = Sample(prompt=task, language=spoken, code=code, tests=row.tests, test_setup=row.test_setup)
+    check_sizes([sample], limits, "samples")
+    [mark] = await _marks(request, ScoreRequest(run=row.run or run, timeout_s=timeout_s, samples=[sample]))
+    return Response(to_json(data | {"reward": mark.score, "markbook": mark}), media_type="application/json")
+
+
+async def _marks(request: Request, asked: ScoreRequest) -> list[Scored]:
+    """A mark for every sample. Raises Unmarked."""
+    key = key_of(request)
+    check_run(key, asked.run)
+    answer = await state_of(request).pipeline.score(asked, key)
+    failed = [result.error for result in answer.results if isinstance(result, Unscored)]
+    if failed:
+        # what asking again cannot mend is said first
+        error = min(failed, key=lambda each: each.retry_after_s is not None)
+        waits = [each.retry_after_s for each in failed if each.retry_after_s is not None]
+        detail = f"{len(failed)} of {len(answer.results)} samples have no mark: {error.code}: {error.detail}"
+        raise Unmarked(detail, retry_after_s=max(waits) if len(waits) == len(failed) else None)
+    return [result for result in answer.results if isinstance(result, Scored)]
+
+
+def _rewarded(asked: RewardRequest, language: str | None) -> Iterator[Sample]:
+    labels = [None] * len(asked.query) if asked.labels is None else asked.labels
+    if not len(asked.query) == len(asked.prompts) == len(labels):
+        counts = f"{len(asked.query)} query, {len(asked.prompts)} prompts, {len(labels)} labels"
+        raise BadRequest(f"the lists differ in length: {counts}", field="query")
+    for place, (query, prompt, label) in enumerate(zip(asked.query, asked.prompts, labels, strict=True)):
+        begins = query.find(prompt)
+        if begins < 0:
+            raise BadRequest(
+                f"query[{place}] does not hold prompts[{place}], so that nobody can tell where the completion begins "
+                "(was the prompt cut to fit max_len?)",
+                field=f"query[{place}]",
+            )
+        hints = _hints(label, place)
+        if not (spoken := hints.language or language):
+            raise _unspoken(f"labels[{place}].language")
+        code = without_end_tokens(query[begins + len(prompt) :])
+        tests = {"tests": hints.tests, "test_setup": hints.test_setup}
+        yield Sample.model_validate({"prompt": hints.prompt or prompt, "language": spoken, "code": code, **tests})
+
+
+def without_end_tokens(text: str) -> str:
+    """A closing fence with a special token behind it would close nothing."""
+    end = len(text)
+    while found := _END_TOKEN.search(text, max(0, end - _LONGEST_TOKEN), end):
+        end = found.start()
+    return text[:end]
+
+
+def _hints(label: Any, place: int) -> Hints:
+    """A label is the trainer's own business unless it is a JSON object, as text or as such."""
+    if isinstance(label, str) and label.lstrip().startswith("{"):
+        try:
+            label = from_json(label)
+        except ValueError:
+            return Hints()
+    if not isinstance(label, dict):
+        return Hints()
+    try:
+        return validated(Hints, label)
+    except BadRequest as error:
+        raise BadRequest(f"labels[{place}].{error.detail}", field=f"labels[{place}]") from error
+
+
+def _said(items: str | Sequence[Item], role: str) -> str:
+    """All text of one role's messages. For the assistant that is what the Responses API calls `output_text`."""
+    if isinstance(items, str):
+        return items
+    spoken = [item.content for item in items if item.role == role and item.type in ("message", None)]
+    texts = [
+        content if isinstance(content, str) else "".join(part.text or "" for part in content)
+        for content in spoken
+        if content is not None
+    ]
+    return ("" if role == "assistant" else "\n\n").join(texts)
+
+
+def _check_finite(data: Mapping[str, Any]) -> None:
+    """Raises BadRequest for a row that comes back as no JSON: 1e999 is read as infinity, which JSON cannot hold."""
+    try:
+        json.dumps(data, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the row holds a number that JSON cannot hold: {error}") from error
+
+
+def _unspoken(place: str) -> BadRequest:
+    return BadRequest(f"no language: say it in the address (?language=python) or in {place}", field="language")

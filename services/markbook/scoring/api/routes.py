@@ -1,0 +1,141 @@
+"""The routes, thin: read, hand to the pipeline or the store, answer."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse, Response
+from pydantic import BeforeValidator
+
+from markbook.contract import Bucket, ErrorBody, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats
+from markbook.scoring.api.auth import check_all_runs, check_run
+from markbook.scoring.api.auth_middleware import key_of
+from markbook.scoring.api.dependencies import state_of
+from markbook.scoring.api.request_body import read_score_request
+from markbook.scoring.api.stats import named_budgets, series_of, stats_of
+from markbook.scoring.errors import NoSuchMark
+from markbook.scoring.fingerprint import KEY
+from markbook.scoring.observability.logs import facts
+from markbook.scoring.observability.metrics import CONTENT_TYPE
+from markbook.scoring.store import Viewer
+from markbook.scoring.store.export_import import kept_mark
+
+router = APIRouter()
+
+
+def _date(text: object) -> object:
+    if isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d", text):  # a bare number would be Unix seconds
+        raise ValueError("not ISO 8601, which looks like 2026-11-22T18:00:00Z")
+    return text
+
+
+OneRun = Annotated[
+    RunName | None, Query(description="Only this run; one that has asked for nothing yet has zeros, and is no error.")
+]
+Since = Annotated[
+    datetime | None,
+    BeforeValidator(_date),
+    Query(description="ISO 8601: only what came from then on; UTC if no zone is named."),
+]
+
+ERRORS = {
+    403: {"model": ErrorBody, "description": "A run that the API key may not use."},
+    404: {"model": ErrorBody, "description": "The book has no such mark."},
+    413: {"model": ErrorBody, "description": "Over one of the service's limits."},
+    422: {"model": ErrorBody, "description": "Not what the contract asks for; `field` names the place."},
+    429: {
+        "model": ErrorBody,
+        "description": "Too many requests wait already: ask again later.",
+        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+    },
+    503: {"model": ErrorBody, "description": "The database cannot be reached, or the service is stopping: ask again."},
+}
+
+
+@router.post(
+    "/score",
+    response_model=ScoreResponse,
+    responses={code: ERRORS[code] for code in (403, 413, 422, 429, 503)},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}},
+        }
+    },
+)
+async def score(request: Request) -> Response:
+    """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number."""
+    state = state_of(request)
+    asked = await read_score_request(request, state.config.service)
+    facts().asked(asked.run, asked.request_id)
+    key = key_of(request)
+    check_run(key, asked.run)
+    answer = await state.pipeline.score(asked, key)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.get("/stats", responses={code: ERRORS[code] for code in (403, 422, 503)})
+async def stats(request: Request, run: OneRun = None, since: Since = None) -> Stats:
+    """What was asked, where the marks came from, and what they cost: in all and by run.
+
+    With an API key, of the runs that it may use.
+    """
+    state, key = state_of(request), key_of(request)
+    if run is not None:
+        check_run(key, run)
+    return await stats_of(state, key, run, since)
+
+
+@router.get("/stats/series", responses={code: ERRORS[code] for code in (403, 422, 503)})
+async def stats_series(
+    request: Request, run: OneRun = None, since: Since = None, bucket: Bucket = Bucket.HOUR
+) -> Series:
+    """The counts of `/stats` over time, by bucket and run: the last hundred buckets, or those from `since` on.
+
+    With an API key, of the runs that it may use.
+    """
+    state, key = state_of(request), key_of(request)
+    if run is not None:
+        check_run(key, run)
+    return await series_of(state, key, run, since, bucket)
+
+
+@router.get("/marks", responses={code: ERRORS[code] for code in (404, 422, 503)})
+async def marks(
+    request: Request,
+    key: Annotated[str, Query(description="The `key` of a result.", pattern=KEY, max_length=256)],
+    profile: Annotated[ProfileId | None, Query(description="The `profile` of a result; the service's own.")] = None,
+) -> KeptMarks:
+    """What the book has of a sample: criteria, reasons, when and in which group, and its texts where they are kept."""
+    state = state_of(request)
+    asked = profile or state.pipeline.profile
+    found = await state.store.records.named(Viewer(key_of(request)), asked, key)
+    if not found:
+        detail = f"the book has no mark of {key} under profile {asked}; what the heuristic tier rejects is not kept"
+        raise NoSuchMark(detail)
+    return KeptMarks(marks=[kept_mark(record, state.pipeline.rubric) for record in found])
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses={403: ERRORS[403]})
+async def metrics(request: Request) -> Response:
+    """What this process has done, for Prometheus; a key must be one for all runs."""
+    check_all_runs(key_of(request))
+    state = state_of(request)
+    budgets = await named_budgets(state)
+    return Response(state.metrics.exposition(budgets), media_type=CONTENT_TYPE)
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process is up."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: ERRORS[503]})
+async def readyz(request: Request) -> dict[str, str]:
+    """The store answers, so marks can be looked up and kept."""
+    await state_of(request).store.ping()
+    return {"status": "ready"}

@@ -1,0 +1,211 @@
+"""What `/stats` and `/stats/series` tell: the ledger's sums, since when, and what marks depend on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from markbook.config.settings import SERVICE_OWNED, Budget, Budgets, Rlaif
+from markbook.contract import (
+    AuditCount,
+    AuditStats,
+    Bucket,
+    BudgetState,
+    CacheStats,
+    Counters,
+    ProfileInputs,
+    Series,
+    SeriesPoint,
+    Source,
+    Stats,
+    TeacherStats,
+)
+from markbook.scoring.api.dependencies import State
+from markbook.scoring.errors import BadRequest, StoreUnavailable
+from markbook.scoring.store import (
+    HOUR_MS,
+    MINUTES_MS,
+    OWNER,
+    ApiKey,
+    AuditSum,
+    Life,
+    Sums,
+    Tally,
+    Viewer,
+)
+from markbook.scoring.store.budgets import TOTAL, key_scope, scope_of
+from markbook.scoring.teachers.protocol import Teacher
+
+_BUCKET_MS = {Bucket.MINUTE: HOUR_MS // 60, Bucket.HOUR: HOUR_MS, Bucket.DAY: 24 * HOUR_MS}
+_POINTS = 100
+_MOST_POINTS = 1_000
+_LAST_MS = 253_402_214_400_000  # the last day that ISO 8601 can write with four digits
+
+
+async def stats_of(state: State, key: ApiKey | None, run: str | None, since: datetime | None) -> Stats:
+    """The counts from `since` on; from the start of its hour, where that is over a day ago or its lines are gone."""
+    await state.pipeline.ledger.flush()
+    viewer = Viewer(key)
+    since_ms = 0 if since is None else _counted_from(_unix_ms(since), state)
+    totals, runs = sum_counters(await state.store.ledger.sums(viewer, since_ms))
+    if run is not None:
+        runs = {run: runs.get(run, Counters())}
+    teacher, rlaif = state.teacher, state.config.rlaif
+    audits = await state.store.audits.sums(viewer, state.pipeline.profile, rlaif.heuristic_score_threshold)
+    return Stats(
+        totals=totals,
+        runs=runs,
+        budgets=budget_states(await state.store.money.spent(viewer), state.config.budgets, run, key),
+        cache=await _cache_stats(state, viewer),
+        teacher=_teacher_stats(teacher),
+        audits=audit_stats(rlaif, audits, is_stub=teacher.is_stub),
+        profile=state.pipeline.profile,
+        profile_inputs=ProfileInputs.model_validate(state.pipeline.identity),
+        policy={name: getattr(rlaif, name) for name in SERVICE_OWNED},
+        since=_iso(since_ms if since is not None else await state.store.ledger.opened_ms()),
+    )
+
+
+async def series_of(
+    state: State, key: ApiKey | None, run: str | None, since: datetime | None, bucket: Bucket
+) -> Series:
+    """The counts by bucket and run. Raises BadRequest when that would be too many buckets."""
+    await state.pipeline.ledger.flush()
+    viewer = Viewer(key)
+    step, now_ms = _BUCKET_MS[bucket], state.clock_ms()
+    asked_ms = now_ms - (_POINTS - 1) * step if since is None else _unix_ms(since)
+    first_ms = asked_ms - asked_ms % step
+    if (now_ms - first_ms) // step >= _MOST_POINTS:
+        detail = f"more than {_MOST_POINTS:,} buckets of a {bucket.value}: take a larger bucket or a later since"
+        raise BadRequest(detail, field="since")
+    sums = await state.store.ledger.sums(viewer, first_ms, step, run)
+    points: defaultdict[int, dict[str, Counters]] = defaultdict(dict)
+    for (start, name), tally in sorted(sums.tallies.items()):
+        points[start][name] = counters_of(tally)
+    return Series(
+        since=_iso(first_ms),
+        bucket=bucket,
+        points=[SeriesPoint(bucket_start=_iso(start), runs=runs) for start, runs in points.items()],
+    )
+
+
+async def _cache_stats(state: State, viewer: Viewer) -> CacheStats | None:
+    size = await state.store.marks.size(viewer)
+    if size is None:
+        return None
+    entries, taken = size
+    limits = state.config.store
+    return CacheStats(
+        entries=entries, bytes=taken, max_entries=limits.cache_max_entries, max_age_days=limits.cache_max_age_days
+    )
+
+
+def _teacher_stats(teacher: Teacher) -> TeacherStats:
+    outage = teacher.outage()
+    return TeacherStats(
+        name=teacher.name,
+        model=teacher.model,
+        is_stub=teacher.is_stub,
+        description=teacher.description,
+        down_since=_iso(round(outage.since_s * 1000)) if outage else None,
+        down_cause=outage.cause if outage else None,
+    )
+
+
+async def named_budgets(state: State) -> dict[str, BudgetState]:
+    """The budgets that the owner has named: the total, named runs, keys. Not each run's: clients choose their names.
+
+    None while the database is away: what a process has counted is told all the same.
+    """
+    try:
+        spent, keys = await state.store.money.spent(OWNER), await state.store.keys.all()
+    except StoreUnavailable:
+        return {}
+    budgets = state.config.budgets
+    limits = {TOTAL: budgets.total, **{scope_of(run): budget for run, budget in budgets.runs.items()}}
+    limits |= {key_scope(key.name): key.budget for key in keys if key.revoked_ms is None}
+    return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
+
+
+def _counted_from(since_ms: int, state: State) -> int:
+    kept_ms = min(MINUTES_MS, Life.of(state.config.store).lines_max_age_ms or MINUTES_MS)
+    if since_ms >= state.clock_ms() - kept_ms:
+        return since_ms
+    return since_ms - since_ms % HOUR_MS
+
+
+def _unix_ms(at: datetime) -> int:
+    """A time without a zone is UTC."""
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max(round(aware.timestamp() * 1000), 0), _LAST_MS)
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def sum_counters(sums: Sums) -> tuple[Counters, dict[str, Counters]]:
+    """Totals, and counters by run, over the whole time of `sums`."""
+    runs: defaultdict[str, Tally] = defaultdict(Tally)
+    total = Tally()
+    for (_, run), tally in sorted(sums.tallies.items()):
+        runs[run].add(tally)
+        total.add(tally)
+    return counters_of(total), {run: counters_of(tally) for run, tally in runs.items()}
+
+
+def counters_of(tally: Tally) -> Counters:
+    """The counters that the wire has."""
+    counts = tally.counts
+    sent = counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
+    return Counters(
+        samples=counts["samples"],
+        by_source={source: counts[source.value] for source in Source},
+        unscored=counts["unscored"],
+        unscored_by_code=dict(sorted(tally.failures.items())),
+        teacher_calls=counts["calls"] + counts["unknown_calls"],
+        api_tokens_sent=sent,
+        api_tokens_received=counts["output_tokens"],
+        cache_read_input_tokens=counts["cache_read_input_tokens"],
+        cache_creation_input_tokens=counts["cache_creation_input_tokens"],
+        billed_input_equivalent=counts["billed_utokens"] / 1e6,
+        # nothing is saved where the plain way would not have paid either: the stand-in's plain tokens are 0
+        tokens_saved=counts["baseline_tokens"] - sent,
+        cost_usd=None if counts["unpriced"] else counts["cost_nusd"] / 1e9,
+        usage_unknown_calls=counts["unknown_calls"],
+        usage_unknown_tokens=counts["unknown_tokens"],
+        usage_unknown_cost_usd=None if counts["unknown_unpriced"] else counts["unknown_nusd"] / 1e9,
+    )
+
+
+def audit_stats(rlaif: Rlaif, sums: Sequence[AuditSum], *, is_stub: bool) -> AuditStats:
+    return AuditStats(
+        rate=rlaif.heuristic_audit_rate,
+        threshold=rlaif.heuristic_score_threshold,
+        is_stub=is_stub,
+        counts=[AuditCount(**asdict(each)) for each in sums],
+    )
+
+
+def budget_states(
+    spent: Mapping[str, tuple[int, int]], budgets: Budgets, run: str | None, key: ApiKey | None
+) -> dict[str, BudgetState]:
+    """The total, the asker's key, and every run that has paid or only the `run` that is named.
+
+    A key sees the runs that it may use, and the total, which tells what others spend, if those are all runs.
+    """
+    paid = [scope.removeprefix("run ") for scope in spent if scope.startswith("run ")] if run is None else [run]
+    limits = {scope_of(name): budgets.of_run(name) for name in paid if Viewer(key).may_use(name)}
+    if key is not None:
+        limits = {key_scope(key.name): key.budget, **limits}
+    if Viewer(key).sees_all_runs:
+        limits = {TOTAL: budgets.total, **limits}
+    return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
+
+
+def budget_state(spent: tuple[int, int], limit: Budget) -> BudgetState:
+    """`spent`: nano-dollars and tokens, reservations included."""
+    nusd, tokens = spent
+    return BudgetState(spent_usd=nusd / 1e9, limit_usd=limit.usd, spent_tokens=tokens, limit_tokens=limit.tokens)

@@ -1,0 +1,127 @@
+"""The application: its parts put together, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+
+from markbook.config.settings import Config, Execution, Service
+from markbook.scoring.api.auth import Door
+from markbook.scoring.api.auth_middleware import Doorkeeper
+from markbook.scoring.api.body_limits import BodyLimits
+from markbook.scoring.api.dependencies import State
+from markbook.scoring.api.docs_page import docs_router
+from markbook.scoring.api.error_handlers import handle_errors
+from markbook.scoring.api.openapi import describe
+from markbook.scoring.api.query_parameters import check_query
+from markbook.scoring.api.reward_routes import router as compat
+from markbook.scoring.api.routes import router
+from markbook.scoring.background import keep_book, keep_leases
+from markbook.scoring.dashboard.routes import page_router
+from markbook.scoring.execution import Limits, TestRunner, open_runner
+from markbook.scoring.heuristics import Tier
+from markbook.scoring.observability.instrumented_teacher import WatchedTeacher
+from markbook.scoring.observability.metrics import Metrics
+from markbook.scoring.observability.middleware import RequestObserver, teller
+from markbook.scoring.observability.tracing import REQUESTS
+from markbook.scoring.pipeline.pipeline import Pipeline
+from markbook.scoring.pipeline.tests_tier import TestsTier
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.store import Life, Store
+from markbook.scoring.teachers import make_teacher
+from markbook.scoring.teachers.protocol import Teacher
+
+log = logging.getLogger("markbook")
+
+
+def unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _tell_of_its_end(task: asyncio.Task[None]) -> None:
+    """Nobody waits for these tasks: without a word the service would go on without them."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("%s has ended, restart the service: %s", task.get_name(), error, exc_info=error)
+
+
+def _runner(config: Execution) -> TestRunner:
+    limits = Limits(config.test_timeout_s, config.sample_timeout_s, config.memory_mib * 1024 * 1024)
+    return open_runner(config.confirm, limits=limits, max_waiting=config.max_queued_samples)
+
+
+def _with_routes(
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], store: Store, config: Service, metrics: Metrics
+) -> FastAPI:
+    app = FastAPI(
+        title="Markbook",
+        version=version("markbook"),
+        description="Asks a teacher to mark code that students write, keeps every mark, pays for none twice.",
+        lifespan=lifespan,
+        docs_url=None,  # ours loads nothing from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # to the Host that the request names, which may be anybody's
+        dependencies=[Depends(check_query)],
+        telemetry=REQUESTS,
+    )
+    door = Door(store.keys)
+    for routes in (router, compat, page_router(door), docs_router()):
+        app.include_router(routes)
+    app.add_middleware(BodyLimits, limits=config)
+    app.add_middleware(Doorkeeper, door=door, allowed_hosts=config.allowed_hosts)
+    app.add_middleware(RequestObserver, requests=metrics.requests)
+    handle_errors(app)
+    describe(app)
+    return app
+
+
+def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
+    """The service for `config`. `teacher` and `clock_ms` stand in for the real ones in tests.
+
+    Opens the book before it returns. Raises ConfigError or StoreUnavailable when teacher or database cannot be used.
+    """
+    rubric = load_rubric(config.teacher.rubric)
+    marker = teacher or make_teacher(config, rubric)
+    lease_ms = round(config.store.claim_lease_s * 1000)
+    metrics = Metrics()
+    store = Store(
+        config.store.database_url,
+        lease_ms,
+        Life.of(config.store),
+        metrics.store,
+        server_time=clock_ms is unix_ms,  # a test that moves its own clock means leases, too
+        on_paid_twice=metrics.paid_twice.inc,
+    )
+    tier = Tier()
+    watched = WatchedTeacher(marker, metrics.calls)
+    tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
+    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, teller(metrics.samples))
+    metrics.about(marker, pipeline.profile, lambda: store.claims.held)
+    store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        log.info("teacher: %s", marker.description)
+        log.info("book: %s, profile %s", store.where, pipeline.profile)
+        leases = asyncio.create_task(keep_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims")
+        book = asyncio.create_task(keep_book(store, clock_ms), name="upkeep of the book")
+        for task in (leases, book):
+            task.add_done_callback(_tell_of_its_end)
+        yield
+        leases.cancel()
+        book.cancel()
+        await pipeline.close(config.service.shutdown_grace_s)
+        await pipeline.ledger.close()
+        await tier.close()
+        await asyncio.to_thread(tests.close)
+        await marker.close()
+        await store.close()
+
+    app = _with_routes(lifespan, store, config.service, metrics)
+    app.state.markbook = State(config, marker, store, pipeline, clock_ms, metrics)
+    return app

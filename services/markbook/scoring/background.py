@@ -1,0 +1,41 @@
+"""The book looked after, next to the requests: once a second what was used, once a minute what must go."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.store import Store
+
+log = logging.getLogger("markbook")
+
+NOTE_S = 1.0
+"""Seconds between notes of which marks were used."""
+SWEEP_EVERY = 60
+"""Notes between sweeps."""
+
+
+async def keep_book(store: Store, clock_ms: Callable[[], int]) -> None:
+    """Until cancelled. The first sweep comes with the first note."""
+    for turn in itertools.count():
+        await asyncio.sleep(NOTE_S)
+        try:
+            await store.marks.note_uses(clock_ms())
+            if turn % SWEEP_EVERY == 0:
+                await store.upkeep.sweep(clock_ms())
+                store.given.forget()
+        except StoreUnavailable as error:
+            log.debug("upkeep of the book left out: %s", error)
+
+
+async def keep_leases(store: Store, clock_ms: Callable[[], int], lease_s: float) -> None:
+    """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
+    while True:
+        await asyncio.sleep(lease_s / 3)
+        try:
+            await store.renew(clock_ms())
+        except StoreUnavailable as error:
+            log.debug("claims not renewed, another replica may ask again: %s", error)

@@ -1,0 +1,1 @@
+"""What calls may cost: limits per run and key, and estimates before a run."""

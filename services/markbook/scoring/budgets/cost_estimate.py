@@ -1,0 +1,126 @@
+"""What a training run would cost: its requests rendered and counted as the service would, priced as the provider does.
+
+A forecast is as good as its assumptions, so it is made for several sets of them: the truth should lie between the ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import starmap
+
+from markbook.config.settings import Config
+from markbook.scoring.prompts.prompt import estimate_tokens, render, shown_task, system_text
+from markbook.scoring.prompts.rubric import Rubric
+from markbook.scoring.teachers.anthropic.models import model_facts
+from markbook.scoring.teachers.anthropic.pricing import Tokens, cost_usd
+from markbook.scoring.teachers.anthropic.reply_parser import reply_tokens
+
+REASON_TOKENS = 25
+"""Of a short reason. The marks themselves take two tokens a number (verdict.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run: `groups` times one of `tasks`, (prompt, language) each, is given to the student for `samples` samples.
+
+    The groups come in `steps`, between which the provider's prompt cache may go cold.
+    """
+
+    tasks: Sequence[tuple[str, str]]
+    groups: int
+    samples: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """`code_tokens`: mean of a sample, as the teacher counts. `rejected`: share of the samples that the heuristic tier
+    marks. `reused`: share of the others whose mark is in the book. `text_factor`: true tokens of rubric and tasks over
+    the estimate. `rubric_writes`: calls that write it to the prompt cache. `room_used`: 0: replies are as short as they
+    can be, and nothing is thought; 1: they take all the room they are given, for thinking too where it has any.
+    """
+
+    code_tokens: float
+    rejected: float
+    reused: float
+    text_factor: float
+    rubric_writes: int
+    room_used: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Means, so not in whole numbers. `usd` is None when the model's price is not known."""
+
+    judged: float
+    calls: float
+    tokens: Tokens
+    usd: float | None
+
+
+def forecast(plan: Plan, assumed: Assumptions, config: Config, rubric: Rubric) -> Forecast:
+    """The sums over the run. Calls that fail or are asked again are not in it: errors are not billed."""
+    audited = assumed.rejected * config.rlaif.heuristic_audit_rate
+    share = (1 - assumed.rejected) * (1 - assumed.reused) + audited
+    if not share:
+        return Forecast(0, 0, Tokens(), 0.0)
+    judged = plan.samples * share
+    calls = math.ceil(judged / config.teacher.max_group_size) * (1 - (1 - share) ** plan.samples)
+    together = judged / calls
+    texts = [_text_tokens(config, task, math.ceil(together)) for task in plan.tasks]
+    text = assumed.text_factor * sum(texts) / len(texts) + together * assumed.code_tokens
+    system = assumed.text_factor * estimate_tokens(system_text(rubric, explain=config.teacher.explain))
+    output = _output_tokens(together, assumed, config, rubric)
+    total = plan.groups * calls
+    writes = min(assumed.rubric_writes, total) if is_cached(config, rubric) else 0
+    if is_cached(config, rubric):
+        hour = config.teacher.cache_ttl == "1h"
+        written = Tokens(round(text), round(output), 0, *((0, round(system)) if hour else (round(system), 0)))
+        kinds = [(writes, written), (total - writes, Tokens(round(text), round(output), round(system)))]
+    else:
+        kinds = [(total, Tokens(round(text + system), round(output)))]
+    price = config.teacher.price()
+    usd = None if price is None else sum(count * cost_usd(tokens, price) for count, tokens in kinds)
+    return Forecast(plan.groups * judged, total, _sum(list(starmap(_times, kinds))), usd)
+
+
+def is_cached(config: Config, rubric: Rubric) -> bool:
+    """Whether the provider's cache takes the rubric: only as a system prompt, and only from a length on."""
+    floor = model_facts(config.teacher.model).cache_floor
+    tokens = estimate_tokens(system_text(rubric, explain=config.teacher.explain)) * 7 // 8
+    return config.rlaif.move_rubric_to_system_prompt and (floor is None or tokens >= floor)
+
+
+def _text_tokens(config: Config, task: tuple[str, str], samples: int) -> int:
+    """Of a message for `samples` samples, rendered as it would be sent, without their code."""
+    rlaif, (prompt, language) = config.rlaif, task
+    shown = shown_task(
+        prompt,
+        truncate=rlaif.truncate_prompt_for_scoring,
+        chars=rlaif.prompt_context_chars,
+        policy=rlaif.prompt_context_policy,
+    )
+    return estimate_tokens(render(shown, language, [""] * samples, "#000000"))
+
+
+def _output_tokens(together: float, assumed: Assumptions, config: Config, rubric: Rubric) -> float:
+    criteria, explain = len(rubric.criteria), config.teacher.explain
+    least = together * (2 * (criteria + 1) + (REASON_TOKENS if explain else 0))
+    most = reply_tokens(math.ceil(together), criteria, explain=explain)
+    if model_facts(config.teacher.model).thinking in ("always", "unknown"):
+        most += config.teacher.thinking_tokens
+    return least + assumed.room_used * (most - least)
+
+
+def _times(count: float, tokens: Tokens) -> Tokens:
+    return Tokens(*(round(count * kind) for kind in _kinds(tokens)))
+
+
+def _sum(several: Sequence[Tokens]) -> Tokens:
+    return Tokens(*(sum(kinds) for kinds in zip(*map(_kinds, several), strict=True)))
+
+
+def _kinds(tokens: Tokens) -> tuple[int, ...]:
+    return tokens.input, tokens.output, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h

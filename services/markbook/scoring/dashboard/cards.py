@@ -1,0 +1,164 @@
+"""The page's figures: what stands above the charts, the runs in a table, and what budgets have left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from markbook.contract import BudgetState, Counters
+from markbook.scoring.api.stats import counters_of
+from markbook.scoring.dashboard import formatting, latency
+from markbook.scoring.dashboard.totals import Account, asked, hits, tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`more`: lines below the number. `help`: the id of the note that says how it is counted."""
+
+    name: str
+    value: str
+    more: tuple[str, ...]
+    help: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    name: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A limit and how much of it is used, as a share in [0, 1]."""
+
+    spent: str
+    limit: str
+    left: str
+    share: float
+
+    @property
+    def is_tight(self) -> bool:
+        return self.share >= 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRow:
+    """`kind`: total, key or run."""
+
+    kind: str
+    name: str
+    meters: tuple[Meter, ...]
+    spent: str
+
+
+RUN_COLUMNS = ("samples", "hit rate", "tokens", "saved", "dollars", "unscored")
+
+
+def figures_of(account: Account) -> list[Figure]:
+    total, counts = account.counters, account.total.counts
+    half, most = (latency.quantile(counts, share) for share in (0.5, 0.95))
+    plain = total.tokens_saved + total.api_tokens_sent
+    return [
+        Figure("Spent", formatting.usd(total.cost_usd), _cost_notes(total)),
+        Figure(
+            "Tokens",
+            formatting.compact(tokens(account.total)),
+            (
+                f"{formatting.count(total.api_tokens_sent)} sent",
+                f"{formatting.count(total.api_tokens_received)} received",
+            ),
+        ),
+        Figure(
+            "Tokens saved",
+            formatting.compact(total.tokens_saved),
+            (f"{formatting.percent(total.tokens_saved, plain)} of the plain way",) if plain else (),
+            "saved",
+        ),
+        Figure(
+            "Samples",
+            formatting.compact(total.samples),
+            (
+                f"{formatting.count(total.samples - total.unscored)} marked",
+                f"{formatting.count(total.unscored)} unscored",
+            ),
+        ),
+        Figure(
+            "Hit rate",
+            formatting.percent(hits(account.total), asked(account.total)),
+            (f"{formatting.count(hits(account.total))} of {formatting.count(asked(account.total))} samples",),
+            "hit-rate",
+        ),
+        Figure(
+            "Teacher",
+            f"≈{formatting.NBSP}{formatting.seconds(half)}" if half is not None else formatting.NONE,
+            (
+                f"95{formatting.NBSP}% within {formatting.seconds(most)}" if most is not None else "no call was timed",
+                f"{formatting.count(total.teacher_calls)} calls, {formatting.count(counts['failed_calls'])} failed",
+            ),
+            "latency",
+        ),
+    ]
+
+
+def _cost_notes(total: Counters) -> tuple[str, ...]:
+    if total.cost_usd is None:
+        return ("set teacher.prices for this model",)
+    notes = []
+    if total.cost_usd and total.samples:
+        notes.append(f"{formatting.usd(1000 * total.cost_usd / total.samples)} per 1,000 samples")
+    if total.usage_unknown_calls:
+        bound = formatting.usd(total.usage_unknown_cost_usd)
+        notes.append(f"and at most {bound} for {formatting.count(total.usage_unknown_calls)} calls without a bill")
+    return tuple(notes)
+
+
+def runs_of(account: Account) -> list[RunRow]:
+    rows = []
+    for name, tally in account.runs.items():
+        counted = counters_of(tally)
+        cells = (
+            formatting.count(counted.samples),
+            formatting.percent(hits(tally), asked(tally)),
+            formatting.count(tokens(tally)),
+            formatting.count(counted.tokens_saved),
+            formatting.usd(counted.cost_usd),
+            formatting.count(counted.unscored),
+        )
+        rows.append(RunRow(name, cells))
+    return rows
+
+
+def budgets_of(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
+    """Those that have a limit, the most used first within total, key and runs."""
+    rows = []
+    for scope, state in states.items():
+        meters = _meters(state)
+        if meters:
+            kind, _, name = scope.partition(" ")
+            spent = f"{formatting.usd(state.spent_usd)}, {formatting.compact(state.spent_tokens)} tokens"
+            rows.append(BudgetRow(kind, name, meters, spent))
+    order = ("total", "key", "run")
+    return sorted(rows, key=lambda row: (order.index(row.kind), -max(meter.share for meter in row.meters), row.name))
+
+
+def _meters(state: BudgetState) -> tuple[Meter, ...]:
+    meters = []
+    if state.limit_usd is not None:
+        left = max(0.0, state.limit_usd - state.spent_usd)
+        share = _share(state.spent_usd, state.limit_usd)
+        meters.append(
+            Meter(formatting.usd(state.spent_usd), formatting.usd(state.limit_usd), formatting.usd(left), share)
+        )
+    if state.limit_tokens is not None:
+        spent, limit = state.spent_tokens, state.limit_tokens
+        unit = f"{formatting.NBSP}tokens"
+        left_tokens = formatting.compact(max(0, limit - spent)) + unit
+        meters.append(
+            Meter(formatting.compact(spent), formatting.compact(limit) + unit, left_tokens, _share(spent, limit))
+        )
+    return tuple(meters)
+
+
+def _share(spent: float, limit: float) -> float:
+    """A limit of nothing is used up."""
+    return min(1.0, spent / limit) if limit else 1.0

@@ -1,0 +1,111 @@
+"""The latest marks on the page: which of them, and what is told of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markbook.scoring.dashboard import formatting
+from markbook.scoring.prompts.rubric import Rubric
+from markbook.scoring.store import Cursor, Paid, Record
+from markbook.scoring.store.export_import import kept_mark
+
+A_PAGE = 12
+ROW = r"^([0-9a-f]{2}){29,284}$"
+"""A row's key: 28 bytes of hashes and a language of up to 64 characters."""
+PLACE = r"^[0-9]{1,16}-[1-9][0-9]{0,8}$"
+_SNIPPET = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A mark in the list. `id`: its row's key in hex."""
+
+    id: str
+    score: str
+    language: str
+    runs: str
+    at: str
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    name: str
+    value: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    row: Row
+    criteria: list[Criterion]
+    reasons: list[str]
+    task: str | None
+    code: str | None
+    key: str
+    profile: str
+    place: int
+    size: int
+
+
+def row_of(paid: Paid, rubric: Rubric, query: str = "") -> Row:
+    mark = kept_mark(paid.record, rubric)
+    return Row(
+        id=paid.record.mark.fingerprint.row.hex(),
+        score=formatting.NONE if mark.score is None else f"{mark.score:.2f}",
+        language=formatting.visible(mark.language),
+        runs=", ".join(sorted(paid.runs)),
+        at=formatting.moment(paid.record.created_ms),
+        snippet=_snippet(paid.record, query),
+    )
+
+
+def opened(paid: Paid, rubric: Rubric) -> Opened:
+    mark = kept_mark(paid.record, rubric)
+    return Opened(
+        row=row_of(paid, rubric),
+        criteria=[Criterion(name, value, rubric.criteria.get(name, 0.0)) for name, value in mark.criteria.items()],
+        reasons=[formatting.visible(reason) for reason in mark.reasons],
+        task=None if mark.task is None else formatting.visible(mark.task),
+        code=None if mark.code is None else formatting.visible(mark.code),
+        key=formatting.visible(mark.key),
+        profile=mark.profile,
+        place=mark.group.position,
+        size=mark.group.size,
+    )
+
+
+def matching(query: str) -> Callable[[Record], bool]:
+    """Whether task, code, reasons, language or key hold `query`, whatever its case."""
+    wanted = query.casefold()
+
+    def matches(record: Record) -> bool:
+        mark = record.mark
+        texts = (mark.texts.code, mark.texts.task) if mark.texts else ()
+        return any(wanted in text.casefold() for text in (*texts, *mark.reasons, mark.fingerprint.key))
+
+    return matches if wanted else lambda _: True
+
+
+def written(place: Cursor) -> str:
+    return f"{place[0]}-{place[1]}"
+
+
+def read(place: str) -> Cursor:
+    """The other way; `place` matches PLACE."""
+    at, _, number = place.partition("-")
+    return int(at), int(number)
+
+
+def _snippet(record: Record, query: str) -> str:
+    """The first line with `query` in it; without one, the first of the task."""
+    texts = record.mark.texts
+    if texts is None:
+        return ""
+    lines = [
+        line for text in (texts.code, texts.task) for line in text.splitlines() if query.casefold() in line.casefold()
+    ]
+    line = next(filter(str.strip, lines if query else texts.task.splitlines()), texts.task)
+    return formatting.visible(re.sub(r"\s+", " ", line.strip())[:_SNIPPET])

@@ -1,0 +1,132 @@
+"""The page's routes: the page itself, signing in and out where there are API keys, and its style sheet."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Annotated
+from urllib.parse import parse_qs
+
+import jinja2
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from markbook.contract import RunName
+from markbook.scoring.api.auth import PASS, PASS_S, Door, check_run
+from markbook.scoring.api.auth_middleware import key_of
+from markbook.scoring.api.cross_site import check_site
+from markbook.scoring.api.dependencies import state_of
+from markbook.scoring.api.request_body import read_body
+from markbook.scoring.dashboard import marks_table, svg
+from markbook.scoring.dashboard.cards import RUN_COLUMNS
+from markbook.scoring.dashboard.context import view_of
+from markbook.scoring.dashboard.query import Asked
+from markbook.scoring.dashboard.time_range import Period
+from markbook.scoring.errors import MarkbookError, Unauthorized
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""No script at all may run, wherever it comes from: not even one that an error in here let through."""
+REFRESH_S = 30
+_MOST_BYTES = 4096
+
+_STYLE = (files("markbook.scoring.dashboard") / "page.css").read_bytes()
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("markbook.scoring.dashboard"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals |= {
+    "style": hashlib.sha256(_STYLE).hexdigest()[:12],
+    "refresh_s": REFRESH_S,
+    "chart_width": svg.WIDTH,
+    "chart_height": svg.HEIGHT,
+    "chart_left": svg.LEFT,
+    "chart_right": svg.WIDTH - svg.RIGHT,
+    "chart_top": svg.TOP,
+    "chart_bottom": svg.HEIGHT - svg.BOTTOM,
+    "periods": [*Period],
+    "run_columns": RUN_COLUMNS,
+    "most_rows": 12,
+}
+
+
+def page_router(door: Door) -> APIRouter:
+    """Not part of the API's description: it is for people."""
+    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+    @router.get("/")
+    async def page(
+        request: Request,
+        since: Period = Period.DAY,
+        run: RunName | None = None,
+        q: Annotated[str, Query(max_length=200)] = "",
+        before: Annotated[str | None, Query(pattern=marks_table.PLACE)] = None,
+        mark: Annotated[str | None, Query(pattern=marks_table.ROW)] = None,
+    ) -> Response:
+        key = key_of(request)
+        try:
+            if run is not None:
+                check_run(key, run)
+            view = await view_of(state_of(request), key, Asked(since, run, q.strip(), before, mark))
+        except MarkbookError as error:
+            return _html("error.jinja", error.status, error.headers, error=error)
+        return await asyncio.to_thread(_html, "page.jinja", view=view, base_url=str(request.base_url))
+
+    @router.get("/login")
+    async def login() -> Response:
+        try:
+            await door.admit(None)
+        except Unauthorized:
+            return _html("login.jinja", error=None)
+        return _go(".")
+
+    @router.post("/login")
+    async def log_in(request: Request) -> Response:
+        try:
+            check_site(request.headers)
+            form = parse_qs((await read_body(request, _MOST_BYTES)).decode("latin-1"))
+            key = await door.admit(f"Bearer {''.join(form.get('key', []))}")
+        except MarkbookError as error:
+            return _html("login.jinja", error.status, error=error)
+        answer = _go(".")
+        if key is not None:
+            secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+            answer.set_cookie(PASS, door.pass_of(key), max_age=PASS_S, secure=secure, httponly=True, samesite="strict")
+        return answer
+
+    @router.post("/logout")
+    async def log_out(request: Request) -> Response:
+        check_site(request.headers)
+        answer = _go("login")
+        answer.delete_cookie(PASS, httponly=True, samesite="strict")
+        return answer
+
+    @router.get("/page.css")
+    async def style(v: str = "") -> Response:
+        """`v`: the version that the page was made for, so that browsers need not ask again for the same one."""
+        return Response(
+            _STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        )
+
+    return router
+
+
+def _html(template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object) -> HTMLResponse:
+    return HTMLResponse(_TEMPLATES.get_template(template).render(values), status, {**(headers or {}), **HEADERS})
+
+
+def _go(where: str) -> Response:
+    """On to another view, named from here, so that the page may lie behind a path."""
+    return RedirectResponse(where, 303, HEADERS)

@@ -1,0 +1,184 @@
+"""Charts as SVG shapes: stacked bars and lines over time, with axes, legend and a text for who cannot see them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markbook.scoring.dashboard.time_range import Frame
+
+WIDTH, HEIGHT = 380, 168
+LEFT, RIGHT, TOP, BOTTOM = 46, 6, 8, 22
+_PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+_MOST_STEPS = 4
+_GAP = 0.18
+"""Share of a bar's place that stays empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One value a bucket; None: nothing to draw. `tone` names its colour, `total` is what the legend says of it."""
+
+    name: str
+    tone: str
+    values: Sequence[float | None]
+    total: str
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    tone: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A bucket under the pointer: where it is, and its values in words."""
+
+    x: float
+    width: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Coordinates are those of a view box of WIDTH by HEIGHT."""
+
+    id: str
+    title: str
+    unit: str
+    description: str
+    kind: str
+    series: Sequence[Series]
+    shapes: Sequence[Shape]
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    spots: Sequence[Spot]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.spots
+
+
+def bars(
+    id: str,
+    title: str,
+    unit: str,
+    frame: Frame,
+    series: Sequence[Series],
+    say: Callable[[float], str],
+    least_step: float = 1.0,
+) -> Chart:
+    """Stacked from the first series up. `say` puts a value into words; `least_step` lies between two of the axis."""
+    columns = [[each.values[index] or 0.0 for each in series] for index in range(frame.buckets)]
+    step, top = _scale(max(map(sum, columns), default=0.0), least_step)
+    pitch = _PLOT_WIDTH / frame.buckets
+    paths: list[list[str]] = [[] for _ in series]
+    for index, column in enumerate(columns):
+        x, below = LEFT + (index + _GAP / 2) * pitch, 0.0
+        for path, value in zip(paths, column, strict=True):
+            if value > 0:
+                low, high = _y(below, top), _y(below + value, top)
+                path.append(f"M{x:.1f} {low:.1f}h{pitch * (1 - _GAP):.1f}V{high:.1f}h{-pitch * (1 - _GAP):.1f}z")
+                below += value
+    totals = [sum(column) for column in columns]
+    return _chart(id, title, unit, "bars", frame, series, paths, step, top, totals, say)
+
+
+def lines(
+    id: str,
+    title: str,
+    unit: str,
+    frame: Frame,
+    series: Sequence[Series],
+    say: Callable[[float], str],
+    at_least: float = 0.0,
+) -> Chart:
+    """A line a series, broken where it has no value. The axis reaches `at_least` so far."""
+    highest = [max(known) if (known := _known(series, index)) else None for index in range(frame.buckets)]
+    step, top = _scale(max([at_least, *(value for value in highest if value is not None)]), 0.0)
+    paths: list[list[str]] = []
+    for each in series:
+        path, drawing = [], False
+        for index, value in enumerate(each.values):
+            if value is not None:
+                x, y = LEFT + (index + 0.5) * _PLOT_WIDTH / frame.buckets, _y(value, top)
+                path.append(f"L{x:.1f} {y:.1f}" if drawing else f"M{x:.1f} {y:.1f}h0")  # h0: alone, it is a dot
+            drawing = value is not None
+        paths.append(path)
+    return _chart(id, title, unit, "lines", frame, series, paths, step, top, highest, say)
+
+
+def _chart(
+    id: str,
+    title: str,
+    unit: str,
+    kind: str,
+    frame: Frame,
+    series: Sequence[Series],
+    paths: Sequence[Sequence[str]],
+    step: float,
+    top: float,
+    heights: Sequence[float | None],
+    say: Callable[[float], str],
+) -> Chart:
+    filled = [index for index, height in enumerate(heights) if height]
+    pitch = _PLOT_WIDTH / frame.buckets
+    drawn = zip(series, paths, strict=True)
+    return Chart(
+        id=id,
+        title=title,
+        unit=unit,
+        description=_described(frame, heights, say),
+        kind=kind,
+        series=[each for each in series if any(each.values)],
+        shapes=[Shape(each.tone, "".join(path)) for each, path in drawn if path],
+        x_ticks=[Tick(round(LEFT + share * _PLOT_WIDTH, 1), label) for share, label in frame.ticks()],
+        y_ticks=[Tick(round(_y(value, top), 1), say(value)) for value in _steps(step, top)],
+        spots=[
+            Spot(round(LEFT + index * pitch, 1), round(pitch, 1), _told(frame, series, index, say)) for index in filled
+        ],
+    )
+
+
+def _described(frame: Frame, heights: Sequence[float | None], say: Callable[[float], str]) -> str:
+    highest = max(range(len(heights)), key=lambda index: heights[index] or 0.0, default=0)
+    if not heights or not heights[highest]:
+        return "Nothing in this time."
+    return f"From {frame.label(0)} UTC on; highest {say(heights[highest] or 0.0)}, at {frame.label(highest)}."
+
+
+def _told(frame: Frame, series: Sequence[Series], index: int, say: Callable[[float], str]) -> str:
+    known = [(each.name, each.values[index]) for each in series]
+    parts = [f"{name} {say(value)}" for name, value in known if value]
+    return "\n".join([f"{frame.label(index)} UTC", *(parts or ["0"])])
+
+
+def _known(series: Sequence[Series], index: int) -> list[float]:
+    return [value for each in series if (value := each.values[index]) is not None]
+
+
+def _scale(highest: float, least: float) -> tuple[float, float]:
+    """A round step (1, 2 or 5 times a power of ten) and the first multiple of it that nothing goes beyond."""
+    if highest <= 0:
+        return 1.0, 1.0
+    exponent = math.floor(math.log10(highest / _MOST_STEPS))
+    sizes = (base * 10.0**power for power in (exponent, exponent + 1) for base in (1, 2, 5))
+    step = max(least, next(size for size in sizes if highest / size <= _MOST_STEPS + 1e-9))
+    return step, step * math.ceil(highest / step - 1e-9)
+
+
+def _steps(step: float, top: float) -> list[float]:
+    return [step * number for number in range(round(top / step) + 1)]
+
+
+def _y(value: float, top: float) -> float:
+    return TOP + _PLOT_HEIGHT * (1 - value / top)

@@ -1,0 +1,75 @@
+"""The stretch of time that the page shows, cut into as many buckets as can be told apart on a phone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from markbook.scoring.store import HOUR_MS
+
+MOST_BUCKETS = 60
+_MINUTE_MS = HOUR_MS // 60
+_DAY_MS = 24 * HOUR_MS
+_STEPS_MS = (
+    *(minutes * _MINUTE_MS for minutes in (1, 2, 5, 10, 15, 30)),
+    *(hours * HOUR_MS for hours in (1, 2, 3, 6, 12)),
+    *(days * _DAY_MS for days in (1, 2, 4, 7, 14, 30, 60, 120, 365, 1461)),
+)
+_MOST_TICKS = 5
+
+
+class Period(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    ALL = "all"
+
+
+_LENGTHS_MS = {Period.HOUR: HOUR_MS, Period.DAY: _DAY_MS, Period.WEEK: 7 * _DAY_MS}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`buckets` of `step_ms` from `first_ms` on, a multiple of the step, to the one in which now is."""
+
+    first_ms: int
+    step_ms: int
+    buckets: int
+
+    def index(self, start_ms: int) -> int:
+        return (start_ms - self.first_ms) // self.step_ms
+
+    def label(self, index: int) -> str:
+        at = _utc(self.first_ms + index * self.step_ms)
+        return f"{at.day} {at:%b}" if self.step_ms >= _DAY_MS else f"{at.day} {at:%b %H:%M}"
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round times, as shares of the width, and what they are called."""
+        span = self.buckets * self.step_ms
+        steps = (step for step in _STEPS_MS if step >= self.step_ms and span / step <= _MOST_TICKS)
+        step = next(steps, _STEPS_MS[-1])
+        first = -(-self.first_ms // step) * step
+        return [
+            ((at_ms - self.first_ms) / span, _tick(at_ms, step, span))
+            for at_ms in range(first, self.first_ms + span, step)
+        ]
+
+
+def frame_of(period: Period, now_ms: int, oldest_ms: int | None) -> Frame:
+    """`oldest_ms`: what is counted from when all is asked for; None: nothing is counted yet."""
+    length = _LENGTHS_MS.get(period) or max(now_ms - (oldest_ms or now_ms), HOUR_MS)
+    step = next((step for step in _STEPS_MS if length <= step * MOST_BUCKETS), _STEPS_MS[-1])
+    first = (now_ms - length) // step * step
+    return Frame(first, step, (now_ms - first) // step + 1)
+
+
+def _tick(at_ms: int, step_ms: int, span_ms: int) -> str:
+    at = _utc(at_ms)
+    if span_ms > 300 * _DAY_MS:
+        return f"{at:%b %Y}"
+    return f"{at.day} {at:%b}" if step_ms >= _DAY_MS or at_ms % _DAY_MS == 0 else f"{at:%H:%M}"
+
+
+def _utc(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -1,0 +1,142 @@
+"""Domain errors. Each carries the HTTP status and the code with which it reaches a client.
+
+MarkbookError
+├── BadRequest            422  the body is not what the contract asks for
+├── RequestTimeout        408  the body took too long to arrive
+├── UnsupportedMediaType  415  a body that does not say that it is JSON
+├── UnknownHost           421  a name that this service does not answer to without API keys
+├── PayloadTooLarge       413  over one of the service's limits
+├── Unauthorized          401  no API key, or a wrong one
+├── Forbidden             403  not a run that the key may use
+├── NoSuchMark            404  the book has no mark of that key
+├── TooManyRequests       429  too many wait already: ask again later
+├── Unmarked          424, 503  samples without a mark, asked for in a shape that has no place for one
+├── StoreUnavailable      503  the database cannot be reached
+├── ExecutionUnavailable  503  the sandbox that runs tests is broken or has too much to do: ask again later
+└── ServiceStopping       503  the service is shutting down
+TeacherError              —    one call to the teacher failed: its samples come back `unscored`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from markbook.contract import ErrorCode
+
+
+class MarkbookError(Exception):
+    """Base of all errors a client can see."""
+
+    status = 500
+    code = "internal_error"
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+
+
+class BadRequest(MarkbookError):
+    status = 422
+    code = "invalid_request"
+
+
+class RequestTimeout(MarkbookError):
+    status = 408
+    code = "request_timeout"
+    headers: Mapping[str, str] = {"Connection": "close"}
+
+
+class UnsupportedMediaType(MarkbookError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UnknownHost(MarkbookError):
+    status = 421
+    code = "unknown_host"
+
+
+class PayloadTooLarge(MarkbookError):
+    status = 413
+    code = "payload_too_large"
+
+
+class Unauthorized(MarkbookError):
+    status = 401
+    code = "unauthorized"
+    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="markbook"'}
+
+
+class Forbidden(MarkbookError):
+    status = 403
+    code = "forbidden"
+
+
+class NoSuchMark(MarkbookError):
+    status = 404
+    code = "mark_not_found"
+
+
+class TooManyRequests(MarkbookError):
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class Unmarked(MarkbookError):
+    """With `retry_after_s` asking again may help (503), without it does not (424)."""
+
+    code = "unscored"
+
+    def __init__(self, detail: str, *, retry_after_s: float | None) -> None:
+        super().__init__(detail)
+        self.status = 424 if retry_after_s is None else 503
+        if retry_after_s is not None:
+            self.headers = {"Retry-After": str(math.ceil(retry_after_s))}
+
+
+class StoreUnavailable(MarkbookError):
+    """`str()` of it is the cause, with host and driver's text: for the log and for who starts the service. A client,
+    which may have shown no key, learns `detail` alone."""
+
+    status = 503
+    code = "store_unavailable"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.detail = "the database cannot be used now, and the service's log says why: ask again"
+
+
+class ExecutionUnavailable(MarkbookError):
+    """The sandbox gave no verdict, whatever the code was. Never a mark; asking again may help."""
+
+    status = 503
+    code = "execution_unavailable"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+
+class ServiceStopping(MarkbookError):
+    status = 503
+    code = "shutting_down"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+
+def stopping() -> ServiceStopping:
+    return ServiceStopping("the service is stopping and takes no new work")
+
+
+class TeacherError(Exception):
+    """A teacher call without a usable reply. Never a mark, never cached."""
+
+    def __init__(self, code: ErrorCode, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s

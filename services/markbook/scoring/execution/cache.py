@@ -1,0 +1,47 @@
+"""Verdicts that are kept, so that the same code is not run against the same tests twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+from markbook.scoring.execution.types import RUNNER_VERSION, TestResult
+
+
+class VerdictCache(Protocol):
+    """Where verdicts are kept, by the digest of everything that they depend on. May forget, may not change any."""
+
+    async def get(self, digest: bytes) -> tuple[TestResult, ...] | None: ...
+
+    async def put(self, digest: bytes, results: tuple[TestResult, ...]) -> None: ...
+
+
+class MemoryVerdictCache:
+    """The verdicts used last, in this process."""
+
+    def __init__(self, max_entries: int = 10_000) -> None:
+        self._max_entries = max_entries
+        self._entries: OrderedDict[bytes, tuple[TestResult, ...]] = OrderedDict()
+
+    async def get(self, digest: bytes) -> tuple[TestResult, ...] | None:
+        results = self._entries.get(digest)
+        if results is not None:
+            self._entries.move_to_end(digest)
+        return results
+
+    async def put(self, digest: bytes, results: tuple[TestResult, ...]) -> None:
+        self._entries[digest] = results
+        self._entries.move_to_end(digest)
+        while len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
+
+
+def verdict_digest(code: str, tests: Sequence[str], setup: str, identity: str) -> bytes:
+    """`identity` names what ran it (sandboxes, their versions, limits): another one may find another verdict."""
+    digest = hashlib.sha256()
+    for part in (str(RUNNER_VERSION), identity, code, setup, *tests):
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "big") + data)  # the length keeps ("ab", "c") and ("a", "bc") apart
+    return digest.digest()

@@ -1,0 +1,12 @@
+"""`python -I … judge FD` or `… subject FD`: one of the two processes of the CPython sandbox."""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    if sys.argv[1] == "judge":
+        from markbook.scoring.execution.guest.judge import main
+    else:
+        from markbook.scoring.execution.guest.subject import main
+    main()

@@ -1,0 +1,192 @@
+"""The subject as the judge sees it: names, calls, and handles on what is no plain data."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import Callable
+from typing import Any
+
+from markbook.scoring.execution.guest.handle import Handle, NotPlainError
+from markbook.scoring.execution.guest.wire import WireError, decode, encode, receive, send
+
+FREE = frozenset(
+    [
+        "call",
+        "getattr",
+        "setattr",
+        "getitem",
+        "setitem",
+        "delitem",
+        "iter",
+        "next",
+        "len",
+        "str",
+        "repr",
+        "isinstance",
+        "vars",
+    ]
+)
+"""What any object of the tested code may be asked: nothing here tells it what the test expects."""
+
+
+class EndedError(BaseException):
+    """The subject's process is gone."""
+
+    timed_out = False
+
+
+class Link:
+    """The way to the subject, one test after the other. `classes`: those whose objects may answer for themselves."""
+
+    def __init__(self, stream: Any, classes: frozenset[str], test_s: float) -> None:
+        self._stream = stream
+        self._classes = classes
+        self._test_s = test_s
+        self._running = False
+        self.broken = False
+        """The subject is gone, or says nothing any more: no test can be run."""
+        self._ends = 0.0
+        self._callbacks: list[Callable[..., Any]] = []
+        self._exceptions: dict[str, type[BaseException]] = {}
+
+    def start(self) -> None:
+        send(self._stream, {"ask": "start"})
+        self._running = True
+        self._ends = time.monotonic() + self._test_s
+        self._callbacks, self._exceptions = [], {}
+        self._result(self._receive())
+
+    def end(self) -> None:
+        """Let the subject's process go, and wait until it is gone."""
+        if self._running:
+            try:
+                send(self._stream, {"ask": "end"})
+                while not receive(self._stream).get("ended"):
+                    continue
+            except (OSError, WireError, ValueError, AttributeError):
+                self.broken = True
+        self._running = False
+
+    def finish(self) -> None:
+        self._stream.close()
+
+    def name(self, name: str) -> Any:
+        send(self._stream, {"ask": "name", "name": name})
+        answer = self._receive()
+        if answer.get("missing"):
+            raise NameError(f"name {name!r} is not defined")
+        return self._result(answer)
+
+    def ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        """An operation on the subject's side. Containers among `args` that it changes there are changed here."""
+        first = args[0]
+        if operation not in FREE and isinstance(first, Handle) and first._handle_class not in self._classes:
+            raise NotPlainError(f"an object of class {first._handle_class}, not plain data")
+        coded = {key: self._encode(each) for key, each in kwargs.items()}
+        message = {"ask": "do", "operation": operation, "args": [self._encode(each) for each in args], "kwargs": coded}
+        send(self._stream, message)
+        answer = self._receive()
+        value = self._result(answer)
+        for mine, theirs in zip(args, answer.get("args") or (), strict=False):
+            _update(mine, decode(theirs, self._object))
+        return value
+
+    def _receive(self) -> dict[str, Any]:
+        """The answer to what was asked; calls back to functions of the test are served meanwhile."""
+        while True:
+            answer = receive(self._stream)
+            if not isinstance(answer, dict):
+                raise WireError("an answer that is none")
+            if answer.get("ended"):
+                self._running = False
+                ended = EndedError("the tested code ended its process")
+                if time.monotonic() >= self._ends:
+                    ended = EndedError(f"not done after {self._test_s:g} s")
+                    ended.timed_out = True
+                raise ended
+            if "call" not in answer:
+                return answer
+            self._serve(answer)
+
+    def _serve(self, asked: dict[str, Any]) -> None:
+        try:
+            args = [decode(each, self._object) for each in asked["args"]]
+            kwargs = {str(key): decode(each, self._object) for key, each in asked["kwargs"].items()}
+            value = self._callbacks[asked["call"]](*args, **kwargs)
+            send(self._stream, {"value": self._encode(value)})
+        except Exception as error:  # noqa: BLE001
+            self._hand_over(error)
+
+    def _hand_over(self, error: Exception) -> None:
+        """A test's own function raised: in the subject, which called it."""
+        send(self._stream, {"raised": type(error).__name__, "text": str(error)[:300]})
+
+    def _result(self, answer: dict[str, Any]) -> Any:
+        if "unfit" in answer:
+            raise WireError(str(answer["unfit"])[:300])
+        if "raised" in answer:
+            raise self._exception(answer)
+        return decode(answer.get("value"), self._object)
+
+    def _exception(self, answer: dict[str, Any]) -> BaseException:
+        kind = self._exception_class([str(name) for name in answer["raised"]])
+        args = answer.get("args")
+        try:
+            return kind(*(decode(args, self._object) if args is not None else ()))
+        except TypeError:  # such as UnicodeError, which wants arguments of its own
+            return RuntimeError(f"{kind.__name__}: {args}"[:300])
+
+    def _exception_class(self, names: list[str]) -> type[BaseException]:
+        first = names[0] if names else "RuntimeError"
+        if first in self._exceptions:
+            return self._exceptions[first]
+        builtin = getattr(builtins, first, None)
+        if isinstance(builtin, type) and issubclass(builtin, BaseException):
+            return builtin
+        parent = self._exception_class(names[1:]) if len(names) > 1 else Exception
+        self._exceptions[first] = type(first, (parent,), {})
+        return self._exceptions[first]
+
+    def _encode(self, value: Any) -> Any:
+        return encode(value, self._handle)
+
+    def _handle(self, value: Any) -> Any:
+        if isinstance(value, Handle):
+            return ["o", value._handle_index]
+        if isinstance(value, type) and value.__name__ in self._exceptions:
+            raise WireError("an exception's class as an argument")
+        if callable(value):
+            self._callbacks.append(value)
+            return ["k", len(self._callbacks) - 1]
+        if hasattr(value, "__iter__"):
+            return encode(list(value), self._handle)
+        raise WireError(f"an argument of type {type(value).__name__}")
+
+    def _object(self, message: Any) -> Any:
+        if message[0] == "E":
+            return self._exception_class([str(name) for name in message[1]])
+        if message[0] != "o":
+            raise WireError("a value that is none")
+        return Handle(self, int(message[1]), str(message[2]))
+
+
+def _update(mine: Any, theirs: Any) -> None:
+    """Make `mine` what the subject made of its copy, in place and as deep as it goes."""
+    if isinstance(mine, list) and isinstance(theirs, list):
+        same = len(mine) == len(theirs)
+        for index, (old, new) in enumerate(zip(mine, theirs, strict=False)):
+            if same and isinstance(old, list | dict | set) and type(old) is type(new):
+                _update(old, new)
+                theirs[index] = old
+        mine[:] = theirs
+    elif isinstance(mine, dict) and isinstance(theirs, dict):
+        for key in mine.keys() & theirs.keys():
+            if isinstance(mine[key], list | dict | set) and type(mine[key]) is type(theirs[key]):
+                _update(mine[key], theirs[key])
+                theirs[key] = mine[key]
+        mine.clear()
+        mine.update(theirs)
+    elif isinstance(mine, set) and isinstance(theirs, set):
+        mine.clear()
+        mine.update(theirs)

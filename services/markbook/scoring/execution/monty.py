@@ -1,0 +1,281 @@
+"""The sandbox that is always there: Monty, a Python interpreter without files or network, in worker processes."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import secrets
+import string
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_monty import (
+    ExternalModule,
+    Monty,
+    MontyCrashedError,
+    MontyError,
+    MontyRuntimeError,
+    MontySession,
+    MontyStdTypeProxy,
+    ResourceLimits,
+)
+
+from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.execution.compare import ForeignValueError, equal, holds_instance, shorten, to_plain
+from markbook.scoring.execution.instrument import (
+    UNREADABLE,
+    Instrumented,
+    Instrumenter,
+    class_names,
+    tested_builtins,
+)
+from markbook.scoring.execution.lacking import Lacking, lacking_of
+from markbook.scoring.execution.types import Limits, TestResult, Verdict
+
+CHECKOUT_S = 30.0
+MAX_CALLS = 1_000_000
+"""Values that one test may hand to the host."""
+_BUILTINS = [
+    "abs",
+    "all",
+    "any",
+    "bin",
+    "bool",
+    "bytes",
+    "chr",
+    "complex",
+    "dict",
+    "divmod",
+    "enumerate",
+    "filter",
+    "float",
+    "frozenset",
+    "getattr",
+    "hasattr",
+    "hash",
+    "hex",
+    "int",
+    "isinstance",
+    "iter",
+    "len",
+    "list",
+    "map",
+    "max",
+    "min",
+    "next",
+    "oct",
+    "ord",
+    "pow",
+    "print",
+    "range",
+    "repr",
+    "reversed",
+    "round",
+    "set",
+    "sorted",
+    "str",
+    "sum",
+    "tuple",
+    "zip",
+]
+_CONSTANTS = [name for name in string.__all__ if isinstance(getattr(string, name), str)]
+MODULES = {"string": ExternalModule({name: getattr(string, name) for name in _CONSTANTS})}
+"""What Monty lacks and plain values can stand for."""
+PASSED = TestResult(Verdict.PASSED)
+
+
+class MontySandbox:
+    """At most `workers` samples run at the same time, each in a process of its own."""
+
+    name = "monty"
+
+    def __init__(self, workers: int) -> None:
+        self._pool = Monty(max_processes=workers, checkout_timeout=CHECKOUT_S)
+        try:
+            self._pool.__enter__()
+            with self._pool.checkout() as session:
+                self._real = _real_builtins(session)
+        except (MontyError, OSError, RuntimeError, TimeoutError) as error:
+            raise ExecutionUnavailable(f"the Monty sandbox does not start: {error}") from error
+        self._supported = frozenset(self._real)
+
+    def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
+        return _Sample(self._pool, self._real, code, setup, limits).run(tests)
+
+    def close(self) -> None:
+        self._pool.__exit__(None, None, None)
+
+
+def _real_builtins(session: MontySession) -> dict[str, Any]:
+    """The builtins in the form in which they can be handed back into any session."""
+    real: dict[str, Any] = {}
+    for name in _BUILTINS:
+        try:
+            value = session.feed_run(name)
+        except MontyRuntimeError:
+            continue  # this version has no such builtin
+        if isinstance(value, type | MontyStdTypeProxy):
+            real[name] = value
+    return real
+
+
+@dataclass
+class _Host:
+    """What a test's asserts call. The first that fails decides, whatever the test does afterwards."""
+
+    classes: frozenset[str]
+    lacking: Lacking
+    failure: TestResult | None = None
+
+    def verdict(self, operator: str, same: bool, left: Any, right: Any) -> None:
+        if not same:
+            reason = self.lacking.of_difference(str(right), str(left)) if operator == "==" else None
+            message = _difference(operator, left, right)
+            self._fail(f"{message} ({reason})" if reason else message, Verdict.CANNOT_RUN if reason else Verdict.FAILED)
+        elif operator == "==":
+            try:
+                if not equal(left, right, self.classes):
+                    self._fail("the values say that they are equal and are not")
+            except (ForeignValueError, TypeError, RecursionError) as error:
+                self._fail(f"got {error}")
+
+    def check(self, value: Any) -> None:
+        try:
+            plain = to_plain(value, self.classes)
+            if holds_instance(plain):  # its methods would be told what is expected
+                self._fail("an object of the tested code in an operator", Verdict.CANNOT_RUN)
+        except (ForeignValueError, TypeError, RecursionError) as error:
+            self._fail(f"got {error}")
+
+    def _fail(self, message: str, verdict: Verdict = Verdict.FAILED) -> None:
+        if self.failure is None:
+            self.failure = TestResult(verdict, message)
+        raise AssertionError(message)
+
+
+def _difference(operator: str, left: Any, right: Any) -> str:
+    if operator == "==":
+        return f"expected {shorten(str(right))}, got {shorten(str(left))}"
+    if right is None:
+        return f"{shorten(operator)} is {shorten(str(left))}"
+    return f"not true: {shorten(str(left))} {operator} {shorten(str(right))}"
+
+
+class _Sample:
+    """One sample's code against its tests."""
+
+    def __init__(self, pool: Monty, real: Mapping[str, Any], code: str, setup: str, limits: Limits) -> None:
+        self._pool = pool
+        self._real = real
+        self._code = code
+        self._setup = setup
+        self._limits = limits
+        self._secret = secrets.token_hex(8)
+        self._classes: frozenset[str] = frozenset()
+        self._lacking = Lacking()
+        self._load_failure: TestResult | None = None
+
+    def run(self, tests: Sequence[str]) -> list[TestResult]:
+        try:
+            setup = ast.parse(self._setup)
+        except UNREADABLE as error:
+            return [TestResult(Verdict.CANNOT_RUN, f"the setup is no Python: {shorten(str(error))}")] * len(tests)
+        trees = [_parsed(test) for test in tests]
+        readable = [tree for tree in trees if isinstance(tree, ast.Module)]
+        self._classes = class_names([setup, *readable])
+        with contextlib.suppress(*UNREADABLE):  # Monty will say what is wrong with it
+            self._lacking = lacking_of(self._code, ast.parse(self._code))
+        own = tested_builtins(setup, readable)
+        instrumenter = Instrumenter(setup, frozenset(self._real), own, self._secret)
+        ends = time.monotonic() + self._limits.total_s
+        results: list[TestResult] = []
+        for tree in trees:
+            if isinstance(tree, TestResult):
+                results.append(tree)
+            elif self._load_failure is not None:
+                results.append(self._load_failure)
+            elif (left_s := ends - time.monotonic()) <= 0:
+                results.append(TestResult(Verdict.TIMED_OUT, f"not run: {self._limits.total_s:g} s are over"))
+            else:
+                results.append(self._test(instrumenter.instrument(tree), min(left_s, self._limits.test_s)))
+        return results
+
+    def _test(self, made: Instrumented, limit_s: float) -> TestResult:
+        try:
+            try:
+                result = self._attempt(made, limit_s)
+            except MontyCrashedError as error:
+                if error.timed_out:
+                    return TestResult(Verdict.TIMED_OUT, f"no answer in {limit_s:.3g} s")
+                result = self._attempt(made, limit_s)  # it may have been killed for another's sake
+        except MontyCrashedError:  # twice: it is the code's doing, if the pool still works
+            self._prove_alive()
+            return TestResult(Verdict.FAILED, "the interpreter crashed")
+        if result.passed and self._lacking.lazy is not None:
+            return TestResult(Verdict.CANNOT_RUN, self._lacking.lazy)
+        return result
+
+    def _attempt(self, made: Instrumented, limit_s: float) -> TestResult:
+        limits = ResourceLimits(
+            max_feed_duration_secs=limit_s,
+            max_memory=self._limits.memory_bytes,
+            max_recursion_depth=self._limits.recursion_depth,
+            max_suspensions=MAX_CALLS,
+        )
+        host = _Host(self._classes, self._lacking)
+        loading = True
+        try:
+            with self._pool.checkout(limits=limits, os_policy={"sleep": "zero"}, external_modules=MODULES) as session:
+                session.feed_run(self._code, print_callback=_discard)
+                loading = False
+                if self._setup:
+                    session.feed_run(self._setup, print_callback=_discard)
+                self._feed(session, made, host)
+        except MontyCrashedError:
+            raise
+        except MontyError as error:
+            result = host.failure or self._result_of(error.exception(), limit_s)
+            if loading:
+                self._load_failure = result
+            return result
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
+        except ValueError as error:  # a value that the host cannot take, such as an integer of 5,000 digits
+            return TestResult(Verdict.CANNOT_RUN, f"a value is too large to be compared: {shorten(str(error))}")
+        return host.failure or PASSED
+
+    def _feed(self, session: MontySession, made: Instrumented, host: _Host) -> None:
+        inputs = {name: self._real[builtin] for name, builtin in made.builtins.items()}
+        inputs[f"plain_{self._secret}"] = (bool, int, float, str)
+        functions = {f"verdict_{self._secret}": host.verdict, f"check_{self._secret}": host.check}
+        session.feed_run(made.source, inputs=inputs, external_lookup=functions, print_callback=_discard)
+
+    def _result_of(self, error: BaseException, limit_s: float) -> TestResult:
+        text = shorten(f"{type(error).__name__}: {error}")
+        if isinstance(error, TimeoutError) and "time limit exceeded" in text:
+            return TestResult(Verdict.TIMED_OUT, f"not done after {limit_s:.3g} s")
+        if isinstance(error, MemoryError):
+            return TestResult(Verdict.OUT_OF_MEMORY, text)
+        if (reason := self._lacking.of_error(error)) is not None:
+            return TestResult(Verdict.CANNOT_RUN, shorten(reason))
+        return TestResult(Verdict.FAILED, text)
+
+    def _prove_alive(self) -> None:
+        try:
+            with self._pool.checkout() as session:
+                session.feed_run("1")
+        except (MontyError, OSError, RuntimeError, TimeoutError) as error:
+            raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
+
+
+def _parsed(test: str) -> ast.Module | TestResult:
+    try:
+        return ast.parse(test)
+    except UNREADABLE as error:
+        return TestResult(Verdict.CANNOT_RUN, f"the test is no Python: {shorten(str(error))}")
+
+
+def _discard(stream: str, text: str) -> None:
+    """What the code prints goes nowhere."""

@@ -1,0 +1,51 @@
+"""Opens the sandboxes that this machine has and says which they are."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Literal
+
+from markbook.config.loading import ConfigError
+from markbook.scoring.execution.cache import VerdictCache
+from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
+from markbook.scoring.execution.monty import MontySandbox
+from markbook.scoring.execution.runner import TestRunner
+from markbook.scoring.execution.types import Limits
+
+_log = logging.getLogger(__name__)
+
+
+def open_runner(
+    confirm: Literal["auto", "on", "off"] = "auto",
+    *,
+    limits: Limits | None = None,
+    max_running: int | None = None,
+    max_waiting: int = 4096,
+    cache: VerdictCache | None = None,
+) -> TestRunner:
+    """Monty, and CPython inside bubblewrap to confirm what did not pass, if `confirm` and the machine allow it.
+
+    Blocks for a moment (processes start). Raises ConfigError for `on` where bubblewrap does not work, and
+    ExecutionUnavailable when Monty does not start.
+    """
+    running = max_running or os.cpu_count() or 1
+    second: CPythonSandbox | None = None
+    if confirm != "off":
+        fault = bubblewrap_fault()
+        if fault is None:
+            second = CPythonSandbox()
+        elif confirm == "on":
+            raise ConfigError(f"failed tests cannot be confirmed by CPython here: {fault}")
+        else:
+            _log.info("failed tests are not confirmed by CPython: %s", fault)
+    if second is not None:
+        _log.info("failed tests are confirmed by CPython inside bubblewrap")
+    return TestRunner(
+        MontySandbox(running),
+        second,
+        limits=limits,
+        max_running=running,
+        max_waiting=max_waiting,
+        cache=cache,
+    )

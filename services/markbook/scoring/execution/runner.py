@@ -1,0 +1,90 @@
+"""Tests of samples, off the event loop: one sandbox first, another to confirm what did not pass there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from markbook.scoring.errors import ExecutionUnavailable, stopping
+from markbook.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
+from markbook.scoring.execution.types import Limits, Sandbox, TestResult, Verdict
+from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
+
+
+class TestRunner:
+    """Runs a sample's tests in `first`; what did not pass there is run in `confirm`, whose word then counts.
+
+    Verdicts are kept by digest, those of a sample that ran out of time are not: a busy machine is no property of code.
+    """
+
+    __test__ = False  # pytest takes classes named Test* for tests
+
+    def __init__(
+        self,
+        first: Sandbox,
+        confirm: Sandbox | None = None,
+        *,
+        limits: Limits | None = None,
+        max_running: int | None = None,
+        max_waiting: int = 4096,
+        cache: VerdictCache | None = None,
+    ) -> None:
+        self.max_running = max_running or os.cpu_count() or 1
+        self._first = first
+        self._confirm = confirm
+        self.limits = limits or Limits()
+        self._queue = FairQueue(lambda: self.max_running)
+        self._max_waiting = max_waiting
+        self._cache = cache or MemoryVerdictCache()
+        self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="tests")
+        names = [sandbox.name for sandbox in (first, confirm) if sandbox is not None]
+        self.identity = f"{'+'.join(names)} {self.limits}"
+
+    async def run(
+        self, code: str, tests: Sequence[str], setup: str = "", *, caller: Caller = NOBODY
+    ) -> list[TestResult]:
+        """One result a test, in order. `code` is extracted. `caller` takes turns with the others.
+
+        Raises ExecutionUnavailable when there is no verdict for a reason that is not the code's: ask again later.
+        """
+        digest = verdict_digest(code, tests, setup, self.identity)
+        if (kept := await self._cache.get(digest)) is not None:
+            return list(kept)
+        if self._queue.waiting >= self._max_waiting:
+            raise ExecutionUnavailable(f"{self._queue.waiting} samples wait for their tests already: ask again later")
+        async with self._queue.slot(caller):
+            # shielded: a thread cannot be cancelled, and its slot must be held for as long as it works
+            work = asyncio.get_running_loop().run_in_executor(self._threads, self.run_sync, code, tests, setup)
+            try:
+                results = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.wait([work])
+                raise
+        if all(result.verdict is not Verdict.TIMED_OUT for result in results):
+            await self._cache.put(digest, tuple(results))
+        return results
+
+    def run_sync(self, code: str, tests: Sequence[str], setup: str = "") -> list[TestResult]:
+        """The same for a script: blocks, keeps nothing, waits for nobody."""
+        results = self._first.run(code, tests, setup, self.limits)
+        doubted = [number for number, result in enumerate(results) if not result.passed]
+        if self._confirm is None or not doubted:
+            return results
+        confirmed = self._confirm.run(code, [tests[number] for number in doubted], setup, self.limits)
+        for number, result in zip(doubted, confirmed, strict=True):
+            if result.verdict is not Verdict.CANNOT_RUN:
+                results[number] = result
+        return results
+
+    def stop(self) -> None:
+        """Refuse those who wait; what runs goes on to its end."""
+        self._queue.close(stopping())
+
+    def close(self) -> None:
+        """End the sandboxes. Blocks for as long as the tests that run have left."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._first.close()
+        if self._confirm is not None:
+            self._confirm.close()

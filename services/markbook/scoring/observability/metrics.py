@@ -1,0 +1,193 @@
+"""What this process has done, for Prometheus at `/metrics`. Its counts begin with it; `/stats` has those of the book.
+
+No label takes a value that a client may choose, so the number of series is bounded: there is none for runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from markbook.contract import BudgetState, ErrorCode, Source
+from markbook.scoring.store import RequestLine
+from markbook.scoring.teachers.protocol import Teacher
+from markbook.scoring.types import Call
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OTHER = "other"
+
+# without it each series has a second one; process_start_time_seconds tells of restarts
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_OUTCOMES = frozenset(
+    {
+        *("ok", "end_turn", "max_tokens", "stop_sequence", "refusal", "model_context_window_exceeded", "unreadable"),
+        *("timeout", "connection_lost", "not_sent", "no_stop_reason", "invalid_request_error", "authentication_error"),
+        *("billing_error", "permission_error", "not_found_error", "request_too_large", "rate_limit_error"),
+        *("api_error", "timeout_error", "overloaded_error"),
+    }
+)
+"""What a teacher's server answers becomes a label only if it is one of these."""
+
+_QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_REQUEST_S = (*_QUICK_S, 30, 60, 180)
+_CALL_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 21, 34, 60, 150)
+
+
+class Metrics:
+    """In a registry of its own, so that several services in one process do not count together."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.requests = Requests(self._registry)
+        self.samples = Samples(self._registry)
+        self.calls = Calls(self._registry)
+        self.store = StoreTimes(self._registry)
+
+        self._budget_left = Gauge(
+            "markbook_budget_left_usd",
+            "US dollars that a budget has left, calls in progress set aside.",
+            ["scope"],
+            registry=self._registry,
+        )
+        self.paid_twice = Counter(
+            "markbook_marks_paid_twice",
+            "Marks that another replica had brought first: this one was paused or cut off for longer than its lease.",
+            registry=self._registry,
+        )
+
+    def about(self, teacher: Teacher, profile: str, claims: Callable[[], int]) -> None:
+        """What does not come from events. `claims`: how many marks the process is asking the teacher for."""
+        info = Info("markbook_build", "Which Markbook this is, and who marks.", registry=self._registry)
+        is_stub = "true" if teacher.is_stub else "false"
+        about = {"teacher": teacher.name, "model": teacher.model, "is_stub": is_stub, "profile": profile}
+        info.info({"version": version("markbook"), **about})
+        what = "Marks that this process is asking the teacher for, so that no other does."
+        Gauge("markbook_claims_held", what, registry=self._registry).set_function(claims)
+        up = Gauge(
+            "markbook_teacher_up", "0 while the teacher is down: its last calls all failed.", registry=self._registry
+        )
+        up.set_function(lambda: float(teacher.outage() is None))
+
+    def exposition(self, budgets: Mapping[str, BudgetState] | None = None) -> bytes:
+        """All of it in Prometheus' text format. `budgets`: by scope, as they stand; none without a limit in dollars."""
+        self._budget_left.clear()
+        for scope, state in (budgets or {}).items():
+            if state.limit_usd is not None:
+                self._budget_left.labels(scope).set(max(0.0, state.limit_usd - state.spent_usd))
+        return generate_latest(self._registry)
+
+
+class Requests:
+    """HTTP."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["method", "route", "status"]
+        self._answered = Counter("markbook_http_requests", "HTTP requests answered.", labels, registry=registry)
+        self._duration = Histogram(
+            "markbook_http_request_duration_seconds",
+            "From the start of a request to the end of its answer.",
+            ["route"],
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self._errors = Counter("markbook_http_errors", "HTTP requests refused or failed.", ["code"], registry=registry)
+        self.in_progress = Gauge(
+            "markbook_http_requests_in_progress", "HTTP requests that wait or are worked on.", registry=registry
+        )
+
+    def answered(self, method: str, route: str, status: int, seconds: float, error: str | None) -> None:
+        """`route` is the pattern of the path; `error` the code of the error that was answered, if it was one."""
+        self._answered.labels(method if method in _METHODS else OTHER, route, str(status)).inc()
+        self._duration.labels(route).observe(seconds)
+        if error is not None:
+            self._errors.labels(error).inc()
+
+
+class Samples:
+    """Samples that were asked about: the marks by source, and what got none."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        marked = Counter(
+            "markbook_samples", "Samples marked, by where the mark came from.", ["source"], registry=registry
+        )
+        unscored = Counter("markbook_unscored_samples", "Samples without a mark.", ["code"], registry=registry)
+        self._marked = {source: marked.labels(source.value) for source in Source}
+        self._unscored = {code.value: unscored.labels(code.value) for code in ErrorCode}
+
+    def answered(self, line: RequestLine) -> None:
+        for source, counter in self._marked.items():
+            if count := getattr(line, source.value):
+                counter.inc(count)
+        for code, count in line.unscored.items():
+            self._unscored[code].inc(count)
+
+
+class Calls:
+    """Calls to the teacher, and their bills."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, what: str, *labels: str) -> Counter:
+            return Counter(f"markbook_teacher_{name}", what, labels, registry=registry)
+
+        self._over = counter("calls", "Calls to the teacher, by what came of them.", "outcome")
+        tokens = counter("tokens", "Tokens billed, by kind; the kinds do not overlap.", "kind")
+        self._tokens = {kind: tokens.labels(kind) for kind in ("input", "output", "cache_read", "cache_write")}
+        self._usd = counter("cost_usd", "US dollars billed.")
+        self._unpriced = counter("unpriced_calls", "Calls of a model whose price is not known.")
+        self._unknown = counter("usage_unknown_calls", "Calls whose bill is not known.")
+        self._unknown_usd = counter("usage_unknown_usd", "US dollars that those calls cost at most.")
+        self._duration = Histogram(
+            "markbook_teacher_call_duration_seconds", "Of a call to the teacher.", buckets=_CALL_S, registry=registry
+        )
+        self.in_progress = Gauge(
+            "markbook_teacher_calls_in_progress", "Calls to the teacher without an answer yet.", registry=registry
+        )
+
+    def billed(self, call: Call) -> None:
+        """A call is over. One whose bill is not known counts apart, at the most that it can cost, as in `/stats`."""
+        self._over.labels(call.outcome if call.outcome in _OUTCOMES else OTHER).inc()
+        if call.duration_ms is not None:
+            self._duration.observe(call.duration_ms / 1000)
+        if call.cost_usd is None:
+            self._unpriced.inc()
+        if call.usage_unknown:
+            self._unknown.inc()
+            self._unknown_usd.inc(call.cost_usd or 0)
+            return
+        self._tokens["input"].inc(call.input_tokens)
+        self._tokens["output"].inc(call.output_tokens)
+        self._tokens["cache_read"].inc(call.cache_read_input_tokens)
+        self._tokens["cache_write"].inc(call.cache_creation_input_tokens)
+        self._usd.inc(call.cost_usd or 0)
+
+
+class StoreTimes:
+    """How long the database takes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        duration = Histogram(
+            "markbook_store_operation_duration_seconds",
+            "Of a statement that reads or a transaction that writes, waiting for a turn included.",
+            ["operation"],
+            buckets=_QUICK_S,
+            registry=registry,
+        )
+        self._duration = {operation: duration.labels(operation) for operation in ("read", "write")}
+
+    def __call__(self, operation: str) -> AbstractContextManager[object]:
+        return self._duration[operation].time()

@@ -1,0 +1,1 @@
+"""One request's way: from its samples to their results. Read `pipeline.py` first."""

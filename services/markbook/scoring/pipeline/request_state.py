@@ -1,0 +1,39 @@
+"""A request on its way through the pipeline: what has become of its samples, and its answer once that is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markbook.contract import Result, ScoreRequest
+from markbook.scoring.budgets.limiter import Payer
+from markbook.scoring.pipeline.group_scorer import Item, Outcome
+from markbook.scoring.store import RequestLine
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    results: list[Result]
+    line: RequestLine
+
+
+@dataclass(slots=True)
+class Visit:
+    """`flights` by digest, `led`: those that this request has begun. `answer` is made once, and not changed."""
+
+    request: ScoreRequest
+    items: Sequence[Item]
+    payer: Payer
+    flights: dict[bytes, asyncio.Future[Outcome]] = field(default_factory=dict)
+    led: list[bytes] = field(default_factory=list)
+    answer: Answer | None = None
+
+    @property
+    def by_digest(self) -> dict[bytes, Item]:
+        return {item.print.digest: item for item in self.items}
+
+    def landed(self) -> dict[bytes, Outcome]:
+        """What has become of the samples whose flights have ended well."""
+        ended = {digest: flight for digest, flight in self.flights.items() if flight.done()}
+        return {digest: flight.result() for digest, flight in ended.items() if flight.exception() is None}

@@ -1,0 +1,91 @@
+"""What a client gets back: one result a sample, what the request paid, and its line in the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from markbook.contract import RequestUsage, Result, SampleError, Scored, ScoreRequest, Source, Unscored
+from markbook.scoring.heuristics import explain
+from markbook.scoring.pipeline.group_scorer import Item, Outcome
+from markbook.scoring.prompts.prompt import baseline_tokens
+from markbook.scoring.prompts.rubric import Rubric
+from markbook.scoring.store import RequestLine
+from markbook.scoring.types import Call, Failure
+
+
+def results_of(
+    items: Sequence[Item], outcomes: Mapping[bytes, Outcome], led: Sequence[bytes], profile: str
+) -> Iterator[Result]:
+    """One result an item. The first item of a led flight has its source, all others coalesced with it."""
+    unclaimed = set(led)
+    for item in items:
+        outcome = outcomes[item.print.digest]
+        if isinstance(outcome, Failure):
+            error = SampleError(code=outcome.code, detail=outcome.detail, retry_after_s=outcome.retry_after_s)
+            yield Unscored(error=error, extracted_from=item.extracted_from, key=item.print.key, profile=profile)
+            continue
+        source = outcome.source
+        if item.print.digest in unclaimed:
+            unclaimed.remove(item.print.digest)
+        elif source is Source.TEACHER:
+            source = Source.COALESCED
+        yield Scored(
+            score=outcome.score,
+            source=source,
+            criteria=None if outcome.criteria is None else dict(outcome.criteria),
+            reasons=list(outcome.reasons),
+            tests=outcome.tests,
+            explanation=explain(outcome.reasons) if source is Source.HEURISTIC else None,
+            extracted_from=item.extracted_from,
+            key=item.print.key,
+            profile=profile,
+        )
+
+
+def usage_of(calls: Sequence[Call]) -> RequestUsage:
+    costs = [call.cost_usd for call in calls]
+    return RequestUsage(
+        teacher_calls=len(calls),
+        input_tokens=sum(call.input_tokens for call in calls),
+        output_tokens=sum(call.output_tokens for call in calls),
+        cache_read_input_tokens=sum(call.cache_read_input_tokens for call in calls),
+        cache_creation_input_tokens=sum(call.cache_creation_input_tokens for call in calls),
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+    )
+
+
+def line_of(
+    request: ScoreRequest, items: Sequence[Item], results: Sequence[Result], at_ms: int, baseline_tokens: int
+) -> RequestLine:
+    """`baseline_tokens`: what the baseline would have sent for those that are scored."""
+    sources = Counter(result.source for result in results if isinstance(result, Scored))
+    return RequestLine(
+        request_id=_line_id(request, items),
+        run=request.run,
+        at_ms=at_ms,
+        samples=len(results),
+        heuristic=sources[Source.HEURISTIC],
+        tests=sources[Source.TESTS],
+        cache=sources[Source.CACHE],
+        coalesced=sources[Source.COALESCED],
+        teacher=sources[Source.TEACHER],
+        unscored=Counter(result.error.code.value for result in results if isinstance(result, Unscored)),
+        baseline_tokens=baseline_tokens,
+    )
+
+
+def _line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
+    """The same for the same request sent again; another for other samples under an id that was used before."""
+    if request.request_id is None:
+        return f"{random.getrandbits(128):032x}"  # not uuid4, which asks the system each time
+    asked = b"".join(item.print.digest for item in items)
+    return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]
+
+
+def sum_baseline_tokens(items: Sequence[Item], results: Sequence[Result], rubric: Rubric) -> int:
+    """What one call per sample, with the whole rubric and task in each, would have sent for those that are scored."""
+    scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
+    return sum(baseline_tokens(item.prompt, item.code, rubric, item.language) for item in scored)

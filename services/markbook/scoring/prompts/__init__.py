@@ -1,0 +1,1 @@
+"""What the teacher is shown: the rubric, the task, the samples."""

@@ -1,0 +1,62 @@
+"""Which runs may look at a mark: the one that paid for it, which the mark names, and those that were given it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, select
+
+from markbook.scoring.store import tables
+from markbook.scoring.store.database import Database
+from markbook.scoring.store.statements import insert_new
+
+MAX_KNOWN = 100_000
+"""Pairs remembered, so that a mark that is given again costs no write."""
+
+Pair = tuple[bytes, str]
+"""A mark's row key, and a run."""
+
+_given = tables.given_marks.c
+_mark = tables.marks.c
+
+
+class Given:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: set[Pair] = set()
+
+    async def add(self, keys: Collection[bytes], run: str) -> None:
+        """The marks with these row keys are given to `run`. Durable when this returns; what is known costs nothing."""
+        new = sorted({(key, run) for key in keys} - self._known)  # in one order everywhere, against deadlocks
+        if not new:
+            return
+        await self._database.write(lambda connection: write(connection, [key for key, _ in new], run))
+        if len(self._known) + len(new) > MAX_KNOWN:
+            self._known.clear()
+        self._known.update(new)
+
+    def forget(self) -> None:
+        """Write what is given from now on again: marks may have gone meanwhile, here or by another replica, and with
+        them what was known of them."""
+        self._known.clear()
+
+
+def write(connection: Connection, keys: Sequence[bytes], run: str) -> None:
+    """Note the marks that `run` has not paid for itself."""
+    own = connection.execute(select(_mark.key).where(_mark.key.in_(keys), _mark.run == run)).scalars()
+    paid = {bytes(key) for key in own}
+    insert_new(connection, tables.given_marks, [{"key": key, "run": run} for key in keys if key not in paid])
+
+
+def runs_by_mark(connection: Connection, rows: Sequence[Row[Any]]) -> dict[bytes, frozenset[str]]:
+    """By row key: the runs that paid for the marks in these rows, or were given them."""
+    runs = {bytes(row.key): frozenset({row.run} if row.run else ()) for row in rows}
+    for key, run in connection.execute(select(_given.key, _given.run).where(_given.key.in_(list(runs)))):
+        runs[bytes(key)] |= {run}
+    return runs
+
+
+def drop(connection: Connection, keys: Collection[bytes]) -> None:
+    """The marks with these keys are no more."""
+    connection.execute(delete(tables.given_marks).where(_given.key.in_(keys)))

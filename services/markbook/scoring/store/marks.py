@@ -1,0 +1,177 @@
+"""Marks: looked up many at a time, written once, never found by a short hash alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+
+from sqlalchemy import Connection, and_, bindparam, func, select, text, update
+from sqlalchemy.sql.dml import ReturningInsert
+
+from markbook.scoring.fingerprint import Fingerprint
+from markbook.scoring.store import sample_texts, tables
+from markbook.scoring.store.database import Database
+from markbook.scoring.store.retention import Life
+from markbook.scoring.store.sample_texts import Texts
+from markbook.scoring.store.statements import Row, insert_into, run
+from markbook.scoring.store.viewer import Viewer
+
+COARSE_S = 60
+"""Seconds by which the time of a mark's last use may lag behind: so a mark in constant use costs a write a minute."""
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMark:
+    criteria: dict[str, float]
+    reasons: tuple[str, ...]
+    last_used_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewMark:
+    """A teacher's mark, and where its sample stood: `place`, from 1, of the `shown` samples judged in one request."""
+
+    fingerprint: Fingerprint
+    criteria: Mapping[str, float]
+    reasons: Sequence[str]
+    place: int
+    shown: int
+    texts: Texts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A mark with when, in which group and for which run it was made: all that is stored of it but its last use."""
+
+    mark: NewMark
+    created_ms: int
+    group_id: str
+    run: str = ""
+
+
+_MARK = tables.marks.c
+# made once: making it takes longer than running it
+_FIND = select(_MARK.key, _MARK.digest, _MARK.criteria, _MARK.reasons, _MARK.last_used_s).where(
+    _MARK.key.in_(bindparam("keys", expanding=True)), _MARK.created_ms >= bindparam("oldest_ms")
+)
+
+
+@cache
+def _add(dialect: str) -> ReturningInsert[bytes]:
+    insert = insert_into(dialect, tables.marks)
+    insert = insert.on_conflict_do_update(
+        index_elements=[_MARK.key],
+        set_={column.name: insert.excluded[column.name] for column in _MARK if column is not _MARK.key},
+        where=and_(_MARK.created_ms < bindparam("oldest_ms"), _MARK.created_ms < insert.excluded.created_ms),
+    )
+    return insert.returning(_MARK.key)  # RETURNING makes it one statement for all rows
+
+
+class Marks:
+    """Marks of the profiles that `know` was told. Times are Unix milliseconds unless their name says seconds."""
+
+    def __init__(self, database: Database, life: Life) -> None:
+        self._database = database
+        self._life = life
+        self._names: dict[str, Sequence[str]] = {}
+        self._used: set[bytes] = set()
+
+    def know(self, profile: str, names: Sequence[str]) -> None:
+        """The criteria of a profile's marks, in the order in which the book has their numbers."""
+        self._names[profile] = names
+
+    async def get(self, fingerprints: Sequence[Fingerprint], now_ms: int) -> dict[bytes, StoredMark]:
+        """The marks in the book, by digest, in one statement; a mark that is too old is none."""
+        if not fingerprints:
+            return {}
+        found = await self._database.look(lambda connection: self.find(connection, fingerprints, now_ms))
+        if self._life.max_entries is not None:
+            stale = {digest for digest, mark in found.items() if mark.last_used_s <= now_ms // 1000 - COARSE_S}
+            self._used.update(each.row for each in fingerprints if each.digest in stale)
+        return found
+
+    def find(self, connection: Connection, fingerprints: Sequence[Fingerprint], now_ms: int) -> dict[bytes, StoredMark]:
+        """Marks by digest. A row whose digest differs is a collision of short hashes: a miss."""
+        wanted = {each.row: each for each in fingerprints}
+        asked = {"keys": list(wanted), "oldest_ms": self._life.oldest_ms(now_ms)}
+        found_rows = run(connection, _FIND, [asked]).rows
+        rows = [row for row in found_rows if wanted[row[0]].digest == row[1]]
+        numbers = json.loads(f"[{','.join(row[2] for row in rows)}]")  # at once: a parser a row takes longer
+        found: dict[bytes, StoredMark] = {}
+        for (key, digest, _, reasons, last_used_s), values in zip(rows, numbers, strict=True):
+            criteria = dict(zip(self._names[wanted[key].profile], values, strict=True))
+            found[digest] = StoredMark(criteria, reasons_of(reasons), last_used_s)
+        return found
+
+    def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> int:
+        """Keep marks and their texts; returns how many are new. The first written stays, unless it is too old."""
+        if not records:
+            return 0
+        first = {each.mark.fingerprint.row: each for each in reversed(records)}
+        records = [first[key] for key in sorted(first)]  # in one order, against deadlocks
+        oldest = {"oldest_ms": self._life.oldest_ms(at_ms)}
+        rows = [{**self._row(at_ms, each), **oldest} for each in records]
+        new = run(connection, _add(connection.dialect.name), rows).rows
+        if self._life.store_samples:
+            sample_texts.add(
+                connection,
+                [(each.mark.fingerprint.row, each.mark.texts, each.created_ms) for each in records if each.mark.texts],
+            )
+        return len(new)
+
+    def _row(self, at_ms: int, record: Record) -> Row:
+        mark = record.mark
+        numbers = [mark.criteria[name] for name in self._names[mark.fingerprint.profile]]
+        return {
+            "key": mark.fingerprint.row,
+            "digest": mark.fingerprint.digest,
+            "criteria": json.dumps(numbers, separators=(",", ":")),
+            "reasons": json.dumps(list(mark.reasons)) if mark.reasons else None,
+            "group_id": bytes.fromhex(record.group_id),
+            "created_ms": record.created_ms,
+            "last_used_s": at_ms // 1000,
+            "group_position": mark.place,
+            "group_size": mark.shown,
+            "run": record.run,
+        }
+
+    def criteria(self, profile: str, numbers: str) -> dict[str, float]:
+        """The other way: a mark's criteria out of its row."""
+        return dict(zip(self._names[profile], json.loads(numbers), strict=True))
+
+    async def size(self, viewer: Viewer) -> tuple[int, int] | None:
+        """Marks in the store, and the bytes they take (on SQLite: the whole file); None for who sees some runs only."""
+        if not viewer.sees_all_runs:
+            return None
+
+        def work(connection: Connection) -> tuple[int, int]:
+            entries = connection.scalar(select(func.count()).select_from(tables.marks))
+            size = connection.scalar(
+                text("SELECT pg_total_relation_size('marks')")
+                if self._database.is_postgres
+                else text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+            )
+            return int(entries or 0), int(size or 0)
+
+        return await self._database.read(work)
+
+    async def note_uses(self, now_ms: int) -> None:
+        """Write down which marks were used since the last time. Whoever else has one of them locked notes its use."""
+        used, self._used = sorted(self._used), set()
+        for start in range(0, len(used), _PAGE):
+            note = partial(_note, keys=used[start : start + _PAGE], last_used_s=now_ms // 1000)
+            await self._database.write(note)
+
+
+def _note(connection: Connection, keys: Sequence[bytes], last_used_s: int) -> None:
+    mark = tables.marks.c
+    free = select(mark.key).where(mark.key.in_(keys)).with_for_update(skip_locked=True)
+    locked = connection.execute(free).scalars().all()
+    connection.execute(update(tables.marks).where(mark.key.in_(locked)).values(last_used_s=last_used_s))
+
+
+def reasons_of(stored: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(stored)) if stored else ()

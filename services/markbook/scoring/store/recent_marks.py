@@ -1,0 +1,155 @@
+"""What the page asks of the book: its latest marks and who paid for them, searched a bounded way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Column, Connection, Select, func, select, tuple_
+
+from markbook.scoring.store import tables
+from markbook.scoring.store.database import Database
+from markbook.scoring.store.mark_access import runs_by_mark
+from markbook.scoring.store.marks import Record
+from markbook.scoring.store.records import Records
+from markbook.scoring.store.viewer import Viewer
+
+BATCH = 250
+MOST_MARKS = 2_000
+"""Marks that one search looks at."""
+MOST_CHARS = 20_000_000
+"""Characters that it looks at, at most one batch more: a book of very long samples is searched in smaller steps."""
+
+Place = tuple[int, bytes]
+"""A mark's place in the order of the latest: its time, then its row's key."""
+Cursor = tuple[int, int]
+"""A place as it may be shown to anybody: its time, and its number among the marks of that time, from 1. The row's key
+names a task and code, and a hash of it would let a guess of both be confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A mark, and those runs of the viewer's that paid for it or were given it."""
+
+    record: Record
+    runs: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`searched` of the viewer's marks were looked at. `last`: where that ended; None: nothing comes before it."""
+
+    marks: list[Paid]
+    searched: int
+    last: Cursor | None
+
+
+class Page:
+    """`store_samples`: the latest are those of the latest texts; otherwise those written or used last."""
+
+    def __init__(self, database: Database, records: Records, *, store_samples: bool) -> None:
+        self._database = database
+        self._records = records
+        self._keep_texts = store_samples
+
+    async def latest(
+        self,
+        viewer: Viewer,
+        want: int,
+        matching: Callable[[Record], bool],
+        before: Cursor | None = None,
+        run: str | None = None,
+    ) -> Found:
+        """The next `want` marks in front of `before` that the viewer sees and that match, newest first; those of `run`
+        where one is named."""
+
+        def work(connection: Connection) -> Found:
+            self._records.know(connection)
+            found, passed, searched, chars = [], 0, 0, 0
+            place = None if before is None else self._place(connection, before)
+            while passed < MOST_MARKS and chars < MOST_CHARS:
+                rows = connection.execute(_latest(self._keep_texts, place).limit(BATCH)).all()
+                runs = runs_by_mark(connection, rows)
+                for row in rows:
+                    passed, place = passed + 1, (row.at, bytes(row.key))
+                    its_runs = runs[place[1]]
+                    if not viewer.sees_mark(its_runs):
+                        continue
+                    searched += 1
+                    if run is not None and run not in its_runs:
+                        continue
+                    record = self._records.record(row)
+                    chars += len(record.mark.texts.task) + len(record.mark.texts.code) if record.mark.texts else 0
+                    if matching(record):
+                        found.append(_paid(record, its_runs, viewer))
+                        if len(found) == want:
+                            return Found(found, searched, self._cursor(connection, place))
+                if len(rows) < BATCH:
+                    return Found(found, searched, None)
+            return Found(found, searched, None if place is None else self._cursor(connection, place))
+
+        return await self._database.read(work)
+
+    def _place(self, connection: Connection, cursor: Cursor) -> Place:
+        """The place that the cursor was made of; where its mark is gone, that before all of the same time."""
+        at, key = _order(self._keep_texts)
+        at_ms = cursor[0] if self._keep_texts else min(cursor[0], _LAST_S)
+        of_this_time = select(key).where(at == at_ms).order_by(key.desc()).offset(cursor[1] - 1).limit(1)
+        return at_ms, bytes(connection.scalar(of_this_time) or b"")
+
+    def _cursor(self, connection: Connection, place: Place) -> Cursor:
+        at, key = _order(self._keep_texts)
+        number = select(func.count()).where(at == place[0], key >= place[1])
+        return place[0], connection.scalar(number) or 1
+
+    async def mark(self, viewer: Viewer, key: bytes) -> Paid | None:
+        """The mark with this row key, if the viewer sees it."""
+
+        def work(connection: Connection) -> Paid | None:
+            self._records.know(connection)
+            row = connection.execute(_joined(store_samples=False).where(tables.marks.c.key == key)).one_or_none()
+            if row is None:
+                return None
+            runs = runs_by_mark(connection, [row])[bytes(row.key)]
+            return _paid(self._records.record(row), runs, viewer) if viewer.sees_mark(runs) else None
+
+        return await self._database.read(work)
+
+
+_LAST_S = 2**31 - 1
+"""The most that `marks.last_used_s` holds: a later second in a link is no number to Postgres."""
+
+
+def _latest(store_samples: bool, before: Place | None) -> Select[Any]:
+    at, key = _order(store_samples)
+    query = _joined(store_samples).order_by(at.desc(), key.desc())
+    # the first condition says nothing new, but an index on the time alone can use it
+    if before is None:
+        return query
+    before = (before[0] if store_samples else min(before[0], _LAST_S), before[1])
+    return query.where(at <= before[0], tuple_(at, key) < before)
+
+
+def _order(store_samples: bool) -> tuple[Column[int], Column[bytes]]:
+    """Both have an index, so that the latest are found without a look at the others."""
+    text, mark = tables.texts.c, tables.marks.c
+    return (text.created_ms, text.key) if store_samples else (mark.last_used_s, mark.key)
+
+
+@cache
+def _joined(store_samples: bool) -> Select[Any]:
+    """Marks with their texts: all of them, or only those that have some."""
+    text, mark, task = tables.texts.c, tables.marks.c, tables.tasks.c
+    if store_samples:
+        joined = tables.texts.join(tables.marks, mark.key == text.key).join(tables.tasks, task.hash == text.task)
+    else:
+        joined = tables.marks.outerjoin(tables.texts, text.key == mark.key)
+        joined = joined.outerjoin(tables.tasks, task.hash == text.task)
+    at, _ = _order(store_samples)
+    return select(tables.marks, text.code, text.tests_digest, task.task, at.label("at")).select_from(joined)
+
+
+def _paid(record: Record, runs: frozenset[str], viewer: Viewer) -> Paid:
+    return Paid(record, frozenset(filter(viewer.may_use, runs)))

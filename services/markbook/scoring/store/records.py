@@ -1,0 +1,105 @@
+"""Whole records: marks with their texts and where they come from, for who reads the book or carries it elsewhere.
+
+Whatever needs no event loop is synchronous here: export and import are processes of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+
+from markbook.scoring.fingerprint import prefix, read_key, read_row
+from markbook.scoring.store import profiles, tables
+from markbook.scoring.store.database import Database
+from markbook.scoring.store.mark_access import runs_by_mark
+from markbook.scoring.store.marks import Marks, NewMark, Record, reasons_of
+from markbook.scoring.store.profiles import Profile
+from markbook.scoring.store.sample_texts import Texts, unpack
+from markbook.scoring.store.viewer import Viewer
+
+_END = b"\xff" * 32
+"""After a prefix, it is above every key that begins with it."""
+
+
+class Records:
+    def __init__(self, database: Database, marks: Marks) -> None:
+        self._database = database
+        self._marks = marks
+
+    async def named(self, viewer: Viewer, profile: str, key: str) -> list[Record]:
+        """The marks of a readable key: more than one where short hashes collide. Raises ValueError if it is no key."""
+        prompt_hash, code_hash, language = read_key(key)
+        start = prefix(profile, prompt_hash, code_hash)
+
+        def work(connection: Connection) -> list[Record]:
+            self.know(connection)
+            rows = connection.execute(_whole().where(_mark.key > start, _mark.key < start + _END)).all()
+            runs = runs_by_mark(connection, rows)
+            return [self.record(row) for row in rows if viewer.sees_mark(runs[bytes(row.key)])]
+
+        records = await self._database.read(work)
+        return [record for record in records if record.mark.fingerprint.language == language]
+
+    def profiles(self) -> list[Profile]:
+        return self._database.read_now(profiles.read_all)
+
+    def count(self) -> int:
+        return self._database.read_now(
+            lambda connection: connection.scalar(select(func.count()).select_from(tables.marks)) or 0
+        )
+
+    def page(self, profile: str, after: bytes, limit: int) -> list[Record]:
+        """The next marks of a profile, in the order of their rows: those behind the row `after` (empty: the first)."""
+        start = prefix(profile)
+        query = _whole().where(_mark.key > max(start, after), _mark.key < start + _END).limit(limit)
+
+        def work(connection: Connection) -> list[Record]:
+            self.know(connection)
+            return self._read(connection, query)
+
+        return self._database.read_now(work)
+
+    def describe(self, profile: Profile) -> Profile:
+        """Write a profile down if it is new; returns it as the book has it."""
+        known = self._database.write_now(lambda connection: profiles.add(connection, profile))
+        self._marks.know(known.id, known.criteria)
+        return known
+
+    def add(self, records: Sequence[Record], at_ms: int) -> int:
+        """Keep marks of profiles that were described; returns how many are new."""
+        return self._database.write_now(lambda connection: self._marks.add(connection, at_ms, records))
+
+    def know(self, connection: Connection) -> None:
+        """Read the profiles, which `record` needs."""
+        for profile in profiles.read_all(connection):
+            self._marks.know(profile.id, profile.criteria)
+
+    def _read(self, connection: Connection, query: Select[Any]) -> list[Record]:
+        return [self.record(row) for row in connection.execute(query)]
+
+    def record(self, row: Row[Any]) -> Record:
+        """Out of a row of marks with its `task` and its `code`."""
+        name = read_row(row.key, row.digest)
+        texts = None
+        if row.task is not None and row.code is not None:
+            texts = Texts(unpack(row.task), unpack(row.code), row.tests_digest)
+        mark = NewMark(
+            name,
+            self._marks.criteria(name.profile, row.criteria),
+            reasons_of(row.reasons),
+            row.group_position,
+            row.group_size,
+            texts,
+        )
+        return Record(mark, row.created_ms, row.group_id.hex(), row.run)
+
+
+_mark = tables.marks.c
+
+
+def _whole() -> Select[Any]:
+    text, task = tables.texts.c, tables.tasks.c
+    joined = tables.marks.outerjoin(tables.texts, text.key == _mark.key).outerjoin(tables.tasks, task.hash == text.task)
+    return select(tables.marks, text.code, text.tests_digest, task.task).select_from(joined).order_by(_mark.key)

@@ -1,0 +1,42 @@
+"""How long marks and their texts stay in the book."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from markbook.config.settings import StoreConfig
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Ages in milliseconds; None: without limit."""
+
+    store_samples: bool = True
+    texts_max_age_ms: int | None = None
+    max_age_ms: int | None = None
+    max_entries: int | None = None
+    lines_max_age_ms: int | None = None
+
+    @classmethod
+    def of(cls, config: StoreConfig) -> Self:
+        return cls(
+            config.store_samples,
+            _milliseconds(config.sample_retention_days),
+            _milliseconds(config.cache_max_age_days),
+            config.cache_max_entries,
+            _milliseconds(config.ledger_retention_days),
+        )
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """A mark made before this is a miss."""
+        return 0 if self.max_age_ms is None else now_ms - self.max_age_ms
+
+
+FOR_EVER = Life()
+
+
+def _milliseconds(days: float | None) -> int | None:
+    return None if days is None else round(days * DAY_MS)

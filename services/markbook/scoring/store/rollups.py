@@ -1,0 +1,212 @@
+"""The ledger's sums by run and minute, written in the transaction of every line.
+
+So nothing is counted line by line, however many lines there are, and no count is lost when old lines go, or
+minutes become hours. Every number is whole, so that a sum is the same to the last digit however it was put together.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, literal_column, select, text
+from sqlalchemy.sql.dml import ReturningInsert
+
+from markbook.scoring.store import tables
+from markbook.scoring.store.statements import Row, insert_into, run
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+MINUTES_MS = 24 * HOUR_MS
+"""For so long minutes are kept apart: a week of them would be too much to add up for one look at it."""
+_LOCK = 0x526F6C6C  # any constant: one replica at a time
+_TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_SUMMED = [column for column in tables.sums.columns if not column.primary_key]
+_NAMES = [column.name for column in _SUMMED]
+_FAILED = [tables.failure_sums.c.samples]
+_BOTH = (tables.sums, tables.failure_sums)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over lines of one run: `counts` by column of ledger_rollups, `failures` by error code."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        self.counts.update(other.counts)
+        self.failures.update(other.failures)
+
+
+class Sums:
+    """Tallies by (start, run): `start` in Unix ms is a multiple of `bucket_ms`, or 0 for all of time."""
+
+    def __init__(self, bucket_ms: int | None) -> None:
+        self._bucket_ms = bucket_ms
+        self.tallies: defaultdict[tuple[int, str], Tally] = defaultdict(Tally)
+
+    def add_request(self, line: Row) -> None:
+        """A row of ledger_requests."""
+        tally = self._tally(line)
+        failures = Counter[str](json.loads(line["unscored"] or "{}"))
+        columns = ("samples", "heuristic", "tests", "cache", "coalesced", "teacher", "baseline_tokens")
+        tally.counts.update({name: line[name] for name in columns} | {"unscored": failures.total()})
+        tally.failures.update(failures)
+
+    def add_call(self, line: Row, times: int = 1) -> None:
+        """A row of ledger_calls; `times` -1 takes it out again."""
+        cost, unpriced = line["cost_nusd"] or 0, int(line["cost_nusd"] is None)
+        if line["usage_unknown"]:  # a bound, not a bill: kept apart
+            tokens = sum(line[kind] for kind in _TOKENS)
+            counts = {"unknown_calls": 1, "unknown_tokens": tokens, "unknown_nusd": cost, "unknown_unpriced": unpriced}
+        else:
+            counts = {"calls": 1, "cost_nusd": cost, "unpriced": unpriced, **{kind: line[kind] for kind in _TOKENS}}
+            counts["billed_utokens"] = round(line["billed_input_equivalent"] * 1e6)
+        counts["failed_calls"] = int(line["failed"])
+        if line["duration_ms"] is not None and not line["failed"]:
+            counts[tables.TOOK[bisect_left(tables.LATENCY_MS, line["duration_ms"])]] = 1
+        self._tally(line).counts.update({name: times * count for name, count in counts.items()})
+
+    def keep(self, shown: Callable[[str], bool]) -> None:
+        """Only the runs that are shown."""
+        for place in [place for place in self.tallies if not shown(place[1])]:
+            del self.tallies[place]
+
+    def write(self, connection: Connection) -> None:
+        """Add these to what is there, in one order everywhere, against deadlocks."""
+        rows = [
+            {"at_ms": start, "run": run} | {name: tally.counts[name] for name in _NAMES}
+            for (start, run), tally in sorted(self.tallies.items())
+        ]
+        failures = [
+            {"at_ms": start, "run": run, "code": code, "samples": samples}
+            for (start, run), tally in sorted(self.tallies.items())
+            for code, samples in sorted(tally.failures.items())
+        ]
+        _add_up(connection, tables.sums, _SUMMED, rows)
+        _add_up(connection, tables.failure_sums, _FAILED, failures)
+
+    def _tally(self, line: Row) -> Tally:
+        return self.tallies[_start(line["at_ms"], self._bucket_ms), line["run"]]
+
+
+def sums_of(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Sums:
+    """What these lines, which are new to the ledger, add to its sums."""
+    sums = Sums(MINUTE_MS)
+    for line in requests:
+        sums.add_request(line)
+    for line in calls:
+        sums.add_call(line)
+    return sums
+
+
+def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None) -> Sums:
+    """The sums from `since_ms`, the start of a minute, on; of one run or of all."""
+    sums = Sums(bucket_ms)
+    for start, name, *totals in _read(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
+        sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, map(int, totals), strict=True)))
+    for start, name, code, samples in _read(connection, tables.failure_sums, _FAILED, since_ms, bucket_ms, run):
+        sums.tallies[start, name].failures[code] = int(samples)
+    return sums
+
+
+def drop_lines(connection: Connection, before_ms: int, most: int) -> int:
+    """Drop up to `most` lines of each kind from before this hour; their sums stay.
+
+    Returns how many lines of the more numerous kind went; 0 while another replica is at it.
+    """
+    before_ms = _start(before_ms, HOUR_MS)
+    if not _alone(connection):
+        return 0
+    return max(
+        _drop(connection, tables.requests, tables.requests.c.request_id, before_ms, most),
+        _drop(connection, tables.calls, tables.calls.c.id, before_ms, most),
+    )
+
+
+def oldest_hour(connection: Connection, now_ms: int) -> int | None:
+    """The start of the oldest hour that is over MINUTES_MS ago and still has minutes; None: there is none."""
+    before_ms = _start(now_ms - MINUTES_MS, HOUR_MS)
+    found = [
+        connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _BOTH
+    ]
+    return min((_start(at_ms, HOUR_MS) for at_ms in found if at_ms is not None), default=None)
+
+
+def into_hours(connection: Connection, hour_ms: int) -> None:
+    """Make one hour of the minutes of the hour that starts then; nothing while another replica is at it.
+
+    What is taken out is what is put back: a row that grows in the meantime is deleted as it then is.
+    """
+    if not _alone(connection):
+        return
+    hours = Sums(HOUR_MS)
+    for table in _BOTH:
+        minutes = delete(table).where(*_minutes(table, hour_ms, hour_ms + HOUR_MS)).returning(*table.columns)
+        for row in connection.execute(minutes).mappings():
+            tally = hours.tallies[hour_ms, row["run"]]
+            if table is tables.sums:
+                tally.counts.update({name: row[name] for name in _NAMES})
+            else:
+                tally.failures[row["code"]] += row["samples"]
+    hours.write(connection)
+
+
+def _alone(connection: Connection) -> bool:
+    """Whether no other replica is at it, nor will be until this transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return True  # SQLite has one writer anyway
+    return bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
+
+
+def _minutes(table: Table, from_ms: int, before_ms: int) -> tuple[ColumnElement[bool], ...]:
+    at_ms = table.c.at_ms
+    return at_ms >= from_ms, at_ms < before_ms, at_ms % literal_column(str(HOUR_MS)) != 0
+
+
+def _start(at_ms: int, bucket_ms: int | None) -> int:
+    return 0 if bucket_ms is None else at_ms - at_ms % bucket_ms
+
+
+def _read(
+    connection: Connection,
+    table: Table,
+    summed: Sequence[Column[int]],
+    since_ms: int,
+    bucket_ms: int | None,
+    run: str | None,
+) -> Sequence[Any]:
+    """Start, as in `Sums`, run, and what else the table keeps apart; then the sums of the columns."""
+    at_ms = table.c.at_ms
+    apart = [column for column in table.primary_key if column is not at_ms]
+    start = literal_column("0") if bucket_ms is None else at_ms - at_ms % literal_column(str(bucket_ms))
+    query = select(start.label("start"), *apart, *(func.sum(column) for column in summed)).where(at_ms >= since_ms)
+    query = query.group_by(*apart) if bucket_ms is None else query.group_by(*apart, "start")
+    if run is not None:
+        query = query.where(table.c.run == run)
+    return connection.execute(query).all()
+
+
+def _drop(connection: Connection, table: Table, key: Column[str], before_ms: int, most: int) -> int:
+    oldest = select(key).where(table.c.at_ms < before_ms).order_by(table.c.at_ms).limit(most)
+    return connection.execute(delete(table).where(key.in_(oldest))).rowcount
+
+
+def _add_up(connection: Connection, table: Table, summed: Sequence[Column[int]], rows: Sequence[Row]) -> None:
+    if not rows:
+        return
+    run(connection, _adding(connection.dialect.name, table, tuple(summed)), rows)
+
+
+@cache
+def _adding(dialect: str, table: Table, summed: Sequence[Column[int]]) -> ReturningInsert[str]:
+    insert = insert_into(dialect, table)
+    added = {column.name: column + insert.excluded[column.name] for column in summed}
+    insert = insert.on_conflict_do_update(index_elements=[*table.primary_key], set_=added)
+    return insert.returning(table.c.run)  # RETURNING makes it one statement for all rows

@@ -1,0 +1,183 @@
+"""The book as a whole: marks, claims and ledger in one database, and what touches several of them at once."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+
+from sqlalchemy import Connection, text
+
+from markbook.config.settings import Budget
+from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.fingerprint import Fingerprint
+from markbook.scoring.store import budgets, claims, ledger, mark_access, profiles
+from markbook.scoring.store.api_keys import ApiKeys
+from markbook.scoring.store.audits import Audits
+from markbook.scoring.store.budgets import Bill, Money, Purpose
+from markbook.scoring.store.claims import Claims
+from markbook.scoring.store.database import Database, Timed
+from markbook.scoring.store.engine import migrate, shown
+from markbook.scoring.store.lease_clock import LeaseClock
+from markbook.scoring.store.ledger import Ledger, RequestLine
+from markbook.scoring.store.maintenance import Upkeep
+from markbook.scoring.store.mark_access import Given
+from markbook.scoring.store.marks import Marks, NewMark, Record
+from markbook.scoring.store.profiles import Profile
+from markbook.scoring.store.recent_marks import Page
+from markbook.scoring.store.records import Records
+from markbook.scoring.store.retention import FOR_EVER, Life
+from markbook.scoring.store.rollups import sums_of
+from markbook.scoring.store.test_verdicts import Verdicts
+from markbook.scoring.types import CRITERIA, Call, Failure
+
+log = logging.getLogger("markbook")
+
+
+class Store:
+    """Every method, its parts' too, may raise StoreUnavailable. `lease_ms`: how long a claim outlives its owner.
+
+    `timed`: what each reading and writing runs in (Database). `server_time`: leases are kept in the database server's
+    time, where it has one, and not in the times that the methods are given. `on_paid_twice` is called with the number
+    of marks that another replica had brought, and paid for, before this one.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        lease_ms: int,
+        life: Life = FOR_EVER,
+        timed: Timed = nullcontext,
+        *,
+        server_time: bool = False,
+        on_paid_twice: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._on_paid_twice = on_paid_twice
+        self._clock = LeaseClock(from_server=server_time)
+        self._database = Database(database_url, timed)
+        self._owner = uuid.uuid4().hex
+        self.marks = Marks(self._database, life)
+        self.records = Records(self._database, self.marks)
+        self.upkeep = Upkeep(self._database, life)
+        self.claims = Claims(self._database, self.marks, self._owner, lease_ms, self._clock)
+        self.ledger = Ledger(self._database)
+        self.money = Money(self._database, self._owner, lease_ms, self._clock)
+        self.audits = Audits(self._database)
+        self.verdicts = Verdicts(self._database)
+        self.given = Given(self._database)
+        self.keys = ApiKeys(self._database)
+        self.page = Page(self._database, self.records, store_samples=life.store_samples)
+        self.where = shown(self._database.engine.url)
+
+    def open(
+        self, profile: str, identity: Mapping[str, object], now_ms: int, criteria: Sequence[str] = CRITERIA
+    ) -> None:
+        """Migrate, and write down what `profile` stands for and what its marks' criteria are called.
+
+        Blocks: called once, before the service listens.
+        """
+        self.migrate()
+        mine = Profile(profile, identity, criteria, now_ms)
+        known = self._database.write_now(lambda connection: profiles.add(connection, mine))
+        self._database.read_now(self._clock.measure)
+        self.marks.know(known.id, known.criteria)
+
+    def migrate(self) -> None:
+        """Bring the schema up to date, which `open` does too. Blocks."""
+        try:
+            migrate(self._database.engine)
+        except Exception:  # raised again, whatever it is: only no connection may stay open behind it
+            self._database.engine.dispose()
+            raise
+
+    async def reserve(
+        self,
+        wanted: Sequence[Fingerprint],
+        purpose: Purpose,
+        bound: Call,
+        limits: Mapping[str, Budget],
+        now_ms: int,
+    ) -> str:
+        """All that comes before a call, in one transaction: `wanted` is claimed and `bound` set aside.
+
+        Returns the reservation's id. Raises Elsewhere or BudgetExhausted: then neither was done.
+        """
+        reservation = uuid.uuid4().hex
+
+        def work(connection: Connection) -> None:
+            self.claims.take(connection, wanted, now_ms)
+            self.money.hold(connection, reservation, purpose, bound, limits, now_ms)
+
+        await self._database.write(work)
+        self.claims.keep(each.digest for each in wanted)
+        self.money.keep(reservation)
+        return reservation
+
+    async def settle(self, bills: Sequence[Bill]) -> None:
+        """Bills by themselves; those that come with marks are settled by `record_group`."""
+        await self._insist(lambda connection: None, bills)
+
+    async def record_group(
+        self,
+        at_ms: int,
+        group_id: str,
+        marked: Sequence[NewMark],
+        failures: Mapping[bytes, Failure],
+        bills: Sequence[Bill] = (),
+        line: RequestLine | None = None,
+        run: str = "",
+    ) -> None:
+        """All that comes after a call that `run` has paid for, in one transaction: marks with their texts, the end of
+        its claims, its bill, and the line of the request that ends with it."""
+
+        settled = [*(mark.fingerprint.digest for mark in marked), *failures]
+        known: list[int] = []
+
+        def work(connection: Connection) -> None:
+            claims.lock_these(connection, settled)
+            new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked])
+            known.append(len(marked) - new)
+            if known[-1] and run:
+                mark_access.write(connection, sorted({mark.fingerprint.row for mark in marked}), run)
+            claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
+            claims.fail(connection, self._owner, failures)
+
+        await self._insist(work, bills, line)
+        if known[0]:  # of the first try: a later one may find what it has written itself, its answer being lost
+            log.warning("%d marks were paid for by another replica too: paused beyond the lease?", known[0])
+            self._on_paid_twice(known[0])
+
+    async def _insist(
+        self, work: Callable[[Connection], None], bills: Sequence[Bill], line: RequestLine | None = None
+    ) -> None:
+        def paid(connection: Connection) -> None:
+            work(connection)
+            sums = sums_of()
+            for bill in bills:
+                budgets.settle(connection, bill, sums)
+            if line is not None:
+                ledger.count(connection, [line], sums)
+            sums.write(connection)  # after the accounts: in one order everywhere, against deadlocks
+
+        try:
+            await self._database.insist(paid)
+        finally:
+            self.money.forget(bills)
+
+    async def renew(self, now_ms: int) -> None:
+        """Tell the other replicas that this one is alive, and clear up after those that are not."""
+        await self.claims.renew(now_ms)
+        await self.money.renew(now_ms)
+
+    async def ping(self) -> None:
+        await self._database.read(lambda connection: connection.execute(text("SELECT 1")))
+
+    async def close(self) -> None:
+        """Give back what this process still holds."""
+        try:
+            await self.claims.release()
+            await self.money.close()
+        except StoreUnavailable as error:
+            log.warning("claims not given back, they end with their lease: %s", error)
+        await self._database.close()

@@ -1,0 +1,1 @@
+"""The teacher behind Anthropic's Messages API."""

@@ -1,0 +1,55 @@
+"""A call's line in the ledger: what the provider counted, or the most it can have been."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from markbook.config.settings import Price
+from markbook.scoring.teachers.anthropic.pricing import Tokens, billed_input_equivalent, cost_usd
+from markbook.scoring.types import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Bills:
+    """Bills of one model at one price. `price` None: dollars are not known, tokens are."""
+
+    model: str
+    price: Price | None
+    cache_ttl: Literal["5m", "1h"]
+
+    def free(self, outcome: str, request_id: str | None = None) -> Call:
+        """An attempt that is not billed: an error answer, or one that was never sent."""
+        return Call(self.model, outcome, provider_request_id=request_id)
+
+    def counted(self, outcome: str, tokens: Tokens, request_id: str | None) -> Call:
+        return self._call(outcome, tokens, request_id, unknown=False)
+
+    def bound(self, outcome: str, system: str, text: str, max_tokens: int) -> Call:
+        """A call without an answer: the system prompt written to the cache, the text sent, the whole reply used.
+
+        A byte is a token at most; a little is added for texts of nothing but case changes and rare characters.
+        """
+        hour = self.cache_ttl == "1h"
+        rubric = len(system.encode())
+        tokens = Tokens(
+            input=len(text.encode()) * 9 // 8 + 64,
+            output=max_tokens,
+            cache_write_5m=0 if hour else rubric,
+            cache_write_1h=rubric if hour else 0,
+        )
+        return self._call(outcome, tokens, None, unknown=True)
+
+    def _call(self, outcome: str, tokens: Tokens, request_id: str | None, *, unknown: bool) -> Call:
+        return Call(
+            self.model,
+            outcome,
+            input_tokens=tokens.input,
+            output_tokens=tokens.output,
+            cache_read_input_tokens=tokens.cache_read,
+            cache_creation_input_tokens=tokens.cache_write,
+            cost_usd=None if self.price is None else cost_usd(tokens, self.price),
+            billed_input_equivalent=billed_input_equivalent(tokens, self.price),
+            usage_unknown=unknown,
+            provider_request_id=request_id,
+        )

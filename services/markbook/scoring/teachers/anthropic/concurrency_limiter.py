@@ -1,0 +1,73 @@
+"""Calls in flight: as many as the provider's rate limits allow, found by its headers and its 429s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+
+from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
+from markbook.scoring.teachers.anthropic.response import whole_number
+
+LONGEST_RESET_S = 60.0
+"""Limits are a minute's: a reset date further away comes from a clock that differs from ours, and a retry-after beyond
+it holds up its own samples, not everybody's."""
+
+
+class Limiter:
+    """Additive increase, multiplicative decrease between 1 and `most` calls; a pause for all when a limit is used up.
+
+    `clock` gives monotonic seconds, `wall` Unix seconds: reset times in headers are dates.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._most = most
+        self._clock = clock
+        self._wall = wall
+        self.queue = FairQueue(lambda: int(self.limit))
+        self._cut_at = float("-inf")
+        self._paused_until = float("-inf")
+        self.limit = float(most)
+
+    def pause_s(self) -> float:
+        """Seconds for which no call should begin."""
+        return max(0.0, self._paused_until - self._clock())
+
+    def slot(self, caller: Caller = NOBODY) -> AbstractAsyncContextManager[None]:
+        """Waits until a call may begin and it is the caller's turn; holds the slot while it runs."""
+        return self.queue.slot(caller)
+
+    def succeeded(self) -> None:
+        self.limit = min(float(self._most), self.limit + 1 / self.limit)
+        self.queue.refill()
+
+    def throttled(self, begun: float, retry_after_s: float | None) -> None:
+        """A 429 for a call that began at `begun`. Calls of the same burst count as one."""
+        if begun > self._cut_at:
+            self._cut_at = self._clock()
+            self.limit = max(1.0, self.limit / 2)
+        if retry_after_s is not None:
+            self._pause(min(retry_after_s, LONGEST_RESET_S))
+
+    def heed(self, headers: Mapping[str, str], need: Mapping[str, int]) -> None:
+        """Rate-limit headers of an answer. `need`: what a call of this size takes of each kind of limit."""
+        for kind, amount in need.items():
+            remaining = whole_number(headers.get(f"anthropic-ratelimit-{kind}-remaining"))
+            if remaining is None:
+                continue
+            fits = remaining // max(1, amount)
+            self.limit = min(self.limit, max(1.0, float(fits)))
+            reset = headers.get(f"anthropic-ratelimit-{kind}-reset")
+            if fits == 0 and reset is not None:
+                self._pause(min(_unix(reset) - self._wall(), LONGEST_RESET_S))
+
+    def _pause(self, seconds: float) -> None:
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+
+def _unix(date: str) -> float:
+    """RFC 3339 -> Unix seconds; a date that is none is the past."""
+    try:
+        return datetime.fromisoformat(date).timestamp()
+    except (ValueError, OverflowError):  # the second for a date before the year 1 in UTC
+        return 0.0

@@ -1,0 +1,37 @@
+"""How a group is asked about in several requests: too long ones in parts, and single samples again alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from markbook.contract import ErrorCode
+from markbook.scoring.types import Failure, Marked
+
+MOST_CHARS = 160_000
+"""Characters of code in one request: a larger group is asked in parts, below the models' windows and price steps."""
+
+_ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
+
+
+def split_by_length(order: Sequence[int], codes: Sequence[str]) -> Iterator[list[int]]:
+    """`order` in one piece, or in several where the samples are too long for one request."""
+    part: list[int] = []
+    chars = 0
+    for index in order:
+        chars += len(codes[index])
+        if part and chars > MOST_CHARS:
+            yield part
+            part, chars = [], len(codes[index])
+        part.append(index)
+    yield part
+
+
+def is_answered(outcome: Marked | Failure) -> bool:
+    return isinstance(outcome, Marked) or outcome.code in (*_ASK_AGAIN, ErrorCode.TEACHER_REFUSED)
+
+
+def worth_asking_again(outcome: Marked | Failure, shown: int) -> bool:
+    """Whether a sample that was shown with others, `shown` in all, may fare better alone."""
+    if isinstance(outcome, Marked):
+        return False
+    return outcome.code in _ASK_AGAIN or (outcome.code is ErrorCode.TEACHER_REFUSED and shown > 1)

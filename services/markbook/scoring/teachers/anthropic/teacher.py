@@ -1,0 +1,299 @@
+"""Claude as the teacher, over the official SDK: one request a group, one retry layer under one deadline.
+
+The only module that knows the SDK. What a call costs is recorded whatever becomes of it, a bill not known at its bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import anthropic
+import httpx2
+from anthropic.types import Message
+
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config, TeacherConfig
+from markbook.contract import ErrorCode
+from markbook.scoring.concurrency import results_of_all
+from markbook.scoring.errors import ServiceStopping, StoreUnavailable, TeacherError
+from markbook.scoring.prompts.prompt import estimate_tokens, fence, presented_order, render, system_text
+from markbook.scoring.prompts.rubric import Rubric
+from markbook.scoring.teachers.anthropic.cache_warmup import Warmth
+from markbook.scoring.teachers.anthropic.call_pricing import Bills
+from markbook.scoring.teachers.anthropic.circuit_breaker import Breaker
+from markbook.scoring.teachers.anthropic.concurrency_limiter import Limiter
+from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
+from markbook.scoring.teachers.anthropic.models import model_facts
+from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
+from markbook.scoring.teachers.anthropic.response import category_of, retry_after_s, text_of, tokens_of
+from markbook.scoring.teachers.anthropic.retry import Attempt, Found, Patience
+from markbook.scoring.teachers.anthropic.server import check_base_url, check_key, other_server
+from markbook.scoring.teachers.protocol import Group, Outage, Purse
+from markbook.scoring.types import Call, Failure, Marked
+from markbook.statuses import is_worth_another_try
+
+log = logging.getLogger(__name__)
+
+NO_KEY = (
+    "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if teacher.base_url is a "
+    "server that asks for none), or set teacher.name to static"
+)
+_DEFECT = Failure(ErrorCode.TEACHER_UNAVAILABLE, "a defect in the service, see its log: ask again", 1.0)
+_TTL_S = {"5m": 300.0, "1h": 3600.0}
+_NO_JSON = (ValueError, RecursionError, anthropic.APIResponseValidationError)
+"""What reading a body can raise: no JSON, no UTF-8, a number of thousands of digits, brackets without end."""
+_NOT_SENT = (
+    *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
+    *(httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError),
+)
+"""Raised before a byte has left: nobody can bill it. A WriteError may have sent most of a request."""
+
+
+class AnthropicTeacher:
+    """Marks groups over the Messages API. `clock` gives monotonic seconds, `wall` Unix seconds."""
+
+    name = "anthropic"
+    is_stub = False
+
+    def __init__(
+        self,
+        config: TeacherConfig,
+        rubric: Rubric,
+        *,
+        api_key: str | None = None,
+        auth_token: str | None = None,
+        rubric_in_system_prompt: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        api_key, auth_token = check_key("ANTHROPIC_API_KEY", api_key), check_key("ANTHROPIC_AUTH_TOKEN", auth_token)
+        if not api_key and not auth_token:
+            raise ConfigError(NO_KEY)
+        check_base_url(config.base_url)
+        self.model = config.model
+        self.description = f"{config.model} over the Anthropic Messages API"
+        self._config = config
+        self._criteria = tuple(rubric.criteria)
+        self._system = system_text(rubric, explain=config.explain)
+        self._cached = rubric_in_system_prompt
+        self._facts = model_facts(config.model)
+        self._effort = config.effort or ("low" if self._facts.thinking == "always" else None)
+        self._bills = Bills(config.model, config.price(), config.cache_ttl)
+        self._clock = clock
+        self._patience = Patience(
+            Breaker(clock, wall),
+            Limiter(config.max_concurrency, clock, wall),
+            Warmth(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
+            clock,
+            sleep,
+            jitter,
+        )
+        # retries and timeouts are ours: the SDK would sleep any retry-after, however long
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key,
+            auth_token=None if api_key else auth_token,
+            base_url=config.base_url,
+            max_retries=0,
+            timeout=None,
+            open_telemetry={"propagation": False},  # given one, it heeds no variable that puts samples into traces
+        )
+        self._check_floor()
+
+    @classmethod
+    def from_config(cls, config: Config, rubric: Rubric, environ: Mapping[str, str] = os.environ) -> AnthropicTeacher:
+        """The teacher that `config` names, with the key from the environment. Raises ConfigError without one."""
+        return cls(
+            config.teacher,
+            rubric,
+            api_key=environ.get("ANTHROPIC_API_KEY"),
+            auth_token=environ.get("ANTHROPIC_AUTH_TOKEN"),
+            rubric_in_system_prompt=config.rlaif.move_rubric_to_system_prompt,
+        )
+
+    def identity(self) -> Mapping[str, object]:
+        server = other_server(str(self._client.base_url))  # the client heeds ANTHROPIC_BASE_URL, too
+        return {
+            **({} if server is None else {"server": server}),
+            "name": self.name,
+            "model": self.model,
+            "thinking": self._facts.thinking,
+            "effort": self._effort,
+            "explain": self._config.explain,
+            "shuffle_group": self._config.shuffle_group,
+        }
+
+    def outage(self) -> Outage | None:
+        return self._patience.breaker.outage
+
+    def stop(self) -> None:
+        self._patience.stop()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+        """One request for the group in a shuffled order; samples whose marks it lacks are asked once more, each alone.
+
+        A refusal of several samples is asked again too: alone, only the one that brought it about is refused.
+        Raises no TeacherError: what went wrong stands in the outcomes. StoreUnavailable and ServiceStopping only while
+        nothing is answered.
+        """
+        deadline = self._clock() + self._config.timeout_s
+        order = presented_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
+        outcomes: dict[int, Marked | Failure] = {}
+        again: list[int] = []
+        for part in split_by_length(order, group.codes):
+            begun = any(map(is_answered, outcomes.values()))
+            outcomes |= await self._ask_all(group, [part], deadline, purse, begun=begun)
+            again += [index for index in part if worth_asking_again(outcomes[index], len(part))]
+        outcomes |= await self._ask_all(group, [[index] for index in again], deadline, purse, begun=True)
+        return tuple(outcomes[index] for index in range(len(order)))
+
+    async def _ask_all(
+        self, group: Group, parts: Sequence[Sequence[int]], deadline: float, purse: Purse, *, begun: bool
+    ) -> dict[int, Marked | Failure]:
+        """`_ask` for each of `parts` side by side. What goes wrong with one costs no other, once one is paid for."""
+        outcomes: dict[int, Marked | Failure] = {}
+        asked = await results_of_all([self._ask(group, part, deadline, purse, begun=begun) for part in parts])
+        for part, result in zip(parts, asked, strict=True):
+            if not isinstance(result, BaseException):
+                outcomes |= result
+            elif begun:
+                log.error("a defect: %d samples of a group that is paid for stay unscored", len(part), exc_info=result)
+                outcomes |= dict.fromkeys(part, _DEFECT)
+            else:
+                raise result
+        return outcomes
+
+    async def _ask(
+        self, group: Group, shown: Sequence[int], deadline: float, purse: Purse, *, begun: bool
+    ) -> dict[int, Marked | Failure]:
+        """One request for the samples with the indices `shown`, in that order -> their outcomes by index.
+
+        `begun`: some of the group is answered and paid for, so a book that is away now costs these samples alone.
+        """
+        codes = [group.codes[index] for index in shown]
+        marker = fence(f"{group.id} {shown}", group.task, codes)
+        request = self._request(render(group.task, group.language, codes, marker), len(codes))
+        need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
+        bound = self._bound(request, "reserved")
+
+        async def paid(left_s: float) -> Attempt[Message]:
+            reservation = await purse.reserve(bound)
+            sent = self._clock()
+            result: Attempt[Message] = Attempt(Found.DOWN, self._bound(request, "cut_off"))
+            try:
+                result = await self._attempt(request, left_s)
+            finally:  # whatever it raised: what was sent may be billed
+                await purse.settle(reservation, bound, result.bill(self._clock() - sent))
+            return result
+
+        try:
+            message = await self._patience.persist(paid, need, deadline, group.caller)
+        except TeacherError as error:  # the budget is spent; what was marked before it stays marked
+            message = Failure(error.code, error.detail)
+        except (StoreUnavailable, ServiceStopping) as error:
+            if not begun:
+                raise
+            detail = f"the teacher is not called for it: {error.detail}"
+            message = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
+        if isinstance(message, Failure):
+            return dict.fromkeys(shown, message)
+        if message.stop_reason == "refusal":
+            return dict.fromkeys(shown, _refused(message))
+        cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
+        read = read_reply(text_of(message), len(codes), self._criteria, cut=cut, explain=self._config.explain)
+        return dict(zip(shown, read, strict=True))
+
+    def _request(self, text: str, count: int) -> dict[str, Any]:
+        """The body of one request: the rubric where it can be cached, and as little thinking as the model allows."""
+        request: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": reply_tokens(count, len(self._criteria), explain=self._config.explain),
+            "messages": [{"role": "user", "content": text if self._cached else f"{self._system}\n\n{text}"}],
+        }
+        if self._cached:
+            held = {"type": "ephemeral", "ttl": self._config.cache_ttl}
+            request["system"] = [{"type": "text", "text": self._system, "cache_control": held}]
+        if self._facts.thinking in ("disabled", "between_tools"):
+            request["thinking"] = {"type": self._facts.thinking}
+        else:
+            request["max_tokens"] += self._config.thinking_tokens
+        if self._effort is not None:
+            request["output_config"] = {"effort": self._effort}
+        return request
+
+    async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
+        """One call through the SDK. Whatever happens, its bill is in the result."""
+        try:
+            async with asyncio.timeout(min(left_s, self._config.attempt_timeout_s)):
+                raw = await self._client.messages.with_raw_response.create(**request)
+                message = await raw.parse()
+        except TimeoutError:
+            failure = Failure(ErrorCode.TEACHER_TIMEOUT, "the teacher did not answer in time")
+            return Attempt(Found.DOWN, self._bound(request, "timeout"), failure=failure)
+        except anthropic.APIConnectionError as error:
+            cause = error.__cause__ or error
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, f"no connection to the teacher: {type(cause).__name__}")
+            if isinstance(cause, _NOT_SENT):
+                return Attempt(Found.DOWN, self._bills.free("not_sent"), failure=failure)
+            return Attempt(Found.DOWN, self._bound(request, "connection_lost"), failure=failure)
+        except anthropic.APIStatusError as error:
+            return self._refused_call(error)
+        except _NO_JSON:
+            message = None
+        if not isinstance(message, Message):  # the SDK hands on whatever else a 200 holds
+            failure = Failure(
+                ErrorCode.REPLY_UNREADABLE, "the answer is none of the Messages API: see teacher.base_url"
+            )
+            return Attempt(Found.REJECTION, self._bound(request, "unreadable"), failure=failure)
+        outcome = str(message.stop_reason or "no_stop_reason")
+        if (tokens := tokens_of(message, self._config.cache_ttl)) is None:
+            return Attempt(Found.ANSWER, self._bound(request, outcome), message=message, headers=raw.headers)
+        call = self._bills.counted(outcome, tokens, raw.headers.get("request-id"))
+        return Attempt(Found.ANSWER, call, message=message, headers=raw.headers)
+
+    def _refused_call(self, error: anthropic.APIStatusError) -> Attempt[Message]:
+        """An error answer: not billed, and worth another try unless it says that it will be the same again."""
+        status, kind = error.status_code, str(error.type or f"http_{error.status_code}")
+        detail = f"the teacher answered {status} {kind}: {str(error.api_message or error.message)[:300]}"
+        wait_s = retry_after_s(error.response.headers.get("retry-after"))
+        call = self._bills.free(kind, error.request_id)
+        # a 429 as well, but it lasts until somebody raises the limit
+        spent = (error.error_code or "").endswith("spend_limit_reached")
+        if status == 429 and not spent:
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
+            return Attempt(Found.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
+        if is_worth_another_try(status) and not spent:
+            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
+            return Attempt(Found.DOWN, call, failure=failure)
+        return Attempt(Found.REJECTION, call, failure=Failure(ErrorCode.TEACHER_REJECTED, detail))
+
+    def _bound(self, request: dict[str, Any], outcome: str) -> Call:
+        system = self._system if self._cached else ""
+        return self._bills.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
+
+    def _check_floor(self) -> None:
+        """One line at start when the model will not cache so short a rubric: there is no error for it later."""
+        # on English the estimate is up to an eighth too high
+        tokens, floor = estimate_tokens(self._system) * 7 // 8, self._facts.cache_floor
+        if self._cached and floor is not None and tokens < floor:
+            log.warning(
+                "%s caches prompts from %d tokens, the rubric has about %d: it is paid in full in every call",
+                self.model,
+                floor,
+                tokens,
+            )
+
+
+def _refused(message: Message) -> Failure:
+    category = category_of(message)
+    return Failure(ErrorCode.TEACHER_REFUSED, f"the teacher declined to mark this{category and f' ({category})'}")

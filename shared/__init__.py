@@ -1,1 +1,0 @@
-"""What the scoring service and the trainer agree on: the wire contract, the client, the configuration."""

@@ -1,0 +1,66 @@
+"""What can go wrong, and which answer of a server means what.
+
+ClientError
+├── ServiceUnavailable   not reachable, timed out, or a status of statuses.py (429, 5xx): may be sent again
+└── RequestRejected      any other status: sending it again will not help
+"""
+
+from __future__ import annotations
+
+from typing import Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from markbook.contract import ErrorBody
+from markbook.statuses import is_worth_another_try
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ClientError(Exception):
+    """The service gave no marks. The message says why and where."""
+
+
+class ServiceUnavailable(ClientError):
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RequestRejected(ClientError):
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail} (HTTP {status})")
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, str, str]]:
+        return type(self), (self.status, self.code, self.detail)  # for other processes: made anew from what made it
+
+
+def read(model: type[M], response: httpx.Response, base_url: str) -> M:
+    if response.is_success:
+        try:
+            # a newer service may say more than this client knows of
+            return model.model_validate_json(response.content, extra="ignore")
+        except ValidationError as error:
+            raise RequestRejected(
+                response.status_code, "not_markbook", f"{base_url} gave no {model.__name__}"
+            ) from error
+    try:
+        body = ErrorBody.model_validate_json(response.content, extra="ignore")
+    except ValidationError:  # a proxy in between answers in its own words
+        body = ErrorBody(error="http_error", detail=response.text[:200] or response.reason_phrase)
+    if is_worth_another_try(response.status_code):
+        message = f"the scoring service at {base_url} cannot mark now: {body.error}: {body.detail}"
+        raise ServiceUnavailable(message, _seconds(response.headers.get("retry-after")))
+    raise RequestRejected(response.status_code, body.error, body.detail)
+
+
+def _seconds(header: str | None) -> float | None:
+    """`Retry-After` as seconds; None where it is missing or a date."""
+    try:
+        return float(header) if header is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,54 @@
+"""Waiting for a service that is away: the one retry layer of the client."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from markbook.client.errors import ServiceUnavailable
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+
+T = TypeVar("T")
+Tell = Callable[[ServiceUnavailable | None], None]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How a service that is away is waited for: `wait_s` seconds from the first failure of a request; 0: not at all.
+
+    Pauses grow from FIRST_PAUSE_S to LONGEST_PAUSE_S; a `Retry-After` that is longer is kept to. `tell` hears of every
+    failure that is waited out, and None of every answer. It is called in the client's thread.
+    """
+
+    wait_s: float = 60.0
+    tell: Tell = lambda _: None
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+
+    async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """`attempt`, again and again while it raises ServiceUnavailable and there is time."""
+        ends: float | None = None
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                answer = await attempt()
+            except ServiceUnavailable as error:
+                now = self.clock()
+                ends = now + self.wait_s if ends is None else ends
+                if now >= ends:
+                    raise
+                self.tell(error)
+                # from half to the whole, so that clients that failed together do not come back together
+                wait = max(pause * (0.5 + self.jitter() / 2), error.retry_after_s or 0.0)
+                await self.sleep(min(wait, ends - now))
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self.tell(None)
+                return answer

@@ -1,0 +1,1 @@
+"""The one `config.yaml` of both processes."""

@@ -1,0 +1,45 @@
+"""The settings of both processes, section by section: every number has its type, default, unit and reason here."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from markbook.config.settings.section import Section
+from markbook.config.settings.service import (
+    PRICES_OF_2026_11,
+    Budget,
+    Budgets,
+    Execution,
+    Price,
+    Service,
+    StoreConfig,
+    TeacherConfig,
+)
+from markbook.config.settings.trainer import SERVICE_OWNED, Rlaif, Training
+
+__all__ = [
+    "PRICES_OF_2026_11",
+    "SERVICE_OWNED",
+    "Budget",
+    "Budgets",
+    "Config",
+    "Execution",
+    "Price",
+    "Rlaif",
+    "Service",
+    "StoreConfig",
+    "TeacherConfig",
+    "Training",
+]
+
+
+class Config(Section):
+    """The whole file. Sections and keys left out take their defaults."""
+
+    training: Training = Field(default_factory=Training)
+    rlaif: Rlaif = Field(default_factory=Rlaif)
+    service: Service = Field(default_factory=Service)
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
+    execution: Execution = Field(default_factory=Execution)
+    budgets: Budgets = Field(default_factory=Budgets)
+    store: StoreConfig = Field(default_factory=StoreConfig)

@@ -1,0 +1,153 @@
+"""The sections that the scoring service reads: where it listens, who marks, what may be spent, where marks are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from markbook.config.settings.section import Address, NonNegative, Positive, PositiveInt, Section
+
+
+class Service(Section):
+    """Where the scoring service listens and what it accepts."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback only unless said otherwise.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0 takes a free one.")
+    max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
+    max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
+    max_tests_per_sample: PositiveInt = Field(1000, description="Tests of a sample; more is a 413.")
+    max_test_chars: PositiveInt = Field(100_000, description="Characters of a sample's tests and setup; more is a 413.")
+    max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
+    body_timeout_s: Positive = Field(60.0, description="Seconds that a request's body may take to arrive.")
+    max_held_body_bytes: PositiveInt = Field(
+        256 * 1024 * 1024, description="Bytes of bodies that all requests in progress may hold; beyond it a 429."
+    )
+    allowed_hosts: list[str] = Field(
+        [], description="Names to answer to without API keys, besides addresses and names without a dot."
+    )
+    allow_unauthenticated: bool = Field(
+        False, description="Listen beyond loopback though there are no API keys: whoever reaches it can spend."
+    )
+    max_concurrent_requests: PositiveInt = Field(
+        256, description="Requests for marks in progress, a key (and in all where there are no keys)."
+    )
+    max_queued_requests: Annotated[int, Field(ge=0)] = Field(
+        1024, description="Requests that wait for their turn, likewise; more is a 429."
+    )
+    shutdown_grace_s: NonNegative = Field(8.0, description="Seconds that calls in progress have to finish at a stop.")
+    log_format: Literal["text", "json"] = Field("text", description="The log for people, or an object a line.")
+
+
+class Price(Section):
+    """What a model costs: US dollars a million tokens, cache prices as multiples of the input price."""
+
+    input: NonNegative = Field(description="Input outside the prompt cache.")
+    output: NonNegative = Field(description="Output, thinking included.")
+    cache_read: NonNegative = Field(0.1, description="Times the input price for a token read from the prompt cache.")
+    cache_write_5m: NonNegative = Field(1.25, description="Times the input price to write a token for 5 minutes.")
+    cache_write_1h: NonNegative = Field(2.0, description="Times the input price to write a token for an hour.")
+    long_prompt_tokens: PositiveInt | None = Field(None, description="Input tokens above which a call costs more.")
+    long_prompt_factor: Annotated[float, Field(ge=1)] = Field(1.0, description="Times all prices for such a call.")
+
+
+PRICES_OF_2026_11 = {
+    "claude-haiku-5-5": Price(input=0.10, output=0.50, long_prompt_tokens=100_000, long_prompt_factor=5.0),
+    "claude-haiku-4-5": Price(input=1.0, output=5.0),
+    "claude-sonnet-5-5": Price(input=2.0, output=10.0, cache_read=0.05),
+    "claude-opus-5-5": Price(input=4.0, output=20.0, cache_read=0.05),
+}
+"""List prices of November 2026, from the provider's price pages. A `prices` key in the file replaces or adds models."""
+
+
+class TeacherConfig(Section):
+    """Who marks."""
+
+    name: Literal["static", "anthropic"] = Field("static", description="static is an offline stand-in and no judge.")
+    model: str = Field("claude-haiku-5-5", description="The anthropic teacher's model.")
+    base_url: Address | None = Field(
+        None, description="Another server that speaks the Messages API; null: the provider's."
+    )
+    max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
+    shuffle_group: bool = Field(
+        True, description="Show a group in a seeded random order, so that no place is favoured."
+    )
+    explain: bool = Field(False, description="Ask for a short reason a sample: about four times the output tokens.")
+    rubric: str | None = Field(None, description="A rubric file of your own; null: the built-in one.")
+    effort: Literal["low", "medium", "high"] | None = Field(
+        None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."
+    )
+    thinking_tokens: Annotated[int, Field(ge=0)] = Field(
+        2048, description="Output tokens left for thinking in a call, where the model cannot be told not to think."
+    )
+    timeout_s: Positive = Field(
+        150.0, description="Seconds a group may take in all, retries and second asking included."
+    )
+    attempt_timeout_s: Positive = Field(
+        60.0, description="Seconds one call may take before it is given up and retried."
+    )
+    max_concurrency: PositiveInt = Field(16, description="Calls in flight at most; rate limits lower it by themselves.")
+    cache_ttl: Literal["5m", "1h"] = Field(
+        "5m", description="Life of the cached rubric; 1h pays for gaps over 5 minutes."
+    )
+    prices: dict[str, Price] = Field(
+        default_factory=dict, description="Dollars by model; adds to and replaces PRICES_OF_2026_11."
+    )
+
+    def price(self) -> Price | None:
+        """The price of `model`, None if it is in neither table."""
+        return self.prices.get(self.model) or PRICES_OF_2026_11.get(self.model)
+
+
+class Budget(Section):
+    """What may be spent, reservations included; null: no limit."""
+
+    usd: Annotated[float, Field(ge=0, le=1e9)] | None = Field(None, description="US dollars.")
+    tokens: Annotated[int, Field(ge=0, le=10**18)] | None = Field(
+        None, description="Tokens sent and received, of every kind."
+    )
+
+
+class Budgets(Section):
+    """Spent budgets leave samples unscored (budget_exhausted); marks in the book are still served."""
+
+    total: Budget = Field(default_factory=Budget, description="All runs together, since the book was opened.")
+    per_run: Budget = Field(default_factory=Budget, description="Each run that is not named below.")
+    runs: dict[str, Budget] = Field(default_factory=dict, description="Runs by name.")
+
+    def of_run(self, run: str) -> Budget:
+        return self.runs.get(run, self.per_run)
+
+    def in_dollars(self) -> bool:
+        """Whether any limit is in dollars, so that the model's price must be known."""
+        return any(budget.usd is not None for budget in (self.total, self.per_run, *self.runs.values()))
+
+
+class Execution(Section):
+    """Where the tests of samples run: never outside a sandbox."""
+
+    confirm: Literal["auto", "on", "off"] = Field(
+        "auto", description="Run what did not pass in CPython inside bubblewrap too; auto: where bubblewrap works."
+    )
+    test_timeout_s: Positive = Field(2.0, description="Seconds that the code and one test may take.")
+    sample_timeout_s: Positive = Field(5.0, description="Seconds that all tests of a sample may take.")
+    memory_mib: PositiveInt = Field(128, description="MiB that a sample may use.")
+    max_queued_samples: PositiveInt = Field(4096, description="Samples that wait for a sandbox; more are unscored.")
+
+
+class StoreConfig(Section):
+    """Where marks and counts are kept."""
+
+    database_url: str = Field("sqlite:///data/markbook.db", description="A SQLAlchemy URL: sqlite or postgresql.")
+    claim_lease_s: Positive = Field(15.0, description="Seconds after which a dead replica's calls are made by another.")
+    store_samples: bool = Field(True, description="Keep task and code of what the teacher marked, compressed.")
+    sample_retention_days: Positive | None = Field(None, description="Days after which these texts go; null: never.")
+    cache_max_age_days: Positive | None = Field(
+        None, description="Days after which a mark is asked for anew; null: never."
+    )
+    cache_max_entries: PositiveInt | None = Field(
+        None, description="Marks above which those longest unused go; null: no limit."
+    )
+    ledger_retention_days: Positive | None = Field(
+        7.0, description="Days after which ledger lines go, their sums stay; a retry later than that counts anew."
+    )

@@ -1,0 +1,42 @@
+"""`GET /marks`, and a line of an export: marks as the store has them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+
+from markbook.contract.wire import ProfileId, Score, WireModel
+
+
+class KeptGroup(WireModel):
+    """The samples of one task that the teacher was given together, and where this one stood in its request."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    position: int = Field(ge=1, le=32_767)
+    size: int = Field(ge=1, le=32_767)
+
+
+class KeptMark(WireModel):
+    """A teacher's mark as the book has it."""
+
+    key: str
+    profile: ProfileId
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of profile, whole task, code and language.")
+    language: str
+    score: Score | None = Field(description="With the weights in force; null for the criteria of another rubric.")
+    criteria: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]]
+    reasons: list[str]
+    created_at: AwareDatetime
+    group: KeptGroup
+    task: str | None = Field(description="The whole task; null where texts are not kept.")
+    code: str | None = Field(description="As extracted from the completion; null where texts are not kept.")
+    tests_digest: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the sample's tests; null where it had none."
+    )
+
+
+class KeptMarks(WireModel):
+    """More than one where short hashes collide: their digests differ."""
+
+    marks: list[KeptMark]

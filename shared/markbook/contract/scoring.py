@@ -1,0 +1,161 @@
+"""`POST /score`: samples in, a mark or the reason for none out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from markbook.contract.wire import DEFAULT_RUN, Language, RequestId, RunName, Score, Seconds, Test, Usd, WireModel
+
+
+class Source(StrEnum):
+    """Where a mark came from. Every scored sample has exactly one."""
+
+    HEURISTIC = "heuristic"
+    TESTS = "tests"
+    CACHE = "cache"
+    COALESCED = "coalesced"
+    TEACHER = "teacher"
+
+
+class ExtractedFrom(StrEnum):
+    """Which text of a completion is the code: it alone was judged, and `key` names it."""
+
+    COMPLETION = "completion"
+    """All of it: no fence opens a block in it."""
+    BLOCK = "block"
+    """A fenced block; of several the longest, those tagged with the language first."""
+    BLOCK_CUT_OFF = "block_cut_off"
+    """A fenced block that the end of the completion cut off."""
+    BEFORE_FENCE = "before_fence"
+    """What stands before a closing fence that nothing opened."""
+
+
+class ErrorCode(StrEnum):
+    """Why a sample is `unscored`. A reason, never a mark."""
+
+    TEACHER_UNAVAILABLE = "teacher_unavailable"
+    """Overloaded, rate limited, unreachable or failing: ask again after `retry_after_s`."""
+    TEACHER_TIMEOUT = "teacher_timeout"
+    """No answer before the deadline: ask again after `retry_after_s`. The call may have been billed."""
+    TEACHER_REFUSED = "teacher_refused"
+    """The teacher declined to mark this sample."""
+    REPLY_TRUNCATED = "reply_truncated"
+    """The reply ended before the sample's marks."""
+    REPLY_UNREADABLE = "reply_unreadable"
+    """The reply was not in the asked form, or a mark was missing, repeated or out of range."""
+    TEACHER_REJECTED = "teacher_rejected"
+    """The teacher's API refused the request or the key: asking again will not help."""
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    """The run's budget is spent. Marks already in the book are still served."""
+    DEADLINE = "deadline"
+    """No mark within `timeout_s`. If it was asked for it still comes into the book: ask again."""
+    EXECUTION_UNAVAILABLE = "execution_unavailable"
+    """The sandbox that runs tests failed or is overloaded: ask again after `retry_after_s`."""
+    TESTS_UNSUPPORTED = "tests_unsupported"
+    """The sample's tests cannot be run here: no sandbox for its language, or for what the tests use."""
+    TESTS_MISSING = "tests_missing"
+    """`rlaif.tests_policy` is `only`, and the sample has no tests to be scored by."""
+
+
+def _is_empty(value: object) -> bool:
+    """A sample without tests goes over the wire as it did before there were any."""
+    return not value
+
+
+class Sample(WireModel):
+    """One completion to be marked. `code` is the student's raw completion: extraction is the service's work."""
+
+    prompt: str = Field(min_length=1, description="The whole task text, however little of it the teacher is shown.")
+    language: Language = Field(
+        description="`python`, `c++`, `rs`, …: aliases are known; an unknown one skips the parser."
+    )
+    code: str = Field(description="The raw completion, fences and chatter included.")
+    tests: list[Test] = Field(
+        default_factory=list,
+        exclude_if=_is_empty,
+        description="Statements in Python, each one test: it is run after the code, and passes unless it raises.",
+    )
+    test_setup: str = Field(
+        default="", exclude_if=_is_empty, description="Statements before each test: imports, helpers, data."
+    )
+
+
+class ScoreRequest(WireModel):
+    run: RunName = Field(default=DEFAULT_RUN, description="The name under which these samples are counted.")
+    request_id: RequestId | None = Field(
+        default=None, description="Repeat it when the same request is sent again, so that it is counted once."
+    )
+    timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=86_400,
+        strict=True,  # else `true` would be a second
+        description="Seconds after which what has no mark yet comes back `deadline`.",
+    )
+    samples: list[Sample] = Field(description="Samples to mark; the results keep their order.")
+
+
+class SampleTests(WireModel):
+    """What came of a sample's tests. `passed` and `total` count tests that ran; the rest is `not_run`."""
+
+    passed: int = Field(ge=0)
+    total: int = Field(ge=0, description="Tests that ran: passed and failed.")
+    first_failure: str | None = Field(default=None, description="The first failed test, with expected and got.")
+    not_run: int = Field(default=0, ge=0, description="Tests that the sandbox lacks something for: no failures.")
+
+
+class Scored(WireModel):
+    status: Literal["scored"] = "scored"
+    score: Score = Field(ge=0.0, le=1.0)
+    source: Source
+    criteria: dict[str, Score] | None = Field(
+        description="Null when the heuristic tier rejected the sample; `correctness` alone when a test failed."
+    )
+    reasons: list[str] = Field(
+        default_factory=list, description="Codes of the heuristic tier (docs/reasons.md), or what the teacher says."
+    )
+    tests: SampleTests | None = Field(default=None, description="Null where no tests were run.")
+    explanation: str | None = Field(
+        default=None, description="What the tier's codes mean, for people; null where the teacher marked."
+    )
+    extracted_from: ExtractedFrom
+    key: str
+    profile: str
+
+
+class SampleError(WireModel):
+    code: ErrorCode
+    detail: str
+    retry_after_s: Seconds | None = None
+
+
+class Unscored(WireModel):
+    status: Literal["unscored"] = "unscored"
+    score: None = None
+    source: None = None
+    error: SampleError
+    extracted_from: ExtractedFrom
+    key: str
+    profile: str
+
+
+Result = Annotated[Scored | Unscored, Field(discriminator="status")]
+
+
+class RequestUsage(WireModel):
+    """What this request made the service pay for. Tokens, and US dollars (null: price of the model not known)."""
+
+    teacher_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cost_usd: Usd | None = 0.0
+
+
+class ScoreResponse(WireModel):
+    results: list[Result]
+    usage: RequestUsage

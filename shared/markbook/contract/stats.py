@@ -1,0 +1,135 @@
+"""`GET /stats` and `GET /stats/series`: what was counted, what may be spent, what is in force."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, JsonValue
+
+from markbook.contract.scoring import Source
+from markbook.contract.wire import Score, Usd, Weighed, WireModel
+
+
+class Counters(WireModel):
+    """One run's counts, or all runs' together. `samples` = the sum of `by_source` + `unscored`."""
+
+    samples: int = 0
+    by_source: dict[Source, int] = Field(default_factory=lambda: dict.fromkeys(Source, 0))
+    unscored: int = 0
+    unscored_by_code: dict[str, int] = Field(default_factory=dict)
+    teacher_calls: int = 0
+    api_tokens_sent: int = Field(default=0, description="Every input token, cached ones included.")
+    api_tokens_received: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    billed_input_equivalent: Weighed = Field(
+        default=0.0, description="Each kind of token weighed by its price over the base input price, output included."
+    )
+    tokens_saved: int = Field(
+        default=0,
+        description="Estimated input of a whole-rubric, whole-task call per scored sample, less api_tokens_sent.",
+    )
+    cost_usd: Usd | None = Field(default=0.0, description="US dollars; null once a call's model had no known price.")
+    usage_unknown_calls: int = Field(default=0, description="Calls whose bill is not known, booked at their bound.")
+    usage_unknown_tokens: int = 0
+    usage_unknown_cost_usd: Usd | None = 0.0
+
+
+class CacheStats(WireModel):
+    """Marks in the book, and the limits in force (null: none)."""
+
+    entries: int
+    bytes: int = Field(description="Without the texts; on SQLite the whole file.")
+    max_entries: int | None = None
+    max_age_days: float | None = None
+
+
+class TeacherStats(WireModel):
+    name: str
+    model: str
+    is_stub: bool = Field(description="True for the static teacher: deterministic marks from syntax, no judge.")
+    down_since: str | None = Field(
+        default=None, description="ISO 8601: since when all its calls failed; null: it is up."
+    )
+    down_cause: str | None = Field(default=None, description="What the last of these calls came to.")
+    description: str
+
+
+class ProfileInputs(WireModel):
+    """What a mark depends on besides its sample: `profile` is a hash of this."""
+
+    teacher: dict[str, JsonValue] = Field(description="Its name, its model and what else it is asked with.")
+    rubric: str = Field(description="Version of the rubric.")
+    template: str = Field(description="Version of the request's wording.")
+    extractor: str = Field(description="Version of how code is taken from a completion.")
+    max_group_size: int
+    prompt_chars: int | None = Field(description="Characters of the task shown; null: all.")
+    prompt_policy: str | None = Field(description="Which part is shown; null: all.")
+    rubric_in_system_prompt: bool
+
+
+class BudgetState(WireModel):
+    """One budget: what was spent of it, calls in progress included at their bound, and its limits (null: none)."""
+
+    spent_usd: Usd
+    limit_usd: float | None
+    spent_tokens: int
+    limit_tokens: int | None
+
+
+class AuditCount(WireModel):
+    """Samples that the heuristic tier rejected for one reason in one language, and what the teacher said of them."""
+
+    reason: str
+    language: str
+    audited: int
+    at_or_above_threshold: int = Field(description="The tier was wrong about these, if the teacher is right.")
+    mean_score: Score = Field(ge=0.0, le=1.0, description="The teacher's, which no client was given.")
+
+
+class AuditStats(WireModel):
+    """All runs together, under the service's profile: rlaif.heuristic_audit_rate of what the tier rejects."""
+
+    rate: float = 0.0
+    threshold: float = 0.0
+    is_stub: bool = Field(default=False, description="True: the teacher is no judge, and these counts prove nothing.")
+    counts: list[AuditCount] = Field(default_factory=list)
+
+
+class Stats(WireModel):
+    totals: Counters
+    runs: dict[str, Counters]
+    cache: CacheStats | None = Field(description="Null for a key of some runs: it counts what others have stored.")
+    teacher: TeacherStats
+    profile: str
+    budgets: dict[str, BudgetState] = Field(
+        default_factory=dict, description="By scope: `total`, the asker's `key NAME`, `run NAME` of each that has paid."
+    )
+    audits: AuditStats = Field(default_factory=AuditStats)
+    policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
+    profile_inputs: ProfileInputs
+    since: str = Field(description="ISO 8601: what is counted from. Without a `since`: when the book was opened.")
+
+
+class Bucket(StrEnum):
+    """How much time one point of a series stands for. They begin on the minute, the hour, the day of UTC."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
+class SeriesPoint(WireModel):
+    bucket_start: str = Field(description="ISO 8601: the start of the bucket.")
+    runs: dict[str, Counters] = Field(description="Of the runs that did something in it.")
+
+
+class Series(WireModel):
+    """Counts over time. A bucket in which nothing happened has no point.
+
+    Minutes are kept for a day; what is older stands at the start of its hour.
+    """
+
+    since: str = Field(description="ISO 8601: the start of the first bucket.")
+    bucket: Bucket
+    points: list[SeriesPoint]

@@ -1,0 +1,55 @@
+"""What the adapters share: texts out of messages, and marks out of the service, or an error that says why not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markbook.client import AsyncScoringClient, Patience
+from markbook.contract import ErrorCode, Result, Sample, ScoreRequest, Unscored
+
+URL = "http://127.0.0.1:8000"
+WAIT_S = 600.0
+"""Seconds to wait for a service that is away, and again for marks that it could not give."""
+
+HOPELESS = frozenset({ErrorCode.BUDGET_EXHAUSTED, ErrorCode.TEACHER_REJECTED})
+"""No later request will be marked either, until somebody does something about it."""
+
+
+class NoMarks(Exception):
+    """There is no mark, and to go on would be to learn from nothing. The message says what to do."""
+
+
+async def marks(samples: Sequence[Sample], *, run: str, url: str, api_key: str | None, wait_s: float) -> list[Result]:
+    """One result a sample, in order. `api_key`: else that of $MARKBOOK_API_KEY.
+
+    Raises ClientError when the service does not answer within `wait_s` seconds or refuses the request.
+    """
+    key = api_key or os.environ.get("MARKBOOK_API_KEY")
+    async with AsyncScoringClient(url, api_key=key, patience=Patience(wait_s)) as client:
+        answer = await client.score(ScoreRequest(run=run, samples=list(samples)), rescore_s=wait_s)
+    return answer.results
+
+
+def check_hope(results: Sequence[Result]) -> None:
+    """Raise NoMarks when nothing was marked for a reason that will not go away."""
+    errors = [result.error for result in results if isinstance(result, Unscored)]
+    if errors and len(errors) == len(results) and all(error.code in HOPELESS for error in errors):
+        raise NoMarks(
+            f"none of {len(results)} samples was marked: {errors[0].code}: {errors[0].detail}; mend that at the "
+            "scoring service, then resume from the last checkpoint"
+        )
+
+
+def text_of(said: str | Sequence[Mapping[str, Any]], role: str) -> str:
+    """A text as it is; of a list of messages, what `role` said in them."""
+    if isinstance(said, str):
+        return said
+    contents = [message.get("content") or "" for message in said if message.get("role") == role]
+    return "\n\n".join(content if isinstance(content, str) else _text(content) for content in contents)
+
+
+def _text(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Of a content in parts: [{"type": "text", "text": "…"}, …]."""
+    return "".join(part.get("text") or "" for part in parts)

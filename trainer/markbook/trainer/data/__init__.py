@@ -1,0 +1,1 @@
+"""Tasks to train on, and which of them a step takes."""

@@ -1,0 +1,71 @@
+"""Tasks: the JSONL file, the chat template, the order of the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Training
+from markbook.tasks import read_tasks
+from markbook.trainer.types import Task
+
+
+def check_tasks(training: Training) -> None:
+    """Raise ConfigError where a task file cannot be used: before a model is loaded, which can take minutes."""
+    for key in ("tasks", "eval_tasks"):
+        if path := getattr(training, key):
+            try:
+                read_tasks(path)
+            except ConfigError as error:
+                raise ConfigError(f"training.{key}: {error}") from error
+
+
+def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_tokens: int) -> list[Task]:
+    """Read and render a file of tasks, in any form that `shared/markbook/tasks.py` reads.
+
+    Raises ConfigError with file and line for anything that is not such a task, or is longer than `max_prompt_tokens`.
+    """
+    tasks: list[Task] = []
+    for number, line in read_tasks(path):
+        token_ids = render(tokenizer, line.prompt, system_prompt)
+        if len(token_ids) > max_prompt_tokens:
+            raise ConfigError(
+                f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, more than "
+                f"training.max_prompt_tokens ({max_prompt_tokens}): shorten it or raise the limit"
+            )
+        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids, tuple(line.tests), line.test_setup))
+    return tasks
+
+
+def render(tokenizer: Any, prompt: str, system_prompt: str) -> tuple[int, ...]:
+    """The prompt as token ids, through the chat template where the model has one, as plain text where not."""
+    if tokenizer.chat_template is None:
+        text = f"{system_prompt}\n\n{prompt}\n" if system_prompt else f"{prompt}\n"
+        return tuple(tokenizer(text)["input_ids"])
+    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    messages.append({"role": "user", "content": prompt})
+    try:
+        return tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    except jinja2.TemplateError as error:
+        raise ConfigError(
+            f"the model's chat template refuses the task: {error} (a model that takes no system message needs "
+            "training.system_prompt: '')"
+        ) from error
+
+
+def batches(tasks: Sequence[Task], size: int, seed: int) -> Iterator[list[Task]]:
+    """Endless batches of `size` tasks: every epoch holds each task once, in an order fixed by `seed` and the epoch."""
+    batch: list[Task] = []
+    epoch = 0
+    while True:
+        for index in np.random.default_rng((seed, epoch)).permutation(len(tasks)):
+            batch.append(tasks[index])
+            if len(batch) == size:
+                yield batch
+                batch = []
+        epoch += 1

@@ -1,0 +1,136 @@
+"""The processes of one run: what each of them does, and what they tell each other. Alone, one does it all.
+
+    accelerate launch --multi_gpu --num_processes 4 -m markbook.trainer --config config.yaml
+
+Every process holds the student and goes through the same steps. They share what is slow: each writes the samples of
+its tasks, asks for their marks, and reads its part of the micro-batches. What was written and marked is then told to
+all, so that each computes the same advantages, and takes the same decisions, as one process would on the whole batch.
+
+Gradients are added up once a step. DistributedDataParallel is not needed for that: the weights that train are few, its
+mean would have to be undone (the loss is over the whole batch already), and it wants every process to go backward
+equally often.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, gather_object, reduce
+from torch import nn
+
+from markbook.client import ClientError
+from markbook.config.loading import ConfigError
+from markbook.trainer.errors import ProcessLost, RunStopped
+from markbook.trainer.utils import signals
+
+T = TypeVar("T")
+
+ORDERLY = (ConfigError, ClientError, RunStopped)
+"""What one process meets and all of them end with."""
+
+PATIENCE_S = 3600.0
+"""Seconds that one process may be behind another, beyond what it may wait for the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process, `index` of `count`. Each method that tells something has to be called by all of them."""
+
+    index: int = 0
+    count: int = 1
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of what has to be done."""
+        return items[self.index :: self.count]
+
+    def gather(self, work: Callable[[], T]) -> list[T]:
+        """What `work` gives in each process."""
+        mine = self.agree(work)
+        return self._talk(lambda: gather_object([mine])) if self.count > 1 else [mine]
+
+    def of_first(self, work: Callable[[], T]) -> T:
+        """What `work` gives in the first process, which alone does it."""
+        return self.gather(lambda: work() if self.index == 0 else None)[0]  # type: ignore[return-value]
+
+    def agree(self, work: Callable[[], T]) -> T:
+        """What `work` gives here, once it has gone well everywhere. An orderly end of one is raised in all."""
+        if self.count == 1:
+            return work()
+        done: list[T] = []
+        error: Exception | None = None
+        try:
+            done.append(work())
+        except ORDERLY as end:
+            error = end
+        for found in self._talk(lambda: gather_object([error])):
+            if found is not None:
+                raise found
+        return done[0]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        self.gather(lambda: None)
+
+    def sums(self, *numbers: float) -> list[float]:
+        return [sum(column) for column in zip(*self.gather(lambda: numbers), strict=True)]
+
+    def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """The gradient of each becomes the sum over the processes, to the last bit the same in all."""
+        if self.count == 1:
+            return
+        found = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+        flat = torch.cat([grad.flatten() for grad in found])
+        total: torch.Tensor = self._talk(lambda: reduce(flat, "sum"))
+        for one, part in zip(parameters, torch.split(total, [one.numel() for one in parameters]), strict=True):
+            one.grad = part.view_as(one)
+
+    @contextmanager
+    def folder(self, run_dir: Path, logs: Iterable[str]) -> Iterator[Path]:
+        """Where this process writes: in the run's folder the first, any other where nobody looks.
+
+        So all of them keep the same books, and a run leaves one. `logs`: files there that are gone on with.
+        """
+        if self.index == 0:
+            yield run_dir
+            return
+        with tempfile.TemporaryDirectory(prefix="markbook-") as nowhere:
+            for name in logs:
+                shutil.copy(run_dir / name, nowhere)
+            yield Path(nowhere)
+
+    def _talk(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except RuntimeError as error:
+            signals.check()  # it may have been interrupted with us
+            raise ProcessLost("another process of this run has ended: what it said is above") from error
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def launched(device: torch.device, wait_s: float) -> Iterator[Ranks]:
+    """The processes that `accelerate launch` started, until all of them are done. Started by itself: one.
+
+    `wait_s`: seconds that one may wait for the service while the others wait for it.
+    """
+    limit = timedelta(seconds=PATIENCE_S + wait_s)
+    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=limit)])
+    ranks = Ranks(accelerator.process_index, accelerator.num_processes)
+    try:
+        yield ranks
+    except ORDERLY:
+        ranks.wait()  # the launcher ends those that are still saving
+        raise
+    ranks.wait()
+    accelerator.state.destroy_process_group()

@@ -1,0 +1,24 @@
+"""Why a run ends before its last step."""
+
+from __future__ import annotations
+
+
+class RunStopped(Exception):
+    """A run ends early and in good order: its adapter, curves and summary are there."""
+
+
+class GaveUp(RunStopped):
+    """The service was away, or marked too few samples, for longer than `rlaif.service_wait_s`; or a generation server
+    was away for longer than `training.generation_wait_s`."""
+
+
+class BudgetSpent(RunStopped):
+    """The service pays for no more marks of this run."""
+
+
+class RewardHacking(RunStopped):
+    """A check struck, and `rlaif.reward_hacking_action` is stop."""
+
+
+class ProcessLost(Exception):
+    """Another process of the run has ended without a word."""

@@ -1,0 +1,254 @@
+"""One optimizer step from a batch of marked samples, in micro-batches whose gradients add up to the whole batch's."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+from markbook.config.settings import Config, Rlaif
+from markbook.trainer.distributed import ALONE, Ranks
+from markbook.trainer.model.policy import Policy, Read
+from markbook.trainer.model.reference import Reference
+from markbook.trainer.objective import kl
+from markbook.trainer.objective.advantages import Advantages
+from markbook.trainer.objective.loss import (
+    Tokens,
+    Totals,
+    clipped_tokens,
+    importance_weights,
+    policy_term,
+    truncated_tokens,
+)
+from markbook.trainer.types import Sample, StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A sample with its advantage, and whether it counts in the policy term."""
+
+    sample: Sample
+    advantage: float
+    in_policy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RewardKl:
+    """KL as a part of the reward. `penalties` (N,): coefficient x nats a sample. `per_token`: mean, nats."""
+
+    penalties: Tensor
+    per_token: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulated:
+    """`kl`: nats a token before the step, None without a KL term in the loss. `clip_fraction`: of the policy term's
+    tokens, those that PPO's clip or the cap of their importance holds back; None where neither is in force.
+    `log_prob_gap`: mean |log-prob now - when drawn| of a token, nats. `ratio_max`: the largest probability now / when
+    drawn."""
+
+    loss: float
+    kl: float | None
+    clip_fraction: float | None
+    log_prob_gap: float
+    ratio_max: float
+
+
+class Learner:
+    """The optimizer, its schedule, and the coefficient of the KL: all that changes with a step but the adapter."""
+
+    def __init__(self, policy: Policy, reference: Reference | None, config: Config, ranks: Ranks = ALONE) -> None:
+        training = config.training
+        self._policy, self._reference, self._config, self._ranks = policy, reference, config, ranks
+        self._optimizer = torch.optim.AdamW(
+            policy.trainable, lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        schedule: Any = transformers.get_scheduler(
+            "constant_with_warmup" if training.lr_scheduler_type == "constant" else training.lr_scheduler_type,
+            self._optimizer,
+            num_warmup_steps=training.warmup_steps,
+            num_training_steps=training.max_steps,
+        )
+        self._schedule = schedule.lr_lambdas[0]  # updates done -> share of the step size
+        self.kl_penalty = config.rlaif.kl_penalty
+
+    def state(self) -> dict[str, Any]:
+        """All that a later Learner needs to go on from here."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "updates": self._policy.updates,
+            "kl_penalty": self.kl_penalty,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()`. What the configuration says (step size, decay, coefficient) is in force from now."""
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        self._policy.updates = state["updates"]
+        if self._config.rlaif.adaptive_kl_enabled:
+            self.kl_penalty = state["kl_penalty"]
+
+    def reward_kl(self, samples: Sequence[Sample]) -> RewardKl | None:
+        """The KL of each sample; None unless it belongs in the reward."""
+        if self._reference is None or self._config.rlaif.kl_in != "reward":
+            return None
+        found = sample_kl(self._policy, self._reference, samples, self._config, self._ranks)
+        nats = torch.tensor(found, dtype=torch.float64)
+        tokens = sum(len(sample.ids) for sample in samples)
+        return RewardKl(self.kl_penalty * nats, nats.sum().item() / tokens)
+
+    def learn(self, lessons: Sequence[Lesson], reward_kl: RewardKl | None = None) -> StepResult:
+        """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
+        rlaif, kl_penalty, policy = self._config.rlaif, self.kl_penalty, self._policy
+        learning_rate = self._config.training.learning_rate * self._schedule(policy.updates)
+        policy_lag = policy.updates - statistics.fmean(lesson.sample.updates for lesson in lessons)
+        policy.was_read = Read()
+        done = accumulate(policy, self._reference, lessons, self._config, kl_penalty, self._ranks)
+        padding, places = self._ranks.sums(policy.was_read.padding, policy.was_read.places)
+        norm = torch.nn.utils.clip_grad_norm_(
+            policy.trainable, self._config.training.max_grad_norm, error_if_nonfinite=True
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        policy.updates += 1
+        found = reward_kl.per_token if reward_kl else done.kl
+        if rlaif.adaptive_kl_enabled and found is not None:
+            self.kl_penalty = kl.adapted(kl_penalty, found, rlaif.target_kl, rlaif.kl_gain)
+        return StepResult(
+            done.loss,
+            found,
+            kl_penalty,
+            done.clip_fraction,
+            norm.item(),
+            learning_rate,
+            policy_lag,
+            done.log_prob_gap,
+            done.ratio_max,
+            padding / places,
+        )
+
+
+def accumulate(
+    policy: Policy,
+    reference: Reference | None,
+    lessons: Sequence[Lesson],
+    config: Config,
+    kl_penalty: float,
+    ranks: Ranks = ALONE,
+) -> Accumulated:
+    """Add the gradient of the step's loss to the parameters. All processes have all lessons, and share the work."""
+    rlaif = config.rlaif
+    held = reference if rlaif.kl_in == "loss" else None
+    # Neighbours share a prompt and a length: less is read twice, less is padding.
+    order = sorted((lesson for lesson in lessons if held or lesson.in_policy), key=lambda lesson: _place(lesson.sample))
+    totals = Totals(
+        policy=sum(_count(lesson.sample, rlaif) for lesson in order if lesson.in_policy),
+        kl=sum(_count(lesson.sample, rlaif) for lesson in order),
+    )
+    loss_sum = kl_sum = gap_sum = ratio_max = 0.0
+    clipped, policy_tokens = 0, sum(len(lesson.sample.ids) for lesson in order if lesson.in_policy)
+    size = config.training.micro_batch_size
+    for batch in ranks.share([order[start : start + size] for start in range(0, len(order), size)]):
+        samples = [lesson.sample for lesson in batch]
+        with policy.learning():
+            states = policy.states(samples)
+        log_probs = policy.log_probs(samples, rlaif.generation_temperature, states)
+        tokens = _tokens(batch, log_probs, rlaif, [_off_policy(sample, policy, config) for sample in samples])
+        loss = policy_term(tokens, totals, rlaif.loss, rlaif.clip_range)
+        if held is not None:
+            found = token_kl(policy, held, samples, states, tokens.log_probs, rlaif)
+            term = kl.kl_term(found, tokens.weights * tokens.importance, totals.kl)
+            loss = loss + kl_penalty * term
+            kl_sum += term.item()
+        with policy.learning():  # layers that are computed again have to be in the mode they were in
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss_sum += loss.item()
+        moved = tokens.log_probs.detach() - tokens.sampled
+        gap_sum += moved.abs().sum().item()
+        ratio_max = max(ratio_max, moved.max().exp().item())
+        if rlaif.loss == "ppo_clip":
+            clipped += clipped_tokens(tokens, rlaif.clip_range)
+        else:
+            clipped += truncated_tokens(tokens, rlaif.importance_sampling_cap)
+    ranks.add_gradients(policy.trainable)
+    loss_sum, kl_sum, gap_sum, held_back = ranks.sums(loss_sum, kl_sum, gap_sum, clipped)
+    ratio_max = max(ranks.gather(lambda: ratio_max))
+    has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(lesson.sample, policy, config) for lesson in order)
+    clip_fraction = held_back / max(policy_tokens, 1) if has_clip else None
+    log_prob_gap = gap_sum / sum(len(lesson.sample.ids) for lesson in order)
+    return Accumulated(loss_sum, kl_sum if held else None, clip_fraction, log_prob_gap, ratio_max)
+
+
+def token_kl(
+    policy: Policy, reference: Reference, samples: Sequence[Sample], states: Tensor, log_probs: Tensor, rlaif: Rlaif
+) -> Tensor:
+    """(N,) nats, by the estimator of `rlaif`; `states` and `log_probs` are the policy's."""
+    temperature = rlaif.generation_temperature
+    if rlaif.kl_estimator == "exact":
+        return policy.exact_kl(states, reference.states(samples), temperature)
+    return kl.estimate(log_probs, reference.log_probs(samples, temperature), rlaif.kl_estimator)
+
+
+def sample_kl(
+    policy: Policy, reference: Reference, samples: Sequence[Sample], config: Config, ranks: Ranks = ALONE
+) -> list[float]:
+    """Nats a sample, its tokens summed, without gradients.
+
+    As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
+    """
+    sums = [0.0] * len(samples)
+    order = sorted(range(len(samples)), key=lambda place: _place(samples[place]))
+    size = config.training.micro_batch_size
+    for places in ranks.share([order[start : start + size] for start in range(0, len(order), size)]):
+        batch = [samples[place] for place in places]
+        with torch.no_grad():
+            states = policy.states(batch)
+            log_probs = policy.log_probs(batch, config.rlaif.generation_temperature, states)
+        found = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
+        for place, part in zip(places, torch.split(found, [len(sample.ids) for sample in batch]), strict=True):
+            sums[place] = part.sum().item()
+    return ranks.sums(*sums)
+
+
+def lessons_of(samples: Sequence[Sample], says: Advantages) -> list[Lesson]:
+    """What is to be learned from the samples of all groups, in their order; those that leave the loss are left out."""
+    rows = zip(samples, says.values.flatten(), says.in_policy.flatten(), says.in_loss.flatten(), strict=True)
+    return [Lesson(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
+
+
+def _place(sample: Sample) -> tuple[int, int]:
+    return sample.task.index, len(sample.ids)
+
+
+def _count(sample: Sample, rlaif: Rlaif) -> int:
+    return len(sample.ids) if rlaif.loss_agg_mode == "token" else 1
+
+
+def _off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
+    """Whether another policy drew it: an earlier one, or the same by another program's arithmetic."""
+    return sample.updates < policy.updates or config.training.generation_url is not None
+
+
+def _tokens(batch: Sequence[Lesson], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]) -> Tokens:
+    lengths = [len(lesson.sample.ids) for lesson in batch]
+
+    def spread(values: Sequence[float]) -> Tensor:
+        like = torch.tensor(values, dtype=log_probs.dtype, device=log_probs.device)
+        return like.repeat_interleave(torch.tensor(lengths, device=log_probs.device))
+
+    by_sample = rlaif.loss_agg_mode == "sequence"
+    sampled = torch.tensor([value for lesson in batch for value in lesson.sample.log_probs], device=log_probs.device)
+    return Tokens(
+        log_probs,
+        sampled,
+        spread([lesson.advantage for lesson in batch]),
+        spread([1 / length if by_sample else 1.0 for length in lengths]),
+        importance_weights(log_probs, sampled, rlaif.importance_sampling_cap).where(spread(off_policy) > 0, 1.0),
+    )

@@ -1,0 +1,289 @@
+"""READ FIRST: the training run. Prompts -> samples -> marks -> advantages -> loss -> step, in `_train` and `step`.
+
+Every process of a run goes through it, see ranks.py. What it leaves out: more than one update on a batch, samples more
+than one update old, models that do not fit one GPU.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from markbook.client import RequestRejected, ScoringClient
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config
+from markbook.contract import Scored
+from markbook.trainer.checkpoint import (
+    START,
+    Progress,
+    checkpoints,
+    load_checkpoint,
+    random_state,
+    save_checkpoint,
+    save_final,
+    set_random_state,
+)
+from markbook.trainer.data.task_sampling import TaskSampler
+from markbook.trainer.data.tasks import check_tasks, load_tasks
+from markbook.trainer.distributed import ALONE, Ranks
+from markbook.trainer.errors import RewardHacking, RunStopped
+from markbook.trainer.learner import Learner, lessons_of
+from markbook.trainer.model.loading import load_student
+from markbook.trainer.model.policy import Policy
+from markbook.trainer.model.reference import base_checksum, load_reference
+from markbook.trainer.monitoring.evaluation import EVALUATION, Evaluation, count_passed, evaluation_metrics
+from markbook.trainer.monitoring.metrics import Recorder, learning_metrics, reward_metrics, say, service_metrics
+from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics
+from markbook.trainer.monitoring.samples_report import write_samples_page
+from markbook.trainer.monitoring.trackers import Trackers, check_trackers
+from markbook.trainer.objective.advantages import advantages, zero_variance
+from markbook.trainer.rewards.client import Marker, check_policy
+from markbook.trainer.rollout.queue import Draw, Flight, Flights
+from markbook.trainer.rollout.vllm import make_sampler
+from markbook.trainer.summary import write_config, write_summary
+from markbook.trainer.types import Group, Metrics
+from markbook.trainer.utils import signals
+from markbook.trainer.utils.timer import Stopwatch
+
+TRAINING = 0
+"""The sampling stream of training; evaluation has its own."""
+REPLACEMENTS = 2
+"""The first of the streams of groups that are drawn in place of others, one for each round of a step."""
+
+
+class Trainer:
+    """One run. Making it loads and checks everything and writes nothing; `run()` trains.
+
+    `resume`: go on from the newest checkpoint in `run_dir`. Raises ConfigError where the file, the model, the tasks or
+    the service's policy do not fit, GaveUp where the service does not answer.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: str,
+        run_dir: Path,
+        client: ScoringClient,
+        resume: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.config, self.name, self.run_dir, self.ranks = config, run, run_dir, ranks
+        self.watch = Stopwatch()
+        check_trackers(config.training.trackers)
+        check_tasks(config.training)
+        self.marker = Marker(client, config.rlaif.service_wait_s, say)
+        stats = ranks.of_first(self.marker.stats)
+        check_policy(config.rlaif, stats)
+        if stats.teacher.is_stub:
+            say(f"teacher: {stats.teacher.description}")
+        self.marked_by = f"{stats.teacher.model}: {stats.teacher.description}"
+        ranks.agree(lambda: self._load(resume))
+        self.progress.run_id = ranks.of_first(lambda: self.progress.run_id)
+
+    def _load(self, resume: bool) -> None:
+        config, training = self.config, self.config.training
+        say(f"loading {training.model}")
+        with self.watch("loading"):
+            model, tokenizer = load_student(training)
+            self.policy = Policy(model, tokenizer, training.gradient_checkpointing)
+            reference = load_reference(self.policy, config, say)
+        limits = (training.system_prompt, training.max_prompt_tokens)
+        self.tasks = load_tasks(training.tasks, tokenizer, *limits)
+        self.eval_tasks = load_tasks(training.eval_tasks, tokenizer, *limits) if training.eval_tasks else []
+        self.sampler = make_sampler(self.policy, config, self.run_dir, say)
+        self.learner = Learner(self.policy, reference, config, self.ranks)
+        self.progress = Progress(base=base_checksum(self.policy))
+        self.kept: list[dict[str, Any]] = []
+        if self.ranks.index:  # the first one's random numbers are those of a run that is alone
+            torch.manual_seed(training.seed + self.ranks.index)
+        if resume:
+            self._restore()
+
+    def run(self) -> None:
+        """Train to the end. However it ends, the adapter, the curves and a summary are there afterwards."""
+        with self.ranks.folder(self.run_dir, self.progress.logs) as self.run_dir:
+            write_config(self.config, self.run_dir)
+            self._run()
+
+    def _run(self) -> None:
+        ended = "stopped by an error"
+        steps, progress = self.config.training.max_steps, self.progress
+        with (
+            Trackers(self.config, self.name, progress.run_id, self.run_dir, progress.step) as trackers,
+            Recorder(self.run_dir, steps, progress.logs, trackers) as self.recorder,
+        ):
+            try:
+                self._train()
+                ended = "finished"
+            except KeyboardInterrupt:
+                ended = "interrupted"
+                raise
+            except (RunStopped, RequestRejected) as error:
+                ended = str(error)
+                if self.progress.begun:
+                    self._save()
+                raise
+            finally:
+                with signals.held():
+                    self._wind_up(ended)
+
+    def _wind_up(self, ended: str) -> None:
+        if ended != "finished":
+            say(f"{ended}: saving what there is")
+        save_final(self.policy, self.run_dir)
+        self.recorder.draw()
+        self.progress.seconds = dict(self.watch.total)
+        base_unchanged = base_checksum(self.policy) == self.progress.base
+        write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged)
+        say(f"{ended}; adapter, curves and summary are in {self.run_dir}")
+        if ended != "finished":
+            say(f"go on with: python -m markbook.trainer --resume {self.run_dir}")
+
+    def _train(self) -> None:
+        training, rlaif = self.config.training, self.config.rlaif
+        flights = Flights(
+            self.sampler, self.marker, self.config, self.ranks, self.recorder, self.watch, self.progress.request_id
+        )
+        self.flights, self.flying = flights, deque(map(flights.restart, self.kept))
+        if not self.progress.begun:
+            self._save(START)
+            self._evaluate()
+            self.progress.begun = True
+            self._save()
+        sent = self.progress.step + len(self.flying)
+        self.order = TaskSampler(self.tasks, training, self.progress.outcomes)
+        for step in range(self.progress.step + 1, training.max_steps + 1):
+            signals.check()
+            if training.eval_every_steps and self.progress.step % training.eval_every_steps == 0:
+                self._evaluate()
+            self.watch.lap()
+            # with max_staleness the next batch is written before the marks of this one are waited for
+            for ahead in range(sent + 1, min(step + rlaif.max_staleness, training.max_steps) + 1):
+                draw = Draw(self.name, "train", TRAINING, ahead)
+                self.flying.append(flights.start(draw, self.order.step(ahead), rlaif.num_samples_per_prompt))
+                sent = ahead
+            struck = self._record(self.step(step, self.flying[0]))
+            self.flying.popleft()
+            self.progress.step = step
+            if step % training.save_every_steps == 0 or step == training.max_steps:
+                self._save()
+                self.recorder.draw()
+            if struck and self.config.rlaif.reward_hacking_action == "stop":
+                raise RewardHacking(f"{struck}; look at the samples: what is resumed is not stopped by this again")
+        self._evaluate()
+
+    def _record(self, metrics: Metrics) -> str:
+        """Record a step; returns what the checks for reward hacking say, each for the first time."""
+        struck = alarms([*self.recorder.history, metrics], self.config.rlaif)
+        self.recorder.step({**metrics, "alarms": [alarm.check for alarm in struck]})
+        for alarm in struck:
+            say(f"warning: {alarm.text}")
+        return "; ".join(alarm.text for alarm in struck)
+
+    def step(self, step: int, flight: Flight) -> Metrics:
+        """One step on one batch."""
+        groups, replaced = self._with_differences(step, self.flights.marks(flight))
+        # from here on the service is not needed: what it refuses leaves the run where the last step ended
+        self.progress.counters["training"] = self.ranks.of_first(lambda: self.marker.counters(self.name))
+        drawn = [*replaced, *groups]
+        self.recorder.groups(step, "train", drawn)
+        self.progress.outcomes.update(count_passed(drawn))
+
+        marks = marks_of(groups)
+        samples = [sample for group, _ in groups for sample in group]
+        self.recorder.doing("learning")
+        with self.watch("learning"):
+            kl = self.learner.reward_kl(samples)
+            says = advantages(marks, self.config.rlaif, kl.penalties.view_as(marks) if kl else None)
+            result = self.learner.learn(lessons_of(samples, says), kl) if says.in_policy.any() else None
+        skipped = None if result else "no marks" if marks.isnan().all() else "no differences to learn from"
+        return {
+            "step": step,
+            "epoch": step * self.config.training.prompts_per_step / len(self.tasks),
+            **reward_metrics(drawn),
+            "frac_zero_variance": int(zero_variance(marks).sum()) / len(groups),
+            "replaced_groups": len(replaced),
+            **hacking_metrics(drawn),
+            **learning_metrics(result),
+            "skipped": skipped,
+            "skipped_steps": self.recorder.skipped + (skipped is not None),
+            **service_metrics(self.progress.counters["training"]),
+            **self.watch.lap(),
+        }
+
+    def _with_differences(self, step: int, groups: list[Group]) -> tuple[list[Group], list[Group]]:
+        """The batch with groups whose marks are all the same replaced by groups of other tasks, as far as the bound
+        allows; and the groups that were replaced."""
+        training, replaced = self.config.training, list[Group]()
+        drawn = {samples[0].task.index for samples, _ in groups}
+        for round_ in range(training.max_group_replacements):
+            flat = zero_variance(marks_of(groups)).nonzero().flatten().tolist()
+            wanted = min(len(flat), training.max_group_replacements - len(replaced))
+            tasks = self.order.replacements(wanted, step, round_, frozenset(drawn)) if wanted else []
+            if not tasks:
+                break
+            drawn |= {task.index for task in tasks}
+            draw = Draw(self.name, f"again_{round_}", REPLACEMENTS + round_, step)
+            flight = self.flights.start(draw, tasks, self.config.rlaif.num_samples_per_prompt)
+            for place, group in zip(flat, self.flights.marks(flight), strict=False):
+                replaced.append(groups[place])
+                groups[place] = group
+        return groups, replaced
+
+    def _evaluate(self) -> None:
+        """Mark the tasks kept apart, unless that is done for this step."""
+        step, done, run = self.progress.step, self.progress.evaluations, evaluation_run(self.name)
+        if not self.eval_tasks or step in done:
+            return
+        phase = "eval_before" if not done else "eval_after" if step == self.config.training.max_steps else "eval"
+        say(f"evaluating {f'after step {step}' if step else 'before training'}: {len(self.eval_tasks)} tasks")
+        per_task, before = self.config.training.eval_samples_per_task, self.watch.total["evaluation"]
+        with self.watch("evaluation"):
+            flight = self.flights.start(Draw(run, f"eval_{step}", EVALUATION, 0), self.eval_tasks, per_task)
+            groups = self.flights.marks(flight)
+        self.progress.counters["evaluation"] = self.ranks.of_first(lambda: self.marker.counters(run))
+        self.recorder.groups(step, phase, groups)
+        done[step] = Evaluation.of(groups)
+        seconds = self.watch.total["evaluation"] - before
+        self.recorder.evaluation(step, {**evaluation_metrics(groups, done, step), "seconds": seconds})
+        self.recorder.draw()
+        write_samples_page(self.run_dir, self.name, self.marked_by)
+
+    def _save(self, name: str | None = None) -> None:
+        self.progress.logs, self.progress.seconds = self.recorder.sizes(), dict(self.watch.total)
+        name, keep = name or f"step-{self.progress.step}", self.config.training.save_total_limit
+        random = self.ranks.gather(lambda: random_state(self.policy.device))
+        state = {**self.learner.state(), "random": random, "flying": [self.flights.keep(one) for one in self.flying]}
+        save_checkpoint(self.run_dir, name, self.policy, self.progress, state, keep)
+
+    def _restore(self) -> None:
+        found = checkpoints(self.run_dir)
+        if not found:
+            say("no checkpoint yet: from the beginning")
+            return
+        base = self.progress.base
+        self.progress, state = load_checkpoint(found[-1], self.policy)
+        if self.progress.base != base:
+            raise ConfigError(f"training.model {self.config.training.model} is not the one of {found[-1]}")
+        self.learner.restore(state)
+        self.kept = state["flying"]
+        if self.ranks.index < len(state["random"]):
+            set_random_state(state["random"][self.ranks.index], self.policy.device)
+        for what, seconds in self.progress.seconds.items():
+            self.watch.total[what] += seconds
+        say(f"going on after step {self.progress.step} of {self.config.training.max_steps}")
+
+
+def marks_of(groups: Sequence[Group]) -> torch.Tensor:
+    """(groups, samples) scores; a sample without one is NaN, and nowhere a number."""
+    scores = [[r.score if isinstance(r, Scored) else torch.nan for r in results] for _, results in groups]
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def evaluation_run(run: str) -> str:
+    """The name under which the service counts a run's evaluations, apart from its training."""
+    return f"{run}/eval"

@@ -1,0 +1,1 @@
+"""The student: loading, log-probabilities, the frozen reference."""

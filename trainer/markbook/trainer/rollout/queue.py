@@ -1,0 +1,113 @@
+"""A batch on its way: written group by group, each sent as soon as it is there, its marks waited for later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from markbook.config.settings import Config
+from markbook.contract import Result
+from markbook.trainer.distributed import Ranks
+from markbook.trainer.monitoring.metrics import Recorder, say
+from markbook.trainer.rewards.client import Marker
+from markbook.trainer.rewards.unscored import marked_enough
+from markbook.trainer.rollout.hf import Sampler
+from markbook.trainer.rollout.vllm import RemoteSampler
+from markbook.trainer.types import Group, Sample, Task
+from markbook.trainer.utils.timer import Stopwatch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which batch: of which run and phase to the service, from which stream and step to the seeds."""
+
+    run: str
+    phase: str
+    stream: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """This process's share of a batch: groups by their place in it, with their marks to come."""
+
+    draw: Draw
+    groups: Mapping[int, tuple[Sequence[Sample], Future[list[Result]]]]
+
+
+class Flights:
+    """Writes batches and brings their marks.
+
+    `request_id`: of its arguments, the same whenever a step is done again, so that the service counts it once.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler | RemoteSampler,
+        marker: Marker,
+        config: Config,
+        ranks: Ranks,
+        recorder: Recorder,
+        watch: Stopwatch,
+        request_id: Callable[..., str],
+    ) -> None:
+        self._sampler, self._marker, self._config, self._ranks = sampler, marker, config, ranks
+        self._recorder, self._watch, self._request_id = recorder, watch, request_id
+
+    def start(self, draw: Draw, tasks: Sequence[Task], per_task: int) -> Flight:
+        """Write `per_task` samples for each of `tasks`. Their marks are asked for while later ones are written."""
+        share = self._share(range(len(tasks)))
+
+        def write() -> dict[int, tuple[Sequence[Sample], Future[list[Result]]]]:
+            if not share:
+                return {}
+            written = self._sampler.groups(tasks, per_task, (draw.stream, draw.step), share)
+            shown = self._recorder.follow(written, "generating", len(share))
+            return {place: (samples, self._ask(draw, place, samples)) for place, samples in shown}
+
+        with self._watch("generating"):
+            return Flight(draw, self._ranks.agree(write))
+
+    def marks(self, flight: Flight) -> list[Group]:
+        """The groups of the whole batch in the order of its tasks, enough of them marked. Raises as `marked_enough`."""
+
+        def ask(place: int, samples: Sequence[Sample], attempt: int) -> Future[list[Result]]:
+            return self._ask(flight.draw, place, samples, attempt)
+
+        self._recorder.doing("waiting for marks")
+        with self._watch("scoring"):
+            groups = self._together(
+                lambda: {place: (samples, marks.result()) for place, (samples, marks) in flight.groups.items()}
+            )
+            return self._ranks.of_first(lambda: marked_enough(groups, ask, self._config.rlaif, say))
+
+    def keep(self, flight: Flight) -> dict[str, Any]:
+        """The samples of the whole batch, for a checkpoint: the policy that wrote them is in none."""
+        groups = self._together(lambda: {place: samples for place, (samples, _) in flight.groups.items()})
+        return {"draw": asdict(flight.draw), "groups": [[asdict(one) for one in group] for group in groups]}
+
+    def restart(self, kept: Mapping[str, Any]) -> Flight:
+        """What `keep` gave, asked for once more; marks that came meanwhile are in the book."""
+        draw = Draw(**kept["draw"])
+        groups = [[Sample(**{**one, "task": Task(**one["task"])}) for one in group] for group in kept["groups"]]
+        share = self._ranks.share(range(len(groups)))
+        return Flight(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in share})
+
+    def _share(self, places: Sequence[int]) -> Sequence[int]:
+        """What is to be written here: a server has one to ask it."""
+        if self._config.training.generation_url:
+            return places if self._ranks.index == 0 else ()
+        return self._ranks.share(places)
+
+    def _together(self, share: Callable[[], Mapping[int, T]]) -> list[T]:
+        """What all processes have of their shares, in the order of the batch."""
+        whole = {place: item for part in self._ranks.gather(share) for place, item in part.items()}
+        return [whole[place] for place in sorted(whole)]
+
+    def _ask(self, draw: Draw, place: int, samples: Sequence[Sample], attempt: int = 0) -> Future[list[Result]]:
+        request_id = self._request_id(draw.phase, draw.stream, draw.step, place, attempt)
+        return self._marker.submit(draw.run, samples, request_id)

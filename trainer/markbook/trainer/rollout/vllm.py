@@ -1,0 +1,196 @@
+"""Sampling by a generation server: each sample from its own seed, drawn by the adapter of this very step."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+
+from markbook.client import Patience, ServiceUnavailable
+from markbook.config.loading import ConfigError
+from markbook.config.settings import Config
+from markbook.trainer.errors import GaveUp
+from markbook.trainer.model.policy import Policy
+from markbook.trainer.rollout.hf import Ending, Sampler
+from markbook.trainer.rollout.vllm_client import KEY_VARIABLE, AdapterLost, Drawn, GenerationServer
+from markbook.trainer.types import Sample, Task
+
+CHECKED = 4
+"""Samples whose log-probabilities are compared with the trainer's own before any is used."""
+LARGEST_GAP = 0.5
+"""Nats a token between server and trainer. Number formats make hundredths, another model makes whole nats."""
+NOTICEABLE_GAP = 0.02
+
+
+class RemoteSampler:
+    """Draws samples as `Sampler` does, by a server. The same stream asks with the same seeds; whether the same samples
+    come is the server's matter (vLLM's do, to float noise).
+
+    `folder`: where the adapter is put for the server to read; it is emptied. Adapters go under names of their own, for
+    servers keep what they read of a prompt under the adapter's name: https://github.com/vllm-project/vllm/issues/42125.
+    """
+
+    def __init__(self, policy: Policy, config: Config, folder: Path, say: Callable[[str], None]) -> None:
+        assert config.training.generation_url
+        assert config.rlaif.run
+        _check_address(config.training.generation_url)
+        self._policy, self._config, self._folder, self._say = policy, config, folder.absolute(), say
+        self._ended = Ending(policy)
+        self._prefix = f"{config.rlaif.run}@"
+        self._adapter: str | None = None
+        self._updates = -1
+        self._away = self._checked = False
+        self._patience = Patience(config.training.generation_wait_s, self._note)
+
+    def groups(
+        self, tasks: Sequence[Task], per_task: int, stream: tuple[int, ...], share: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """Yield `(place, samples)` for every task as soon as its last sample is written; `share` as in `Sampler`.
+
+        Raises GaveUp where the server stays away, ConfigError where its answers cannot be used.
+        """
+        share = range(len(tasks)) if share is None else share
+        if not share:
+            return
+        training = self._config.training
+        server = GenerationServer(
+            training.generation_url or "", os.environ.get(KEY_VARIABLE), training.generation_batch_size
+        )
+        started: list[asyncio.Task[tuple[int, list[Sample]]]] = []
+        with asyncio.Runner() as runner:
+            try:
+                runner.run(self._synchronise(server))
+                started = [
+                    runner.get_loop().create_task(self._group(server, tasks[place], place, per_task, stream))
+                    for place in share
+                ]
+                pending = set(started)
+                while pending:
+                    done, pending = runner.run(_first_of(pending))
+                    for place, samples in sorted((task.result() for task in done), key=lambda found: found[0]):
+                        self._check(samples)
+                        yield place, samples
+            except ServiceUnavailable as error:
+                wait_s = training.generation_wait_s
+                raise GaveUp(f"{error}; gave up after training.generation_wait_s ({wait_s:g} s)") from error
+            finally:
+                for task in started:
+                    task.cancel()
+                runner.run(_ended(started, server))
+
+    async def _group(
+        self, server: GenerationServer, task: Task, place: int, per_task: int, stream: tuple[int, ...]
+    ) -> tuple[int, list[Sample]]:
+        samples = [self._sample(server, task, (*stream, place, k)) for k in range(per_task)]
+        return place, await asyncio.gather(*samples)
+
+    async def _sample(self, server: GenerationServer, task: Task, stream: tuple[int, ...]) -> Sample:
+        training, updates, adapter = self._config.training, self._updates, self._adapter
+        assert adapter
+        request: dict[str, Any] = {
+            "model": adapter,
+            "prompt": list(task.token_ids),
+            "max_tokens": training.max_new_tokens,
+            "temperature": self._config.rlaif.generation_temperature,
+            "seed": int(np.random.default_rng((training.seed, *stream)).integers(2**63)),
+            "stop_token_ids": sorted(self._policy.end_ids),
+            # the whole distribution, whatever the model's generation_config.json says
+            "top_p": 1.0,
+            "top_k": -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+        }
+
+        async def attempt() -> Drawn:
+            try:
+                return await server.complete(request, self._ended)
+            except AdapterLost:
+                await server.load(adapter, self._folder / adapter)
+                raise
+
+        drawn = await self._patience.persist(attempt)
+        text = self._policy.tokenizer.decode(drawn.ids, skip_special_tokens=True)
+        return Sample(task, drawn.ids, text, drawn.truncated, drawn.log_probs, updates)
+
+    async def _synchronise(self, server: GenerationServer) -> None:
+        """Have the server hold this step's adapter, and of this run no other."""
+        if self._updates == self._policy.updates:
+            return
+        await self._patience.persist(lambda: server.unload(self._prefix))
+        shutil.rmtree(self._folder, ignore_errors=True)
+        adapter = f"{self._prefix}{self._policy.updates}.{uuid.uuid4().hex[:8]}"
+        self._policy.save_adapter(self._folder / adapter)
+        await self._patience.persist(lambda: server.load(adapter, self._folder / adapter))
+        self._adapter, self._updates = adapter, self._policy.updates
+
+    @torch.no_grad()
+    def _check(self, samples: Sequence[Sample]) -> None:
+        """Once, before anything is learned: the server's log-probabilities have to be the policy's."""
+        if self._checked:
+            return
+        samples, temperature = samples[:CHECKED], self._config.rlaif.generation_temperature
+        theirs = torch.tensor([value for sample in samples for value in sample.log_probs], device=self._policy.device)
+        gap = (self._policy.log_probs(samples, temperature) - theirs).abs().mean().item()
+        raw_gap = (self._policy.log_probs(samples, 1.0) - theirs).abs().mean().item()
+        url = self._config.training.generation_url
+        if gap > NOTICEABLE_GAP and raw_gap < gap / 2:
+            raise ConfigError(
+                f"the generation server at {url} gives log-probabilities without the temperature: "
+                "start vLLM with --logprobs-mode processed_logprobs"
+            )
+        if gap > LARGEST_GAP:
+            raise ConfigError(
+                f"the generation server at {url} serves another model than training.model: "
+                f"its log-probabilities are {gap:.2f} nats a token away from the trainer's"
+            )
+        self._checked = True
+
+    def _note(self, failure: ServiceUnavailable | None) -> None:
+        """One line when the server goes away, one when it is back, however many samples wait."""
+        changed, self._away = self._away != (failure is not None), failure is not None
+        if changed and failure is not None:
+            self._say(f"{failure}; asking again for up to {self._patience.wait_s:g} s")
+        elif changed:
+            self._say("the generation server answers again")
+
+
+def make_sampler(policy: Policy, config: Config, run_dir: Path, say: Callable[[str], None]) -> Sampler | RemoteSampler:
+    """The sampler that `config` asks for: in this process, or by the server at `training.generation_url`."""
+    training = config.training
+    if training.generation_url:
+        return RemoteSampler(policy, config, run_dir / "generation", say)
+    return Sampler(
+        policy,
+        temperature=config.rlaif.generation_temperature,
+        max_new_tokens=training.max_new_tokens,
+        batch_size=training.generation_batch_size,
+        seed=training.seed,
+    )
+
+
+async def _first_of(pending: set[Any]) -> tuple[set[Any], set[Any]]:
+    return await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[Any]], server: GenerationServer) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await server.close()
+
+
+def _check_address(url: str) -> None:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"training.generation_url {url} is no address: {error}") from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ConfigError(f"training.generation_url {url} is no address: it looks like http://HOST:8000")

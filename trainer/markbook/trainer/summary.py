@@ -1,0 +1,46 @@
+"""What a run folder says of its run as a whole: config.yaml as used, summary.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from markbook.config.loading import ConfigError, without_secrets
+from markbook.config.settings import Config
+from markbook.trainer.checkpoint import Progress
+from markbook.trainer.monitoring.evaluation import summarize
+from markbook.trainer.run_dir import write
+from markbook.trainer.types import Metrics
+from markbook.trainer.utils.timer import STEP
+
+
+def write_config(config: Config, run_dir: Path) -> None:
+    as_used = yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write(run_dir / "config.yaml", as_used)
+    except OSError as error:
+        raise ConfigError(f"cannot write to the run folder {run_dir}: {error.strerror}") from error
+
+
+def write_summary(
+    run_dir: Path, run: str, ended: str, progress: Progress, history: Sequence[Metrics], base_unchanged: bool
+) -> None:
+    summary = {
+        "run": run,
+        "ended": ended,
+        "steps": len(history),
+        "skipped_steps": sum(line["skipped"] is not None for line in history),
+        **summarize(progress.evaluations, progress.step),
+        "base_unchanged": base_unchanged,
+        **{phase: counters.model_dump(mode="json") for phase, counters in progress.counters.items()},
+        "seconds": {
+            "loading": progress.seconds["loading"],
+            **{what: sum(line[f"seconds_{what}"] for line in history) for what in STEP},
+            "evaluation": progress.seconds.get("evaluation", 0.0),
+        },
+    }
+    write(run_dir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,63 @@
+"""What the parts of the trainer hand each other: tasks, samples, groups with their marks, a step's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markbook.contract import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as the teacher sees it (`prompt`) and as the student does (`token_ids`, chat template included)."""
+
+    index: int
+    prompt: str
+    language: str
+    token_ids: tuple[int, ...]
+    tests: tuple[str, ...] = ()
+    test_setup: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the student wrote for a task. `ids` hold the end token where it wrote one; `text` is raw, without it.
+
+    `log_probs`: of each id under the policy that drew it. They carry float noise, so they make no two samples differ.
+    `updates`: how many the policy had had when it drew it.
+    """
+
+    task: Task
+    ids: tuple[int, ...]
+    text: str
+    truncated: bool
+    log_probs: tuple[float, ...] = field(default=(), compare=False)
+    updates: int = field(default=0, compare=False)
+
+
+Metrics = dict[str, Any]
+
+
+Group = tuple[Sequence[Sample], Sequence[Result]]
+"""The samples of one task and what the service said of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """`kl`: nats a token before the step, None where there is no reference. `kl_penalty`: the coefficient that was in
+    force. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn, their mean; with it grow
+    `log_prob_gap` and `ratio_max` (see Accumulated), which are float noise where sampler and learner are one policy.
+    `padding`: its share among the tokens that were read."""
+
+    loss: float
+    kl: float | None
+    kl_penalty: float
+    clip_fraction: float | None
+    grad_norm: float
+    learning_rate: float
+    policy_lag: float
+    log_prob_gap: float
+    ratio_max: float
+    padding: float

@@ -1,0 +1,1 @@
+"""Signals, timers, CPU threads."""
