@@ -15,7 +15,7 @@ import psycopg
 from markbook.config.loading import load_config
 from markbook.config.settings import Config
 from markbook.scoring.app import unix_ms
-from markbook.scoring.fingerprint import Fingerprint, fingerprint, profile_of
+from markbook.scoring.fingerprint import Fingerprint, fingerprint, hash_profile
 from markbook.scoring.pipeline.pipeline import mark_identity
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store import NewMark, Store, Texts
@@ -79,7 +79,7 @@ class Filler:
         rubric = load_rubric(config.teacher.rubric)
         identity = mark_identity(config, make_teacher(config, rubric), rubric)
         self.store = store
-        self.profile = profile_of(identity)
+        self.profile = hash_profile(identity)
         store.open(self.profile, identity, unix_ms(), list(rubric.criteria))
 
     def name(self, number: int) -> Fingerprint:

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from benchmarks.tokens import BEFORE, Row, measure
-from benchmarks.workload import Answer, workload
+from benchmarks.workload import ScoredRequest, workload
 from markbook.scoring.prompts.prompt import shown_task
 from tests.emulator.server import Emulator
 
@@ -49,7 +49,7 @@ def _signature(task: str) -> str:
     return found[1]
 
 
-async def table(emulator: Emulator, answers: Sequence[Answer]) -> Iterator[str]:
+async def table(emulator: Emulator, answers: Sequence[ScoredRequest]) -> Iterator[str]:
     [before] = await measure(emulator, BEFORE, answers, ["before"])
     rows: list[tuple[Policy, int | None, Row]] = []
     for policy, chars in LENGTHS:

@@ -8,12 +8,12 @@ import statistics
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
-from benchmarks.workload import Answer
+from benchmarks.workload import ScoredRequest
 from markbook.config.loading import parse_config
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure
 from tests.emulator import tokens
 from tests.emulator.judges import JUDGES
 from tests.emulator.server import Emulator
@@ -23,7 +23,7 @@ SAMPLES = 24
 ROUNDS = 8
 
 
-async def drifts(emulator: Emulator, answers: Sequence[Answer]) -> AsyncIterator[str]:
+async def drifts(emulator: Emulator, answers: Sequence[ScoredRequest]) -> AsyncIterator[str]:
     """A line for each judge and group size. Costs are not looked at, so tokens are only estimated."""
     codes = [answer.code for answer in answers if answer.fault is None][:SAMPLES]
     rubric = load_rubric()
@@ -34,7 +34,7 @@ async def drifts(emulator: Emulator, answers: Sequence[Answer]) -> AsyncIterator
         marks: defaultdict[str, list[float]] = defaultdict(list)
         for group, reply in await _rounds(teacher, codes, size):
             for code, outcome in zip(group.codes, reply, strict=True):
-                if not isinstance(outcome, Marked):
+                if not isinstance(outcome, Judgment):
                     raise SystemExit(f"a sample was not marked: {outcome.detail}")
                 marks[code].append(rubric.score(outcome.criteria))
         drift = statistics.fmean(statistics.pstdev(each) for each in marks.values())
@@ -44,7 +44,7 @@ async def drifts(emulator: Emulator, answers: Sequence[Answer]) -> AsyncIterator
 
 async def _rounds(
     teacher: AnthropicTeacher, codes: Sequence[str], size: int
-) -> list[tuple[Group, tuple[Marked | Failure, ...]]]:
+) -> list[tuple[Group, tuple[Judgment | ScoringFailure, ...]]]:
     """ROUNDS times all codes, in groups that are drawn anew each time."""
     draw = random.Random(size)
     groups = []

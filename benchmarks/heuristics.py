@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tree_sitter import Parser
 
-from markbook.scoring.heuristics import Judgement, judge
+from markbook.scoring.heuristics import HeuristicResult, judge
 from markbook.scoring.heuristics.grammars import LANGUAGES
 from markbook.scoring.languages import canonical
 from markbook.scoring.pipeline.code_extraction import extract
@@ -76,7 +76,7 @@ def judged(sample: dict[str, Any], code: str, kind: str, label: str) -> Row:
     """Extract and judge one sample; the seconds are of CPU, for both together."""
     language = canonical(sample["language"])
 
-    def judge_it() -> Judgement:
+    def judge_it() -> HeuristicResult:
         return judge(extract(code, language).code, sample["prompt"], language)
 
     seconds, judgement = timed(judge_it)
@@ -98,7 +98,7 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
     return least, result
 
 
-def rows_of(folder: Path) -> Iterator[Row]:
+def gather_rows(folder: Path) -> Iterator[Row]:
     """Every sample but the pairs', judged."""
     for sample in load(folder, "good"):
         yield judged(sample, sample["code"], "good", "good")
@@ -194,7 +194,7 @@ def main() -> None:
     folder = parser.parse_args().corpus
     if not (folder / "good.jsonl.gz").is_file():
         sys.exit(f"{folder} holds no corpus: good.jsonl.gz is not there")
-    rows = list(rows_of(folder))
+    rows = list(gather_rows(folder))
     print_rejected(rows)
     print_reasons(rows)
     print_pairs(folder)

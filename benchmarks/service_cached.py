@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.books import CODE_TEXT, NUMBER, SAMPLES_A_TASK, TASK_TEXT, Filler, code, databases, task
-from markbook.scoring.store import Life, Store
+from markbook.scoring.store import RetentionPolicy, Store
 from tests.processes import ServiceProcess, clean_environment
 
 MARKS = 100_000
@@ -66,7 +66,7 @@ def run() -> None:
 
 
 async def _fill(database_url: str) -> None:
-    filler = Filler(Store(database_url, 15_000, Life(store_samples=False)))  # a lookup never reads them
+    filler = Filler(Store(database_url, 15_000, RetentionPolicy(store_samples=False)))  # a lookup never reads them
     await filler.fill(0, MARKS)
     await filler.store.close()
 

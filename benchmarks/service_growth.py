@@ -17,7 +17,7 @@ import psycopg
 
 from benchmarks.books import Filler, databases
 from markbook.scoring.app import unix_ms
-from markbook.scoring.store import OWNER, Life, Store
+from markbook.scoring.store import OWNER, RetentionPolicy, Store
 
 SIZES = (10_000, 100_000, 1_000_000)
 WITH_TEXTS = 10_000
@@ -42,7 +42,7 @@ def run() -> None:
 
 
 async def _grow(name: str, database_url: str) -> list[Row]:
-    store = Store(database_url, 15_000, Life(store_samples=False))
+    store = Store(database_url, 15_000, RetentionPolicy(store_samples=False))
     filler, rows, filled = Filler(store), [], 0
     empty = (await store.marks.size(OWNER))[1]
     for size in SIZES:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from benchmarks.drift import drifts
-from benchmarks.workload import TEXTS, Answer, describe, workload
+from benchmarks.workload import TEXTS, ScoredRequest, describe, workload
 from markbook.config.loading import parse_config
 from markbook.config.settings import PRICES_OF_2026_11
 from markbook.contract import Counters, Scored, ScoreResponse, Source, Stats
@@ -76,7 +76,7 @@ class Row:
 
 
 async def measure(
-    emulator: Emulator, settings: Settings, answers: Sequence[Answer], names: Sequence[str], **billing: Any
+    emulator: Emulator, settings: Settings, answers: Sequence[ScoredRequest], names: Sequence[str], **billing: Any
 ) -> list[Row]:
     """All answers through a fresh service, once for each of `names`: from the second time on it has its book."""
     emulator.clear(**billing)
@@ -93,7 +93,7 @@ async def measure(
             return [await _epoch(http, emulator, answers, name) for name in names]
 
 
-async def _epoch(http: httpx.AsyncClient, emulator: Emulator, answers: Sequence[Answer], name: str) -> Row:
+async def _epoch(http: httpx.AsyncClient, emulator: Emulator, answers: Sequence[ScoredRequest], name: str) -> Row:
     begin, floor, rejected = len(emulator.log), 0, 0
     run = f"after-{begin}-calls"
     for start in range(0, len(answers), SAMPLES_A_REQUEST):
@@ -136,7 +136,7 @@ def uncached(row: Row, name: str) -> Row:
     return replace(row, name=name, tokens=Tokens(input=row.tokens.sent, output=row.tokens.output))
 
 
-async def rows(emulator: Emulator, answers: Sequence[Answer], **billing: Any) -> list[Row]:
+async def rows(emulator: Emulator, answers: Sequence[ScoredRequest], **billing: Any) -> list[Row]:
     [before] = await measure(emulator, BEFORE, answers, ["before"], **billing)
     [start] = await measure(emulator, STARTING_POINT, answers, ["starting point, rubric cached"], **billing)
     [whole] = await measure(emulator, OURS_WHOLE_TASK, answers, ["ours, whole task"], **billing)

@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from benchmarks.trainer_sides import REPORT, Report, Setup
 from markbook.config.loading import parse_config
-from markbook.scoring.teachers.protocol import Group, Purse
-from markbook.scoring.types import Failure, Marked
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group
+from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import RecordingTeacher
 from tests.processes import ROOT, clean_environment
 from tests.served import served
@@ -42,7 +42,7 @@ class TimedTeacher(RecordingTeacher):
 
     delay_s = 0.0
 
-    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         await asyncio.sleep(self.delay_s)
         return await super().mark(group, purse)
 

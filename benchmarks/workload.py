@@ -93,7 +93,7 @@ _ERRORS = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScoredRequest:
     """One sample. `fault` says in which way it is broken, None if it is not."""
 
     task: str
@@ -102,7 +102,7 @@ class Answer:
     fault: str | None
 
 
-def workload(tasks: int = 88, per_task: int = 4, left_out: int = 2, seed: int = 0) -> list[Answer]:
+def workload(tasks: int = 88, per_task: int = 4, left_out: int = 2, seed: int = 0) -> list[ScoredRequest]:
     """`per_task` answers to each of `tasks` tasks, less the last `left_out`; a share of BROKEN_SHARE is broken."""
     draw = random.Random(seed)
     subjects = draw.sample(list(itertools.product(_PLACES, _LOGS)), tasks)
@@ -117,7 +117,7 @@ def workload(tasks: int = 88, per_task: int = 4, left_out: int = 2, seed: int = 
     return answers
 
 
-def _answers(draw: random.Random, place: str, log: tuple[str, ...], language: str, count: int) -> list[Answer]:
+def _answers(draw: random.Random, place: str, log: tuple[str, ...], language: str, count: int) -> list[ScoredRequest]:
     thing, things, key, value, unit = log
     statistic = draw.choice(list(_STATISTICS))
     low = draw.randrange(2, 90)
@@ -150,7 +150,7 @@ def _answers(draw: random.Random, place: str, log: tuple[str, ...], language: st
         code = _code(draw, language, statistic, words)
         if code not in codes and exact(code) in CODE_TOKENS:
             codes.append(code)
-    return [Answer(task, language, code, None) for code in codes]
+    return [ScoredRequest(task, language, code, None) for code in codes]
 
 
 def _task(draw: random.Random, words: dict[str, str]) -> str:
@@ -173,23 +173,23 @@ def _code(draw: random.Random, language: str, statistic: str, words: dict[str, s
     return Template(text).substitute(words, **names, update=update, reduce=reduce)
 
 
-def _broken(draw: random.Random, answer: Answer) -> Answer:
+def _broken(draw: random.Random, answer: ScoredRequest) -> ScoredRequest:
     [fault] = draw.choices(list(FAULTS), [weight for weight, _ in FAULTS.values()])
     code = FAULTS[fault][1](draw, answer)
-    return Answer(answer.task, answer.language, code, fault)
+    return ScoredRequest(answer.task, answer.language, code, fault)
 
 
-def _cut_off(draw: random.Random, answer: Answer) -> str:
+def _cut_off(draw: random.Random, answer: ScoredRequest) -> str:
     return answer.code[: round(len(answer.code) * draw.uniform(0.3, 0.95))]
 
 
-def _bracket_lost(draw: random.Random, answer: Answer) -> str:
+def _bracket_lost(draw: random.Random, answer: ScoredRequest) -> str:
     places = [at for at, char in enumerate(answer.code) if char in "()[]{}"]
     at = draw.choice(places)
     return answer.code[:at] + answer.code[at + 1 :]
 
 
-def _line_shifted(draw: random.Random, answer: Answer) -> str:
+def _line_shifted(draw: random.Random, answer: ScoredRequest) -> str:
     """In Python a line two blanks off; elsewhere a line that has lost its end."""
     lines = answer.code.splitlines()
     inside = [at for at, line in enumerate(lines) if line.startswith("    ") and len(line.strip()) > 3]
@@ -198,14 +198,14 @@ def _line_shifted(draw: random.Random, answer: Answer) -> str:
     return "\n".join(lines)
 
 
-def _other_language(draw: random.Random, answer: Answer) -> str:
+def _other_language(draw: random.Random, answer: ScoredRequest) -> str:
     other = draw.choice([language for language in LANGUAGES if language != answer.language])
     words = dict.fromkeys(("k", "low"), "5") | dict.fromkeys(("stat_short", "values", "keys"), "values")
     words |= {"fn": "report", "key": "name", "value": "amount", "class": "Entry", "things": "entries"}
     return _code(draw, other, "sum", words)
 
 
-def _talk(draw: random.Random, answer: Answer) -> str:
+def _talk(draw: random.Random, answer: ScoredRequest) -> str:
     starts = (
         "To solve this task, we first read each line and split it at the semicolons.",
         "Sure! Here is how one could approach this problem step by step.",
@@ -220,7 +220,7 @@ def _talk(draw: random.Random, answer: Answer) -> str:
     return " ".join([draw.choice(starts), *draw.sample(rest, draw.randrange(2, 5))])
 
 
-def _stuck(draw: random.Random, answer: Answer) -> str:
+def _stuck(draw: random.Random, answer: ScoredRequest) -> str:
     """A line or two, again and again until the tokens run out."""
     lines = answer.code.splitlines()
     at = draw.randrange(3, len(lines) - 4)
@@ -228,7 +228,7 @@ def _stuck(draw: random.Random, answer: Answer) -> str:
     return "\n".join([*lines[:at], *[again] * (len(answer.code) // max(20, len(again)))])
 
 
-def _stub(draw: random.Random, answer: Answer) -> str:
+def _stub(draw: random.Random, answer: ScoredRequest) -> str:
     fn = answer.task.split("(", 1)[0].rsplit("`", 1)[-1].split()[-1]
     return {
         "python": f"def {fn}(lines):\n    # TODO: implement this function\n    pass\n",
@@ -237,7 +237,7 @@ def _stub(draw: random.Random, answer: Answer) -> str:
     }[answer.language]
 
 
-FAULTS: dict[str, tuple[int, Callable[[random.Random, Answer], str]]] = {
+FAULTS: dict[str, tuple[int, Callable[[random.Random, ScoredRequest], str]]] = {
     "cut off": (35, _cut_off),
     "bracket lost": (20, _bracket_lost),
     "line shifted": (10, _line_shifted),
@@ -249,7 +249,7 @@ FAULTS: dict[str, tuple[int, Callable[[random.Random, Answer], str]]] = {
 """How students fail, and how often in a hundred broken samples."""
 
 
-def describe(answers: list[Answer]) -> str:
+def describe(answers: list[ScoredRequest]) -> str:
     """The shape of a workload in two lines."""
     tasks = sorted(exact(task) for task in {answer.task for answer in answers})
     codes = sorted(exact(answer.code) for answer in answers if answer.fault is None)

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from markbook.scoring.teachers.protocol import Group, Outage, Purse, Teacher
-from markbook.scoring.types import CRITERIA, Call, Failure, Marked
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage, Teacher
+from markbook.scoring.types import CRITERIA, Judgment, ScoringFailure, TeacherCall
 
 
 class StepClock:
@@ -35,32 +35,32 @@ def true_score(code: str) -> float:
     return round(weighted + 0.2 * marks["efficiency"] + 0.2 * marks["documentation"], 6)
 
 
-class OpenPurse:
+class OpenLimiter:
     """Pays for everything. `bills` are the calls it paid for; `reserved` the reservations that nobody settled."""
 
     def __init__(self) -> None:
-        self.bills: list[Call] = []
-        self.reserved: dict[str, Call] = {}
+        self.bills: list[TeacherCall] = []
+        self.reserved: dict[str, TeacherCall] = {}
 
-    async def reserve(self, bound: Call) -> str:
+    async def reserve(self, bound: TeacherCall) -> str:
         reservation = f"reservation {len(self.bills) + len(self.reserved)}"
         self.reserved[reservation] = bound
         return reservation
 
-    async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+    async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
         assert self.reserved.pop(reservation) == bound
         self.bills.append(bill)
 
 
 @dataclass(frozen=True)
 class Reply:
-    outcomes: tuple[Marked | Failure, ...]
-    calls: tuple[Call, ...]
+    outcomes: tuple[Judgment | ScoringFailure, ...]
+    calls: tuple[TeacherCall, ...]
 
 
 async def asked(teacher: Teacher, group: Group) -> Reply:
     """What a teacher says of a group, and what it paid. Whatever it reserved, it has settled."""
-    purse = OpenPurse()
+    purse = OpenLimiter()
     outcomes = await teacher.mark(group, purse)
     assert not purse.reserved
     return Reply(outcomes, tuple(purse.bills))
@@ -79,7 +79,7 @@ class RecordingTeacher:
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
-        self.failures: dict[str, Failure] = {}
+        self.failures: dict[str, ScoringFailure] = {}
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.asked = asyncio.Event()
@@ -92,7 +92,7 @@ class RecordingTeacher:
     def identity(self) -> Mapping[str, object]:
         return {"name": self.name, "model": self.model}
 
-    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         gate, bill = self.gate, self.bill(len(group.codes))
         reservation = await purse.reserve(bill)
         self.groups.append(group)
@@ -102,12 +102,14 @@ class RecordingTeacher:
         await purse.settle(reservation, bill, bill)
         if self.error is not None:
             raise self.error
-        return tuple(self.failures.get(code) or Marked(true_criteria(code)) for code in group.codes)
+        return tuple(self.failures.get(code) or Judgment(true_criteria(code)) for code in group.codes)
 
-    def bill(self, samples: int) -> Call:
+    def bill(self, samples: int) -> TeacherCall:
         sent, received = 100 * samples, 10 * samples
         cost = sent * 1e-6 + received * 5e-6
-        return Call(self.model, "ok", sent, received, cost_usd=cost, billed_input_equivalent=sent + 5.0 * received)
+        return TeacherCall(
+            self.model, "ok", sent, received, cost_usd=cost, billed_input_equivalent=sent + 5.0 * received
+        )
 
     def outage(self) -> Outage | None:
         return self.down

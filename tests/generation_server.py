@@ -26,7 +26,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 BASE = "base"
 
 
-class GenerationServer:
+class VllmClient:
     """`faults` are answered first, one a request for a sample: an HTTP status, or "broken" for a stream that ends in
     the middle. `processed`, `token_ids`: what vLLM says with --logprobs-mode processed_logprobs, and as of 0.10.2."""
 
@@ -124,7 +124,7 @@ def error(status: int, message: str) -> JSONResponse:
 
 def main(folder: str, port: str = "0") -> None:
     torch.set_num_threads(1)
-    server = GenerationServer(transformers.AutoModelForCausalLM.from_pretrained(folder))
+    server = VllmClient(transformers.AutoModelForCausalLM.from_pretrained(folder))
     config = uvicorn.Config(server.app, port=int(port), log_level="error")
     socket = config.bind_socket()
     print(f"serving on http://127.0.0.1:{socket.getsockname()[1]}", flush=True)

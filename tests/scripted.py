@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from markbook.client import AsyncScoringClient, Patience, ScoringClient
+from markbook.client import AsyncScoringClient, RetryPolicy, ScoringClient
 from markbook.contract import ExtractedFrom, RequestUsage, Sample, Scored, ScoreRequest, ScoreResponse, Source
 
 REQUEST = ScoreRequest(run="r", samples=[Sample(prompt="p", language="python", code="\N{PILE OF POO}\0")])
 AWAY = (503, {}, '{"error": "store_unavailable", "detail": "no database"}')
-Answer = tuple[int, dict[str, str], str]
+ScoredRequest = tuple[int, dict[str, str], str]
 
 
 def numbered(count: int, *, padding: str = "") -> ScoreRequest:
@@ -24,7 +24,7 @@ def numbered(count: int, *, padding: str = "") -> ScoreRequest:
     return ScoreRequest(run="r", samples=samples)
 
 
-def echo(request: ScoreRequest) -> Answer:
+def echo(request: ScoreRequest) -> ScoredRequest:
     results = [
         Scored(
             score=int(sample.code.rstrip("é")) / 1000,
@@ -47,8 +47,8 @@ class Script(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: list[Answer] = []
-        self.answer: Callable[[ScoreRequest], Answer] = lambda _: (
+        self.answers: list[ScoredRequest] = []
+        self.answer: Callable[[ScoreRequest], ScoredRequest] = lambda _: (
             200,
             {},
             ScoreResponse(results=[], usage=RequestUsage()).model_dump_json(),
@@ -103,11 +103,11 @@ class Time:
         self.pauses.append(seconds)
         self.now += seconds
 
-    def patience(self, wait_s: float) -> Patience:
-        return Patience(wait_s, sleep=self.sleep, clock=lambda: self.now, jitter=lambda: 1.0)
+    def patience(self, wait_s: float) -> RetryPolicy:
+        return RetryPolicy(wait_s, sleep=self.sleep, clock=lambda: self.now, jitter=lambda: 1.0)
 
 
-AT_ONCE = Patience(0.0)
+AT_ONCE = RetryPolicy(0.0)
 
 
 def score(url, request=REQUEST, *, rescore_s=0.0, patience=AT_ONCE, **options) -> ScoreResponse:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Table, insert
 
 from markbook.scoring.store import tables
 from markbook.scoring.store.engine import migrate, open_engine, writing
-from markbook.scoring.store.rollups import MINUTE_MS, Sums, into_hours, oldest_hour, sums_of
+from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups, compact_to_hours, oldest_hour
 from markbook.scoring.store.statements import Row, insert_new
 
 DAY_MINUTES = 1_440
@@ -30,7 +30,7 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
         times = [first_ms + minute * MINUTE_MS for minute in range(start, min(start + _BATCH, minutes))]
         asked = [_request(draw, at_ms, runs) for at_ms in times for _ in range(requests)]
         paid = [_call(draw, at_ms, runs) for at_ms in times for _ in range(calls)]
-        sums = sums_of(asked, paid)
+        sums = build_rollups(asked, paid)
         _copy(engine, tables.requests, asked)
         _copy(engine, tables.calls, paid)
         _copy(engine, tables.sums, [*_sum_rows(sums)])
@@ -47,7 +47,7 @@ def _into_hours(engine: Engine, now_ms: int) -> bool:
     with writing(engine) as connection:
         hour = oldest_hour(connection, now_ms)
         if hour is not None:
-            into_hours(connection, hour)
+            compact_to_hours(connection, hour)
     return hour is not None
 
 
@@ -104,13 +104,13 @@ def _call(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
     }
 
 
-def _sum_rows(sums: Sums) -> Iterator[dict[str, Any]]:
+def _sum_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
     names = [column.name for column in tables.sums.columns if not column.primary_key]
     for (start, run), tally in sums.tallies.items():
         yield {"at_ms": start, "run": run} | {name: tally.counts[name] for name in names}
 
 
-def _failure_rows(sums: Sums) -> Iterator[dict[str, Any]]:
+def _failure_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
     for (start, run), tally in sums.tallies.items():
         for code, samples in tally.failures.items():
             yield {"at_ms": start, "run": run, "code": code, "samples": samples}

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from markbook.client import Patience, ServiceUnavailable
+from markbook.client import RetryPolicy, ServiceUnavailable
 from markbook.contract import Sample, Scored, ScoreRequest, ScoreResponse, Source, Unscored
 from tests.compose.stack import Stack, inspect, kill
 
@@ -135,7 +135,7 @@ def test_a_killed_database_comes_back_with_every_mark_and_count(scaled: Stack, p
         kill(*scaled.containers("postgres"))
         assert not client.ready()
         with (
-            scaled.client(patience=Patience(wait_s=0)) as hasty,
+            scaled.client(patience=RetryPolicy(wait_s=0)) as hasty,
             pytest.raises(ServiceUnavailable, match="store_unavailable"),
         ):
             hasty.score(request("kept", "kept"))

@@ -16,7 +16,7 @@ from tests.emulator.validation import Request, blocks
 
 
 @dataclass(frozen=True)
-class Bill:
+class Settlement:
     """Tokens of one request by kind; input_tokens holds neither cache kind."""
 
     input_tokens: int
@@ -108,8 +108,8 @@ def codes_of(request: Request) -> list[str]:
         return []
 
 
-def bill(split: Split, output_tokens: int) -> Bill:
-    return Bill(split.input, output_tokens, split.read, split.write_5m, split.write_1h)
+def bill(split: Split, output_tokens: int) -> Settlement:
+    return Settlement(split.input, output_tokens, split.read, split.write_5m, split.write_1h)
 
 
 def _text(request: Request, judge: judges.Judge, fault: str | None) -> str:

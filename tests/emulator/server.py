@@ -80,7 +80,7 @@ class Entry:
     fault: str | None = None
     status: int | None = None
     stop_reason: str | None = None
-    bill: model.Bill | None = None
+    bill: model.Settlement | None = None
     answered: bool = True
     key: str = ""
 

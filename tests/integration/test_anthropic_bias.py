@@ -11,7 +11,7 @@ from markbook.scoring.prompts.prompt import presented_order
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Marked
+from markbook.scoring.types import Judgment
 from tests.emulator import judges
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator
@@ -31,7 +31,7 @@ async def errors(teacher: AnthropicTeacher) -> list[list[float]]:
     ]
     found = []
     for group, reply in zip(groups, await asyncio.gather(*(asked(teacher, group) for group in groups)), strict=True):
-        marks = [outcome.criteria for outcome in reply.outcomes if isinstance(outcome, Marked)]
+        marks = [outcome.criteria for outcome in reply.outcomes if isinstance(outcome, Judgment)]
         found.append([score(m) - score(true_marks(code)) for m, code in zip(marks, group.codes, strict=True)])
     return found
 
@@ -73,7 +73,7 @@ async def test_the_drift_of_a_mark_between_groups_shows(
     for number in range(40):
         companions = tuple(f"y = {3 * number + at}" for at in range(3))
         reply = await asked(teacher, Group(f"g{number}", "Write f.", "python", ("x = 1", *companions)))
-        assert isinstance(reply.outcomes[0], Marked)
+        assert isinstance(reply.outcomes[0], Judgment)
         marks.append(score(reply.outcomes[0].criteria))
     drift = statistics.pstdev(marks)
     assert (drift > 0.01) == drifts

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.teachers.anthropic.group_parts import MOST_CHARS
+from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Call, Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 from tests.emulator import faults
 from tests.emulator.fixtures import SkippingTime, TeacherFactory
-from tests.emulator.model import Bill
+from tests.emulator.model import Settlement
 from tests.emulator.server import Emulator, Entry
-from tests.fakes import OpenPurse, Reply, asked
+from tests.fakes import OpenLimiter, Reply, asked
 from tests.integration.test_anthropic_teacher import assert_true_marks, true_marks
 
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
@@ -25,15 +25,15 @@ BROKEN_FORM = tuple(faults.REPLIES)
 
 
 def codes_of(reply: Reply) -> list[str]:
-    return [outcome.code.value if isinstance(outcome, Failure) else "marked" for outcome in reply.outcomes]
+    return [outcome.code.value if isinstance(outcome, ScoringFailure) else "marked" for outcome in reply.outcomes]
 
 
-def wait_of(outcome: Marked | Failure) -> float | None:
-    assert isinstance(outcome, Failure)
+def wait_of(outcome: Judgment | ScoringFailure) -> float | None:
+    assert isinstance(outcome, ScoringFailure)
     return outcome.retry_after_s
 
 
-def assert_books_balance(calls: Sequence[Call], log: Sequence[Entry]) -> None:
+def assert_books_balance(calls: Sequence[TeacherCall], log: Sequence[Entry]) -> None:
     """Each answered call to the token and the dollar; as many others as there were, each at no less than charged."""
     entries = {entry.request_id: entry for entry in log}
     for call in calls:
@@ -41,7 +41,7 @@ def assert_books_balance(calls: Sequence[Call], log: Sequence[Entry]) -> None:
             continue
         assert call.provider_request_id is not None
         entry = entries.pop(call.provider_request_id)
-        bill = entry.bill or Bill(0, 0, 0, 0, 0)
+        bill = entry.bill or Settlement(0, 0, 0, 0, 0)
         assert (call.input_tokens, call.output_tokens) == (bill.input_tokens, bill.output_tokens)
         assert call.cache_read_input_tokens == bill.cache_read_input_tokens
         assert call.cache_creation_input_tokens == bill.cache_write_5m + bill.cache_write_1h
@@ -133,7 +133,7 @@ async def test_a_retry_after_beyond_the_deadline_is_handed_on_not_slept(
     emulator.settings.faults = faults.script("rate_limit_long")
     reply = await asked(claude(), GROUP)
     assert codes_of(reply) == ["teacher_unavailable"] * 3
-    assert isinstance(reply.outcomes[0], Failure)
+    assert isinstance(reply.outcomes[0], ScoringFailure)
     assert reply.outcomes[0].retry_after_s == 3600
     assert passing_time.slept == []
 
@@ -151,7 +151,7 @@ async def test_a_refusal_falls_on_the_sample_that_earned_it(claude: TeacherFacto
     emulator.settings.faults = faults.script("refusal", None, "refusal", None)
     reply = await asked(teacher, GROUP)
     assert sorted(codes_of(reply)) == ["marked", "marked", "teacher_refused"]
-    assert reply.outcomes[codes_of(reply).index("teacher_refused")] == Failure(
+    assert reply.outcomes[codes_of(reply).index("teacher_refused")] == ScoringFailure(
         ErrorCode.TEACHER_REFUSED, "the teacher declined to mark this (cyber)"
     )
     assert len(reply.calls) == 4
@@ -168,7 +168,7 @@ async def test_a_form_that_stays_broken_leaves_the_sample_unscored(
     reply = await asked(claude(), GROUP)
     assert len(emulator.log) <= 1 + len(CODES)
     for code, outcome in zip(CODES, reply.outcomes, strict=True):
-        if isinstance(outcome, Marked):
+        if isinstance(outcome, Judgment):
             assert outcome.criteria == true_marks(code)
         else:
             assert outcome.code is ErrorCode.REPLY_UNREADABLE
@@ -193,7 +193,7 @@ async def test_a_teacher_that_is_down_fails_fast_and_is_found_again(
     calls = len(emulator.log)
     assert calls < 60  # 30 groups of up to 20 tries each would have been 600
     first = (await asked(teacher, GROUP)).outcomes[0]
-    assert isinstance(first, Failure)
+    assert isinstance(first, ScoringFailure)
     assert first.retry_after_s is not None
     assert first.retry_after_s <= 10
     assert len(emulator.log) == calls
@@ -213,18 +213,18 @@ async def test_a_server_that_is_not_there_costs_nothing(claude: TeacherFactory) 
 async def test_what_its_time_does_not_suffice_for_is_neither_asked_nor_paid(
     claude: TeacherFactory, emulator: Emulator, passing_time: SkippingTime, kind: str | None
 ) -> None:
-    class SlowPurse(OpenPurse):
-        async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+    class SlowPurse(OpenLimiter):
+        async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
             await super().settle(reservation, bound, bill)
             passing_time.skipped_s += 60
 
     emulator.settings.faults = faults.script(kind)
-    codes = CODES if kind else tuple(str(number) * (MOST_CHARS // 2 + 1) for number in range(2))
+    codes = CODES if kind else tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(2))
     purse = SlowPurse()
     teacher = claude(timeout_s=60.0, shuffle_group=False)
     *marked, late = await teacher.mark(Group("g", "Write f.", "python", codes), purse)
-    assert all(isinstance(outcome, Marked) for outcome in marked)
-    assert isinstance(late, Failure)
+    assert all(isinstance(outcome, Judgment) for outcome in marked)
+    assert isinstance(late, ScoringFailure)
     assert (late.code, late.retry_after_s) == (ErrorCode.TEACHER_TIMEOUT, 1.0)
     assert (len(purse.bills), purse.reserved) == (1, {})
     assert not purse.bills[0].usage_unknown
@@ -233,10 +233,10 @@ async def test_what_its_time_does_not_suffice_for_is_neither_asked_nor_paid(
 
 async def mark_until_scored(
     teacher: AnthropicTeacher, codes: Sequence[str], rounds: int = 4
-) -> tuple[dict[str, dict[str, float]], list[Call]]:
+) -> tuple[dict[str, dict[str, float]], list[TeacherCall]]:
     """As a client would: what came back unscored is asked for again."""
     marks: dict[str, dict[str, float]] = {}
-    calls: list[Call] = []
+    calls: list[TeacherCall] = []
     for attempt in range(rounds):
         missing = [code for code in codes if code not in marks]
         groups = [
@@ -248,7 +248,7 @@ async def mark_until_scored(
         ):
             calls += reply.calls
             for code, outcome in zip(group.codes, reply.outcomes, strict=True):
-                if isinstance(outcome, Marked):
+                if isinstance(outcome, Judgment):
                     marks[code] = dict(outcome.criteria)
     return marks, calls
 

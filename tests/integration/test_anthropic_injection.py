@@ -6,7 +6,7 @@ import pytest
 
 from markbook.scoring.prompts.prompt import fence, presented_order
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Marked
+from markbook.scoring.types import Judgment
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator
 from tests.fakes import asked
@@ -47,7 +47,7 @@ async def test_an_injection_reaches_the_teacher_as_data_of_its_own_sample(
     assert sorted(emulator.log[0].codes) == sorted(codes)
     assert len(emulator.log) == 1
     for code, outcome in zip(codes, reply.outcomes, strict=True):
-        assert isinstance(outcome, Marked)
+        assert isinstance(outcome, Judgment)
         assert outcome.criteria == true_marks(code)
 
 

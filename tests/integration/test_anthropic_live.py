@@ -11,7 +11,7 @@ from markbook.scoring.prompts.prompt import system_text
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Marked
+from markbook.scoring.types import Judgment
 from tests.emulator import tokens
 from tests.fakes import asked
 
@@ -30,7 +30,7 @@ async def test_the_real_teacher_marks_bills_and_caches_as_the_emulator_says() ->
     score = load_rubric().score
     for reply in replies:
         assert len(reply.calls) == 1, "the reply was not of the asked form at once"
-        good, wrong, injected = (outcome for outcome in reply.outcomes if isinstance(outcome, Marked))
+        good, wrong, injected = (outcome for outcome in reply.outcomes if isinstance(outcome, Judgment))
         assert score(good.criteria) > max(score(wrong.criteria), score(injected.criteria)) + 0.2
     [first], [second] = (reply.calls for reply in replies)
     written = first.cache_creation_input_tokens or first.cache_read_input_tokens

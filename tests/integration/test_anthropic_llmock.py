@@ -11,7 +11,7 @@ from markbook.config.settings import TeacherConfig
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import Reply, asked
 
 GROUP = Group("g", "Write f.", "python", ("x = 1", "x = 2"))
@@ -30,8 +30,8 @@ async def teacher(llmock: Any) -> AsyncIterator[AnthropicTeacher]:
 
 def assert_marked(reply: Reply) -> None:
     first, second = reply.outcomes
-    assert isinstance(first, Marked)
-    assert isinstance(second, Marked)
+    assert isinstance(first, Judgment)
+    assert isinstance(second, Judgment)
     assert first.criteria == MARKS
     assert second.criteria["documentation"] == 0.1
 
@@ -68,7 +68,7 @@ async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: Anthropic
     llmock.reply(REPLY, times=None)
     llmock.fail(status, times=None)
     reply = await asked(teacher, GROUP)
-    assert all(isinstance(outcome, Failure) for outcome in reply.outcomes)
+    assert all(isinstance(outcome, ScoringFailure) for outcome in reply.outcomes)
     assert len(reply.calls) == 1
     llmock.assert_resilient(strict=True)
 
@@ -84,7 +84,7 @@ async def test_a_slow_answer_is_given_up_and_booked_at_its_bound(llmock: Any, te
 async def test_prose_is_no_mark(llmock: Any, teacher: AnthropicTeacher) -> None:
     llmock.reply("Both samples look fine: 1 80 70 60 50", times=None)
     reply = await asked(teacher, GROUP)
-    assert all(isinstance(outcome, Failure) for outcome in reply.outcomes)
+    assert all(isinstance(outcome, ScoringFailure) for outcome in reply.outcomes)
     assert len(reply.calls) == 3
 
 

@@ -10,25 +10,25 @@ import pytest
 from markbook.contract import ErrorCode
 from markbook.scoring.errors import ServiceStopping, StoreUnavailable
 from markbook.scoring.store import Store
-from markbook.scoring.teachers.anthropic.group_parts import MOST_CHARS
+from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Call, Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 from tests.emulator import faults
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.server import Emulator
-from tests.fakes import OpenPurse
+from tests.fakes import OpenLimiter
 from tests.integration.test_anthropic_teacher import true_marks
 
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
 GROUP = Group("g", "Write f.", "python", CODES)
-LONG = Group("g", "Write f.", "python", tuple(str(number) * (MOST_CHARS // 2 + 1) for number in range(3)))
-AWAY = Failure(
+LONG = Group("g", "Write f.", "python", tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(3)))
+AWAY = ScoringFailure(
     ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is not called for it: {StoreUnavailable('no database').detail}", 1.0
 )
 STOPPED = replace(AWAY, detail="the teacher is not called for it: no database")
 
 
-class GappyPurse(OpenPurse):
+class GappyPurse(OpenLimiter):
     """Away for the reservations of these numbers, counted from 1."""
 
     def __init__(self, *away: int, error: type[Exception] = StoreUnavailable) -> None:
@@ -37,7 +37,7 @@ class GappyPurse(OpenPurse):
         self.error = error
         self.count = 0
 
-    async def reserve(self, bound: Call) -> str:
+    async def reserve(self, bound: TeacherCall) -> str:
         self.count += 1
         if self.count in self.away:
             raise self.error("no database")
@@ -50,7 +50,7 @@ async def test_a_book_away_for_the_second_asking_costs_that_sample_alone(
     emulator.settings.faults = faults.script("missing")
     purse = GappyPurse(2)
     *marked, last = await claude(shuffle_group=False).mark(GROUP, purse)
-    assert [outcome.criteria for outcome in marked if isinstance(outcome, Marked)] == [*map(true_marks, CODES[:2])]
+    assert [outcome.criteria for outcome in marked if isinstance(outcome, Judgment)] == [*map(true_marks, CODES[:2])]
     assert last == AWAY
     assert (len(purse.bills), purse.reserved) == (1, {})
 
@@ -60,8 +60,8 @@ async def test_the_others_asked_alone_are_waited_for(claude: TeacherFactory, emu
     emulator.settings.latency_s = 0.02
     purse = GappyPurse(2)
     outcomes = await claude(shuffle_group=False).mark(GROUP, purse)
-    assert sorted(isinstance(outcome, Marked) for outcome in outcomes) == [False, True, True]
-    assert [outcome for outcome in outcomes if not isinstance(outcome, Marked)] == [AWAY]
+    assert sorted(isinstance(outcome, Judgment) for outcome in outcomes) == [False, True, True]
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Judgment)] == [AWAY]
     assert (len(purse.bills), purse.reserved) == (3, {})
 
 
@@ -72,8 +72,8 @@ async def test_a_defect_in_one_sample_asked_again_costs_none_of_the_others(
     emulator.settings.latency_s = 0.02
     purse = GappyPurse(2, error=ArithmeticError)
     outcomes = await claude(shuffle_group=False).mark(GROUP, purse)
-    assert sorted(isinstance(outcome, Marked) for outcome in outcomes) == [False, True, True]
-    [failure] = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    assert sorted(isinstance(outcome, Judgment) for outcome in outcomes) == [False, True, True]
+    [failure] = [outcome for outcome in outcomes if isinstance(outcome, ScoringFailure)]
     assert (failure.code, failure.detail) == (
         ErrorCode.TEACHER_UNAVAILABLE,
         "a defect in the service, see its log: ask again",
@@ -84,7 +84,7 @@ async def test_a_defect_in_one_sample_asked_again_costs_none_of_the_others(
 
 async def test_a_defect_in_a_later_part_costs_that_part_alone(claude: TeacherFactory) -> None:
     outcomes = await claude(shuffle_group=False).mark(LONG, GappyPurse(2, error=ArithmeticError))
-    assert [isinstance(outcome, Marked) for outcome in outcomes] == [True, False, True]
+    assert [isinstance(outcome, Judgment) for outcome in outcomes] == [True, False, True]
 
 
 async def test_a_defect_before_anything_is_paid_for_is_raised(claude: TeacherFactory) -> None:
@@ -99,16 +99,16 @@ async def test_a_stop_ends_the_group_or_what_is_asked_again_but_never_what_is_ma
         await claude().mark(GROUP, GappyPurse(1, error=ServiceStopping))
     emulator.settings.faults = faults.script("missing")
     *marked, last = await claude(shuffle_group=False).mark(GROUP, GappyPurse(2, error=ServiceStopping))
-    assert [isinstance(outcome, Marked) for outcome in marked] == [True, True]
+    assert [isinstance(outcome, Judgment) for outcome in marked] == [True, True]
     assert last == STOPPED
 
 
 async def test_a_book_away_for_a_later_part_costs_that_part_alone(claude: TeacherFactory) -> None:
     purse = GappyPurse(2)
     first, second, third = await claude(shuffle_group=False).mark(LONG, purse)
-    assert isinstance(first, Marked)
+    assert isinstance(first, Judgment)
     assert second == AWAY
-    assert isinstance(third, Marked)
+    assert isinstance(third, Judgment)
     assert (len(purse.bills), purse.reserved) == (2, {})
 
 

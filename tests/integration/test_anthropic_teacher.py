@@ -13,15 +13,15 @@ from markbook.config.settings import Config, Price, TeacherConfig
 from markbook.contract import ErrorCode
 from markbook.scoring.prompts.prompt import presented_order, system_text
 from markbook.scoring.prompts.rubric import load_rubric, parse_rubric
-from markbook.scoring.teachers.anthropic.group_parts import MOST_CHARS
+from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import CRITERIA, Call, Failure, Marked
+from markbook.scoring.types import CRITERIA, Judgment, ScoringFailure, TeacherCall
 from tests.emulator import judges, tokens
 from tests.emulator.fixtures import TeacherFactory
 from tests.emulator.ratelimit import Bucket
 from tests.emulator.server import Emulator
-from tests.fakes import OpenPurse, Reply, asked
+from tests.fakes import OpenLimiter, Reply, asked
 
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
 
@@ -31,31 +31,31 @@ def group(name: str = "g", codes: tuple[str, ...] = CODES, task: str = "Write f.
 
 
 def true_marks(code: str) -> dict[str, float]:
-    return {name: mark / 100 for name, mark in zip(CRITERIA, judges.marks_of(code), strict=True)}
+    return {name: mark / 100 for name, mark in zip(CRITERIA, judges.scores_of_groups(code), strict=True)}
 
 
 def assert_true_marks(codes: Iterable[str], reply: Reply) -> None:
     for code, outcome in zip(codes, reply.outcomes, strict=True):
-        assert isinstance(outcome, Marked), outcome
+        assert isinstance(outcome, Judgment), outcome
         assert outcome.criteria == true_marks(code)
 
 
-def bill(call: Call) -> tuple[int, int, int, int]:
+def bill(call: TeacherCall) -> tuple[int, int, int, int]:
     return call.input_tokens, call.output_tokens, call.cache_read_input_tokens, call.cache_creation_input_tokens
 
 
-def sent(call: Call) -> int:
+def sent(call: TeacherCall) -> int:
     return call.input_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens
 
 
-class WatchedPurse(OpenPurse):
+class WatchedPurse(OpenLimiter):
     """`pairs` are the bound and the bill of every call."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pairs: list[tuple[Call, Call]] = []
+        self.pairs: list[tuple[TeacherCall, TeacherCall]] = []
 
-    async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+    async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
         self.pairs.append((bound, bill))
         await super().settle(reservation, bound, bill)
 
@@ -183,7 +183,7 @@ async def test_a_dollar_amount_is_not_made_up_for_an_unknown_price(claude: Teach
     purse = WatchedPurse()
     [outcome, *_] = await teacher.mark(group(), purse)
     assert purse.pairs[0][0].cost_usd is None
-    assert isinstance(outcome, Failure)  # the emulator does not know the model either
+    assert isinstance(outcome, ScoringFailure)  # the emulator does not know the model either
     assert outcome.code is ErrorCode.TEACHER_REJECTED
     assert "404 not_found_error: model: claude-opus-4-9" in outcome.detail
     own = claude(prices={"claude-haiku-5-5": Price(input=1.0, output=0.0)})
@@ -196,7 +196,7 @@ async def test_reasons_are_asked_for_on_demand(claude: TeacherFactory, emulator:
     reply = await asked(claude(explain=True), group())
     assert_true_marks(CODES, reply)
     for outcome in reply.outcomes:
-        assert isinstance(outcome, Marked)
+        assert isinstance(outcome, Judgment)
         assert outcome.reasons == ("clear names, one pass over the input, edge cases handled",)
     assert reply.calls[0].output_tokens > plain.calls[0].output_tokens
 
@@ -206,16 +206,16 @@ async def test_a_rubric_of_ones_own_has_its_own_marks(claude: TeacherFactory, mo
     own = parse_rubric("---\ncriteria: {tone: 0.5, brevity: 0.5}\n---\ntone: kind. brevity: short.", "own.md")
     reply = await asked(claude(own), group(codes=("x = 1",)))
     [outcome] = reply.outcomes
-    assert isinstance(outcome, Marked)
+    assert isinstance(outcome, Judgment)
     assert set(outcome.criteria) == {"tone", "brevity"}
 
 
 async def test_a_group_too_long_for_one_request_is_asked_in_parts(claude: TeacherFactory, emulator: Emulator) -> None:
-    codes = tuple(str(number) * (MOST_CHARS // 2 - number) for number in range(4))
+    codes = tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 - number) for number in range(4))
     reply = await asked(claude(), group(codes=codes))
     assert_true_marks(codes, reply)
     assert [len(entry.codes) for entry in emulator.log] == [2, 2]
-    alone = ("y" * (MOST_CHARS + 1),)
+    alone = ("y" * (MAX_CHARS_PER_BATCH + 1),)
     assert_true_marks(alone, await asked(claude(), group(codes=alone)))
 
 

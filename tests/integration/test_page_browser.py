@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from markbook.client import Patience, ScoringClient
+from markbook.client import RetryPolicy, ScoringClient
 from markbook.contract import Sample, ScoreRequest
 from markbook.scoring.__main__ import main
 from markbook.scoring.app import unix_ms
@@ -40,7 +40,7 @@ def ask(service: ServiceProcess, *codes: str, run: str = "demo", key: str | None
         "Write fold(values) that adds up the numbers in a list.\n\nAn empty list gives 0. " + "Say what you do. " * 20
     )
     samples = [Sample(prompt=task, language="python", code=code) for code in codes]
-    with ScoringClient(service.url, api_key=key, timeout_s=60, patience=Patience(0.0)) as client:
+    with ScoringClient(service.url, api_key=key, timeout_s=60, patience=RetryPolicy(0.0)) as client:
         client.score(ScoreRequest(run=run, samples=samples))
 
 

@@ -35,7 +35,7 @@ TEN_MOMENTS = [
     ("markbook.trainer.monitoring.metrics:sample_line", 3),  # while these are being written down
     ("markbook.trainer.checkpoint:sync", 2),  # while step 0 is being brought to the disk
     (
-        "markbook.trainer.rewards.client:Marker.submit",
+        "markbook.trainer.rewards.client:RewardClient.submit",
         7,
     ),  # after 5 groups of the evaluation and the first of step 1, being marked
     ("markbook.trainer.learner:accumulate", 1),  # marks there, nothing learned

@@ -13,8 +13,8 @@ import pytest
 
 from markbook.config.loading import parse_config
 from markbook.contract import ErrorCode
-from markbook.scoring.teachers.protocol import Group, Purse
-from markbook.scoring.types import Failure, Marked
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group
+from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import RecordingTeacher, true_score
 from tests.processes import ROOT, ServiceProcess, clean_environment
 from tests.served import served
@@ -29,9 +29,9 @@ BATCH = 8  # and its per_device_train_batch_size
 class PatchyTeacher(RecordingTeacher):
     """Refuses every third sample."""
 
-    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         outcomes = await super().mark(group, purse)
-        refused = Failure(ErrorCode.TEACHER_REFUSED, "not this one")
+        refused = ScoringFailure(ErrorCode.TEACHER_REFUSED, "not this one")
         return tuple(refused if place % 3 == 0 else outcome for place, outcome in enumerate(outcomes))
 
 

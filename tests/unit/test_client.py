@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from markbook.client import ClientError, Patience, RequestRejected, ScoringClient, ServiceUnavailable
+from markbook.client import ClientError, RequestRejected, RetryPolicy, ScoringClient, ServiceUnavailable
 from tests.processes import ROOT, clean_environment
 from tests.scripted import AWAY, REQUEST, Time, both, echo, numbered, score
 
@@ -114,7 +114,7 @@ def test_an_answer_that_does_not_come_is_asked_for_again_under_its_id(script, as
 def test_what_will_not_pass_is_told_with_its_code_and_never_sent_again(script, ask, status):
     script.answers = [(status, {"Retry-After": "1"}, '{"error": "invalid_request", "detail": "samples: missing"}')]
     with pytest.raises(RequestRejected, match="samples: missing") as caught:
-        ask(script.url, patience=Patience(60.0))
+        ask(script.url, patience=RetryPolicy(60.0))
     assert (caught.value.status, caught.value.code) == (status, "invalid_request")
     assert len(script.seen) == 1
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from markbook.client import Patience, RequestRejected
+from markbook.client import RequestRejected, RetryPolicy
 from markbook.config.settings import Service
 from markbook.contract import ErrorCode, ExtractedFrom, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
-from tests.scripted import Answer, Time, both, echo, numbered, score
+from tests.scripted import ScoredRequest, Time, both, echo, numbered, score
 
 
 @both
@@ -78,7 +78,7 @@ def test_one_part_that_is_refused_is_the_end_of_all(script):
         (422, {}, '{"error": "invalid_request", "detail": "no"}') if request.samples[0].code == "2" else echo(request)
     )
     with pytest.raises(RequestRejected, match="no"):
-        score(script.url, numbered(4), limits=Service(max_samples_per_request=1), patience=Patience(60.0))
+        score(script.url, numbered(4), limits=Service(max_samples_per_request=1), patience=RetryPolicy(60.0))
 
 
 def test_an_unknown_price_of_a_part_is_an_unknown_price_of_all(script):
@@ -89,10 +89,10 @@ def test_an_unknown_price_of_a_part_is_an_unknown_price_of_all(script):
     assert (answer.usage.teacher_calls, answer.usage.cost_usd) == (2, None)
 
 
-def unscored_first(times: dict[str, int], retry_after_s: float | None) -> Callable[[ScoreRequest], Answer]:
+def unscored_first(times: dict[str, int], retry_after_s: float | None) -> Callable[[ScoreRequest], ScoredRequest]:
     """`times[code]`: how often that code comes back unscored."""
 
-    def answer(request: ScoreRequest) -> Answer:
+    def answer(request: ScoreRequest) -> ScoredRequest:
         status, headers, text = echo(request)
         response = ScoreResponse.model_validate_json(text)
         results = list(response.results)

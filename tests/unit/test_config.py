@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from markbook.config.environment import unknown_variables, variable_of
+from markbook.config.environment import unknown_variables, variable_name
 from markbook.config.loading import ConfigError, known_keys, load_config, parse_config
 from markbook.config.renamed import RENAMED
 from markbook.config.settings import Config
@@ -203,7 +203,7 @@ def test_every_variable_of_the_documents_and_of_compose_is_known():
     named = {found for file in files for found in re.findall(r"MARKBOOK_[A-Z0-9_]*[A-Z0-9]", file.read_text())} - wrong
     assert len(named) > 10
     assert not list(unknown_variables(named, known_keys()))
-    assert {name for name in named if "__" in name} <= {variable_of(key) for key in known_keys()} | {
+    assert {name for name in named if "__" in name} <= {variable_name(key) for key in known_keys()} | {
         "MARKBOOK_BUDGETS__TOTAL__USD",
         "MARKBOOK_BUDGETS__PER_RUN__USD",
     }

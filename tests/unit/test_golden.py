@@ -11,20 +11,20 @@ from dataclasses import fields
 
 import pytest
 
-from markbook.client.batching import part_of
+from markbook.client.batching import make_part
 from markbook.config.loading import load_config
 from markbook.contract import ScoreRequest
-from markbook.scoring.fingerprint import profile_of
+from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.pipeline.code_extraction import EXTRACTOR_VERSION
-from markbook.scoring.pipeline.group_scorer import Item
+from markbook.scoring.pipeline.group_scorer import PreparedSample
 from markbook.scoring.pipeline.preparation import prepared
 from markbook.scoring.pipeline.profile_inputs import mark_identity
-from markbook.scoring.pipeline.results import line_of
+from markbook.scoring.pipeline.results import build_ledger_line
 from markbook.scoring.prompts.prompt import TEMPLATE_VERSION, fence, presented_order, render, system_text
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store.budgets import TOTAL, Purpose, _line, key_scope, scope_of
+from markbook.scoring.store.budgets import TOTAL, CallContext, _line, key_scope, run_scope
 from markbook.scoring.teachers import make_teacher
-from markbook.scoring.types import Call, Failure
+from markbook.scoring.types import ScoringFailure, TeacherCall
 from markbook.trainer.checkpoint import Progress
 from markbook.trainer.rollout.queue import Draw
 from markbook.trainer.types import Sample, Task
@@ -59,7 +59,7 @@ async def test_the_profile_of_the_default_teacher(monkeypatch):
         "prompt_policy": "head",
         "rubric_in_system_prompt": True,
     }
-    assert profile_of(identity) == "7f5eee4130feb2e9"
+    assert hash_profile(identity) == "7f5eee4130feb2e9"
 
 
 def test_what_the_teacher_is_shown():
@@ -76,9 +76,9 @@ def test_what_the_teacher_is_shown():
 
 
 def test_the_scopes_of_budgets_and_the_columns_of_a_reserved_call():
-    assert (TOTAL, scope_of("demo"), key_scope("ann")) == ("total", "run demo", "key ann")
-    call = Call("m", "ok", 1, 2, 3, 4, cost_usd=1e-9, billed_input_equivalent=5.0)
-    assert _line(Purpose("demo", "ab" * 8, 6), call, 7) == {
+    assert (TOTAL, run_scope("demo"), key_scope("ann")) == ("total", "run demo", "key ann")
+    call = TeacherCall("m", "ok", 1, 2, 3, 4, cost_usd=1e-9, billed_input_equivalent=5.0)
+    assert _line(CallContext("demo", "ab" * 8, 6), call, 7) == {
         "at_ms": 7,
         "model": "m",
         "outcome": "ok",
@@ -96,10 +96,14 @@ def test_the_scopes_of_budgets_and_the_columns_of_a_reserved_call():
         "samples": 6,
         "cost_nusd": 1,
     }
-    assert [field.name for field in fields(Failure)] == ["code", "detail", "retry_after_s"]  # JSON in claims.failure
+    assert [field.name for field in fields(ScoringFailure)] == [
+        "code",
+        "detail",
+        "retry_after_s",
+    ]  # JSON in claims.failure
 
 
-async def items(request: ScoreRequest) -> list[Item]:
+async def items(request: ScoreRequest) -> list[PreparedSample]:
     return await prepared(request.samples, "00" * 8, use_tests=True)
 
 
@@ -109,9 +113,9 @@ async def test_the_ids_by_which_a_request_is_counted_once():
     assert progress.request_id("eval_0", 1, 0, 2, 0) == "1eeb343dd6155bf499f6cc885174155d"
     sample = {"prompt": "task", "language": "python", "code": "def f():\n    return 1\n"}
     request = ScoreRequest.model_validate({"run": "demo", "request_id": "abcdefgh", "samples": [sample]})
-    assert part_of(request, request.samples, "part 1").request_id == "bdacba4267ed56d1908e9c03d00a1657"
-    assert part_of(request, request.samples, "again 1").request_id == "2e8f94ec8c7852e7af8ecf880883c19c"
-    assert line_of(request, await items(request), [], 0, 0).request_id == "ad3211e8e25fc4d297600224bbf1e7f5"
+    assert make_part(request, request.samples, "part 1").request_id == "bdacba4267ed56d1908e9c03d00a1657"
+    assert make_part(request, request.samples, "again 1").request_id == "2e8f94ec8c7852e7af8ecf880883c19c"
+    assert build_ledger_line(request, await items(request), [], 0, 0).request_id == "ad3211e8e25fc4d297600224bbf1e7f5"
 
 
 @pytest.mark.parametrize(

@@ -12,28 +12,28 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from markbook.config.settings import Config, Execution, Service
-from markbook.scoring.api.auth import Door
-from markbook.scoring.api.auth_middleware import Doorkeeper
+from markbook.scoring.api.auth import Authenticator
+from markbook.scoring.api.auth_middleware import AuthMiddleware
 from markbook.scoring.api.body_limits import BodyLimits
-from markbook.scoring.api.dependencies import State
+from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.docs_page import docs_router
 from markbook.scoring.api.error_handlers import handle_errors
 from markbook.scoring.api.openapi import describe
 from markbook.scoring.api.query_parameters import check_query
 from markbook.scoring.api.reward_routes import router as compat
 from markbook.scoring.api.routes import router
-from markbook.scoring.background import keep_book, keep_leases
+from markbook.scoring.background import renew_leases, run_maintenance
 from markbook.scoring.dashboard.routes import page_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import Tier
-from markbook.scoring.observability.instrumented_teacher import WatchedTeacher
+from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
-from markbook.scoring.observability.middleware import RequestObserver, teller
+from markbook.scoring.observability.middleware import RequestMiddleware, teller
 from markbook.scoring.observability.tracing import REQUESTS
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store import Life, Store
+from markbook.scoring.store import RetentionPolicy, Store
 from markbook.scoring.teachers import make_teacher
 from markbook.scoring.teachers.protocol import Teacher
 
@@ -69,12 +69,12 @@ def _with_routes(
         dependencies=[Depends(check_query)],
         telemetry=REQUESTS,
     )
-    door = Door(store.keys)
+    door = Authenticator(store.keys)
     for routes in (router, compat, page_router(door), docs_router()):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
-    app.add_middleware(Doorkeeper, door=door, allowed_hosts=config.allowed_hosts)
-    app.add_middleware(RequestObserver, requests=metrics.requests)
+    app.add_middleware(AuthMiddleware, door=door, allowed_hosts=config.allowed_hosts)
+    app.add_middleware(RequestMiddleware, requests=metrics.requests)
     handle_errors(app)
     describe(app)
     return app
@@ -92,13 +92,13 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     store = Store(
         config.store.database_url,
         lease_ms,
-        Life.of(config.store),
+        RetentionPolicy.of(config.store),
         metrics.store,
         server_time=clock_ms is unix_ms,  # a test that moves its own clock means leases, too
         on_paid_twice=metrics.paid_twice.inc,
     )
     tier = Tier()
-    watched = WatchedTeacher(marker, metrics.calls)
+    watched = InstrumentedTeacher(marker, metrics.calls)
     tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
     pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, teller(metrics.samples))
     metrics.about(marker, pipeline.profile, lambda: store.claims.held)
@@ -108,8 +108,10 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("teacher: %s", marker.description)
         log.info("book: %s, profile %s", store.where, pipeline.profile)
-        leases = asyncio.create_task(keep_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims")
-        book = asyncio.create_task(keep_book(store, clock_ms), name="upkeep of the book")
+        leases = asyncio.create_task(
+            renew_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims"
+        )
+        book = asyncio.create_task(run_maintenance(store, clock_ms), name="upkeep of the book")
         for task in (leases, book):
             task.add_done_callback(_tell_of_its_end)
         yield
@@ -123,5 +125,5 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         await store.close()
 
     app = _with_routes(lifespan, store, config.service, metrics)
-    app.state.markbook = State(config, marker, store, pipeline, clock_ms, metrics)
+    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics)
     return app

@@ -18,7 +18,7 @@ SWEEP_EVERY = 60
 """Notes between sweeps."""
 
 
-async def keep_book(store: Store, clock_ms: Callable[[], int]) -> None:
+async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
     """Until cancelled. The first sweep comes with the first note."""
     for turn in itertools.count():
         await asyncio.sleep(NOTE_S)
@@ -31,7 +31,7 @@ async def keep_book(store: Store, clock_ms: Callable[[], int]) -> None:
             log.debug("upkeep of the book left out: %s", error)
 
 
-async def keep_leases(store: Store, clock_ms: Callable[[], int], lease_s: float) -> None:
+async def renew_leases(store: Store, clock_ms: Callable[[], int], lease_s: float) -> None:
     """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
     while True:
         await asyncio.sleep(lease_s / 3)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """The results of all of `work`, once all have ended: one that fails must not lose what another paid for.
 
     Raises the first failure; the others are fetched, so that none is reported once more as never retrieved.
@@ -18,9 +18,9 @@ async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def results_of_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
-    """As `all_of`, but what each piece that failed has raised stands in its place, for the caller to tell apart."""
+    """As `gather_all`, but what each piece that failed has raised stands in its place, for the caller to tell apart."""
     tasks = [asyncio.create_task(each) for each in work]
-    await end_of(tasks)
+    await wait_ended(tasks)
     return [asyncio.CancelledError() if task.cancelled() else task.exception() or task.result() for task in tasks]
 
 
@@ -32,7 +32,7 @@ def raise_first(results: Sequence[T | BaseException]) -> list[T]:
     return [result for result in results if not isinstance(result, BaseException)]
 
 
-async def end_of(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def wait_ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Until all have ended, in whatever way. Cancelled, it cancels them, and still sees them end."""
     if not tasks:
         return

@@ -18,7 +18,7 @@ KEY = r"^STUDENT:([0-9a-f]{12}):([0-9a-f]{12}):([\s\S]+)$"
 """A readable key: prompt hash, code hash, language."""
 
 
-def profile_of(identity: Mapping[str, object]) -> str:
+def hash_profile(identity: Mapping[str, object]) -> str:
     """A short hash of everything a mark depends on besides task, code and language. 16 hex digits."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[: 2 * PROFILE]
@@ -45,7 +45,7 @@ class Fingerprint:
         return prefix(self.profile, self.prompt_hash, self.code_hash) + self.digest[:APART] + self.language.encode()
 
 
-def digest_of_tests(tests: Sequence[str], setup: str) -> bytes | None:
+def hash_tests(tests: Sequence[str], setup: str) -> bytes | None:
     """SHA-256 of a sample's tests and their setup; None where there are no tests."""
     if not tests:
         return None

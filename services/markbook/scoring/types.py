@@ -11,7 +11,7 @@ CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class TeacherCall:
     """The bill of one call to a paid API. Tokens as the provider reports them; `input_tokens` holds neither cache kind.
 
     `usage_unknown`: the answer never came, so the numbers are an upper bound, not a bill.
@@ -35,7 +35,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class Judgment:
     """What the teacher said of one sample: each criterion in [0, 1], and its reasons if it was asked for them.
 
     It stood at `place` of the `shown` samples of its request, counted from 1; asked again alone, it stood alone.
@@ -48,7 +48,7 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ScoringFailure:
     """Why one sample has no mark."""
 
     code: ErrorCode

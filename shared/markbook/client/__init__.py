@@ -6,13 +6,13 @@ is counted once. So the same request is sent again while the service is away, an
 
 from markbook.client.client import AsyncScoringClient, ScoringClient, bearer
 from markbook.client.errors import ClientError, RequestRejected, ServiceUnavailable
-from markbook.client.retry import Patience
+from markbook.client.retry import RetryPolicy
 
 __all__ = [
     "AsyncScoringClient",
     "ClientError",
-    "Patience",
     "RequestRejected",
+    "RetryPolicy",
     "ScoringClient",
     "ServiceUnavailable",
     "bearer",

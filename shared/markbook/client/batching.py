@@ -28,16 +28,16 @@ def split(request: ScoreRequest, limits: Service) -> Iterator[ScoreRequest]:
     if len(parts) == 1:
         yield request
         return
-    yield from (part_of(request, samples, f"part {number}") for number, samples in enumerate(parts))
+    yield from (make_part(request, samples, f"part {number}") for number, samples in enumerate(parts))
 
 
-def part_of(request: ScoreRequest, samples: Sequence[Sample], what: str) -> ScoreRequest:
+def make_part(request: ScoreRequest, samples: Sequence[Sample], what: str) -> ScoreRequest:
     """Some of a request's samples, under an id that is the same whenever this part of this request is sent."""
     name = uuid.uuid5(uuid.NAMESPACE_OID, f"{request.request_id} {what}").hex
     return request.model_copy(update={"samples": samples, "request_id": name})
 
 
-def sum_of(usages: Sequence[RequestUsage]) -> RequestUsage:
+def add_usage(usages: Sequence[RequestUsage]) -> RequestUsage:
     total = RequestUsage().model_dump()
     for usage in usages:
         for name, value in usage.model_dump().items():

@@ -17,9 +17,9 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import httpx
 from pydantic import BaseModel
 
-from markbook.client.batching import part_of, split, sum_of
+from markbook.client.batching import add_usage, make_part, split
 from markbook.client.errors import ClientError, ServiceUnavailable, read
-from markbook.client.retry import FIRST_PAUSE_S, Patience, Tell
+from markbook.client.retry import FIRST_PAUSE_S, RetryPolicy, Tell
 from markbook.config.settings import Service
 from markbook.contract import KeptMarks, ScoreRequest, ScoreResponse, Stats, Unscored
 from markbook.redaction import hide_secrets
@@ -36,7 +36,7 @@ class Options(TypedDict, total=False):
 
     timeout_s: float
     api_key: str | None
-    patience: Patience | None
+    patience: RetryPolicy | None
     max_in_flight: int
     limits: Service | None
 
@@ -53,13 +53,13 @@ class AsyncScoringClient:
         *,
         timeout_s: float = 180.0,
         api_key: str | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         max_in_flight: int = 16,
         limits: Service | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._shown = hide_secrets(self.base_url)
-        self._patience = patience or Patience()
+        self._patience = patience or RetryPolicy()
         self._limits = limits or Service()
         self._slots = asyncio.Semaphore(max_in_flight)
         url = _address(self.base_url)
@@ -90,9 +90,9 @@ class AsyncScoringClient:
             if not again or self._patience.clock() + pause > ends:
                 break
             await self._patience.sleep(pause)
-            newer = await self._score(part_of(request, [request.samples[place] for place in again], f"again {turn}"))
+            newer = await self._score(make_part(request, [request.samples[place] for place in again], f"again {turn}"))
             results = dict(enumerate(answer.results)) | dict(zip(again, newer.results, strict=True))
-            answer = ScoreResponse(results=list(results.values()), usage=sum_of([answer.usage, newer.usage]))
+            answer = ScoreResponse(results=list(results.values()), usage=add_usage([answer.usage, newer.usage]))
         return answer
 
     async def stats(self, run: str | None = None, since: datetime | None = None) -> Stats:
@@ -132,7 +132,7 @@ class AsyncScoringClient:
                 task.cancel()
         return ScoreResponse(
             results=[result for answer in answers for result in answer.results],
-            usage=sum_of([answer.usage for answer in answers]),
+            usage=add_usage([answer.usage for answer in answers]),
         )
 
     async def _ask(self, part: ScoreRequest) -> ScoreResponse:

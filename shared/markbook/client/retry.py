@@ -19,7 +19,7 @@ Tell = Callable[[ServiceUnavailable | None], None]
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How a service that is away is waited for: `wait_s` seconds from the first failure of a request; 0: not at all.
 
     Pauses grow from FIRST_PAUSE_S to LONGEST_PAUSE_S; a `Retry-After` that is longer is kept to. `tell` hears of every

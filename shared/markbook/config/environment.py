@@ -56,14 +56,14 @@ def own_variables(environ: Mapping[str, str]) -> dict[str, str]:
 def unknown_variables(variables: Iterable[str], keys: Iterable[str]) -> Iterator[str]:
     """A line for each that sets nothing. `keys`: every `section.key`; what has two underscores is held against the file
     by whoever reads it."""
-    long_names = [variable_of(key) for key in keys]
+    long_names = [variable_name(key) for key in keys]
     for name in variables:
         if name in SHORT_NAMES or name in OTHERS or (name.startswith(PREFIX) and "__" in name):
             continue
         yield f"{name} sets nothing{_meant(name, long_names)}"
 
 
-def variable_of(key: str) -> str:
+def variable_name(key: str) -> str:
     """The variable that sets `section.key`."""
     return PREFIX + key.replace(".", "__").upper()
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from sqlalchemy import Engine, event, text
 
 from markbook.scoring.fingerprint import Fingerprint, fingerprint
-from markbook.scoring.store import Life, NewMark, Store, Texts
+from markbook.scoring.store import NewMark, RetentionPolicy, Store, Texts
 from markbook.scoring.store import statements as prepared_statements
 from tests.fakes import true_criteria
 
@@ -20,7 +20,7 @@ NOW = 1_700_000_000_000
 
 @asynccontextmanager
 async def opened(database_url: str, **life: int | bool | None) -> AsyncIterator[Store]:
-    store = Store(database_url, 1_000, Life(**life))
+    store = Store(database_url, 1_000, RetentionPolicy(**life))
     store.open(PROFILE, {"teacher": "x"}, NOW)
     yield store
     await store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.teachers.static import StaticTeacher
-from markbook.scoring.types import Marked
+from markbook.scoring.types import Judgment
 from tests.fakes import asked
 
 WEIGHTS = {"correctness": 0.3, "code_quality": 0.3, "efficiency": 0.2, "documentation": 0.2}
@@ -23,14 +23,14 @@ def clamp(value, low, high):
 '''
 
 
-async def mark_all(task: str, *codes: str, language: str = "python") -> list[Marked]:
+async def mark_all(task: str, *codes: str, language: str = "python") -> list[Judgment]:
     reply = await asked(StaticTeacher(), Group("group", task, language, codes))
     assert [call.input_tokens + call.output_tokens for call in reply.calls] == [0]
-    assert all(isinstance(outcome, Marked) for outcome in reply.outcomes)
+    assert all(isinstance(outcome, Judgment) for outcome in reply.outcomes)
     return list(reply.outcomes)
 
 
-def total(marked: Marked) -> float:
+def total(marked: Judgment) -> float:
     return sum(WEIGHTS[name] * mark for name, mark in marked.criteria.items())
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.teachers.anthropic import circuit_breaker as breakers
-from markbook.scoring.teachers.anthropic.circuit_breaker import Breaker
-from markbook.scoring.teachers.anthropic.concurrency_limiter import LONGEST_RESET_S, Limiter
+from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
+from markbook.scoring.teachers.anthropic.concurrency_limiter import LONGEST_RESET_S, ConcurrencyLimiter
 from markbook.scoring.teachers.protocol import Outage
 from tests.unit.scoring.hands import Hands
 
@@ -22,7 +22,7 @@ def hands() -> Hands:
 
 
 async def test_the_breaker_opens_fails_fast_lets_one_try_and_closes(hands: Hands) -> None:
-    breaker = Breaker(hands)
+    breaker = CircuitBreaker(hands)
     for _ in range(breakers.FAILURES - 1):
         breaker.failed()
     assert breaker.wait_s() == 0.0
@@ -43,7 +43,7 @@ async def test_the_breaker_opens_fails_fast_lets_one_try_and_closes(hands: Hands
 
 
 async def test_a_success_in_between_starts_the_count_anew(hands: Hands) -> None:
-    breaker = Breaker(hands)
+    breaker = CircuitBreaker(hands)
     for _ in range(3):
         for _ in range(breakers.FAILURES - 1):
             breaker.failed()
@@ -52,7 +52,7 @@ async def test_a_success_in_between_starts_the_count_anew(hands: Hands) -> None:
 
 
 async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_them_back(hands: Hands) -> None:
-    limiter = Limiter(8, hands, hands)
+    limiter = ConcurrencyLimiter(8, hands, hands)
     begun = hands.now
     hands.now += 1
     for _ in range(5):
@@ -72,7 +72,7 @@ async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_t
 
 
 async def test_no_more_calls_than_the_limit_are_in_flight(hands: Hands) -> None:
-    limiter = Limiter(3, hands, hands)
+    limiter = ConcurrencyLimiter(3, hands, hands)
     most = in_flight = 0
 
     async def call() -> None:
@@ -88,7 +88,7 @@ async def test_no_more_calls_than_the_limit_are_in_flight(hands: Hands) -> None:
 
 
 async def test_a_waiter_that_gives_up_leaves_its_place(hands: Hands) -> None:
-    limiter = Limiter(1, hands, hands)
+    limiter = ConcurrencyLimiter(1, hands, hands)
     async with AsyncExitStack() as held:
         await held.enter_async_context(limiter.slot())
         with pytest.raises(TimeoutError):
@@ -99,7 +99,7 @@ async def test_a_waiter_that_gives_up_leaves_its_place(hands: Hands) -> None:
 
 
 async def test_headers_lower_the_calls_in_flight_and_pause_when_used_up(hands: Hands) -> None:
-    limiter = Limiter(8, hands, lambda: 1_000_000.0)
+    limiter = ConcurrencyLimiter(8, hands, lambda: 1_000_000.0)
     reset = datetime.fromtimestamp(1_000_012, UTC).isoformat()
     need = {"requests": 1, "input-tokens": 1000}
     headers = {
@@ -124,7 +124,7 @@ async def test_headers_lower_the_calls_in_flight_and_pause_when_used_up(hands: H
 async def test_a_reset_date_that_cannot_be_true_does_not_stop_everything(
     hands: Hands, reset: str, pause: float
 ) -> None:
-    limiter = Limiter(8, hands, lambda: 1_700_000_000.0)
+    limiter = ConcurrencyLimiter(8, hands, lambda: 1_700_000_000.0)
     headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
     limiter.heed(headers, {"requests": 1})
     assert limiter.pause_s() == pause
@@ -132,13 +132,13 @@ async def test_a_reset_date_that_cannot_be_true_does_not_stop_everything(
 
 @pytest.mark.parametrize("header", ["9" * 5000, "\u0665", "\xb2", "-1", "1.5", "", " 1"])
 async def test_a_header_that_is_no_count_tells_nothing(hands: Hands, header: str) -> None:
-    limiter = Limiter(4, hands, hands)
+    limiter = ConcurrencyLimiter(4, hands, hands)
     limiter.heed({"anthropic-ratelimit-requests-remaining": header}, {"requests": 1})
     assert (limiter.limit, limiter.pause_s()) == (4.0, 0.0)
 
 
 async def test_a_retry_after_of_any_length_holds_all_calls_up_for_a_minute_at_most(hands: Hands) -> None:
-    limiter = Limiter(4, hands, hands)
+    limiter = ConcurrencyLimiter(4, hands, hands)
     limiter.throttled(hands.now, 86_400.0)
     assert limiter.pause_s() == LONGEST_RESET_S
     limiter.throttled(hands.now, 5.0)
@@ -146,7 +146,7 @@ async def test_a_retry_after_of_any_length_holds_all_calls_up_for_a_minute_at_mo
 
 
 async def test_a_call_waits_for_the_turn_of_its_key(hands: Hands) -> None:
-    limiter = Limiter(1, hands, hands)
+    limiter = ConcurrencyLimiter(1, hands, hands)
     order: list[str] = []
 
     async def call(name: str, key: str) -> None:
@@ -164,7 +164,7 @@ async def test_an_outage_is_said_when_it_begins_and_when_it_ends(
     hands: Hands, caplog: pytest.LogCaptureFixture
 ) -> None:
     wall = Hands()
-    breaker = Breaker(hands, wall)
+    breaker = CircuitBreaker(hands, wall)
     for number in range(breakers.FAILURES - 1):
         breaker.failed(f"529 overloaded {number}")
         wall.now += 1

@@ -11,11 +11,11 @@ import pytest
 from markbook.contract import ErrorCode
 from markbook.scoring.errors import ServiceStopping
 from markbook.scoring.teachers.anthropic import circuit_breaker as breakers
-from markbook.scoring.teachers.anthropic.cache_warmup import Warmth
-from markbook.scoring.teachers.anthropic.circuit_breaker import Breaker
-from markbook.scoring.teachers.anthropic.concurrency_limiter import Limiter
-from markbook.scoring.teachers.anthropic.retry import Attempt, Found, Patience
-from markbook.scoring.types import Call, Failure
+from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
+from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
+from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
+from markbook.scoring.teachers.anthropic.retry import Attempt, Found, RetryPolicy
+from markbook.scoring.types import ScoringFailure, TeacherCall
 from tests.unit.scoring.hands import Hands
 
 
@@ -25,19 +25,19 @@ def hands() -> Hands:
 
 
 @pytest.fixture
-def patience(hands: Hands) -> Patience:
-    limiter = Limiter(4, hands, lambda: 1_000_000.0 + hands.now)
-    return Patience(Breaker(hands), limiter, Warmth(300.0, hands), hands, hands.sleep, lambda: 1.0)
+def patience(hands: Hands) -> RetryPolicy:
+    limiter = ConcurrencyLimiter(4, hands, lambda: 1_000_000.0 + hands.now)
+    return RetryPolicy(CircuitBreaker(hands), limiter, CacheWarmup(300.0, hands), hands, hands.sleep, lambda: 1.0)
 
 
 def answer(*, read: int = 0, written: int = 0) -> Attempt[str]:
-    call = Call("m", "end_turn", cache_read_input_tokens=read, cache_creation_input_tokens=written)
+    call = TeacherCall("m", "end_turn", cache_read_input_tokens=read, cache_creation_input_tokens=written)
     return Attempt(Found.ANSWER, call, message="fine")
 
 
 def trouble(found: Found = Found.DOWN, retry_after_s: float | None = None) -> Attempt[str]:
-    failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, "529 overloaded", retry_after_s)
-    return Attempt(found, Call("m", found.name), failure=failure)
+    failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "529 overloaded", retry_after_s)
+    return Attempt(found, TeacherCall("m", found.name), failure=failure)
 
 
 def script(*results: Attempt[str]) -> Callable[[float], Awaitable[Attempt[str]]]:
@@ -49,7 +49,9 @@ def script(*results: Attempt[str]) -> Callable[[float], Awaitable[Attempt[str]]]
     return attempt
 
 
-async def persist(patience: Patience, *results: Attempt[str], deadline: float = 200.0) -> tuple[str | Failure, int]:
+async def persist(
+    patience: RetryPolicy, *results: Attempt[str], deadline: float = 200.0
+) -> tuple[str | ScoringFailure, int]:
     calls = 0
     play = script(*results)
 
@@ -62,44 +64,51 @@ async def persist(patience: Patience, *results: Attempt[str], deadline: float = 
     return outcome, calls
 
 
-async def test_retries_back_off_exponentially_and_every_call_is_booked(patience: Patience, hands: Hands) -> None:
+async def test_retries_back_off_exponentially_and_every_call_is_booked(patience: RetryPolicy, hands: Hands) -> None:
     outcome, calls = await persist(patience, *[trouble()] * 6, answer())
     assert (outcome, calls) == ("fine", 7)
     assert hands.slept == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
 
 
 async def test_jitter_takes_off_at_most_half(hands: Hands) -> None:
-    eager = Patience(Breaker(hands), Limiter(4, hands, hands), Warmth(300.0, hands), hands, hands.sleep, lambda: 0.0)
+    eager = RetryPolicy(
+        CircuitBreaker(hands),
+        ConcurrencyLimiter(4, hands, hands),
+        CacheWarmup(300.0, hands),
+        hands,
+        hands.sleep,
+        lambda: 0.0,
+    )
     await persist(eager, trouble(), trouble(), answer())
     assert hands.slept == [0.25, 0.5]
 
 
-async def test_a_retry_after_is_honoured_up_to_the_deadline(patience: Patience, hands: Hands) -> None:
+async def test_a_retry_after_is_honoured_up_to_the_deadline(patience: RetryPolicy, hands: Hands) -> None:
     outcome, calls = await persist(patience, trouble(retry_after_s=30.0), answer())
     assert (outcome, calls) == ("fine", 2)
     assert hands.slept[0] >= 30.0
     outcome, calls = await persist(patience, trouble(retry_after_s=90.0), answer(), deadline=hands.now + 60)
     assert calls == 1
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert outcome.retry_after_s == 90.0
 
 
-async def test_no_attempt_begins_after_the_deadline(patience: Patience, hands: Hands) -> None:
+async def test_no_attempt_begins_after_the_deadline(patience: RetryPolicy, hands: Hands) -> None:
     outcome, calls = await persist(patience, *[trouble()] * 20, deadline=hands.now + 4)
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert calls == 4  # at 0, 0.5, 1.5 and 3.5 seconds
     assert hands.now <= 104
 
 
-async def test_nothing_is_asked_once_the_deadline_has_come(patience: Patience, hands: Hands) -> None:
+async def test_nothing_is_asked_once_the_deadline_has_come(patience: RetryPolicy, hands: Hands) -> None:
     outcome, calls = await persist(patience, answer(), deadline=hands.now)
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert (outcome.code, outcome.retry_after_s, calls) == (ErrorCode.TEACHER_TIMEOUT, 1.0, 0)
     assert (await persist(patience, answer(), deadline=hands.now + 0.01)) == ("fine", 1)
 
 
 async def test_nothing_is_asked_if_the_deadline_came_while_it_waited_for_its_place(
-    patience: Patience, hands: Hands
+    patience: RetryPolicy, hands: Hands
 ) -> None:
     gone_on = asyncio.Event()
 
@@ -115,48 +124,52 @@ async def test_nothing_is_asked_if_the_deadline_came_while_it_waited_for_its_pla
     gone_on.set()
     assert await first == "fine"
     outcome, calls = await second
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert (outcome.code, calls) == (ErrorCode.TEACHER_TIMEOUT, 0)
     assert await third == ("fine", 1)
 
 
-async def test_a_failure_before_the_deadline_says_more_than_that_it_has_come(patience: Patience, hands: Hands) -> None:
+async def test_a_failure_before_the_deadline_says_more_than_that_it_has_come(
+    patience: RetryPolicy, hands: Hands
+) -> None:
     async def oversleep(seconds: float) -> None:
         hands.now += 2 * seconds
 
     sleepy = replace(patience, sleep=oversleep)
     outcome, calls = await persist(sleepy, trouble(), answer(), deadline=hands.now + 1)
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert (outcome.detail, calls) == ("529 overloaded", 1)
 
 
 @pytest.mark.parametrize("found", [Found.DOWN, Found.RATE_LIMIT])
-async def test_what_may_pass_says_after_how_long_to_ask_again(patience: Patience, hands: Hands, found: Found) -> None:
+async def test_what_may_pass_says_after_how_long_to_ask_again(
+    patience: RetryPolicy, hands: Hands, found: Found
+) -> None:
     outcome, calls = await persist(patience, *[trouble(found)] * 3, deadline=hands.now + 2)
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     # at 0, 0.5 and 1.5 seconds; the next one would have been 2 s later
     assert (outcome.retry_after_s, calls) == (2.0, 3)
     outcome, _ = await persist(patience, trouble(found, 90.0), deadline=hands.now + 2)
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert outcome.retry_after_s == 90.0  # the teacher's own word
 
 
-async def test_a_rejection_is_final(patience: Patience, hands: Hands) -> None:
+async def test_a_rejection_is_final(patience: RetryPolicy, hands: Hands) -> None:
     outcome, calls = await persist(patience, trouble(Found.REJECTION), answer())
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert (calls, hands.slept, outcome.retry_after_s) == (1, [], None)
 
 
-async def test_while_the_teacher_is_down_requests_fail_at_once(patience: Patience, hands: Hands) -> None:
+async def test_while_the_teacher_is_down_requests_fail_at_once(patience: RetryPolicy, hands: Hands) -> None:
     outcome, calls = await persist(patience, *[trouble()] * 50, deadline=1e9)
     assert calls == breakers.FAILURES
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert outcome.code is ErrorCode.TEACHER_UNAVAILABLE
     assert "529 overloaded" in outcome.detail
     asleep = len(hands.slept)
     outcome, calls = await persist(patience, answer())
     assert calls == 0
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert outcome.retry_after_s is not None
     assert 0 < outcome.retry_after_s <= breakers.COOLDOWN_S
     assert len(hands.slept) == asleep
@@ -164,22 +177,22 @@ async def test_while_the_teacher_is_down_requests_fail_at_once(patience: Patienc
     assert (await persist(patience, answer(), deadline=1e9))[0] == "fine"
 
 
-async def test_rate_limits_do_not_open_the_breaker(patience: Patience) -> None:
+async def test_rate_limits_do_not_open_the_breaker(patience: RetryPolicy) -> None:
     results = [trouble(Found.RATE_LIMIT)] * (breakers.FAILURES + 5)
     assert (await persist(patience, *results, answer(), deadline=1e9))[0] == "fine"
 
 
-async def test_a_retry_after_pauses_all_calls_not_only_the_one_that_got_it(patience: Patience, hands: Hands) -> None:
+async def test_a_retry_after_pauses_all_calls_not_only_the_one_that_got_it(patience: RetryPolicy, hands: Hands) -> None:
     outcome, _ = await persist(patience, trouble(Found.RATE_LIMIT, 50.0), deadline=hands.now + 10)
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     other, calls = await persist(patience, answer(), deadline=hands.now + 10)
-    assert isinstance(other, Failure)
+    assert isinstance(other, ScoringFailure)
     assert (other.retry_after_s, calls) == (50.0, 0)
     assert (await persist(patience, answer(), deadline=hands.now + 60))[0] == "fine"
     assert hands.slept[-1] == 50.0
 
 
-async def fan_out(patience: Patience, hands: Hands, results: list[Attempt[str]]) -> list[int]:
+async def fan_out(patience: RetryPolicy, hands: Hands, results: list[Attempt[str]]) -> list[int]:
     """How many calls were in flight when each began."""
     seen: list[int] = []
     in_flight = 0
@@ -197,34 +210,34 @@ async def fan_out(patience: Patience, hands: Hands, results: list[Attempt[str]])
     return seen
 
 
-async def test_one_call_warms_the_cache_then_the_others_go_together(patience: Patience, hands: Hands) -> None:
+async def test_one_call_warms_the_cache_then_the_others_go_together(patience: RetryPolicy, hands: Hands) -> None:
     assert await fan_out(patience, hands, [answer(written=900), *[answer(read=900)] * 3]) == [1, 1, 2, 3]
     assert await fan_out(patience, hands, [answer(read=900)] * 4) == [1, 2, 3, 4]
     hands.now += 301
     assert (await fan_out(patience, hands, [answer(written=900), *[answer(read=900)] * 3]))[:2] == [1, 1]
 
 
-async def test_a_server_without_a_cache_is_waited_for_once(patience: Patience, hands: Hands) -> None:
+async def test_a_server_without_a_cache_is_waited_for_once(patience: RetryPolicy, hands: Hands) -> None:
     assert await fan_out(patience, hands, [answer()] * 4) == [1, 1, 2, 3]
     hands.now += 1e6
     assert await fan_out(patience, hands, [answer()] * 4) == [1, 2, 3, 4]
 
 
 async def test_nobody_waits_where_nothing_is_to_be_cached(hands: Hands) -> None:
-    warmth = Warmth(None, hands)
+    warmth = CacheWarmup(None, hands)
     assert warmth.warm()
     warmth.answered(hands.now, cached=True)
     assert warmth.warm()
 
 
-async def test_when_the_first_call_fails_the_next_one_warms(patience: Patience, hands: Hands) -> None:
+async def test_when_the_first_call_fails_the_next_one_warms(patience: RetryPolicy, hands: Hands) -> None:
     seen = await fan_out(patience, hands, [trouble(Found.REJECTION), answer(written=9), answer(read=9), answer(read=9)])
     assert seen == [1, 1, 1, 2]
 
 
 async def test_nobody_waits_for_the_first_call_for_long(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("markbook.scoring.teachers.anthropic.cache_warmup.LONGEST_WAIT_S", 0.01)
-    warmth = Warmth(300.0, hands)
+    warmth = CacheWarmup(300.0, hands)
     async with warmth.turn(), asyncio.timeout(1), warmth.turn():
         pass
 

@@ -16,8 +16,8 @@ from markbook.contract import ErrorCode
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Failure, Marked
-from tests.fakes import OpenPurse, asked
+from markbook.scoring.types import Judgment, ScoringFailure
+from tests.fakes import OpenLimiter, asked
 from tests.scripted import Script
 
 GROUP = Group("g", "Write f.", "python", ("x = 1",))
@@ -79,7 +79,7 @@ async def test_the_life_of_what_was_written_may_be_left_out(
     script.answers = [answer(usage=COUNTS | {"cache_creation": lives, "cache_read_input_tokens": None})]
     reply = await asked(made(cache_ttl=ttl), GROUP)
     [outcome], [call] = reply.outcomes, reply.calls
-    assert isinstance(outcome, Marked)
+    assert isinstance(outcome, Judgment)
     assert not call.usage_unknown
     assert (call.input_tokens, call.output_tokens, call.cache_creation_input_tokens) == (100, 10, 800)
     assert call.billed_input_equivalent == pytest.approx(equivalent)
@@ -102,7 +102,7 @@ async def test_a_bill_that_cannot_be_read_is_booked_at_its_bound(made: Made, scr
     script.answers = [answer(usage=usage)]
     reply = await asked(made(), GROUP)
     [outcome], [call] = reply.outcomes, reply.calls
-    assert isinstance(outcome, Marked)
+    assert isinstance(outcome, Judgment)
     assert call.usage_unknown
     assert call.output_tokens > 0
 
@@ -124,7 +124,7 @@ async def test_a_text_that_cannot_be_read_is_unreadable_and_paid(
     script.answers = [answer(**changed)] * 2
     reply = await asked(made(), GROUP)
     [outcome] = reply.outcomes
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert outcome.code is ErrorCode.REPLY_UNREADABLE
     assert [call.billed_input_equivalent for call in reply.calls] == pytest.approx([1150, 1150])
 
@@ -132,7 +132,7 @@ async def test_a_text_that_cannot_be_read_is_unreadable_and_paid(
 async def test_a_refusal_may_give_its_reason_in_any_form(made: Made, script: Script) -> None:
     script.answers = [answer(stop_reason="refusal", stop_details="cyber")]
     [outcome] = (await asked(made(), GROUP)).outcomes
-    assert outcome == Failure(ErrorCode.TEACHER_REFUSED, "the teacher declined to mark this")
+    assert outcome == ScoringFailure(ErrorCode.TEACHER_REFUSED, "the teacher declined to mark this")
 
 
 @pytest.mark.parametrize("text", ["\0{\0}\0", "[" * 100_000, "{"], ids=["no text", "too deep", "cut"])
@@ -142,7 +142,7 @@ async def test_a_body_that_is_no_json_is_unreadable_and_booked_at_its_bound(
     script.answers = [(200, JSON, text)] * 2
     reply = await asked(made(), GROUP)
     [outcome] = reply.outcomes
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert outcome.code is ErrorCode.REPLY_UNREADABLE
     assert [call.usage_unknown for call in reply.calls] == [True, True]
 
@@ -153,9 +153,9 @@ async def test_a_call_that_nobody_foresaw_is_settled_at_its_bound(
     def broken(*_: object) -> None:
         raise ArithmeticError("a bug")
 
-    monkeypatch.setattr("markbook.scoring.teachers.anthropic.teacher.tokens_of", broken)
+    monkeypatch.setattr("markbook.scoring.teachers.anthropic.teacher.count_tokens", broken)
     script.answers = [answer()]
-    purse = OpenPurse()
+    purse = OpenLimiter()
     with pytest.raises(ArithmeticError, match="a bug"):
         await made().mark(GROUP, purse)
     assert not purse.reserved
@@ -168,7 +168,7 @@ async def test_a_number_of_thousands_of_digits_is_an_unreadable_answer_and_booke
     script.answers = [(200, JSON, '{"usage": {"input_tokens": ' + "9" * 9000 + "}}")] * 2
     reply = await asked(made(), GROUP)
     [outcome] = reply.outcomes
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, ScoringFailure)
     assert outcome.code is ErrorCode.REPLY_UNREADABLE
     assert {bill.usage_unknown for bill in reply.calls} == {True}
 
@@ -176,7 +176,7 @@ async def test_a_number_of_thousands_of_digits_is_an_unreadable_answer_and_booke
 async def test_booleans_are_no_counts(made: Made, script: Script) -> None:
     script.answers.append(answer(usage={"input_tokens": True, "output_tokens": False}))
     reply = await asked(made(), GROUP)
-    assert isinstance(reply.outcomes[0], Marked)
+    assert isinstance(reply.outcomes[0], Judgment)
     assert [bill.usage_unknown for bill in reply.calls] == [True]  # at its bound: what it cost is not known
 
 
@@ -226,4 +226,4 @@ async def test_the_end_of_the_line_that_a_file_left_on_a_key_is_not_part_of_it(s
     script.answers.append(answer())
     [outcome] = (await asked(teacher, GROUP)).outcomes
     await teacher.close()
-    assert isinstance(outcome, Marked)
+    assert isinstance(outcome, Judgment)

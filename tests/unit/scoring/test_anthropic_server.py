@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from markbook.config.settings import TeacherConfig
-from markbook.scoring.fingerprint import profile_of
+from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.server import other_server
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
@@ -32,7 +32,7 @@ def identity(base_url: str | None = None) -> dict[str, object]:
 def test_the_providers_marks_keep_their_profile(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_BASE_URL", raising=False)
     assert identity(url) == THE_PROVIDERS
-    assert profile_of(identity(url)) == "16e44b4887c0719f"
+    assert hash_profile(identity(url)) == "16e44b4887c0719f"
 
 
 def test_another_servers_marks_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from markbook.scoring.fingerprint import fingerprint
 from markbook.scoring.pipeline.heuristic_audit import is_chosen
 from markbook.scoring.store import OWNER, NewAudit, Store
 from markbook.scoring.store.audits import Audits
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 from tests.fakes import true_score
 
 TASK = "Write add(a, b) that returns the sum of two numbers."
@@ -135,7 +135,7 @@ async def test_a_request_whose_time_is_up_has_its_marks_and_its_audits_go_on(ser
 
 
 async def test_a_failed_audit_is_no_mark_and_is_tried_again(service, teacher):
-    teacher.failures[broken("one")] = Failure(ErrorCode.REPLY_UNREADABLE, "why")
+    teacher.failures[broken("one")] = ScoringFailure(ErrorCode.REPLY_UNREADABLE, "why")
     batch = [sample(broken("one")), sample(broken("two"))]
     async with service(ALL) as http:
         answer = await score(http, *batch)

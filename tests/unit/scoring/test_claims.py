@@ -10,11 +10,11 @@ import pytest
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.fingerprint import Fingerprint, fingerprint
-from markbook.scoring.store import OWNER, Elsewhere, NewMark, Purpose, Store
-from markbook.scoring.store.budgets import BudgetExhausted
+from markbook.scoring.store import OWNER, CallContext, ClaimConflict, NewMark, Store
+from markbook.scoring.store.budgets import BudgetExceededError
 from markbook.scoring.store.claims import KEEP_FAILURES_MS
 from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
-from markbook.scoring.types import Call, Failure
+from markbook.scoring.types import ScoringFailure, TeacherCall
 from tests.unit.scoring.hands import Hands
 
 PROFILE = "00" * 8
@@ -24,7 +24,7 @@ LEASE = 1_000
 A, B, C = (fingerprint(PROFILE, "task", code, "python") for code in "abc")
 
 
-BOUND = Call("m", "reserved", 100, 10, cost_usd=0.001)
+BOUND = TeacherCall("m", "reserved", 100, 10, cost_usd=0.001)
 
 
 @pytest.fixture
@@ -38,18 +38,18 @@ async def replicas(database_url: str) -> AsyncIterator[tuple[Store, Store]]:
 
 
 async def take(store: Store, wanted: list[Fingerprint], now_ms: int, **limits: Budget) -> None:
-    await store.reserve(wanted, Purpose("run", GROUP, len(wanted)), BOUND, limits, now_ms)
+    await store.reserve(wanted, CallContext("run", GROUP, len(wanted)), BOUND, limits, now_ms)
 
 
 async def takes(store: Store, wanted: list[Fingerprint], now_ms: int) -> bool:
     try:
         await take(store, wanted, now_ms)
-    except Elsewhere:
+    except ClaimConflict:
         return False
     return True
 
 
-async def bring(store: Store, *marked: Fingerprint, failures: dict[bytes, Failure] | None = None) -> None:
+async def bring(store: Store, *marked: Fingerprint, failures: dict[bytes, ScoringFailure] | None = None) -> None:
     marks = [NewMark(each, MARKS, [], 1, 1) for each in marked]
     await store.record_group(1, GROUP, marks, failures or {})
 
@@ -58,7 +58,7 @@ async def test_one_replica_gets_the_claims_and_the_other_all_or_nothing(replicas
     one, two = replicas
     await take(one, [A, B], 0)
     before = await one.money.spent(OWNER)
-    with pytest.raises(Elsewhere) as found:
+    with pytest.raises(ClaimConflict) as found:
         await take(two, [B, C], 0)
     assert (found.value.asked, found.value.marks) == ({B.digest}, {})
     assert await one.money.spent(OWNER) == before  # no call, no money
@@ -72,7 +72,7 @@ async def test_a_mark_that_came_between_look_and_claim_is_found_and_not_asked_ag
     await take(one, [A], 0)
     await bring(one, A)
     for store in replicas:
-        with pytest.raises(Elsewhere) as found:
+        with pytest.raises(ClaimConflict) as found:
             await take(store, [A, B], 0)
         assert (found.value.asked, list(found.value.marks)) == (frozenset(), [A.digest])
     assert (await two.claims.look([A.digest, B.digest], 0)).free == {A.digest, B.digest}
@@ -80,7 +80,7 @@ async def test_a_mark_that_came_between_look_and_claim_is_found_and_not_asked_ag
 
 async def test_who_cannot_pay_claims_nothing(replicas):
     one, two = replicas
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetExceededError):
         await take(one, [A], 0, total=Budget(tokens=109))
     assert (await two.claims.look([A.digest], 0)).free == {A.digest}
     await take(one, [A], 0, total=Budget(tokens=110))
@@ -119,7 +119,7 @@ async def test_a_renewed_lease_lasts_longer_and_only_ones_own_is_renewed(replica
 
 async def test_a_failure_reaches_those_who_wait_and_is_claimed_anew(replicas):
     one, two = replicas
-    failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, "overloaded", 3.5)
+    failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "overloaded", 3.5)
     await take(one, [A], 0)
     await bring(one, failures={A.digest: failure})
     assert (await two.claims.look([A.digest], 1)).failures == {A.digest: failure}
@@ -166,7 +166,7 @@ async def test_writers_of_the_same_claims_in_different_orders_do_not_deadlock(re
         for step in range(6):
             mine = order if await takes(store, order, step * (LEASE + 1)) else []
             await store.claims.renew(step * (LEASE + 1))
-            failures = {each.digest: Failure(ErrorCode.TEACHER_REFUSED, "no") for each in mine[turn::2]}
+            failures = {each.digest: ScoringFailure(ErrorCode.TEACHER_REFUSED, "no") for each in mine[turn::2]}
             await bring(store, failures=failures)
 
     orders = [names, names[::-1], names[10:] + names[:10], names[::2] + names[1::2]]

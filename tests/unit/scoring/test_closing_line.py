@@ -8,7 +8,17 @@ from markbook.scoring.errors import StoreUnavailable
 from markbook.scoring.store import Store
 from markbook.scoring.store.ledger import Ledger
 from tests.unit.scoring.book import commits
-from tests.unit.scoring.test_deadlines import ALONE, LONG, SlowForSome, body, codes, counts, pass_time, score, until
+from tests.unit.scoring.test_deadlines import (
+    LONG,
+    SINGLE_PROCESS,
+    SlowForSome,
+    body,
+    codes,
+    counts,
+    pass_time,
+    score,
+    until,
+)
 
 __all__ = ["pass_time"]
 
@@ -28,7 +38,7 @@ async def test_a_line_that_no_mark_of_its_own_closes_is_written_before_the_reply
     async def away(self, lines):
         raise StoreUnavailable("the database went away")
 
-    async with service(ALONE, by=slow, database_url=database_url) as http:
+    async with service(SINGLE_PROCESS, by=slow, database_url=database_url) as http:
         first = asyncio.create_task(score(http, "slow", run="first"))
         await until(lambda: len(slow.groups) == 1)
         asked = body("quick", "slow", request_id="request-1")

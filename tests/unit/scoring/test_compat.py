@@ -12,7 +12,7 @@ from markbook.contract import ErrorCode
 from markbook.scoring.api import auth
 from markbook.scoring.api.reward_routes import without_end_tokens
 from markbook.scoring.store import Store
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 from tests.fakes import true_score
 from tests.unit.scoring.test_keys import api_key
 
@@ -20,8 +20,8 @@ TASK = "Write f(x)."
 PROMPT = f"<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n{TASK}<|im_end|>\n<|im_start|>assistant\n"
 GOOD, OTHER = "def f(x):\n    return x\n", "def f(x):\n    return 2 * x\n"
 SPOKEN = {"language": "python"}
-BUSY = Failure(ErrorCode.TEACHER_UNAVAILABLE, "overloaded", 7.2)
-REFUSED = Failure(ErrorCode.TEACHER_REFUSED, "not this one")
+BUSY = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "overloaded", 7.2)
+REFUSED = ScoringFailure(ErrorCode.TEACHER_REFUSED, "not this one")
 
 
 def rewards(*codes: str, prompt: str = PROMPT, **more: object) -> dict[str, object]:
@@ -59,7 +59,7 @@ async def test_a_label_that_is_an_object_tells_the_bare_task_and_its_language(se
 
 
 async def test_the_run_of_the_address_is_counted_and_must_be_the_keys(service, database_url, monkeypatch):
-    monkeypatch.setattr(auth, "FRESH_S", 0.0)
+    monkeypatch.setattr(auth, "KEY_CACHE_TTL_S", 0.0)
     store = Store(database_url, 10_000)
     store.migrate()
     await store.keys.add(api_key("ann", "mb_ann", "team-a/*"))

@@ -62,7 +62,7 @@ def slow() -> SlowForSome:
     return SlowForSome()
 
 
-ALONE = {"teacher": {"max_group_size": 1}}
+SINGLE_PROCESS = {"teacher": {"max_group_size": 1}}
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def test_at_the_deadline_what_is_ready_comes_back_and_the_rest_comes_into_the_book(
     service, slow, database_url, pass_time
 ):
-    async with service(ALONE, by=slow, database_url=database_url) as http:
+    async with service(SINGLE_PROCESS, by=slow, database_url=database_url) as http:
         await score(http, "known")
         asked = asyncio.create_task(score(http, "known", "slow", "quick", "slow", timeout_s=LONG))
         await until(lambda: code("quick") in slow.codes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from markbook.scoring.background import keep_book
+from markbook.scoring.background import run_maintenance
 from markbook.scoring.store.maintenance import BATCH
 from markbook.scoring.store.marks import COARSE_S
 from tests.fakes import StepClock
@@ -109,7 +109,7 @@ async def test_the_upkeep_notes_and_sweeps_until_it_is_cancelled(database_url, m
             swept.set()
 
         store.upkeep.sweep = telling
-        task = asyncio.create_task(keep_book(store, StepClock()))
+        task = asyncio.create_task(run_maintenance(store, StepClock()))
         await swept.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from markbook.scoring.__main__ import main
-from markbook.scoring.fingerprint import fingerprint, profile_of
-from markbook.scoring.store import Life, NewMark, Store, Texts
+from markbook.scoring.fingerprint import fingerprint, hash_profile
+from markbook.scoring.store import NewMark, RetentionPolicy, Store, Texts
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.export_import import BATCH
 from tests.fakes import true_criteria, true_score
@@ -23,7 +23,7 @@ from tests.fakes import true_criteria, true_score
 ROOT = Path(__file__).parents[3]
 IDENTITY = {"teacher": {"name": "x"}, "rubric": "1"}
 OTHER = {"teacher": {"name": "y"}, "rubric": "2"}
-MINE, OTHERS = profile_of(IDENTITY), profile_of(OTHER)
+MINE, OTHERS = hash_profile(IDENTITY), hash_profile(OTHER)
 TASK = "Write naïve(x),\nplease. \u2028"
 NOW = 1_700_000_000_123
 
@@ -37,7 +37,7 @@ def mark(code: str, *, profile: str = MINE, language: str = "python", **changes:
 
 def fill(database_url: str, *marks: NewMark, **life: bool) -> None:
     async def work() -> None:
-        store = Store(database_url, 1_000, Life(**life))
+        store = Store(database_url, 1_000, RetentionPolicy(**life))
         store.open(OTHERS, OTHER, 5, ["style", "speed"])
         store.open(MINE, IDENTITY, 7)
         for number, each in enumerate(marks):

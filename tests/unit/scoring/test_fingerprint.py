@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from markbook.scoring.fingerprint import digest_of_tests, fingerprint, profile_of, read_key, read_row
+from markbook.scoring.fingerprint import fingerprint, hash_profile, hash_tests, read_key, read_row
 
 PROFILE = "0123456789abcdef"
 
@@ -49,18 +49,18 @@ def test_each_part_changes_the_digest():
 
 
 def test_the_profile_depends_on_every_value_and_on_no_order():
-    assert profile_of({"a": 1, "b": 2}) == profile_of({"b": 2, "a": 1})
-    assert len({profile_of({"a": 1, "b": 2}), profile_of({"a": 1, "b": 3}), profile_of({"a": 1})}) == 3
-    assert len(profile_of({})) == 16
+    assert hash_profile({"a": 1, "b": 2}) == hash_profile({"b": 2, "a": 1})
+    assert len({hash_profile({"a": 1, "b": 2}), hash_profile({"a": 1, "b": 3}), hash_profile({"a": 1})}) == 3
+    assert len(hash_profile({})) == 16
 
 
 def test_tests_change_the_digest_and_nothing_else_and_their_absence_changes_nothing():
     base = fingerprint(PROFILE, "task", "code", "python")
     # as it was before there were tests
     assert base.digest.hex() == "eaeb1a925da56e5d2c4665ea51aef20911e6901684ada8f60cdb87d85c365a66"
-    assert fingerprint(PROFILE, "task", "code", "python", digest_of_tests((), "setup")) == base
+    assert fingerprint(PROFILE, "task", "code", "python", hash_tests((), "setup")) == base
     several = [
-        fingerprint(PROFILE, "task", "code", "python", digest_of_tests(tests, setup))
+        fingerprint(PROFILE, "task", "code", "python", hash_tests(tests, setup))
         for tests, setup in ((["a"], ""), (["a"], "setup"), (["a", "b"], ""), (["ab"], ""), (["b"], "a"))
     ]
     assert {each.key for each in several} == {base.key}

@@ -137,7 +137,7 @@ def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_pa
     assert "stand-in, which costs nothing" in told
     assert "code has 64 / 128 / 333 tokens" in told
     assert "reject 40% / 10% / 0% of the samples" in told
-    low, likely, high = [float(cell.lstrip("$")) for cell in line_of(told, "cost")]
+    low, likely, high = [float(cell.lstrip("$")) for cell in build_ledger_line(told, "cost")]
     assert 0 < low < likely < high
     by_steps = report(capsys, "t.jsonl", "--steps", "7", "--samples", "5")
     assert "56 groups of 5 samples in 7 steps: 280 samples" in by_steps
@@ -156,6 +156,6 @@ def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_
     assert "no sample that passed the heuristic tier" in capsys.readouterr().err
 
 
-def line_of(told: str, name: str) -> list[str]:
+def build_ledger_line(told: str, name: str) -> list[str]:
     [line] = [line for line in told.splitlines() if line.startswith(name)]
     return line.split()[-3:]

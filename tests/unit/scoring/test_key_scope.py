@@ -11,7 +11,7 @@ from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.api.auth import digest_of
 from markbook.scoring.errors import TeacherError
-from markbook.scoring.store import OWNER, ApiKey, Life, Store
+from markbook.scoring.store import OWNER, ApiKey, RetentionPolicy, Store
 from markbook.scoring.store.engine import open_engine, writing
 from tests.fakes import RecordingTeacher
 from tests.unit.scoring.book import keep, marked, opened
@@ -159,7 +159,7 @@ async def test_own_marks_that_are_hit_again_take_no_room(keyed, database_url):
 async def test_what_was_given_goes_with_its_mark(keyed, database_url):
     await score(keyed, B, "team-b/1")
     await score(keyed, A, "team-a/1")
-    store = Store(database_url, 1_000, Life(max_entries=0))
+    store = Store(database_url, 1_000, RetentionPolicy(max_entries=0))
     store.open("00" * 8, {}, 1)
     assert await _count(store) == 1
     await store.upkeep.sweep(1)
@@ -168,7 +168,7 @@ async def test_what_was_given_goes_with_its_mark(keyed, database_url):
 
 
 async def test_what_went_and_is_given_again_is_written_again(database_url):
-    store = Store(database_url, 1_000, Life(max_entries=0))
+    store = Store(database_url, 1_000, RetentionPolicy(max_entries=0))
     store.open("00" * 8, {}, 1)
     await store.given.add([b"mark"], "team-a/1")
     await store._database.write(lambda connection: connection.execute(text("DELETE FROM given_marks")))

@@ -12,17 +12,17 @@ import pytest
 from markbook.config.settings import Budget, Budgets
 from markbook.scoring.__main__ import main
 from markbook.scoring.api import auth
-from markbook.scoring.api.auth import Door, digest_of, new_secret
-from markbook.scoring.budgets.limiter import RunPurse
+from markbook.scoring.api.auth import Authenticator, digest_of, new_secret
+from markbook.scoring.budgets.limiter import RunBudgetLimiter
 from markbook.scoring.errors import Unauthorized
-from markbook.scoring.store import OWNER, ApiKey, Purpose, Store
-from markbook.scoring.store.budgets import BudgetExhausted
-from markbook.scoring.types import Call
+from markbook.scoring.store import OWNER, ApiKey, CallContext, Store
+from markbook.scoring.store.budgets import BudgetExceededError
+from markbook.scoring.types import TeacherCall
 from tests.unit.scoring.hands import Hands
 
 SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
-BOUND = Call("m", "reserved", 1000, 200, cost_usd=0.01)
-BILL = Call("m", "end_turn", 100, 20, cost_usd=0.001)
+BOUND = TeacherCall("m", "reserved", 1000, 200, cost_usd=0.01)
+BILL = TeacherCall("m", "end_turn", 100, 20, cost_usd=0.001)
 
 
 def api_key(name: str, secret: str, runs: str = "*", **budget: object) -> ApiKey:
@@ -44,7 +44,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are read from the book for every request."""
-    monkeypatch.setattr(auth, "FRESH_S", 0.0)
+    monkeypatch.setattr(auth, "KEY_CACHE_TTL_S", 0.0)
 
 
 async def score(http, secret: str | None, run: str = "demo", **sample: str):
@@ -164,9 +164,9 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
     other = Store(database_url, 10_000)
     key = api_key("ann", "mb_ann", **budget)
 
-    def purse(turn: int) -> RunPurse:
-        purpose = Purpose(f"run {turn}", "ab" * 8, 4, key.name)
-        return RunPurse((store, other)[turn % 2], purpose, Budgets(), clock, key)
+    def purse(turn: int) -> RunBudgetLimiter:
+        purpose = CallContext(f"run {turn}", "ab" * 8, 4, key.name)
+        return RunBudgetLimiter((store, other)[turn % 2], purpose, Budgets(), clock, key)
 
     results = await asyncio.gather(*(purse(turn).reserve(BOUND) for turn in range(8)), return_exceptions=True)
     reserved = [(turn, result) for turn, result in enumerate(results) if isinstance(result, str)]
@@ -186,19 +186,19 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
     ("usd", "why"), [(0.01043, "has less left than the next call may cost, up to $0.01"), (0.01, "is spent")]
 )
 async def test_what_all_have_left_is_not_told_to_a_key(store, clock, usd, why):
-    purpose, budgets = Purpose("run", "ab" * 8, 4, "ann"), Budgets(total=Budget(usd=usd))
-    paying = RunPurse(store, purpose, budgets, clock, api_key("ann", "mb_ann"))
+    purpose, budgets = CallContext("run", "ab" * 8, 4, "ann"), Budgets(total=Budget(usd=usd))
+    paying = RunBudgetLimiter(store, purpose, budgets, clock, api_key("ann", "mb_ann"))
     await paying.reserve(BOUND)
-    with pytest.raises(BudgetExhausted) as caught:
+    with pytest.raises(BudgetExceededError) as caught:
         await paying.reserve(BOUND)
     assert caught.value.detail == f"the budget of total {why}: see budgets in /stats"
 
 
 async def test_a_budget_in_dollars_is_not_spent_at_an_unknown_price(store, clock):
     key = api_key("ann", "mb_ann", usd=1.0)
-    purse = RunPurse(store, Purpose("a", "ab" * 8, 1, "ann"), Budgets(), clock, key)
-    with pytest.raises(BudgetExhausted, match=r"m has no price in teacher\.prices"):
-        await purse.reserve(Call("m", "reserved", 1000, 200, cost_usd=None))
+    purse = RunBudgetLimiter(store, CallContext("a", "ab" * 8, 1, "ann"), Budgets(), clock, key)
+    with pytest.raises(BudgetExceededError, match=r"m has no price in teacher\.prices"):
+        await purse.reserve(TeacherCall("m", "reserved", 1000, 200, cost_usd=None))
     assert await store.money.spent(OWNER) == {}
 
 
@@ -212,7 +212,7 @@ async def test_the_keys_are_read_again_after_two_seconds_and_once_for_all_who_as
             return await store.keys.all()
 
     hands = Hands()
-    door = Door(Counting(), hands)
+    door = Authenticator(Counting(), hands)
     await store.keys.add(api_key("ann", "mb_ann"))
     admitted = await asyncio.gather(*(door.admit("Bearer mb_ann") for _ in range(20)))
     assert ({key.name for key in admitted}, reads) == ({"ann"}, 1)

@@ -108,7 +108,7 @@ async def test_lines_outlive_a_failed_flush_and_are_counted_once(store, writer, 
 
 
 async def test_memory_is_bounded_and_what_does_not_fit_is_refused(store, writer, counting, monkeypatch):
-    monkeypatch.setattr(ledger_writer, "MOST_LINES", 3)
+    monkeypatch.setattr(ledger_writer, "MAX_LINES", 3)
     counting.fail_before = True
     for number in range(3):
         await writer.add(line(number), durable=False)

@@ -20,7 +20,7 @@ from markbook.scoring.errors import StoreUnavailable, TeacherError
 from markbook.scoring.observability import logs
 from markbook.scoring.store import ApiKey, Store
 from markbook.scoring.store.database import Database
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 
 CANARY = "canary7f3a"
 CODE = f"def add(a, b):\n    return a + b  # {CANARY}\n"
@@ -127,7 +127,7 @@ async def test_probes_are_quiet_unless_something_is_wrong(service, lines, monkey
 async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
     service, teacher, lines, form, monkeypatch, database_url
 ):
-    monkeypatch.setattr(auth, "FRESH_S", 0.0)
+    monkeypatch.setattr(auth, "KEY_CACHE_TTL_S", 0.0)
     store = Store(database_url, 10_000)
     store.migrate()
     await store.keys.add(ApiKey("ann", digest_of(KEY), "a/*", Budget(), 1))
@@ -164,7 +164,7 @@ async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
         await ask(body(code=f"{CODE}# 2"), 200)
         await ask(body(code=f"def {CANARY}2(:"), 200)  # its audit fails, and is told of
         teacher.error = None
-        teacher.failures[f"{CODE}# 3"] = Failure(ErrorCode.TEACHER_REJECTED, quoted)
+        teacher.failures[f"{CODE}# 3"] = ScoringFailure(ErrorCode.TEACHER_REJECTED, quoted)
         await ask(body(code=f"{CODE}# 3"), 200)
         teacher.error = RuntimeError(quoted)  # a defect, whose message holds a sample
         await ask(body(code=f"{CODE}# 4"), 500)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from markbook.scoring.store import OWNER, Elsewhere, NewMark, Purpose
-from markbook.scoring.types import Call
+from markbook.scoring.store import OWNER, CallContext, ClaimConflict, NewMark
+from markbook.scoring.types import TeacherCall
 from tests.fakes import true_criteria
 from tests.unit.scoring.book import GROUP, NOW, commits, keep, marked, named, opened, statements
 
@@ -53,15 +53,15 @@ async def test_a_row_of_another_digest_is_never_a_hit(database_url):
 
 
 async def test_a_mark_past_its_age_is_a_miss_and_is_replaced(database_url):
-    name, purpose = named("code"), Purpose("run", GROUP, 1)
+    name, purpose = named("code"), CallContext("run", GROUP, 1)
     async with opened(database_url, max_age_ms=AGE) as store:
         await keep(store, NewMark(name, FIRST, [], 1, 1))
         await keep(store, NewMark(name, SECOND, [], 1, 1), at_ms=NOW + AGE)
         assert (await store.marks.get([name], NOW + AGE))[name.digest].criteria == FIRST
-        with pytest.raises(Elsewhere):
-            await store.reserve([name], purpose, Call("m", "reserved"), {}, NOW + AGE)
+        with pytest.raises(ClaimConflict):
+            await store.reserve([name], purpose, TeacherCall("m", "reserved"), {}, NOW + AGE)
         assert await store.marks.get([name], NOW + AGE + 1) == {}
-        await store.reserve([name], purpose, Call("m", "reserved"), {}, NOW + AGE + 1)
+        await store.reserve([name], purpose, TeacherCall("m", "reserved"), {}, NOW + AGE + 1)
         await keep(store, NewMark(name, SECOND, ["new"], 1, 1), at_ms=NOW + AGE + 1)
         found = await store.marks.get([name], NOW + 2 * AGE + 1)
         assert (await store.marks.size(OWNER))[0] == 1

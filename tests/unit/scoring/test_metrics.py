@@ -15,12 +15,12 @@ from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.api import auth
 from markbook.scoring.api.auth import digest_of
-from markbook.scoring.observability.instrumented_teacher import WatchedTeacher
+from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.store import ApiKey, Store
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import Call, Failure
-from tests.fakes import OpenPurse, RecordingTeacher
+from markbook.scoring.types import ScoringFailure, TeacherCall
+from tests.fakes import OpenLimiter, RecordingTeacher
 
 DASHBOARD = Path(__file__).parents[3] / "deploy" / "grafana-dashboard.json"
 TASK = "Write add(a, b)."
@@ -54,7 +54,7 @@ async def score(http: httpx.AsyncClient, *names: str, **more: object) -> httpx.R
 
 
 async def test_samples_tokens_and_dollars_by_hand(service, teacher, database_url):
-    teacher.failures[sample("fails")["code"]] = Failure(ErrorCode.TEACHER_REFUSED, "no")
+    teacher.failures[sample("fails")["code"]] = ScoringFailure(ErrorCode.TEACHER_REFUSED, "no")
     async with service(database_url=database_url) as http:
         await score(http, "add", "plus", "add", "fails")
         await score(http, "add")
@@ -113,7 +113,7 @@ async def test_nothing_a_client_sends_becomes_a_label(service):
 def test_an_outcome_that_nobody_knows_is_another():
     metrics = Metrics()
     for outcome in ("end_turn", "made up by a server", "too"):
-        metrics.calls.billed(Call("m", outcome, duration_ms=250))
+        metrics.calls.billed(TeacherCall("m", outcome, duration_ms=250))
     found = Scraped(metrics.exposition().decode())
     assert found("teacher_calls_total", outcome="other") == 2
     assert found("teacher_call_duration_seconds_sum") == pytest.approx(0.75)
@@ -121,8 +121,8 @@ def test_an_outcome_that_nobody_knows_is_another():
 
 def test_a_bill_that_is_not_known_counts_apart_and_one_without_a_price_is_told():
     metrics = Metrics()
-    metrics.calls.billed(Call("m", "timeout", 1000, 200, cost_usd=0.5, usage_unknown=True))
-    metrics.calls.billed(Call("m", "end_turn", 10, 2, 30, 40, cost_usd=None))
+    metrics.calls.billed(TeacherCall("m", "timeout", 1000, 200, cost_usd=0.5, usage_unknown=True))
+    metrics.calls.billed(TeacherCall("m", "end_turn", 10, 2, 30, 40, cost_usd=None))
     found = Scraped(metrics.exposition().decode())
     assert (found("teacher_usage_unknown_calls_total"), found("teacher_usage_unknown_usd_total")) == (1, 0.5)
     assert (found("teacher_unpriced_calls_total"), found("teacher_cost_usd_total")) == (1, 0)
@@ -138,7 +138,7 @@ async def test_two_services_in_one_process_count_apart(service, tmp_path):
 
 
 async def test_with_keys_one_for_all_runs_is_needed(service, monkeypatch, database_url):
-    monkeypatch.setattr(auth, "FRESH_S", 0.0)
+    monkeypatch.setattr(auth, "KEY_CACHE_TTL_S", 0.0)
     store = Store(database_url, 10_000)
     store.migrate()
     await store.keys.add(ApiKey("prometheus", digest_of("mb_scrape"), "*", Budget(tokens=0), 1))
@@ -204,5 +204,5 @@ async def test_a_call_that_a_stop_cuts_off_is_in_progress_no_more():
     seen: list[float] = []
     metrics = Metrics()
     with pytest.raises(asyncio.CancelledError):
-        await WatchedTeacher(Stopped(), metrics.calls).mark(Group("g", "t", "python", ("x",)), OpenPurse())
+        await InstrumentedTeacher(Stopped(), metrics.calls).mark(Group("g", "t", "python", ("x",)), OpenLimiter())
     assert (seen, in_progress()) == ([1], 0)

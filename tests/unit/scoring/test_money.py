@@ -9,16 +9,16 @@ import pytest
 
 from markbook.config.settings import Budgets
 from markbook.scoring.api.stats import sum_counters
-from markbook.scoring.budgets.limiter import RunPurse
-from markbook.scoring.store import OWNER, Purpose, Store
-from markbook.scoring.store.budgets import BudgetExhausted
+from markbook.scoring.budgets.limiter import RunBudgetLimiter
+from markbook.scoring.store import OWNER, CallContext, Store
+from markbook.scoring.store.budgets import BudgetExceededError
 from markbook.scoring.store.database import Database
-from markbook.scoring.types import Call
+from markbook.scoring.types import TeacherCall
 from tests.fakes import RecordingTeacher, StepClock
 
 LEASE = 10_000
-BOUND = Call("m", "reserved", 1000, 200, cost_usd=0.01)
-BILL = Call("m", "end_turn", 100, 20, cost_usd=0.001)
+BOUND = TeacherCall("m", "reserved", 1000, 200, cost_usd=0.01)
+BILL = TeacherCall("m", "end_turn", 100, 20, cost_usd=0.001)
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ async def replicas(database_url: str) -> AsyncIterator[list[Store]]:
         await store.close()
 
 
-def purse(store: Store, clock: StepClock, run: str = "a", **budgets: dict[str, object]) -> RunPurse:
+def purse(store: Store, clock: StepClock, run: str = "a", **budgets: dict[str, object]) -> RunBudgetLimiter:
     settings = Budgets.model_validate(budgets)
-    return RunPurse(store, Purpose(run, "ab" * 8, 4), settings, clock)
+    return RunBudgetLimiter(store, CallContext(run, "ab" * 8, 4), settings, clock)
 
 
-async def settle(paying: RunPurse, reservation: str) -> None:
+async def settle(paying: RunBudgetLimiter, reservation: str) -> None:
     await paying.settle(reservation, BOUND, BILL)
     await paying.settled()
 
@@ -95,7 +95,7 @@ async def test_both_sides_of_a_budgets_end(replicas, clock, budget, fits, over, 
     for _ in range(fits):
         await paying.reserve(BOUND)
     before = await replicas[0].money.spent(OWNER)
-    with pytest.raises(BudgetExhausted) as caught:
+    with pytest.raises(BudgetExceededError) as caught:
         await paying.reserve(BOUND)
     assert caught.value.detail == f"the budget of {over} {why}: see budgets in /stats"
     assert await replicas[0].money.spent(OWNER) == before  # what did not fit is charged nowhere
@@ -103,7 +103,7 @@ async def test_both_sides_of_a_budgets_end(replicas, clock, budget, fits, over, 
 
 async def test_a_run_out_of_money_leaves_another_run_alone(replicas, clock):
     budget = {"runs": {"a": {"usd": 0.0}}}
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetExceededError):
         await purse(replicas[0], clock, "a", **budget).reserve(BOUND)
     await purse(replicas[0], clock, "b", **budget).reserve(BOUND)
 
@@ -113,7 +113,7 @@ async def test_replicas_together_do_not_overspend(replicas, clock):
     purses = [purse(replicas[turn % 2], clock, "ab"[turn % 3 == 0], **budget) for turn in range(24)]
     results = await asyncio.gather(*(each.reserve(BOUND) for each in purses), return_exceptions=True)
     assert sum(isinstance(result, str) for result in results) == 5
-    assert all(isinstance(result, str | BudgetExhausted) for result in results)
+    assert all(isinstance(result, str | BudgetExceededError) for result in results)
     spent = await replicas[0].money.spent(OWNER)
     assert spent["total"] == (50_000_000, 6000)
     assert max(spent["run a"][0], spent["run b"][0]) <= 30_000_000
@@ -161,9 +161,9 @@ async def test_a_bill_is_written_meanwhile_and_before_the_next_call(replicas, cl
     paying = purse(store, clock, total={"usd": 0.012})
     for _ in range(3):  # the third bound fits beside two bills, not beside another bound
         await paying.settle(await paying.reserve(BOUND), BOUND, BILL)
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetExceededError):
         await paying.reserve(BOUND)
-    assert paying.take_due() == []
+    assert paying.pop_unwritten() == []
     assert (await store.money.spent(OWNER))["total"] == (3_000_000, 360)
     assert (await counters(store)).teacher_calls == 3
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.api.auth import PASS, PASS_S, Door
+from markbook.scoring.api.auth import SESSION_COOKIE, SESSION_S, Authenticator
 from markbook.scoring.dashboard import routes
 from markbook.scoring.errors import StoreUnavailable, Unauthorized
 from markbook.scoring.teachers.static import StaticTeacher
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 from tests.unit.scoring.reading import Page
 from tests.unit.scoring.test_keys import api_key, at_once, store
 
@@ -54,7 +54,7 @@ async def test_an_empty_book_says_how_to_begin(service, database_url):
 
 
 async def test_the_figures_are_those_of_the_ledger(service, teacher, database_url):
-    teacher.failures[named("bad").strip()] = Failure(ErrorCode.REPLY_UNREADABLE, "no")
+    teacher.failures[named("bad").strip()] = ScoringFailure(ErrorCode.REPLY_UNREADABLE, "no")
     async with service(database_url=database_url) as http:
         await score(http, named("add"), named("plus"), named("bad").strip())  # one call: 300 in, 30 out, $0.00045
         await score(http, named("add"), "", run="other")  # a hit and a rejected sample
@@ -179,10 +179,10 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
     wall = Times()
     await store.keys.add(api_key("ann", "mb_ann"))
     await store.keys.add(api_key("bob", "mb_bob"))
-    door = Door(store.keys, wall=wall)
+    door = Authenticator(store.keys, wall=wall)
     ann = await door.admit("Bearer mb_ann")
-    given = door.pass_of(ann)
-    assert (await door.admit_pass(given)).name == "ann"
+    given = door.issue_session(ann)
+    assert (await door.verify_session(given)).name == "ann"
     assert "mb_ann" not in given
     until, _, signature = given.partition(".")
     forged = [
@@ -197,18 +197,18 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
     ]
     for each in forged:
         with pytest.raises(Unauthorized):
-            await door.admit_pass(each)
+            await door.verify_session(each)
     with pytest.raises(Unauthorized):
         await door.admit(f"Bearer {given}")
-    wall.now += PASS_S - 1
-    assert (await door.admit_pass(given)).name == "ann"
+    wall.now += SESSION_S - 1
+    assert (await door.verify_session(given)).name == "ann"
     wall.now += 1
     with pytest.raises(Unauthorized):
-        await door.admit_pass(given)
+        await door.verify_session(given)
     wall.now -= 100
     await store.keys.revoke("ann", 1)
     with pytest.raises(Unauthorized, match="no key in force"):
-        await door.admit_pass(given)
+        await door.verify_session(given)
 
 
 async def test_signing_in_and_out(service, store, at_once, database_url):
@@ -220,7 +220,7 @@ async def test_signing_in_and_out(service, store, at_once, database_url):
         wrong = await http.post("/login", data={"key": "mb_wrong"})
         foreign = await http.post("/login", data={"key": "mb_ann"}, headers={"Sec-Fetch-Site": "cross-site"})
         other = await http.post("/login", data={"key": "mb_ann"}, headers={"Origin": "http://evil.example"})
-        assert PASS not in http.cookies
+        assert SESSION_COOKIE not in http.cookies
         right = await http.post("/login", data={"key": " mb_ann "}, headers={"Origin": "http://markbook"})
         inside = await http.get("/")
         elsewhere = await http.get("/stats")
@@ -233,7 +233,7 @@ async def test_signing_in_and_out(service, store, at_once, database_url):
     assert (foreign.status_code, other.status_code) == (403, 403)
     assert (right.status_code, right.headers["location"]) == (303, ".")
     cookie = right.headers["set-cookie"]
-    assert {"HttpOnly", "Path=/", "SameSite=strict", f"Max-Age={PASS_S}"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "Path=/", "SameSite=strict", f"Max-Age={SESSION_S}"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
     assert "Secure" in secure.headers["set-cookie"]
     assert "mb_ann" not in cookie
@@ -291,7 +291,7 @@ async def test_a_database_that_is_away_is_a_page_that_tries_again(service, monke
     async def away(*_: object) -> None:
         raise StoreUnavailable("the database is away")
 
-    monkeypatch.setattr(routes, "view_of", away)
+    monkeypatch.setattr(routes, "build_context", away)
     async with service() as http:
         answer = await http.get("/")
     page = Page(answer.text)

@@ -9,20 +9,20 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, event
 
-from markbook.scoring.store import OWNER, Bill, Purpose, recent_marks
+from markbook.scoring.store import OWNER, CallContext, Settlement, recent_marks
 from markbook.scoring.store.engine import open_engine, reading
-from markbook.scoring.types import Call
+from markbook.scoring.types import TeacherCall
 from tests.seeding import fill_ledger
 from tests.unit.scoring.book import GROUP, NOW, keep, marked, opened
 
 MINUTE = 60_000
-BILL = Call("m", "ok", 3, 5, cost_usd=1e-9)
+BILL = TeacherCall("m", "ok", 3, 5, cost_usd=1e-9)
 
 
-async def pay(store, run: str, group: str = GROUP, bill: Call = BILL) -> None:
-    purpose = Purpose(run, group, 1)
+async def pay(store, run: str, group: str = GROUP, bill: TeacherCall = BILL) -> None:
+    purpose = CallContext(run, group, 1)
     reservation = await store.reserve((), purpose, BILL, {}, NOW)
-    await store.settle([Bill(reservation, purpose, BILL, bill, NOW)])
+    await store.settle([Settlement(reservation, purpose, BILL, bill, NOW)])
 
 
 def codes(found) -> list[str]:
@@ -78,7 +78,7 @@ async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, m
 
 async def test_texts_longer_than_the_bound_are_searched_in_smaller_steps(database_url, monkeypatch):
     monkeypatch.setattr(recent_marks, "BATCH", 1)
-    monkeypatch.setattr(recent_marks, "MOST_CHARS", 250)
+    monkeypatch.setattr(recent_marks, "MAX_CHARS_PER_BATCH", 250)
     async with opened(database_url) as store:
         for number in range(5):
             await keep(store, marked(f"{number}" * 96), at_ms=NOW + number)
@@ -91,7 +91,7 @@ async def test_calls_are_counted_by_the_time_they_took_and_by_whether_they_faile
             await pay(store, "a", bill=replace(BILL, duration_ms=duration_ms))
         await pay(store, "a", bill=replace(BILL, duration_ms=30, failed=True))
         await pay(store, "a", bill=BILL)
-        await store.reserve((), Purpose("a", GROUP, 1), BILL, {}, NOW)
+        await store.reserve((), CallContext("a", GROUP, 1), BILL, {}, NOW)
         await store.money.close()  # cut off
         sums = await store.ledger.sums(OWNER)
         since = await store.ledger.sums(OWNER, NOW - 1)

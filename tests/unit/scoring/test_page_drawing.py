@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from markbook.scoring.dashboard import formatting, latency
-from markbook.scoring.dashboard.query import Asked
+from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import HEIGHT, LEFT, WIDTH, Series, bars, lines
-from markbook.scoring.dashboard.time_range import Frame, Period, frame_of
-from markbook.scoring.store import LATENCY_MS, TOOK
+from markbook.scoring.dashboard.time_range import Frame, Period, resolve_time_range
+from markbook.scoring.store import LATENCY_BUCKETS, LATENCY_MS
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 T0 = 19_000 * DAY  # 2022-01-08, midnight
@@ -75,15 +75,15 @@ def test_hidden_characters_are_spelled_out_and_others_stay():
     ],
 )
 def test_a_frame_has_buckets_of_a_round_length_up_to_now(period, step, first):
-    frame = frame_of(period, T0 + 20_000, T0 - 40 * DAY)
+    frame = resolve_time_range(period, T0 + 20_000, T0 - 40 * DAY)
     assert (frame.first_ms, frame.step_ms) == (first, step)
     assert frame.first_ms + (frame.buckets - 1) * step == T0  # now is in the last one
     assert frame.buckets <= 61
 
 
 def test_all_of_time_is_at_least_an_hour_and_at_most_what_can_be_drawn():
-    assert frame_of(Period.ALL, T0, None) == frame_of(Period.HOUR, T0, None)
-    century = frame_of(Period.ALL, T0, T0 - 36_500 * DAY)
+    assert resolve_time_range(Period.ALL, T0, None) == resolve_time_range(Period.HOUR, T0, None)
+    century = resolve_time_range(Period.ALL, T0, T0 - 36_500 * DAY)
     assert (century.step_ms, century.buckets) == (1461 * DAY, 26)
 
 
@@ -146,11 +146,11 @@ def test_an_empty_chart_says_so_and_has_no_legend():
 def test_quantiles_are_read_off_the_ranges(counts, half, most):
     assert latency.quantile(counts, 0.5) == pytest.approx(half)
     assert latency.quantile(counts, 0.95) == pytest.approx(most)
-    assert len(TOOK) == len(LATENCY_MS) + 1
+    assert len(LATENCY_BUCKETS) == len(LATENCY_MS) + 1
 
 
 def test_addresses_keep_what_was_asked_and_leave_out_what_is_usual():
-    asked = Asked(Period.WEEK, "a/b+c", "x & y", "1-ab", "cd")
-    assert Asked().link() == "."
+    asked = PageQuery(Period.WEEK, "a/b+c", "x & y", "1-ab", "cd")
+    assert PageQuery().link() == "."
     assert asked.link(query=None, before=None, mark=None) == "?since=week&run=a%2Fb%2Bc"
     assert asked.link("#marks", since="day") == "?run=a%2Fb%2Bc&q=x+%26+y&before=1-ab&mark=cd#marks"

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from markbook.config.settings import Budgets
-from markbook.scoring.budgets.limiter import RunPurse
+from markbook.scoring.budgets.limiter import RunBudgetLimiter
 from markbook.scoring.errors import ServiceStopping, StoreUnavailable
-from markbook.scoring.store import Bill, Purpose
-from markbook.scoring.types import Call
+from markbook.scoring.store import CallContext, Settlement
+from markbook.scoring.types import TeacherCall
 from tests.unit.scoring.test_fair_queue import settle
 
-CALL = Call("m", "ok")
+CALL = TeacherCall("m", "ok")
 
 
 class Book:
@@ -30,7 +30,7 @@ class Book:
         self.reserved += 1
         return f"r{self.reserved}"
 
-    async def settle(self, bills: Sequence[Bill]) -> None:
+    async def settle(self, bills: Sequence[Settlement]) -> None:
         self.gates.append(gate := asyncio.Event())
         await gate.wait()
         if self.error:
@@ -44,8 +44,8 @@ def book() -> Book:
 
 
 @pytest.fixture
-def purse(book: Book) -> RunPurse:
-    return RunPurse(book, Purpose("run", "00", 8), Budgets(), lambda: 0)  # type: ignore[arg-type]
+def purse(book: Book) -> RunBudgetLimiter:
+    return RunBudgetLimiter(book, CallContext("run", "00", 8), Budgets(), lambda: 0)  # type: ignore[arg-type]
 
 
 async def test_a_bill_that_comes_while_another_is_waited_for_is_not_asked_for_its_end(book, purse):

@@ -12,7 +12,7 @@ from markbook.scoring.pipeline.single_flight import SingleFlight
 from markbook.scoring.store import Store
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 from tests.fakes import RecordingTeacher, true_score
 
 CODE = "def add(a, b):\n    return a + b\n"
@@ -60,7 +60,7 @@ async def test_a_failure_is_handed_to_the_replicas_that_wait_and_is_not_kept(
         return await look(self, digests, now_ms)
 
     monkeypatch.setattr(Claims, "look", telling)
-    slow.failures[CODE] = Failure(ErrorCode.TEACHER_REFUSED, "no")
+    slow.failures[CODE] = ScoringFailure(ErrorCode.TEACHER_REFUSED, "no")
     async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
         first = asyncio.create_task(score(one, CODE))
         await slow.asked.wait()

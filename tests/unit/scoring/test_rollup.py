@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import text
 
 from markbook.scoring.api.stats import sum_counters
-from markbook.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
+from markbook.scoring.store import OWNER, CallContext, RequestLine, Settlement, Store
 from markbook.scoring.store.engine import migrate, open_engine, writing
 from markbook.scoring.store.rollups import drop_lines
-from markbook.scoring.types import Call
+from markbook.scoring.types import TeacherCall
 from tests.unit.scoring.book import GROUP, count, opened
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 T0 = 19_000 * DAY  # midnight
-BILL = Call("m", "ok", 3, 5, 7, 11, cost_usd=1e-9, billed_input_equivalent=0.1)
-BOUND = Call("m", "timeout", 1000, 200, cost_usd=0.25, usage_unknown=True)
+BILL = TeacherCall("m", "ok", 3, 5, 7, 11, cost_usd=1e-9, billed_input_equivalent=0.1)
+BOUND = TeacherCall("m", "timeout", 1000, 200, cost_usd=0.25, usage_unknown=True)
 WEEK = {"lines_max_age_ms": 7 * DAY}
 
 
@@ -27,10 +27,10 @@ def line(number: int, at_ms: int, run: str = "a", **unscored: int) -> RequestLin
     return RequestLine(f"request-{number:04}", run, at_ms, samples, 0, 0, 3, 0, 1, unscored, 50)
 
 
-async def pay(store: Store, bill: Call, at_ms: int, run: str = "a") -> None:
-    purpose = Purpose(run, GROUP, 1)
+async def pay(store: Store, bill: TeacherCall, at_ms: int, run: str = "a") -> None:
+    purpose = CallContext(run, GROUP, 1)
     reservation = await store.reserve((), purpose, bill, {}, at_ms)
-    await store.settle([Bill(reservation, purpose, bill, bill, at_ms)])
+    await store.settle([Settlement(reservation, purpose, bill, bill, at_ms)])
 
 
 async def fill(store: Store) -> None:
@@ -41,7 +41,7 @@ async def fill(store: Store) -> None:
     for at_ms in times:
         await pay(store, BILL, at_ms)
     await pay(store, BOUND, T0 + MINUTE)
-    await pay(store, Call("?", "ok", 1, 1, cost_usd=None), T0, "b")
+    await pay(store, TeacherCall("?", "ok", 1, 1, cost_usd=None), T0, "b")
 
 
 async def counters(store: Store, since_ms: int = 0):
@@ -139,12 +139,12 @@ async def test_replicas_that_count_the_same_at_once_count_it_once(database_url):
 
 async def test_a_late_bill_takes_the_place_of_its_bound_in_the_sums(database_url):
     async with opened(database_url) as store, opened(database_url) as other:
-        purpose = Purpose("a", GROUP, 1)
+        purpose = CallContext("a", GROUP, 1)
         reservation = await store.reserve((), purpose, BOUND, {}, T0)
         await other.money.renew(T0 + DAY)  # the owner is taken for dead
         assert (await counters(store))[1]["a"].usage_unknown_tokens == 1200
         for _ in range(2):  # the answer to the first commit was lost
-            await store.settle([Bill(reservation, purpose, BOUND, BILL, T0 + HOUR)])
+            await store.settle([Settlement(reservation, purpose, BOUND, BILL, T0 + HOUR)])
         block = (await counters(store))[1]["a"]
     assert (block.teacher_calls, block.usage_unknown_calls, block.usage_unknown_tokens) == (1, 0, 0)
     assert (block.api_tokens_sent, block.cost_usd, block.usage_unknown_cost_usd) == (21, 1e-9, 0.0)

@@ -9,7 +9,7 @@ import pytest
 from markbook.contract import ErrorCode
 from markbook.scoring.errors import StoreUnavailable, TeacherError
 from markbook.scoring.store.marks import Marks
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 from tests.fakes import RecordingTeacher, true_criteria, true_score
 
 TASK = "Write add(a, b) that returns the sum of two numbers."
@@ -182,7 +182,7 @@ async def test_settings_that_marks_do_not_depend_on_keep_the_book(service):
         assert sources(await score(http, sample(code("add")))) == ["cache"]
 
 
-ALL_FAILURES = [Failure(failure, "why", 2.5) for failure in ErrorCode]
+ALL_FAILURES = [ScoringFailure(failure, "why", 2.5) for failure in ErrorCode]
 
 
 @pytest.mark.parametrize("failure", ALL_FAILURES, ids=lambda failure: failure.code)

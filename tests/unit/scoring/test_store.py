@@ -15,10 +15,10 @@ from markbook.config.loading import ConfigError
 from markbook.contract import Source
 from markbook.scoring.api.stats import sum_counters
 from markbook.scoring.errors import StoreUnavailable
-from markbook.scoring.store import OWNER, Bill, Purpose, RequestLine, Store
+from markbook.scoring.store import OWNER, CallContext, RequestLine, Settlement, Store
 from markbook.scoring.store.engine import migrate, open_engine, reading
 from markbook.scoring.store.tables import metadata
-from markbook.scoring.types import Call
+from markbook.scoring.types import TeacherCall
 
 PROFILE = "00" * 8
 GROUP = "ab" * 8
@@ -41,16 +41,16 @@ async def counters(store: Store):
     return sum_counters(await store.ledger.sums(OWNER))
 
 
-async def pay(store: Store, *calls: Call, run: str = "run-a", at_ms: int = 5) -> None:
+async def pay(store: Store, *calls: TeacherCall, run: str = "run-a", at_ms: int = 5) -> None:
     for call in calls:
-        purpose = Purpose(run, GROUP, 1)
+        purpose = CallContext(run, GROUP, 1)
         reservation = await store.reserve((), purpose, call, {}, at_ms)
-        await store.settle([Bill(reservation, purpose, call, call, at_ms)])
+        await store.settle([Settlement(reservation, purpose, call, call, at_ms)])
 
 
 async def test_costs_are_exact_and_bounds_are_kept_apart(store):
-    bill = Call("m", "ok", 3, 5, 7, 11, cost_usd=1e-7, billed_input_equivalent=12.5)
-    unknown = Call("m", "timeout", 1000, 200, cost_usd=0.25, usage_unknown=True)
+    bill = TeacherCall("m", "ok", 3, 5, 7, 11, cost_usd=1e-7, billed_input_equivalent=12.5)
+    unknown = TeacherCall("m", "timeout", 1000, 200, cost_usd=0.25, usage_unknown=True)
     for _ in range(3):
         await pay(store, bill)
     await pay(store, unknown, at_ms=6)
@@ -65,8 +65,8 @@ async def test_costs_are_exact_and_bounds_are_kept_apart(store):
 
 
 async def test_one_call_of_unknown_price_makes_the_cost_unknown(store):
-    await pay(store, Call("m", "ok", 1, 1, cost_usd=1.0), Call("?", "ok", 1, 1, cost_usd=None))
-    await pay(store, Call("m", "ok", 1, 1, cost_usd=2.0), run="run-b")
+    await pay(store, TeacherCall("m", "ok", 1, 1, cost_usd=1.0), TeacherCall("?", "ok", 1, 1, cost_usd=None))
+    await pay(store, TeacherCall("m", "ok", 1, 1, cost_usd=2.0), run="run-b")
     totals, runs = await counters(store)
     assert (runs["run-a"].cost_usd, runs["run-b"].cost_usd, totals.cost_usd) == (None, 2.0, None)
 

@@ -8,7 +8,7 @@ from markbook.contract import ErrorCode, SampleTests
 from markbook.scoring.errors import ExecutionUnavailable
 from markbook.scoring.execution import TestResult, TestRunner, Verdict
 from markbook.scoring.pipeline.sample_tests import share_passed, summarized, with_verdict
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 from tests.fakes import true_criteria
 from tests.unit.scoring.test_score import run_counts, score, sources
 
@@ -164,7 +164,9 @@ async def test_a_timeout_fails_and_is_run_again_the_next_time(service, monkeypat
 
 
 async def test_a_teacher_that_fails_leaves_what_passed_unscored_and_never_a_number(service, teacher):
-    teacher.failures[RIGHT.rstrip("\n")] = teacher.failures[RIGHT] = Failure(ErrorCode.TEACHER_REFUSED, "declined")
+    teacher.failures[RIGHT.rstrip("\n")] = teacher.failures[RIGHT] = ScoringFailure(
+        ErrorCode.TEACHER_REFUSED, "declined"
+    )
     async with service() as http:
         answer = await score(http, sample(RIGHT), sample(WRONG))
     assert answer["results"][0]["error"]["code"] == "teacher_refused"

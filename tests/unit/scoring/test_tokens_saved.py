@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from markbook.contract import ErrorCode
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 from tests.unit.scoring.test_score import code, run_counts, sample, score
 
 
@@ -19,7 +19,7 @@ async def test_a_sample_without_a_mark_saves_nothing(service, teacher):
     async with service() as http:
         await score(http, sample(code("good")), run="scored")
         one = await run_counts(http, "scored")
-        teacher.failures[code("bad")] = Failure(ErrorCode.TEACHER_REFUSED, "declined")
+        teacher.failures[code("bad")] = ScoringFailure(ErrorCode.TEACHER_REFUSED, "declined")
         await score(http, sample(code("bad")), run="mixed")
         bad = await run_counts(http, "mixed")
         await score(http, sample(code("good")), sample(code("bad")), run="both")

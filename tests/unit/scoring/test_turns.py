@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from markbook.scoring.errors import ServiceStopping, TooManyRequests
-from markbook.scoring.pipeline.admission import Reception, Turns
+from markbook.scoring.pipeline.admission import AdmissionController, Turns
 from tests.unit.scoring.hands import Hands
 
 
@@ -119,7 +119,7 @@ async def test_a_caller_that_goes_away_as_its_turn_comes_hands_it_on(first):
 
 
 async def test_a_stop_sends_those_who_wait_away_and_lets_nobody_in():
-    reception = Reception(1, 2)
+    reception = AdmissionController(1, 2)
     crowd = Crowd(reception.of("ann"))
     _, gone, waits = await crowd.come("a", "b", "b")
     gone.cancel()
@@ -135,7 +135,7 @@ async def test_a_stop_sends_those_who_wait_away_and_lets_nobody_in():
 
 
 async def test_keys_do_not_share_places():
-    reception = Reception(1, 0)
+    reception = AdmissionController(1, 0)
     await reception.of("ann").take("a")
     await reception.of("bob").take("a")
     await reception.of(None).take("a")

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from markbook.contract import ErrorCode
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
-from markbook.scoring.types import Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure
 from tests.emulator import tokens
 
 NAMES = ("a", "b")
 UNREADABLE, TRUNCATED = ErrorCode.REPLY_UNREADABLE, ErrorCode.REPLY_TRUNCATED
 
 
-def short(outcomes: tuple[Marked | Failure, ...]) -> list[object]:
-    return [tuple(one.criteria.values()) if isinstance(one, Marked) else one.code for one in outcomes]
+def short(outcomes: tuple[Judgment | ScoringFailure, ...]) -> list[object]:
+    return [tuple(one.criteria.values()) if isinstance(one, Judgment) else one.code for one in outcomes]
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_a_cut_reply(text: str, expected: list[object]) -> None:
 
 def test_reasons_are_kept_when_asked_for() -> None:
     marked, plain, unreadable = read_reply("1 80 5 2 loops  nested\n2 100 0\n3 7 x y", 3, NAMES, explain=True)
-    assert marked == Marked({"a": 0.8, "b": 0.05}, ("2 loops nested",), 1, 3)
-    assert plain == Marked({"a": 1.0, "b": 0.0}, (), 2, 3)
-    assert isinstance(unreadable, Failure)
+    assert marked == Judgment({"a": 0.8, "b": 0.05}, ("2 loops nested",), 1, 3)
+    assert plain == Judgment({"a": 1.0, "b": 0.0}, (), 2, 3)
+    assert isinstance(unreadable, ScoringFailure)
 
 
 @given(st.text(alphabet="0123456789 \n.-:abc", max_size=60), st.booleans(), st.booleans())
 def test_no_reply_makes_a_mark_outside_0_to_1(text: str, cut: bool, explain: bool) -> None:
     for outcome in read_reply(text, 3, NAMES, cut=cut, explain=explain):
-        if isinstance(outcome, Marked):
+        if isinstance(outcome, Judgment):
             assert set(outcome.criteria) == set(NAMES)
             assert all(0 <= value <= 1 for value in outcome.criteria.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from markbook.contract import SampleTests
-from markbook.scoring.store import Life, Store
+from markbook.scoring.store import RetentionPolicy, Store
 
 PROFILE = "11" * 8
 FAILED = SampleTests(passed=1, total=3, not_run=1, first_failure="assert f(1) == 2: got 3")
@@ -13,7 +13,7 @@ FAILED = SampleTests(passed=1, total=3, not_run=1, first_failure="assert f(1) ==
 
 @pytest.fixture
 async def store(database_url):
-    store = Store(database_url, 1_000, Life(max_age_ms=1_000))
+    store = Store(database_url, 1_000, RetentionPolicy(max_age_ms=1_000))
     store.open(PROFILE, {"teacher": "x"}, 1)
     yield store
     await store.close()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from markbook.config.settings import Config
-from markbook.trainer.learner import Lesson, accumulate, sample_kl
+from markbook.trainer.learner import Experience, accumulate, sample_kl
 from markbook.trainer.model.reference import adapter_off
 from tests.tiny import tiny_policy
 from tests.tolerance import TINY_MODEL
@@ -107,7 +107,7 @@ def config(**rlaif):
 def ours(plain, options, stale=False):
     plain.policy.model.zero_grad(set_to_none=True)
     plain.policy.updates = 1 if stale else 0
-    lessons = [Lesson(one, value, value != 0.0) for one, value in zip(plain.samples, ADVANTAGES, strict=True)]
+    lessons = [Experience(one, value, value != 0.0) for one, value in zip(plain.samples, ADVANTAGES, strict=True)]
     done = accumulate(plain.policy, adapter_off(plain.policy), lessons, options, KL_PENALTY)
     return torch.cat([parameter.grad.flatten() for parameter in plain.policy.trainable]).double(), done
 

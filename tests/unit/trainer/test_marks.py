@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from markbook.client import Patience, RequestRejected, ScoringClient
+from markbook.client import RequestRejected, RetryPolicy, ScoringClient
 from markbook.config.loading import ConfigError
 from markbook.config.settings import SERVICE_OWNED, Rlaif
-from markbook.trainer.errors import GaveUp
-from markbook.trainer.rewards.client import Marker, check_policy
+from markbook.trainer.errors import ServiceTimeoutError
+from markbook.trainer.rewards.client import RewardClient, check_policy
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import StubService, scored
 
@@ -46,9 +46,9 @@ def marker():
     with contextlib.ExitStack() as opened:
 
         def make(url, recorded, wait_s=60.0):
-            patience = Patience(sleep=recorded.sleep, clock=recorded.clock, jitter=lambda: 1.0)
+            patience = RetryPolicy(sleep=recorded.sleep, clock=recorded.clock, jitter=lambda: 1.0)
             client = opened.enter_context(ScoringClient(url, timeout_s=10, patience=patience))
-            return Marker(client, wait_s, recorded.lines.append)
+            return RewardClient(client, wait_s, recorded.lines.append)
 
         yield make
 
@@ -96,7 +96,10 @@ def test_a_service_that_was_down_and_comes_back_marks_the_group(marker):
 
 
 def test_it_gives_up_after_the_time_it_was_given(marker):
-    with StubService(by_length, faults=[AWAY] * 3) as service, pytest.raises(GaveUp, match=r"service_wait_s \(0 s\)"):
+    with (
+        StubService(by_length, faults=[AWAY] * 3) as service,
+        pytest.raises(ServiceTimeoutError, match=r"service_wait_s \(0 s\)"),
+    ):
         marker(service.url, Recorded(), wait_s=0.0).submit("run", SAMPLES).result(timeout=30)
 
 
@@ -105,7 +108,7 @@ def test_the_last_pause_ends_where_patience_does(marker):
     limited = (429, {"error": "busy", "detail": "slow down"})
     with (
         StubService(by_length, faults=[limited] * 3, headers={"retry-after": "4"}) as service,
-        pytest.raises(GaveUp),
+        pytest.raises(ServiceTimeoutError),
     ):
         marker(service.url, recorded, wait_s=10.0).submit("run", SAMPLES).result(timeout=30)
     assert recorded.pauses == [4.0, 3.0]

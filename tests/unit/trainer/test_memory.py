@@ -11,7 +11,7 @@ import transformers
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
 from markbook.trainer.__main__ import FINISHED
-from markbook.trainer.learner import Learner, Lesson, accumulate
+from markbook.trainer.learner import Experience, Learner, accumulate
 from markbook.trainer.model.reference import adapter_off
 from tests.tiny import tiny_model, tiny_policy
 from tests.tolerance import TINY_MODEL
@@ -21,7 +21,7 @@ from tests.unit.trainer.test_gradient import KL_PENALTY, Plain, config
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model, gradient
 from tests.unit.trainer.test_run import adapter, by_hash, has_learned, lines
 
-LESSONS = [Lesson(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+LESSONS = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
 
 
 def training(**more):
@@ -94,7 +94,7 @@ def test_checkpointing_keeps_less_and_of_the_caches_only_the_prompts():
 
 
 def test_a_model_that_cannot_be_checkpointed_is_refused(monkeypatch):
-    monkeypatch.setattr("markbook.trainer.model.policy.layers_of", lambda _: [])
+    monkeypatch.setattr("markbook.trainer.model.policy.find_layers", lambda _: [])
     with pytest.raises(ConfigError, match=r"training.gradient_checkpointing: a model of type llama has no layers"):
         tiny_policy(training(gradient_checkpointing=True))
 
@@ -165,7 +165,7 @@ def test_the_lag_and_what_comes_of_it_are_counted():
         type(one)(one.task, one.ids, "", False, tuple(part), updates=2)
         for one, part in zip(SAMPLES, moved, strict=True)
     ]
-    lessons = [Lesson(one, value, value != 0.0) for one, value in zip(samples, ADVANTAGES, strict=True)]
+    lessons = [Experience(one, value, value != 0.0) for one, value in zip(samples, ADVANTAGES, strict=True)]
     done = accumulate(policy, adapter_off(policy), lessons, config(), KL_PENALTY)
     tokens = sum(len(one.ids) for one in SAMPLES)
     assert done.log_prob_gap == pytest.approx((0.1 * tokens + 0.4) / tokens, rel=1e-4)

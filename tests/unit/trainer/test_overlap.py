@@ -12,10 +12,10 @@ import pytest
 
 from markbook.trainer.__main__ import BUDGET_SPENT, FINISHED
 from markbook.trainer.learner import Learner
-from markbook.trainer.rewards.client import Marker
+from markbook.trainer.rewards.client import RewardClient
 from markbook.trainer.rollout.hf import Sampler
-from markbook.trainer.rollout.queue import Flights
-from markbook.trainer.utils.timer import Stopwatch
+from markbook.trainer.rollout.queue import RolloutQueue
+from markbook.trainer.utils.timer import Timer
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_resume import RESUME, RLAIF, TRAINING, assert_equal, payer
 from tests.unit.trainer.test_run import by_hash, lines
@@ -38,8 +38,8 @@ def events(monkeypatch):
 
         monkeypatch.setattr(owner, name, noted)
 
-    noting(Flights, "start", lambda _, draw, *__: ("write", draw.step))
-    noting(Flights, "marks", lambda _, flight: ("marks", flight.draw.step))
+    noting(RolloutQueue, "start", lambda _, draw, *__: ("write", draw.step))
+    noting(RolloutQueue, "marks", lambda _, flight: ("marks", flight.draw.step))
     noting(Learner, "learn", lambda learner, *_: ("learn", learner._policy.updates))
     return seen
 
@@ -60,7 +60,7 @@ def test_the_next_batch_is_written_before_the_marks_of_this_one_are_waited_for(r
 def test_a_teacher_that_marks_a_batch_only_when_the_next_is_written_holds_nobody_up(run, tmp_path, monkeypatch):
     written = {step: threading.Event() for step in range(1, 5)}
     due = defaultdict(deque)  # by task, the steps of its samples that are not marked yet
-    original = Flights.start
+    original = RolloutQueue.start
 
     def start(flights, draw, tasks, per_task):
         for task in tasks:
@@ -69,7 +69,7 @@ def test_a_teacher_that_marks_a_batch_only_when_the_next_is_written_holds_nobody
         written[draw.step].set()
         return flight
 
-    monkeypatch.setattr(Flights, "start", start)
+    monkeypatch.setattr(RolloutQueue, "start", start)
 
     def mark(sample):
         step = due[sample.prompt].popleft()
@@ -117,8 +117,8 @@ class SlowWorld:
 
         monkeypatch.setattr(Sampler, "groups", slow_groups)
         monkeypatch.setattr(Learner, "learn", slow_learn)
-        monkeypatch.setattr(Marker, "submit", submit)
-        monkeypatch.setattr("markbook.trainer.loop.Stopwatch", lambda: Stopwatch(lambda: world.now))
+        monkeypatch.setattr(RewardClient, "submit", submit)
+        monkeypatch.setattr("markbook.trainer.loop.Timer", lambda: Timer(lambda: world.now))
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ def test_with_a_teacher_as_slow_as_the_student_waiting_is_gone(run, tmp_path, mo
 @pytest.fixture
 def in_turn(monkeypatch):
     """Groups are marked in the order in which they are written."""
-    submit = Marker.submit
+    submit = RewardClient.submit
 
     def waited_for(*args):
         future = submit(*args)
         wait([future])
         return future
 
-    monkeypatch.setattr(Marker, "submit", waited_for)
+    monkeypatch.setattr(RewardClient, "submit", waited_for)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import transformers
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
-from markbook.trainer.learner import Lesson, accumulate
+from markbook.trainer.learner import Experience, accumulate
 from markbook.trainer.model.loading import add_adapter
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import adapter_off
@@ -75,7 +75,7 @@ def gradient(policy: Policy, micro_batch_size: int, kl_penalty: float) -> torch.
         }
     )
     policy.model.zero_grad(set_to_none=True)
-    lessons = [Lesson(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    lessons = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
     accumulate(policy, adapter_off(policy), lessons, config, kl_penalty)
     return torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 

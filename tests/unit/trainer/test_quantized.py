@@ -9,7 +9,7 @@ import torch
 
 from markbook.config.settings import Config
 from markbook.trainer.__main__ import BAD_CONFIG, FINISHED
-from markbook.trainer.learner import Learner, Lesson
+from markbook.trainer.learner import Experience, Learner
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import adapter_off, base_bytes, base_checksum, load_reference
@@ -85,7 +85,7 @@ def test_nothing_moves_the_base_and_a_moved_scale_is_seen(folder):
     policy, asked = quantized_policy(folder), settings(folder)
     before = base_checksum(policy)
     assert base_checksum(quantized_policy(folder)) == before
-    lessons = [Lesson(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    lessons = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
     Learner(policy, adapter_off(policy), asked).learn(lessons)
     assert base_checksum(policy) == before
     weight = next(weight for weight in policy.model.parameters() if hasattr(weight, "quant_state"))

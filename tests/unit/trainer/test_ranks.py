@@ -13,9 +13,9 @@ from markbook.client import RequestRejected
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
 from markbook.trainer import distributed
-from markbook.trainer.distributed import ALONE, Ranks
-from markbook.trainer.errors import BudgetSpent, GaveUp, ProcessLost, RewardHacking
-from markbook.trainer.learner import Lesson, accumulate, sample_kl
+from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
+from markbook.trainer.errors import BudgetExceededError, RankLostError, RewardHackingError, ServiceTimeoutError
+from markbook.trainer.learner import Experience, accumulate, sample_kl
 from markbook.trainer.model.reference import adapter_off
 from markbook.trainer.utils import signals
 from tests.tiny import tiny_policy
@@ -48,7 +48,7 @@ class Pair:
         def process(index):
             self.me.index = index
             try:
-                ended[index] = work(Ranks(index, 2))
+                ended[index] = work(ProcessGroup(index, 2))
             except Exception as error:  # noqa: BLE001 - looked at by the test
                 ended[index] = error
 
@@ -70,13 +70,13 @@ def pair(monkeypatch):
 
 def test_every_item_is_somebodys_and_nobody_elses(pair):
     assert pair.run(lambda ranks: ranks.share("abcde")) == ["ace", "bd"]
-    assert ALONE.share("abcde") == "abcde"
+    assert SINGLE_PROCESS.share("abcde") == "abcde"
 
 
 def test_what_one_has_all_get_in_the_order_of_the_processes(pair):
     assert pair.run(lambda ranks: ranks.gather(lambda: ranks.index * 10)) == [[0, 10], [0, 10]]
     assert pair.run(lambda ranks: ranks.sums(1.5, ranks.index)) == [[3.0, 1], [3.0, 1]]
-    assert (ALONE.gather(lambda: 5), ALONE.sums(1.5, 2)) == ([5], [1.5, 2])
+    assert (SINGLE_PROCESS.gather(lambda: 5), SINGLE_PROCESS.sums(1.5, 2)) == ([5], [1.5, 2])
 
 
 def test_what_the_first_does_nobody_else_does(pair):
@@ -88,7 +88,13 @@ def test_what_the_first_does_nobody_else_does(pair):
 @pytest.mark.parametrize("loser", [0, 1])
 @pytest.mark.parametrize(
     "error",
-    [GaveUp("away"), BudgetSpent("spent"), RewardHacking("short"), ConfigError("no"), RequestRejected(413, "big", "x")],
+    [
+        ServiceTimeoutError("away"),
+        BudgetExceededError("spent"),
+        RewardHackingError("short"),
+        ConfigError("no"),
+        RequestRejected(413, "big", "x"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_what_ends_one_ends_all_with_the_same_words(pair, loser, error):
@@ -109,7 +115,7 @@ def test_a_bug_is_no_agreement(pair):
             raise KeyError("a bug")
         return ranks.agree(lambda: "fine")
 
-    assert [type(found) for found in pair.run(work)] == [ProcessLost, KeyError]
+    assert [type(found) for found in pair.run(work)] == [RankLostError, KeyError]
 
 
 def test_who_was_interrupted_too_says_so_and_not_that_another_is_gone(pair, monkeypatch):
@@ -118,11 +124,11 @@ def test_who_was_interrupted_too_says_so_and_not_that_another_is_gone(pair, monk
     signals._received.set()
     try:
         with pytest.raises(KeyboardInterrupt):
-            Ranks(0, 2).wait()
+            ProcessGroup(0, 2).wait()
     finally:
         signals._received.clear()
-    with pytest.raises(ProcessLost, match="another process of this run has ended"):
-        Ranks(0, 2).wait()
+    with pytest.raises(RankLostError, match="another process of this run has ended"):
+        ProcessGroup(0, 2).wait()
 
 
 def test_gradients_add_up_also_where_one_has_none(pair):
@@ -142,7 +148,8 @@ def test_two_processes_have_the_gradient_of_one(pair, loss, size):
         {"training": {"micro_batch_size": size}, "rlaif": {"generation_temperature": TEMPERATURE, "loss": loss}}
     )
     lessons = [
-        Lesson(replace(one, updates=-1), value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
+        Experience(replace(one, updates=-1), value, value != 0.0)
+        for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
     ]
     policies = [tiny_policy() for _ in range(3)]
 
@@ -151,7 +158,7 @@ def test_two_processes_have_the_gradient_of_one(pair, loss, size):
         kl = sample_kl(policy, adapter_off(policy), SAMPLES, options, ranks)
         return done, kl, torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 
-    alone, alone_kl, expected = work(policies[2], ALONE)
+    alone, alone_kl, expected = work(policies[2], SINGLE_PROCESS)
     one, other = pair.run(lambda ranks: work(policies[ranks.index], ranks))
     assert torch.equal(one[2], other[2])
     assert (one[2] - expected).norm() / expected.norm() < TINY_MODEL
@@ -163,9 +170,9 @@ def test_two_processes_have_the_gradient_of_one(pair, loss, size):
 
 def test_the_first_writes_into_the_runs_folder_and_the_others_where_nobody_looks(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("one line\n")
-    with Ranks(0, 2).folder(tmp_path, ["metrics.jsonl"]) as folder:
+    with ProcessGroup(0, 2).folder(tmp_path, ["metrics.jsonl"]) as folder:
         assert folder == tmp_path
-    with Ranks(1, 2).folder(tmp_path, ["metrics.jsonl"]) as folder:
+    with ProcessGroup(1, 2).folder(tmp_path, ["metrics.jsonl"]) as folder:
         assert folder != tmp_path
         assert (folder / "metrics.jsonl").read_text() == "one line\n"
         (folder / "metrics.jsonl").write_text("another\n")

@@ -10,11 +10,11 @@ import torch
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
 from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP
-from markbook.trainer.errors import GaveUp
+from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.rollout.hf import Sampler
-from markbook.trainer.rollout.vllm import RemoteSampler
-from tests.generation_server import GenerationServer
+from markbook.trainer.rollout.vllm import VllmSampler
+from tests.generation_server import VllmClient
 from tests.tiny import move_adapter, tiny_model, tiny_policy, tiny_tokenizer
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_rollout import TASKS as MORE_TASKS
@@ -26,19 +26,19 @@ TASKS = MORE_TASKS[:2]
 
 @pytest.fixture
 def server():
-    with GenerationServer(tiny_model()) as running:
+    with VllmClient(tiny_model()) as running:
         yield running
 
 
 @pytest.fixture
 def remote(tmp_path, server):
-    """`remote(policy)` -> a RemoteSampler; its lines are in `said`."""
+    """`remote(policy)` -> a VllmSampler; its lines are in `said`."""
 
-    def make(policy: Policy, said: list[str] | None = None, **training) -> RemoteSampler:
+    def make(policy: Policy, said: list[str] | None = None, **training) -> VllmSampler:
         training = {"generation_url": server.url, "generation_wait_s": 20.0, "max_new_tokens": 5} | training
         rlaif = {"generation_temperature": TEMPERATURE, "run": "r"}
         config = Config.model_validate({"training": training, "rlaif": rlaif})
-        return RemoteSampler(policy, config, tmp_path / "generation", (said if said is not None else []).append)
+        return VllmSampler(policy, config, tmp_path / "generation", (said if said is not None else []).append)
 
     return make
 
@@ -163,7 +163,9 @@ def test_faults_are_waited_out_and_change_no_sample(remote, server, monkeypatch)
 
 
 def test_a_server_that_stays_away_is_given_up(remote):
-    with pytest.raises(GaveUp, match=r"did not answer: .*; gave up after training.generation_wait_s \(0 s\)"):
+    with pytest.raises(
+        ServiceTimeoutError, match=r"did not answer: .*; gave up after training.generation_wait_s \(0 s\)"
+    ):
         drawn(remote(tiny_policy(), generation_url="http://127.0.0.1:9", generation_wait_s=0.0))
 
 
@@ -201,4 +203,4 @@ def test_a_run_whose_server_is_away_ends_with_a_line(run, tmp_path, capsys):
 
 
 def test_both_samplers_offer_the_same():
-    assert RemoteSampler.groups.__annotations__ == Sampler.groups.__annotations__
+    assert VllmSampler.groups.__annotations__ == Sampler.groups.__annotations__

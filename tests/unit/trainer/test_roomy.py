@@ -7,7 +7,7 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from markbook.trainer.model.kv_cache import ROOM, RoomyLayer, make_room, select_rows
-from markbook.trainer.rollout.hf import closed_up
+from markbook.trainer.rollout.hf import compact_rows
 from tests.tiny import tiny_model, tiny_policy
 from tests.unit.trainer.test_memory import sliding_model
 
@@ -70,9 +70,9 @@ def test_a_layer_with_a_sliding_window_stays_what_it_is():
 
 
 def test_the_last_rows_take_the_places_of_those_that_ended():
-    assert closed_up([0, 1, 2]) == [0, 1, 2]
-    assert closed_up([0, 2, 3, 5]) == [0, 5, 2, 3]
-    assert closed_up([4, 5]) == [5, 4]
+    assert compact_rows([0, 1, 2]) == [0, 1, 2]
+    assert compact_rows([0, 2, 3, 5]) == [0, 5, 2, 3]
+    assert compact_rows([4, 5]) == [5, 4]
 
 
 def test_the_gradient_of_repeated_rows_is_the_same_every_time():

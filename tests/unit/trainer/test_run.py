@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED
 from markbook.trainer.checkpoint import save_final
-from markbook.trainer.learner import lessons_of
+from markbook.trainer.learner import build_experiences
 from tests.tolerance import EXACT_ZERO_KL
 from tests.unit.trainer.stub import StubService, scored, unscored
 
@@ -117,7 +117,7 @@ def test_the_same_seed_gives_the_same_run(run, tmp_path):
 def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch):
     taught = []
     monkeypatch.setattr(
-        "markbook.trainer.loop.lessons_of", lambda *args: taught.append(lessons_of(*args)) or taught[-1]
+        "markbook.trainer.loop.build_experiences", lambda *args: taught.append(build_experiences(*args)) or taught[-1]
     )
     with StubService(half_unscored) as service:
         assert run(service, {"max_steps": 1}, {"max_unscored_fraction": 1.0}) == FINISHED

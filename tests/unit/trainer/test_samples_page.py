@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from markbook.trainer.monitoring.samples_report import SHOWN, evaluations_of, render, visible, write_samples_page
+from markbook.trainer.monitoring.samples_report import SHOWN, evaluation_history, render, visible, write_samples_page
 
 CRITERIA = {"correctness": 0.5, "code_quality": 0.25}
 
@@ -47,7 +47,7 @@ class Read(HTMLParser):
 
 def test_best_and_worst_are_one_a_task_and_have_a_mark():
     marks = {0: [0.9, 0.8], 1: [0.7, None], 2: [0.1, 0.95], 3: [0.2], 4: [0.3], 5: [0.4], 6: [None]}
-    [page] = evaluations_of([line(0, task, mark) for task, row in marks.items() for mark in row])
+    [page] = evaluation_history([line(0, task, mark) for task, row in marks.items() for mark in row])
     assert SHOWN == 4
     assert [(shown["task"], shown["mark"]) for shown in page.best] == [(2, 0.95), (0, 0.9), (1, 0.7), (5, 0.4)]
     assert [(shown["task"], shown["mark"]) for shown in page.worst] == [(2, 0.1), (3, 0.2), (4, 0.3), (5, 0.4)]
@@ -59,7 +59,7 @@ def test_the_most_changed_are_pairs_of_the_same_task_and_place():
     first = [line(0, 0, 0.5, "a0"), line(0, 0, 0.9, "a1"), line(0, 1, None, "b0"), line(0, 2, 0.4, "c0")]
     second = [line(5, 0, 0.6, "A0"), line(5, 0, 0.5, "A1"), line(5, 1, 0.9, "B0"), line(5, 2, 0.4, "C0")]
     third = [line(9, 0, 0.6, "x"), line(9, 0, 0.7, "y"), line(9, 1, 0.6, "z"), line(9, 2, None, "u")]
-    pages = evaluations_of([*first, *second, *third])
+    pages = evaluation_history([*first, *second, *third])
     # of task 0 the larger change only; b0 had no mark, c0 did not change
     assert [(pair.before["sample"], pair.after["sample"]) for pair in pages[1].changed] == [("a1", "A1")]
     assert pages[1].changed[0].change == pytest.approx(-0.4)
@@ -75,12 +75,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_is_not_ours_is_text_wherever_it_stands(text):
-    plain = render(evaluations_of([line(0, 0, 0.5), line(1, 0, 0.6)]), "run", "a teacher")
+    plain = render(evaluation_history([line(0, 0, 0.5), line(1, 0, 0.6)]), "run", "a teacher")
     hostile = [
         line(step, 0, mark, text, prompt=text, language=text, reasons=[text], criteria={text: 0.5})
         for step, mark in ((0, 0.5), (1, 0.6))
     ]
-    page = render(evaluations_of(hostile), text, text)
+    page = render(evaluation_history(hostile), text, text)
     read = Read(page)
     assert read.tags == Read(plain).tags
     assert read.attributes == Read(plain).attributes
@@ -89,7 +89,7 @@ def test_what_is_not_ours_is_text_wherever_it_stands(text):
 
 
 def test_the_page_asks_nobody_for_anything_and_runs_nothing():
-    page = render(evaluations_of([line(0, 0, 0.5)]), "run", "a teacher")
+    page = render(evaluation_history([line(0, 0, 0.5)]), "run", "a teacher")
     assert "default-src 'none'" in page
     assert not {"script", "link", "img", "iframe", "a"} & Read(page).tags
     assert not {"src", "href", "onclick", "onerror"} & Read(page).attributes

@@ -8,7 +8,7 @@ import pytest
 
 from markbook.config.settings import Rlaif
 from markbook.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
-from markbook.trainer.errors import BudgetSpent, GaveUp
+from markbook.trainer.errors import BudgetExceededError, ServiceTimeoutError
 from markbook.trainer.rewards.unscored import marked_enough
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import scored
@@ -82,7 +82,9 @@ def test_pauses_grow_and_what_the_teacher_asks_for_is_kept_to():
 
 def test_it_gives_up_when_the_time_is_over():
     world = World(*[unscored(ErrorCode.TEACHER_REFUSED)] * 9)
-    with pytest.raises(GaveUp, match=r"1 of 1 samples have no mark, mostly teacher_refused; gave up after .*\(12 s\)"):
+    with pytest.raises(
+        ServiceTimeoutError, match=r"1 of 1 samples have no mark, mostly teacher_refused; gave up after .*\(12 s\)"
+    ):
         world.run(groups([unscored(ErrorCode.TEACHER_REFUSED)]), service_wait_s=12.0)
     assert world.pauses == [5.0, 7.0]
 
@@ -90,12 +92,12 @@ def test_it_gives_up_when_the_time_is_over():
 def test_one_unpaid_sample_ends_it_at_once_however_many_are_marked():
     world = World()
     given = groups([scored(0.1)] * 3 + [unscored(ErrorCode.BUDGET_EXHAUSTED)])
-    with pytest.raises(BudgetSpent, match="no more marks are paid for: why"):
+    with pytest.raises(BudgetExceededError, match="no more marks are paid for: why"):
         world.run(given)
     assert world.pauses == []
 
 
 def test_a_budget_that_ends_during_the_pause_ends_it_too():
     world = World(unscored(ErrorCode.BUDGET_EXHAUSTED))
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(BudgetExceededError):
         world.run(groups([unscored()]))

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from markbook.trainer.utils.cpu_threads import SPINS, spin_briefly
+from markbook.trainer.utils.cpu_threads import SPINS, limit_spinning
 
 KEYS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
@@ -25,5 +25,5 @@ def test_what_the_user_said_stays(monkeypatch, said, then):
         monkeypatch.delenv(key)
     for key, value in said.items():
         monkeypatch.setenv(key, value)
-    spin_briefly()
+    limit_spinning()
     assert {key: os.environ[key] for key in KEYS if key in os.environ} == then

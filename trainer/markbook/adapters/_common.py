@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markbook.client import AsyncScoringClient, Patience
+from markbook.client import AsyncScoringClient, RetryPolicy
 from markbook.contract import ErrorCode, Result, Sample, ScoreRequest, Unscored
 
 URL = "http://127.0.0.1:8000"
@@ -27,7 +27,7 @@ async def marks(samples: Sequence[Sample], *, run: str, url: str, api_key: str |
     Raises ClientError when the service does not answer within `wait_s` seconds or refuses the request.
     """
     key = api_key or os.environ.get("MARKBOOK_API_KEY")
-    async with AsyncScoringClient(url, api_key=key, patience=Patience(wait_s)) as client:
+    async with AsyncScoringClient(url, api_key=key, patience=RetryPolicy(wait_s)) as client:
         answer = await client.score(ScoreRequest(run=run, samples=list(samples)), rescore_s=wait_s)
     return answer.results
 

@@ -19,7 +19,7 @@ from markbook.contract import RunName
 from markbook.terminal import printable
 from markbook.trainer.run_dir import METRICS, changed, check_writable, find_run, named
 from markbook.trainer.utils import signals
-from markbook.trainer.utils.cpu_threads import spin_briefly
+from markbook.trainer.utils.cpu_threads import limit_spinning
 
 FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK, INTERRUPTED = 0, 2, 3, 4, 5, 6, 130
 PROCESS_LOST = 7
@@ -124,12 +124,12 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
 
 
 def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
-    spin_briefly()
+    limit_spinning()
     # Harmless: it lists keys that a saved adapter need not hold.
     warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))
     from markbook.trainer.distributed import launched
     from markbook.trainer.dry_run import dry_run
-    from markbook.trainer.errors import BudgetSpent, GaveUp, ProcessLost, RewardHacking
+    from markbook.trainer.errors import BudgetExceededError, RankLostError, RewardHackingError, ServiceTimeoutError
     from markbook.trainer.loop import Trainer, evaluation_run
     from markbook.trainer.model.loading import resolve_device
 
@@ -151,15 +151,15 @@ def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = F
             print(f"run {run}" + (f", {ranks.count} processes" if ranks.count > 1 else ""), flush=True)
             trainer = Trainer(config, run, run_dir, client, resume, ranks)
             ranks.of_first(lambda: dry_run(trainer)) if dry else trainer.run()
-    except GaveUp as error:
+    except ServiceTimeoutError as error:
         return _ended(GAVE_UP, error)
-    except BudgetSpent as error:
+    except BudgetExceededError as error:
         return _ended(BUDGET_SPENT, error)
-    except RewardHacking as error:
+    except RewardHackingError as error:
         return _ended(STOPPED_BY_CHECK, f"stopped: {error}")
     except RequestRejected as error:
         return _ended(REJECTED, f"the scoring service refused: {error}")
-    except ProcessLost as error:
+    except RankLostError as error:
         return _ended(PROCESS_LOST, error)
     return FINISHED
 

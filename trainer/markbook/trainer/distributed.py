@@ -29,12 +29,12 @@ from torch import nn
 
 from markbook.client import ClientError
 from markbook.config.loading import ConfigError
-from markbook.trainer.errors import ProcessLost, RunStopped
+from markbook.trainer.errors import RankLostError, RunStoppedError
 from markbook.trainer.utils import signals
 
 T = TypeVar("T")
 
-ORDERLY = (ConfigError, ClientError, RunStopped)
+ORDERLY = (ConfigError, ClientError, RunStoppedError)
 """What one process meets and all of them end with."""
 
 PATIENCE_S = 3600.0
@@ -42,7 +42,7 @@ PATIENCE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class ProcessGroup:
     """This process, `index` of `count`. Each method that tells something has to be called by all of them."""
 
     index: int = 0
@@ -112,21 +112,21 @@ class Ranks:
             return call()
         except RuntimeError as error:
             signals.check()  # it may have been interrupted with us
-            raise ProcessLost("another process of this run has ended: what it said is above") from error
+            raise RankLostError("another process of this run has ended: what it said is above") from error
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = ProcessGroup()
 
 
 @contextmanager
-def launched(device: torch.device, wait_s: float) -> Iterator[Ranks]:
+def launched(device: torch.device, wait_s: float) -> Iterator[ProcessGroup]:
     """The processes that `accelerate launch` started, until all of them are done. Started by itself: one.
 
     `wait_s`: seconds that one may wait for the service while the others wait for it.
     """
     limit = timedelta(seconds=PATIENCE_S + wait_s)
     accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=limit)])
-    ranks = Ranks(accelerator.process_index, accelerator.num_processes)
+    ranks = ProcessGroup(accelerator.process_index, accelerator.num_processes)
     try:
         yield ranks
     except ORDERLY:

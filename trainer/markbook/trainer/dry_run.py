@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from markbook.config.settings import Config
 from markbook.contract import Counters, Result, Scored, Source, Stats, Unscored
 from markbook.trainer.data.task_sampling import TaskSampler
-from markbook.trainer.errors import GaveUp
+from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.loop import TRAINING, Trainer
 from markbook.trainer.types import Sample
 
@@ -47,7 +47,7 @@ def dry_run(trainer: Trainer) -> None:
     """Write and mark the first group of the run, and print what all of it would cost.
 
     With the same seed the run has these very samples in its first step, and finds their marks in the book. Raises
-    GaveUp where none of them gets a mark.
+    ServiceTimeoutError where none of them gets a mark.
     """
     config, run = trainer.config, f"{trainer.name}/dry-run"
     started = time.perf_counter()
@@ -74,7 +74,7 @@ def marked(results: Sequence[Result]) -> str:
     scored = [result for result in results if isinstance(result, Scored)]
     errors = {f"{one.error.code.value}: {one.error.detail}" for one in results if isinstance(one, Unscored)}
     if not scored:
-        raise GaveUp(f"none of the samples got a mark: {'; '.join(sorted(errors))}")
+        raise ServiceTimeoutError(f"none of the samples got a mark: {'; '.join(sorted(errors))}")
     sources = ", ".join(f"{source.value} {sum(result.source is source for result in scored)}" for source in Source)
     marks = " ".join(f"{result.score:.2f}" for result in scored)
     return f"marks: {marks} ({sources}, unscored {len(results) - len(scored)})"

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 
-class RunStopped(Exception):
+class RunStoppedError(Exception):
     """A run ends early and in good order: its adapter, curves and summary are there."""
 
 
-class GaveUp(RunStopped):
+class ServiceTimeoutError(RunStoppedError):
     """The service was away, or marked too few samples, for longer than `rlaif.service_wait_s`; or a generation server
     was away for longer than `training.generation_wait_s`."""
 
 
-class BudgetSpent(RunStopped):
+class BudgetExceededError(RunStoppedError):
     """The service pays for no more marks of this run."""
 
 
-class RewardHacking(RunStopped):
+class RewardHackingError(RunStoppedError):
     """A check struck, and `rlaif.reward_hacking_action` is stop."""
 
 
-class ProcessLost(Exception):
+class RankLostError(Exception):
     """Another process of the run has ended without a word."""

@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 
 from markbook.config.settings import Config, Rlaif
-from markbook.trainer.distributed import ALONE, Ranks
+from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from markbook.trainer.model.policy import Policy, Read
 from markbook.trainer.model.reference import Reference
 from markbook.trainer.objective import kl
@@ -29,7 +29,7 @@ from markbook.trainer.types import Sample, StepResult
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class Experience:
     """A sample with its advantage, and whether it counts in the policy term."""
 
     sample: Sample
@@ -62,7 +62,9 @@ class Accumulated:
 class Learner:
     """The optimizer, its schedule, and the coefficient of the KL: all that changes with a step but the adapter."""
 
-    def __init__(self, policy: Policy, reference: Reference | None, config: Config, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, policy: Policy, reference: Reference | None, config: Config, ranks: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
         training = config.training
         self._policy, self._reference, self._config, self._ranks = policy, reference, config, ranks
         self._optimizer = torch.optim.AdamW(
@@ -102,7 +104,7 @@ class Learner:
         tokens = sum(len(sample.ids) for sample in samples)
         return RewardKl(self.kl_penalty * nats, nats.sum().item() / tokens)
 
-    def learn(self, lessons: Sequence[Lesson], reward_kl: RewardKl | None = None) -> StepResult:
+    def learn(self, lessons: Sequence[Experience], reward_kl: RewardKl | None = None) -> StepResult:
         """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
         rlaif, kl_penalty, policy = self._config.rlaif, self.kl_penalty, self._policy
         learning_rate = self._config.training.learning_rate * self._schedule(policy.updates)
@@ -138,10 +140,10 @@ class Learner:
 def accumulate(
     policy: Policy,
     reference: Reference | None,
-    lessons: Sequence[Lesson],
+    lessons: Sequence[Experience],
     config: Config,
     kl_penalty: float,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> Accumulated:
     """Add the gradient of the step's loss to the parameters. All processes have all lessons, and share the work."""
     rlaif = config.rlaif
@@ -197,7 +199,11 @@ def token_kl(
 
 
 def sample_kl(
-    policy: Policy, reference: Reference, samples: Sequence[Sample], config: Config, ranks: Ranks = ALONE
+    policy: Policy,
+    reference: Reference,
+    samples: Sequence[Sample],
+    config: Config,
+    ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> list[float]:
     """Nats a sample, its tokens summed, without gradients.
 
@@ -217,10 +223,10 @@ def sample_kl(
     return ranks.sums(*sums)
 
 
-def lessons_of(samples: Sequence[Sample], says: Advantages) -> list[Lesson]:
+def build_experiences(samples: Sequence[Sample], says: Advantages) -> list[Experience]:
     """What is to be learned from the samples of all groups, in their order; those that leave the loss are left out."""
     rows = zip(samples, says.values.flatten(), says.in_policy.flatten(), says.in_loss.flatten(), strict=True)
-    return [Lesson(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
+    return [Experience(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
 
 
 def _place(sample: Sample) -> tuple[int, int]:
@@ -236,7 +242,7 @@ def _off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
     return sample.updates < policy.updates or config.training.generation_url is not None
 
 
-def _tokens(batch: Sequence[Lesson], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]) -> Tokens:
+def _tokens(batch: Sequence[Experience], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]) -> Tokens:
     lengths = [len(lesson.sample.ids) for lesson in batch]
 
     def spread(values: Sequence[float]) -> Tensor:

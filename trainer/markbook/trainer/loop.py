@@ -29,9 +29,9 @@ from markbook.trainer.checkpoint import (
 )
 from markbook.trainer.data.task_sampling import TaskSampler
 from markbook.trainer.data.tasks import check_tasks, load_tasks
-from markbook.trainer.distributed import ALONE, Ranks
-from markbook.trainer.errors import RewardHacking, RunStopped
-from markbook.trainer.learner import Learner, lessons_of
+from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
+from markbook.trainer.errors import RewardHackingError, RunStoppedError
+from markbook.trainer.learner import Learner, build_experiences
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import base_checksum, load_reference
@@ -41,13 +41,13 @@ from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics
 from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
 from markbook.trainer.objective.advantages import advantages, zero_variance
-from markbook.trainer.rewards.client import Marker, check_policy
-from markbook.trainer.rollout.queue import Draw, Flight, Flights
+from markbook.trainer.rewards.client import RewardClient, check_policy
+from markbook.trainer.rollout.queue import Draw, RolloutBatch, RolloutQueue
 from markbook.trainer.rollout.vllm import make_sampler
 from markbook.trainer.summary import write_config, write_summary
 from markbook.trainer.types import Group, Metrics
 from markbook.trainer.utils import signals
-from markbook.trainer.utils.timer import Stopwatch
+from markbook.trainer.utils.timer import Timer
 
 TRAINING = 0
 """The sampling stream of training; evaluation has its own."""
@@ -59,7 +59,7 @@ class Trainer:
     """One run. Making it loads and checks everything and writes nothing; `run()` trains.
 
     `resume`: go on from the newest checkpoint in `run_dir`. Raises ConfigError where the file, the model, the tasks or
-    the service's policy do not fit, GaveUp where the service does not answer.
+    the service's policy do not fit, ServiceTimeoutError where the service does not answer.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Trainer:
         run_dir: Path,
         client: ScoringClient,
         resume: bool = False,
-        ranks: Ranks = ALONE,
+        ranks: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.config, self.name, self.run_dir, self.ranks = config, run, run_dir, ranks
-        self.watch = Stopwatch()
+        self.watch = Timer()
         check_trackers(config.training.trackers)
         check_tasks(config.training)
-        self.marker = Marker(client, config.rlaif.service_wait_s, say)
+        self.marker = RewardClient(client, config.rlaif.service_wait_s, say)
         stats = ranks.of_first(self.marker.stats)
         check_policy(config.rlaif, stats)
         if stats.teacher.is_stub:
@@ -122,7 +122,7 @@ class Trainer:
             except KeyboardInterrupt:
                 ended = "interrupted"
                 raise
-            except (RunStopped, RequestRejected) as error:
+            except (RunStoppedError, RequestRejected) as error:
                 ended = str(error)
                 if self.progress.begun:
                     self._save()
@@ -145,7 +145,7 @@ class Trainer:
 
     def _train(self) -> None:
         training, rlaif = self.config.training, self.config.rlaif
-        flights = Flights(
+        flights = RolloutQueue(
             self.sampler, self.marker, self.config, self.ranks, self.recorder, self.watch, self.progress.request_id
         )
         self.flights, self.flying = flights, deque(map(flights.restart, self.kept))
@@ -173,7 +173,7 @@ class Trainer:
                 self._save()
                 self.recorder.draw()
             if struck and self.config.rlaif.reward_hacking_action == "stop":
-                raise RewardHacking(f"{struck}; look at the samples: what is resumed is not stopped by this again")
+                raise RewardHackingError(f"{struck}; look at the samples: what is resumed is not stopped by this again")
         self._evaluate()
 
     def _record(self, metrics: Metrics) -> str:
@@ -184,7 +184,7 @@ class Trainer:
             say(f"warning: {alarm.text}")
         return "; ".join(alarm.text for alarm in struck)
 
-    def step(self, step: int, flight: Flight) -> Metrics:
+    def step(self, step: int, flight: RolloutBatch) -> Metrics:
         """One step on one batch."""
         groups, replaced = self._with_differences(step, self.flights.marks(flight))
         # from here on the service is not needed: what it refuses leaves the run where the last step ended
@@ -193,13 +193,13 @@ class Trainer:
         self.recorder.groups(step, "train", drawn)
         self.progress.outcomes.update(count_passed(drawn))
 
-        marks = marks_of(groups)
+        marks = scores_of_groups(groups)
         samples = [sample for group, _ in groups for sample in group]
         self.recorder.doing("learning")
         with self.watch("learning"):
             kl = self.learner.reward_kl(samples)
             says = advantages(marks, self.config.rlaif, kl.penalties.view_as(marks) if kl else None)
-            result = self.learner.learn(lessons_of(samples, says), kl) if says.in_policy.any() else None
+            result = self.learner.learn(build_experiences(samples, says), kl) if says.in_policy.any() else None
         skipped = None if result else "no marks" if marks.isnan().all() else "no differences to learn from"
         return {
             "step": step,
@@ -221,7 +221,7 @@ class Trainer:
         training, replaced = self.config.training, list[Group]()
         drawn = {samples[0].task.index for samples, _ in groups}
         for round_ in range(training.max_group_replacements):
-            flat = zero_variance(marks_of(groups)).nonzero().flatten().tolist()
+            flat = zero_variance(scores_of_groups(groups)).nonzero().flatten().tolist()
             wanted = min(len(flat), training.max_group_replacements - len(replaced))
             tasks = self.order.replacements(wanted, step, round_, frozenset(drawn)) if wanted else []
             if not tasks:
@@ -278,7 +278,7 @@ class Trainer:
         say(f"going on after step {self.progress.step} of {self.config.training.max_steps}")
 
 
-def marks_of(groups: Sequence[Group]) -> torch.Tensor:
+def scores_of_groups(groups: Sequence[Group]) -> torch.Tensor:
     """(groups, samples) scores; a sample without one is NaN, and nowhere a number."""
     scores = [[r.score if isinstance(r, Scored) else torch.nan for r in results] for _, results in groups]
     return torch.tensor(scores, dtype=torch.float64)

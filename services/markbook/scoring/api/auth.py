@@ -18,12 +18,12 @@ PREFIX = "mb_"
 """Of every key, so that scanners for leaked secrets and people know one when they see it."""
 SECRET_BYTES = 32
 
-FRESH_S = 2.0
+KEY_CACHE_TTL_S = 2.0
 """Seconds after which a key that was made or revoked is in force in every replica, at the latest."""
 
-PASS = "markbook_session"
+SESSION_COOKIE = "markbook_session"
 """The cookie of a browser that has signed in to the page."""
-PASS_S = 7 * 86_400
+SESSION_S = 7 * 86_400
 
 _HOW = (
     "send Authorization: Bearer mb_…, which Markbook's own commands and trainer do with MARKBOOK_API_KEY=mb_…; "
@@ -40,8 +40,8 @@ def digest_of(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-class Door:
-    """Lets requests in. The book's keys are read again every FRESH_S seconds, not with every request."""
+class Authenticator:
+    """Lets requests in. The book's keys are read again every KEY_CACHE_TTL_S seconds, not with every request."""
 
     def __init__(
         self, keys: ApiKeys, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
@@ -70,14 +70,14 @@ class Door:
             raise Unauthorized(f"the API key {key.name} was revoked: {_HOW}")
         return key
 
-    def pass_of(self, key: ApiKey) -> str:
-        """What a browser keeps in the place of `key`: good for PASS_S, as long as the key is, and for looking only.
+    def issue_session(self, key: ApiKey) -> str:
+        """What a browser keeps in the place of `key`: good for SESSION_S, as long as the key is, and for looking only.
 
         Every replica can check it, as it is signed with the key's hash, and nobody can read the key off it.
         """
-        return _signed(key, round(self._wall()) + PASS_S)
+        return _signed(key, round(self._wall()) + SESSION_S)
 
-    async def admit_pass(self, shown: str | None) -> ApiKey | None:
+    async def verify_session(self, shown: str | None) -> ApiKey | None:
         """The key whose pass this is; None while the book has none. Raises Unauthorized, StoreUnavailable."""
         keys = await self._fresh()
         if not keys:
@@ -96,7 +96,7 @@ class Door:
                 if self._clock() >= self._stale_at:
                     asked_at = self._clock()
                     self._keys = await self._book.all()
-                    self._stale_at = asked_at + FRESH_S
+                    self._stale_at = asked_at + KEY_CACHE_TTL_S
         return self._keys
 
 

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from markbook.scoring.api.auth import PASS, Door
+from markbook.scoring.api.auth import SESSION_COOKIE, Authenticator
 from markbook.scoring.api.cross_site import check_host, check_site
 from markbook.scoring.api.error_handlers import render
 from markbook.scoring.errors import MarkbookError, Unauthorized
@@ -26,10 +26,10 @@ PAGE = "/"
 """For a browser: it may show its pass here, and without one is sent to where it gets one."""
 
 
-class Doorkeeper:
+class AuthMiddleware:
     """ASGI middleware, so that a route that somebody adds is behind the door and need not ask for it."""
 
-    def __init__(self, app: ASGIApp, door: Door, allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, door: Authenticator, allowed_hosts: Sequence[str] = ()) -> None:
         self._app = app
         self._door = door
         self._allowed_hosts = allowed_hosts
@@ -53,11 +53,11 @@ class Doorkeeper:
     async def _admit(self, scope: Scope) -> ApiKey | None:
         authorization = _authorization(scope)
         if scope["path"] == PAGE and authorization is None:
-            return await self._door.admit_pass(Request(scope).cookies.get(PASS))
+            return await self._door.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
         return await self._door.admit(authorization)
 
 
-def key_of(request: Request) -> ApiKey | None:
+def get_api_key(request: Request) -> ApiKey | None:
     """The key that the request came with; None where none is asked for."""
     key: ApiKey | None = request.scope["api_key"]
     return key

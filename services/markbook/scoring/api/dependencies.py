@@ -15,7 +15,7 @@ from markbook.scoring.teachers.protocol import Teacher
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AppState:
     config: Config
     teacher: Teacher
     store: Store
@@ -24,7 +24,7 @@ class State:
     metrics: Metrics
 
 
-def state_of(request: Request) -> State:
+def get_state(request: Request) -> AppState:
     state = request.app.state.markbook
-    assert isinstance(state, State)
+    assert isinstance(state, AppState)
     return state

@@ -31,8 +31,8 @@ from markbook.contract import (
     Unscored,
 )
 from markbook.scoring.api.auth import check_run
-from markbook.scoring.api.auth_middleware import key_of
-from markbook.scoring.api.dependencies import state_of
+from markbook.scoring.api.auth_middleware import get_api_key
+from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.request_body import check_count, check_sizes, read_object, validated
 from markbook.scoring.api.routes import ERRORS
 from markbook.scoring.errors import BadRequest, Unmarked
@@ -100,7 +100,7 @@ class Part(_Lenient):
 Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast()])
 
 
-class Item(_Lenient):
+class PreparedSample(_Lenient):
     """An item of the Responses API; those that are no messages have neither role nor content that is read."""
 
     type: str | None = "message"
@@ -108,7 +108,7 @@ class Item(_Lenient):
     content: str | Parts | None = None
 
 
-Items = TypeAliasType("Items", Annotated[list[Item], FailFast()])
+Items = TypeAliasType("Items", Annotated[list[PreparedSample], FailFast()])
 
 
 class CreateParams(_Lenient):
@@ -154,7 +154,7 @@ async def get_reward(
     It asks five times, a second apart. Source: `openrlhf/utils/agent.py` and `openrlhf/cli/serve_rm.py` in
     https://github.com/OpenRLHF/OpenRLHF.
     """
-    limits = state_of(request).config.service
+    limits = get_state(request).config.service
     asked = validated(RewardRequest, await read_object(request, limits))
     check_count(len(asked.query), limits, "query")
     samples = list(_rewarded(asked, language))
@@ -180,7 +180,7 @@ async def verify(
     The task is what the user said, the completion all text of the response's messages. Source:
     `nemo_gym/base_resources_server.py` in https://github.com/NVIDIA-NeMo/Gym.
     """
-    limits = state_of(request).config.service
+    limits = get_state(request).config.service
     data = await read_object(request, limits)
     _check_finite(data)
     asked = validated(VerifyRequest, data)
@@ -199,9 +199,9 @@ async def verify(
 
 async def _marks(request: Request, asked: ScoreRequest) -> list[Scored]:
     """A mark for every sample. Raises Unmarked."""
-    key = key_of(request)
+    key = get_api_key(request)
     check_run(key, asked.run)
-    answer = await state_of(request).pipeline.score(asked, key)
+    answer = await get_state(request).pipeline.score(asked, key)
     failed = [result.error for result in answer.results if isinstance(result, Unscored)]
     if failed:
         # what asking again cannot mend is said first
@@ -256,7 +256,7 @@ def _hints(label: Any, place: int) -> Hints:
         raise BadRequest(f"labels[{place}].{error.detail}", field=f"labels[{place}]") from error
 
 
-def _said(items: str | Sequence[Item], role: str) -> str:
+def _said(items: str | Sequence[PreparedSample], role: str) -> str:
     """All text of one role's messages. For the assistant that is what the Responses API calls `output_text`."""
     if isinstance(items, str):
         return items

@@ -12,10 +12,10 @@ from pydantic import BeforeValidator
 
 from markbook.contract import Bucket, ErrorBody, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats
 from markbook.scoring.api.auth import check_all_runs, check_run
-from markbook.scoring.api.auth_middleware import key_of
-from markbook.scoring.api.dependencies import state_of
+from markbook.scoring.api.auth_middleware import get_api_key
+from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.request_body import read_score_request
-from markbook.scoring.api.stats import named_budgets, series_of, stats_of
+from markbook.scoring.api.stats import build_series, build_stats, named_budgets
 from markbook.scoring.errors import NoSuchMark
 from markbook.scoring.fingerprint import KEY
 from markbook.scoring.observability.logs import facts
@@ -68,10 +68,10 @@ ERRORS = {
 )
 async def score(request: Request) -> Response:
     """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number."""
-    state = state_of(request)
+    state = get_state(request)
     asked = await read_score_request(request, state.config.service)
     facts().asked(asked.run, asked.request_id)
-    key = key_of(request)
+    key = get_api_key(request)
     check_run(key, asked.run)
     answer = await state.pipeline.score(asked, key)
     return Response(answer.model_dump_json(), media_type="application/json")
@@ -83,10 +83,10 @@ async def stats(request: Request, run: OneRun = None, since: Since = None) -> St
 
     With an API key, of the runs that it may use.
     """
-    state, key = state_of(request), key_of(request)
+    state, key = get_state(request), get_api_key(request)
     if run is not None:
         check_run(key, run)
-    return await stats_of(state, key, run, since)
+    return await build_stats(state, key, run, since)
 
 
 @router.get("/stats/series", responses={code: ERRORS[code] for code in (403, 422, 503)})
@@ -97,10 +97,10 @@ async def stats_series(
 
     With an API key, of the runs that it may use.
     """
-    state, key = state_of(request), key_of(request)
+    state, key = get_state(request), get_api_key(request)
     if run is not None:
         check_run(key, run)
-    return await series_of(state, key, run, since, bucket)
+    return await build_series(state, key, run, since, bucket)
 
 
 @router.get("/marks", responses={code: ERRORS[code] for code in (404, 422, 503)})
@@ -110,9 +110,9 @@ async def marks(
     profile: Annotated[ProfileId | None, Query(description="The `profile` of a result; the service's own.")] = None,
 ) -> KeptMarks:
     """What the book has of a sample: criteria, reasons, when and in which group, and its texts where they are kept."""
-    state = state_of(request)
+    state = get_state(request)
     asked = profile or state.pipeline.profile
-    found = await state.store.records.named(Viewer(key_of(request)), asked, key)
+    found = await state.store.records.named(Viewer(get_api_key(request)), asked, key)
     if not found:
         detail = f"the book has no mark of {key} under profile {asked}; what the heuristic tier rejects is not kept"
         raise NoSuchMark(detail)
@@ -122,8 +122,8 @@ async def marks(
 @router.get("/metrics", response_class=PlainTextResponse, responses={403: ERRORS[403]})
 async def metrics(request: Request) -> Response:
     """What this process has done, for Prometheus; a key must be one for all runs."""
-    check_all_runs(key_of(request))
-    state = state_of(request)
+    check_all_runs(get_api_key(request))
+    state = get_state(request)
     budgets = await named_budgets(state)
     return Response(state.metrics.exposition(budgets), media_type=CONTENT_TYPE)
 
@@ -137,5 +137,5 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: ERRORS[503]})
 async def readyz(request: Request) -> dict[str, str]:
     """The store answers, so marks can be looked up and kept."""
-    await state_of(request).store.ping()
+    await get_state(request).store.ping()
     return {"status": "ready"}

@@ -22,20 +22,20 @@ from markbook.contract import (
     Stats,
     TeacherStats,
 )
-from markbook.scoring.api.dependencies import State
+from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.errors import BadRequest, StoreUnavailable
 from markbook.scoring.store import (
     HOUR_MS,
-    MINUTES_MS,
+    MINUTE_RETENTION_MS,
     OWNER,
     ApiKey,
     AuditSum,
-    Life,
-    Sums,
-    Tally,
+    CounterTotals,
+    RetentionPolicy,
+    Rollups,
     Viewer,
 )
-from markbook.scoring.store.budgets import TOTAL, key_scope, scope_of
+from markbook.scoring.store.budgets import TOTAL, key_scope, run_scope
 from markbook.scoring.teachers.protocol import Teacher
 
 _BUCKET_MS = {Bucket.MINUTE: HOUR_MS // 60, Bucket.HOUR: HOUR_MS, Bucket.DAY: 24 * HOUR_MS}
@@ -44,7 +44,7 @@ _MOST_POINTS = 1_000
 _LAST_MS = 253_402_214_400_000  # the last day that ISO 8601 can write with four digits
 
 
-async def stats_of(state: State, key: ApiKey | None, run: str | None, since: datetime | None) -> Stats:
+async def build_stats(state: AppState, key: ApiKey | None, run: str | None, since: datetime | None) -> Stats:
     """The counts from `since` on; from the start of its hour, where that is over a day ago or its lines are gone."""
     await state.pipeline.ledger.flush()
     viewer = Viewer(key)
@@ -68,8 +68,8 @@ async def stats_of(state: State, key: ApiKey | None, run: str | None, since: dat
     )
 
 
-async def series_of(
-    state: State, key: ApiKey | None, run: str | None, since: datetime | None, bucket: Bucket
+async def build_series(
+    state: AppState, key: ApiKey | None, run: str | None, since: datetime | None, bucket: Bucket
 ) -> Series:
     """The counts by bucket and run. Raises BadRequest when that would be too many buckets."""
     await state.pipeline.ledger.flush()
@@ -83,7 +83,7 @@ async def series_of(
     sums = await state.store.ledger.sums(viewer, first_ms, step, run)
     points: defaultdict[int, dict[str, Counters]] = defaultdict(dict)
     for (start, name), tally in sorted(sums.tallies.items()):
-        points[start][name] = counters_of(tally)
+        points[start][name] = to_counters(tally)
     return Series(
         since=_iso(first_ms),
         bucket=bucket,
@@ -91,7 +91,7 @@ async def series_of(
     )
 
 
-async def _cache_stats(state: State, viewer: Viewer) -> CacheStats | None:
+async def _cache_stats(state: AppState, viewer: Viewer) -> CacheStats | None:
     size = await state.store.marks.size(viewer)
     if size is None:
         return None
@@ -114,7 +114,7 @@ def _teacher_stats(teacher: Teacher) -> TeacherStats:
     )
 
 
-async def named_budgets(state: State) -> dict[str, BudgetState]:
+async def named_budgets(state: AppState) -> dict[str, BudgetState]:
     """The budgets that the owner has named: the total, named runs, keys. Not each run's: clients choose their names.
 
     None while the database is away: what a process has counted is told all the same.
@@ -124,13 +124,13 @@ async def named_budgets(state: State) -> dict[str, BudgetState]:
     except StoreUnavailable:
         return {}
     budgets = state.config.budgets
-    limits = {TOTAL: budgets.total, **{scope_of(run): budget for run, budget in budgets.runs.items()}}
+    limits = {TOTAL: budgets.total, **{run_scope(run): budget for run, budget in budgets.runs.items()}}
     limits |= {key_scope(key.name): key.budget for key in keys if key.revoked_ms is None}
     return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
 
 
-def _counted_from(since_ms: int, state: State) -> int:
-    kept_ms = min(MINUTES_MS, Life.of(state.config.store).lines_max_age_ms or MINUTES_MS)
+def _counted_from(since_ms: int, state: AppState) -> int:
+    kept_ms = min(MINUTE_RETENTION_MS, RetentionPolicy.of(state.config.store).lines_max_age_ms or MINUTE_RETENTION_MS)
     if since_ms >= state.clock_ms() - kept_ms:
         return since_ms
     return since_ms - since_ms % HOUR_MS
@@ -146,17 +146,17 @@ def _iso(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def sum_counters(sums: Sums) -> tuple[Counters, dict[str, Counters]]:
+def sum_counters(sums: Rollups) -> tuple[Counters, dict[str, Counters]]:
     """Totals, and counters by run, over the whole time of `sums`."""
-    runs: defaultdict[str, Tally] = defaultdict(Tally)
-    total = Tally()
+    runs: defaultdict[str, CounterTotals] = defaultdict(CounterTotals)
+    total = CounterTotals()
     for (_, run), tally in sorted(sums.tallies.items()):
         runs[run].add(tally)
         total.add(tally)
-    return counters_of(total), {run: counters_of(tally) for run, tally in runs.items()}
+    return to_counters(total), {run: to_counters(tally) for run, tally in runs.items()}
 
 
-def counters_of(tally: Tally) -> Counters:
+def to_counters(tally: CounterTotals) -> Counters:
     """The counters that the wire has."""
     counts = tally.counts
     sent = counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
@@ -197,7 +197,7 @@ def budget_states(
     A key sees the runs that it may use, and the total, which tells what others spend, if those are all runs.
     """
     paid = [scope.removeprefix("run ") for scope in spent if scope.startswith("run ")] if run is None else [run]
-    limits = {scope_of(name): budgets.of_run(name) for name in paid if Viewer(key).may_use(name)}
+    limits = {run_scope(name): budgets.of_run(name) for name in paid if Viewer(key).may_use(name)}
     if key is not None:
         limits = {key_scope(key.name): key.budget, **limits}
     if Viewer(key).sees_all_runs:

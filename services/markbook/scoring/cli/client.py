@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from markbook.client import Patience, ScoringClient, ServiceUnavailable
+from markbook.client import RetryPolicy, ScoringClient, ServiceUnavailable
 from markbook.config.loading import load_config
 from markbook.scoring.cli import add_config
 
@@ -30,7 +30,7 @@ def service(arguments: argparse.Namespace) -> Iterator[ScoringClient]:
         arguments.url or rlaif.scoring_url,
         timeout_s=rlaif.request_timeout_s,
         api_key=os.environ.get("MARKBOOK_API_KEY"),
-        patience=Patience(0.0),
+        patience=RetryPolicy(0.0),
     )
     with client:
         try:

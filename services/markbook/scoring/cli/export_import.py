@@ -17,7 +17,7 @@ from markbook.config.settings import Config
 from markbook.scoring.app import unix_ms
 from markbook.scoring.cli import INTERRUPTED, Subparsers, add_command, add_config
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store import Life, Store
+from markbook.scoring.store import RetentionPolicy, Store
 from markbook.scoring.store.export_import import ImportFailed, export_lines, import_lines
 from markbook.terminal import printable
 
@@ -87,7 +87,7 @@ def _import(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _book(config: Config) -> Iterator[Store]:
     lease_ms = round(config.store.claim_lease_s * 1000)
-    store = Store(config.store.database_url, lease_ms, Life.of(config.store))
+    store = Store(config.store.database_url, lease_ms, RetentionPolicy.of(config.store))
     try:
         store.migrate()
         yield store

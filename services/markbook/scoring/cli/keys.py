@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Budget, Config
-from markbook.scoring.api.auth import FRESH_S, digest_of, new_secret
+from markbook.scoring.api.auth import KEY_CACHE_TTL_S, digest_of, new_secret
 from markbook.scoring.app import unix_ms
 from markbook.scoring.cli import Subparsers, add_command, add_config, table
 from markbook.scoring.store import OWNER, ApiKey, Store
@@ -85,7 +85,7 @@ async def _add(store: Store, config: Config, arguments: argparse.Namespace) -> N
     if not await store.keys.add(ApiKey(arguments.name, digest_of(secret), arguments.runs, budget, unix_ms())):
         raise ConfigError(f"there is or was a key of the name {arguments.name}: choose another")
     print(secret)
-    print(f"Keep it: it is shown this once. It is in force within {FRESH_S:g} s.", file=sys.stderr)
+    print(f"Keep it: it is shown this once. It is in force within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr)
     if len(await store.keys.all()) == 1:
         print("It is the first: from now on every request needs one (trainer: MARKBOOK_API_KEY).", file=sys.stderr)
 
@@ -107,7 +107,7 @@ async def _list(store: Store, _config: Config, _arguments: argparse.Namespace) -
 async def _revoke(store: Store, _config: Config, arguments: argparse.Namespace) -> None:
     if not await store.keys.revoke(arguments.name, unix_ms()):
         raise ConfigError(f"there is no key {arguments.name} in force: see python -m markbook.scoring keys list")
-    print(f"{arguments.name} is refused within {FRESH_S:g} s.", file=sys.stderr)
+    print(f"{arguments.name} is refused within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr)
     if all(key.revoked_ms is not None for key in await store.keys.all()):
         print("No key is left in force: every request is refused until one is added.", file=sys.stderr)
 

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.redaction import hide_secrets
-from markbook.scoring.api.dependencies import State
+from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.http_protocol import BoundedProtocol
 from markbook.scoring.app import create_app
 from markbook.scoring.cli import Subparsers, add_command, add_config
@@ -125,7 +125,7 @@ def _is_open_to_others(app: FastAPI, listener: socket.socket) -> bool:
     return not asyncio.run(_state(app).store.keys.all())
 
 
-def _state(app: FastAPI) -> State:
+def _state(app: FastAPI) -> AppState:
     state = app.state.markbook
-    assert isinstance(state, State)
+    assert isinstance(state, AppState)
     return state

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markbook.contract import BudgetState, Counters
-from markbook.scoring.api.stats import counters_of
+from markbook.scoring.api.stats import to_counters
 from markbook.scoring.dashboard import formatting, latency
 from markbook.scoring.dashboard.totals import Account, asked, hits, tokens
 
@@ -54,7 +54,7 @@ class BudgetRow:
 RUN_COLUMNS = ("samples", "hit rate", "tokens", "saved", "dollars", "unscored")
 
 
-def figures_of(account: Account) -> list[Figure]:
+def build_cards(account: Account) -> list[Figure]:
     total, counts = account.counters, account.total.counts
     half, most = (latency.quantile(counts, share) for share in (0.5, 0.95))
     plain = total.tokens_saved + total.api_tokens_sent
@@ -115,7 +115,7 @@ def _cost_notes(total: Counters) -> tuple[str, ...]:
 def runs_of(account: Account) -> list[RunRow]:
     rows = []
     for name, tally in account.runs.items():
-        counted = counters_of(tally)
+        counted = to_counters(tally)
         cells = (
             formatting.count(counted.samples),
             formatting.percent(hits(tally), asked(tally)),

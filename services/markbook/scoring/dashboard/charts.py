@@ -8,7 +8,7 @@ from operator import itemgetter
 from markbook.scoring.dashboard import formatting, latency
 from markbook.scoring.dashboard.svg import Chart, Series, bars, lines
 from markbook.scoring.dashboard.totals import Account, asked, hits, nusd, sent, tokens
-from markbook.scoring.store import Tally
+from markbook.scoring.store import CounterTotals
 
 NAMED_RUNS = 5
 OTHERS = "other runs"
@@ -29,7 +29,7 @@ _KINDS = {
 _TONES = ("one", "two", "three", "four", "five")
 
 
-def charts_of(account: Account, link: Callable[[str], str]) -> list[Chart]:
+def build_charts(account: Account, link: Callable[[str], str]) -> list[Chart]:
     """`link` leads to the page of one run."""
     frame = account.frame
     return [
@@ -68,7 +68,7 @@ def charts_of(account: Account, link: Callable[[str], str]) -> list[Chart]:
 
 
 def _by_run(
-    account: Account, value: Callable[[Tally], float], say: Callable[[float], str], link: Callable[[str], str]
+    account: Account, value: Callable[[CounterTotals], float], say: Callable[[float], str], link: Callable[[str], str]
 ) -> list[Series]:
     """The first runs, and all others together."""
     named = [*account.runs][:NAMED_RUNS]
@@ -84,7 +84,7 @@ def _series(
     name: str,
     tone: str,
     runs: Sequence[str],
-    value: Callable[[Tally], float],
+    value: Callable[[CounterTotals], float],
     say: Callable[[float], str],
     link: str | None = None,
 ) -> Series:
@@ -143,7 +143,7 @@ def _unscored(account: Account) -> list[Series]:
     ]
 
 
-def _dollars(tally: Tally) -> float:
+def _dollars(tally: CounterTotals) -> float:
     return nusd(tally) / 1e9
 
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markbook.contract import BudgetState, Counters
-from markbook.scoring.api.dependencies import State
+from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import budget_states
 from markbook.scoring.dashboard import formatting, marks_table
-from markbook.scoring.dashboard.cards import BudgetRow, Figure, RunRow, budgets_of, figures_of, runs_of
-from markbook.scoring.dashboard.charts import charts_of
+from markbook.scoring.dashboard.cards import BudgetRow, Figure, RunRow, budgets_of, build_cards, runs_of
+from markbook.scoring.dashboard.charts import build_charts
 from markbook.scoring.dashboard.marks_table import Opened, Row
-from markbook.scoring.dashboard.query import Asked
+from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import Chart
-from markbook.scoring.dashboard.time_range import frame_of
-from markbook.scoring.dashboard.totals import account_of
+from markbook.scoring.dashboard.time_range import resolve_time_range
+from markbook.scoring.dashboard.totals import build_totals
 from markbook.scoring.store import MOST_MARKS, ApiKey, Viewer
 from markbook.scoring.store.budget_alerts import SPENT
 
@@ -33,7 +33,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    asked: Asked
+    asked: PageQuery
     key: ApiKey | None
     now: str
     since: str
@@ -55,13 +55,13 @@ class View:
     most_marks: str
 
 
-async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
+async def build_context(state: AppState, key: ApiKey | None, asked: PageQuery) -> View:
     """What `key` may see of what was `asked` for. Raises StoreUnavailable."""
     await state.pipeline.ledger.flush()
     now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
     oldest_ms = await store.ledger.first_ms(viewer)
-    frame = frame_of(asked.since, now_ms, oldest_ms)
-    account = account_of(await store.ledger.sums(viewer, frame.first_ms, frame.step_ms, asked.run), frame)
+    frame = resolve_time_range(asked.since, now_ms, oldest_ms)
+    account = build_totals(await store.ledger.sums(viewer, frame.first_ms, frame.step_ms, asked.run), frame)
     states = budget_states(await store.money.spent(viewer), state.config.budgets, asked.run, key)
     size = await store.marks.size(viewer)
     return View(
@@ -75,8 +75,8 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
         troubles=_troubles(state, states),
         has_runs=bool(account.runs),
         total=account.counters,
-        figures=figures_of(account),
-        charts=charts_of(account, lambda run: asked.link(run=run, before=None, mark=None)),
+        figures=build_cards(account),
+        charts=build_charts(account, lambda run: asked.link(run=run, before=None, mark=None)),
         runs=runs_of(account),
         budgets=budgets_of(states),
         marks=await _marks(state, viewer, asked),
@@ -88,7 +88,7 @@ async def view_of(state: State, key: ApiKey | None, asked: Asked) -> View:
     )
 
 
-def _troubles(state: State, budgets: Mapping[str, BudgetState]) -> list[str]:
+def _troubles(state: AppState, budgets: Mapping[str, BudgetState]) -> list[str]:
     """What keeps samples from being scored, or soon will, with its cause and since when."""
     troubles: list[str] = []
     if outage := state.teacher.outage():
@@ -101,7 +101,7 @@ def _troubles(state: State, budgets: Mapping[str, BudgetState]) -> list[str]:
     return troubles
 
 
-async def _marks(state: State, viewer: Viewer, asked: Asked) -> Marks:
+async def _marks(state: AppState, viewer: Viewer, asked: PageQuery) -> Marks:
     rubric, page = state.pipeline.rubric, state.store.page
     before = marks_table.read(asked.before) if asked.before else None
     found = await page.latest(viewer, marks_table.A_PAGE, marks_table.matching(asked.query), before, asked.run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from markbook.scoring.store import LATENCY_MS, TOOK
+from markbook.scoring.store import LATENCY_BUCKETS, LATENCY_MS
 
 
 def quantile(counts: Mapping[str, int], share: float) -> float | None:
@@ -12,7 +12,7 @@ def quantile(counts: Mapping[str, int], share: float) -> float | None:
 
     As Prometheus' histogram_quantile does it. What took longer than the last range is told as its end.
     """
-    numbers = [counts.get(column, 0) for column in TOOK]
+    numbers = [counts.get(column, 0) for column in LATENCY_BUCKETS]
     rank, below, low = share * sum(numbers), 0, 0
     if not rank:
         return None

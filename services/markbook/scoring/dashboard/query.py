@@ -9,7 +9,7 @@ from markbook.scoring.dashboard.time_range import Period
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageQuery:
     """`query` searches the marks, `before` is where their list goes on, `mark` is the one to be read."""
 
     since: Period = Period.DAY

@@ -14,15 +14,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from markbook.contract import RunName
-from markbook.scoring.api.auth import PASS, PASS_S, Door, check_run
-from markbook.scoring.api.auth_middleware import key_of
+from markbook.scoring.api.auth import SESSION_COOKIE, SESSION_S, Authenticator, check_run
+from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.cross_site import check_site
-from markbook.scoring.api.dependencies import state_of
+from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.request_body import read_body
 from markbook.scoring.dashboard import marks_table, svg
 from markbook.scoring.dashboard.cards import RUN_COLUMNS
-from markbook.scoring.dashboard.context import view_of
-from markbook.scoring.dashboard.query import Asked
+from markbook.scoring.dashboard.context import build_context
+from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.time_range import Period
 from markbook.scoring.errors import MarkbookError, Unauthorized
 
@@ -62,7 +62,7 @@ _TEMPLATES.globals |= {
 }
 
 
-def page_router(door: Door) -> APIRouter:
+def page_router(door: Authenticator) -> APIRouter:
     """Not part of the API's description: it is for people."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -75,11 +75,11 @@ def page_router(door: Door) -> APIRouter:
         before: Annotated[str | None, Query(pattern=marks_table.PLACE)] = None,
         mark: Annotated[str | None, Query(pattern=marks_table.ROW)] = None,
     ) -> Response:
-        key = key_of(request)
+        key = get_api_key(request)
         try:
             if run is not None:
                 check_run(key, run)
-            view = await view_of(state_of(request), key, Asked(since, run, q.strip(), before, mark))
+            view = await build_context(get_state(request), key, PageQuery(since, run, q.strip(), before, mark))
         except MarkbookError as error:
             return _html("error.jinja", error.status, error.headers, error=error)
         return await asyncio.to_thread(_html, "page.jinja", view=view, base_url=str(request.base_url))
@@ -103,14 +103,21 @@ def page_router(door: Door) -> APIRouter:
         answer = _go(".")
         if key is not None:
             secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-            answer.set_cookie(PASS, door.pass_of(key), max_age=PASS_S, secure=secure, httponly=True, samesite="strict")
+            answer.set_cookie(
+                SESSION_COOKIE,
+                door.issue_session(key),
+                max_age=SESSION_S,
+                secure=secure,
+                httponly=True,
+                samesite="strict",
+            )
         return answer
 
     @router.post("/logout")
     async def log_out(request: Request) -> Response:
         check_site(request.headers)
         answer = _go("login")
-        answer.delete_cookie(PASS, httponly=True, samesite="strict")
+        answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return answer
 
     @router.get("/page.css")

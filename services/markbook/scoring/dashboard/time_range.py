@@ -56,7 +56,7 @@ class Frame:
         ]
 
 
-def frame_of(period: Period, now_ms: int, oldest_ms: int | None) -> Frame:
+def resolve_time_range(period: Period, now_ms: int, oldest_ms: int | None) -> Frame:
     """`oldest_ms`: what is counted from when all is asked for; None: nothing is counted yet."""
     length = _LENGTHS_MS.get(period) or max(now_ms - (oldest_ms or now_ms), HOUR_MS)
     step = next((step for step in _STEPS_MS if length <= step * MOST_BUCKETS), _STEPS_MS[-1])

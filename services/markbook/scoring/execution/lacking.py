@@ -92,7 +92,7 @@ class Lacking:
         return text if any(f"'{name}'" in text for name in self.classes) else None
 
 
-def lacking_of(code: str, tree: ast.Module) -> Lacking:
+def find_lacking(code: str, tree: ast.Module) -> Lacking:
     """What the sandbox does otherwise in `code`, whose tree is `tree`."""
     nodes = list(ast.walk(tree))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}

@@ -31,7 +31,7 @@ from markbook.scoring.execution.instrument import (
     class_names,
     tested_builtins,
 )
-from markbook.scoring.execution.lacking import Lacking, lacking_of
+from markbook.scoring.execution.lacking import Lacking, find_lacking
 from markbook.scoring.execution.types import Limits, TestResult, Verdict
 
 CHECKOUT_S = 30.0
@@ -186,7 +186,7 @@ class _Sample:
         readable = [tree for tree in trees if isinstance(tree, ast.Module)]
         self._classes = class_names([setup, *readable])
         with contextlib.suppress(*UNREADABLE):  # Monty will say what is wrong with it
-            self._lacking = lacking_of(self._code, ast.parse(self._code))
+            self._lacking = find_lacking(self._code, ast.parse(self._code))
         own = tested_builtins(setup, readable)
         instrumenter = Instrumenter(setup, frozenset(self._real), own, self._secret)
         ends = time.monotonic() + self._limits.total_s

@@ -24,32 +24,32 @@ SHORT = 10
 """Visible characters: less than this, without an assignment, is no program in the seven languages."""
 
 
-class Judgement(NamedTuple):
+class HeuristicResult(NamedTuple):
     """`score` 1.0 with no reasons: nothing is proven, ask the teacher. Else 0.0 to 0.05 and what is proven."""
 
     score: float
     reasons: tuple[str, ...]
 
 
-UNPROVEN = Judgement(PASSED, ())
+UNPROVEN = HeuristicResult(PASSED, ())
 
 
-def judge(code: str, task: str, language: str, *, budget_s: float = BUDGET_S) -> Judgement:
+def judge(code: str, task: str, language: str, *, budget_s: float = BUDGET_S) -> HeuristicResult:
     """Whether it is proven that no teacher need see `code`. It raises nothing; what it cannot decide in time passes.
 
     `code` is extracted, `language` canonical: of an unknown one only the text is read. The same sample gets the same
     judgement, unless the budget ends first.
     """
     try:
-        return judgement_of(code, task, language, budget_s)
+        return result_of_finding(code, task, language, budget_s)
     except Undecided:
         return UNPROVEN
 
 
-def judgement_of(code: str, task: str, language: str, budget_s: float) -> Judgement:
+def result_of_finding(code: str, task: str, language: str, budget_s: float) -> HeuristicResult:
     """As `judge`, but raises Undecided when `budget_s` seconds of CPU are not enough to say."""
     reason = _reason(code, task, language, time.thread_time() + budget_s)
-    return UNPROVEN if reason is None else Judgement(SCORES[reason], (reason,))
+    return UNPROVEN if reason is None else HeuristicResult(SCORES[reason], (reason,))
 
 
 def _reason(code: str, task: str, language: str, deadline: float) -> str | None:

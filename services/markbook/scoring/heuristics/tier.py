@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from markbook.scoring.errors import stopping
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
-from markbook.scoring.heuristics.classify import BUDGET_S, UNPROVEN, Judgement, judgement_of
+from markbook.scoring.heuristics.classify import BUDGET_S, UNPROVEN, HeuristicResult, result_of_finding
 from markbook.scoring.heuristics.grammars import Undecided
 from markbook.scoring.heuristics.worker import READY
 
@@ -48,7 +48,7 @@ class Tier:
         """The worker's process id, if there is one now."""
         return self._worker.pid if self._worker else None
 
-    async def judge(self, samples: Sequence[tuple[str, str, str]], caller: Caller = NOBODY) -> list[Judgement]:
+    async def judge(self, samples: Sequence[tuple[str, str, str]], caller: Caller = NOBODY) -> list[HeuristicResult]:
         """Judge (code, task, language) samples; the answers keep their order. What is undecided passes.
 
         `caller`: whose turn it takes among those who wait for the worker. Raises what a stop refuses them with.
@@ -65,7 +65,7 @@ class Tier:
         await self._queue.idle()
         await self._stop()
 
-    async def _judge(self, code: str, task: str, language: str, caller: Caller) -> Judgement:
+    async def _judge(self, code: str, task: str, language: str, caller: Caller) -> HeuristicResult:
         if len(code) <= INLINE_CHARS:
             await asyncio.sleep(0)  # a request may hold hundreds
             if (judgement := _at_once(code, task, language)) is not None:
@@ -73,7 +73,7 @@ class Tier:
         async with self._queue.slot(caller):
             return await self._ask((code, task, language))
 
-    async def _ask(self, sample: tuple[str, str, str]) -> Judgement:
+    async def _ask(self, sample: tuple[str, str, str]) -> HeuristicResult:
         """What the worker says. One that died of something else than the sample's own limit is replaced once."""
         try:
             for _ in range(2):
@@ -82,7 +82,7 @@ class Tier:
                     return UNPROVEN
                 if answer := await _answer_of(worker, sample):
                     score, reasons = json.loads(answer)
-                    return Judgement(score, tuple(reasons))
+                    return HeuristicResult(score, tuple(reasons))
                 if await self._stop() == -signal.SIGPROF:
                     _log.debug("%d characters were not judged within %g s of CPU", len(sample[0]), self._limit_s)
                     return UNPROVEN
@@ -138,9 +138,9 @@ async def _answer_of(worker: asyncio.subprocess.Process, sample: tuple[str, str,
         return await worker.stdout.readline()
 
 
-def _at_once(code: str, task: str, language: str) -> Judgement | None:
+def _at_once(code: str, task: str, language: str) -> HeuristicResult | None:
     """The judgement, or None where it takes longer than a slice: the worker has more time."""
     try:
-        return judgement_of(code, task, language, INLINE_S)
+        return result_of_finding(code, task, language, INLINE_S)
     except Undecided:
         return None

@@ -11,11 +11,11 @@ from opentelemetry.util.types import AttributeValue
 
 from markbook.scoring.observability.metrics import Calls
 from markbook.scoring.observability.tracing import span
-from markbook.scoring.teachers.protocol import Group, Outage, Purse, Teacher
-from markbook.scoring.types import Call, Failure, Marked
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage, Teacher
+from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 
 
-class WatchedTeacher:
+class InstrumentedTeacher:
     """Another teacher, whose calls are timed and counted as they are paid for, and are a span for each group."""
 
     def __init__(self, teacher: Teacher, calls: Calls) -> None:
@@ -29,13 +29,13 @@ class WatchedTeacher:
     def identity(self) -> Mapping[str, object]:
         return self._teacher.identity()
 
-    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         attributes: dict[str, AttributeValue] = {
             "gen_ai.request.model": self.model,
             "markbook.samples": len(group.codes),
         }
         with span("teacher", **attributes) as step:
-            watched = _WatchedPurse(purse, self._calls, step)
+            watched = _InstrumentedLimiter(purse, self._calls, step)
             try:
                 return await self._teacher.mark(group, watched)
             finally:
@@ -52,22 +52,22 @@ class WatchedTeacher:
 
 
 @dataclass(slots=True)
-class _WatchedPurse:
+class _InstrumentedLimiter:
     """Another purse. Between its reserving and its settling lies a call; `open`: those without a bill yet."""
 
-    purse: Purse
+    purse: BudgetLimiter
     calls: Calls
     span: Span
     open: int = 0
     spent: Counter[str] = field(default_factory=Counter)
 
-    async def reserve(self, bound: Call) -> str:
+    async def reserve(self, bound: TeacherCall) -> str:
         reservation = await self.purse.reserve(bound)
         self.open += 1
         self.calls.in_progress.inc()
         return reservation
 
-    async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+    async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
         self.open -= 1
         self.calls.in_progress.dec()
         self.calls.billed(bill)

@@ -30,7 +30,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 @dataclass(slots=True)
-class Facts:
+class RequestFields:
     """What is told of one request. `given`: the id came from the client, in the header X-Request-Id."""
 
     request_id: str
@@ -41,7 +41,7 @@ class Facts:
     unscored: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, header: str | None) -> Facts:
+    def of(cls, header: str | None) -> RequestFields:
         """Those of a new request, under the id that its header gives if it is one, else under a new one."""
         if header is not None and _REQUEST_ID.fullmatch(header):
             return cls(header, given=True)
@@ -65,17 +65,17 @@ class Facts:
         return {name: value for name, value in found.items() if value}
 
 
-_current: ContextVar[Facts | None] = ContextVar("facts", default=None)
+_current: ContextVar[RequestFields | None] = ContextVar("facts", default=None)
 
 
-def begin(facts: Facts) -> None:
+def begin(facts: RequestFields) -> None:
     """From here on, whatever is logged in this task and those it starts belongs to this request."""
     _current.set(facts)
 
 
-def facts() -> Facts:
+def facts() -> RequestFields:
     """Those of the request being served. Outside of one, some that nobody reads."""
-    return _current.get() or Facts("")
+    return _current.get() or RequestFields("")
 
 
 def configure(form: Literal["text", "json"]) -> None:

@@ -23,7 +23,7 @@ from prometheus_client import (
 from markbook.contract import BudgetState, ErrorCode, Source
 from markbook.scoring.store import RequestLine
 from markbook.scoring.teachers.protocol import Teacher
-from markbook.scoring.types import Call
+from markbook.scoring.types import TeacherCall
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
@@ -158,7 +158,7 @@ class Calls:
             "markbook_teacher_calls_in_progress", "Calls to the teacher without an answer yet.", registry=registry
         )
 
-    def billed(self, call: Call) -> None:
+    def billed(self, call: TeacherCall) -> None:
         """A call is over. One whose bill is not known counts apart, at the most that it can cost, as in `/stats`."""
         self._over.labels(call.outcome if call.outcome in _OUTCOMES else OTHER).inc()
         if call.duration_ms is not None:

@@ -24,7 +24,7 @@ _SOURCES = tuple(source.value for source in Source)
 log = logging.getLogger(logs.REQUESTS)
 
 
-class RequestObserver:
+class RequestMiddleware:
     """ASGI middleware, outermost but for what catches defects. Answers carry their request's id as X-Request-Id."""
 
     def __init__(self, app: ASGIApp, requests: Requests) -> None:
@@ -35,7 +35,7 @@ class RequestObserver:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        facts = logs.Facts.of(Headers(scope=scope).get("x-request-id"))
+        facts = logs.RequestFields.of(Headers(scope=scope).get("x-request-id"))
         logs.begin(facts)
         begun, status = time.perf_counter(), 500
 
@@ -53,7 +53,7 @@ class RequestObserver:
             self._requests.in_progress.dec()
             self._tell(scope, facts, status, time.perf_counter() - begun)
 
-    def _tell(self, scope: Scope, facts: logs.Facts, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, facts: logs.RequestFields, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", NO_ROUTE)
         error = facts.error or ("internal_error" if status == 500 else None)
         self._requests.answered(scope["method"], route, status, seconds, error)

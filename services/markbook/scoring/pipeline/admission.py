@@ -111,7 +111,7 @@ class Turns:
         )
 
 
-class Reception:
+class AdmissionController:
     """The turns of each API key by themselves, and of all together where there are no keys."""
 
     def __init__(self, places: int, line: int) -> None:

@@ -13,7 +13,7 @@ log = logging.getLogger("markbook")
 
 FLUSH_S = 0.5
 """Seconds for which a line that cost nothing may wait for others."""
-MOST_LINES = 10_000
+MAX_LINES = 10_000
 """Lines kept in memory, a few MB; beyond them a request waits until some are written."""
 
 
@@ -32,7 +32,7 @@ class LedgerWriter:
 
     async def add(self, line: RequestLine, *, durable: bool) -> None:
         """Count `line`: before this returns if `durable`, else within FLUSH_S. Raises StoreUnavailable."""
-        if len(self._lines) >= MOST_LINES:
+        if len(self._lines) >= MAX_LINES:
             await self.flush()
         self._lines.setdefault(line.request_id, line)
         if durable:

@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from markbook.contract import Result, ScoreRequest
-from markbook.scoring.budgets.limiter import Payer
-from markbook.scoring.pipeline.group_scorer import Item, Outcome
+from markbook.scoring.budgets.limiter import BillingContext
+from markbook.scoring.pipeline.group_scorer import Outcome, PreparedSample
 from markbook.scoring.store import RequestLine
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScoredRequest:
     results: list[Result]
     line: RequestLine
 
 
 @dataclass(slots=True)
-class Visit:
+class RequestState:
     """`flights` by digest, `led`: those that this request has begun. `answer` is made once, and not changed."""
 
     request: ScoreRequest
-    items: Sequence[Item]
-    payer: Payer
+    items: Sequence[PreparedSample]
+    payer: BillingContext
     flights: dict[bytes, asyncio.Future[Outcome]] = field(default_factory=dict)
     led: list[bytes] = field(default_factory=list)
-    answer: Answer | None = None
+    answer: ScoredRequest | None = None
 
     @property
-    def by_digest(self) -> dict[bytes, Item]:
+    def by_digest(self) -> dict[bytes, PreparedSample]:
         return {item.print.digest: item for item in self.items}
 
     def landed(self) -> dict[bytes, Outcome]:

@@ -9,21 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from markbook.contract import RequestUsage, Result, SampleError, Scored, ScoreRequest, Source, Unscored
 from markbook.scoring.heuristics import explain
-from markbook.scoring.pipeline.group_scorer import Item, Outcome
+from markbook.scoring.pipeline.group_scorer import Outcome, PreparedSample
 from markbook.scoring.prompts.prompt import baseline_tokens
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import RequestLine
-from markbook.scoring.types import Call, Failure
+from markbook.scoring.types import ScoringFailure, TeacherCall
 
 
-def results_of(
-    items: Sequence[Item], outcomes: Mapping[bytes, Outcome], led: Sequence[bytes], profile: str
+def build_results(
+    items: Sequence[PreparedSample], outcomes: Mapping[bytes, Outcome], led: Sequence[bytes], profile: str
 ) -> Iterator[Result]:
     """One result an item. The first item of a led flight has its source, all others coalesced with it."""
     unclaimed = set(led)
     for item in items:
         outcome = outcomes[item.print.digest]
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, ScoringFailure):
             error = SampleError(code=outcome.code, detail=outcome.detail, retry_after_s=outcome.retry_after_s)
             yield Unscored(error=error, extracted_from=item.extracted_from, key=item.print.key, profile=profile)
             continue
@@ -45,7 +45,7 @@ def results_of(
         )
 
 
-def usage_of(calls: Sequence[Call]) -> RequestUsage:
+def sum_usage(calls: Sequence[TeacherCall]) -> RequestUsage:
     costs = [call.cost_usd for call in calls]
     return RequestUsage(
         teacher_calls=len(calls),
@@ -57,8 +57,8 @@ def usage_of(calls: Sequence[Call]) -> RequestUsage:
     )
 
 
-def line_of(
-    request: ScoreRequest, items: Sequence[Item], results: Sequence[Result], at_ms: int, baseline_tokens: int
+def build_ledger_line(
+    request: ScoreRequest, items: Sequence[PreparedSample], results: Sequence[Result], at_ms: int, baseline_tokens: int
 ) -> RequestLine:
     """`baseline_tokens`: what the baseline would have sent for those that are scored."""
     sources = Counter(result.source for result in results if isinstance(result, Scored))
@@ -77,7 +77,7 @@ def line_of(
     )
 
 
-def _line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
+def _line_id(request: ScoreRequest, items: Sequence[PreparedSample]) -> str:
     """The same for the same request sent again; another for other samples under an id that was used before."""
     if request.request_id is None:
         return f"{random.getrandbits(128):032x}"  # not uuid4, which asks the system each time
@@ -85,7 +85,7 @@ def _line_id(request: ScoreRequest, items: Sequence[Item]) -> str:
     return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]
 
 
-def sum_baseline_tokens(items: Sequence[Item], results: Sequence[Result], rubric: Rubric) -> int:
+def sum_baseline_tokens(items: Sequence[PreparedSample], results: Sequence[Result], rubric: Rubric) -> int:
     """What one call per sample, with the whole rubric and task in each, would have sent for those that are scored."""
     scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
     return sum(baseline_tokens(item.prompt, item.code, rubric, item.language) for item in scored)

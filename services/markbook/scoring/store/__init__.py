@@ -2,45 +2,45 @@
 
 from markbook.scoring.store.api_keys import ApiKey, ApiKeys
 from markbook.scoring.store.audits import AuditSum, NewAudit
-from markbook.scoring.store.budgets import Bill, Purpose
-from markbook.scoring.store.claims import Elsewhere
+from markbook.scoring.store.budgets import CallContext, Settlement
+from markbook.scoring.store.claims import ClaimConflict
 from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import NewMark, Record, StoredMark
 from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.recent_marks import MOST_MARKS, Cursor, Paid
-from markbook.scoring.store.retention import Life
-from markbook.scoring.store.rollups import HOUR_MS, MINUTES_MS, Sums, Tally
+from markbook.scoring.store.retention import RetentionPolicy
+from markbook.scoring.store.rollups import HOUR_MS, MINUTE_RETENTION_MS, CounterTotals, Rollups
 from markbook.scoring.store.sample_texts import Texts
 from markbook.scoring.store.store import Store
-from markbook.scoring.store.tables import LATENCY_MS, TOOK
+from markbook.scoring.store.tables import LATENCY_BUCKETS, LATENCY_MS
 from markbook.scoring.store.test_verdicts import Verdicts
 from markbook.scoring.store.viewer import OWNER, Viewer
 
 __all__ = [
     "HOUR_MS",
+    "LATENCY_BUCKETS",
     "LATENCY_MS",
-    "MINUTES_MS",
+    "MINUTE_RETENTION_MS",
     "MOST_MARKS",
     "OWNER",
-    "TOOK",
     "ApiKey",
     "ApiKeys",
     "AuditSum",
-    "Bill",
+    "CallContext",
+    "ClaimConflict",
+    "CounterTotals",
     "Cursor",
-    "Elsewhere",
-    "Life",
     "NewAudit",
     "NewMark",
     "Paid",
     "Profile",
-    "Purpose",
     "Record",
     "RequestLine",
+    "RetentionPolicy",
+    "Rollups",
+    "Settlement",
     "Store",
     "StoredMark",
-    "Sums",
-    "Tally",
     "Texts",
     "Verdicts",
     "Viewer",

@@ -22,18 +22,18 @@ from markbook.scoring.store import tables
 from markbook.scoring.store.budget_alerts import BudgetWatch
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
-from markbook.scoring.store.rollups import Sums, sums_of
+from markbook.scoring.store.rollups import Rollups, build_rollups
 from markbook.scoring.store.statements import insert_into, insert_new, run
 from markbook.scoring.store.viewer import Viewer
-from markbook.scoring.types import Call
+from markbook.scoring.types import TeacherCall
 
 TOTAL = "total"
-KILLED = "killed"
+ORPHANED = "killed"
 """The outcome of a call whose owner died before it was settled."""
 
 
 @dataclass(frozen=True, slots=True)
-class Purpose:
+class CallContext:
     """What a call is for, as the ledger has it, and the API key that pays for it, if there are keys."""
 
     run: str
@@ -45,28 +45,28 @@ class Purpose:
     def scopes(self) -> tuple[str, ...]:
         """The accounts that it is charged to: in one order everywhere, against deadlocks."""
         keyed = () if self.key is None else (key_scope(self.key),)
-        return (TOTAL, *keyed, scope_of(self.run))
+        return (TOTAL, *keyed, run_scope(self.run))
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class Settlement:
     """What a call has cost, to take the place of the `bound` that was set aside for it. `reservation` is its id."""
 
     reservation: str
-    purpose: Purpose
-    bound: Call
-    call: Call
+    purpose: CallContext
+    bound: TeacherCall
+    call: TeacherCall
     at_ms: int
 
 
-class BudgetExhausted(TeacherError):
+class BudgetExceededError(TeacherError):
     """The call's bound does not fit into what a budget has left, so the call was not made."""
 
     def __init__(self, scope: str, why: str) -> None:
         super().__init__(ErrorCode.BUDGET_EXHAUSTED, f"the budget of {scope} {why}")
 
 
-def scope_of(run: str) -> str:
+def run_scope(run: str) -> str:
     return f"run {run}"
 
 
@@ -82,12 +82,12 @@ _HOLD, _BOOK = tables.reservations.insert(), tables.calls.insert()
 _LET_GO = delete(tables.reservations).where(_HELD.id == bindparam("reservation"))
 _TAKE_BACK = (
     delete(tables.calls)
-    .where(_CALL.id == bindparam("reservation"), _CALL.outcome == KILLED)
+    .where(_CALL.id == bindparam("reservation"), _CALL.outcome == ORPHANED)
     .returning(*tables.calls.columns)
 )
 
 
-class Money:
+class BudgetStore:
     """The reservations of one process, `owner`, and everybody's accounts. Times are Unix milliseconds."""
 
     def __init__(self, database: Database, owner: str, lease_ms: int, clock: LeaseClock) -> None:
@@ -102,29 +102,29 @@ class Money:
         self,
         connection: Connection,
         reservation: str,
-        purpose: Purpose,
-        bound: Call,
+        purpose: CallContext,
+        bound: TeacherCall,
         limits: Mapping[str, Budget],
         now_ms: int,
     ) -> None:
-        """Charge `bound` to every scope of `purpose`. Raises BudgetExhausted: then the transaction must be undone.
+        """Charge `bound` to every scope of `purpose`. Raises BudgetExceededError: then the transaction must be undone.
 
         `limits`: budgets by scope; a scope without one is charged all the same, for the day it gets one.
         """
-        line = {**_line(purpose, bound, now_ms), "outcome": KILLED, "usage_unknown": True, "failed": True}
+        line = {**_line(purpose, bound, now_ms), "outcome": ORPHANED, "usage_unknown": True, "failed": True}
         spent = _charge(connection, purpose, *_amounts(bound))
         for scope in purpose.scopes:
             limit, (nusd, tokens) = limits.get(scope, Budget()), spent[scope]
             if limit.usd is not None and bound.cost_usd is None:
-                raise BudgetExhausted(scope, f"is in dollars, but {bound.model} has no price in teacher.prices")
+                raise BudgetExceededError(scope, f"is in dollars, but {bound.model} has no price in teacher.prices")
             # a key may be for some runs only: what all spend together is not its to know
             told = scope != TOTAL or purpose.key is None
             if limit.usd is not None and nusd > (most := round(limit.usd * 1e9)):
                 self.watch.exhausted(scope, now_ms)
-                raise BudgetExhausted(scope, _short(most, nusd, _amounts(bound)[0], _dollars, told=told))
+                raise BudgetExceededError(scope, _short(most, nusd, _amounts(bound)[0], _dollars, told=told))
             if limit.tokens is not None and tokens > limit.tokens:
                 self.watch.exhausted(scope, now_ms)
-                raise BudgetExhausted(scope, _short(limit.tokens, tokens, _amounts(bound)[1], _tokens, told=told))
+                raise BudgetExceededError(scope, _short(limit.tokens, tokens, _amounts(bound)[1], _tokens, told=told))
             self.watch.spent(scope, limit, nusd, tokens, now_ms)
         lease = {"owner": self._owner, "lease_until_ms": self._clock.now(now_ms) + self._lease_ms}
         run(connection, _HOLD, [{"id": reservation, **lease, "line": json.dumps(line)}])
@@ -133,7 +133,7 @@ class Money:
         """It is written: `renew` keeps it until `forget`."""
         self._open.add(reservation)
 
-    def forget(self, bills: Iterable[Bill]) -> None:
+    def forget(self, bills: Iterable[Settlement]) -> None:
         """These calls are over: a reservation that is still there is booked at its bound when its lease ends."""
         self._open.difference_update(bill.reservation for bill in bills)
 
@@ -169,7 +169,7 @@ def _is_shown(scope: str, viewer: Viewer) -> bool:
     return viewer.may_use(name) if kind == "run" else scope == key_scope(viewer.key.name)
 
 
-def settle(connection: Connection, bill: Bill, sums: Sums) -> None:
+def settle(connection: Connection, bill: Settlement, sums: Rollups) -> None:
     """Replace the bound by the bill, in the accounts and in the ledger; its `sums` are the caller's to write. Safe to
     repeat.
 
@@ -187,7 +187,7 @@ def settle(connection: Connection, bill: Bill, sums: Sums) -> None:
     sums.add_call(line)
 
 
-def _charge(connection: Connection, purpose: Purpose, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:
+def _charge(connection: Connection, purpose: CallContext, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:
     """What every scope of `purpose` has spent with these nano-dollars and tokens. Its accounts stay locked."""
     rows = [{"scope": scope, "nusd": nusd, "tokens": tokens} for scope in purpose.scopes]
     spent = run(connection, _add(connection.dialect.name), rows).rows
@@ -229,10 +229,10 @@ def _book(connection: Connection, which: Any) -> None:
     dead = connection.execute(delete(tables.reservations).where(which).returning(held.id, held.line)).all()
     lines = [_row({"id": row.id, **_NEWER, **json.loads(row.line)}) for row in dead]
     insert_new(connection, tables.calls, lines)
-    sums_of(calls=lines).write(connection)
+    build_rollups(calls=lines).write(connection)
 
 
-def _line(purpose: Purpose, call: Call, now_ms: int) -> dict[str, Any]:
+def _line(purpose: CallContext, call: TeacherCall, now_ms: int) -> dict[str, Any]:
     """A row of the ledger, in JSON's types."""
     columns = asdict(call)
     del columns["cost_usd"]
@@ -244,11 +244,11 @@ def _row(line: Mapping[str, Any]) -> dict[str, Any]:
     return {**line, "group_id": bytes.fromhex(line["group_id"])}
 
 
-def _amounts(call: Call) -> tuple[int, int]:
+def _amounts(call: TeacherCall) -> tuple[int, int]:
     """Nano-dollars (none known: 0) and tokens of every kind."""
     tokens = call.input_tokens + call.output_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens
     return _nusd(call) or 0, tokens
 
 
-def _nusd(call: Call) -> int | None:
+def _nusd(call: TeacherCall) -> int | None:
     return None if call.cost_usd is None else round(call.cost_usd * 1e9)

@@ -22,12 +22,12 @@ from markbook.scoring.store.database import Database
 from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from markbook.scoring.store.marks import Marks, StoredMark
 from markbook.scoring.store.statements import insert_into, run
-from markbook.scoring.types import Failure
+from markbook.scoring.types import ScoringFailure
 
 KEEP_FAILURES_MS = 60_000
 
 
-class Elsewhere(Exception):
+class ClaimConflict(Exception):
     """Not all that a caller wants is its to ask for, so nothing was claimed: `marks` came in the meantime, `asked`
     digests are being asked for by others."""
 
@@ -38,10 +38,10 @@ class Elsewhere(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ClaimStatus:
     """What a caller that waits for others learned: failures to share, and digests that nobody brings any more."""
 
-    failures: Mapping[bytes, Failure]
+    failures: Mapping[bytes, ScoringFailure]
     free: frozenset[bytes]
 
 
@@ -57,7 +57,7 @@ class Claims:
         self._asking: set[bytes] = set()
 
     def take(self, connection: Connection, wanted: Sequence[Fingerprint], now_ms: int) -> None:
-        """Claim all of `wanted` or, with Elsewhere, nothing.
+        """Claim all of `wanted` or, with ClaimConflict, nothing.
 
         Free is what is not claimed, whose lease has run out or is further away than any can be, whose last call failed,
         or whose claim is this process's own: it asks for nothing twice at a time, so such a claim is left over from a
@@ -74,7 +74,7 @@ class Claims:
         owned = {digest for (digest,) in taken.rows}
         marks = self._marks.find(connection, wanted, now_ms)
         if marks or len(owned) < len(digests):
-            raise Elsewhere(marks, frozenset(set(digests) - owned - marks.keys()))
+            raise ClaimConflict(marks, frozenset(set(digests) - owned - marks.keys()))
 
     def keep(self, digests: Iterable[bytes]) -> None:
         """Their claims are taken: `renew` keeps them until `forget`."""
@@ -89,20 +89,20 @@ class Claims:
         """These are asked for no more, whatever came of it: a claim that is still there ends with its lease."""
         self._asking.difference_update(digests)
 
-    async def look(self, digests: Sequence[bytes], now_ms: int) -> Seen:
+    async def look(self, digests: Sequence[bytes], now_ms: int) -> ClaimStatus:
         """How the calls of others stand. A failure seen here is newer than the wait: an old one is claimed anew."""
         claims, lease_now = tables.claims.c, self._clock.now(now_ms)
         query = select(claims.digest, claims.lease_until_ms, claims.failure).where(claims.digest.in_(digests))
 
-        def work(connection: Connection) -> Seen:
-            failures: dict[bytes, Failure] = {}
+        def work(connection: Connection) -> ClaimStatus:
+            failures: dict[bytes, ScoringFailure] = {}
             busy: set[bytes] = set()
             for row in connection.execute(query):
                 if row.failure is not None:
                     failures[row.digest] = _failure(row.failure)
                 elif lease_now <= row.lease_until_ms <= self._last_ms(lease_now):
                     busy.add(row.digest)
-            return Seen(failures, frozenset(set(digests) - failures.keys() - busy))
+            return ClaimStatus(failures, frozenset(set(digests) - failures.keys() - busy))
 
         return await self._database.read(work)
 
@@ -183,7 +183,7 @@ def drop(connection: Connection, owner: str, digests: Iterable[bytes]) -> None:
         run(connection, _DROP, [{"dropped_by": owner, "gone": gone}])
 
 
-def fail(connection: Connection, owner: str, failures: Mapping[bytes, Failure]) -> None:
+def fail(connection: Connection, owner: str, failures: Mapping[bytes, ScoringFailure]) -> None:
     """Leave the failures for those who wait. They are no marks: whoever asks next claims them anew."""
     if failures:
         claims = tables.claims.c
@@ -192,6 +192,6 @@ def fail(connection: Connection, owner: str, failures: Mapping[bytes, Failure]) 
         connection.execute(statement, rows)
 
 
-def _failure(text: str) -> Failure:
+def _failure(text: str) -> ScoringFailure:
     values = json.loads(text)
-    return Failure(ErrorCode(values["code"]), values["detail"], values["retry_after_s"])
+    return ScoringFailure(ErrorCode(values["code"]), values["detail"], values["retry_after_s"])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from markbook.contract import KeptGroup, KeptMark, ProfileId
-from markbook.scoring.fingerprint import Fingerprint, fingerprint, profile_of, read_key
+from markbook.scoring.fingerprint import Fingerprint, fingerprint, hash_profile, read_key
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import NewMark, Profile, Record, Store, Texts
 
@@ -112,7 +112,7 @@ def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]
     try:
         header = Header.model_validate_json(first[1].removeprefix(codecs.BOM_UTF8))
         for profile, line in header.profiles.items():
-            if profile_of(line.profile_inputs) != profile:
+            if hash_profile(line.profile_inputs) != profile:
                 raise ValueError(f"profile {profile} is not the hash of its profile_inputs")
             described = Profile(profile, line.profile_inputs, line.criteria, _milliseconds(line.created_at))
             if set(store.records.describe(described).criteria) != set(line.criteria):

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from markbook.scoring.store import rollups, tables
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.rollups import MINUTE_MS, Sums, sums_of
+from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups
 from markbook.scoring.store.statements import Row, new_rows, run
 from markbook.scoring.store.viewer import Viewer
 
@@ -42,15 +42,15 @@ class Ledger:
     async def count(self, lines: Sequence[RequestLine]) -> None:
         """Count requests, each id once, in one transaction."""
         if lines:
-            await self._database.write(lambda connection: count(connection, lines, sums_of()).write(connection))
+            await self._database.write(lambda connection: count(connection, lines, build_rollups()).write(connection))
 
     async def sums(
         self, viewer: Viewer, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None
-    ) -> Sums:
+    ) -> Rollups:
         """By run that the viewer sees, from `since_ms` on, in buckets of whole minutes or over all of time."""
         minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
-        def work(connection: Connection) -> Sums:
+        def work(connection: Connection) -> Rollups:
             sums = rollups.read(connection, minute_ms, bucket_ms, run)
             for line in _lines(connection, tables.requests, since_ms, minute_ms):
                 sums.add_request(line)
@@ -76,7 +76,7 @@ class Ledger:
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
 
-def count(connection: Connection, lines: Sequence[RequestLine], sums: Sums) -> Sums:
+def count(connection: Connection, lines: Sequence[RequestLine], sums: Rollups) -> Rollups:
     """Write lines, each id once; returns `sums` with theirs, for the caller to write."""
     rows = [
         {name: getattr(line, name) for name in _COLUMNS}

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, case, delete, func, select, tuple_
 
 from markbook.scoring.store import mark_access, sample_texts, tables, test_verdicts
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.retention import Life
-from markbook.scoring.store.rollups import drop_lines, into_hours, oldest_hour
+from markbook.scoring.store.retention import RetentionPolicy
+from markbook.scoring.store.rollups import compact_to_hours, drop_lines, oldest_hour
 
 BATCH = 500
 """Rows a transaction: a request for marks never waits long behind one."""
@@ -22,8 +22,8 @@ Place = tuple[int, bytes]
 """A mark's place in the order of last use: Unix seconds, then key."""
 
 
-class Upkeep:
-    def __init__(self, database: Database, life: Life) -> None:
+class Maintenance:
+    def __init__(self, database: Database, life: RetentionPolicy) -> None:
         self._database = database
         self._life = life
 
@@ -46,7 +46,7 @@ class Upkeep:
             hour = await self._database.read(partial(oldest_hour, now_ms=now_ms))
             if hour is None or hour == done:  # it is still there: another replica is at it
                 return
-            await self._database.write(partial(into_hours, hour_ms=hour))
+            await self._database.write(partial(compact_to_hours, hour_ms=hour))
             done = hour
 
     async def _in_batches(self, work: Callable[[Connection], int]) -> None:

@@ -21,7 +21,7 @@ _given = tables.given_marks.c
 _mark = tables.marks.c
 
 
-class Given:
+class MarkAccess:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: set[Pair] = set()

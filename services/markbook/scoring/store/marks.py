@@ -13,7 +13,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import sample_texts, tables
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.retention import Life
+from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.sample_texts import Texts
 from markbook.scoring.store.statements import Row, insert_into, run
 from markbook.scoring.store.viewer import Viewer
@@ -73,7 +73,7 @@ def _add(dialect: str) -> ReturningInsert[bytes]:
 class Marks:
     """Marks of the profiles that `know` was told. Times are Unix milliseconds unless their name says seconds."""
 
-    def __init__(self, database: Database, life: Life) -> None:
+    def __init__(self, database: Database, life: RetentionPolicy) -> None:
         self._database = database
         self._life = life
         self._names: dict[str, Sequence[str]] = {}
@@ -103,7 +103,7 @@ class Marks:
         found: dict[bytes, StoredMark] = {}
         for (key, digest, _, reasons, last_used_s), values in zip(rows, numbers, strict=True):
             criteria = dict(zip(self._names[wanted[key].profile], values, strict=True))
-            found[digest] = StoredMark(criteria, reasons_of(reasons), last_used_s)
+            found[digest] = StoredMark(criteria, parse_reasons(reasons), last_used_s)
         return found
 
     def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> int:
@@ -173,5 +173,5 @@ def _note(connection: Connection, keys: Sequence[bytes], last_used_s: int) -> No
     connection.execute(update(tables.marks).where(mark.key.in_(locked)).values(last_used_s=last_used_s))
 
 
-def reasons_of(stored: str | None) -> tuple[str, ...]:
+def parse_reasons(stored: str | None) -> tuple[str, ...]:
     return tuple(json.loads(stored)) if stored else ()

@@ -14,7 +14,7 @@ from markbook.scoring.fingerprint import prefix, read_key, read_row
 from markbook.scoring.store import profiles, tables
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.mark_access import runs_by_mark
-from markbook.scoring.store.marks import Marks, NewMark, Record, reasons_of
+from markbook.scoring.store.marks import Marks, NewMark, Record, parse_reasons
 from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.sample_texts import Texts, unpack
 from markbook.scoring.store.viewer import Viewer
@@ -88,7 +88,7 @@ class Records:
         mark = NewMark(
             name,
             self._marks.criteria(name.profile, row.criteria),
-            reasons_of(row.reasons),
+            parse_reasons(row.reasons),
             row.group_position,
             row.group_size,
             texts,

@@ -11,7 +11,7 @@ DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class RetentionPolicy:
     """Ages in milliseconds; None: without limit."""
 
     store_samples: bool = True
@@ -35,7 +35,7 @@ class Life:
         return 0 if self.max_age_ms is None else now_ms - self.max_age_ms
 
 
-FOR_EVER = Life()
+UNLIMITED = RetentionPolicy()
 
 
 def _milliseconds(days: float | None) -> int | None:

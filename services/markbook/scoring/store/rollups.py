@@ -22,7 +22,7 @@ from markbook.scoring.store.statements import Row, insert_into, run
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-MINUTES_MS = 24 * HOUR_MS
+MINUTE_RETENTION_MS = 24 * HOUR_MS
 """For so long minutes are kept apart: a week of them would be too much to add up for one look at it."""
 _LOCK = 0x526F6C6C  # any constant: one replica at a time
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -33,23 +33,23 @@ _BOTH = (tables.sums, tables.failure_sums)
 
 
 @dataclass(slots=True)
-class Tally:
+class CounterTotals:
     """Sums over lines of one run: `counts` by column of ledger_rollups, `failures` by error code."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: CounterTotals) -> None:
         self.counts.update(other.counts)
         self.failures.update(other.failures)
 
 
-class Sums:
+class Rollups:
     """Tallies by (start, run): `start` in Unix ms is a multiple of `bucket_ms`, or 0 for all of time."""
 
     def __init__(self, bucket_ms: int | None) -> None:
         self._bucket_ms = bucket_ms
-        self.tallies: defaultdict[tuple[int, str], Tally] = defaultdict(Tally)
+        self.tallies: defaultdict[tuple[int, str], CounterTotals] = defaultdict(CounterTotals)
 
     def add_request(self, line: Row) -> None:
         """A row of ledger_requests."""
@@ -70,7 +70,7 @@ class Sums:
             counts["billed_utokens"] = round(line["billed_input_equivalent"] * 1e6)
         counts["failed_calls"] = int(line["failed"])
         if line["duration_ms"] is not None and not line["failed"]:
-            counts[tables.TOOK[bisect_left(tables.LATENCY_MS, line["duration_ms"])]] = 1
+            counts[tables.LATENCY_BUCKETS[bisect_left(tables.LATENCY_MS, line["duration_ms"])]] = 1
         self._tally(line).counts.update({name: times * count for name, count in counts.items()})
 
     def keep(self, shown: Callable[[str], bool]) -> None:
@@ -92,13 +92,13 @@ class Sums:
         _add_up(connection, tables.sums, _SUMMED, rows)
         _add_up(connection, tables.failure_sums, _FAILED, failures)
 
-    def _tally(self, line: Row) -> Tally:
+    def _tally(self, line: Row) -> CounterTotals:
         return self.tallies[_start(line["at_ms"], self._bucket_ms), line["run"]]
 
 
-def sums_of(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Sums:
+def build_rollups(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Rollups:
     """What these lines, which are new to the ledger, add to its sums."""
-    sums = Sums(MINUTE_MS)
+    sums = Rollups(MINUTE_MS)
     for line in requests:
         sums.add_request(line)
     for line in calls:
@@ -106,9 +106,9 @@ def sums_of(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Sums:
     return sums
 
 
-def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None) -> Sums:
+def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None) -> Rollups:
     """The sums from `since_ms`, the start of a minute, on; of one run or of all."""
-    sums = Sums(bucket_ms)
+    sums = Rollups(bucket_ms)
     for start, name, *totals in _read(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
         sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, map(int, totals), strict=True)))
     for start, name, code, samples in _read(connection, tables.failure_sums, _FAILED, since_ms, bucket_ms, run):
@@ -131,22 +131,22 @@ def drop_lines(connection: Connection, before_ms: int, most: int) -> int:
 
 
 def oldest_hour(connection: Connection, now_ms: int) -> int | None:
-    """The start of the oldest hour that is over MINUTES_MS ago and still has minutes; None: there is none."""
-    before_ms = _start(now_ms - MINUTES_MS, HOUR_MS)
+    """The start of the oldest hour that is over MINUTE_RETENTION_MS ago and still has minutes; None: there is none."""
+    before_ms = _start(now_ms - MINUTE_RETENTION_MS, HOUR_MS)
     found = [
         connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _BOTH
     ]
     return min((_start(at_ms, HOUR_MS) for at_ms in found if at_ms is not None), default=None)
 
 
-def into_hours(connection: Connection, hour_ms: int) -> None:
+def compact_to_hours(connection: Connection, hour_ms: int) -> None:
     """Make one hour of the minutes of the hour that starts then; nothing while another replica is at it.
 
     What is taken out is what is put back: a row that grows in the meantime is deleted as it then is.
     """
     if not _alone(connection):
         return
-    hours = Sums(HOUR_MS)
+    hours = Rollups(HOUR_MS)
     for table in _BOTH:
         minutes = delete(table).where(*_minutes(table, hour_ms, hour_ms + HOUR_MS)).returning(*table.columns)
         for row in connection.execute(minutes).mappings():
@@ -182,7 +182,7 @@ def _read(
     bucket_ms: int | None,
     run: str | None,
 ) -> Sequence[Any]:
-    """Start, as in `Sums`, run, and what else the table keeps apart; then the sums of the columns."""
+    """Start, as in `Rollups`, run, and what else the table keeps apart; then the sums of the columns."""
     at_ms = table.c.at_ms
     apart = [column for column in table.primary_key if column is not at_ms]
     start = literal_column("0") if bucket_ms is None else at_ms - at_ms % literal_column(str(bucket_ms))

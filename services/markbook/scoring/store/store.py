@@ -15,22 +15,22 @@ from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import budgets, claims, ledger, mark_access, profiles
 from markbook.scoring.store.api_keys import ApiKeys
 from markbook.scoring.store.audits import Audits
-from markbook.scoring.store.budgets import Bill, Money, Purpose
+from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
 from markbook.scoring.store.engine import migrate, shown
 from markbook.scoring.store.lease_clock import LeaseClock
 from markbook.scoring.store.ledger import Ledger, RequestLine
-from markbook.scoring.store.maintenance import Upkeep
-from markbook.scoring.store.mark_access import Given
+from markbook.scoring.store.maintenance import Maintenance
+from markbook.scoring.store.mark_access import MarkAccess
 from markbook.scoring.store.marks import Marks, NewMark, Record
 from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.recent_marks import Page
 from markbook.scoring.store.records import Records
-from markbook.scoring.store.retention import FOR_EVER, Life
-from markbook.scoring.store.rollups import sums_of
+from markbook.scoring.store.retention import UNLIMITED, RetentionPolicy
+from markbook.scoring.store.rollups import build_rollups
 from markbook.scoring.store.test_verdicts import Verdicts
-from markbook.scoring.types import CRITERIA, Call, Failure
+from markbook.scoring.types import CRITERIA, ScoringFailure, TeacherCall
 
 log = logging.getLogger("markbook")
 
@@ -47,7 +47,7 @@ class Store:
         self,
         database_url: str,
         lease_ms: int,
-        life: Life = FOR_EVER,
+        life: RetentionPolicy = UNLIMITED,
         timed: Timed = nullcontext,
         *,
         server_time: bool = False,
@@ -59,13 +59,13 @@ class Store:
         self._owner = uuid.uuid4().hex
         self.marks = Marks(self._database, life)
         self.records = Records(self._database, self.marks)
-        self.upkeep = Upkeep(self._database, life)
+        self.upkeep = Maintenance(self._database, life)
         self.claims = Claims(self._database, self.marks, self._owner, lease_ms, self._clock)
         self.ledger = Ledger(self._database)
-        self.money = Money(self._database, self._owner, lease_ms, self._clock)
+        self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock)
         self.audits = Audits(self._database)
         self.verdicts = Verdicts(self._database)
-        self.given = Given(self._database)
+        self.given = MarkAccess(self._database)
         self.keys = ApiKeys(self._database)
         self.page = Page(self._database, self.records, store_samples=life.store_samples)
         self.where = shown(self._database.engine.url)
@@ -94,14 +94,14 @@ class Store:
     async def reserve(
         self,
         wanted: Sequence[Fingerprint],
-        purpose: Purpose,
-        bound: Call,
+        purpose: CallContext,
+        bound: TeacherCall,
         limits: Mapping[str, Budget],
         now_ms: int,
     ) -> str:
         """All that comes before a call, in one transaction: `wanted` is claimed and `bound` set aside.
 
-        Returns the reservation's id. Raises Elsewhere or BudgetExhausted: then neither was done.
+        Returns the reservation's id. Raises ClaimConflict or BudgetExceededError: then neither was done.
         """
         reservation = uuid.uuid4().hex
 
@@ -114,7 +114,7 @@ class Store:
         self.money.keep(reservation)
         return reservation
 
-    async def settle(self, bills: Sequence[Bill]) -> None:
+    async def settle(self, bills: Sequence[Settlement]) -> None:
         """Bills by themselves; those that come with marks are settled by `record_group`."""
         await self._insist(lambda connection: None, bills)
 
@@ -123,8 +123,8 @@ class Store:
         at_ms: int,
         group_id: str,
         marked: Sequence[NewMark],
-        failures: Mapping[bytes, Failure],
-        bills: Sequence[Bill] = (),
+        failures: Mapping[bytes, ScoringFailure],
+        bills: Sequence[Settlement] = (),
         line: RequestLine | None = None,
         run: str = "",
     ) -> None:
@@ -149,11 +149,11 @@ class Store:
             self._on_paid_twice(known[0])
 
     async def _insist(
-        self, work: Callable[[Connection], None], bills: Sequence[Bill], line: RequestLine | None = None
+        self, work: Callable[[Connection], None], bills: Sequence[Settlement], line: RequestLine | None = None
     ) -> None:
         def paid(connection: Connection) -> None:
             work(connection)
-            sums = sums_of()
+            sums = build_rollups()
             for bill in bills:
                 budgets.settle(connection, bill, sums)
             if line is not None:

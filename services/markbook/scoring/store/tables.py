@@ -20,7 +20,7 @@ metadata = MetaData()
 
 LATENCY_MS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 """Ends of the ranges in which answered calls are counted by the time they took."""
-TOOK = (*(f"took_{end}" for end in LATENCY_MS), "took_longer")
+LATENCY_BUCKETS = (*(f"took_{end}" for end in LATENCY_MS), "took_longer")
 """Their columns in ledger_rollups."""
 
 profiles = Table(
@@ -166,7 +166,7 @@ sums = Table(
     Column("unknown_nusd", BigInteger, nullable=False),
     Column("unknown_unpriced", BigInteger, nullable=False),
     Column("failed_calls", BigInteger, nullable=False),  # of both kinds
-    *(Column(name, BigInteger, nullable=False) for name in TOOK),
+    *(Column(name, BigInteger, nullable=False) for name in LATENCY_BUCKETS),
     Index("ledger_rollups_at", "at_ms"),
     sqlite_with_rowid=False,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from markbook.scoring.fair_queue import NOBODY, Caller
-from markbook.scoring.types import Call, Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Outage:
     cause: str
 
 
-class Purse(Protocol):
+class BudgetLimiter(Protocol):
     """Pays for the calls of one group. Every paid call is reserved before it and settled after it, whatever came."""
 
-    async def reserve(self, bound: Call) -> str:
+    async def reserve(self, bound: TeacherCall) -> str:
         """Set the most that a call can cost aside. Raises TeacherError(budget_exhausted): do not make the call."""
         ...
 
-    async def settle(self, reservation: str, bound: Call, bill: Call) -> None:
+    async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
         """Replace the bound by the bill. A bill that is not known is itself a bound."""
         ...
 
@@ -59,7 +59,7 @@ class Teacher(Protocol):
         """Everything of this teacher that a mark depends on: JSON-able, part of the profile."""
         ...
 
-    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         """One outcome for each of `group.codes`, in their order. What it costs goes through `purse`.
 
         Raises TeacherError when the group as a whole got nothing, ServiceStopping when it was stopped before that.

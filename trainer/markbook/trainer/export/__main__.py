@@ -10,7 +10,7 @@ from markbook.config.loading import ConfigError, load_config
 from markbook.terminal import printable
 from markbook.trainer.run_dir import find_run
 from markbook.trainer.utils import signals
-from markbook.trainer.utils.cpu_threads import spin_briefly
+from markbook.trainer.utils.cpu_threads import limit_spinning
 
 EXPORTED, CANNOT, DIFFERS, INTERRUPTED = 0, 2, 3, 130
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", metavar="FILE", help="says where runs are (default: as for the trainer)")
     options = parser.parse_args(arguments)
     signals.install()
-    spin_briefly()
+    limit_spinning()
     from markbook.trainer.export.merge import Differs, export
 
     try:

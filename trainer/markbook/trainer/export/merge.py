@@ -32,7 +32,7 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
     Merged in float32 and rounded once, to `dtype` or else to that of the run; a base that was trained in 4 bits is
     taken as it was published. Raises ConfigError where something is missing or `out` is not empty, else Differs.
     """
-    adapter = adapter_of(run_dir, checkpoint)
+    adapter = adapter_state(run_dir, checkpoint)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already and not empty: name a new folder")
     training = load_config(run_dir / "config.yaml", old_names=True).training
@@ -70,7 +70,7 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
     )
 
 
-def adapter_of(run_dir: Path, checkpoint: str | None) -> Path:
+def adapter_state(run_dir: Path, checkpoint: str | None) -> Path:
     """The folder of a run's adapter. Raises ConfigError, which names the checkpoints that are there, if it has none."""
     folder = run_dir / "checkpoints" / checkpoint if checkpoint else run_dir / "adapter"
     if not (folder / "adapter_model.safetensors").exists():

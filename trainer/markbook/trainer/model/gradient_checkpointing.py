@@ -17,7 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 Forward = Callable[..., Tensor]
 
 
-def layers_of(decoder: nn.Module) -> list[nn.Module]:
+def find_layers(decoder: nn.Module) -> list[nn.Module]:
     """The layers that can be computed again, in their order; none in a model that was not written for it."""
     return [module for module in decoder.modules() if isinstance(module, GradientCheckpointingLayer)]
 
@@ -28,7 +28,7 @@ def checkpointed(decoder: nn.Module) -> Iterator[None]:
 
     The backward pass may come later, in the same train or eval mode. Source: https://arxiv.org/abs/1604.06174.
     """
-    layers = layers_of(decoder)
+    layers = find_layers(decoder)
     try:
         for place, layer in enumerate(layers):
             vars(layer)["forward"] = _checkpointed(layer.forward, place)

@@ -61,15 +61,15 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def select_rows(cache: Any, rows: Tensor) -> None:
-    """Keep, drop or repeat rows of a cache, in place, as `rows_of` does."""
+    """Keep, drop or repeat rows of a cache, in place, as `gather_rows` does."""
     for layer in cache.layers:
         if type(layer).batch_select_indices is DynamicLayer.batch_select_indices and layer.get_seq_length() > 0:
-            layer.keys, layer.values = rows_of(layer.keys, rows), rows_of(layer.values, rows)
+            layer.keys, layer.values = gather_rows(layer.keys, rows), gather_rows(layer.values, rows)
         else:
             layer.batch_select_indices(rows)
 
 
-def rows_of(held: Tensor, rows: Tensor) -> Tensor:
+def gather_rows(held: Tensor, rows: Tensor) -> Tensor:
     """`held[rows]`, with a gradient that is the same in every run.
 
     That of a row that is repeated is a sum. Indexing adds it up on a CPU in the order in which threads get to it, so

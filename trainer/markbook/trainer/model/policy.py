@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from markbook.config.loading import ConfigError
 from markbook.trainer.model.fused_logprobs import chosen_log_probs, exact_kl
-from markbook.trainer.model.gradient_checkpointing import checkpointed, layers_of
-from markbook.trainer.model.kv_cache import rows_of, select_rows
+from markbook.trainer.model.gradient_checkpointing import checkpointed, find_layers
+from markbook.trainer.model.kv_cache import gather_rows, select_rows
 from markbook.trainer.model.merged_weights import folded
 from markbook.trainer.types import Sample
 
@@ -49,7 +49,7 @@ class Context:
         """Keep, drop or repeat rows, in place."""
         select_rows(self.cache, rows)
         self.mask, self.positions = self.mask[rows], self.positions[rows]
-        self.hidden = rows_of(self.hidden, rows)
+        self.hidden = gather_rows(self.hidden, rows)
 
 
 @dataclass(slots=True)
@@ -160,7 +160,7 @@ class Policy(LanguageModel):
         self.tokenizer = tokenizer
         self.updates = 0
         self._gradient_checkpointing = gradient_checkpointing
-        if gradient_checkpointing and not layers_of(self._decoder):
+        if gradient_checkpointing and not find_layers(self._decoder):
             raise ConfigError(
                 f"training.gradient_checkpointing: a model of type {self._causal_lm.config.model_type} has no layers "
                 "that can be computed again"

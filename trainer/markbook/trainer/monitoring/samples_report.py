@@ -57,11 +57,11 @@ def write_samples_page(run_dir: Path, run: str, marked_by: str) -> None:
     """Write `samples.html` anew from what samples.jsonl holds of evaluations."""
     with (run_dir / SAMPLES).open(encoding="utf-8") as file:
         lines = (json.loads(line) for line in file)
-        pages = evaluations_of(line for line in lines if line["phase"].startswith("eval"))
+        pages = evaluation_history(line for line in lines if line["phase"].startswith("eval"))
     write(run_dir / "samples.html", render(pages, run, marked_by))
 
 
-def evaluations_of(lines: Iterable[Line]) -> list[Page]:
+def evaluation_history(lines: Iterable[Line]) -> list[Page]:
     """The evaluations, oldest first, from the lines of their samples."""
     by_step: defaultdict[int, dict[tuple[int, int], Line]] = defaultdict(dict)
     places: defaultdict[tuple[int, int], int] = defaultdict(int)

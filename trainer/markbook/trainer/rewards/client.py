@@ -12,13 +12,13 @@ from markbook.config.loading import ConfigError
 from markbook.config.settings import SERVICE_OWNED, Rlaif
 from markbook.contract import Counters, Result, ScoreRequest, Stats
 from markbook.contract import Sample as WireSample
-from markbook.trainer.errors import GaveUp
+from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.types import Sample
 
 T = TypeVar("T")
 
 
-class Marker:
+class RewardClient:
     """Asks for marks. Safe to use from one training thread; its own threads wait for the answers."""
 
     def __init__(self, client: ScoringClient, wait_s: float, say: Callable[[str], None]) -> None:
@@ -31,7 +31,7 @@ class Marker:
     def submit(self, run: str, samples: Sequence[Sample], request_id: str | None = None) -> Future[list[Result]]:
         """Ask for the marks of one group; the results keep its order. The same `request_id` is counted once.
 
-        The future raises GaveUp, or RequestRejected where asking again would not help.
+        The future raises ServiceTimeoutError, or RequestRejected where asking again would not help.
         """
         future: Future[list[Result]] = Future()
 
@@ -61,7 +61,7 @@ class Marker:
         try:
             return ask()
         except ServiceUnavailable as error:
-            raise GaveUp(f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)") from error
+            raise ServiceTimeoutError(f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)") from error
 
     def _note(self, failure: ServiceUnavailable | None) -> None:
         """One line when the service goes away, one when it is back, however many groups wait."""

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 from markbook.config.settings import Rlaif
 from markbook.contract import ErrorCode, Result, Unscored
-from markbook.trainer.errors import BudgetSpent, GaveUp
+from markbook.trainer.errors import BudgetExceededError, ServiceTimeoutError
 from markbook.trainer.types import Group, Sample
 
 FIRST_PAUSE_S = 5.0
@@ -31,7 +31,8 @@ def marked_enough(
     """The groups, once no more than `max_unscored_fraction` of their samples lacks a mark.
 
     Until then the samples without one are asked for again, they alone, for at most `service_wait_s`: generating more
-    would be work for nothing. Raises BudgetSpent as soon as one sample was not paid for, GaveUp when the time is over.
+    would be work for nothing. Raises BudgetExceededError as soon as one sample was not paid for, ServiceTimeoutError
+    when the time is over.
     """
     groups = list(groups)
     pause, ends = FIRST_PAUSE_S, clock() + rlaif.service_wait_s
@@ -40,7 +41,9 @@ def marked_enough(
         missing = [result.error for _, results in groups for result in results if isinstance(result, Unscored)]
         for error in missing:
             if error.code is ErrorCode.BUDGET_EXHAUSTED:
-                raise BudgetSpent(f"no more marks are paid for: {error.detail}; raise `budgets` at the scoring service")
+                raise BudgetExceededError(
+                    f"no more marks are paid for: {error.detail}; raise `budgets` at the scoring service"
+                )
         total = sum(len(samples) for samples, _ in groups)
         if len(missing) <= rlaif.max_unscored_fraction * total:
             if attempt > 1:
@@ -50,7 +53,7 @@ def marked_enough(
         short = f"{len(missing)} of {total} samples have no mark, mostly {code}"
         left = ends - clock()
         if left <= 0:
-            raise GaveUp(f"{short}; gave up after rlaif.service_wait_s ({rlaif.service_wait_s:g} s)")
+            raise ServiceTimeoutError(f"{short}; gave up after rlaif.service_wait_s ({rlaif.service_wait_s:g} s)")
         if attempt == 1:
             say(f"{short}: paused, asking again for up to {rlaif.service_wait_s:g} s")
         sleep(min(left, max(pause, *(error.retry_after_s or 0.0 for error in missing))))

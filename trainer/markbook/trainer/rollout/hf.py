@@ -94,7 +94,7 @@ class Sampler:
             if not going:
                 return
             if len(going) < len(rows):
-                going = closed_up(going)
+                going = compact_rows(going)
                 rows = [rows[i] for i in going]
                 keep = torch.tensor(going, device=device)
                 context.select(keep)
@@ -102,7 +102,7 @@ class Sampler:
             self._policy.extend(context, tokens[:, None])
 
 
-def closed_up(going: Sequence[int]) -> list[int]:
+def compact_rows(going: Sequence[int]) -> list[int]:
     """The rows that go on, in an order that moves as few as can be: the last take the places of those that ended."""
     stay, last = set(going), [row for row in going if row >= len(going)]
     return [row if row in stay else last.pop() for row in range(len(going))]

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from markbook.config.settings import Config
 from markbook.contract import Result
-from markbook.trainer.distributed import Ranks
+from markbook.trainer.distributed import ProcessGroup
 from markbook.trainer.monitoring.metrics import Recorder, say
-from markbook.trainer.rewards.client import Marker
+from markbook.trainer.rewards.client import RewardClient
 from markbook.trainer.rewards.unscored import marked_enough
 from markbook.trainer.rollout.hf import Sampler
-from markbook.trainer.rollout.vllm import RemoteSampler
+from markbook.trainer.rollout.vllm import VllmSampler
 from markbook.trainer.types import Group, Sample, Task
-from markbook.trainer.utils.timer import Stopwatch
+from markbook.trainer.utils.timer import Timer
 
 T = TypeVar("T")
 
@@ -32,14 +32,14 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class RolloutBatch:
     """This process's share of a batch: groups by their place in it, with their marks to come."""
 
     draw: Draw
     groups: Mapping[int, tuple[Sequence[Sample], Future[list[Result]]]]
 
 
-class Flights:
+class RolloutQueue:
     """Writes batches and brings their marks.
 
     `request_id`: of its arguments, the same whenever a step is done again, so that the service counts it once.
@@ -47,18 +47,18 @@ class Flights:
 
     def __init__(
         self,
-        sampler: Sampler | RemoteSampler,
-        marker: Marker,
+        sampler: Sampler | VllmSampler,
+        marker: RewardClient,
         config: Config,
-        ranks: Ranks,
+        ranks: ProcessGroup,
         recorder: Recorder,
-        watch: Stopwatch,
+        watch: Timer,
         request_id: Callable[..., str],
     ) -> None:
         self._sampler, self._marker, self._config, self._ranks = sampler, marker, config, ranks
         self._recorder, self._watch, self._request_id = recorder, watch, request_id
 
-    def start(self, draw: Draw, tasks: Sequence[Task], per_task: int) -> Flight:
+    def start(self, draw: Draw, tasks: Sequence[Task], per_task: int) -> RolloutBatch:
         """Write `per_task` samples for each of `tasks`. Their marks are asked for while later ones are written."""
         share = self._share(range(len(tasks)))
 
@@ -70,9 +70,9 @@ class Flights:
             return {place: (samples, self._ask(draw, place, samples)) for place, samples in shown}
 
         with self._watch("generating"):
-            return Flight(draw, self._ranks.agree(write))
+            return RolloutBatch(draw, self._ranks.agree(write))
 
-    def marks(self, flight: Flight) -> list[Group]:
+    def marks(self, flight: RolloutBatch) -> list[Group]:
         """The groups of the whole batch in the order of its tasks, enough of them marked. Raises as `marked_enough`."""
 
         def ask(place: int, samples: Sequence[Sample], attempt: int) -> Future[list[Result]]:
@@ -85,17 +85,17 @@ class Flights:
             )
             return self._ranks.of_first(lambda: marked_enough(groups, ask, self._config.rlaif, say))
 
-    def keep(self, flight: Flight) -> dict[str, Any]:
+    def keep(self, flight: RolloutBatch) -> dict[str, Any]:
         """The samples of the whole batch, for a checkpoint: the policy that wrote them is in none."""
         groups = self._together(lambda: {place: samples for place, (samples, _) in flight.groups.items()})
         return {"draw": asdict(flight.draw), "groups": [[asdict(one) for one in group] for group in groups]}
 
-    def restart(self, kept: Mapping[str, Any]) -> Flight:
+    def restart(self, kept: Mapping[str, Any]) -> RolloutBatch:
         """What `keep` gave, asked for once more; marks that came meanwhile are in the book."""
         draw = Draw(**kept["draw"])
         groups = [[Sample(**{**one, "task": Task(**one["task"])}) for one in group] for group in kept["groups"]]
         share = self._ranks.share(range(len(groups)))
-        return Flight(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in share})
+        return RolloutBatch(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in share})
 
     def _share(self, places: Sequence[int]) -> Sequence[int]:
         """What is to be written here: a server has one to ask it."""

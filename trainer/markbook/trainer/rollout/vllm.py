@@ -14,13 +14,13 @@ import httpx
 import numpy as np
 import torch
 
-from markbook.client import Patience, ServiceUnavailable
+from markbook.client import RetryPolicy, ServiceUnavailable
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
-from markbook.trainer.errors import GaveUp
+from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.rollout.hf import Ending, Sampler
-from markbook.trainer.rollout.vllm_client import KEY_VARIABLE, AdapterLost, Drawn, GenerationServer
+from markbook.trainer.rollout.vllm_client import KEY_VARIABLE, AdapterLost, Completion, VllmClient
 from markbook.trainer.types import Sample, Task
 
 CHECKED = 4
@@ -30,7 +30,7 @@ LARGEST_GAP = 0.5
 NOTICEABLE_GAP = 0.02
 
 
-class RemoteSampler:
+class VllmSampler:
     """Draws samples as `Sampler` does, by a server. The same stream asks with the same seeds; whether the same samples
     come is the server's matter (vLLM's do, to float noise).
 
@@ -48,22 +48,20 @@ class RemoteSampler:
         self._adapter: str | None = None
         self._updates = -1
         self._away = self._checked = False
-        self._patience = Patience(config.training.generation_wait_s, self._note)
+        self._patience = RetryPolicy(config.training.generation_wait_s, self._note)
 
     def groups(
         self, tasks: Sequence[Task], per_task: int, stream: tuple[int, ...], share: Sequence[int] | None = None
     ) -> Iterator[tuple[int, list[Sample]]]:
         """Yield `(place, samples)` for every task as soon as its last sample is written; `share` as in `Sampler`.
 
-        Raises GaveUp where the server stays away, ConfigError where its answers cannot be used.
+        Raises ServiceTimeoutError where the server stays away, ConfigError where its answers cannot be used.
         """
         share = range(len(tasks)) if share is None else share
         if not share:
             return
         training = self._config.training
-        server = GenerationServer(
-            training.generation_url or "", os.environ.get(KEY_VARIABLE), training.generation_batch_size
-        )
+        server = VllmClient(training.generation_url or "", os.environ.get(KEY_VARIABLE), training.generation_batch_size)
         started: list[asyncio.Task[tuple[int, list[Sample]]]] = []
         with asyncio.Runner() as runner:
             try:
@@ -80,19 +78,21 @@ class RemoteSampler:
                         yield place, samples
             except ServiceUnavailable as error:
                 wait_s = training.generation_wait_s
-                raise GaveUp(f"{error}; gave up after training.generation_wait_s ({wait_s:g} s)") from error
+                raise ServiceTimeoutError(
+                    f"{error}; gave up after training.generation_wait_s ({wait_s:g} s)"
+                ) from error
             finally:
                 for task in started:
                     task.cancel()
                 runner.run(_ended(started, server))
 
     async def _group(
-        self, server: GenerationServer, task: Task, place: int, per_task: int, stream: tuple[int, ...]
+        self, server: VllmClient, task: Task, place: int, per_task: int, stream: tuple[int, ...]
     ) -> tuple[int, list[Sample]]:
         samples = [self._sample(server, task, (*stream, place, k)) for k in range(per_task)]
         return place, await asyncio.gather(*samples)
 
-    async def _sample(self, server: GenerationServer, task: Task, stream: tuple[int, ...]) -> Sample:
+    async def _sample(self, server: VllmClient, task: Task, stream: tuple[int, ...]) -> Sample:
         training, updates, adapter = self._config.training, self._updates, self._adapter
         assert adapter
         request: dict[str, Any] = {
@@ -111,7 +111,7 @@ class RemoteSampler:
             "frequency_penalty": 0.0,
         }
 
-        async def attempt() -> Drawn:
+        async def attempt() -> Completion:
             try:
                 return await server.complete(request, self._ended)
             except AdapterLost:
@@ -122,7 +122,7 @@ class RemoteSampler:
         text = self._policy.tokenizer.decode(drawn.ids, skip_special_tokens=True)
         return Sample(task, drawn.ids, text, drawn.truncated, drawn.log_probs, updates)
 
-    async def _synchronise(self, server: GenerationServer) -> None:
+    async def _synchronise(self, server: VllmClient) -> None:
         """Have the server hold this step's adapter, and of this run no other."""
         if self._updates == self._policy.updates:
             return
@@ -164,11 +164,11 @@ class RemoteSampler:
             self._say("the generation server answers again")
 
 
-def make_sampler(policy: Policy, config: Config, run_dir: Path, say: Callable[[str], None]) -> Sampler | RemoteSampler:
+def make_sampler(policy: Policy, config: Config, run_dir: Path, say: Callable[[str], None]) -> Sampler | VllmSampler:
     """The sampler that `config` asks for: in this process, or by the server at `training.generation_url`."""
     training = config.training
     if training.generation_url:
-        return RemoteSampler(policy, config, run_dir / "generation", say)
+        return VllmSampler(policy, config, run_dir / "generation", say)
     return Sampler(
         policy,
         temperature=config.rlaif.generation_temperature,
@@ -182,7 +182,7 @@ async def _first_of(pending: set[Any]) -> tuple[set[Any], set[Any]]:
     return await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _ended(tasks: Sequence[asyncio.Task[Any]], server: GenerationServer) -> None:
+async def _ended(tasks: Sequence[asyncio.Task[Any]], server: VllmClient) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     await server.close()
 

@@ -34,7 +34,7 @@ class AdapterLost(ServiceUnavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Completion:
     """A whole sample: its tokens, their log-probabilities, and whether it was cut off by length."""
 
     ids: tuple[int, ...]
@@ -69,7 +69,7 @@ class _Models(BaseModel):
     data: list[_Model]
 
 
-class GenerationServer:
+class VllmClient:
     """For one event loop. Its methods make one attempt each.
 
     They raise ServiceUnavailable where another attempt may help, and ConfigError where none will.
@@ -112,7 +112,7 @@ class GenerationServer:
             if name.startswith(prefix):
                 await self._ask("POST", "/v1/unload_lora_adapter", json={"lora_name": name})
 
-    async def complete(self, request: dict[str, Any], ended: Callable[[list[int]], bool]) -> Drawn:
+    async def complete(self, request: dict[str, Any], ended: Callable[[list[int]], bool]) -> Completion:
         """One sample, to its first token at which `ended` says so, or to where the server ends it."""
         ids: list[int] = []
         log_probs: list[float] = []
@@ -122,9 +122,9 @@ class GenerationServer:
                     ids.append(token)
                     log_probs.append(log_prob)
                     if ended(ids):
-                        return Drawn(tuple(ids), tuple(log_probs), truncated=False)
+                        return Completion(tuple(ids), tuple(log_probs), truncated=False)
                 if ids and choice.finish_reason in ("stop", "length"):
-                    return Drawn(tuple(ids), tuple(log_probs), truncated=choice.finish_reason == "length")
+                    return Completion(tuple(ids), tuple(log_probs), truncated=choice.finish_reason == "length")
         raise ServiceUnavailable(f"the generation server at {self._url} broke a sample off")
 
     async def close(self) -> None:

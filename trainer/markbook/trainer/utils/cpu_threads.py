@@ -10,7 +10,7 @@ where waking it up took a tenth of learning and a quarter of sampling. On a mach
 time lost: a tenth with these, and with ten times as many a step took three times as long."""
 
 
-def spin_briefly() -> None:
+def limit_spinning() -> None:
     """Sets nothing where the user has said how threads are to wait."""
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}

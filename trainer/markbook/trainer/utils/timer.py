@@ -11,7 +11,7 @@ STEP = ("generating", "scoring", "learning")
 """What a step consists of; scoring is only what was waited for, marks arrive while later groups are written."""
 
 
-class Stopwatch:
+class Timer:
     """`clock`: seconds, from any beginning."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:

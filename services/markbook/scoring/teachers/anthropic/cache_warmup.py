@@ -12,7 +12,7 @@ LONGEST_WAIT_S = 20.0
 """Seconds that calls wait for the first one. Paying for the rubric twice is better than standing still."""
 
 
-class Warmth:
+class CacheWarmup:
     """While the cache is cold, calls go one at a time; the first that writes it lets all others go.
 
     A real call is the warm-up: nothing is sent for its sake. `ttl_s` is the life of an entry in seconds; None: nothing

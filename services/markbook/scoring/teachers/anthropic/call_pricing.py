@@ -7,7 +7,7 @@ from typing import Literal
 
 from markbook.config.settings import Price
 from markbook.scoring.teachers.anthropic.pricing import Tokens, billed_input_equivalent, cost_usd
-from markbook.scoring.types import Call
+from markbook.scoring.types import TeacherCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +18,14 @@ class Bills:
     price: Price | None
     cache_ttl: Literal["5m", "1h"]
 
-    def free(self, outcome: str, request_id: str | None = None) -> Call:
+    def free(self, outcome: str, request_id: str | None = None) -> TeacherCall:
         """An attempt that is not billed: an error answer, or one that was never sent."""
-        return Call(self.model, outcome, provider_request_id=request_id)
+        return TeacherCall(self.model, outcome, provider_request_id=request_id)
 
-    def counted(self, outcome: str, tokens: Tokens, request_id: str | None) -> Call:
+    def counted(self, outcome: str, tokens: Tokens, request_id: str | None) -> TeacherCall:
         return self._call(outcome, tokens, request_id, unknown=False)
 
-    def bound(self, outcome: str, system: str, text: str, max_tokens: int) -> Call:
+    def bound(self, outcome: str, system: str, text: str, max_tokens: int) -> TeacherCall:
         """A call without an answer: the system prompt written to the cache, the text sent, the whole reply used.
 
         A byte is a token at most; a little is added for texts of nothing but case changes and rare characters.
@@ -40,8 +40,8 @@ class Bills:
         )
         return self._call(outcome, tokens, None, unknown=True)
 
-    def _call(self, outcome: str, tokens: Tokens, request_id: str | None, *, unknown: bool) -> Call:
-        return Call(
+    def _call(self, outcome: str, tokens: Tokens, request_id: str | None, *, unknown: bool) -> TeacherCall:
+        return TeacherCall(
             self.model,
             outcome,
             input_tokens=tokens.input,

@@ -16,7 +16,7 @@ COOLDOWN_S = 10.0
 """Seconds without any call before one is let through to try."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed until FAILURES calls in a row found the teacher down; then one call every COOLDOWN_S till one succeeds."""
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float] = time.time) -> None:

@@ -14,7 +14,7 @@ LONGEST_RESET_S = 60.0
 it holds up its own samples, not everybody's."""
 
 
-class Limiter:
+class ConcurrencyLimiter:
     """Additive increase, multiplicative decrease between 1 and `most` calls; a pause for all when a limit is used up.
 
     `clock` gives monotonic seconds, `wall` Unix seconds: reset times in headers are dates.

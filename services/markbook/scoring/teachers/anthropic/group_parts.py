@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from markbook.contract import ErrorCode
-from markbook.scoring.types import Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure
 
-MOST_CHARS = 160_000
+MAX_CHARS_PER_BATCH = 160_000
 """Characters of code in one request: a larger group is asked in parts, below the models' windows and price steps."""
 
 _ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
@@ -19,19 +19,19 @@ def split_by_length(order: Sequence[int], codes: Sequence[str]) -> Iterator[list
     chars = 0
     for index in order:
         chars += len(codes[index])
-        if part and chars > MOST_CHARS:
+        if part and chars > MAX_CHARS_PER_BATCH:
             yield part
             part, chars = [], len(codes[index])
         part.append(index)
     yield part
 
 
-def is_answered(outcome: Marked | Failure) -> bool:
-    return isinstance(outcome, Marked) or outcome.code in (*_ASK_AGAIN, ErrorCode.TEACHER_REFUSED)
+def is_answered(outcome: Judgment | ScoringFailure) -> bool:
+    return isinstance(outcome, Judgment) or outcome.code in (*_ASK_AGAIN, ErrorCode.TEACHER_REFUSED)
 
 
-def worth_asking_again(outcome: Marked | Failure, shown: int) -> bool:
+def worth_asking_again(outcome: Judgment | ScoringFailure, shown: int) -> bool:
     """Whether a sample that was shown with others, `shown` in all, may fare better alone."""
-    if isinstance(outcome, Marked):
+    if isinstance(outcome, Judgment):
         return False
     return outcome.code in _ASK_AGAIN or (outcome.code is ErrorCode.TEACHER_REFUSED and shown > 1)

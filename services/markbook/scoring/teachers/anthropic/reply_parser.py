@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from markbook.contract import ErrorCode
-from markbook.scoring.types import Failure, Marked
+from markbook.scoring.types import Judgment, ScoringFailure
 
-Outcome = Marked | Failure
+Outcome = Judgment | ScoringFailure
 
 _is_number = re.compile(r"\d{1,6}", re.ASCII).fullmatch
 
@@ -51,14 +51,14 @@ def read_reply(
             found[number] = _unreadable(f"the teacher's reply is not {len(criteria)} marks from 0 to 100", words)
         else:
             values = {name: mark / 100 for name, mark in zip(criteria, marks, strict=True)}
-            found[number] = Marked(values, (" ".join(reason),) if reason else (), number, count)
-    missing = Failure(
+            found[number] = Judgment(values, (" ".join(reason),) if reason else (), number, count)
+    missing = ScoringFailure(
         ErrorCode.REPLY_TRUNCATED if cut else ErrorCode.REPLY_UNREADABLE,
         "the teacher's reply ended before this sample" if cut else "the teacher's reply has no line for this sample",
     )
     return tuple(found.get(number, missing) for number in range(1, count + 1))
 
 
-def _unreadable(what: str, words: Sequence[str]) -> Failure:
+def _unreadable(what: str, words: Sequence[str]) -> ScoringFailure:
     line = " ".join(words)
-    return Failure(ErrorCode.REPLY_UNREADABLE, f"{what}: {line[:80]!r}")
+    return ScoringFailure(ErrorCode.REPLY_UNREADABLE, f"{what}: {line[:80]!r}")

@@ -14,7 +14,7 @@ _KINDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cre
 _ABSURD = 2**31  # tokens in one call, which no column holds
 
 
-def tokens_of(message: object, ttl: str) -> Tokens | None:
+def count_tokens(message: object, ttl: str) -> Tokens | None:
     """The provider's counts, those left out as none; None when there are none at all, or some that are no counts."""
     usage = getattr(message, "usage", None)
     counts = [getattr(usage, kind, None) for kind in _KINDS]
@@ -34,7 +34,7 @@ def text_of(message: object) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def category_of(message: object) -> str:
+def classify_wording(message: object) -> str:
     """What the answer was refused for, "" if it is not said."""
     return str(getattr(getattr(message, "stop_details", None), "category", None) or "")
 

@@ -13,17 +13,17 @@ from typing import Generic, TypeVar
 from markbook.contract import ErrorCode
 from markbook.scoring.errors import stopping
 from markbook.scoring.fair_queue import NOBODY, Caller
-from markbook.scoring.teachers.anthropic.cache_warmup import Warmth
-from markbook.scoring.teachers.anthropic.circuit_breaker import Breaker
-from markbook.scoring.teachers.anthropic.concurrency_limiter import Limiter
-from markbook.scoring.types import Call, Failure
+from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
+from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
+from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
+from markbook.scoring.types import ScoringFailure, TeacherCall
 
 M = TypeVar("M")
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 8.0
 
-NOT_ASKED = Failure(ErrorCode.TEACHER_TIMEOUT, "the time was over before the teacher could be asked", 1.0)
+NOT_ASKED = ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "the time was over before the teacher could be asked", 1.0)
 
 
 class Found(Enum):
@@ -43,23 +43,23 @@ class Attempt(Generic[M]):
     """One call and its bill. `message` is set for an answer, `failure` for everything else."""
 
     found: Found
-    call: Call
+    call: TeacherCall
     message: M | None = None
-    failure: Failure | None = None
+    failure: ScoringFailure | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def bill(self, seconds: float) -> Call:
+    def bill(self, seconds: float) -> TeacherCall:
         """The call's, which took so long."""
         return replace(self.call, duration_ms=round(seconds * 1000), failed=self.found is not Found.ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """What all calls to one teacher share. `clock` gives monotonic seconds, `jitter` a number in [0, 1)."""
 
-    breaker: Breaker
-    limiter: Limiter
-    warmth: Warmth
+    breaker: CircuitBreaker
+    limiter: ConcurrencyLimiter
+    warmth: CacheWarmup
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     jitter: Callable[[], float]
@@ -71,22 +71,24 @@ class Patience:
         need: Mapping[str, int],
         deadline: float,
         caller: Caller = NOBODY,
-    ) -> M | Failure:
+    ) -> M | ScoringFailure:
         """Call `attempt` with the seconds left until it succeeds, is rejected, or no other fits before `deadline`.
 
         `need`: what a call takes of each rate limit. `caller`: whose turn it takes.
         Raises ServiceStopping where no attempt may begin any more; one that has begun is waited for.
         """
-        last: Failure | None = None
+        last: ScoringFailure | None = None
         for tries in itertools.count():
             if self.clock() >= deadline:
                 return last or NOT_ASKED
             if (down_for := self.breaker.wait_s()) > 0:
                 why = last.detail if last else "the calls before this one all failed"
-                return Failure(ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for)
+                return ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for)
             if (pause := self.limiter.pause_s()) > 0:
                 if self.clock() + pause >= deadline:
-                    return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher's rate limit is used up", pause)
+                    return last or ScoringFailure(
+                        ErrorCode.TEACHER_UNAVAILABLE, "the teacher's rate limit is used up", pause
+                    )
                 await self._pause(pause)
             async with AsyncExitStack() as held:
                 try:
@@ -94,7 +96,9 @@ class Patience:
                         await held.enter_async_context(self.warmth.turn(caller))
                         await held.enter_async_context(self.limiter.slot(caller))
                 except TimeoutError:
-                    return last or Failure(ErrorCode.TEACHER_UNAVAILABLE, "the teacher is busy with other samples", 1.0)
+                    return last or ScoringFailure(
+                        ErrorCode.TEACHER_UNAVAILABLE, "the teacher is busy with other samples", 1.0
+                    )
                 begun = self.clock()
                 if begun >= deadline:  # an attempt would be cut off at once, and booked at its bound
                     return last or NOT_ASKED

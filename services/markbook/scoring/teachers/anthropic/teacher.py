@@ -24,18 +24,18 @@ from markbook.scoring.concurrency import results_of_all
 from markbook.scoring.errors import ServiceStopping, StoreUnavailable, TeacherError
 from markbook.scoring.prompts.prompt import estimate_tokens, fence, presented_order, render, system_text
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.teachers.anthropic.cache_warmup import Warmth
+from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
 from markbook.scoring.teachers.anthropic.call_pricing import Bills
-from markbook.scoring.teachers.anthropic.circuit_breaker import Breaker
-from markbook.scoring.teachers.anthropic.concurrency_limiter import Limiter
+from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
+from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
 from markbook.scoring.teachers.anthropic.models import model_facts
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
-from markbook.scoring.teachers.anthropic.response import category_of, retry_after_s, text_of, tokens_of
-from markbook.scoring.teachers.anthropic.retry import Attempt, Found, Patience
+from markbook.scoring.teachers.anthropic.response import classify_wording, count_tokens, retry_after_s, text_of
+from markbook.scoring.teachers.anthropic.retry import Attempt, Found, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import check_base_url, check_key, other_server
-from markbook.scoring.teachers.protocol import Group, Outage, Purse
-from markbook.scoring.types import Call, Failure, Marked
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
+from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 from markbook.statuses import is_worth_another_try
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ NO_KEY = (
     "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if teacher.base_url is a "
     "server that asks for none), or set teacher.name to static"
 )
-_DEFECT = Failure(ErrorCode.TEACHER_UNAVAILABLE, "a defect in the service, see its log: ask again", 1.0)
+_DEFECT = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "a defect in the service, see its log: ask again", 1.0)
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
 _NO_JSON = (ValueError, RecursionError, anthropic.APIResponseValidationError)
 """What reading a body can raise: no JSON, no UTF-8, a number of thousands of digits, brackets without end."""
@@ -88,10 +88,10 @@ class AnthropicTeacher:
         self._effort = config.effort or ("low" if self._facts.thinking == "always" else None)
         self._bills = Bills(config.model, config.price(), config.cache_ttl)
         self._clock = clock
-        self._patience = Patience(
-            Breaker(clock, wall),
-            Limiter(config.max_concurrency, clock, wall),
-            Warmth(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
+        self._patience = RetryPolicy(
+            CircuitBreaker(clock, wall),
+            ConcurrencyLimiter(config.max_concurrency, clock, wall),
+            CacheWarmup(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
             clock,
             sleep,
             jitter,
@@ -139,7 +139,7 @@ class AnthropicTeacher:
     async def close(self) -> None:
         await self._client.close()
 
-    async def mark(self, group: Group, purse: Purse) -> tuple[Marked | Failure, ...]:
+    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         """One request for the group in a shuffled order; samples whose marks it lacks are asked once more, each alone.
 
         A refusal of several samples is asked again too: alone, only the one that brought it about is refused.
@@ -148,7 +148,7 @@ class AnthropicTeacher:
         """
         deadline = self._clock() + self._config.timeout_s
         order = presented_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
-        outcomes: dict[int, Marked | Failure] = {}
+        outcomes: dict[int, Judgment | ScoringFailure] = {}
         again: list[int] = []
         for part in split_by_length(order, group.codes):
             begun = any(map(is_answered, outcomes.values()))
@@ -158,10 +158,10 @@ class AnthropicTeacher:
         return tuple(outcomes[index] for index in range(len(order)))
 
     async def _ask_all(
-        self, group: Group, parts: Sequence[Sequence[int]], deadline: float, purse: Purse, *, begun: bool
-    ) -> dict[int, Marked | Failure]:
+        self, group: Group, parts: Sequence[Sequence[int]], deadline: float, purse: BudgetLimiter, *, begun: bool
+    ) -> dict[int, Judgment | ScoringFailure]:
         """`_ask` for each of `parts` side by side. What goes wrong with one costs no other, once one is paid for."""
-        outcomes: dict[int, Marked | Failure] = {}
+        outcomes: dict[int, Judgment | ScoringFailure] = {}
         asked = await results_of_all([self._ask(group, part, deadline, purse, begun=begun) for part in parts])
         for part, result in zip(parts, asked, strict=True):
             if not isinstance(result, BaseException):
@@ -174,8 +174,8 @@ class AnthropicTeacher:
         return outcomes
 
     async def _ask(
-        self, group: Group, shown: Sequence[int], deadline: float, purse: Purse, *, begun: bool
-    ) -> dict[int, Marked | Failure]:
+        self, group: Group, shown: Sequence[int], deadline: float, purse: BudgetLimiter, *, begun: bool
+    ) -> dict[int, Judgment | ScoringFailure]:
         """One request for the samples with the indices `shown`, in that order -> their outcomes by index.
 
         `begun`: some of the group is answered and paid for, so a book that is away now costs these samples alone.
@@ -199,13 +199,13 @@ class AnthropicTeacher:
         try:
             message = await self._patience.persist(paid, need, deadline, group.caller)
         except TeacherError as error:  # the budget is spent; what was marked before it stays marked
-            message = Failure(error.code, error.detail)
+            message = ScoringFailure(error.code, error.detail)
         except (StoreUnavailable, ServiceStopping) as error:
             if not begun:
                 raise
             detail = f"the teacher is not called for it: {error.detail}"
-            message = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
-        if isinstance(message, Failure):
+            message = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
+        if isinstance(message, ScoringFailure):
             return dict.fromkeys(shown, message)
         if message.stop_reason == "refusal":
             return dict.fromkeys(shown, _refused(message))
@@ -238,11 +238,13 @@ class AnthropicTeacher:
                 raw = await self._client.messages.with_raw_response.create(**request)
                 message = await raw.parse()
         except TimeoutError:
-            failure = Failure(ErrorCode.TEACHER_TIMEOUT, "the teacher did not answer in time")
+            failure = ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "the teacher did not answer in time")
             return Attempt(Found.DOWN, self._bound(request, "timeout"), failure=failure)
         except anthropic.APIConnectionError as error:
             cause = error.__cause__ or error
-            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, f"no connection to the teacher: {type(cause).__name__}")
+            failure = ScoringFailure(
+                ErrorCode.TEACHER_UNAVAILABLE, f"no connection to the teacher: {type(cause).__name__}"
+            )
             if isinstance(cause, _NOT_SENT):
                 return Attempt(Found.DOWN, self._bills.free("not_sent"), failure=failure)
             return Attempt(Found.DOWN, self._bound(request, "connection_lost"), failure=failure)
@@ -251,12 +253,12 @@ class AnthropicTeacher:
         except _NO_JSON:
             message = None
         if not isinstance(message, Message):  # the SDK hands on whatever else a 200 holds
-            failure = Failure(
+            failure = ScoringFailure(
                 ErrorCode.REPLY_UNREADABLE, "the answer is none of the Messages API: see teacher.base_url"
             )
             return Attempt(Found.REJECTION, self._bound(request, "unreadable"), failure=failure)
         outcome = str(message.stop_reason or "no_stop_reason")
-        if (tokens := tokens_of(message, self._config.cache_ttl)) is None:
+        if (tokens := count_tokens(message, self._config.cache_ttl)) is None:
             return Attempt(Found.ANSWER, self._bound(request, outcome), message=message, headers=raw.headers)
         call = self._bills.counted(outcome, tokens, raw.headers.get("request-id"))
         return Attempt(Found.ANSWER, call, message=message, headers=raw.headers)
@@ -270,14 +272,14 @@ class AnthropicTeacher:
         # a 429 as well, but it lasts until somebody raises the limit
         spent = (error.error_code or "").endswith("spend_limit_reached")
         if status == 429 and not spent:
-            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
+            failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(Found.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
         if is_worth_another_try(status) and not spent:
-            failure = Failure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
+            failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(Found.DOWN, call, failure=failure)
-        return Attempt(Found.REJECTION, call, failure=Failure(ErrorCode.TEACHER_REJECTED, detail))
+        return Attempt(Found.REJECTION, call, failure=ScoringFailure(ErrorCode.TEACHER_REJECTED, detail))
 
-    def _bound(self, request: dict[str, Any], outcome: str) -> Call:
+    def _bound(self, request: dict[str, Any], outcome: str) -> TeacherCall:
         system = self._system if self._cached else ""
         return self._bills.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
 
@@ -294,6 +296,8 @@ class AnthropicTeacher:
             )
 
 
-def _refused(message: Message) -> Failure:
-    category = category_of(message)
-    return Failure(ErrorCode.TEACHER_REFUSED, f"the teacher declined to mark this{category and f' ({category})'}")
+def _refused(message: Message) -> ScoringFailure:
+    category = classify_wording(message)
+    return ScoringFailure(
+        ErrorCode.TEACHER_REFUSED, f"the teacher declined to mark this{category and f' ({category})'}"
+    )

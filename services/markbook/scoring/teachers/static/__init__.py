@@ -6,11 +6,11 @@ import asyncio
 import platform
 from collections.abc import Mapping
 
-from markbook.scoring.teachers.protocol import Group, Outage, Purse
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
 from markbook.scoring.teachers.static.python import mark_python
 from markbook.scoring.teachers.static.task import read_task
 from markbook.scoring.teachers.static.text import mark_text
-from markbook.scoring.types import Call, Marked
+from markbook.scoring.types import Judgment, TeacherCall
 
 VERSION = 2
 """Goes up with every change that can change a mark."""
@@ -31,8 +31,8 @@ class StaticTeacher:
         # ast and the builtins differ between versions of Python
         return {"name": self.name, "version": VERSION, "python": ".".join(platform.python_version_tuple()[:2])}
 
-    async def mark(self, group: Group, purse: Purse) -> tuple[Marked, ...]:
-        nothing = Call(self.model, "ok")
+    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment, ...]:
+        nothing = TeacherCall(self.model, "ok")
         await purse.settle(await purse.reserve(nothing), nothing, nothing)
         # in a thread: a sample of 100,000 characters can take seconds
         return await asyncio.to_thread(_mark, group)
@@ -45,7 +45,7 @@ class StaticTeacher:
     async def close(self) -> None: ...
 
 
-def _mark(group: Group) -> tuple[Marked, ...]:
+def _mark(group: Group) -> tuple[Judgment, ...]:
     asked = read_task(group.task)
     if group.language == "python":
         return tuple(mark_python(code, asked) for code in group.codes)

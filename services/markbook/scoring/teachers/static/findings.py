@@ -6,7 +6,7 @@ import ast
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from markbook.scoring.types import Marked
+from markbook.scoring.types import Judgment
 
 Finding = tuple[float, str]
 
@@ -25,7 +25,7 @@ def same(first: ast.AST, second: ast.AST) -> bool:
     return ast.dump(first) == ast.dump(second)
 
 
-def marked(marks: Mapping[str, float], reasons: Sequence[str]) -> Marked:
+def marked(marks: Mapping[str, float], reasons: Sequence[str]) -> Judgment:
     """Marks to four places, and few short reasons: they quote names, which may be of any length."""
     short = (reason if len(reason) <= _REASON_CHARS else f"{reason[:_REASON_CHARS]}…" for reason in reasons[:_REASONS])
-    return Marked({name: round(mark, 4) for name, mark in marks.items()}, tuple(short))
+    return Judgment({name: round(mark, 4) for name, mark in marks.items()}, tuple(short))

@@ -36,7 +36,7 @@ def trace(function: Function, *, returns: bool) -> Flow:
 def _edges(body: Iterable[ast.stmt], control: frozenset[str], returns: bool) -> Iterator[tuple[str, frozenset[str]]]:
     for statement in body:
         if isinstance(statement, Function):
-            yield statement.name, names_in(statement).difference(parameters_of(statement)) | control
+            yield statement.name, names_in(statement).difference(read_parameters(statement)) | control
             continue
         own = [child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.expr | ast.withitem)]
         read = control.union(*map(names_in, own))
@@ -95,7 +95,7 @@ def names_in(node: ast.AST) -> frozenset[str]:
     return frozenset(name.id for name in read)
 
 
-def parameters_of(function: Function) -> list[str]:
+def read_parameters(function: Function) -> list[str]:
     arguments = function.args
     several = [argument for argument in (arguments.vararg, arguments.kwarg) if argument]
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *several]

@@ -14,8 +14,8 @@ from markbook.scoring.teachers.static.flow import Function, always_ends
 from markbook.scoring.teachers.static.prose import prose_mark, words_of
 from markbook.scoring.teachers.static.quality import comments, quality
 from markbook.scoring.teachers.static.submission import Submission, name_likeness, read_submission
-from markbook.scoring.teachers.static.task import Asked
-from markbook.scoring.types import CRITERIA, Marked
+from markbook.scoring.teachers.static.task import PageQuery
+from markbook.scoring.types import CRITERIA, Judgment
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__"}
 _METHODS = frozenset(name for kind in (str, bytes, list, dict, set, tuple, int, float, complex) for name in dir(kind))
@@ -27,7 +27,7 @@ _VERSION = ".".join(platform.python_version_tuple()[:2])
 _DECISIONS = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.While, ast.Try)
 
 
-def mark_python(code: str, asked: Asked) -> Marked:
+def mark_python(code: str, asked: PageQuery) -> Judgment:
     try:
         submission = read_submission(code, asked)
         return _mark(submission) if submission else _nothing("defines no function")
@@ -35,11 +35,11 @@ def mark_python(code: str, asked: Asked) -> Marked:
         return _nothing(f"cannot be read as Python {_VERSION}: {type(error).__name__}")
 
 
-def _nothing(reason: str) -> Marked:
+def _nothing(reason: str) -> Judgment:
     return marked(dict.fromkeys(CRITERIA, 0.0), [reason])
 
 
-def _mark(submission: Submission) -> Marked:
+def _mark(submission: Submission) -> Judgment:
     reasons: list[str] = []
     substance = _substance(submission, reasons)
     right = _correctness(submission, reasons)

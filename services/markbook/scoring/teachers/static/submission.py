@@ -7,15 +7,15 @@ import difflib
 from dataclasses import dataclass
 
 from markbook.scoring.quiet_parsing import quietly
-from markbook.scoring.teachers.static.flow import Flow, Function, parameters_of, trace
-from markbook.scoring.teachers.static.task import Asked
+from markbook.scoring.teachers.static.flow import Flow, Function, read_parameters, trace
+from markbook.scoring.teachers.static.task import PageQuery
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
     code: str
     tree: ast.Module
-    asked: Asked
+    asked: PageQuery
     function: Function
     flow: Flow
     nodes: tuple[ast.AST, ...]
@@ -23,7 +23,7 @@ class Submission:
 
     @property
     def parameters(self) -> list[str]:
-        return parameters_of(self.function)
+        return read_parameters(self.function)
 
     @property
     def body(self) -> list[ast.stmt]:
@@ -38,7 +38,7 @@ class Submission:
         ]
 
 
-def read_submission(code: str, asked: Asked) -> Submission | None:
+def read_submission(code: str, asked: PageQuery) -> Submission | None:
     """None: it defines no function. Raises SyntaxError, ValueError, RecursionError, MemoryError, as ast.parse does."""
     with quietly():
         tree = ast.parse(code)

@@ -47,7 +47,7 @@ _HINTS = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageQuery:
     """`operations`: for each phrase found in the task, syntax of which at least one piece is to be expected."""
 
     name: str | None
@@ -57,13 +57,13 @@ class Asked:
     words: frozenset[str]
 
 
-def read_task(task: str) -> Asked:
+def read_task(task: str) -> PageQuery:
     """Read a task, however much of it is shown. The first call written out, as in `f(a, b)`, names what is asked."""
     call = _CALL.search(task)
     named = call or _QUOTED_NAME.search(task)
     rest = task[named.end() :] if named else task
     lowered = rest.lower()
-    return Asked(
+    return PageQuery(
         name=named[1] if named else None,
         parameters=tuple(_parameter_names(call[2])) if call else (),
         returns="print" not in lowered or "return" in lowered,
