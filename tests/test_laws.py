@@ -149,3 +149,16 @@ def test_every_read_of_the_store_that_a_route_could_show_takes_a_viewer():
                 if reads and "viewer" not in {argument.arg for argument in method.args.args}:
                     unscoped.add(f"{group.name}.{method.name}")
     assert unscoped == UNSCOPED_READS.keys()
+
+
+OLD_NAMES = re.compile(
+    r"\b(RunPurse|Purse|Payer|take_due|KILLED|Visit|Asker|Said|NO_TURN|Reception|Doorkeeper|Door|pass_of|FRESH_S"
+    r"|WatchedTeacher|RequestObserver|Elsewhere|FOR_EVER|Tally|into_hours|Warmth|Lesson|lessons_of|Flights?|Stopwatch"
+    r"|GaveUp|BudgetSpent|closed_up|RemoteSampler)\b"
+)
+
+
+@each_file
+def test_no_name_that_only_this_project_had_comes_back(path):
+    if path != Path(__file__):
+        assert not OLD_NAMES.findall(path.read_text())
