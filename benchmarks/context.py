@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
-from benchmarks.tokens import BEFORE, Row, measure
+from benchmarks.tokens_measured import BEFORE, Row, measure
 from benchmarks.workload import ScoredRequest, workload
 from markbook.scoring.prompts.prompt import shown_task
 from tests.emulator.server import Emulator

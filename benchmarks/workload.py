@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from string import Template
@@ -93,28 +93,47 @@ _ERRORS = {
 
 
 @dataclass(frozen=True)
+class Report:
+    """The numbers and names of one task: the first `shown` names by `statistic` of their values of at least `low`."""
+
+    function: str
+    statistic: str
+    low: int
+    shown: int
+
+
+@dataclass(frozen=True)
 class ScoredRequest:
-    """One sample. `fault` says in which way it is broken, None if it is not."""
+    """One sample. `fault` says in which way it is broken or wrong, None if it is right.
+
+    `report` is what the task asks for, from which tests are made. `tests` are sent along with the sample.
+    """
 
     task: str
     language: str
     code: str
     fault: str | None
+    report: Report
+    tests: tuple[str, ...] = ()
 
 
 def workload(tasks: int = 88, per_task: int = 4, left_out: int = 2, seed: int = 0) -> list[ScoredRequest]:
     """`per_task` answers to each of `tasks` tasks, less the last `left_out`; a share of BROKEN_SHARE is broken."""
     draw = random.Random(seed)
+    answers = sound(draw, LANGUAGES, tasks, per_task)[: tasks * per_task - left_out]
+    for index in draw.sample(range(len(answers)), round(BROKEN_SHARE * len(answers))):
+        answers[index] = broken(draw, answers[index])
+    return answers
+
+
+def sound(draw: random.Random, languages: Sequence[str], tasks: int, per_task: int) -> list[ScoredRequest]:
+    """`per_task` answers to each of `tasks` tasks, in the languages in turn; none of them is broken."""
     subjects = draw.sample(list(itertools.product(_PLACES, _LOGS)), tasks)
-    answers = [
+    return [
         answer
         for number, (place, log) in enumerate(subjects)
-        for answer in _answers(draw, place, log, LANGUAGES[number % len(LANGUAGES)], per_task)
+        for answer in _answers(draw, place, log, languages[number % len(languages)], per_task)
     ]
-    answers = answers[: tasks * per_task - left_out]
-    for index in draw.sample(range(len(answers)), round(BROKEN_SHARE * len(answers))):
-        answers[index] = _broken(draw, answers[index])
-    return answers
 
 
 def _answers(draw: random.Random, place: str, log: tuple[str, ...], language: str, count: int) -> list[ScoredRequest]:
@@ -150,7 +169,8 @@ def _answers(draw: random.Random, place: str, log: tuple[str, ...], language: st
         code = _code(draw, language, statistic, words)
         if code not in codes and exact(code) in CODE_TOKENS:
             codes.append(code)
-    return [ScoredRequest(task, language, code, None) for code in codes]
+    report = Report(words["fn"], statistic, low, int(words["k"]))
+    return [ScoredRequest(task, language, code, None, report) for code in codes]
 
 
 def _task(draw: random.Random, words: dict[str, str]) -> str:
@@ -173,10 +193,10 @@ def _code(draw: random.Random, language: str, statistic: str, words: dict[str, s
     return Template(text).substitute(words, **names, update=update, reduce=reduce)
 
 
-def _broken(draw: random.Random, answer: ScoredRequest) -> ScoredRequest:
+def broken(draw: random.Random, answer: ScoredRequest) -> ScoredRequest:
+    """The same answer as a student would break it."""
     [fault] = draw.choices(list(FAULTS), [weight for weight, _ in FAULTS.values()])
-    code = FAULTS[fault][1](draw, answer)
-    return ScoredRequest(answer.task, answer.language, code, fault)
+    return replace(answer, code=FAULTS[fault][1](draw, answer), fault=fault)
 
 
 def _cut_off(draw: random.Random, answer: ScoredRequest) -> str:
