@@ -32,7 +32,7 @@ PURPOSES = {
         "import": "add exported marks to the book",
     },
 }
-_MODULES = {"export": "exchange", "import": "exchange"}
+_MODULES = {"export": "export_import", "import": "export_import"}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -63,7 +63,7 @@ def statements() -> Iterator[list[str]]:
             sent.append(text)
         return send(connection, text, values)
 
-    send = statements.straight
+    send = prepared_statements.straight
     event.listen(Engine, "before_cursor_execute", note)
     try:
         with patch.object(prepared_statements, "straight", straight):
