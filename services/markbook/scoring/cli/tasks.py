@@ -14,7 +14,7 @@ from tqdm import tqdm
 from markbook.scoring.cli import Subparsers, add_command
 from markbook.scoring.execution import TestResult, TestRunner, Verdict, open_runner
 from markbook.scoring.execution.compare import shorten
-from markbook.scoring.execution.instrument import UNREADABLE, called_names
+from markbook.scoring.execution.guest.names import UNREADABLE, called_names
 from markbook.scoring.languages import canonical
 from markbook.tasks import TaskLine, read_tasks
 

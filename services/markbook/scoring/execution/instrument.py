@@ -9,38 +9,12 @@ host whether it is plain data. Builtins are called by names that the tested code
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MODULES = frozenset(
-    [
-        "cmath",
-        "collections",
-        "copy",
-        "datetime",
-        "decimal",
-        "fractions",
-        "functools",
-        "heapq",
-        "itertools",
-        "json",
-        "math",
-        "operator",
-        "random",
-        "re",
-        "statistics",
-        "string",
-        "sys",
-        "time",
-        "typing",
-    ]
-)
-"""Modules that a test may name without importing them: the tested code's import of them is not trusted."""
+from markbook.scoring.execution.guest.names import MODULES, bound_names
+
 NEWLINE = "\n"
-UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
-"""What `ast.parse` raises for a text that is no Python, or too deeply nested to be read."""
-_BUILTINS = frozenset(dir(builtins)) - {"True", "False", "None", "__debug__"}
 _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
     ast.In: "in", ast.NotIn: "not in", ast.Is: "is", ast.IsNot: "is not",
@@ -53,60 +27,6 @@ class Instrumented:
 
     source: str
     builtins: dict[str, str]
-
-
-def bound_names(tree: ast.AST) -> set[str]:
-    """Names that `tree` assigns, defines or imports, at whatever depth."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            names.add(node.name)
-    return names
-
-
-def called_names(tree: ast.Module) -> set[str]:
-    """Names that a test calls, or binds to another name, and does not define: the tested code is to define them."""
-    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    aliases = {node.value.id for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)}
-    return (calls | aliases) - bound_names(tree) - _BUILTINS
-
-
-def class_names(trees: Iterable[ast.AST]) -> frozenset[str]:
-    """Classes that tests call by name (a capital first): their objects may answer for themselves, no others may."""
-    calls = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
-    names = (node.func.id for node in calls if isinstance(node.func, ast.Name))
-    return frozenset(name for name in names if name[:1].isupper() and name not in _BUILTINS)
-
-
-def tested_builtins(setup: ast.Module, tests: Sequence[ast.Module]) -> frozenset[str]:
-    """Builtin names that are the tested code's own, as in `assert sum(10, 15) == 6` where a task asks for a `sum`.
-
-    That is so where the tests name nothing else that the code could define; then it is the innermost call.
-    """
-    bound = bound_names(setup).union(*(bound_names(test) for test in tests)) if tests else bound_names(setup)
-    trees = [setup, *tests]
-    loads = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)} - bound
-    aliases = {
-        node.value.id for node in setup.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
-    }
-    if aliases:  # `candidate = sum`
-        return frozenset(aliases & _BUILTINS)
-    if loads - _BUILTINS - MODULES:
-        return frozenset()
-    for tree in tests:
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-        for call in reversed(calls):  # ast.walk goes level by level: the last is among the deepest
-            assert isinstance(call.func, ast.Name)
-            return frozenset({call.func.id} & _BUILTINS)
-    return frozenset()
 
 
 class Instrumenter:

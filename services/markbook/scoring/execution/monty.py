@@ -24,13 +24,8 @@ from pydantic_monty import (
 
 from markbook.scoring.errors import ExecutionUnavailable
 from markbook.scoring.execution.compare import ForeignValueError, equal, holds_instance, shorten, to_plain
-from markbook.scoring.execution.instrument import (
-    UNREADABLE,
-    Instrumented,
-    Instrumenter,
-    class_names,
-    tested_builtins,
-)
+from markbook.scoring.execution.guest.names import UNREADABLE, class_names, tested_builtins
+from markbook.scoring.execution.instrument import Instrumented, Instrumenter
 from markbook.scoring.execution.lacking import Lacking, find_lacking
 from markbook.scoring.execution.types import Limits, TestResult, Verdict
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-RUNNER_VERSION = 1
+RUNNER_VERSION = 2
 """Part of every verdict's digest: raise it when the same code and tests may get another verdict than before."""
 
 

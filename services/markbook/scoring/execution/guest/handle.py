@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from markbook.scoring.execution.guest.names import PREDICATES
 
 
 class NotPlainError(BaseException):
     """An object of the tested code stands where it could answer for itself."""
+
+
+_quiet = [False]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, objects show no more than their class: what they would say of themselves is the tested code's."""
+    _quiet[0] = True
+    try:
+        yield
+    finally:
+        _quiet[0] = False
 
 
 class Handle:
@@ -17,6 +33,8 @@ class Handle:
         self.__dict__.update(_handle_link=link, _handle_index=index, _handle_class=class_name)
 
     def __getattr__(self, name: str) -> Any:
+        if name in PREDICATES and self._handle_class not in self._handle_link._classes:
+            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
         return self._handle_link.ask("getattr", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -31,15 +49,24 @@ class Handle:
             return True
         if self._handle_class != other._handle_class or self._handle_class not in self._handle_link._classes:
             return False
-        if self._handle_link.ask("eq", self, other) is not True:
-            return False
+        # before the comparison, which may change them
         mine, theirs = self._handle_link.ask("vars", self), self._handle_link.ask("vars", other)
-        return bool(mine == theirs)
+        return self._handle_link.ask("eq", self, other) is True and bool(mine == theirs)
 
     def __ne__(self, other: object) -> bool:
         if not isinstance(other, Handle):
             raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
         return not self == other
+
+    def __repr__(self) -> str:
+        if _quiet[0] or not self._handle_link.running:
+            return f"an object of class {self._handle_class}"
+        return str(self._handle_link.ask("repr", self))
+
+    def __str__(self) -> str:
+        if _quiet[0] or not self._handle_link.running:
+            return repr(self)
+        return str(self._handle_link.ask("str", self))
 
     def __hash__(self) -> int:
         return hash(self._handle_index)
@@ -102,8 +129,6 @@ for _name in [
     "iter",
     "next",
     "len",
-    "str",
-    "repr",
     "abs",
     "round",
     "int",

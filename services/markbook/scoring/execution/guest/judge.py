@@ -7,14 +7,18 @@ import builtins
 import importlib
 import json
 import operator
+import os
 import resource
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any, TextIO
 
-from markbook.scoring.execution.guest.handle import Handle, NotPlainError
-from markbook.scoring.execution.guest.remote import EndedError, Link
+from markbook.scoring.execution.guest.handle import Handle, NotPlainError, quiet
+from markbook.scoring.execution.guest.names import MODULES, UNREADABLE, class_names, shown_setup, tested_builtins
+from markbook.scoring.execution.guest.remote import EndedError, Link, UnfitError
 from markbook.scoring.execution.guest.wire import WireError
 
 OPERATORS: dict[str, tuple[str, Any]] = {
@@ -30,6 +34,10 @@ OPERATORS: dict[str, tuple[str, Any]] = {
     "IsNot": ("is not", operator.is_not),
 }
 SHOWN = 300
+START_S = 10.0
+"""Seconds that the subject may take to start."""
+PATIENCE_S = 1.0
+"""Seconds above a test's own that an answer of the subject may take."""
 CHECK = "check of the judge"  # no name that a test can have
 
 
@@ -40,17 +48,16 @@ class Wrong(BaseException):
 class Namespace(dict[str, Any]):
     """A test's globals: its own names, builtins and modules first, then what the subject defines."""
 
-    def __init__(self, link: Link, given: dict[str, Any]) -> None:
+    def __init__(self, link: Link, own: frozenset[str]) -> None:
         super().__init__({"__name__": "tests", "__builtins__": builtins, CHECK: _check})
         self._link = link
-        self._modules = set(given["modules"])
-        self._own = set(given["own"])
+        self._own = own
 
     def __missing__(self, name: str) -> Any:
         if name not in self._own:
             if hasattr(builtins, name):
                 return getattr(builtins, name)
-            if name in self._modules:
+            if name in MODULES:
                 return importlib.import_module(name)
         value = self._link.name(name)
         if isinstance(value, Handle | type):
@@ -68,11 +75,10 @@ def _check(name: str, left: Any, right: Any) -> None:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Handle):
-        return f"an object of class {value._handle_class}"
     try:
-        return repr(value)[:SHOWN]
-    except (ValueError, RecursionError):
+        with quiet():
+            return repr(value)[:SHOWN]
+    except (ValueError, RecursionError, MemoryError):
         return "a value that is too large to be shown"
 
 
@@ -89,33 +95,27 @@ class _Asserts(ast.NodeTransformer):
         return node
 
 
-def judge(link: Link, test: str, given: dict[str, Any]) -> tuple[str, str]:
+def judge(link: Link, setup: CodeType, test: CodeType, own: frozenset[str], limit_s: float) -> tuple[str, str]:
     """The verdict on one test, and why."""
     try:
-        tree = ast.fix_missing_locations(_Asserts().visit(ast.parse(test)))
-        setup = ast.fix_missing_locations(_Asserts().visit(ast.parse(given["setup"])))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return "cannot_run", f"the test is no Python: {error}"
-    try:
-        link.start()
-        namespace = Namespace(link, given)
-        for part in (setup, tree):
-            exec(compile(part, "test.py", "exec"), namespace)
+        link.start(limit_s)
+        namespace = Namespace(link, own)
+        for part in (setup, test):
+            exec(part, namespace)
     except Wrong as error:
         return "failed", str(error)
     except NotPlainError as error:
         return "failed", f"got {error}"
+    except UnfitError as error:
+        return "cannot_run", str(error)
     except EndedError as error:
         return ("timed_out" if error.timed_out else "failed"), str(error)
     except WireError as error:
         return "failed", f"got {error}"
-    except TimeoutError as error:
-        return "timed_out", str(error)
-    except AssertionError:
-        return "failed", f"{test[:SHOWN]} does not hold"
     except MemoryError as error:
         return "out_of_memory", f"MemoryError: {error}"
     except BaseException as error:  # noqa: BLE001
+        link.end()  # what says something about the error asks the tested code nothing
         return hand_over(error)
     finally:
         link.end()
@@ -124,21 +124,64 @@ def judge(link: Link, test: str, given: dict[str, Any]) -> tuple[str, str]:
 
 def hand_over(error: BaseException) -> tuple[str, str]:
     """What the test or the tested code raised, for the host. Its class is the judge's own: see Link."""
-    text = str(error)[:SHOWN]
-    return "failed", f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = "does not hold" if type(error) is AssertionError else type(error).__name__
+    try:
+        text = str(error)[:SHOWN]
+    except (ValueError, RecursionError, MemoryError):
+        text = "a value that is too large to be shown"
+    return "failed", f"{name}: {text}" if text else name
+
+
+def _compiled(text: str) -> tuple[ast.Module, CodeType] | str:
+    """Its tree as it is, and its code with asserts that tell; or why there is none."""
+    try:
+        tree = ast.parse(text)
+        return tree, compile(ast.fix_missing_locations(_Asserts().visit(ast.parse(text))), "test.py", "exec")
+    except UNREADABLE as error:
+        return f"no Python: {error}"[:SHOWN]
+
+
+def _own_output() -> TextIO:
+    """Where verdicts go. What a test prints goes nowhere: it may be the tested code's own text."""
+    verdicts = os.fdopen(os.dup(1), "w")
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    return verdicts
+
+
+def verdicts(given: dict[str, Any], connection: socket.socket) -> Iterator[tuple[str, str]]:
+    """One a test, in order, after a first that says that both processes have started."""
+    setup, tests = _compiled(given["setup"]), [_compiled(test) for test in given["tests"]]
+    trees = [made[0] for made in (setup, *tests) if not isinstance(made, str)]
+    shown = "" if isinstance(setup, str) else shown_setup(setup[0])
+    own = tested_builtins(ast.Module([], []) if isinstance(setup, str) else trees[0], trees[1:])
+    link = Link(connection.makefile("rwb"), class_names(trees), shown)
+    connection.settimeout(START_S)
+    link.open()
+    connection.settimeout(given["test_s"] + PATIENCE_S)
+    yield "ready", ""
+    ends = time.monotonic() + given["total_s"]
+    for test in tests:
+        left_s = ends - time.monotonic()
+        if isinstance(setup, str):
+            yield "cannot_run", f"the setup is {setup}"
+        elif isinstance(test, str):
+            yield "cannot_run", f"the test is {test}"
+        elif link.broken:
+            yield "timed_out" if link.timed_out else "failed", "not run: the code has broken off what answers for it"
+        elif left_s <= 0:
+            yield "timed_out", f"not run: {given['total_s']:g} s are over"
+        else:
+            yield judge(link, setup[1], test[1], own, min(left_s, given["test_s"]))
+    link.finish()
 
 
 def main() -> None:
     given = json.loads(sys.stdin.buffer.read())
-    connection = socket.socket(fileno=int(sys.argv[2]))
-    connection.settimeout(given["test_s"] + 1)
+    output = _own_output()
     resource.setrlimit(resource.RLIMIT_AS, (4 * given["memory_bytes"],) * 2)
-    link = Link(connection.makefile("rwb"), frozenset(given["classes"]), given["test_s"])
-    ends = time.monotonic() + given["total_s"]
-    for test in given["tests"]:
-        if link.broken or time.monotonic() > ends:
-            break  # the host fills in what is missing
-        verdict, message = judge(link, test, given)
-        sys.stdout.write(json.dumps([verdict, message]) + "\n")
-        sys.stdout.flush()
-    link.finish()
+    for verdict, message in verdicts(given, socket.socket(fileno=int(sys.argv[2]))):
+        output.write(json.dumps([verdict, message]) + "\n")
+        output.flush()
+    os._exit(0)

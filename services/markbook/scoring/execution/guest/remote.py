@@ -30,6 +30,10 @@ FREE = frozenset(
 """What any object of the tested code may be asked: nothing here tells it what the test expects."""
 
 
+class UnfitError(BaseException):
+    """A test hands the tested code what cannot be sent to it: no fault of the code."""
+
+
 class EndedError(BaseException):
     """The subject's process is gone."""
 
@@ -37,36 +41,51 @@ class EndedError(BaseException):
 
 
 class Link:
-    """The way to the subject, one test after the other. `classes`: those whose objects may answer for themselves."""
+    """The way to the subject, one test after the other.
 
-    def __init__(self, stream: Any, classes: frozenset[str], test_s: float) -> None:
+    `classes`: those whose objects may answer for themselves; `setup`: what of the setup the tested code may see.
+    """
+
+    def __init__(self, stream: Any, classes: frozenset[str], setup: str) -> None:
         self._stream = stream
         self._classes = classes
-        self._test_s = test_s
-        self._running = False
+        self._setup = setup
+        self._limit_s = 0.0
+        self.running = False
         self.broken = False
         """The subject is gone, or says nothing any more: no test can be run."""
+        self.timed_out = False
+        """It said nothing for too long."""
         self._ends = 0.0
         self._callbacks: list[Callable[..., Any]] = []
         self._exceptions: dict[str, type[BaseException]] = {}
 
-    def start(self) -> None:
-        send(self._stream, {"ask": "start"})
-        self._running = True
-        self._ends = time.monotonic() + self._test_s
+    def open(self) -> None:
+        """Wait until the subject can be asked."""
+        if not receive(self._stream).get("ready"):
+            raise WireError("the subject does not start")
+
+    def start(self, limit_s: float) -> None:
+        """A fresh process of the tested code, which ends after `limit_s` seconds."""
+        self._limit_s = limit_s
+        send(self._stream, {"ask": "start", "setup": self._setup, "limit_s": limit_s})
+        self.running = True
+        self._ends = time.monotonic() + limit_s
         self._callbacks, self._exceptions = [], {}
         self._result(self._receive())
 
     def end(self) -> None:
         """Let the subject's process go, and wait until it is gone."""
-        if self._running:
+        if self.running:
             try:
                 send(self._stream, {"ask": "end"})
                 while not receive(self._stream).get("ended"):
                     continue
-            except (OSError, WireError, ValueError, AttributeError):
+            except TimeoutError:
+                self.broken = self.timed_out = True
+            except (OSError, WireError, ValueError, AttributeError, MemoryError, RecursionError):
                 self.broken = True
-        self._running = False
+        self.running = False
 
     def finish(self) -> None:
         self._stream.close()
@@ -95,19 +114,25 @@ class Link:
     def _receive(self) -> dict[str, Any]:
         """The answer to what was asked; calls back to functions of the test are served meanwhile."""
         while True:
-            answer = receive(self._stream)
+            try:
+                answer = receive(self._stream)
+            except TimeoutError as error:
+                self.timed_out = True
+                raise self._ended(timed_out=True) from error
             if not isinstance(answer, dict):
                 raise WireError("an answer that is none")
             if answer.get("ended"):
-                self._running = False
-                ended = EndedError("the tested code ended its process")
-                if time.monotonic() >= self._ends:
-                    ended = EndedError(f"not done after {self._test_s:g} s")
-                    ended.timed_out = True
-                raise ended
+                self.running = False
+                raise self._ended(timed_out=time.monotonic() >= self._ends)
             if "call" not in answer:
                 return answer
             self._serve(answer)
+
+    def _ended(self, *, timed_out: bool) -> EndedError:
+        text = f"not done after {self._limit_s:.3g} s" if timed_out else "the tested code ended its process"
+        ended = EndedError(text)
+        ended.timed_out = timed_out
+        return ended
 
     def _serve(self, asked: dict[str, Any]) -> None:
         try:
@@ -155,13 +180,13 @@ class Link:
         if isinstance(value, Handle):
             return ["o", value._handle_index]
         if isinstance(value, type) and value.__name__ in self._exceptions:
-            raise WireError("an exception's class as an argument")
+            raise UnfitError("an exception's class as an argument")
         if callable(value):
             self._callbacks.append(value)
             return ["k", len(self._callbacks) - 1]
         if hasattr(value, "__iter__"):
             return encode(list(value), self._handle)
-        raise WireError(f"an argument of type {type(value).__name__}")
+        raise UnfitError(f"an argument of type {type(value).__name__}")
 
     def _object(self, message: Any) -> Any:
         if message[0] == "E":

@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from markbook.scoring.execution.guest.processes import forbid_processes
+from markbook.scoring.execution.guest.processes import forbid_harm, hide_from_children
 from markbook.scoring.execution.guest.wire import WireError, class_name, decode, encode, receive, send
 
+MAX_FILE = 2**20
+MAX_FILES = 64
+"""Open at a time: what they buffer, and files without a name, are memory that RLIMIT_AS does not see."""
 _ARGS: Any = BaseException.__dict__["args"]
 OPERATIONS: dict[str, Callable[..., Any]] = {
     name: getattr(operator, name)
@@ -150,25 +153,32 @@ def main() -> None:
     given = json.loads(sys.stdin.buffer.read())
     stream = socket.socket(fileno=int(sys.argv[2])).makefile("rwb")
     sys.setrecursionlimit(given["recursion_depth"])
-    while receive(stream).get("ask") == "start":
+    hide_from_children()
+    send(stream, {"ready": True})
+    while (message := receive(stream)).get("ask") == "start":
         child = os.fork()
         if child == 0:
-            _child(stream, given)
-        _wait(child, given["test_s"])
+            _child(stream, given, message["setup"])
+        _wait(child, message["limit_s"])
         send(stream, {"ended": True})
+    os._exit(0)
 
 
-def _child(stream: Any, given: dict[str, Any]) -> None:
-    forbid_processes()
-    resource.setrlimit(resource.RLIMIT_AS, (given["memory_bytes"], given["memory_bytes"]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+def _child(stream: Any, given: dict[str, Any], setup: str) -> None:
+    for what, most in (
+        (resource.RLIMIT_AS, given["memory_bytes"]),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, MAX_FILE),
+        (resource.RLIMIT_NOFILE, MAX_FILES),
+    ):
+        resource.setrlimit(what, (most, most))
+    forbid_harm()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
     subject = Subject(stream)
     try:
-        subject.load(given["code"], given["setup"])
+        subject.load(given["code"], setup)
     except BaseException as error:  # noqa: BLE001
         send(stream, subject.hand_over(error))
     else:

@@ -1,0 +1,138 @@
+"""What is in attacks/ passes no test, in either sandbox; what is right passes all of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from markbook.scoring.execution import Limits
+from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
+from markbook.scoring.execution.monty import MontySandbox
+from tests.processes import ROOT
+from tests.unit.scoring.execution_attacks import FORMS, LIES, RIGHT, TRAPS
+
+LIMITS = Limits(test_s=0.5, total_s=2.0, memory_bytes=96 * 2**20)
+GENEROUS = Limits(test_s=20.0, total_s=60.0)
+SANDBOXES = ["cpython"]
+
+
+@pytest.fixture(scope="module", params=SANDBOXES)
+def sandbox(request):
+    if request.param == "cpython" and (fault := bubblewrap_fault()):
+        pytest.skip(fault)
+    made = MontySandbox(1) if request.param == "monty" else CPythonSandbox()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def cpython():
+    if fault := bubblewrap_fault():
+        pytest.skip(fault)
+    return CPythonSandbox()
+
+
+def passed(sandbox, code, tests, setup="", limits=LIMITS):
+    results = sandbox.run(code, tests, setup, limits)
+    return [test for test, result in zip(tests, results, strict=True) if result.passed]
+
+
+def not_passed(sandbox, code, tests, setup=""):
+    results = sandbox.run(code, tests, setup, GENEROUS)
+    shown = [(test, result) for test, result in zip(tests, results, strict=True) if not result.passed]
+    # what this sandbox lacks the other one has
+    return [each for each in shown if sandbox.name == "cpython" or each[1].verdict != "cannot_run"]
+
+
+def test_what_is_right_passes_each_form(sandbox):
+    assert not_passed(sandbox, RIGHT, FORMS) == []
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_no_lie_passes_any_form(sandbox, name):
+    # a process a test is slow: there each lie meets a part of the forms, as does the next the next part
+    forms = FORMS if sandbox.name == "monty" else FORMS[list(LIES).index(name) % 8 :: 8]
+    assert passed(sandbox, LIES[name], forms) == []
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_no_trap_passes_and_what_is_right_does(sandbox, name):
+    trap = TRAPS[name]
+    assert passed(sandbox, trap.code, trap.tests, trap.setup) == []
+    assert not_passed(sandbox, trap.right, trap.tests, trap.setup) == []
+
+
+def test_the_setups_imports_and_plain_classes_are_the_codes_too(sandbox):
+    setup = "import math\nclass Node:\n    def __init__(self, value):\n        self.value = value\nlimit = 3"
+    code = "def f(x): return math.floor(Node(x).value)\ndef g(): return limit"
+    assert passed(sandbox, code, ["assert f(2.5) == 2", "assert g() == 3"], setup, GENEROUS) == ["assert f(2.5) == 2"]
+
+
+REFUSED = """
+import ctypes, os, signal
+kernel = ctypes.CDLL(None)
+def f(x):
+    got = []
+    for folder in ('/', '/dev/shm', '/guest'):
+        try:
+            open(folder + '/file', 'w')
+            got.append(folder)
+        except OSError:
+            pass
+    for name, number in (('ptrace', os.getppid()), ('shmget', 0), ('unshare', 0x10000000)):
+        arguments = (16, number, 0, 0) if name == 'ptrace' else (number, 4096, 0o1600)
+        if getattr(kernel, name)(*arguments) != -1:
+            got.append(name)
+    for pid in (os.getppid(), os.getpid(), -1):
+        try:
+            os.kill(pid, signal.SIGCONT)
+            got.append('kill')
+        except OSError:
+            pass
+    files = []
+    try:
+        while len(files) < 1000: files.append(os.memfd_create('file'))
+        got.append('files')
+    except OSError:
+        pass
+    return got
+"""
+
+
+def test_no_memory_without_a_limit_and_no_hand_on_other_processes(cpython):
+    assert not_passed(cpython, REFUSED, ["assert f(1) == []"]) == []
+
+
+def test_what_code_breaks_off_has_failed_and_is_no_matter_of_time(cpython):
+    shut = LIES["the connection is shut"]
+    results = cpython.run(shut, ["assert f(1) == 2", "assert f(2) == 4"], "", GENEROUS)
+    assert [result.verdict for result in results] == ["failed", "failed"]
+    own = "def f(x): raise TimeoutError('not done after 2 s')"
+    assert [result.verdict for result in cpython.run(own, ["assert f(1) == 2"], "", GENEROUS)] == ["failed"]
+
+
+CHILDREN = """
+import ctypes, os, sys
+from markbook.scoring.execution import Limits
+from markbook.scoring.execution.cpython import CPythonSandbox
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # nobody else takes orphans off the list of processes
+late = CPythonSandbox().run("while True: pass", ["f()"], "", Limits(0.3, 0.3))
+done = CPythonSandbox().run("def f(): return 1", ["assert f() == 1"], "", Limits(20, 60))
+try:
+    print(late[0].verdict.value, done[0].verdict.value, "child", os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print(late[0].verdict.value, done[0].verdict.value, "none")
+"""
+
+
+def test_no_process_is_left_behind_even_where_nobody_collects_orphans(cpython):
+    done = subprocess.run([sys.executable, "-c", CHILDREN], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["timed_out", "passed", "none"]
+
+
+def test_a_test_that_the_sandbox_cannot_hand_over_is_no_failure(cpython):
+    test = "class Other:\n    pass\nassert f(Other()) == 4"
+    [result] = cpython.run("def f(x): return 4", [test], "", GENEROUS)
+    assert result.verdict == "cannot_run"
