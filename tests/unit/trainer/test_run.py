@@ -194,7 +194,7 @@ def test_a_refused_request_ends_the_run_with_its_reason(run, tmp_path, capsys):
     with StubService(by_hash) as service:
         service.fail_after(3, (413, {"error": "payload_too_large", "detail": "more than 2 samples"}))
         assert run(service) == REJECTED
-    assert "refused: too_large: more than 2 samples" in capsys.readouterr().err
+    assert "refused: payload_too_large: more than 2 samples" in capsys.readouterr().err
     assert not has_learned(tmp_path / "run")
 
 
