@@ -134,8 +134,8 @@ UNSCOPED_READS = {
     "ApiKeys.all": "what viewers are made of",
     "Ledger.opened_ms": "when the store was made, which no run has to do with",
     "Store.ping": "reads nothing",
-    "Upkeep._into_hours": "maintenance, shown to nobody",
-    "Upkeep._last_to_go": "maintenance, shown to nobody",
+    "Maintenance._into_hours": "maintenance, shown to nobody",
+    "Maintenance._last_to_go": "maintenance, shown to nobody",
 }
 
 

@@ -36,6 +36,8 @@ def _trap(text: str) -> Trap:
     return Trap(code, tests, right, "".join(part for kind, part in given if kind == "setup"))
 
 
+HONEST_CODE, *HONEST_TESTS = _sections("honest.txt").values()
+"""Code that is right, and what tests of all kinds ask of it: what keeps lies out must let these in."""
 FORMS = list(_sections("forms.txt").values())
 LIES = _sections("lies.txt")
 BOMBS = _sections("bombs.txt")

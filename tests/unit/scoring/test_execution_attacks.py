@@ -11,11 +11,11 @@ from markbook.scoring.execution import Limits
 from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
 from markbook.scoring.execution.monty import MontySandbox
 from tests.processes import ROOT
-from tests.unit.scoring.execution_attacks import FORMS, LIES, RIGHT, TRAPS
+from tests.unit.scoring.execution_attacks import FORMS, HONEST_CODE, HONEST_TESTS, LIES, RIGHT, TRAPS
 
 LIMITS = Limits(test_s=0.5, total_s=2.0, memory_bytes=96 * 2**20)
 GENEROUS = Limits(test_s=20.0, total_s=60.0)
-SANDBOXES = ["cpython"]
+SANDBOXES = ["monty", "cpython"]
 
 
 @pytest.fixture(scope="module", params=SANDBOXES)
@@ -48,6 +48,7 @@ def not_passed(sandbox, code, tests, setup=""):
 
 def test_what_is_right_passes_each_form(sandbox):
     assert not_passed(sandbox, RIGHT, FORMS) == []
+    assert not_passed(sandbox, HONEST_CODE, HONEST_TESTS) == []
 
 
 @pytest.mark.parametrize("name", LIES)
@@ -136,3 +137,19 @@ def test_a_test_that_the_sandbox_cannot_hand_over_is_no_failure(cpython):
     test = "class Other:\n    pass\nassert f(Other()) == 4"
     [result] = cpython.run("def f(x): return 4", [test], "", GENEROUS)
     assert result.verdict == "cannot_run"
+
+
+def test_what_monty_cannot_be_sure_of_is_left_to_cpython():
+    monty = MontySandbox(1)
+    cases = {
+        ("def type(x): return int\ndef f(x): return 4", "assert type(f(2)) == int"): "a type of its own",
+        ("ValueError = Exception\ndef f(x): return 4", "assert f(2) == 4 or ValueError"): "a ValueError of its own",
+        ("def f(x): return eval('4')", "assert f(2) == 4"): "eval and exec",
+        ("m = map\ndef f(x): return 4", "assert f(2) == 4"): "lazy",
+        ("def list(x): return x\ndef f(x): return 4, list(x for x in [1])", "assert f(2)[0] == 4"): "lazy",
+        ("def f(x): return iter([4])", "assert 4 in f(2)"): "in an operator",
+    }
+    for (code, test), why in cases.items():
+        [result] = monty.run(code, [test], "", GENEROUS)
+        assert (result.verdict, why in result.message) == ("cannot_run", True), result
+    monty.close()

@@ -84,6 +84,20 @@ def page_router(door: Authenticator) -> APIRouter:
             return _html("error.jinja", error.status, error.headers, error=error)
         return await asyncio.to_thread(_html, "page.jinja", view=view, base_url=str(request.base_url))
 
+    @router.get("/page.css")
+    async def style(v: str = "") -> Response:
+        """`v`: the version that the page was made for, so that browsers need not ask again for the same one."""
+        return Response(
+            _STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        )
+
+    _add_login(router, door)
+    return router
+
+
+def _add_login(router: APIRouter, door: Authenticator) -> None:
+    """Browsers cannot send a key with the address of a page: they sign in, and send a cookie."""
+
     @router.get("/login")
     async def login() -> Response:
         try:
@@ -119,15 +133,6 @@ def page_router(door: Authenticator) -> APIRouter:
         answer = _go("login")
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return answer
-
-    @router.get("/page.css")
-    async def style(v: str = "") -> Response:
-        """`v`: the version that the page was made for, so that browsers need not ask again for the same one."""
-        return Response(
-            _STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
-        )
-
-    return router
 
 
 def _html(template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object) -> HTMLResponse:

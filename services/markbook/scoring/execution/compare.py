@@ -5,6 +5,7 @@ Equality is decided here, on copies that hold no code: an object whose `__eq__` 
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Any
 
 from pydantic_monty import MontyClassProxy, MontyClassTypeProxy, MontyStdTypeProxy
@@ -15,35 +16,81 @@ SHOWN_CHARS = 200
 """Characters of a value in a message."""
 
 
+MAX_VALUES = 1_000_000
+"""Values within a value, counted as often as they are met: lists that hold lists twice grow without end."""
+_VIEWS = ("dict_items(", "dict_keys(", "dict_values(")
+_HARMLESS = (
+    *("<bound method", "<built-in", "<class ", "<function ", "<module ", "<re.Match", "functools.partial("),
+    *("range(", "re.compile(", "slice("),
+)
+
+
 class ForeignValueError(Exception):
     """A value is not plain data."""
 
 
-def to_plain(value: Any, classes: frozenset[str], depth: int = 0) -> Any:
+class TooLargeError(Exception):
+    """A value holds more than can be compared here."""
+
+
+class Kind(Enum):
+    """What came out of a sandbox in which `str` and its like never ask the host."""
+
+    DATA = auto()
+    """Data, or an object of the tested code."""
+    VIEW = auto()
+    """A dict's keys, values or items: comes as text."""
+    ITERATOR = auto()
+    """Gives its items once, whatever they are: comes as text, as does all that is of no known kind."""
+    HARMLESS = auto()
+    """A function, a class, a range, …: comes as text, holds nothing that could answer for itself."""
+
+
+def kind_of(value: Any) -> Kind:
+    """What the host was asked about, where it was not asked about plain values such as strings."""
+    if not isinstance(value, str):
+        return Kind.DATA
+    if value.startswith(_VIEWS):
+        return Kind.VIEW
+    return Kind.HARMLESS if value.startswith(_HARMLESS) else Kind.ITERATOR
+
+
+def to_plain(value: Any, classes: frozenset[str]) -> Any:
     """`value` where it is plain data all through; instances of `classes` become their attributes.
 
-    Raises ForeignValueError for what holds anything else: its methods are the tested code's and may lie.
+    Raises ForeignValueError for what holds anything else: its methods are the tested code's and may lie. Raises
+    TooLargeError.
     """
-    if depth > MAX_DEPTH:
-        raise ForeignValueError(f"a value nested more than {MAX_DEPTH} deep")
-    if isinstance(value, list | tuple):
-        return type(value)([to_plain(each, classes, depth + 1) for each in value])
-    if isinstance(value, dict):
-        return {
-            to_plain(key, classes, depth + 1): to_plain(each, classes, depth + 1)
-            for key, each in value.items()  # a dict's subclass in the sandbox arrives as a dict
-        }
-    if isinstance(value, set | frozenset):
-        for each in value:
-            to_plain(each, classes, depth + 1)
+    return _Reader(classes).read(value, 0)
+
+
+class _Reader:
+    def __init__(self, classes: frozenset[str]) -> None:
+        self._classes = classes
+        self._left = MAX_VALUES
+
+    def read(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise TooLargeError(f"a value that holds more than {MAX_VALUES:,} others")
+        if depth > MAX_DEPTH:
+            raise ForeignValueError(f"a value nested more than {MAX_DEPTH} deep")
+        if isinstance(value, list | tuple):
+            items = [self.read(each, depth + 1) for each in value]
+            return tuple(items) if isinstance(value, tuple) else items
+        if isinstance(value, dict):  # as a dict's subclass in the sandbox arrives, too
+            return {self.read(key, depth + 1): self.read(each, depth + 1) for key, each in value.items()}
+        if isinstance(value, set | frozenset):
+            for each in value:
+                self.read(each, depth + 1)
+            return value
+        if isinstance(value, MontyClassProxy):
+            if value.name not in self._classes:
+                raise ForeignValueError(f"an object of class {value.name}, not plain data")
+            return _Instance((value.name, self.read(value.attributes, depth + 1)))
+        if isinstance(value, MontyClassTypeProxy | MontyStdTypeProxy):
+            return ("type", value.name)
         return value
-    if isinstance(value, MontyClassProxy):
-        if value.name not in classes:
-            raise ForeignValueError(f"an object of class {value.name}, not plain data")
-        return _Instance((value.name, to_plain(value.attributes, classes, depth + 1)))
-    if isinstance(value, MontyClassTypeProxy | MontyStdTypeProxy):
-        return ("type", value.name)
-    return value
 
 
 def equal(left: Any, right: Any, classes: frozenset[str]) -> bool:

@@ -1,32 +1,39 @@
 """A test as the sandbox is given it: its asserts hand their values out, its builtins are the real ones.
 
-The test and its setup become the body of one function, whose variables the tested code cannot reach. `assert a == b`
-evaluates both sides and calls the host with them, which compares them there (`compare.py`). In every other place
-where an object of the tested code could answer for itself (operators, arguments of builtins, truth) a guard asks the
-host whether it is plain data. Builtins are called by names that the tested code cannot know, so it can shadow none.
+The test and its setup become the body of one function, whose variables the tested code cannot reach: what it calls are
+its parameters. `assert a == b` evaluates both sides and hands them to the host, which compares copies (`compare.py`)
+before the tested code's own `__eq__` can change them. In every other place where an object of the tested code could
+answer for itself (operators, arguments of builtins, methods of containers, truth) a guard asks the host whether it is
+plain data, when all operands are there and nothing else can change them. See `rewriting.py`.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from markbook.scoring.execution.guest.names import MODULES, bound_names
+from markbook.scoring.execution.guest.names import BUILTINS, MODULES, bound_names, imported_names
+from markbook.scoring.execution.rewriting import Rewriter
 
-NEWLINE = "\n"
-_OPERATORS: dict[type[ast.cmpop], str] = {
-    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
-    ast.In: "in", ast.NotIn: "not in", ast.Is: "is", ast.IsNot: "is not",
-}  # fmt: skip
+NEEDED = frozenset(["isinstance", "list", "repr"])
+"""Builtins that the helpers use."""
+HOST = ("check", "equal", "method", "verdict", "done")
+"""What the host answers; see `monty_session.py`."""
+PLAIN = "plain"
+"""A tuple of the types whose values are plain data whatever they hold."""
 
 
 @dataclass(frozen=True)
 class Instrumented:
-    """A test's source for the sandbox, and the real builtins that it wants under their secret names."""
+    """A test's source for the sandbox, and the real builtins that it wants under their secret names.
+
+    `doubtful`: builtins it names that cannot be handed into the sandbox: the tested code may have its own.
+    """
 
     source: str
-    builtins: dict[str, str]
+    builtins: Mapping[str, str]
+    doubtful: frozenset[str]
 
 
 class Instrumenter:
@@ -37,141 +44,86 @@ class Instrumenter:
 
     def __init__(self, setup: ast.Module, supported: frozenset[str], own: frozenset[str], secret: str) -> None:
         self._secret = secret
-        self._real = {name: f"{name}_{secret}" for name in supported - own - bound_names(setup)}
+        self._own = own
         self._bound = bound_names(setup)
-        self._modules = _imported(setup)
-        self._setup_loads = _loads(setup)
-        self._setup = self._rewritten(setup, set())
+        self._real = {name: f"{name}_{secret}" for name in supported - own - self._bound}
+        self._trusted = imported_names(setup) | _aliases(setup, {*self._real, *MODULES})
+        self._loads = _loads(setup)
+        self._above = _indented([*ast.parse(_helpers(secret)).body, *self._rewritten(setup, set(), set())])
 
     def instrument(self, test: ast.Module) -> Instrumented:
         """The source of `test` for the sandbox. Changes the tree."""
-        bound = bound_names(test)
-        loads = self._setup_loads | _loads(test)
+        s, bound = self._secret, bound_names(test)
+        loads = self._loads | _loads(test)
         modules = sorted((loads & MODULES) - bound - self._bound)
-        body = [*_helpers(self._secret, modules), *self._setup, *self._rewritten(test, bound, modules)]
-        lines = "\n".join(f"    {line}" for line in body)
-        source = f"def run_{self._secret}():\n{lines}\n    pass\nrun_{self._secret}()"
-        used = ((loads & set(self._real)) - bound) | (self._setup_loads & set(self._real)) | {"isinstance", "repr"}
-        return Instrumented(source, {f"{name}_{self._secret}": name for name in used})
+        known = {*modules, *self._trusted, *imported_names(test)}
+        trusted = known | _aliases(test, {*self._real, *known})
+        used = (loads & set(self._real)) - bound | (self._loads & set(self._real)) | NEEDED
+        given = [*(f"{name}_{s}" for name in sorted(used)), f"{PLAIN}_{s}", *(f"{name}_{s}" for name in HOST)]
+        lines = [
+            f"def run_{s}({', '.join(given)}):",
+            *(f"    import {name}" for name in modules),
+            self._above,
+            _indented(self._rewritten(test, bound, trusted)),
+            f"    done_{s}()",
+            f"run_{s}({', '.join(given)})",
+        ]
+        source = "\n".join(lines)
+        doubtful = (loads & BUILTINS) - set(self._real) - self._own - bound - self._bound
+        return Instrumented(source, {f"{name}_{s}": name for name in used}, frozenset(doubtful))
 
-    def _rewritten(self, tree: ast.Module, bound: set[str], modules: Iterable[str] = ()) -> list[str]:
+    def _rewritten(self, tree: ast.Module, bound: set[str], trusted: set[str]) -> list[ast.stmt]:
         real = {name: secret for name, secret in self._real.items() if name not in bound}
-        rewriter = _Rewriter(self._secret, real, {*modules, *self._modules, *_imported(tree)})
-        return ast.unparse(ast.fix_missing_locations(rewriter.visit(tree))).split("\n") if tree.body else []
+        rewritten: ast.Module = Rewriter(self._secret, real, trusted | self._trusted).visit(tree)
+        return rewritten.body
+
+
+def _indented(body: list[ast.stmt]) -> str:
+    """The text of a function's body; strings of several lines stay as they are."""
+    function = ast.parse("def function(): pass").body[0]
+    function.body = body or function.body  # type: ignore[attr-defined]
+    return ast.unparse(ast.fix_missing_locations(function)).split("\n", 1)[1]
 
 
 def _loads(tree: ast.AST) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def _imported(tree: ast.AST) -> set[str]:
-    """Modules imported whole: what is read from them is no value of the tested code."""
-    names = (bound_names(node) for node in ast.walk(tree) if isinstance(node, ast.Import))
-    return set().union(*names)
+def _aliases(tree: ast.AST, trusted: set[str]) -> set[str]:
+    """Other names for builtins and for what is in modules: `close = math.isclose`."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name | ast.Attribute):
+            value: ast.expr = node.value
+            while isinstance(value, ast.Attribute):
+                value = value.value
+            if isinstance(value, ast.Name) and value.id in trusted:
+                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
 
 
-def _helpers(s: str, modules: Sequence[str]) -> list[str]:
-    return f"""{"".join(f"import {name}{NEWLINE}" for name in modules)}\
-def guard_{s}(value):
-    if value is not None and not isinstance_{s}(value, plain_{s}):
-        check_{s}(value)
+def _helpers(s: str) -> str:
+    """In the sandbox, around the host's answers: plain values by themselves need none."""
+    return f"""def guard_{s}(value, strict=True):
+    if value is not None and not isinstance_{s}(value, {PLAIN}_{s}) and check_{s}(value, strict):
+        check_{s}(list_{s}(value), strict)
     return value
+def guards_{s}(strict, args, kwargs):
+    for each in args:
+        guard_{s}(each, strict)
+    for each in kwargs.values():
+        guard_{s}(each, strict)
+def method_guard_{s}(value, name, args, kwargs):
+    if value is None or isinstance_{s}(value, {PLAIN}_{s}):
+        guards_{s}(False, args, kwargs)
+    elif method_{s}(value, name):
+        guards_{s}(False, args, kwargs)
+def alike_{s}(left, right):
+    if isinstance_{s}(left, {PLAIN}_{s}) and isinstance_{s}(right, {PLAIN}_{s}):
+        return True
+    return equal_{s}(left, right)
 def show_{s}(value):
     try:
         return repr_{s}(value)[:400]
-    except Exception:
-        return 'a value whose repr fails'""".split(NEWLINE)
-
-
-class _Rewriter(ast.NodeTransformer):
-    def __init__(self, secret: str, real: dict[str, str], modules: set[str]) -> None:
-        self._secret = secret
-        self._real = real
-        self._modules = modules
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        if isinstance(node.ctx, ast.Load) and node.id in self._real:
-            return ast.Name(self._real[node.id], ast.Load())
-        return node
-
-    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
-        s, test = self._secret, node.test
-        if isinstance(test, ast.Compare) and len(test.ops) == 1 and not self._nested(test):
-            operator = _OPERATORS[type(test.ops[0])]
-            left, right = test.left, test.comparators[0]
-            both = operator in ("==", "is", "is not")
-            first = self.visit(left) if both else self._guarded(left)
-            second = self.visit(right) if both else self._guarded(right)
-            lines = f"left_{s} = LEFT\nright_{s} = RIGHT\nsame_{s} = left_{s} {operator} right_{s}\n"
-            values = f"left_{s}, right_{s}" if operator == "==" else "None, None"
-            lines += f"if same_{s} is True:\n    verdict_{s}({operator!r}, True, {values})\n"
-            lines += f"else:\n    verdict_{s}({operator!r}, False, show_{s}(left_{s}), show_{s}(right_{s}))"
-            made = ast.parse(lines).body
-            made[0].value, made[1].value = first, second  # type: ignore[attr-defined]
-            return made
-        lines = f"same_{s} = TRUTH\nif same_{s}:\n    verdict_{s}('', True, None, None)\n"
-        lines += f"else:\n    verdict_{s}({ast.unparse(test)!r}, False, show_{s}(same_{s}), None)"
-        made = ast.parse(lines).body
-        made[0].value = self._guarded(test)  # type: ignore[attr-defined]
-        return made
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        return ast.BinOp(self._guarded(node.left), node.op, self._guarded(node.right))
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
-        return ast.UnaryOp(node.op, self._guarded(node.operand))
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
-        return ast.BoolOp(node.op, [self._guarded(each) for each in node.values])
-
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:
-        if all(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
-            return self._children(node)
-        return ast.Compare(self._guarded(node.left), node.ops, [self._guarded(each) for each in node.comparators])
-
-    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
-        return ast.IfExp(self._guarded(node.test), self.visit(node.body), self.visit(node.orelse))
-
-    def visit_If(self, node: ast.If) -> ast.stmt:
-        test = self._guarded(node.test)
-        self.generic_visit(node)
-        node.test = test
-        return node
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        value = self._guarded(node.value) if isinstance(node.ctx, ast.Load) else self.visit(node.value)
-        return ast.Subscript(value, self.visit(node.slice), node.ctx)
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        """Arguments of the tested code go to it as they are, those of builtins and modules are guarded."""
-        root = _root(node.func)
-        theirs = isinstance(node.func, ast.Name) and root not in self._real
-        args = [self.visit(each) if theirs else self._guarded(each) for each in node.args]
-        keywords = [
-            ast.keyword(each.arg, self.visit(each.value) if theirs else self._guarded(each.value))
-            for each in node.keywords
-        ]
-        return ast.Call(self.visit(node.func), args, keywords)
-
-    def _guarded(self, node: ast.expr) -> ast.expr:
-        root = _root(node)
-        visited: ast.expr = self.visit(node)
-        if root is None or root in self._real or root in self._modules:
-            return visited
-        return ast.Call(ast.Name(f"guard_{self._secret}", ast.Load()), [visited], [])
-
-    def _children(self, node: ast.expr) -> ast.expr:
-        visited = self.generic_visit(node)
-        assert isinstance(visited, ast.expr)
-        return visited
-
-    @staticmethod
-    def _nested(node: ast.AST) -> bool:
-        return any(isinstance(each, ast.NamedExpr | ast.Await | ast.Yield) for each in ast.walk(node))
-
-
-def _root(node: ast.expr) -> str | None:
-    """The name at the bottom of `f(x)[0].y`: `f`. None where there is none (`[1].count(x)`, a sum)."""
-    while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else None
+    except:
+        return 'a value whose repr fails'"""

@@ -6,8 +6,9 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from markbook.scoring.execution.guest.names import bound_names
 
 _CONSUMERS = frozenset(
     [
@@ -58,12 +59,22 @@ class Lacking:
     """`+=`, which extends a list by any iterable only under CPython."""
     classes: frozenset[str] = frozenset()
     """Classes that are defined: their special methods are not all known here."""
+    bound: frozenset[str] = frozenset()
+    """Names that are bound, whatever to."""
+    hidden: str | None = None
+    """`eval`, `exec`: what runs is not in the text, so that even a pass proves nothing."""
+
+    def may_bind(self, names: frozenset[str]) -> str | None:
+        """One of the names that a test may find replaced, if there is one."""
+        return min(names if self.hidden else names & self.bound, default=None)
 
     def of_error(self, error: BaseException) -> str | None:
         """Why the sandbox cannot run this, where `error` says so; None when CPython would have failed as well."""
         text = str(error)[:500]
         if isinstance(error, NotImplementedError):
             return text if _PARSER.search(text) else None
+        if isinstance(error, RuntimeError) and text.startswith("Internal error in monty"):
+            return text
         if isinstance(error, ImportError | AttributeError):
             found = _MODULE.search(text) or _OF_MODULE.search(text)
             if found is not None:
@@ -96,44 +107,62 @@ def find_lacking(code: str, tree: ast.Module) -> Lacking:
     """What the sandbox does otherwise in `code`, whose tree is `tree`."""
     nodes = list(ast.walk(tree))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    bound = frozenset(bound_names(tree))
+    its_own = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "collections")]
     return Lacking(
-        lazy=_lazy_value(nodes),
+        lazy=_Lazy(nodes, frozenset(bound_names(ast.Module(its_own, [])))).reason(),
         sets=bool(names & {"set", "frozenset"}) or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes),
         templates=_TEMPLATE.search(code) is not None,
         adds_in_place=any(isinstance(node, ast.AugAssign) for node in nodes),
         classes=frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef)),
+        bound=bound,
+        hidden="eval and exec run what is not in the text" if names & {"eval", "exec"} else None,
     )
 
 
-def _lazy_value(nodes: list[ast.AST]) -> str | None:
-    parents = {child: node for node in nodes for child in ast.iter_child_nodes(node)}
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    for node in nodes:
-        lazy = isinstance(node, ast.GeneratorExp) or (
-            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _LAZY
-        )
-        if lazy and not _is_consumed(node, parents[node], parents, names):
-            return f"line {getattr(node, 'lineno', 0)}: a lazy value is a list here"
-    return None
+class _Lazy:
+    """Where a lazy value is not consumed on the spot by something that is known to consume all of it."""
 
+    def __init__(self, nodes: list[ast.AST], bound: frozenset[str]) -> None:
+        self._nodes = nodes
+        self._parents = {child: node for node in nodes for child in ast.iter_child_nodes(node)}
+        self._names = [node for node in nodes if isinstance(node, ast.Name)]
+        # what the code calls `list` or `join` itself may hand on what it gets
+        self._functions = (_CONSUMERS | _LAZY) - bound
+        self._methods = _CONSUMING_METHODS - bound
 
-def _is_consumed(node: ast.AST, parent: ast.AST, parents: Mapping[ast.AST, ast.AST], names: list[ast.Name]) -> bool:
-    if isinstance(parent, ast.For | ast.AsyncFor | ast.comprehension):
-        return parent.iter is node
-    if isinstance(parent, ast.Starred | ast.Compare | ast.Expr):
-        return True
-    if isinstance(parent, ast.Assign):
-        target = parent.targets[0]
-        if isinstance(target, ast.Name):  # kept under a name that is read once, to be consumed
-            uses = [use for use in names if use.id == target.id and use is not target]
-            return (
-                len(uses) == 1
-                and not isinstance(parents[uses[0]], ast.Assign)
-                and _is_consumed(uses[0], parents[uses[0]], parents, names)
-            )
-        return isinstance(target, ast.Tuple | ast.List)
-    if isinstance(parent, ast.Call):
-        if isinstance(parent.func, ast.Attribute):
-            return parent.func.attr in _CONSUMING_METHODS
-        return isinstance(parent.func, ast.Name) and parent.func.id in _CONSUMERS | _LAZY
-    return False
+    def reason(self) -> str | None:
+        for node in self._nodes:
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _LAZY
+            if isinstance(node, ast.GeneratorExp) or called:
+                kept = not self._is_consumed(node)
+            else:  # `m = map` is called where nobody sees it
+                kept = isinstance(node, ast.Name) and node.id in _LAZY and not self._is_called(node)
+            if kept:
+                return f"line {getattr(node, 'lineno', 0)}: a lazy value is a list here"
+        return None
+
+    def _is_called(self, node: ast.Name) -> bool:
+        parent = self._parents[node]
+        return not isinstance(node.ctx, ast.Load) or (isinstance(parent, ast.Call) and parent.func is node)
+
+    def _is_consumed(self, node: ast.AST) -> bool:
+        parent = self._parents[node]
+        if isinstance(parent, ast.For | ast.AsyncFor | ast.comprehension):
+            return parent.iter is node
+        if isinstance(parent, ast.Compare):
+            return all(isinstance(each, ast.In | ast.NotIn) for each in parent.ops)
+        if isinstance(parent, ast.Starred | ast.Expr):
+            return True
+        if isinstance(parent, ast.Assign):
+            target = parent.targets[0]
+            if isinstance(target, ast.Name):  # kept under a name that is read once, to be consumed
+                uses = [use for use in self._names if use.id == target.id and use is not target]
+                is_last = len(uses) == 1 and not isinstance(self._parents[uses[0]], ast.Assign)
+                return is_last and self._is_consumed(uses[0])
+            return isinstance(target, ast.Tuple | ast.List)
+        if isinstance(parent, ast.Call):
+            if isinstance(parent.func, ast.Attribute):
+                return parent.func.attr in self._methods
+            return isinstance(parent.func, ast.Name) and parent.func.id in self._functions
+        return False

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from markbook.config.settings import Config
-from markbook.contract import ErrorCode, ScoreRequest, ScoreResponse, Source
+from markbook.contract import ScoreRequest, ScoreResponse, Source
 from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.concurrency import gather_all, raise_first, results_of_all, until_done
 from markbook.scoring.errors import ServiceStopping, stopping
@@ -31,26 +31,25 @@ from markbook.scoring.pipeline.heuristic_audit import Auditor
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
 from markbook.scoring.pipeline.preparation import prepared
 from markbook.scoring.pipeline.profile_inputs import mark_identity
-from markbook.scoring.pipeline.request_state import RequestState, ScoredRequest
+from markbook.scoring.pipeline.request_state import (
+    ADMISSION_TIMEOUT,
+    DEADLINE_EXCEEDED,
+    RequestState,
+    ScoredRequest,
+    unpaid,
+)
 from markbook.scoring.pipeline.results import build_ledger_line, build_results, sum_baseline_tokens, sum_usage
 from markbook.scoring.pipeline.single_flight import SingleFlight
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import ApiKey, ClaimConflict, RequestLine, Store, StoredMark
 from markbook.scoring.teachers.protocol import Teacher
-from markbook.scoring.types import ScoringFailure
 
 log = logging.getLogger("markbook")
+Stored = Mapping[bytes, StoredMark]
 
 CLAIM_POLL_INTERVAL_S = 0.1
 """Seconds between looks at what another replica is asking: small beside a teacher's answer, cheap for the database."""
-
-DEADLINE_EXCEEDED = ScoringFailure(
-    ErrorCode.DEADLINE, "no mark within timeout_s; it is on its way into the book: ask again", 1.0
-)
-ADMISSION_TIMEOUT = ScoringFailure(
-    ErrorCode.DEADLINE, "its turn did not come within timeout_s, so nobody was asked: ask again", 1.0
-)
 
 
 class Pipeline:
@@ -78,9 +77,8 @@ class Pipeline:
         self._auditor = Auditor(config, self._asker, store, rubric, clock_ms)
         self._clock_ms = clock_ms
         self.ledger = LedgerWriter(store)
-        self._reception = AdmissionController(
-            config.service.max_concurrent_requests, config.service.max_queued_requests
-        )
+        limits = config.service
+        self._reception = AdmissionController(limits.max_concurrent_requests, limits.max_queued_requests)
         self._flights: SingleFlight[bytes, Outcome] = SingleFlight()
         self._leading: set[asyncio.Task[None]] = set()
         self.identity = mark_identity(config, teacher, rubric)
@@ -120,7 +118,7 @@ class Pipeline:
                 if lead.done() and not lead.cancelled():
                     lead.result()
                 # what another had no money for is asked for again, out of this purse
-                missing = [digest for digest in flights if _spent(outcomes[digest]) and digest not in leading]
+                missing = [digest for digest in flights if unpaid(outcomes[digest]) and digest not in leading]
                 if not missing:
                     return await self._answer(visit, outcomes)
         finally:  # the place is free when both the request and its lead have ended
@@ -162,7 +160,7 @@ class Pipeline:
         """The line of the request, if nothing but these outcomes was missing: one transaction less than by itself."""
         now = dict(zip((item.print.digest for item in group), outcomes, strict=True))
         known = visit.landed() | now
-        if visit.answer or len(known) < len(visit.flights) or any(map(_spent, known.values())):
+        if visit.answer or len(known) < len(visit.flights) or any(map(unpaid, known.values())):
             return None
         return self._build_response(visit, known).line
 
@@ -217,9 +215,7 @@ class Pipeline:
                 passed.append(item)
         return passed, rejected
 
-    def _resolve_known(
-        self, items: Sequence[PreparedSample], stored: Mapping[bytes, StoredMark]
-    ) -> list[PreparedSample]:
+    def _resolve_known(self, items: Sequence[PreparedSample], stored: Stored) -> list[PreparedSample]:
         """Land what needs neither teacher nor sandbox: marks in the store, and what known verdicts decide."""
         untested: list[PreparedSample] = []
         others: list[PreparedSample] = []
@@ -275,7 +271,7 @@ class Pipeline:
             stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._resolve_stored(waiting, stored, Source.COALESCED)
             seen = await self._store.claims.look([item.print.digest for item in waiting], self._clock_ms())
-            failed = {digest: failure for digest, failure in seen.failures.items() if not _spent(failure)}
+            failed = {digest: failure for digest, failure in seen.failures.items() if not unpaid(failure)}
             for item in waiting:
                 if failure := failed.get(item.print.digest):
                     self._resolve(item, failure)
@@ -283,9 +279,7 @@ class Pipeline:
             free = seen.free | seen.failures.keys() - failed.keys()
         return waiting
 
-    def _resolve_stored(
-        self, items: Sequence[PreparedSample], stored: Mapping[bytes, StoredMark], source: Source
-    ) -> list[PreparedSample]:
+    def _resolve_stored(self, items: Sequence[PreparedSample], stored: Stored, source: Source) -> list[PreparedSample]:
         """Land the items that have a mark in the book; returns the others."""
         missing: list[PreparedSample] = []
         for item in items:
@@ -304,8 +298,3 @@ class Pipeline:
         error = ServiceStopping("the service stopped before the marks came") if lead.cancelled() else lead.exception()
         if error is not None:
             self._flights.crash(led, error)
-
-
-def _spent(outcome: Outcome) -> bool:
-    """Whether it failed for want of money, which says nothing about another's."""
-    return isinstance(outcome, ScoringFailure) and outcome.code is ErrorCode.BUDGET_EXHAUSTED

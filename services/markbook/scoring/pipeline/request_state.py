@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markbook.contract import Result, ScoreRequest
+from markbook.contract import ErrorCode, Result, ScoreRequest
 from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.pipeline.group_scorer import Outcome, PreparedSample
 from markbook.scoring.store import RequestLine
+from markbook.scoring.types import ScoringFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +38,18 @@ class RequestState:
         """What has become of the samples whose flights have ended well."""
         ended = {digest: flight for digest, flight in self.flights.items() if flight.done()}
         return {digest: flight.result() for digest, flight in ended.items() if flight.exception() is None}
+
+
+DEADLINE_EXCEEDED = ScoringFailure(
+    ErrorCode.DEADLINE, "no mark within timeout_s; it is on its way into the book: ask again", 1.0
+)
+
+
+ADMISSION_TIMEOUT = ScoringFailure(
+    ErrorCode.DEADLINE, "its turn did not come within timeout_s, so nobody was asked: ask again", 1.0
+)
+
+
+def unpaid(outcome: Outcome) -> bool:
+    """Whether it failed for want of money, which says nothing about another's."""
+    return isinstance(outcome, ScoringFailure) and outcome.code is ErrorCode.BUDGET_EXHAUSTED

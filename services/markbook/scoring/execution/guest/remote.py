@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -215,3 +216,6 @@ def _update(mine: Any, theirs: Any) -> None:
     elif isinstance(mine, set) and isinstance(theirs, set):
         mine.clear()
         mine.update(theirs)
+    elif isinstance(mine, deque) and isinstance(theirs, deque):
+        mine.clear()
+        mine.extend(theirs)

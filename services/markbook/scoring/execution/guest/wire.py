@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -14,6 +15,7 @@ MAX_DEPTH = 200
 _NAME: Any = type.__dict__["__name__"]
 _ISO: dict[str, Any] = {"datetime": datetime, "date": date, "time": time}
 _TEXT: dict[str, Any] = {"Decimal": Decimal, "Fraction": Fraction}
+_WRITTEN = {**_ISO, **_TEXT}
 _TYPES = {
     kind.__name__: kind
     for kind in (int, float, str, bytes, bool, complex, list, tuple, dict, set, frozenset, range, type(None))
@@ -46,6 +48,10 @@ def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
     for base, write in _SCALARS:
         if issubclass(kind, base):
             return write(value)
+    for tag, collection in _COLLECTIONS:  # with methods that a test may call; of a subclass it would be other ones
+        if kind is collection:
+            items = value if kind is deque else value.items()
+            return [tag, [encode(each if kind is deque else list(each), handle, depth + 1) for each in items]]
     for tag, sequence in _CONTAINERS:
         if issubclass(kind, sequence):
             items = sequence.__iter__(value)
@@ -55,10 +61,9 @@ def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
         return ["d", [[encode(k, handle, depth + 1), encode(v, handle, depth + 1)] for k, v in pairs]]
     if kind is range:
         return ["r", [value.start, value.stop, value.step]]
-    if kind in _ISO.values():
-        return [kind.__name__, value.isoformat()]
-    if kind in _TEXT.values():
-        return [kind.__name__, str(value)]
+    for name, written in _WRITTEN.items():
+        if kind is written:
+            return [name, value.isoformat() if name in _ISO else str(value)]
     if kind is timedelta:
         return ["timedelta", [value.days, value.seconds, value.microseconds]]
     for name, each in _TYPES.items():
@@ -89,6 +94,8 @@ def decode(message: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
             return {"l": list, "t": tuple, "S": set, "F": frozenset}[tag](items)
         if tag == "d":
             return {decode(k, handle, depth + 1): decode(v, handle, depth + 1) for k, v in rest[0]}
+        if tag in _COLLECTED:
+            return _COLLECTED[tag](decode(each, handle, depth + 1) for each in rest[0])
     except (TypeError, ValueError, IndexError, ArithmeticError, KeyError) as error:
         raise WireError(f"a value that is none: {error}") from error
     return handle(message)
@@ -101,6 +108,13 @@ _SCALARS: list[tuple[Any, Callable[[Any], Any]]] = [
     (bytes, lambda value: ["y", bytes.hex(value)]),
     (complex, lambda value: ["c", [float.hex(value.real), float.hex(value.imag)]]),
 ]
+_COLLECTIONS: list[tuple[str, type]] = [("D", deque), ("C", Counter), ("O", OrderedDict), ("N", defaultdict)]
+_COLLECTED: dict[str, Callable[[Any], Any]] = {
+    "D": deque,
+    "C": lambda pairs: Counter(dict(pairs)),
+    "O": OrderedDict,
+    "N": lambda pairs: defaultdict(None, pairs),
+}
 _CONTAINERS: list[tuple[str, Any]] = [("l", list), ("t", tuple), ("S", set), ("F", frozenset)]
 _READ: dict[str, Callable[[Any], Any]] = {
     "i": lambda text: int(text, 16),
@@ -112,5 +126,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "type": lambda name: _TYPES[name],
     "timedelta": lambda parts: timedelta(*parts),
     **{name: kind.fromisoformat for name, kind in _ISO.items()},
-    **_TEXT,
+    "Decimal": Decimal,
+    "Fraction": lambda text: Fraction(*(int(part) for part in text.split("/"))),  # a power of ten would be worked out
 }

@@ -41,3 +41,9 @@ def other_server(url: str) -> str | None:
     port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
     address = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
     return None if address == PROVIDER else address
+
+
+NO_KEY = (
+    "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if teacher.base_url is a "
+    "server that asks for none), or set teacher.name to static"
+)

@@ -33,17 +33,13 @@ from markbook.scoring.teachers.anthropic.models import model_facts
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
 from markbook.scoring.teachers.anthropic.response import classify_wording, count_tokens, retry_after_s, text_of
 from markbook.scoring.teachers.anthropic.retry import Attempt, Found, RetryPolicy
-from markbook.scoring.teachers.anthropic.server import check_base_url, check_key, other_server
+from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 from markbook.statuses import is_worth_another_try
 
 log = logging.getLogger(__name__)
 
-NO_KEY = (
-    "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if teacher.base_url is a "
-    "server that asks for none), or set teacher.name to static"
-)
 _DEFECT = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "a defect in the service, see its log: ask again", 1.0)
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
 _NO_JSON = (ValueError, RecursionError, anthropic.APIResponseValidationError)
