@@ -13,6 +13,8 @@ FROM python:3.11-slim AS installed
 WORKDIR /src
 RUN python -m venv --without-pip /venv
 COPY pyproject.toml README.md requirements.lock ./
+COPY demo/demo.yaml demo/demo.yaml
+COPY demo/tasks demo/tasks
 
 FROM installed AS scoring-installed
 RUN pip --python /venv/bin/python install --no-cache-dir -c requirements.lock '.[service,otel]'

@@ -43,7 +43,7 @@ async def test_the_bill_is_near_the_likely_figure_and_between_the_bounds(answers
     found = forecast(plan, likely, config, rubric)
     assert found.usd is not None
     assert 1 / WITHIN < found.usd / billed < WITHIN
-    assert found.extracted_from == pytest.approx(len(judged))
+    assert found.judged == pytest.approx(len(judged))
 
     low, _, high = (forecast(plan, each, config, rubric).usd for each in assumptions(plan, config))
     assert low is not None
