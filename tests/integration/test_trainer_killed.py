@@ -39,7 +39,7 @@ TEN_MOMENTS = [
         7,
     ),  # after 5 groups of the evaluation and the first of step 1, being marked
     ("markbook.trainer.learner:accumulate", 1),  # marks there, nothing learned
-    ("markbook.trainer.types:StepResult", 2),  # the optimizer has stepped, nobody knows of it
+    ("markbook.trainer.learner:StepResult", 2),  # the optimizer has stepped, nobody knows of it
     ("markbook.trainer.checkpoint:_publish", 1),  # step 2 whole, and without its name
     ("markbook.trainer.monitoring.metrics:step_line", 3),  # step 3 in the metrics, in no checkpoint
     ("markbook.trainer.monitoring.metrics:draw_curves", 1),  # step 4 saved, its curves not drawn
