@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -182,6 +184,18 @@ async def test_the_cache_forgets_what_was_unused_longest():
     assert [await cache.get(name) for name in (b"a", b"b", b"c")] == [(SESSION_COOKIE,), None, (FAIL,)]
 
 
+async def test_the_cache_is_bounded_by_results_not_by_samples():
+    cache = MemoryVerdictCache(5)
+    await cache.put(b"a", (FAIL,) * 3)
+    await cache.put(b"a", (FAIL,) * 2)  # the same again: counted once
+    await cache.put(b"b", (FAIL,) * 3)
+    assert await cache.get(b"a") == (FAIL,) * 2
+    await cache.put(b"c", (FAIL,))
+    assert [await cache.get(name) for name in (b"a", b"b", b"c")] == [(FAIL,) * 2, None, (FAIL,)]
+    await cache.put(b"d", (FAIL,) * 6)
+    assert await cache.get(b"d") is None
+
+
 class Blocking(Scripted):
     def __init__(self):
         super().__init__("blocking", a=SESSION_COOKIE)
@@ -208,6 +222,20 @@ async def test_parallel_work_and_waiting_are_bounded_and_the_loop_stays_free():
     runner.close()
 
 
+class Broken(Scripted):
+    def run(self, code, tests, setup, limits):
+        raise KeyError("a fault of ours")
+
+
+async def test_a_fault_of_the_sandbox_concerns_one_sample_and_is_no_verdict(caplog):
+    runner = TestRunner(Broken("broken"), max_running=1)
+    for _ in range(2):  # its place is free again
+        with pytest.raises(ExecutionUnavailable, match="the sandbox failed: KeyError"):
+            await runner.run("1", ["a"])
+    assert "a fault of ours" in caplog.text
+    runner.close()
+
+
 async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_done():
     sandbox = Blocking()
     runner = TestRunner(sandbox, max_running=1, max_waiting=8)
@@ -224,9 +252,32 @@ async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_d
 def test_a_dead_pool_is_an_error_and_no_verdict():
     sandbox = MontySandbox(1)
     sandbox.close()
-    with pytest.raises(ExecutionUnavailable, match="broken") as caught:
+    with pytest.raises(ExecutionUnavailable, match="closed") as caught:
         sandbox.run("def f(x): return 1", ["assert f(1) == 1"], "", LIMITS)
     assert (caught.value.status, caught.value.code) == (503, "execution_unavailable")
+
+
+def test_closing_ends_every_worker_and_so_does_forgetting_the_sandbox():
+    before = workers()
+    for forget in (False, True):
+        sandbox = MontySandbox(3)
+        with ThreadPoolExecutor(3) as threads:
+            slow = ["assert f(1) == 1"] * 40
+            asked = [threads.submit(sandbox.run, "def f(x): return 1", slow, "", LIMITS) for _ in range(6)]
+            assert {result.verdict for each in asked for result in each.result()} == {Verdict.PASSED}
+        assert workers() > before
+        if forget:
+            del sandbox
+        else:
+            sandbox.close()
+        assert workers() == before
+
+
+def workers():
+    """Process ids of Monty's workers that are this process's children."""
+    tasks = Path("/proc/self/task").iterdir()
+    pids = {pid for task in tasks for pid in (task / "children").read_text().split()}
+    return {pid for pid in pids if b"monty_worker" in Path("/proc", pid, "cmdline").read_bytes()}
 
 
 def test_a_binary_that_is_missing_is_an_error(monkeypatch):

@@ -19,10 +19,11 @@ class VerdictCache(Protocol):
 
 
 class MemoryVerdictCache:
-    """The verdicts used last, in this process."""
+    """The verdicts used last, in this process: at most `max_results` results of tests, some 100 bytes each."""
 
-    def __init__(self, max_entries: int = 10_000) -> None:
-        self._max_entries = max_entries
+    def __init__(self, max_results: int = 200_000) -> None:
+        self._max_results = max_results
+        self._results = 0
         self._entries: OrderedDict[bytes, tuple[TestResult, ...]] = OrderedDict()
 
     async def get(self, digest: bytes) -> tuple[TestResult, ...] | None:
@@ -32,10 +33,11 @@ class MemoryVerdictCache:
         return results
 
     async def put(self, digest: bytes, results: tuple[TestResult, ...]) -> None:
+        self._results += len(results) - len(self._entries.pop(digest, ()))
         self._entries[digest] = results
-        self._entries.move_to_end(digest)
-        while len(self._entries) > self._max_entries:
-            self._entries.popitem(last=False)
+        while self._results > self._max_results:
+            _, oldest = self._entries.popitem(last=False)
+            self._results -= len(oldest)
 
 
 def verdict_digest(code: str, tests: Sequence[str], setup: str, identity: str) -> bytes:

@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 
 from markbook.scoring.errors import ExecutionUnavailable
 from markbook.scoring.execution.compare import shorten
-from markbook.scoring.execution.types import Limits, TestResult, Verdict
+from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
 
 GUEST = Path(__file__).parent / "guest"
 PACKAGE = "markbook.scoring.execution.guest"
@@ -98,8 +98,7 @@ class CPythonSandbox:
         if told.ended and len(told.verdicts) < len(tests):
             raise ExecutionUnavailable("the CPython sandbox broke off")
         results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in told.verdicts]
-        late = TestResult(Verdict.TIMED_OUT, f"not run: {limits.total_s:g} s are over")
-        return results + [late] * (len(tests) - len(results))
+        return results + [not_run(limits.total_s)] * (len(tests) - len(results))
 
     def close(self) -> None:
         """Nothing runs between samples."""

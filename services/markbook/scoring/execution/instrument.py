@@ -19,7 +19,7 @@ from markbook.scoring.execution.rewriting import Rewriter
 NEEDED = frozenset(["isinstance", "list", "repr"])
 """Builtins that the helpers use."""
 HOST = ("check", "equal", "method", "verdict", "done")
-"""What the host answers; see `monty_session.py`."""
+"""What the host answers; see `monty_sample.py`."""
 PLAIN = "plain"
 """A tuple of the types whose values are plain data whatever they hold."""
 

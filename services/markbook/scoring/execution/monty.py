@@ -2,289 +2,176 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import secrets
-import string
+import json
+import logging
+import os
+import queue
+import selectors
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
-
-from pydantic_monty import (
-    ExternalModule,
-    Monty,
-    MontyClassProxy,
-    MontyCrashedError,
-    MontyError,
-    MontySession,
-    ResourceLimits,
-)
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from typing import Any
 
 from markbook.scoring.errors import ExecutionUnavailable
-from markbook.scoring.execution.compare import (
-    ForeignValueError,
-    Kind,
-    TooLargeError,
-    equal,
-    holds_instance,
-    kind_of,
-    shorten,
-    to_plain,
-)
-from markbook.scoring.execution.guest.names import (
-    BUILTINS,
-    PREDICATES,
-    UNREADABLE,
-    class_names,
-    shown_setup,
-    tested_builtins,
-)
-from markbook.scoring.execution.instrument import HOST, PLAIN, Instrumented, Instrumenter
-from markbook.scoring.execution.lacking import Lacking, find_lacking
-from markbook.scoring.execution.types import Limits, TestResult, Verdict
+from markbook.scoring.execution.monty_sample import MontyInterpreter
+from markbook.scoring.execution.monty_worker import EXTRA_S, READY
+from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
 
-CHECKOUT_S = 30.0
-MAX_CALLS = 1_000_000
-"""Values that one test may hand to the host."""
-NO_VALUE = "\n\nNone"
-"""Ends what is run for its effects: a session hands over the value of the last line, whatever that costs."""
-_CONSTANTS = [name for name in string.__all__ if isinstance(getattr(string, name), str)]
-MODULES = {"string": ExternalModule({name: getattr(string, name) for name in _CONSTANTS})}
-"""What Monty lacks and plain values can stand for."""
-PASSED = TestResult(Verdict.PASSED)
+PATIENCE_S = 60.0
+"""Seconds of the clock that a worker may take to start, or above a test's own time, before it counts as hung."""
+
+_log = logging.getLogger(__name__)
 
 
 class MontySandbox:
-    """At most `workers` samples run at the same time, each in a process of its own."""
+    """At most `workers` samples run at the same time, each in a process of its own (about 50 MB), started when needed.
+
+    Raises ExecutionUnavailable when Monty does not start.
+    """
 
     name = "monty"
 
     def __init__(self, workers: int) -> None:
-        self._pool = Monty(max_processes=workers, checkout_timeout=CHECKOUT_S)
-        try:
-            self._pool.__enter__()
-            with self._pool.checkout() as session:
-                self._real = _real_builtins(session)
-        except (MontyError, OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox does not start: {error}") from error
-        self._supported = frozenset(self._real)
+        MontyInterpreter().close()
+        self._closed = False
+        self._slots: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(workers):
+            self._slots.put(None)
+        self._end_workers = weakref.finalize(self, _end, self._slots)
 
     def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
-        return _Sample(self._pool, self._real, code, setup, limits).run(tests)
-
-    def close(self) -> None:
-        self._pool.__exit__(None, None, None)
-
-
-def _real_builtins(session: MontySession) -> dict[str, Any]:
-    """The builtins in the form in which they can be handed back into any session, and are the same there."""
-    real: dict[str, Any] = {}
-    for name in sorted(BUILTINS):
-        try:
-            value = session.feed_run(name)
-            if session.feed_run(f"value is {name}", inputs={"value": value}) is True:
-                real[name] = value
-        except MontyError:
-            continue  # this version has no such builtin
-    return real
-
-
-@dataclass
-class _Host:
-    """What a test's asserts call. The first that fails decides, whatever the test does afterwards."""
-
-    classes: frozenset[str]
-    lacking: Lacking
-    failure: TestResult | None = None
-    is_done: bool = False
-
-    def done(self) -> None:
-        """The test has come to its end."""
-        self.is_done = True
-
-    def verdict(self, operator: str, same: bool, left: Any, right: Any) -> None:
-        if not same:
-            reason = self.lacking.of_difference(str(right), str(left)) if operator == "==" else None
-            message = _difference(operator, left, right)
-            self._fail(f"{message} ({reason})" if reason else message, Verdict.CANNOT_RUN if reason else Verdict.FAILED)
-
-    def equal(self, left: Any, right: Any) -> bool:
-        """Whether copies are equal. What the sandbox itself says of the values comes after that."""
-        with self._refusing():
-            return equal(left, right, self.classes)
-
-    def check(self, value: Any, strict: bool) -> bool:
-        """Refuse what is no plain data; whether `value` is a view, whose items are to be checked."""
-        with self._refusing():
-            kind = kind_of(value)
-            if kind is Kind.ITERATOR and strict:
-                self._fail(f"{shorten(str(value))} in an operator", Verdict.CANNOT_RUN)
-            if kind is Kind.DATA and holds_instance(to_plain(value, self.classes)):
-                # its methods would be told what is expected
-                self._fail("an object of the tested code in an operator", Verdict.CANNOT_RUN)
-            return kind is Kind.VIEW
-
-    def method(self, value: Any, name: str) -> bool:
-        """Refuse a container that holds what is no plain data; whether the arguments are to be checked as well.
-
-        An object of the tested code answers for itself, but not in the place of a string or a set.
-        """
-        with self._refusing():
-            if isinstance(value, MontyClassProxy):
-                if name in PREDICATES and value.name not in self.classes:
-                    self._fail(f"got an object of class {value.name}, not plain data")
-                return False
-            if self.check(value, False):
-                self._fail(f"{shorten(str(value))} has a method called", Verdict.CANNOT_RUN)
-            return True
-
-    @contextlib.contextmanager
-    def _refusing(self) -> Iterator[None]:
-        try:
-            yield
-        except TooLargeError as error:
-            self._fail(str(error), Verdict.CANNOT_RUN)
-        except (ForeignValueError, TypeError, RecursionError) as error:
-            self._fail(f"got {error}")
-
-    def _fail(self, message: str, verdict: Verdict = Verdict.FAILED) -> NoReturn:
-        if self.failure is None:
-            self.failure = TestResult(verdict, message)
-        raise AssertionError(message)
-
-
-def _difference(operator: str, left: Any, right: Any) -> str:
-    if operator == "==":
-        return f"expected {shorten(str(right))}, got {shorten(str(left))}"
-    if right is None:
-        return f"{shorten(operator)} is {shorten(str(left))}"
-    return f"not true: {shorten(str(left))} {operator} {shorten(str(right))}"
-
-
-class _Sample:
-    """One sample's code against its tests."""
-
-    def __init__(self, pool: Monty, real: Mapping[str, Any], code: str, setup: str, limits: Limits) -> None:
-        self._pool = pool
-        self._real = real
-        self._code = code
-        self._setup = setup
-        self._limits = limits
-        self._secret = secrets.token_hex(8)
-        self._shown_setup = ""
-        self._classes: frozenset[str] = frozenset()
-        self._lacking = Lacking()
-        self._load_failure: TestResult | None = None
-
-    def run(self, tests: Sequence[str]) -> list[TestResult]:
-        try:
-            setup = ast.parse(self._setup)
-        except UNREADABLE as error:
-            return [TestResult(Verdict.CANNOT_RUN, f"the setup is no Python: {shorten(str(error))}")] * len(tests)
-        trees = [_parsed(test) for test in tests]
-        readable = [tree for tree in trees if isinstance(tree, ast.Module)]
-        self._classes = class_names([setup, *readable])
-        with contextlib.suppress(*UNREADABLE):  # Monty will say what is wrong with it
-            self._lacking = find_lacking(self._code, ast.parse(self._code))
-        own = tested_builtins(setup, readable)
-        instrumenter = Instrumenter(setup, frozenset(self._real), own, self._secret)
-        self._shown_setup = shown_setup(setup)
-        ends = time.monotonic() + self._limits.total_s
         results: list[TestResult] = []
-        for tree in trees:
-            if isinstance(tree, TestResult):
-                results.append(tree)
-            elif self._load_failure is not None:
-                results.append(self._load_failure)
-            elif (left_s := ends - time.monotonic()) <= 0:
-                results.append(TestResult(Verdict.TIMED_OUT, f"not run: {self._limits.total_s:g} s are over"))
-            else:
-                results.append(self._test(instrumenter, tree, min(left_s, self._limits.test_s)))
+        left_s, crashed_at = limits.total_s, -1
+        while len(results) < len(tests):
+            if results and left_s <= 0:
+                return results + [not_run(limits.total_s)] * (len(tests) - len(results))
+            with self._worker() as worker:  # the one that died is replaced
+                started = time.monotonic()
+                rest = replace(limits, total_s=max(0.0, left_s))
+                results += worker.ask(code, tests[len(results) :], setup, rest)
+                left_s -= time.monotonic() - started
+                if len(results) == len(tests):
+                    break
+                died_of, number = worker.end(), len(results)
+            if died_of == -signal.SIGPROF:
+                late = f"its values were not read within {limits.test_s + EXTRA_S:g} s"
+                results.append(TestResult(Verdict.TIMED_OUT, late))
+            elif crashed_at == number:  # twice: it is the code's doing
+                results.append(TestResult(Verdict.FAILED, "the interpreter crashed"))
+            crashed_at = number
         return results
 
-    def _test(self, instrumenter: Instrumenter, tree: ast.Module, limit_s: float) -> TestResult:
+    def close(self) -> None:
+        """End the processes that have nothing to do, and the others once they have not."""
+        self._closed = True
+        self._end_workers()
+
+    @contextmanager
+    def _worker(self) -> Iterator[_Worker]:
+        """A worker that nobody else has, until the context ends. It is kept unless something was raised."""
+        worker = self._slots.get()
+        is_kept = False
         try:
-            made = instrumenter.instrument(tree)
-        except UNREADABLE as error:
-            return TestResult(Verdict.CANNOT_RUN, f"the test cannot be read: {shorten(str(error))}")
-        if shadowed := self._lacking.may_bind(made.doubtful):
-            return TestResult(Verdict.CANNOT_RUN, f"the code may have a {shadowed} of its own")
+            if self._closed:
+                raise ExecutionUnavailable("the Monty sandbox is closed")
+            if worker is None:
+                worker = _Worker()
+            yield worker
+            is_kept = not (worker.has_ended or self._closed)
+        finally:
+            if worker is not None and not is_kept:
+                worker.end()
+            self._slots.put(worker if is_kept else None)
+
+
+def _end(slots: queue.LifoQueue[_Worker | None]) -> None:
+    """End the workers in `slots`, and leave their places to those who wait for one."""
+    taken: list[_Worker | None] = []
+    with suppress(queue.Empty):
+        while True:
+            taken.append(slots.get_nowait())
+    for worker in taken:
+        if worker is not None:
+            worker.end()
+        slots.put(None)
+
+
+class _Worker:
+    """A process of `monty_worker.py`. Raises ExecutionUnavailable when it does not start."""
+
+    def __init__(self) -> None:
         try:
-            try:
-                result = self._attempt(made, limit_s)
-            except MontyCrashedError as error:
-                if error.timed_out:
-                    return TestResult(Verdict.TIMED_OUT, f"no answer in {limit_s:.3g} s")
-                result = self._attempt(made, limit_s)  # it may have been killed for another's sake
-        except MontyCrashedError:  # twice: it is the code's doing, if the pool still works
-            self._prove_alive()
-            return TestResult(Verdict.FAILED, "the interpreter crashed")
-        if result.passed and (reason := self._lacking.lazy or self._lacking.hidden):
-            return TestResult(Verdict.CANNOT_RUN, reason)
-        return result
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", "from markbook.scoring.execution.monty_worker import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        except OSError as error:
+            raise ExecutionUnavailable(f"the Monty sandbox does not start: {error}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        self._data = b""
+        self.has_ended = False
+        """Whether `end` was called: one that died by itself shows that when it is asked."""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._output, selectors.EVENT_READ)
+        os.set_blocking(self._output.fileno(), False)
+        answer = self._line(PATIENCE_S)
+        if answer != READY:
+            self.end()
+            reason = answer["unavailable"] if isinstance(answer, dict) else "its process ended at once"
+            raise ExecutionUnavailable(reason)
 
-    def _attempt(self, made: Instrumented, limit_s: float) -> TestResult:
-        limits = ResourceLimits(
-            max_feed_duration_secs=limit_s,
-            max_memory=self._limits.memory_bytes,
-            max_recursion_depth=self._limits.recursion_depth,
-            max_suspensions=MAX_CALLS,
-        )
-        host = _Host(self._classes, self._lacking)
-        started = time.monotonic()
-        loading = True
-        try:
-            with self._pool.checkout(limits=limits, os_policy={"sleep": "zero"}, external_modules=MODULES) as session:
-                session.feed_run(self._code + NO_VALUE, print_callback=_discard)
-                loading = False
-                if self._shown_setup:
-                    session.feed_run(self._shown_setup + NO_VALUE, print_callback=_discard)
-                self._feed(session, made, host)
-        except MontyCrashedError:
-            raise
-        except MontyError as error:
-            is_late = time.monotonic() - started >= limit_s
-            result = host.failure or self._result_of(error.exception(), limit_s, is_late=is_late)
-            if loading:
-                self._load_failure = result
-            return result
-        except (OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
-        except ValueError as error:  # a value that the host cannot take, such as an integer of 5,000 digits
-            return TestResult(Verdict.CANNOT_RUN, f"a value is too large to be compared: {shorten(str(error))}")
-        return host.failure or (PASSED if host.is_done else TestResult(Verdict.CANNOT_RUN, "the test broke off"))
+    def ask(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
+        """The results of as many tests as it lives to answer. Raises ExecutionUnavailable."""
+        asked = {"code": code, "tests": list(tests), "setup": setup, "limits": asdict(limits)}
+        with suppress(BrokenPipeError):  # of a dead one; the end of its output says so too
+            self._input.write(json.dumps(asked).encode() + b"\n")
+            self._input.flush()
+        results: list[TestResult] = []
+        while len(results) < len(tests) and (answer := self._line(limits.test_s + PATIENCE_S)) is not None:
+            if isinstance(answer, dict):
+                raise ExecutionUnavailable(answer["unavailable"])
+            verdict, message = answer
+            results.append(TestResult(Verdict(verdict), message))
+        return results
 
-    def _feed(self, session: MontySession, made: Instrumented, host: _Host) -> None:
-        inputs = {name: self._real[builtin] for name, builtin in made.builtins.items()}
-        inputs[f"{PLAIN}_{self._secret}"] = (bool, int, float, str)
-        functions = {f"{name}_{self._secret}": getattr(host, name) for name in HOST}
-        session.feed_run(made.source, inputs=inputs, external_lookup=functions, print_callback=_discard)
+    def end(self) -> int:
+        """End the process, if it has not ended, and Monty's own, which is its child; returns what it ended with."""
+        if self.has_ended:
+            return self._process.wait()
+        self.has_ended = True
+        group = self._process.pid
+        with suppress(BrokenPipeError):
+            self._input.close()
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)  # of a dead one it changes nothing
+        self._selector.close()
+        self._output.close()
+        died_of = self._process.wait()
+        with suppress(ChildProcessError):  # the first process of a container inherits orphans, and must collect them
+            while True:
+                os.waitpid(-group, 0)
+        return died_of
 
-    def _result_of(self, error: BaseException, limit_s: float, *, is_late: bool) -> TestResult:
-        text = shorten(f"{type(error).__name__}: {error}")
-        if is_late and isinstance(error, TimeoutError):  # else it is the code's own
-            return TestResult(Verdict.TIMED_OUT, f"not done after {limit_s:.3g} s")
-        if isinstance(error, MemoryError):
-            return TestResult(Verdict.OUT_OF_MEMORY, text)
-        if (reason := self._lacking.of_error(error)) is not None:
-            return TestResult(Verdict.CANNOT_RUN, shorten(reason))
-        return TestResult(Verdict.FAILED, text)
-
-    def _prove_alive(self) -> None:
-        try:
-            with self._pool.checkout() as session:
-                session.feed_run("1")
-        except (MontyError, OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
-
-
-def _parsed(test: str) -> ast.Module | TestResult:
-    try:
-        return ast.parse(test)
-    except UNREADABLE as error:
-        return TestResult(Verdict.CANNOT_RUN, f"the test is no Python: {shorten(str(error))}")
-
-
-def _discard(stream: str, text: str) -> None:
-    """What the code prints goes nowhere."""
+    def _line(self, patience_s: float) -> Any:
+        """What it says next, None once it is dead. Raises ExecutionUnavailable when it says nothing for too long."""
+        ends = time.monotonic() + patience_s
+        while b"\n" not in self._data:
+            if not self._selector.select(max(0.0, ends - time.monotonic())):
+                _log.error("a worker of the Monty sandbox said nothing for %g s and is ended", patience_s)
+                raise ExecutionUnavailable(f"the Monty sandbox gave no answer within {patience_s:g} s")
+            if not (chunk := self._output.read(1 << 16)):
+                return None
+            self._data += chunk
+        line, self._data = self._data.split(b"\n", 1)
+        return json.loads(line)

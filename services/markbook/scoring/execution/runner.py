@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,8 @@ from markbook.scoring.errors import ExecutionUnavailable, stopping
 from markbook.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
 from markbook.scoring.execution.types import Limits, Sandbox, TestResult, Verdict
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
+
+_log = logging.getLogger(__name__)
 
 
 class TestRunner:
@@ -62,6 +65,11 @@ class TestRunner:
             except asyncio.CancelledError:
                 await asyncio.wait([work])
                 raise
+            except ExecutionUnavailable:
+                raise
+            except Exception as error:  # a fault of ours concerns this sample, not the others of its request
+                _log.exception("tests of one sample could not be run")
+                raise ExecutionUnavailable(f"the sandbox failed: {type(error).__name__}") from error
         if all(result.verdict is not Verdict.TIMED_OUT for result in results):
             await self._cache.put(digest, tuple(results))
         return results

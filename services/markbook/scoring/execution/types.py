@@ -49,6 +49,11 @@ class Limits:
     recursion_depth: int = 1000
 
 
+def not_run(total_s: float) -> TestResult:
+    """Of a test for which a sample has no time left."""
+    return TestResult(Verdict.TIMED_OUT, f"not run: {total_s:g} s are over")
+
+
 class Sandbox(Protocol):
     """Runs code that nobody trusts. Its methods block: call them on a thread, not on the event loop."""
 
