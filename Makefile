@@ -79,7 +79,7 @@ bench-service: .venv/installed ## cached marks a second, added latency, growth, 
 bench-trainer: .venv/installed .venv/trl ## a step of this trainer beside a step of TRL's (about 12 minutes on 2 cores)
 	@$(BIN)/python -m benchmarks.trainer $(ARGS)
 
-bench-learning: .venv/installed ## what tests bring: the demo on marks of the stand-in, of tests, of both (half an hour on 2 cores)
+bench-learning: .venv/installed ## what tests bring: the demo on marks of the stand-in, of tests, of both (three demos, one after the other)
 	@$(BIN)/python -m benchmarks.learning $(ARGS)
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on correct code in the folder CORPUS=FOLDER

@@ -7,6 +7,7 @@ several clients at once, honest ones among them, while /healthz is asked every 5
 from __future__ import annotations
 
 import argparse
+import itertools
 import signal
 import statistics
 import sys
@@ -130,7 +131,7 @@ class Clients:
         with self._lock:
             if self._stopped.is_set():
                 return []
-            return [each for each, _ in zip(self._samples, range(GROUP), strict=False)]
+            return list(itertools.islice(self._samples, GROUP))
 
 
 def main() -> int:
@@ -153,6 +154,8 @@ def main() -> int:
             print("\ninterrupted", flush=True)
             return 130
         finally:
+            for interrupting in (signal.SIGINT, signal.SIGTERM):  # or a second one would leave the service running
+                signal.signal(interrupting, signal.SIG_IGN)
             health.close()
             if psutil.pid_exists(service.pid):
                 service.stop(signal.SIGKILL)

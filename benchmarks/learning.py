@@ -14,7 +14,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,8 @@ class Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    outcomes: list[Outcome] = []
+    code = 0
     try:
         base = load_config(DEFAULT_CONFIG)
         if options.json:
@@ -72,18 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # signals first: whatever comes later is cleared away before they take the program with them
         with Interrupts() as interrupts, tempfile.TemporaryDirectory(prefix="bench-learning-") as folder:
             try:
-                outcomes = _run_all(base, options, Path(folder), interrupts)
+                for outcome in _each_run(base, options, Path(folder), interrupts):
+                    outcomes.append(outcome)
             except Stopped as stopped:
-                print("stopped: nothing of it is kept", flush=True)
-                return 128 + stopped.signal
+                code = 128 + stopped.signal
+                print(f"stopped: the run under way is lost, {len(outcomes)} finished before it", flush=True)
     except (ConfigError, DemoError) as error:
         print(error, file=sys.stderr)
-        return 2
-    config = configured(base, options.ways[0], options)
-    print("", *table(outcomes), *versus(outcomes), sep="\n")
-    if options.json:
-        options.json.write_text(json.dumps(as_json(config, outcomes), indent=2) + "\n", encoding="utf-8")
-    return 0
+        code = 2
+    if outcomes:
+        print("", *table(outcomes), *versus(outcomes), sep="\n")
+        if options.json:
+            config = configured(base, options.ways[0], options)
+            options.json.write_text(json.dumps(as_json(config, outcomes), indent=2) + "\n", encoding="utf-8")
+    return code
 
 
 def configured(base: Config, way: str, options: argparse.Namespace) -> Config:
@@ -97,14 +101,13 @@ def configured(base: Config, way: str, options: argparse.Namespace) -> Config:
     )
 
 
-def _run_all(base: Config, options: argparse.Namespace, folder: Path, interrupts: Interrupts) -> list[Outcome]:
+def _each_run(base: Config, options: argparse.Namespace, folder: Path, interrupts: Interrupts) -> Iterator[Outcome]:
     runs = list(dict.fromkeys((seed, way) for seed in options.seeds for way in options.ways))
-    outcomes = []
     for number, (seed, way) in enumerate(runs, start=1):
         print(f"\nrun {number} of {len(runs)}: marks of {way}, seed {seed}", flush=True)
-        outcomes.append(one(configured(base, way, options), way, seed, folder, interrupts))
-        print(f"\n{said(way, str(seed), outcomes[-1].change)}", flush=True)
-    return outcomes
+        outcome = one(configured(base, way, options), way, seed, folder, interrupts)
+        print(f"\n{said(way, str(seed), outcome.change)}", flush=True)
+        yield outcome
 
 
 def one(config: Config, way: str, seed: int, folder: Path, interrupts: Interrupts) -> Outcome:
@@ -166,20 +169,18 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def versus(outcomes: Sequence[Outcome]) -> list[str]:
-    """pass@1 after training of each later way against the first, over the same tasks and seeds."""
-    after: dict[str, list[Counts]] = {}
+    """pass@1 after training of each later way against the first, over the same tasks and the seeds that both have."""
+    after: dict[str, dict[int, Counts]] = {}
     for outcome in outcomes:
-        after.setdefault(outcome.way, []).append(outcome.after)
+        after.setdefault(outcome.way, {})[outcome.seed] = outcome.after
     first, *others = after
-    if not others:
-        return []
-    return [
-        "",
-        *(
-            f"pass@1 after training, marks of {way} against those of {first}: {difference(after[first], after[way])}"
-            for way in others
-        ),
-    ]
+    lines = [""]
+    for way in others:
+        seeds = [seed for seed in after[first] if seed in after[way]]
+        if seeds:
+            found = difference([after[first][seed] for seed in seeds], [after[way][seed] for seed in seeds])
+            lines.append(f"pass@1 after training, marks of {way} against those of {first}: {found}")
+    return lines if len(lines) > 1 else []
 
 
 def said(way: str, seed: str, found: Change) -> str:

@@ -138,6 +138,25 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path, monkeypatch, capsys):
     assert not [*tmp_path.iterdir()]
 
 
+def test_runs_that_finished_before_a_stop_are_shown_and_written(tmp_path, monkeypatch, capsys):
+    def one(config, way, seed, folder, interrupts):
+        if (way, seed) == ("tests", 1):
+            raise learning.Stopped(signal.SIGINT)
+        right = {"stand-in": 1, "tests": 3}[way]
+        counts = dict.fromkeys((0, 1), (right + seed, 4))
+        return Outcome(way, seed, {0: (0, 4), 1: (0, 4)}, counts, 0, {"tests": 4}, 1.0)
+
+    monkeypatch.setattr(learning, "one", one)
+    file = tmp_path / "found.json"
+    arguments = ["--seeds", "0", "1", "--ways", "stand-in", "tests", "--json", str(file)]
+    assert main(arguments) == 128 + signal.SIGINT
+    shown = capsys.readouterr().out
+    assert "stopped: the run under way is lost, 3 finished before it" in shown
+    assert "| stand-in | all | 0.000 | 0.375 |" in shown
+    assert "marks of tests against those of stand-in: +0.500" in shown  # seed 0 alone: the other has no pair
+    assert len(json.loads(file.read_text())["runs"]) == 3
+
+
 def test_a_process_that_fails_is_told_with_the_end_of_the_services_log(tmp_path):
     log = tmp_path / "service.log"
     log.write_text("listening\n", encoding="utf-8")

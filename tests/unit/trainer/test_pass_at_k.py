@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from markbook.contract import ExtractedFrom, SampleTests, Scored, Source
@@ -9,7 +11,7 @@ from markbook.trainer.monitoring.evaluation import Evaluation, count_passed, eva
 from markbook.trainer.monitoring.metrics import evaluation_line, reward_metrics, sample_line
 from markbook.trainer.monitoring.pass_at_k import pass_at_k, passed, reported_k
 from markbook.trainer.types import Sample, Task
-from tests.unit.trainer.stub import scored, unscored
+from tests.unit.trainer.stub import StubService, scored, unscored
 
 TASK = Task(0, "p", "python", (1,), tests=("assert f(1) == 1", "assert f(2) == 2"))
 
@@ -105,3 +107,20 @@ def test_a_step_tells_the_share_of_its_tested_samples_that_pass():
     lines = [sample_line(1, "train", sample, result) for sample, result in zip(samples, results, strict=True)]
     assert [line["passed"] for line in lines] == [True, False, False, None]
     assert lines[1]["tests"]["passed"] == 1
+
+
+def test_where_tests_are_ignored_nothing_is_known_of_what_passes(run, tmp_path):
+    task = json.dumps({"prompt": "task", "language": "python", "tests": ["assert f(1) == 1"], "test_setup": "x = 1"})
+    (tmp_path / "tested.jsonl").write_text(f"{task}\n" * 3)
+    files = {"tasks": "tested.jsonl", "eval_tasks": "tested.jsonl"}
+    for use_tests, known in ((True, 0.0), (False, None)):
+        with StubService(lambda _: heuristic()) as service:
+            service.policy["use_tests"] = use_tests
+            folder = f"run-{use_tests}"
+            assert run(service, files, {"use_tests": use_tests}, ("--run-dir", folder)) == 0
+        sent = [sample.tests for request in service.requests for sample in request.samples]
+        assert all(bool(tests) is use_tests for tests in sent)
+        summary = json.loads((tmp_path / folder / "summary.json").read_text())
+        assert summary.get("pass_at_k", {}).get("1", {}).get("before") == known
+        lines = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
+        assert {line["pass_rate"] for line in lines if "pass_rate" in line} == {known}

@@ -91,9 +91,11 @@ class Trainer:
             model, tokenizer = load_student(training)
             self.policy = Policy(model, tokenizer, training.gradient_checkpointing)
             reference = load_reference(self.policy, config, say)
+        paths = (training.tasks, training.eval_tasks)
         limits = (training.system_prompt, training.max_prompt_tokens)
-        self.tasks = load_tasks(training.tasks, tokenizer, *limits)
-        self.eval_tasks = load_tasks(training.eval_tasks, tokenizer, *limits) if training.eval_tasks else []
+        self.tasks, self.eval_tasks = (
+            load_tasks(path, tokenizer, *limits, use_tests=config.rlaif.use_tests) if path else [] for path in paths
+        )
         self.sampler = make_sampler(self.policy, config, self.run_dir, say)
         self.learner = Learner(self.policy, reference, config, self.ranks)
         self.progress = Progress(base=base_checksum(self.policy))

@@ -25,8 +25,12 @@ def check_tasks(training: Training) -> None:
                 raise ConfigError(f"training.{key}: {error}") from error
 
 
-def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_tokens: int) -> list[Task]:
+def load_tasks(
+    path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_tokens: int, *, use_tests: bool = True
+) -> list[Task]:
     """Read and render a file of tasks, in any form that `shared/markbook/tasks.py` reads.
+
+    Without `use_tests` they have none: the service ignores them, so that nothing is known of what would pass.
 
     Raises ConfigError with file and line for anything that is not such a task, or is longer than `max_prompt_tokens`.
     """
@@ -38,7 +42,8 @@ def load_tasks(path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_
                 f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, more than "
                 f"training.max_prompt_tokens ({max_prompt_tokens}): shorten it or raise the limit"
             )
-        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids, tuple(line.tests), line.test_setup))
+        tests, setup = (tuple(line.tests), line.test_setup) if use_tests else ((), "")
+        tasks.append(Task(len(tasks), line.prompt, line.language, token_ids, tests, setup))
     return tasks
 
 
