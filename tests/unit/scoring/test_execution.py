@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -247,43 +245,6 @@ async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_d
         await gone
     assert await runner.run("2", ["a"]) == [SESSION_COOKIE]
     runner.close()
-
-
-def test_a_dead_pool_is_an_error_and_no_verdict():
-    sandbox = MontySandbox(1)
-    sandbox.close()
-    with pytest.raises(ExecutionUnavailable, match="closed") as caught:
-        sandbox.run("def f(x): return 1", ["assert f(1) == 1"], "", LIMITS)
-    assert (caught.value.status, caught.value.code) == (503, "execution_unavailable")
-
-
-def test_closing_ends_every_worker_and_so_does_forgetting_the_sandbox():
-    before = workers()
-    for forget in (False, True):
-        sandbox = MontySandbox(3)
-        with ThreadPoolExecutor(3) as threads:
-            slow = ["assert f(1) == 1"] * 40
-            asked = [threads.submit(sandbox.run, "def f(x): return 1", slow, "", LIMITS) for _ in range(6)]
-            assert {result.verdict for each in asked for result in each.result()} == {Verdict.PASSED}
-        assert workers() > before
-        if forget:
-            del sandbox
-        else:
-            sandbox.close()
-        assert workers() == before
-
-
-def workers():
-    """Process ids of Monty's workers that are this process's children."""
-    tasks = Path("/proc/self/task").iterdir()
-    pids = {pid for task in tasks for pid in (task / "children").read_text().split()}
-    return {pid for pid in pids if b"monty_worker" in Path("/proc", pid, "cmdline").read_bytes()}
-
-
-def test_a_binary_that_is_missing_is_an_error(monkeypatch):
-    monkeypatch.setenv("MONTY_BIN", "/nowhere/monty")
-    with pytest.raises(ExecutionUnavailable, match="does not start"):
-        MontySandbox(1)
 
 
 def test_on_needs_bubblewrap_auto_does_not(monkeypatch):

@@ -17,11 +17,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self
 
 from markbook.scoring.errors import ExecutionUnavailable
 from markbook.scoring.execution.compare import shorten
+from markbook.scoring.execution.process_group import end_group
 from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
 
 GUEST = Path(__file__).parent / "guest"
@@ -43,12 +45,17 @@ def bubblewrap_fault() -> str | None:
         command = _command()
     except (ImportError, OSError, RuntimeError) as error:
         return f"bubblewrap is not installed: {error}"
-    try:
-        done = subprocess.run([*command, "-I", "-S", "-B", "-c", PROBE], capture_output=True, timeout=START_S)
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"bubblewrap does not run: {error}"
-    if done.stdout.strip() != b"42":
-        return f"bubblewrap does not run: {shorten(done.stderr.decode(errors='replace')) or done.returncode}"
+    # files, not pipes: what bubblewrap starts may outlive it for a moment and would hold a pipe open
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        try:
+            probe = [*command, "-I", "-S", "-B", "-c", PROBE]
+            done = subprocess.run(probe, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, timeout=START_S)
+        except (OSError, subprocess.SubprocessError) as error:
+            return f"bubblewrap does not run: {error}"
+        output.seek(0)
+        errors.seek(0)
+        if output.read().strip() != b"42":
+            return f"bubblewrap does not run: {shorten(errors.read().decode(errors='replace')) or done.returncode}"
     return None
 
 
@@ -118,6 +125,7 @@ class Process:
                     stdout=subprocess.PIPE if role == "judge" else subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     pass_fds=(number, says),
+                    process_group=0,
                 )
         except OSError as error:
             os.close(told)
@@ -152,8 +160,7 @@ class Process:
                 signal.pidfd_send_signal(self._inner, signal.SIGKILL)
             os.close(self._inner)
             self.wait(END_S)
-        self._process.kill()
-        self._process.wait()
+        end_group(self._process)  # with a child that it had not told of yet
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -174,8 +181,10 @@ def _file_of(data: bytes) -> Iterator[int]:
 def _inner_process(told: int) -> int | None:
     """A handle on the first process inside the sandbox, from what bubblewrap says; None where it did not start."""
     text = b""
-    with os.fdopen(told, "rb", buffering=0) as info:
-        while b"}" not in text and (part := info.read(1000)):
+    ends = time.monotonic() + START_S
+    with os.fdopen(told, "rb", buffering=0) as info, selectors.DefaultSelector() as selector:
+        selector.register(info, selectors.EVENT_READ)
+        while b"}" not in text and selector.select(max(0.0, ends - time.monotonic())) and (part := info.read(1000)):
             text += part
     try:
         return os.pidfd_open(json.loads(text)["child-pid"])

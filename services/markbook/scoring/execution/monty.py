@@ -20,6 +20,7 @@ from typing import Any
 from markbook.scoring.errors import ExecutionUnavailable
 from markbook.scoring.execution.monty_sample import MontyInterpreter
 from markbook.scoring.execution.monty_worker import EXTRA_S, READY
+from markbook.scoring.execution.process_group import end_group
 from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
 
 PATIENCE_S = 60.0
@@ -150,18 +151,12 @@ class _Worker:
         if self.has_ended:
             return self._process.wait()
         self.has_ended = True
-        group = self._process.pid
         with suppress(BrokenPipeError):
             self._input.close()
-        with suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)  # of a dead one it changes nothing
+        ended_with = end_group(self._process)
         self._selector.close()
         self._output.close()
-        died_of = self._process.wait()
-        with suppress(ChildProcessError):  # the first process of a container inherits orphans, and must collect them
-            while True:
-                os.waitpid(-group, 0)
-        return died_of
+        return ended_with
 
     def _line(self, patience_s: float) -> Any:
         """What it says next, None once it is dead. Raises ExecutionUnavailable when it says nothing for too long."""
