@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from benchmarks.tokens_measured import BEFORE, Row, measure
 from benchmarks.workload import ScoredRequest, workload
-from markbook.scoring.prompts.prompt import shown_task
+from markbook.scoring.prompts.prompt import truncate_task
 from tests.emulator.server import Emulator
 
 Policy = Literal["head", "head_tail"]
@@ -35,7 +35,7 @@ def settings(policy: Policy, chars: int | None) -> dict[str, dict[str, Any]]:
 
 def seen(tasks: Sequence[str], policy: Policy, chars: int | None) -> tuple[float, float, float]:
     """Shares, in the mean over tasks: characters shown, tasks whose signature is shown, numbered rules shown."""
-    shown = [shown_task(task, truncate=chars is not None, chars=chars or 0, policy=policy) for task in tasks]
+    shown = [truncate_task(task, truncate=chars is not None, chars=chars or 0, policy=policy) for task in tasks]
     pairs = list(zip(tasks, shown, strict=True))
     characters = fmean(len(part) / len(task) for task, part in pairs)
     signatures = fmean(_signature(task) in part for task, part in pairs)

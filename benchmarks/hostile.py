@@ -33,7 +33,7 @@ GROUP = 4
 """Samples a request."""
 WARM_UP = 40
 TELL_S = 10.0
-MOST_TIMES = 50
+MAX_TIMES = 50
 """How often a sample that is worth asking again is asked."""
 MARKS = (0.1, 0.5, 1.0)
 MEDIAN_MS = 50.0
@@ -106,7 +106,7 @@ class Clients:
 
     def _work(self) -> None:
         while group := self._next():
-            for _ in range(MOST_TIMES):
+            for _ in range(MAX_TIMES):
                 started = time.perf_counter()
                 try:
                     answer = self._client.score(ScoreRequest(run="hostile", samples=[each.sample for each in group]))
@@ -124,7 +124,7 @@ class Clients:
                     break
             else:
                 with self._outcome.lock:
-                    self._outcome.faults += [f"{each.kind}: asked {MOST_TIMES} times" for each in group]
+                    self._outcome.faults += [f"{each.kind}: asked {MAX_TIMES} times" for each in group]
                     self._outcome.done += len(group)
 
     def _next(self) -> list[Made]:

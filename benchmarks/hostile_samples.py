@@ -16,7 +16,7 @@ from tests.unit.scoring import execution_cases
 from tests.unit.scoring.execution_attacks import BOMBS, FORMS, LIES, TRAPS
 
 TASK = "Write a Python function f(x) that returns twice x. Version {number} of the task."
-MOST_TESTS = 1000
+MAX_TESTS = 1000
 """service.max_tests_per_sample: more is a 413."""
 
 
@@ -122,7 +122,7 @@ def _lie(kind: str, plain: dict[str, str], number: int, draw: random.Random) -> 
 
 def _bomb(kind: str, plain: dict[str, str], number: int, draw: random.Random) -> tuple[str, Role, Sample]:
     """Now and then one with as many tests as a sample may have: each starts the code anew."""
-    tests = [draw.choice(FORMS)] * (MOST_TESTS if draw.random() < 0.02 else 1)
+    tests = [draw.choice(FORMS)] * (MAX_TESTS if draw.random() < 0.02 else 1)
     return kind, Role.HOSTILE, _sample(plain[kind], tests, number)
 
 

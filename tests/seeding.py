@@ -37,13 +37,13 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
         _copy(engine, tables.failure_sums, [*_failure_rows(sums)])
     with writing(engine) as connection:
         insert_new(connection, tables.accounts, [*_accounts(runs)])
-    while _into_hours(engine, until_ms):
+    while _compact_to_hours(engine, until_ms):
         pass
     engine.dispose()
     return minutes * (requests + calls)
 
 
-def _into_hours(engine: Engine, now_ms: int) -> bool:
+def _compact_to_hours(engine: Engine, now_ms: int) -> bool:
     with writing(engine) as connection:
         hour = oldest_hour(connection, now_ms)
         if hour is not None:

@@ -134,7 +134,7 @@ UNSCOPED_READS = {
     "ApiKeys.all": "what viewers are made of",
     "Ledger.opened_ms": "when the store was made, which no run has to do with",
     "Store.ping": "reads nothing",
-    "Maintenance._into_hours": "maintenance, shown to nobody",
+    "Maintenance._compact_to_hours": "maintenance, shown to nobody",
     "Maintenance._last_to_go": "maintenance, shown to nobody",
 }
 
@@ -154,7 +154,9 @@ def test_every_read_of_the_store_that_a_route_could_show_takes_a_viewer():
 OLD_NAMES = re.compile(
     r"\b(RunPurse|Purse|Payer|take_due|KILLED|Visit|Asker|Said|NO_TURN|Reception|Doorkeeper|Door|pass_of|FRESH_S"
     r"|WatchedTeacher|RequestObserver|Elsewhere|FOR_EVER|Tally|into_hours|Warmth|Lesson|lessons_of|Flights?|Stopwatch"
-    r"|GaveUp|BudgetSpent|closed_up|RemoteSampler)\b"
+    r"|GaveUp|BudgetSpent|closed_up|RemoteSampler|_reception|_asker|_flights|_flying|note_uses|_insist|read_now"
+    r"|write_now|_in_turn|_into_hours|teller|Bills|quietly|shown_task|presented_order|kept_mark|KeptMark|Differs"
+    r"|(MOST|LONGEST)_[A-Z_]+)\b"
 )
 
 

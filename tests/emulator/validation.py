@@ -11,7 +11,7 @@ from tests.emulator.catalog import MODELS, Model
 from tests.emulator.errors import ApiError, invalid
 
 VERSIONS = ("2023-06-01", "2026-10-21")
-MOST_BREAKPOINTS = 4
+MAX_BREAKPOINTS = 4
 UNSUPPORTED_KEYWORDS = {
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems",
     "maxItems", "uniqueItems", "patternProperties", "oneOf", "not", "if",
@@ -121,8 +121,8 @@ def _check_thinking(request: Request, model: Model) -> None:
 
 def _check_breakpoints(request: Request) -> None:
     held = [block.cache_control for block in blocks(request) if block.cache_control]
-    if len(held) > MOST_BREAKPOINTS:
-        raise invalid(f"A maximum of {MOST_BREAKPOINTS} blocks with cache_control may be provided. Found {len(held)}.")
+    if len(held) > MAX_BREAKPOINTS:
+        raise invalid(f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(held)}.")
     lives = [control.ttl for control in held]
     if lives != sorted(lives):  # "1h" sorts before "5m"
         raise invalid("cache_control: a block with ttl 1h must not come after one with ttl 5m")

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from markbook.scoring.prompts.prompt import presented_order
+from markbook.scoring.prompts.prompt import shuffled_order
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
@@ -52,7 +52,7 @@ async def test_shuffling_takes_the_place_in_the_request_out_of_the_mark(
     assert error < 0.01
 
     presented = [
-        [row[index] for index in presented_order(f"g{SIZE * number}", SIZE, shuffle=True)]
+        [row[index] for index in shuffled_order(f"g{SIZE * number}", SIZE, shuffle=True)]
         for number, row in enumerate(shuffled)
     ]
     mean, error = slope(presented)

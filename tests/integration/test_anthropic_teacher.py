@@ -11,7 +11,7 @@ import pytest
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Price, TeacherConfig
 from markbook.contract import ErrorCode
-from markbook.scoring.prompts.prompt import presented_order, system_text
+from markbook.scoring.prompts.prompt import shuffled_order, system_text
 from markbook.scoring.prompts.rubric import load_rubric, parse_rubric
 from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
@@ -67,7 +67,7 @@ async def test_every_sample_gets_its_own_marks_whatever_the_order(claude: Teache
     shown = [tuple(entry.codes) for entry in emulator.log]
     assert len(set(shown)) > 1
     for number, codes in enumerate(shown):
-        assert codes == tuple(CODES[index] for index in presented_order(f"g{number}", 3, shuffle=True))
+        assert codes == tuple(CODES[index] for index in shuffled_order(f"g{number}", 3, shuffle=True))
 
 
 async def test_without_shuffling_samples_are_shown_as_they_come(claude: TeacherFactory, emulator: Emulator) -> None:

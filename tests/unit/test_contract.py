@@ -29,7 +29,7 @@ AS_SET = {
     "Stats.policy",
 }
 """What a user has set comes back as it was set."""
-AS_KEPT = {"KeptMark.criteria"}
+AS_KEPT = {"MarkRecord.criteria"}
 """An import keeps what the export had, whatever its digits."""
 
 

@@ -17,10 +17,10 @@ from markbook.contract import ScoreRequest
 from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.pipeline.code_extraction import EXTRACTOR_VERSION
 from markbook.scoring.pipeline.group_scorer import PreparedSample
-from markbook.scoring.pipeline.preparation import prepared
+from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.pipeline.results import build_ledger_line
-from markbook.scoring.prompts.prompt import TEMPLATE_VERSION, fence, presented_order, render, system_text
+from markbook.scoring.prompts.prompt import TEMPLATE_VERSION, fence, render, shuffled_order, system_text
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store.budgets import TOTAL, CallContext, _line, key_scope, run_scope
 from markbook.scoring.teachers import make_teacher
@@ -70,7 +70,7 @@ def test_what_the_teacher_is_shown():
         "c0ec18c7389b75d4f3b038b0b2890452692a378a5953427a957e6da7c32ba2e8",
     ]
     assert fence("seed", "task", ("a", "b")) == "#144950"
-    assert presented_order("g", 5, shuffle=True) == (2, 4, 3, 0, 1)
+    assert shuffled_order("g", 5, shuffle=True) == (2, 4, 3, 0, 1)
     message = "XX task, python\nWrite f.\nXX 1\na\nXX 2\nb\nXX end: mark 1 to 2"
     assert render("Write f.", "python", ["a", "b"], "XX") == message
 
@@ -104,7 +104,7 @@ def test_the_scopes_of_budgets_and_the_columns_of_a_reserved_call():
 
 
 async def items(request: ScoreRequest) -> list[PreparedSample]:
-    return await prepared(request.samples, "00" * 8, use_tests=True)
+    return await prepare_samples(request.samples, "00" * 8, use_tests=True)
 
 
 async def test_the_ids_by_which_a_request_is_counted_once():

@@ -28,7 +28,7 @@ from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import Tier
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
-from markbook.scoring.observability.middleware import RequestMiddleware, teller
+from markbook.scoring.observability.middleware import RequestMiddleware, request_counter
 from markbook.scoring.observability.tracing import REQUESTS
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.pipeline.tests_tier import TestsTier
@@ -100,8 +100,8 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     tier = Tier()
     watched = InstrumentedTeacher(marker, metrics.calls)
     tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
-    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, teller(metrics.samples))
-    metrics.about(marker, pipeline.profile, lambda: store.claims.held)
+    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, request_counter(metrics.samples))
+    metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 
     @asynccontextmanager

@@ -23,9 +23,9 @@ async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
     for turn in itertools.count():
         await asyncio.sleep(NOTE_S)
         try:
-            await store.marks.note_uses(clock_ms())
+            await store.marks.flush_last_used(clock_ms())
             if turn % SWEEP_EVERY == 0:
-                await store.upkeep.sweep(clock_ms())
+                await store.upkeep.run_once(clock_ms())
                 store.given.forget()
         except StoreUnavailable as error:
             log.debug("upkeep of the book left out: %s", error)

@@ -11,7 +11,7 @@ _filters = threading.Lock()  # they belong to the process: whoever changes them 
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Inside, no warning is shown or raised; afterwards the filters are as they were."""
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,7 +12,7 @@ from typing import TypeVar
 from markbook.client.errors import ServiceUnavailable
 
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 15.0
+MAX_PAUSE_S = 15.0
 
 T = TypeVar("T")
 Tell = Callable[[ServiceUnavailable | None], None]
@@ -22,7 +22,7 @@ Tell = Callable[[ServiceUnavailable | None], None]
 class RetryPolicy:
     """How a service that is away is waited for: `wait_s` seconds from the first failure of a request; 0: not at all.
 
-    Pauses grow from FIRST_PAUSE_S to LONGEST_PAUSE_S; a `Retry-After` that is longer is kept to. `tell` hears of every
+    Pauses grow from FIRST_PAUSE_S to MAX_PAUSE_S; a `Retry-After` that is longer is kept to. `tell` hears of every
     failure that is waited out, and None of every answer. It is called in the client's thread.
     """
 
@@ -48,7 +48,7 @@ class RetryPolicy:
                 # from half to the whole, so that clients that failed together do not come back together
                 wait = max(pause * (0.5 + self.jitter() / 2), error.retry_after_s or 0.0)
                 await self.sleep(min(wait, ends - now))
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                pause = min(2 * pause, MAX_PAUSE_S)
             else:
                 self.tell(None)
                 return answer

@@ -3,7 +3,7 @@
 Field names are those of DESIGN's "The wire"; changing one is a breaking change for every client.
 """
 
-from markbook.contract.marks import KeptGroup, KeptMark, KeptMarks
+from markbook.contract.marks import KeptGroup, KeptMarks, MarkRecord
 from markbook.contract.scoring import (
     ErrorCode,
     ExtractedFrom,
@@ -45,9 +45,9 @@ __all__ = [
     "ErrorCode",
     "ExtractedFrom",
     "KeptGroup",
-    "KeptMark",
     "KeptMarks",
     "Language",
+    "MarkRecord",
     "ProfileId",
     "ProfileInputs",
     "RequestId",

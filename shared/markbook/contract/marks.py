@@ -17,7 +17,7 @@ class KeptGroup(WireModel):
     size: int = Field(ge=1, le=32_767)
 
 
-class KeptMark(WireModel):
+class MarkRecord(WireModel):
     """A teacher's mark as the book has it."""
 
     key: str
@@ -39,4 +39,4 @@ class KeptMark(WireModel):
 class KeptMarks(WireModel):
     """More than one where short hashes collide: their digests differ."""
 
-    marks: list[KeptMark]
+    marks: list[MarkRecord]

@@ -58,15 +58,15 @@ def statements() -> Iterator[list[str]]:
         if not statement.startswith("PRAGMA"):
             sent.extend([statement] * (len(parameters) if isinstance(parameters, list) else 1))
 
-    def straight(connection, text, values):
+    def execute_raw(connection, text, values):
         if connection.dialect.name == "sqlite":  # of which SQLAlchemy does not hear
             sent.append(text)
         return send(connection, text, values)
 
-    send = prepared_statements.straight
+    send = prepared_statements.execute_raw
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        with patch.object(prepared_statements, "straight", straight):
+        with patch.object(prepared_statements, "execute_raw", execute_raw):
             yield sent
     finally:
         event.remove(Engine, "before_cursor_execute", note)

@@ -11,7 +11,7 @@ import pytest
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.teachers.anthropic import circuit_breaker as breakers
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
-from markbook.scoring.teachers.anthropic.concurrency_limiter import LONGEST_RESET_S, ConcurrencyLimiter
+from markbook.scoring.teachers.anthropic.concurrency_limiter import MAX_RESET_S, ConcurrencyLimiter
 from markbook.scoring.teachers.protocol import Outage
 from tests.unit.scoring.hands import Hands
 
@@ -56,9 +56,9 @@ async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_t
     begun = hands.now
     hands.now += 1
     for _ in range(5):
-        limiter.throttled(begun, None)
+        limiter.on_rate_limited(begun, None)
     assert limiter.limit == 4
-    limiter.throttled(hands.now + 1, None)
+    limiter.on_rate_limited(hands.now + 1, None)
     assert limiter.limit == 2
     limiter.succeeded()
     assert limiter.limit == 2.5
@@ -67,7 +67,7 @@ async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_t
     assert limiter.limit == 8
     for at in range(10):
         hands.now += 1
-        limiter.throttled(hands.now + at, None)
+        limiter.on_rate_limited(hands.now + at, None)
     assert limiter.limit == 1
 
 
@@ -107,14 +107,14 @@ async def test_headers_lower_the_calls_in_flight_and_pause_when_used_up(hands: H
         "anthropic-ratelimit-input-tokens-remaining": "5999",
         "anthropic-ratelimit-input-tokens-reset": reset.replace("+00:00", "Z"),
     }
-    limiter.heed(headers, need)
+    limiter.update_from_headers(headers, need)
     assert (limiter.limit, limiter.pause_s()) == (5, 0.0)
-    limiter.heed({**headers, "anthropic-ratelimit-input-tokens-remaining": "999"}, need)
+    limiter.update_from_headers({**headers, "anthropic-ratelimit-input-tokens-remaining": "999"}, need)
     assert (limiter.limit, limiter.pause_s()) == (1, pytest.approx(12.0))
     hands.now += 12
     assert limiter.pause_s() == 0.0
-    limiter.heed({}, need)
-    limiter.heed({"anthropic-ratelimit-requests-remaining": "many"}, need)
+    limiter.update_from_headers({}, need)
+    limiter.update_from_headers({"anthropic-ratelimit-requests-remaining": "many"}, need)
     assert limiter.limit == 1
 
 
@@ -126,23 +126,23 @@ async def test_a_reset_date_that_cannot_be_true_does_not_stop_everything(
 ) -> None:
     limiter = ConcurrencyLimiter(8, hands, lambda: 1_700_000_000.0)
     headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
-    limiter.heed(headers, {"requests": 1})
+    limiter.update_from_headers(headers, {"requests": 1})
     assert limiter.pause_s() == pause
 
 
 @pytest.mark.parametrize("header", ["9" * 5000, "\u0665", "\xb2", "-1", "1.5", "", " 1"])
 async def test_a_header_that_is_no_count_tells_nothing(hands: Hands, header: str) -> None:
     limiter = ConcurrencyLimiter(4, hands, hands)
-    limiter.heed({"anthropic-ratelimit-requests-remaining": header}, {"requests": 1})
+    limiter.update_from_headers({"anthropic-ratelimit-requests-remaining": header}, {"requests": 1})
     assert (limiter.limit, limiter.pause_s()) == (4.0, 0.0)
 
 
 async def test_a_retry_after_of_any_length_holds_all_calls_up_for_a_minute_at_most(hands: Hands) -> None:
     limiter = ConcurrencyLimiter(4, hands, hands)
-    limiter.throttled(hands.now, 86_400.0)
-    assert limiter.pause_s() == LONGEST_RESET_S
-    limiter.throttled(hands.now, 5.0)
-    assert limiter.pause_s() == LONGEST_RESET_S
+    limiter.on_rate_limited(hands.now, 86_400.0)
+    assert limiter.pause_s() == MAX_RESET_S
+    limiter.on_rate_limited(hands.now, 5.0)
+    assert limiter.pause_s() == MAX_RESET_S
 
 
 async def test_a_call_waits_for_the_turn_of_its_key(hands: Hands) -> None:

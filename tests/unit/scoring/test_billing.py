@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from markbook.config.settings import Price
-from markbook.scoring.teachers.anthropic.call_pricing import Bills
+from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 
-BILLS = Bills("model", Price(input=1.0, output=5.0), "5m")
+BILLS = CallPricer("model", Price(input=1.0, output=5.0), "5m")
 
 
 def test_the_bound_by_hand():
@@ -26,5 +26,7 @@ def test_a_byte_is_a_token_at_most(text):
 
 
 def test_a_rubric_cached_for_an_hour_is_booked_as_such():
-    hour = Bills("model", Price(input=1.0, output=5.0), "1h").bound("timeout", system="r" * 100, text="", max_tokens=0)
+    hour = CallPricer("model", Price(input=1.0, output=5.0), "1h").bound(
+        "timeout", system="r" * 100, text="", max_tokens=0
+    )
     assert hour.cost_usd == pytest.approx((64 + 2 * 100) * 1e-6)

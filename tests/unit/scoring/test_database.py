@@ -101,7 +101,7 @@ async def test_writes_are_not_tried_one_by_one_while_the_store_is_away(database,
         raise StoreUnavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "write_now", away)
+        patch.setattr(database, "write_sync", away)
         ends = await asyncio.gather(*(database.write(adding(number)) for number in (1, 2, 3)), return_exceptions=True)
     assert [type(end) for end in ends] == [StoreUnavailable] * 3
     assert len(tried) == (3 if database.is_postgres else 1)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from markbook.scoring.pipeline.admission import Turns
+from markbook.scoring.pipeline.admission import RequestSlots
 from tests.fakes import RecordingTeacher, true_score
 
 JSON = {"Content-Type": "application/json"}
@@ -129,7 +129,7 @@ async def test_the_time_in_line_counts_and_nobody_is_asked_for_one_whose_turn_do
         await first
         block = await counts(http)
     assert codes(late) == ["deadline", "deadline"]
-    assert "turn" in late["results"][0]["error"]["detail"]
+    assert "queued" in late["results"][0]["error"]["detail"]
     assert slow.codes == [code("slow")]
     assert (block["samples"], block["unscored_by_code"]) == (3, {"deadline": 2})
 
@@ -150,14 +150,14 @@ async def test_a_call_that_goes_on_after_its_deadline_keeps_its_place(service, s
 
 async def test_a_run_with_many_requests_does_not_hold_up_a_run_with_one(service, slow, monkeypatch):
     came, served = 0, []
-    take = Turns.take
+    take = RequestSlots.acquire
 
     async def counting(self, run):
         nonlocal came
         came += 1
         return await take(self, run)
 
-    monkeypatch.setattr(Turns, "take", counting)
+    monkeypatch.setattr(RequestSlots, "acquire", counting)
     async with service({"service": {"max_concurrent_requests": 1}}, by=slow) as http:
 
         async def ask(name: str, run: str) -> None:

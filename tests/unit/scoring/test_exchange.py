@@ -230,7 +230,7 @@ def test_ctrl_c_leaves_what_was_imported(book, tmp_path, run):
 
 
 def test_ctrl_c_leaves_no_half_export(book, tmp_path, run, monkeypatch):
-    read = Database.read_now
+    read = Database.read_sync
     with monkeypatch.context() as patch:
 
         def interrupted(self, work):
@@ -238,7 +238,7 @@ def test_ctrl_c_leaves_no_half_export(book, tmp_path, run, monkeypatch):
                 raise KeyboardInterrupt
             return read(self, work)
 
-        patch.setattr(Database, "read_now", interrupted)
+        patch.setattr(Database, "read_sync", interrupted)
         status, _, told = run(book, "export", "half.jsonl")
     assert (status, told) == (130, "stopped: nothing is exported\n")
     assert list(tmp_path.glob("half*")) == []

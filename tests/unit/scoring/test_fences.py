@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from markbook.scoring.heuristics import fences
-from markbook.scoring.heuristics.fences import MOST_STEPS, fence_lines
+from markbook.scoring.heuristics.fences import MAX_STEPS, fence_lines
 from markbook.scoring.heuristics.lexing import Walk
 from markbook.scoring.pipeline.code_extraction import extract
 from tests.unit.scoring.samples import LANGUAGES
 
 CHARS = 100_000
-MOST_GIVEN_UP = 20
+MAX_GIVEN_UP = 20
 
 HOSTILE = {
     "backticks": "`",
@@ -54,8 +54,8 @@ def test_the_steps_are_bounded(name: str, language: str, monkeypatch: pytest.Mon
     text = "```\n" + unit * (CHARS // len(unit)) + "\n```\n"
     found = list(fence_lines(text, language))
     assert found[0].start() == 0
-    assert steps <= MOST_STEPS
-    assert sum(walk.spanning is not None for walk in walks) <= MOST_GIVEN_UP
+    assert steps <= MAX_STEPS
+    assert sum(walk.spanning is not None for walk in walks) <= MAX_GIVEN_UP
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "haskell"])
@@ -70,7 +70,7 @@ def test_what_is_long_is_read_all_the_same(completion: str, code: str, language:
 
 def test_after_too_many_steps_fences_count_as_they_stand() -> None:
     hidden = "/*\n```\n*/\n"
-    few, many = "`${" * 10 + "}`" * 10, "`${" * MOST_STEPS + "}`" * MOST_STEPS
+    few, many = "`${" * 10 + "}`" * 10, "`${" * MAX_STEPS + "}`" * MAX_STEPS
     assert [line.start() for line in fence_lines(f"{few}\n{hidden}", "javascript")] == []
     assert len(list(fence_lines(f"{many}\n{hidden}", "javascript"))) == 1
 

@@ -162,7 +162,7 @@ async def test_what_was_given_goes_with_its_mark(keyed, database_url):
     store = Store(database_url, 1_000, RetentionPolicy(max_entries=0))
     store.open("00" * 8, {}, 1)
     assert await _count(store) == 1
-    await store.upkeep.sweep(1)
+    await store.upkeep.run_once(1)
     assert await _count(store) == 0
     await store.close()
 

@@ -214,14 +214,14 @@ async def test_the_keys_are_read_again_after_two_seconds_and_once_for_all_who_as
     hands = Hands()
     door = Authenticator(Counting(), hands)
     await store.keys.add(api_key("ann", "mb_ann"))
-    admitted = await asyncio.gather(*(door.admit("Bearer mb_ann") for _ in range(20)))
+    admitted = await asyncio.gather(*(door.authenticate("Bearer mb_ann") for _ in range(20)))
     assert ({key.name for key in admitted}, reads) == ({"ann"}, 1)
     await store.keys.revoke("ann", 1)
     hands.now += 1.99
-    assert await door.admit("Bearer mb_ann")
+    assert await door.authenticate("Bearer mb_ann")
     hands.now += 0.01
     with pytest.raises(Unauthorized, match="ann was revoked"):
-        await door.admit("Bearer mb_ann")
+        await door.authenticate("Bearer mb_ann")
     assert reads == 2
 
 

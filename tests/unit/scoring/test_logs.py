@@ -170,7 +170,7 @@ async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
         await ask(body(code=f"{CODE}# 4"), 500)
     said = lines()
     assert len([line for line in said if logs.REQUESTS in line]) == 17
-    assert any("not audited this time: reply_unreadable" in line for line in said)
+    assert any("will retry: reply_unreadable" in line for line in said)
     assert not [line for line in said if CANARY in line]
 
 

@@ -113,7 +113,7 @@ async def test_nothing_a_client_sends_becomes_a_label(service):
 def test_an_outcome_that_nobody_knows_is_another():
     metrics = Metrics()
     for outcome in ("end_turn", "made up by a server", "too"):
-        metrics.calls.billed(TeacherCall("m", outcome, duration_ms=250))
+        metrics.calls.observe(TeacherCall("m", outcome, duration_ms=250))
     found = Scraped(metrics.exposition().decode())
     assert found("teacher_calls_total", outcome="other") == 2
     assert found("teacher_call_duration_seconds_sum") == pytest.approx(0.75)
@@ -121,8 +121,8 @@ def test_an_outcome_that_nobody_knows_is_another():
 
 def test_a_bill_that_is_not_known_counts_apart_and_one_without_a_price_is_told():
     metrics = Metrics()
-    metrics.calls.billed(TeacherCall("m", "timeout", 1000, 200, cost_usd=0.5, usage_unknown=True))
-    metrics.calls.billed(TeacherCall("m", "end_turn", 10, 2, 30, 40, cost_usd=None))
+    metrics.calls.observe(TeacherCall("m", "timeout", 1000, 200, cost_usd=0.5, usage_unknown=True))
+    metrics.calls.observe(TeacherCall("m", "end_turn", 10, 2, 30, 40, cost_usd=None))
     found = Scraped(metrics.exposition().decode())
     assert (found("teacher_usage_unknown_calls_total"), found("teacher_usage_unknown_usd_total")) == (1, 0.5)
     assert (found("teacher_unpriced_calls_total"), found("teacher_cost_usd_total")) == (1, 0)

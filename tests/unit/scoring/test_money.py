@@ -180,7 +180,7 @@ class Lingering(RecordingTeacher):
 @pytest.mark.parametrize("by", [RecordingTeacher, Lingering])
 async def test_a_reply_waits_for_its_bill(service, database_url, monkeypatch, by):
     """Written with its marks, or, where the marks came later, by itself."""
-    insist, gate, kept, held = Database.insist, asyncio.Event(), asyncio.Event(), []
+    insist, gate, kept, held = Database.write_with_retry, asyncio.Event(), asyncio.Event(), []
 
     async def late(self, work):
         if not held:
@@ -193,7 +193,7 @@ async def test_a_reply_waits_for_its_bill(service, database_url, monkeypatch, by
             await insist(self, work)
             kept.set()
 
-    monkeypatch.setattr(Database, "insist", late)
+    monkeypatch.setattr(Database, "write_with_retry", late)
     sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
     async with service(database_url=database_url, by=by()) as http:
         asked = asyncio.create_task(http.post("/score", json={"samples": [sample]}))

@@ -180,7 +180,7 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
     await store.keys.add(api_key("ann", "mb_ann"))
     await store.keys.add(api_key("bob", "mb_bob"))
     door = Authenticator(store.keys, wall=wall)
-    ann = await door.admit("Bearer mb_ann")
+    ann = await door.authenticate("Bearer mb_ann")
     given = door.issue_session(ann)
     assert (await door.verify_session(given)).name == "ann"
     assert "mb_ann" not in given
@@ -199,7 +199,7 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
         with pytest.raises(Unauthorized):
             await door.verify_session(each)
     with pytest.raises(Unauthorized):
-        await door.admit(f"Bearer {given}")
+        await door.authenticate(f"Bearer {given}")
     wall.now += SESSION_S - 1
     assert (await door.verify_session(given)).name == "ann"
     wall.now += 1

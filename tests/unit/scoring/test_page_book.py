@@ -54,7 +54,7 @@ async def test_the_latest_come_first_with_the_runs_that_paid_or_were_given_them(
 @pytest.mark.parametrize("texts", [True, False])
 async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, monkeypatch, texts):
     monkeypatch.setattr(recent_marks, "BATCH", 4)
-    monkeypatch.setattr(recent_marks, "MOST_MARKS", 10)
+    monkeypatch.setattr(recent_marks, "MAX_MARKS", 10)
     async with opened(database_url, store_samples=texts) as store:
         for number in range(25):
             await keep(store, marked(f"code {number:02}"), at_ms=NOW + 1000 * (number // 2))

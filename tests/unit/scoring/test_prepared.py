@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError as WrappedError
 
 from markbook.scoring.store import tables
 from markbook.scoring.store.engine import migrate, open_engine, writing
-from markbook.scoring.store.statements import FEW, insert_into, insert_new, run
+from markbook.scoring.store.statements import MAX_CACHED_ROWS, insert_into, insert_new, run
 from tests.unit.scoring.book import statements
 
 ACCOUNT = tables.accounts.c
@@ -29,7 +29,7 @@ def accounts(count: int, nusd: int = 7) -> list[dict[str, object]]:
     return [{"scope": f"run {number:03}", "nusd": nusd, "tokens": number} for number in range(count)]
 
 
-@pytest.mark.parametrize("count", [1, 2, FEW, FEW + 1, 20 * FEW])
+@pytest.mark.parametrize("count", [1, 2, MAX_CACHED_ROWS, MAX_CACHED_ROWS + 1, 20 * MAX_CACHED_ROWS])
 def test_rows_go_in_and_come_out_in_one_statement_however_many(connection, count):
     insert_new(connection, tables.accounts, accounts(count))
     added = insert_into(connection.dialect.name, tables.accounts)
@@ -43,7 +43,7 @@ def test_rows_go_in_and_come_out_in_one_statement_however_many(connection, count
     # the first has tokens 0, the last is new
     expected = {f"run {number:03}": 10 for number in range(1, count)} | {f"run {count:03}": 3}
     assert dict(done.rows) == expected
-    assert done.count == count or count >= FEW  # of many, SQLAlchemy does not say
+    assert done.count == count or count >= MAX_CACHED_ROWS  # of many, SQLAlchemy does not say
     assert len(sent) == 1
     query = select(ACCOUNT.scope).where(ACCOUNT.scope.in_(bindparam("scopes", expanding=True)))
     wanted = [f"run {number:03}" for number in range(count)]

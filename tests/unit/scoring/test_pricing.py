@@ -1,4 +1,4 @@
-"""Bills: hand-computed dollars and input equivalents."""
+"""CallPricer: hand-computed dollars and input equivalents."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from markbook.scoring.prompts.prompt import (
     baseline_tokens,
     estimate_tokens,
     fence,
-    presented_order,
     render,
-    shown_task,
+    shuffled_order,
     system_text,
+    truncate_task,
 )
 from markbook.scoring.prompts.rubric import load_rubric
 from tests.emulator import tokens
@@ -36,21 +36,21 @@ TASK = "Write a function that returns the sum."
     ],
 )
 def test_the_head_of_a_task_ends_between_words(chars: int, shown: str) -> None:
-    assert shown_task(TASK, truncate=True, chars=chars) == shown
+    assert truncate_task(TASK, truncate=True, chars=chars) == shown
 
 
 def test_head_and_tail_share_the_length() -> None:
-    assert shown_task(TASK, truncate=True, chars=20, policy="head_tail") == f"Write a {CUT} the sum."
-    assert shown_task(TASK, truncate=True, chars=38, policy="head_tail") == TASK
+    assert truncate_task(TASK, truncate=True, chars=20, policy="head_tail") == f"Write a {CUT} the sum."
+    assert truncate_task(TASK, truncate=True, chars=38, policy="head_tail") == TASK
 
 
 def test_a_task_is_shown_whole_when_told_to() -> None:
-    assert shown_task(TASK, truncate=False, chars=1) == TASK
+    assert truncate_task(TASK, truncate=False, chars=1) == TASK
 
 
 @given(st.text(min_size=1, max_size=80), st.integers(1, 90), st.sampled_from(["head", "head_tail"]))
 def test_cutting_never_cuts_a_word_where_white_space_is_in_reach(task: str, chars: int, policy: str) -> None:
-    shown = shown_task(task, truncate=True, chars=chars, policy=policy)  # type: ignore[arg-type]
+    shown = truncate_task(task, truncate=True, chars=chars, policy=policy)  # type: ignore[arg-type]
     if len(task) <= chars:
         assert shown == task
         return
@@ -66,9 +66,9 @@ def test_cutting_never_cuts_a_word_where_white_space_is_in_reach(task: str, char
 @pytest.mark.parametrize("chars", range(1, 8))
 def test_cutting_never_leaves_half_a_surrogate_pair(chars: int) -> None:
     pairs = "\ud83d\ude00" * 4  # what a careless decoder makes of four emoji
-    shown = shown_task(pairs, truncate=True, chars=chars).removesuffix(f" {CUT}")
+    shown = truncate_task(pairs, truncate=True, chars=chars).removesuffix(f" {CUT}")
     assert shown == "\ud83d\ude00" * (chars // 2)
-    assert shown_task("😀" * 9, truncate=True, chars=chars) == "😀" * chars + f" {CUT}"
+    assert truncate_task("😀" * 9, truncate=True, chars=chars) == "😀" * chars + f" {CUT}"
 
 
 def test_a_language_stays_on_its_line() -> None:
@@ -96,10 +96,10 @@ def test_a_sample_that_knows_the_marker_gets_another() -> None:
 
 
 def test_the_order_is_seeded_and_a_permutation() -> None:
-    assert presented_order("a", 8, shuffle=True) == presented_order("a", 8, shuffle=True)
-    assert presented_order("a", 8, shuffle=True) != presented_order("b", 8, shuffle=True)
-    assert sorted(presented_order("a", 8, shuffle=True)) == list(range(8))
-    assert presented_order("a", 4, shuffle=False) == (0, 1, 2, 3)
+    assert shuffled_order("a", 8, shuffle=True) == shuffled_order("a", 8, shuffle=True)
+    assert shuffled_order("a", 8, shuffle=True) != shuffled_order("b", 8, shuffle=True)
+    assert sorted(shuffled_order("a", 8, shuffle=True)) == list(range(8))
+    assert shuffled_order("a", 4, shuffle=False) == (0, 1, 2, 3)
 
 
 def test_the_system_prompt_says_how_to_reply() -> None:

@@ -138,7 +138,7 @@ async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teac
 
     async def flaky(self, work):
         nonlocal faults
-        if work.__qualname__.startswith("Store._insist") and faults < 3:
+        if work.__qualname__.startswith("Store._write_with_retry") and faults < 3:
             faults += 1
             raise StoreUnavailable("away")
         return await write(self, work)

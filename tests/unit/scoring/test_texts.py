@@ -54,9 +54,9 @@ async def test_texts_go_a_millisecond_after_their_age_and_their_marks_stay(datab
     async with opened(database_url, texts_max_age_ms=DAY) as store:
         await keep(store, marked("a", "old"), marked("b", "shared"))
         await keep(store, marked("c", "shared"), at_ms=NOW + 1)
-        await store.upkeep.sweep(NOW + DAY)
+        await store.upkeep.run_once(NOW + DAY)
         assert await count(store, "texts") == 3
-        await store.upkeep.sweep(NOW + DAY + 1)
+        await store.upkeep.run_once(NOW + DAY + 1)
         assert [row.key for row in await rows(store, tables.texts)] == [named("c", "shared").row]
         assert [zlib.decompress(row.task) for row in await rows(store, tables.tasks)] == [b"shared"]
         assert await count(store, "marks") == 3
@@ -68,7 +68,7 @@ async def test_a_sample_judged_anew_keeps_its_text_for_as_long_again(database_ur
     async with opened(database_url, texts_max_age_ms=DAY, max_age_ms=1) as store:
         await keep(store, marked("a"))
         await keep(store, marked("a"), at_ms=NOW + DAY)
-        await store.upkeep.sweep(NOW + DAY + 1)
+        await store.upkeep.run_once(NOW + DAY + 1)
         assert (await count(store, "texts"), await count(store, "tasks")) == (1, 1)
 
 
@@ -115,6 +115,6 @@ async def test_many_texts_go_in_small_transactions(database_url):
     async with opened(database_url, texts_max_age_ms=DAY) as store:
         await keep(store, *(marked(f"code {number}") for number in range(BATCH + 1)))
         with statements() as sent:
-            await store.upkeep.sweep(NOW + DAY + 1)
+            await store.upkeep.run_once(NOW + DAY + 1)
         assert (await count(store, "texts"), await count(store, "tasks")) == (0, 0)
     assert len([each for each in sent if each.startswith("DELETE FROM texts")]) == 2

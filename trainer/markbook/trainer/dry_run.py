@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +76,8 @@ def marked(results: Sequence[Result]) -> str:
     errors = {f"{one.error.code.value}: {one.error.detail}" for one in results if isinstance(one, Unscored)}
     if not scored:
         raise ServiceTimeoutError(f"none of the samples got a mark: {'; '.join(sorted(errors))}")
-    sources = ", ".join(f"{source.value} {sum(result.source is source for result in scored)}" for source in Source)
+    counts = Counter(result.source for result in scored)
+    sources = ", ".join(f"{source.value} {counts[source]}" for source in Source)
     marks = " ".join(f"{result.score:.2f}" for result in scored)
     return f"marks: {marks} ({sources}, unscored {len(results) - len(scored)})"
 

@@ -29,6 +29,10 @@ def write_config(config: Config, run_dir: Path) -> None:
 def write_summary(
     run_dir: Path, run: str, ended: str, progress: Progress, history: Sequence[Metrics], base_unchanged: bool
 ) -> None:
+    seconds = dict.fromkeys(STEP, 0.0)
+    for line in history:
+        for what in STEP:
+            seconds[what] += line[f"seconds_{what}"]
     summary = {
         "run": run,
         "ended": ended,
@@ -39,7 +43,7 @@ def write_summary(
         **{phase: counters.model_dump(mode="json") for phase, counters in progress.counters.items()},
         "seconds": {
             "loading": progress.seconds["loading"],
-            **{what: sum(line[f"seconds_{what}"] for line in history) for what in STEP},
+            **seconds,
             "evaluation": progress.seconds.get("evaluation", 0.0),
         },
     }

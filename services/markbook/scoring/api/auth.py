@@ -53,7 +53,7 @@ class Authenticator:
         self._stale_at = -1.0
         self._reading = asyncio.Lock()
 
-    async def admit(self, authorization: str | None) -> ApiKey | None:
+    async def authenticate(self, authorization: str | None) -> ApiKey | None:
         """The key a request came with; None while the book has none. Raises Unauthorized, StoreUnavailable.
 
         The first key closes the door for good: revoking the last one must not open it to everybody.

@@ -40,7 +40,7 @@ class AuthMiddleware:
                 headers = Headers(scope=scope)
                 if scope["method"] not in ("GET", "HEAD"):
                     check_site(headers)
-                key = scope["api_key"] = await self._admit(scope)
+                key = scope["api_key"] = await self._authenticate(scope)
                 if key is None:  # with keys, a request that may do anything carries one, which no browser adds
                     check_host(headers, self._allowed_hosts)
             except MarkbookError as error:
@@ -50,11 +50,11 @@ class AuthMiddleware:
                 return
         await self._app(scope, receive, send)
 
-    async def _admit(self, scope: Scope) -> ApiKey | None:
+    async def _authenticate(self, scope: Scope) -> ApiKey | None:
         authorization = _authorization(scope)
         if scope["path"] == PAGE and authorization is None:
             return await self._door.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
-        return await self._door.admit(authorization)
+        return await self._door.authenticate(authorization)
 
 
 def get_api_key(request: Request) -> ApiKey | None:

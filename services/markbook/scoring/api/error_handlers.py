@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from markbook.contract import ErrorBody
 from markbook.scoring.errors import MarkbookError
-from markbook.scoring.observability.logs import facts
+from markbook.scoring.observability.logs import current
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -26,7 +26,7 @@ def render(error: MarkbookError) -> JSONResponse:
 
 
 def _answer(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    facts().error = body.error
+    current().error = body.error
     return JSONResponse(body.model_dump(exclude_none=True), status, headers)
 
 

@@ -18,10 +18,10 @@ from markbook.scoring.api.request_body import read_score_request
 from markbook.scoring.api.stats import build_series, build_stats, named_budgets
 from markbook.scoring.errors import NoSuchMark
 from markbook.scoring.fingerprint import KEY
-from markbook.scoring.observability.logs import facts
+from markbook.scoring.observability.logs import current
 from markbook.scoring.observability.metrics import CONTENT_TYPE
 from markbook.scoring.store import Viewer
-from markbook.scoring.store.export_import import kept_mark
+from markbook.scoring.store.export_import import to_wire
 
 router = APIRouter()
 
@@ -70,7 +70,7 @@ async def score(request: Request) -> Response:
     """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number."""
     state = get_state(request)
     asked = await read_score_request(request, state.config.service)
-    facts().asked(asked.run, asked.request_id)
+    current().set_request(asked.run, asked.request_id)
     key = get_api_key(request)
     check_run(key, asked.run)
     answer = await state.pipeline.score(asked, key)
@@ -116,7 +116,7 @@ async def marks(
     if not found:
         detail = f"the book has no mark of {key} under profile {asked}; what the heuristic tier rejects is not kept"
         raise NoSuchMark(detail)
-    return KeptMarks(marks=[kept_mark(record, state.pipeline.rubric) for record in found])
+    return KeptMarks(marks=[to_wire(record, state.pipeline.rubric) for record in found])
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses={403: ERRORS[403]})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import starmap
 
 from markbook.config.settings import Config
-from markbook.scoring.prompts.prompt import estimate_tokens, render, shown_task, system_text
+from markbook.scoring.prompts.prompt import estimate_tokens, render, system_text, truncate_task
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.teachers.anthropic.models import model_facts
 from markbook.scoring.teachers.anthropic.pricing import Tokens, cost_usd
@@ -96,7 +96,7 @@ def is_cached(config: Config, rubric: Rubric) -> bool:
 def _text_tokens(config: Config, task: tuple[str, str], samples: int) -> int:
     """Of a message for `samples` samples, rendered as it would be sent, without their code."""
     rlaif, (prompt, language) = config.rlaif, task
-    shown = shown_task(
+    shown = truncate_task(
         prompt,
         truncate=rlaif.truncate_prompt_for_scoring,
         chars=rlaif.prompt_context_chars,

@@ -88,23 +88,19 @@ def _series(
     say: Callable[[float], str],
     link: str | None = None,
 ) -> Series:
-    values = [
-        sum(value(tally) for run in runs if (tally := account.cells.get((index, run))))
-        for index in range(account.frame.buckets)
-    ]
+    values: list[float] = [0] * account.frame.buckets
+    for (index, run), tally in account.cells.items():
+        if run in runs:
+            values[index] += value(tally)
     return Series(name, tone, values, say(sum(value(account.runs[run]) for run in runs)), link)
 
 
 def _columns(account: Account, columns: dict[str, tuple[str, str]]) -> list[Series]:
-    return [
-        Series(
-            name,
-            tone,
-            [tally.counts[column] for tally in account.buckets],
-            formatting.count(account.total.counts[column]),
-        )
-        for column, (name, tone) in columns.items()
-    ]
+    series = []
+    for column, (name, tone) in columns.items():
+        values = [tally.counts[column] for tally in account.buckets]
+        series.append(Series(name, tone, values, formatting.count(account.total.counts[column])))
+    return series
 
 
 def _saved(account: Account) -> list[Series]:
@@ -122,25 +118,22 @@ def _hit_rate(account: Account) -> Series:
 
 
 def _latency(account: Account) -> list[Series]:
-    return [
-        Series(
-            name,
-            tone,
-            [_seconds(latency.quantile(tally.counts, share)) for tally in account.buckets],
-            formatting.seconds(latency.quantile(account.total.counts, share)),
-        )
-        for name, tone, share in (("half of them within", "calm", 0.5), ("95 % within", "warm", 0.95))
-    ]
+    series = []
+    for name, tone, share in (("half of them within", "calm", 0.5), ("95 % within", "warm", 0.95)):
+        values = [_seconds(latency.quantile(tally.counts, share)) for tally in account.buckets]
+        overall = latency.quantile(account.total.counts, share)
+        series.append(Series(name, tone, values, formatting.seconds(overall)))
+    return series
 
 
 def _unscored(account: Account) -> list[Series]:
+    tones = ("bad", "warm", "one", "five", "calm", "good", "two", "rest")
     codes = sorted(account.total.failures.items(), key=itemgetter(1), reverse=True)
-    return [
-        Series(code, tone, [tally.failures[code] for tally in account.buckets], formatting.count(number))
-        for (code, number), tone in zip(
-            codes, ("bad", "warm", "one", "five", "calm", "good", "two", "rest"), strict=False
-        )
-    ]
+    series = []
+    for (code, number), tone in zip(codes, tones, strict=False):  # the rarest codes are left out, if there are more
+        values = [tally.failures[code] for tally in account.buckets]
+        series.append(Series(code, tone, values, formatting.count(number)))
+    return series
 
 
 def _dollars(tally: CounterTotals) -> float:

@@ -16,7 +16,7 @@ from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import resolve_time_range
 from markbook.scoring.dashboard.totals import build_totals
-from markbook.scoring.store import MOST_MARKS, ApiKey, Viewer
+from markbook.scoring.store import MAX_MARKS, ApiKey, Viewer
 from markbook.scoring.store.budget_alerts import SPENT
 
 
@@ -84,7 +84,7 @@ async def build_context(state: AppState, key: ApiKey | None, asked: PageQuery) -
         profile=state.pipeline.profile,
         store_samples=state.config.store.store_samples,
         explains=state.config.teacher.explain,
-        most_marks=formatting.count(MOST_MARKS),
+        most_marks=formatting.count(MAX_MARKS),
     )
 
 

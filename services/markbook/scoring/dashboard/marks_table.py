@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markbook.scoring.dashboard import formatting
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import Cursor, Paid, Record
-from markbook.scoring.store.export_import import kept_mark
+from markbook.scoring.store.export_import import to_wire
 
 A_PAGE = 12
 ROW = r"^([0-9a-f]{2}){29,284}$"
@@ -51,7 +51,7 @@ class Opened:
 
 
 def row_of(paid: Paid, rubric: Rubric, query: str = "") -> Row:
-    mark = kept_mark(paid.record, rubric)
+    mark = to_wire(paid.record, rubric)
     return Row(
         id=paid.record.mark.fingerprint.row.hex(),
         score=formatting.NONE if mark.score is None else f"{mark.score:.2f}",
@@ -63,7 +63,7 @@ def row_of(paid: Paid, rubric: Rubric, query: str = "") -> Row:
 
 
 def opened(paid: Paid, rubric: Rubric) -> Opened:
-    mark = kept_mark(paid.record, rubric)
+    mark = to_wire(paid.record, rubric)
     return Opened(
         row=row_of(paid, rubric),
         criteria=[Criterion(name, value, rubric.criteria.get(name, 0.0)) for name, value in mark.criteria.items()],

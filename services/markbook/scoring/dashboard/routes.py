@@ -101,7 +101,7 @@ def _add_login(router: APIRouter, door: Authenticator) -> None:
     @router.get("/login")
     async def login() -> Response:
         try:
-            await door.admit(None)
+            await door.authenticate(None)
         except Unauthorized:
             return _html("login.jinja", error=None)
         return _go(".")
@@ -111,7 +111,7 @@ def _add_login(router: APIRouter, door: Authenticator) -> None:
         try:
             check_site(request.headers)
             form = parse_qs((await read_body(request, _MOST_BYTES)).decode("latin-1"))
-            key = await door.admit(f"Bearer {''.join(form.get('key', []))}")
+            key = await door.authenticate(f"Bearer {''.join(form.get('key', []))}")
         except MarkbookError as error:
             return _html("login.jinja", error.status, error=error)
         answer = _go(".")

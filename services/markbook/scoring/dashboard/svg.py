@@ -11,7 +11,7 @@ from markbook.scoring.dashboard.time_range import Frame
 WIDTH, HEIGHT = 380, 168
 LEFT, RIGHT, TOP, BOTTOM = 46, 6, 8, 22
 _PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-_MOST_STEPS = 4
+_MAX_STEPS = 4
 _GAP = 0.18
 """Share of a bar's place that stays empty."""
 
@@ -78,7 +78,8 @@ def bars(
     least_step: float = 1.0,
 ) -> Chart:
     """Stacked from the first series up. `say` puts a value into words; `least_step` lies between two of the axis."""
-    columns = [[each.values[index] or 0.0 for each in series] for index in range(frame.buckets)]
+    values = [[value or 0.0 for value in each.values] for each in series]
+    columns = [list(column) for column in zip(*values, strict=True)] or [[]] * frame.buckets
     step, top = _scale(max(map(sum, columns), default=0.0), least_step)
     pitch = _PLOT_WIDTH / frame.buckets
     paths: list[list[str]] = [[] for _ in series]
@@ -170,9 +171,9 @@ def _scale(highest: float, least: float) -> tuple[float, float]:
     """A round step (1, 2 or 5 times a power of ten) and the first multiple of it that nothing goes beyond."""
     if highest <= 0:
         return 1.0, 1.0
-    exponent = math.floor(math.log10(highest / _MOST_STEPS))
+    exponent = math.floor(math.log10(highest / _MAX_STEPS))
     sizes = (base * 10.0**power for power in (exponent, exponent + 1) for base in (1, 2, 5))
-    step = max(least, next(size for size in sizes if highest / size <= _MOST_STEPS + 1e-9))
+    step = max(least, next(size for size in sizes if highest / size <= _MAX_STEPS + 1e-9))
     return step, step * math.ceil(highest / step - 1e-9)
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from markbook.scoring.store import HOUR_MS
 
-MOST_BUCKETS = 60
+MAX_BUCKETS = 60
 _MINUTE_MS = HOUR_MS // 60
 _DAY_MS = 24 * HOUR_MS
 _STEPS_MS = (
@@ -59,7 +59,7 @@ class Frame:
 def resolve_time_range(period: Period, now_ms: int, oldest_ms: int | None) -> Frame:
     """`oldest_ms`: what is counted from when all is asked for; None: nothing is counted yet."""
     length = _LENGTHS_MS.get(period) or max(now_ms - (oldest_ms or now_ms), HOUR_MS)
-    step = next((step for step in _STEPS_MS if length <= step * MOST_BUCKETS), _STEPS_MS[-1])
+    step = next((step for step in _STEPS_MS if length <= step * MAX_BUCKETS), _STEPS_MS[-1])
     first = (now_ms - length) // step * step
     return Frame(first, step, (now_ms - first) // step + 1)
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from types import CodeType
 
-from markbook.scoring.quiet_parsing import quietly
+from markbook.scoring.quiet_parsing import suppress_warnings
 
 # what later versions added: (version, pattern of the error's message or line)
 _NEWER = (
@@ -37,7 +37,7 @@ _OWN_NAMES = {*dir(builtins), "__file__"}
 
 def compiled(code: str) -> Compiled:
     """`code` as a module, or why it is none; nothing where it is too deep to say."""
-    with quietly():
+    with suppress_warnings():
         try:
             module: CodeType = compile(
                 code, "<sample>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
@@ -68,7 +68,7 @@ def may_go_on(code: str) -> bool:
     Its last token may be half of one, and is not held against it; nor is what only a newer Python may read.
     """
     begun = _HALF.sub("", code)
-    with quietly():
+    with suppress_warnings():
         try:
             text = f"def _():\n{begun}" if begun[:1].isspace() else begun
             compile(text, "<sample>", "exec", flags=_INCOMPLETE, dont_inherit=True)
@@ -96,7 +96,7 @@ def undefined(code: str) -> set[str]:
 
     With `import *` that is none: they may all come from there.
     """
-    with quietly():
+    with suppress_warnings():
         module = symtable.symtable(code, "<sample>", "exec")
     tables = [module]
     for table in tables:

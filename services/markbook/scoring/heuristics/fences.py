@@ -10,7 +10,7 @@ from markbook.scoring.heuristics.lexing import (
     BLOCK,
     CPP_RAW,
     LINE,
-    LONGEST_REGEX,
+    MAX_REGEX,
     NUMBER,
     RUST_CHAR,
     RUST_RAW,
@@ -20,7 +20,7 @@ from markbook.scoring.heuristics.lexing import (
     Walk,
 )
 
-MOST_STEPS = 5_000
+MAX_STEPS = 5_000
 """Steps of about a microsecond that one text may cost; honest code of its length takes one in a hundred characters."""
 _FUTILE_CHARS = 10  # that count as one step, where they were read in vain
 
@@ -75,7 +75,7 @@ _IN_TEMPLATE = _scanner(_SCRIPT, "{}")
 def fence_lines(text: str, language: str) -> Iterator[re.Match[str]]:
     """The lines that open or close a fence, as `indent`, `fence` and `info`; `language` is canonical.
 
-    A comment or a string that never ends hides nothing, nor does any once the text has cost MOST_STEPS.
+    A comment or a string that never ends hides nothing, nor does any once the text has cost MAX_STEPS.
     """
     if "```" not in text and "~~~" not in text:
         return
@@ -102,7 +102,7 @@ class _Reader:
         """Where the first line with a fence begins that nothing hides. `first`: the first of all from `start` on."""
         at = start
         walk = Walk(self._text, self._language)
-        while self._steps < MOST_STEPS and walk.spanning is None:
+        while self._steps < MAX_STEPS and walk.spanning is None:
             scanner = _IN_TEMPLATE if walk.stack else _SCANNERS[self._language]
             found = scanner.match(self._text, at)
             if found is None:
@@ -114,7 +114,7 @@ class _Reader:
             at = walk.past(kind, found[kind], found.start(kind), at)
             self._steps += 1
             if kind == "slash" and at == found.end():  # looked for the end of a regular expression
-                line_end = self._text.find("\n", at, at + LONGEST_REGEX)
-                self._steps += (line_end - at if line_end >= 0 else LONGEST_REGEX) // _FUTILE_CHARS
+                line_end = self._text.find("\n", at, at + MAX_REGEX)
+                self._steps += (line_end - at if line_end >= 0 else MAX_REGEX) // _FUTILE_CHARS
         self._steps += (len(self._text) - start) // _FUTILE_CHARS
         return first

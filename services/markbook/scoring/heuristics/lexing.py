@@ -77,7 +77,7 @@ _EVERY_BRACKET = _scanner(_SCRIPT, skip_pairs=False)
 
 _TEMPLATE = re.compile(r"(?:[^`\\$]|\\(?s:.)|\$(?!\{))*+(`|\$\{)")
 _REGEX = re.compile(r"/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.){0,200}+\]){1,300}+/\w*+")
-LONGEST_REGEX = 1_000
+MAX_REGEX = 1_000
 """Characters: what is longer is no regular expression."""
 _REGEX_AFTER = re.compile(
     r"(?<![\w$)\]}\"'`.])|(?<=\b(?:in|of|do))|(?<=\bnew)|(?<=\b(?:case|else|void))"
@@ -234,7 +234,7 @@ class Walk:
             before -= 1
         if not _REGEX_AFTER.match(self.text, before):
             return start + 1
-        found = _REGEX.match(self.text, start, start + LONGEST_REGEX)
+        found = _REGEX.match(self.text, start, start + MAX_REGEX)
         return found.end() if found else start + 1
 
     def end(self) -> int:

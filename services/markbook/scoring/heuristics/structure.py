@@ -57,11 +57,11 @@ _ASKS_FOR_STUBS = re.compile(
 
 def is_comments(root: Node) -> bool:
     """Whether there is nothing but comments, or in Python a docstring."""
-    return all(
-        child.type in COMMENTS
-        or (child.type == "expression_statement" and [inner.type for inner in child.named_children] == ["string"])
-        for child in root.named_children
-    )
+    return all(child.type in COMMENTS or _is_docstring(child) for child in root.named_children)
+
+
+def _is_docstring(node: Node) -> bool:
+    return node.type == "expression_statement" and [child.type for child in node.named_children] == ["string"]
 
 
 def is_stub(root: Node, task: str) -> bool:

@@ -1,4 +1,4 @@
-"""Calls to the teacher, measured: metrics, log lines and traces of each."""
+"""Instruments teacher calls: metrics and traces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 
 
 class InstrumentedTeacher:
-    """Another teacher, whose calls are timed and counted as they are paid for, and are a span for each group."""
+    """Wraps a teacher: counts and times its calls as they are settled, and makes a span per group."""
 
     def __init__(self, teacher: Teacher, calls: Calls) -> None:
         self.name = teacher.name
@@ -29,17 +29,17 @@ class InstrumentedTeacher:
     def identity(self) -> Mapping[str, object]:
         return self._teacher.identity()
 
-    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         attributes: dict[str, AttributeValue] = {
             "gen_ai.request.model": self.model,
             "markbook.samples": len(group.codes),
         }
         with span("teacher", **attributes) as step:
-            watched = _InstrumentedLimiter(purse, self._calls, step)
+            instrumented = _InstrumentedLimiter(limiter, self._calls, step)
             try:
-                return await self._teacher.mark(group, watched)
+                return await self._teacher.mark(group, instrumented)
             finally:
-                self._calls.in_progress.dec(watched.open)  # cut off by a stop
+                self._calls.in_progress.dec(instrumented.open)  # calls that a shutdown cut off
 
     def outage(self) -> Outage | None:
         return self._teacher.outage()
@@ -53,16 +53,16 @@ class InstrumentedTeacher:
 
 @dataclass(slots=True)
 class _InstrumentedLimiter:
-    """Another purse. Between its reserving and its settling lies a call; `open`: those without a bill yet."""
+    """Wraps a budget limiter: a call lies between reserve and settle. `open`: calls that are not settled yet."""
 
-    purse: BudgetLimiter
+    limiter: BudgetLimiter
     calls: Calls
     span: Span
     open: int = 0
     spent: Counter[str] = field(default_factory=Counter)
 
     async def reserve(self, bound: TeacherCall) -> str:
-        reservation = await self.purse.reserve(bound)
+        reservation = await self.limiter.reserve(bound)
         self.open += 1
         self.calls.in_progress.inc()
         return reservation
@@ -70,11 +70,11 @@ class _InstrumentedLimiter:
     async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
         self.open -= 1
         self.calls.in_progress.dec()
-        self.calls.billed(bill)
+        self.calls.observe(bill)
         sent = bill.input_tokens + bill.cache_read_input_tokens + bill.cache_creation_input_tokens
         self.spent["markbook.calls"] += 1
         self.spent["gen_ai.usage.input_tokens"] += sent
         self.spent["gen_ai.usage.cache_read.input_tokens"] += bill.cache_read_input_tokens
         self.spent["gen_ai.usage.output_tokens"] += bill.output_tokens
         self.span.set_attributes(self.spent)
-        await self.purse.settle(reservation, bound, bill)
+        await self.limiter.settle(reservation, bound, bill)

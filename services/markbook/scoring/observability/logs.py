@@ -1,6 +1,6 @@
-"""The log: one line an event, as text or as JSON, with the id of the request it belongs to, and never code or a key.
+"""Logging: one line per event, as text or as JSON, with the id of its request; never code, prompts or keys.
 
-What a request was about is gathered in its Facts while it is served, and told in one line at its end.
+The fields of a request are collected in its RequestFields while it is served and logged in one line at its end.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import Any, Literal
 from markbook.terminal import printable
 
 REQUESTS = "markbook.requests"
-"""The logger of the lines that tell of requests."""
-FACTS = "facts"
-"""The attribute of a log record that holds what is more than its message."""
+"""Logger of the line per request."""
+FIELDS = "fields"
+"""The attribute of a log record that holds its structured fields."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 @dataclass(slots=True)
 class RequestFields:
-    """What is told of one request. `given`: the id came from the client, in the header X-Request-Id."""
+    """Fields of one request's log line. `given`: the id came from the client, in the header X-Request-Id."""
 
     request_id: str
     given: bool = False
@@ -42,19 +42,19 @@ class RequestFields:
 
     @classmethod
     def of(cls, header: str | None) -> RequestFields:
-        """Those of a new request, under the id that its header gives if it is one, else under a new one."""
+        """Fields of a new request: with the id of its header if that is a valid one, else with a random one."""
         if header is not None and _REQUEST_ID.fullmatch(header):
             return cls(header, given=True)
         return cls(secrets.token_hex(16))
 
-    def asked(self, run: str, request_id: str | None) -> None:
-        """The body has come. Its id, which the client repeats when it sends the request again, is the second choice."""
+    def set_request(self, run: str, request_id: str | None) -> None:
+        """Note what the body says. Its id, the same when a client retries, is used where the header had none."""
         self.run = run
         if request_id is not None and not self.given:
             self.request_id = request_id
 
-    def told(self) -> dict[str, object]:
-        """As a log line has them, without what there is nothing to say of."""
+    def to_dict(self) -> dict[str, object]:
+        """As they are logged, without the empty ones."""
         found = {
             "run": self.run,
             "error": self.error,
@@ -65,21 +65,21 @@ class RequestFields:
         return {name: value for name, value in found.items() if value}
 
 
-_current: ContextVar[RequestFields | None] = ContextVar("facts", default=None)
+_current: ContextVar[RequestFields | None] = ContextVar("request_fields", default=None)
 
 
-def begin(facts: RequestFields) -> None:
-    """From here on, whatever is logged in this task and those it starts belongs to this request."""
-    _current.set(facts)
+def bind(fields: RequestFields) -> None:
+    """Make these the current request's fields, for all that this task and the tasks it starts log."""
+    _current.set(fields)
 
 
-def facts() -> RequestFields:
-    """Those of the request being served. Outside of one, some that nobody reads."""
+def current() -> RequestFields:
+    """Fields of the request being served; outside of a request, fields that are never logged."""
     return _current.get() or RequestFields("")
 
 
 def configure(form: Literal["text", "json"]) -> None:
-    """All loggers to standard error, in one form: of libraries, of asyncio and of Python's warnings, too."""
+    """Send all loggers to standard error in one format, those of libraries and of Python's warnings included."""
     logging.captureWarnings(True)
     logging.config.dictConfig(
         {
@@ -94,7 +94,7 @@ def configure(form: Literal["text", "json"]) -> None:
 
 
 class _Lines(logging.Formatter):
-    """What an exception says is left out, its type and place are not: it may quote a sample."""
+    """Logs the type and traceback of exceptions without their message, which may quote a sample."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         parts: list[str] = []
@@ -106,22 +106,24 @@ class _Lines(logging.Formatter):
 
 
 class TextLines(_Lines):
-    """`TIME LEVEL LOGGER: MESSAGE name=value …`, for people: what of it is foreign cannot end the line."""
+    """`TIME LEVEL LOGGER: MESSAGE name=value …`, for people. Control characters are escaped: one event, one line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        told = _facts_of(record)
-        if record.name == "uvicorn.error":  # where it logs all that is no request; a copy: others read the record, too
+        fields = _get_fields(record)
+        if (
+            record.name == "uvicorn.error"
+        ):  # its logger for all but requests; a copy, since other handlers read the record too
             record = copy(record)
             record.name = "uvicorn"
-        line = " ".join([super().formatMessage(record), *(f"{name}={_shown(value)}" for name, value in told.items())])
+        line = " ".join([super().formatMessage(record), *(f"{name}={_shown(value)}" for name, value in fields.items())])
         return printable(line).replace("\n", "\\n")
 
 
 class JsonLines(_Lines):
-    """An object a line, for machines. `time` is ISO 8601 in UTC."""
+    """One JSON object per line, for machines. `time` is ISO 8601 in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -129,17 +131,17 @@ class JsonLines(_Lines):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_facts_of(record),
+            **_get_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)  # in ASCII: some readers end a line at other characters than a line feed
 
 
-def _facts_of(record: logging.LogRecord) -> Mapping[str, object]:
-    told: Mapping[str, object] = getattr(record, FACTS, {})
+def _get_fields(record: logging.LogRecord) -> Mapping[str, object]:
+    fields: Mapping[str, object] = getattr(record, FIELDS, {})
     current = _current.get()
-    return told if current is None else {**told, "request_id": current.request_id}
+    return fields if current is None else {**fields, "request_id": current.request_id}
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,6 @@
-"""What this process has done, for Prometheus at `/metrics`. Its counts begin with it; `/stats` has those of the book.
+"""Prometheus metrics at `/metrics`. They count since this process started; `/stats` counts what the store holds.
 
-No label takes a value that a client may choose, so the number of series is bounded: there is none for runs.
+No label value comes from a client, so the number of series is bounded: there is no label for the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from markbook.scoring.types import TeacherCall
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
 
-# without it each series has a second one; process_start_time_seconds tells of restarts
+# `_created` series would double their number; process_start_time_seconds shows restarts
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -40,7 +40,7 @@ _OUTCOMES = frozenset(
         *("api_error", "timeout_error", "overloaded_error"),
     }
 )
-"""What a teacher's server answers becomes a label only if it is one of these."""
+"""Known outcomes of a teacher call; others are counted as `other`."""
 
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _REQUEST_S = (*_QUICK_S, 30, 60, 180)
@@ -48,7 +48,7 @@ _CALL_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 21, 34, 60, 150)
 
 
 class Metrics:
-    """In a registry of its own, so that several services in one process do not count together."""
+    """In its own registry, so that several services in one process do not share counters."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -60,31 +60,33 @@ class Metrics:
 
         self._budget_left = Gauge(
             "markbook_budget_left_usd",
-            "US dollars that a budget has left, calls in progress set aside.",
+            "US dollars left of a budget, after reservations of calls in progress.",
             ["scope"],
             registry=self._registry,
         )
         self.paid_twice = Counter(
             "markbook_marks_paid_twice",
-            "Marks that another replica had brought first: this one was paused or cut off for longer than its lease.",
+            "Marks that two replicas paid for: one was paused or cut off for longer than its lease.",
             registry=self._registry,
         )
 
-    def about(self, teacher: Teacher, profile: str, claims: Callable[[], int]) -> None:
-        """What does not come from events. `claims`: how many marks the process is asking the teacher for."""
-        info = Info("markbook_build", "Which Markbook this is, and who marks.", registry=self._registry)
+    def set_build_info(self, teacher: Teacher, profile: str, claims: Callable[[], int]) -> None:
+        """Metrics that are read, not counted. `claims` returns the number of marks this process has claimed."""
+        info = Info("markbook_build", "Version of Markbook, teacher, model and profile.", registry=self._registry)
         is_stub = "true" if teacher.is_stub else "false"
         about = {"teacher": teacher.name, "model": teacher.model, "is_stub": is_stub, "profile": profile}
         info.info({"version": version("markbook"), **about})
-        what = "Marks that this process is asking the teacher for, so that no other does."
+        what = "Marks that this process has claimed to ask the teacher for."
         Gauge("markbook_claims_held", what, registry=self._registry).set_function(claims)
         up = Gauge(
-            "markbook_teacher_up", "0 while the teacher is down: its last calls all failed.", registry=self._registry
+            "markbook_teacher_up",
+            "0 while the teacher is down (its last calls all failed), else 1.",
+            registry=self._registry,
         )
         up.set_function(lambda: float(teacher.outage() is None))
 
     def exposition(self, budgets: Mapping[str, BudgetState] | None = None) -> bytes:
-        """All of it in Prometheus' text format. `budgets`: by scope, as they stand; none without a limit in dollars."""
+        """All metrics in Prometheus' text format. `budgets` by scope; those without a limit in dollars are left out."""
         self._budget_left.clear()
         for scope, state in (budgets or {}).items():
             if state.limit_usd is not None:
@@ -93,25 +95,25 @@ class Metrics:
 
 
 class Requests:
-    """HTTP."""
+    """HTTP requests."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["method", "route", "status"]
         self._answered = Counter("markbook_http_requests", "HTTP requests answered.", labels, registry=registry)
         self._duration = Histogram(
             "markbook_http_request_duration_seconds",
-            "From the start of a request to the end of its answer.",
+            "Seconds from the start of a request to the end of its response.",
             ["route"],
             buckets=_REQUEST_S,
             registry=registry,
         )
         self._errors = Counter("markbook_http_errors", "HTTP requests refused or failed.", ["code"], registry=registry)
         self.in_progress = Gauge(
-            "markbook_http_requests_in_progress", "HTTP requests that wait or are worked on.", registry=registry
+            "markbook_http_requests_in_progress", "HTTP requests queued or being served.", registry=registry
         )
 
-    def answered(self, method: str, route: str, status: int, seconds: float, error: str | None) -> None:
-        """`route` is the pattern of the path; `error` the code of the error that was answered, if it was one."""
+    def observe(self, method: str, route: str, status: int, seconds: float, error: str | None) -> None:
+        """Count one response. `route` is the pattern of the path, `error` the code of an error response."""
         self._answered.labels(method if method in _METHODS else OTHER, route, str(status)).inc()
         self._duration.labels(route).observe(seconds)
         if error is not None:
@@ -119,17 +121,17 @@ class Requests:
 
 
 class Samples:
-    """Samples that were asked about: the marks by source, and what got none."""
+    """Samples by the source of their mark, and unscored ones by error code."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        marked = Counter(
-            "markbook_samples", "Samples marked, by where the mark came from.", ["source"], registry=registry
+        marked = Counter("markbook_samples", "Samples scored, by source of the mark.", ["source"], registry=registry)
+        unscored = Counter(
+            "markbook_unscored_samples", "Samples left unscored, by error code.", ["code"], registry=registry
         )
-        unscored = Counter("markbook_unscored_samples", "Samples without a mark.", ["code"], registry=registry)
         self._marked = {source: marked.labels(source.value) for source in Source}
         self._unscored = {code.value: unscored.labels(code.value) for code in ErrorCode}
 
-    def answered(self, line: RequestLine) -> None:
+    def observe(self, line: RequestLine) -> None:
         for source, counter in self._marked.items():
             if count := getattr(line, source.value):
                 counter.inc(count)
@@ -138,28 +140,29 @@ class Samples:
 
 
 class Calls:
-    """Calls to the teacher, and their bills."""
+    """Teacher calls and what they cost."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, what: str, *labels: str) -> Counter:
             return Counter(f"markbook_teacher_{name}", what, labels, registry=registry)
 
-        self._over = counter("calls", "Calls to the teacher, by what came of them.", "outcome")
+        self._over = counter("calls", "Teacher calls, by outcome.", "outcome")
         tokens = counter("tokens", "Tokens billed, by kind; the kinds do not overlap.", "kind")
         self._tokens = {kind: tokens.labels(kind) for kind in ("input", "output", "cache_read", "cache_write")}
         self._usd = counter("cost_usd", "US dollars billed.")
-        self._unpriced = counter("unpriced_calls", "Calls of a model whose price is not known.")
-        self._unknown = counter("usage_unknown_calls", "Calls whose bill is not known.")
-        self._unknown_usd = counter("usage_unknown_usd", "US dollars that those calls cost at most.")
+        self._unpriced = counter("unpriced_calls", "Calls of a model without a known price.")
+        self._unknown = counter("usage_unknown_calls", "Calls whose usage is not known: counted at their bound.")
+        self._unknown_usd = counter("usage_unknown_usd", "US dollars that calls of unknown usage cost at most.")
         self._duration = Histogram(
-            "markbook_teacher_call_duration_seconds", "Of a call to the teacher.", buckets=_CALL_S, registry=registry
+            "markbook_teacher_call_duration_seconds",
+            "Seconds a teacher call takes.",
+            buckets=_CALL_S,
+            registry=registry,
         )
-        self.in_progress = Gauge(
-            "markbook_teacher_calls_in_progress", "Calls to the teacher without an answer yet.", registry=registry
-        )
+        self.in_progress = Gauge("markbook_teacher_calls_in_progress", "Teacher calls in progress.", registry=registry)
 
-    def billed(self, call: TeacherCall) -> None:
-        """A call is over. One whose bill is not known counts apart, at the most that it can cost, as in `/stats`."""
+    def observe(self, call: TeacherCall) -> None:
+        """Count a finished call. Calls of unknown usage are counted apart, at their bound, as in `/stats`."""
         self._over.labels(call.outcome if call.outcome in _OUTCOMES else OTHER).inc()
         if call.duration_ms is not None:
             self._duration.observe(call.duration_ms / 1000)
@@ -177,12 +180,12 @@ class Calls:
 
 
 class StoreTimes:
-    """How long the database takes."""
+    """Durations of database operations."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         duration = Histogram(
             "markbook_store_operation_duration_seconds",
-            "Of a statement that reads or a transaction that writes, waiting for a turn included.",
+            "Seconds of a reading statement or a writing transaction, waiting for a thread included.",
             ["operation"],
             buckets=_QUICK_S,
             registry=registry,

@@ -1,7 +1,4 @@
-"""Watches requests and calls to the teacher from outside, and tells metrics, log and traces of them.
-
-The parts that are watched know nothing of it: it stands around the routes as middleware, and before the teacher.
-"""
+"""Instruments HTTP requests: metrics, one log line per request, and the X-Request-Id header."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ log = logging.getLogger(logs.REQUESTS)
 
 
 class RequestMiddleware:
-    """ASGI middleware, outermost but for what catches defects. Answers carry their request's id as X-Request-Id."""
+    """Outermost ASGI middleware but for the one that catches unhandled errors. Every response has an X-Request-Id."""
 
     def __init__(self, app: ASGIApp, requests: Requests) -> None:
         self._app = app
@@ -35,15 +32,15 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        facts = logs.RequestFields.of(Headers(scope=scope).get("x-request-id"))
-        logs.begin(facts)
-        begun, status = time.perf_counter(), 500
+        fields = logs.RequestFields.of(Headers(scope=scope).get("x-request-id"))
+        logs.bind(fields)
+        started, status = time.perf_counter(), 500
 
         async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", facts.request_id.encode()))
+                message["headers"].append((b"x-request-id", fields.request_id.encode()))
             await send(message)
 
         self._requests.in_progress.inc()
@@ -51,39 +48,39 @@ class RequestMiddleware:
             await self._app(scope, receive, sent)
         finally:
             self._requests.in_progress.dec()
-            self._tell(scope, facts, status, time.perf_counter() - begun)
+            self._log(scope, fields, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Scope, facts: logs.RequestFields, status: int, seconds: float) -> None:
+    def _log(self, scope: Scope, fields: logs.RequestFields, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", NO_ROUTE)
-        error = facts.error or ("internal_error" if status == 500 else None)
-        self._requests.answered(scope["method"], route, status, seconds, error)
+        error = fields.error or ("internal_error" if status == 500 else None)
+        self._requests.observe(scope["method"], route, status, seconds, error)
         level = logging.WARNING if status >= 500 else logging.INFO
         if status < 400 and scope["path"] in PROBES:
             level = logging.DEBUG
         if log.isEnabledFor(level):
             key = scope.get("api_key")
-            told = {
+            line = {
                 "method": scope["method"],
                 "route": route,
                 "status": status,
                 "ms": round(seconds * 1000, 1),
                 **({"key": key.name} if key else {}),
-                **facts.told(),
+                **fields.to_dict(),
             }
-            log.log(level, "request", extra={logs.FACTS: told})
+            log.log(level, "request", extra={logs.FIELDS: line})
 
 
-def teller(samples: Samples) -> Callable[[RequestLine], None]:
-    """What the pipeline calls with the counts of each request."""
+def request_counter(samples: Samples) -> Callable[[RequestLine], None]:
+    """What the pipeline calls with each request's ledger line: adds its counts to the metrics and the request's log."""
 
-    def tell(line: RequestLine) -> None:
-        samples.answered(line)
-        told = logs.facts()
-        told.run = line.run
+    def record_request_counts(line: RequestLine) -> None:
+        samples.observe(line)
+        fields = logs.current()
+        fields.run = line.run
         for source in _SOURCES:
             if count := getattr(line, source):
-                told.sources[source] += count
+                fields.sources[source] += count
         for code, count in line.unscored.items():
-            told.unscored[code] += count
+            fields.unscored[code] += count
 
-    return tell
+    return record_request_counts

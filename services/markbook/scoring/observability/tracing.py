@@ -1,6 +1,6 @@
-"""Traces for OpenTelemetry: the request's steps as spans, sent where OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere.
+"""OpenTelemetry traces: steps of a request as spans, sent to OTEL_EXPORTER_OTLP_ENDPOINT, if that is set.
 
-FastAPI itself makes the span of a request, and the provider's SDK that of a call; neither has content in it.
+FastAPI makes the span of a request and the provider's SDK that of a teacher call; neither contains prompts or code.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
 _HTTP = "http/protobuf"
 
 EXPORT_S = 2.0
-"""Seconds that a batch of spans has to arrive, retries included: a stop of the service waits for the last one."""
+"""Timeout of exporting a batch of spans, retries included: shutdown waits for the last batch."""
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that machines ask all the time."""
+"""Paths of health and metrics probes, which are neither traced nor logged above DEBUG."""
 
 _tracer = trace.get_tracer("markbook")
 
 REQUESTS = TelemetryConfig(
-    # the counts are at /metrics, and what a validation error says may quote a sample
+    # metrics are at /metrics; logs are off because a validation error may quote a sample
     metrics=False,
     logs=False,
     operation_spans=False,
     auto_configure=False,
     exclude=lambda scope: scope["path"] in PROBES,
 )
-"""What FastAPI tells of requests: a span each, but for the probes."""
+"""FastAPI's telemetry: one span per request, none for probes."""
 
 
 @contextmanager
 def span(name: str, **attributes: AttributeValue) -> Iterator[Span]:
-    """A step of the request. Costs next to nothing where no traces are sent. An error is told by its type alone."""
+    """A span for one step of a request; nearly free where tracing is off. Of an error only its type is recorded."""
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         yield trace.INVALID_SPAN
         return
@@ -58,9 +58,9 @@ def span(name: str, **attributes: AttributeValue) -> Iterator[Span]:
 
 
 def start_tracing(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Send this process's traces from now on, as the OTEL_ variables say; returns where to, None for nowhere.
+    """Start exporting traces as the OTEL_ variables say; returns the endpoint, None where tracing is off.
 
-    Raises ConfigError when they ask for what cannot be done. Called once a process.
+    Raises ConfigError for settings that are not supported. Called once per process.
     """
     endpoint = next((environ[name] for name in _ENDPOINTS if environ.get(name)), None)
     off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
@@ -68,7 +68,7 @@ def start_tracing(environ: Mapping[str, str] = os.environ) -> str | None:
         return None
     if (protocol := next((environ[name] for name in _PROTOCOLS if environ.get(name)), _HTTP)) != _HTTP:
         raise ConfigError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, but traces are sent as {_HTTP} only: a collector takes it at "
+            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, but only {_HTTP} is supported: collectors receive it on "
             "port 4318"
         )
     try:
@@ -78,7 +78,7 @@ def start_tracing(environ: Mapping[str, str] = os.environ) -> str | None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise ConfigError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but what sends traces is not installed: pip install 'markbook[otel]' "
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the exporter is not installed: pip install 'markbook[otel]' "
             "(in this repository: pip install -e '.[otel]'), or unset it"
         ) from error
     named = "OTEL_SERVICE_NAME" in environ or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")

@@ -1,4 +1,4 @@
-"""Turns: how many requests are worked on at the same time, and who is next. Runs that wait take turns."""
+"""Limits concurrent requests; waiting requests are scheduled round-robin by run."""
 
 from __future__ import annotations
 
@@ -10,129 +10,129 @@ from collections.abc import Callable
 
 from markbook.scoring.errors import MarkbookError, TooManyRequests, stopping
 
-MOST_RETRY_AFTER_S = 60
-_MEMORY = 0.1  # weight of the newest request in the mean of how long one takes
+MAX_RETRY_AFTER_S = 60
+_EWMA_WEIGHT = 0.1  # of the newest request in the mean duration
 
 
-class Turns:
-    """`places` requests at a time; `line` more wait, one of each run after the other, however many a run sends.
+class RequestSlots:
+    """At most `max_concurrent` requests at a time; `max_queued` more wait, round-robin by run.
 
-    A full line belongs to all: a newcomer whose run waits less than another takes the place of that run's last, who is
-    refused instead. Not safe across threads.
+    When the queue is full, a newcomer whose run has fewer waiting requests than another run takes the place of that
+    run's last one, which is refused instead. Not thread-safe.
     """
 
-    def __init__(self, places: int, line: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._places = places
-        self._line = line
+    def __init__(self, max_concurrent: int, max_queued: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_concurrent = max_concurrent
+        self._max_queued = max_queued
         self._clock = clock
-        self._taken = self._waiting = 0
-        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._active = self._waiting = 0
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._mean_s = 0.0
         self._stopping = False
 
-    async def take(self, run: str) -> float:
-        """A place, to be given back by `leave` with the value that this returns.
+    async def acquire(self, run: str) -> float:
+        """Wait for a slot; returns when it was acquired, which `release` takes.
 
-        Raises TooManyRequests when the line is full, ServiceStopping when nobody's turn comes any more.
+        Raises TooManyRequests when the queue is full, ServiceStopping once the service shuts down.
         """
         if self._stopping:
             raise stopping()
-        if self._taken < self._places:
-            self._taken += 1
+        if self._active < self._max_concurrent:
+            self._active += 1
             return self._clock()
-        turn = self._join(run)
+        waiter = self._join(run)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            self._give_up(run, turn)
+            self._give_up(run, waiter)
             raise
         return self._clock()
 
-    def leave(self, since: float) -> None:
-        """Give the place to the next run's first."""
-        self._mean_s += _MEMORY * (self._clock() - since - self._mean_s)
-        while self._lines:
-            turn = self._next()
-            if not turn.done():
-                turn.set_result(None)
+    def release(self, since: float) -> None:
+        """Give the slot to the next run's first request, if any waits."""
+        self._mean_s += _EWMA_WEIGHT * (self._clock() - since - self._mean_s)
+        while self._queues:
+            waiter = self._next()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
-        self._taken -= 1
+        self._active -= 1
 
     def stop(self) -> None:
-        """Let nobody in any more, and send those who wait away."""
+        """Refuse all waiting requests and all later ones."""
         self._stopping = True
-        for line in self._lines.values():
-            for turn in line:
-                _refuse(turn, stopping())
-        self._lines.clear()
+        for queue in self._queues.values():
+            for waiter in queue:
+                _refuse(waiter, stopping())
+        self._queues.clear()
         self._waiting = 0
 
     def _join(self, run: str) -> asyncio.Future[None]:
-        turn = asyncio.get_running_loop().create_future()
-        if self._waiting >= self._line:
-            self._make_room(run)
-        self._lines.setdefault(run, deque()).append(turn)
+        waiter = asyncio.get_running_loop().create_future()
+        if self._waiting >= self._max_queued:
+            self._shed(run)
+        self._queues.setdefault(run, deque()).append(waiter)
         self._waiting += 1
-        return turn
+        return waiter
 
     def _next(self) -> asyncio.Future[None]:
-        run, line = next(iter(self._lines.items()))
-        turn = line.popleft()
+        run, queue = next(iter(self._queues.items()))
+        waiter = queue.popleft()
         self._waiting -= 1
-        if line:
-            self._lines.move_to_end(run)
+        if queue:
+            self._queues.move_to_end(run)
         else:
-            del self._lines[run]
-        return turn
+            del self._queues[run]
+        return waiter
 
-    def _make_room(self, run: str) -> None:
-        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=run)
-        if longest == run or len(self._lines[longest]) <= len(self._lines.get(run, ())) + 1:
+    def _shed(self, run: str) -> None:
+        longest = max(self._queues, key=lambda name: len(self._queues[name]), default=run)
+        if longest == run or len(self._queues[longest]) <= len(self._queues.get(run, ())) + 1:
             raise self._refusal()
-        _refuse(self._lines[longest].pop(), self._refusal())
+        _refuse(self._queues[longest].pop(), self._refusal())
         self._waiting -= 1
 
-    def _give_up(self, run: str, turn: asyncio.Future[None]) -> None:
-        """A caller that goes away leaves the line, or hands on the place that it has just got."""
-        line = self._lines.get(run, deque())
-        if turn in line:
-            line.remove(turn)
+    def _give_up(self, run: str, waiter: asyncio.Future[None]) -> None:
+        """A cancelled request leaves the queue, or hands on the slot that it was just given."""
+        queue = self._queues.get(run, deque())
+        if waiter in queue:
+            queue.remove(waiter)
             self._waiting -= 1
-            if not line:
-                del self._lines[run]
-        elif not turn.cancelled() and turn.exception() is None:
-            self.leave(self._clock())
+            if not queue:
+                del self._queues[run]
+        elif not waiter.cancelled() and waiter.exception() is None:
+            self.release(self._clock())
 
     def _refusal(self) -> TooManyRequests:
-        wait_s = math.ceil(self._waiting * self._mean_s / self._places)
+        wait_s = math.ceil(self._waiting * self._mean_s / self._max_concurrent)
         return TooManyRequests(
-            f"{self._taken} requests are being worked on and {self._waiting} wait: ask again later",
-            retry_after_s=min(max(wait_s, 1), MOST_RETRY_AFTER_S),
+            f"{self._active} requests are in progress and {self._waiting} are queued: retry later",
+            retry_after_s=min(max(wait_s, 1), MAX_RETRY_AFTER_S),
         )
 
 
 class AdmissionController:
-    """The turns of each API key by themselves, and of all together where there are no keys."""
+    """RequestSlots per API key; shared by all requests where there are no keys."""
 
-    def __init__(self, places: int, line: int) -> None:
-        self._size = places, line
-        self._turns: dict[str | None, Turns] = {}
+    def __init__(self, max_concurrent: int, max_queued: int) -> None:
+        self._size = max_concurrent, max_queued
+        self._slots: dict[str | None, RequestSlots] = {}
         self._stopping = False
 
-    def of(self, key: str | None) -> Turns:
-        turns = self._turns.get(key)
-        if turns is None:
-            turns = self._turns[key] = Turns(*self._size)
+    def slots_for(self, key: str | None) -> RequestSlots:
+        slots = self._slots.get(key)
+        if slots is None:
+            slots = self._slots[key] = RequestSlots(*self._size)
             if self._stopping:
-                turns.stop()
-        return turns
+                slots.stop()
+        return slots
 
     def stop(self) -> None:
         self._stopping = True
-        for turns in self._turns.values():
-            turns.stop()
+        for slots in self._slots.values():
+            slots.stop()
 
 
-def _refuse(turn: asyncio.Future[None], error: MarkbookError) -> None:
-    if not turn.done():  # one that was cancelled has not left the line yet
-        turn.set_exception(error)
+def _refuse(waiter: asyncio.Future[None], error: MarkbookError) -> None:
+    if not waiter.done():  # a cancelled one may still be in the queue
+        waiter.set_exception(error)

@@ -1,4 +1,4 @@
-"""Asking the teacher: samples of one task in one call, marks and bill durable before anybody sees them."""
+"""Asks the teacher about the samples of one task in one call; marks and costs are durable before anybody sees them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from markbook.scoring.budgets.limiter import BillingContext, RunBudgetLimiter
 from markbook.scoring.errors import TeacherError
 from markbook.scoring.fingerprint import Fingerprint, hash_tests
 from markbook.scoring.pipeline.sample_tests import with_verdict
-from markbook.scoring.prompts.prompt import shown_task
+from markbook.scoring.prompts.prompt import truncate_task
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import CallContext, NewMark, RequestLine, Store, Texts
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Teacher
@@ -24,7 +24,7 @@ from markbook.scoring.types import Judgment, ScoringFailure
 
 @dataclass(frozen=True, slots=True)
 class PreparedSample:
-    """A sample made ready: what is judged, and the name of its mark. `verdict`: of its tests, once they ran."""
+    """A sample with its code extracted and its mark's fingerprint. `verdict`: of its tests, once they ran."""
 
     prompt: str
     language: str
@@ -42,7 +42,7 @@ class PreparedSample:
 
 @dataclass(frozen=True, slots=True)
 class SampleMark:
-    """What became of a sample that has a mark. `criteria` is None when the tier rejected it."""
+    """The mark of a sample. `criteria` is None when the heuristic tier rejected it."""
 
     source: Source
     score: float
@@ -56,11 +56,11 @@ Outcome = SampleMark | ScoringFailure
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """What the teacher said of one group: one outcome an item. `purse` paid for it."""
+    """The teacher's outcome per item of one group, in order. `limiter` holds what it cost."""
 
     group_id: str
     outcomes: Sequence[Judgment | ScoringFailure]
-    purse: RunBudgetLimiter
+    limiter: RunBudgetLimiter
 
 
 class GroupScorer:
@@ -75,10 +75,10 @@ class GroupScorer:
         self._rubric = rubric
         self._clock_ms = clock_ms
         self.stopped = asyncio.Event()
-        """Set at a stop: no call begins any more."""
+        """Set at shutdown: no teacher call is started any more."""
 
     def groups(self, items: Sequence[PreparedSample]) -> Iterator[list[PreparedSample]]:
-        """Samples of one task and language together, at most `max_group_size`."""
+        """Groups of samples of one task and language, at most `max_group_size` each."""
         tasks: defaultdict[tuple[str, str], list[PreparedSample]] = defaultdict(list)
         for item in items:
             tasks[item.prompt, item.language].append(item)
@@ -88,65 +88,56 @@ class GroupScorer:
 
     async def ask(
         self,
-        payer: BillingContext,
+        billing: BillingContext,
         items: Sequence[PreparedSample],
         ledger_line_if_complete: Callable[[Sequence[Outcome]], RequestLine | None],
     ) -> list[Outcome]:
-        """One group to the teacher, its marks into the book: what became of each item, in their order.
+        """Ask the teacher about one group and store its marks: one outcome per item, in order.
 
-        `ledger_line_if_complete`: the line of the request that these outcomes complete, written with the marks.
-        Raises ClaimConflict when not all of them are this process's to ask for.
+        `ledger_line_if_complete` returns the request's ledger line if these outcomes complete it; it is written in the
+        transaction of the marks. Raises ClaimConflict when another replica has claimed or stored some of the items.
         """
-        async with self.hear(payer, items, [item.print for item in items]) as said:
-            pairs = list(zip(items, said.outcomes, strict=True))
-            marked = [
-                NewMark(
-                    item.print,
-                    outcome.criteria,
-                    outcome.reasons,
-                    outcome.place,
-                    outcome.shown,
-                    item.texts,
-                )
-                for item, outcome in pairs
-                if isinstance(outcome, Judgment)
-            ]
+        async with self.score_group(billing, items, [item.print for item in items]) as result:
+            pairs = list(zip(items, result.outcomes, strict=True))
+            marked = [_new_mark(item, outcome) for item, outcome in pairs if isinstance(outcome, Judgment)]
             failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, ScoringFailure)}
-            bills = said.purse.pop_unwritten()
+            bills = result.limiter.pop_unwritten()
             outcomes = [self._outcome(item, outcome) for item, outcome in pairs]
             line = ledger_line_if_complete(outcomes)
-            await self._store.record_group(self._clock_ms(), said.group_id, marked, failures, bills, line, payer.run)
+            await self._store.record_group(
+                self._clock_ms(), result.group_id, marked, failures, bills, line, billing.run
+            )
         return outcomes
 
     @asynccontextmanager
-    async def hear(
-        self, payer: BillingContext, items: Sequence[PreparedSample], wanted: Sequence[Fingerprint] = ()
+    async def score_group(
+        self, billing: BillingContext, items: Sequence[PreparedSample], to_claim: Sequence[Fingerprint] = ()
     ) -> AsyncIterator[GroupResult]:
-        """One group to the teacher, paid for by `payer`: what it said of each item, in their order, for you to keep.
+        """Ask the teacher about one group, charged to `billing`, without storing the outcomes.
 
-        `wanted` is claimed before the first call. Every bill is written when the context ends.
+        `to_claim` is claimed before the first call. All costs are written when the context ends.
         """
-        task = shown_task(
+        task = truncate_task(
             items[0].prompt,
             truncate=self._rlaif.truncate_prompt_for_scoring,
             chars=self._rlaif.prompt_context_chars,
             policy=self._rlaif.prompt_context_policy,
         )
         group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
-        purpose = CallContext(payer.run, group_id, len(items), payer.key.name if payer.key else None)
-        purse = RunBudgetLimiter(
-            self._store, purpose, self._budgets, self._clock_ms, payer.key, payer.bills, wanted, self.stopped
+        context = CallContext(billing.run, group_id, len(items), billing.key.name if billing.key else None)
+        limiter = RunBudgetLimiter(
+            self._store, context, self._budgets, self._clock_ms, billing.key, billing.bills, to_claim, self.stopped
         )
-        group = Group(group_id, task, items[0].language, tuple(item.code for item in items), payer.caller)
+        group = Group(group_id, task, items[0].language, tuple(item.code for item in items), billing.caller)
         try:
-            yield GroupResult(group_id, await self._outcomes(group, purse), purse)
+            yield GroupResult(group_id, await self._outcomes(group, limiter), limiter)
         finally:
-            self._store.claims.forget(each.digest for each in wanted)
-            await purse.settled()
+            self._store.claims.forget(each.digest for each in to_claim)
+            await limiter.settled()
 
-    async def _outcomes(self, group: Group, purse: BudgetLimiter) -> Sequence[Judgment | ScoringFailure]:
+    async def _outcomes(self, group: Group, limiter: BudgetLimiter) -> Sequence[Judgment | ScoringFailure]:
         try:
-            return await self._teacher.mark(group, purse)
+            return await self._teacher.mark(group, limiter)
         except TeacherError as error:
             return (ScoringFailure(error.code, error.detail, error.retry_after_s),) * len(group.codes)
 
@@ -158,6 +149,10 @@ class GroupScorer:
     def mark(
         self, item: PreparedSample, source: Source, criteria: Mapping[str, float], reasons: tuple[str, ...]
     ) -> SampleMark:
-        """The teacher's criteria as the item's mark: where it was tested, correctness is what the tests have shown."""
+        """The item's mark from the teacher's criteria; where tests ran, they decide correctness."""
         shown = with_verdict(criteria, item.verdict)
         return SampleMark(source, self._rubric.score(shown), shown, reasons, item.verdict)
+
+
+def _new_mark(item: PreparedSample, judgment: Judgment) -> NewMark:
+    return NewMark(item.print, judgment.criteria, judgment.reasons, judgment.place, judgment.shown, item.texts)

@@ -1,6 +1,6 @@
-"""Audits of the heuristic tier: a fixed share of what it rejects is shown to the teacher as well.
+"""Audits the heuristic tier: the teacher also scores a fixed fraction of what it rejects.
 
-What the teacher says is kept apart and never becomes the sample's mark; it tells how often the tier is wrong.
+The teacher's scores are stored apart and never become the sample's mark; they show how often the tier is wrong.
 """
 
 from __future__ import annotations
@@ -21,46 +21,45 @@ from markbook.scoring.store import NewAudit, Store
 from markbook.scoring.types import Judgment
 
 OTHER = "other"
-"""What languages that the tier has no parser for are counted under."""
+"""The name under which languages without a parser are counted."""
 
 log = logging.getLogger("markbook")
 
 
 class Auditor:
     def __init__(
-        self, config: Config, asker: GroupScorer, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
+        self, config: Config, scorer: GroupScorer, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
     ) -> None:
         self._share = config.rlaif.heuristic_audit_rate
         self._stale_ms = round(2 * config.teacher.timeout_s * 1000)  # longer than any call that still runs
-        self._asker = asker
+        self._scorer = scorer
         self._store = store
         self._rubric = rubric
         self._clock_ms = clock_ms
 
-    async def audit(self, payer: BillingContext, rejected: Sequence[tuple[PreparedSample, HeuristicResult]]) -> None:
-        """Ask about the chosen of the rejected samples, each once and for all.
+    async def audit(self, billing: BillingContext, rejected: Sequence[tuple[PreparedSample, HeuristicResult]]) -> None:
+        """Ask the teacher about those of the rejected samples that are chosen, each once ever.
 
-        The marks of the request do not depend on it: what fails here is left for the next time.
+        No mark of the request depends on it: what fails is logged and audited the next time it is rejected.
         """
         audits = {
-            item.print.digest: NewAudit(
-                item.print, payer.run, _language_of(item), judgement.reasons[0], judgement.score
-            )
-            for item, judgement in rejected
+            item.print.digest: NewAudit(item.print, billing.run, _language_of(item), result.reasons[0], result.score)
+            for item, result in rejected
             if is_chosen(item.print.key, self._share)
         }
         if not audits:
             return
         try:
             mine = await self._store.audits.take([*audits.values()], self._clock_ms(), self._stale_ms)
-            groups = self._asker.groups([item for item, _ in rejected if item.print.digest in mine])
-            await gather_all([self._ask(payer, group) for group in groups])
+            chosen = [item for item, _ in rejected if item.print.digest in mine]
+            groups = self._scorer.groups(chosen)
+            await gather_all([self._ask(billing, group) for group in groups])
         except (StoreUnavailable, ServiceStopping) as error:
-            log.warning("rejected samples are not audited this time: %s", error)
+            log.warning("audit of rejected samples skipped, will retry: %s", error)
 
-    async def _ask(self, payer: BillingContext, group: Sequence[PreparedSample]) -> None:
-        async with self._asker.hear(payer, group) as said:
-            pairs = [(item.print.digest, outcome) for item, outcome in zip(group, said.outcomes, strict=True)]
+    async def _ask(self, billing: BillingContext, group: Sequence[PreparedSample]) -> None:
+        async with self._scorer.score_group(billing, group) as result:
+            pairs = [(item.print.digest, outcome) for item, outcome in zip(group, result.outcomes, strict=True)]
             marks = {
                 digest: (outcome.criteria, self._rubric.score(outcome.criteria))
                 for digest, outcome in pairs
@@ -69,7 +68,7 @@ class Auditor:
             failures = {digest: outcome for digest, outcome in pairs if not isinstance(outcome, Judgment)}
             await self._store.audits.record(marks, [*failures], self._clock_ms())
         for failure in {failure.code: failure for failure in failures.values()}.values():
-            log.warning("rejected samples are not audited this time: %s", failure.code)  # its detail may quote one
+            log.warning("audit of rejected samples skipped, will retry: %s", failure.code)  # its detail may quote one
 
 
 def _language_of(item: PreparedSample) -> str:
@@ -77,5 +76,5 @@ def _language_of(item: PreparedSample) -> str:
 
 
 def is_chosen(key: str, share: float) -> bool:
-    """Whether the sample of this key is among the `share`: always the same ones, and more of them in a larger share."""
+    """Whether the sample with this key is audited: the same for every request, a superset for a larger `share`."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64

@@ -1,4 +1,4 @@
-"""A request on its way through the pipeline: what has become of its samples, and its answer once that is made."""
+"""State of one request in the pipeline: futures of its samples, and its response once that is built."""
 
 from __future__ import annotations
 
@@ -21,35 +21,40 @@ class ScoredRequest:
 
 @dataclass(slots=True)
 class RequestState:
-    """`flights` by digest, `led`: those that this request has begun. `answer` is made once, and not changed."""
+    """`futures` by digest; `owned`: the digests that this request resolves itself, in the task `owner`.
+
+    `response` is built once and not changed.
+    """
 
     request: ScoreRequest
     items: Sequence[PreparedSample]
-    payer: BillingContext
-    flights: dict[bytes, asyncio.Future[Outcome]] = field(default_factory=dict)
-    led: list[bytes] = field(default_factory=list)
-    answer: ScoredRequest | None = None
+    billing: BillingContext
+    futures: dict[bytes, asyncio.Future[Outcome]] = field(default_factory=dict)
+    owned: list[bytes] = field(default_factory=list)
+    owner: asyncio.Task[None] | None = None
+    response: ScoredRequest | None = None
 
     @property
     def by_digest(self) -> dict[bytes, PreparedSample]:
         return {item.print.digest: item for item in self.items}
 
-    def landed(self) -> dict[bytes, Outcome]:
-        """What has become of the samples whose flights have ended well."""
-        ended = {digest: flight for digest, flight in self.flights.items() if flight.done()}
-        return {digest: flight.result() for digest, flight in ended.items() if flight.exception() is None}
+    def resolved(self) -> dict[bytes, Outcome]:
+        """Outcomes of the samples whose futures are done and have not failed."""
+        outcomes: dict[bytes, Outcome] = {}
+        for digest, future in self.futures.items():
+            if future.done() and future.exception() is None:
+                outcomes[digest] = future.result()
+        return outcomes
 
 
 DEADLINE_EXCEEDED = ScoringFailure(
-    ErrorCode.DEADLINE, "no mark within timeout_s; it is on its way into the book: ask again", 1.0
+    ErrorCode.DEADLINE, "no score within timeout_s; scoring continues and the result will be cached: retry", 1.0
 )
-
-
 ADMISSION_TIMEOUT = ScoringFailure(
-    ErrorCode.DEADLINE, "its turn did not come within timeout_s, so nobody was asked: ask again", 1.0
+    ErrorCode.DEADLINE, "still queued when timeout_s expired; the teacher was not called: retry", 1.0
 )
 
 
-def unpaid(outcome: Outcome) -> bool:
-    """Whether it failed for want of money, which says nothing about another's."""
+def is_over_budget(outcome: Outcome) -> bool:
+    """Whether it failed because a budget is used up, which says nothing about another request's budget."""
     return isinstance(outcome, ScoringFailure) and outcome.code is ErrorCode.BUDGET_EXHAUSTED

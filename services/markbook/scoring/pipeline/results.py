@@ -1,4 +1,4 @@
-"""What a client gets back: one result a sample, what the request paid, and its line in the ledger."""
+"""Builds what a client gets back (one result per sample, usage) and the request's ledger line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from markbook.scoring.types import ScoringFailure, TeacherCall
 
 
 def build_results(
-    items: Sequence[PreparedSample], outcomes: Mapping[bytes, Outcome], led: Sequence[bytes], profile: str
+    items: Sequence[PreparedSample], outcomes: Mapping[bytes, Outcome], owned: Sequence[bytes], profile: str
 ) -> Iterator[Result]:
-    """One result an item. The first item of a led flight has its source, all others coalesced with it."""
-    unclaimed = set(led)
+    """One result per item. The first item of an owned digest has its source, later ones are coalesced with it."""
+    unclaimed = set(owned)
     for item in items:
         outcome = outcomes[item.print.digest]
         if isinstance(outcome, ScoringFailure):
@@ -60,7 +60,7 @@ def sum_usage(calls: Sequence[TeacherCall]) -> RequestUsage:
 def build_ledger_line(
     request: ScoreRequest, items: Sequence[PreparedSample], results: Sequence[Result], at_ms: int, baseline_tokens: int
 ) -> RequestLine:
-    """`baseline_tokens`: what the baseline would have sent for those that are scored."""
+    """`baseline_tokens`: what one call per sample would have sent for the scored samples."""
     sources = Counter(result.source for result in results if isinstance(result, Scored))
     return RequestLine(
         request_id=_line_id(request, items),
@@ -78,14 +78,14 @@ def build_ledger_line(
 
 
 def _line_id(request: ScoreRequest, items: Sequence[PreparedSample]) -> str:
-    """The same for the same request sent again; another for other samples under an id that was used before."""
+    """Stable for a request that is sent again; different for other samples under the same request id."""
     if request.request_id is None:
         return f"{random.getrandbits(128):032x}"  # not uuid4, which asks the system each time
-    asked = b"".join(item.print.digest for item in items)
-    return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + asked).hexdigest()[:32]
+    digests = b"".join(item.print.digest for item in items)
+    return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + digests).hexdigest()[:32]
 
 
 def sum_baseline_tokens(items: Sequence[PreparedSample], results: Sequence[Result], rubric: Rubric) -> int:
-    """What one call per sample, with the whole rubric and task in each, would have sent for those that are scored."""
+    """Tokens that one call per sample, each with the whole rubric and task, would have sent for the scored samples."""
     scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
     return sum(baseline_tokens(item.prompt, item.code, rubric, item.language) for item in scored)

@@ -1,4 +1,4 @@
-"""One answer per mark, however many ask at the same time in this process."""
+"""One computation per key at a time in this process; everyone who asks for the key gets its result."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Futures by key. Who claims a key first leads: it must land it with `land` or `crash`; the others wait.
+    """Futures by key. The first to claim a key owns it and must `resolve` or `fail` it; the others wait.
 
-    A key is claimed before the store is asked: were it the other way round, a mark stored between a reader's miss and
-    its claim would be asked for, and paid for, twice.
+    A key is claimed before the store is read: the other way round, a mark stored between a reader's miss and its claim
+    would be requested, and paid for, twice.
     """
 
     def __init__(self) -> None:
-        self._flying: dict[K, asyncio.Future[V]] = {}
+        self._in_flight: dict[K, asyncio.Future[V]] = {}
 
     def __len__(self) -> int:
-        return len(self._flying)
+        return len(self._in_flight)
 
     def claim(self, keys: Iterable[K]) -> tuple[dict[K, asyncio.Future[V]], list[K]]:
-        """A future for every key, and the keys that the caller now leads."""
+        """A future for every key, and the keys that the caller now owns."""
         loop = asyncio.get_running_loop()
         futures: dict[K, asyncio.Future[V]] = {}
-        leading: list[K] = []
+        owned: list[K] = []
         for key in dict.fromkeys(keys):
-            future = self._flying.get(key)
+            future = self._in_flight.get(key)
             if future is None:
-                future = self._flying[key] = loop.create_future()
-                leading.append(key)
+                future = self._in_flight[key] = loop.create_future()
+                owned.append(key)
             futures[key] = future
-        return futures, leading
+        return futures, owned
 
-    def land(self, key: K, value: V) -> None:
-        """Hand `value` to all who wait; nobody does when the flight has crashed before its mark came."""
-        future = self._flying.pop(key, None)
+    def resolve(self, key: K, value: V) -> None:
+        """Give `value` to all who wait. Does nothing for a key that has failed before."""
+        future = self._in_flight.pop(key, None)
         if future is not None:
             future.set_result(value)
 
-    def crash(self, keys: Iterable[K], error: BaseException) -> None:
-        """Hand `error` to all who wait for those of `keys` that have not landed."""
+    def fail(self, keys: Iterable[K], error: BaseException) -> None:
+        """Give `error` to all who wait for those of `keys` that are not resolved yet."""
         for key in keys:
-            future = self._flying.pop(key, None)
+            future = self._in_flight.pop(key, None)
             if future is not None:
                 future.set_exception(error)
-                future.exception()  # the waiters raise it; unwaited, it is no second report
+                future.exception()  # mark it as retrieved: asyncio would log it where nobody waits

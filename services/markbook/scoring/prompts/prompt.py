@@ -19,7 +19,7 @@ _FRAME = (files("markbook.scoring.prompts.rubrics") / "frame.md").read_text(enco
 _EXPLAIN = " Then, on the same line, the main reason in at most 15 words."
 
 
-def shown_task(task: str, *, truncate: bool, chars: int, policy: Literal["head", "head_tail"] = "head") -> str:
+def truncate_task(task: str, *, truncate: bool, chars: int, policy: Literal["head", "head_tail"] = "head") -> str:
     """The part of the task to show: at most `chars` characters of it plus the mark that it was cut.
 
     Cuts at white space; a text without any in reach (or a single word longer than `chars`) is cut between characters.
@@ -93,7 +93,7 @@ def fence(seed: str, task: str, codes: Sequence[str]) -> str:
         digits += 1
 
 
-def presented_order(group_id: str, count: int, *, shuffle: bool) -> tuple[int, ...]:
+def shuffled_order(group_id: str, count: int, *, shuffle: bool) -> tuple[int, ...]:
     """Which sample stands at each place of the request: `order[place]` is an index into the group. Seeded by its id."""
     order = list(range(count))
     if shuffle:

@@ -7,7 +7,7 @@ from markbook.scoring.store.claims import ClaimConflict
 from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import NewMark, Record, StoredMark
 from markbook.scoring.store.profiles import Profile
-from markbook.scoring.store.recent_marks import MOST_MARKS, Cursor, Paid
+from markbook.scoring.store.recent_marks import MAX_MARKS, Cursor, Paid
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.rollups import HOUR_MS, MINUTE_RETENTION_MS, CounterTotals, Rollups
 from markbook.scoring.store.sample_texts import Texts
@@ -20,8 +20,8 @@ __all__ = [
     "HOUR_MS",
     "LATENCY_BUCKETS",
     "LATENCY_MS",
+    "MAX_MARKS",
     "MINUTE_RETENTION_MS",
-    "MOST_MARKS",
     "OWNER",
     "ApiKey",
     "ApiKeys",

@@ -89,7 +89,7 @@ class Audits:
             if failed:
                 connection.execute(delete(tables.audits).where(kept.digest.in_(failed), kept.criteria.is_(None)))
 
-        await self._database.insist(work)
+        await self._database.write_with_retry(work)
 
     async def sums(self, viewer: Viewer, profile: str, threshold: float) -> list[AuditSum]:
         """By reason and language, under one profile: another teacher's opinion is another matter.

@@ -98,7 +98,7 @@ class BudgetStore:
         self._open: set[str] = set()
         self.watch = BudgetWatch()
 
-    def hold(
+    def reserve(
         self,
         connection: Connection,
         reservation: str,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from markbook.scoring.errors import StoreUnavailable
-from markbook.scoring.store.engine import POOL_SIZE, connected, looking, open_engine, reading, writing
+from markbook.scoring.store.engine import POOL_SIZE, connect, open_engine, read_connection, reading, writing
 
 log = logging.getLogger("markbook")
 
@@ -53,7 +53,7 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """Run single statements, without a transaction around them."""
         with self._timed("read"):
-            return await self._thread(lambda: self.read_now(work))
+            return await self._thread(lambda: self.read_sync(work))
 
     async def look(self, work: Work[T]) -> T:
         """`read`, for a look at a few rows by their key, which takes SQLite less time than a thread takes to start.
@@ -65,7 +65,7 @@ class Database:
         try:
             with self._timed("read"):
                 if self._near is None:
-                    self._near = looking(self.engine)
+                    self._near = read_connection(self.engine)
                 return work(self._near)
         except (OperationalError, sqlite3.OperationalError):
             return await self.read(work)
@@ -78,17 +78,17 @@ class Database:
         """
         with self._timed("write"):
             if self.is_postgres:
-                return await self._thread(lambda: self.write_now(work))
-            return await self._in_turn(work)
+                return await self._thread(lambda: self.write_sync(work))
+            return await self._group_commit(work)
 
-    async def _in_turn(self, work: Work[T]) -> T:
+    async def _group_commit(self, work: Work[T]) -> T:
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, written))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_waiting())
         return await written
 
-    async def insist(self, work: Work[T]) -> T:
+    async def write_with_retry(self, work: Work[T]) -> T:
         """`write`, again and again for PATIENCE_S while the store is away: for what is paid for already.
 
         `work` must be safe to repeat: the answer to a commit can be lost.
@@ -102,17 +102,17 @@ class Database:
                     raise
                 await asyncio.sleep(RETRY_S)
 
-    def read_now(self, work: Work[T]) -> T:
+    def read_sync(self, work: Work[T]) -> T:
         with self._outages("read"), reading(self.engine) as connection:
             return work(connection)
 
-    def write_now(self, work: Work[T]) -> T:
+    def write_sync(self, work: Work[T]) -> T:
         if self.is_postgres:
             with self._outages("write"), writing(self.engine) as connection:
                 return work(connection)
         with self._turn, self._outages("write"):
             if self._kept is None:  # to take one out of the pool and give it back costs as much as a statement
-                self._kept = connected(self.engine)
+                self._kept = connect(self.engine)
             with writing(self.engine, self._kept) as connection:
                 return work(connection)
 
@@ -161,7 +161,7 @@ class Database:
 
     async def _ends_of(self, works: Sequence[Work[Any]]) -> list[Any]:
         """Results or exceptions. When one of several fails all are undone, and each is run by itself."""
-        together = self._thread(lambda: self.write_now(lambda connection: [work(connection) for work in works]))
+        together = self._thread(lambda: self.write_sync(lambda connection: [work(connection) for work in works]))
         await asyncio.wait([together])
         ends = together.exception()
         if ends is None:

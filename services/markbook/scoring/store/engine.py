@@ -57,7 +57,7 @@ def open_engine(database_url: str) -> Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"store.database_url: cannot make the folder of {url.database}: {error}") from error
-        # two more connections, for `looking` and to keep for `writing`
+        # two more connections, for `read_connection` and to keep for `writing`
         engine = create_engine(url, hide_parameters=True, pool_size=POOL_SIZE + 2, max_overflow=0)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -95,11 +95,11 @@ def _write_ahead(connection: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     if not connection.get_execution_options().get(_READING):
         # a deferred transaction that turns writer late fails at once instead of waiting its turn
-        straight = connection.connection
+        execute_raw = connection.connection
         try:
-            straight.cursor().execute("BEGIN IMMEDIATE")
+            execute_raw.cursor().execute("BEGIN IMMEDIATE")
         except sqlite3.Error:
-            straight.rollback()  # a transaction that a commit left open would be in the way for ever
+            execute_raw.rollback()  # a transaction that a commit left open would be in the way for ever
             raise
 
 
@@ -116,7 +116,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def looking(engine: Engine) -> Connection:
+def read_connection(engine: Engine) -> Connection:
     """A connection to SQLite to be kept for single statements that wait for nobody. The caller closes it."""
     with _reachable(engine):
         connection = engine.connect().execution_options(**{_READING: True})
@@ -124,7 +124,7 @@ def looking(engine: Engine) -> Connection:
         return connection
 
 
-def connected(engine: Engine) -> Connection:
+def connect(engine: Engine) -> Connection:
     """A connection to be kept for `writing`. The caller closes it."""
     with _reachable(engine):
         return engine.connect()

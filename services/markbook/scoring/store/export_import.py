@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from markbook.contract import KeptGroup, KeptMark, ProfileId
+from markbook.contract import KeptGroup, MarkRecord, ProfileId
 from markbook.scoring.fingerprint import Fingerprint, fingerprint, hash_profile, read_key
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import NewMark, Profile, Record, Store, Texts
@@ -43,9 +43,9 @@ class Header(BaseModel):
     profiles: dict[ProfileId, ProfileLine]
 
 
-def kept_mark(record: Record, rubric: Rubric) -> KeptMark:
+def to_wire(record: Record, rubric: Rubric) -> MarkRecord:
     mark = record.mark
-    return KeptMark(
+    return MarkRecord(
         key=mark.fingerprint.key,
         profile=mark.fingerprint.profile,
         digest=mark.fingerprint.digest.hex(),
@@ -75,7 +75,7 @@ def export_lines(store: Store, rubric: Rubric) -> Iterator[str]:
         after = b""
         while page := store.records.page(profile.id, after, BATCH):
             for record in page:
-                yield _line(kept_mark(record, rubric))
+                yield _line(to_wire(record, rubric))
             after = page[-1].mark.fingerprint.row
 
 
@@ -124,7 +124,7 @@ def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]
 
 def _record(line: bytes, known: Mapping[str, set[str]]) -> Record:
     """Raises ValueError when it is no mark, or not what it says it is."""
-    kept = KeptMark.model_validate_json(line)
+    kept = MarkRecord.model_validate_json(line)
     if kept.profile not in known:
         raise ValueError(f"profile {kept.profile} is not in the first line")
     if set(kept.criteria) != known[kept.profile]:

@@ -78,11 +78,11 @@ class Ledger:
 
 def count(connection: Connection, lines: Sequence[RequestLine], sums: Rollups) -> Rollups:
     """Write lines, each id once; returns `sums` with theirs, for the caller to write."""
-    rows = [
-        {name: getattr(line, name) for name in _COLUMNS}
-        | {"unscored": json.dumps(dict(line.unscored)) if line.unscored else None}
-        for line in sorted(lines, key=lambda line: line.request_id)  # in one order everywhere, against deadlocks
-    ]
+    rows = []
+    for line in sorted(lines, key=lambda line: line.request_id):  # in one order everywhere, against deadlocks
+        row = {name: getattr(line, name) for name in _COLUMNS}
+        row["unscored"] = json.dumps(dict(line.unscored)) if line.unscored else None
+        rows.append(row)
     written = run(connection, new_rows(connection.dialect.name, tables.requests), rows)
     new = {request_id for (request_id,) in written.rows}
     for row in rows:

@@ -27,7 +27,7 @@ class Maintenance:
         self._database = database
         self._life = life
 
-    async def sweep(self, now_ms: int) -> None:
+    async def run_once(self, now_ms: int) -> None:
         """Drop marks above `max_entries` that were not used for longest, and verdicts, texts and ledger lines past
         their age; minutes become hours."""
         if self._life.max_entries is not None and (last := await self._last_to_go(self._life.max_entries)):
@@ -38,9 +38,9 @@ class Maintenance:
             await self._in_batches(partial(_prune, before_ms=now_ms - self._life.texts_max_age_ms))
         if self._life.lines_max_age_ms is not None:
             await self._in_batches(partial(drop_lines, before_ms=now_ms - self._life.lines_max_age_ms, most=BATCH))
-        await self._into_hours(now_ms)
+        await self._compact_to_hours(now_ms)
 
-    async def _into_hours(self, now_ms: int) -> None:
+    async def _compact_to_hours(self, now_ms: int) -> None:
         done: int | None = None
         while True:
             hour = await self._database.read(partial(oldest_hour, now_ms=now_ms))

@@ -158,7 +158,7 @@ class Marks:
 
         return await self._database.read(work)
 
-    async def note_uses(self, now_ms: int) -> None:
+    async def flush_last_used(self, now_ms: int) -> None:
         """Write down which marks were used since the last time. Whoever else has one of them locked notes its use."""
         used, self._used = sorted(self._used), set()
         for start in range(0, len(used), _PAGE):

@@ -17,7 +17,7 @@ from markbook.scoring.store.records import Records
 from markbook.scoring.store.viewer import Viewer
 
 BATCH = 250
-MOST_MARKS = 2_000
+MAX_MARKS = 2_000
 """Marks that one search looks at."""
 MAX_CHARS_PER_BATCH = 20_000_000
 """Characters that it looks at, at most one batch more: a book of very long samples is searched in smaller steps."""
@@ -69,7 +69,7 @@ class Page:
             self._records.know(connection)
             found, passed, searched, chars = [], 0, 0, 0
             place = None if before is None else self._place(connection, before)
-            while passed < MOST_MARKS and chars < MAX_CHARS_PER_BATCH:
+            while passed < MAX_MARKS and chars < MAX_CHARS_PER_BATCH:
                 rows = connection.execute(_latest(self._keep_texts, place).limit(BATCH)).all()
                 runs = runs_by_mark(connection, rows)
                 for row in rows:

@@ -43,10 +43,10 @@ class Records:
         return [record for record in records if record.mark.fingerprint.language == language]
 
     def profiles(self) -> list[Profile]:
-        return self._database.read_now(profiles.read_all)
+        return self._database.read_sync(profiles.read_all)
 
     def count(self) -> int:
-        return self._database.read_now(
+        return self._database.read_sync(
             lambda connection: connection.scalar(select(func.count()).select_from(tables.marks)) or 0
         )
 
@@ -59,17 +59,17 @@ class Records:
             self.know(connection)
             return self._read(connection, query)
 
-        return self._database.read_now(work)
+        return self._database.read_sync(work)
 
     def describe(self, profile: Profile) -> Profile:
         """Write a profile down if it is new; returns it as the book has it."""
-        known = self._database.write_now(lambda connection: profiles.add(connection, profile))
+        known = self._database.write_sync(lambda connection: profiles.add(connection, profile))
         self._marks.know(known.id, known.criteria)
         return known
 
     def add(self, records: Sequence[Record], at_ms: int) -> int:
         """Keep marks of profiles that were described; returns how many are new."""
-        return self._database.write_now(lambda connection: self._marks.add(connection, at_ms, records))
+        return self._database.write_sync(lambda connection: self._marks.add(connection, at_ms, records))
 
     def know(self, connection: Connection) -> None:
         """Read the profiles, which `record` needs."""

@@ -80,15 +80,13 @@ class Rollups:
 
     def write(self, connection: Connection) -> None:
         """Add these to what is there, in one order everywhere, against deadlocks."""
-        rows = [
-            {"at_ms": start, "run": run} | {name: tally.counts[name] for name in _NAMES}
-            for (start, run), tally in sorted(self.tallies.items())
-        ]
-        failures = [
-            {"at_ms": start, "run": run, "code": code, "samples": samples}
-            for (start, run), tally in sorted(self.tallies.items())
-            for code, samples in sorted(tally.failures.items())
-        ]
+        rows: list[Row] = []
+        failures: list[Row] = []
+        for (start, run_name), tally in sorted(self.tallies.items()):
+            place = {"at_ms": start, "run": run_name}
+            rows.append(place | {name: tally.counts[name] for name in _NAMES})
+            for code, samples in sorted(tally.failures.items()):
+                failures.append(place | {"code": code, "samples": samples})
         _add_up(connection, tables.sums, _SUMMED, rows)
         _add_up(connection, tables.failure_sums, _FAILED, failures)
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, CursorResult, Delete, Dialect, Insert, Select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
-FEW = 8
+MAX_CACHED_ROWS = 8
 """Rows, or members of a list, up to which a statement of its own is made for their number."""
 
 Row = Mapping[str, Any]
@@ -37,18 +37,18 @@ def run(connection: Connection, statement: Statement, rows: Sequence[Row]) -> Do
     raises, which `reading` and `writing` know.
     """
     sizes = tuple((name, len(value)) for name, value in rows[0].items() if isinstance(value, list | tuple))
-    if max(len(rows), *(size for _, size in sizes), 1) > FEW:
+    if max(len(rows), *(size for _, size in sizes), 1) > MAX_CACHED_ROWS:
         return _done(connection.execute(statement, list(rows)))
-    made = _made(statement, connection.dialect, frozenset(rows[0]), len(rows), sizes)
+    made = _compile(statement, connection.dialect, frozenset(rows[0]), len(rows), sizes)
     values = {**made.constants, **rows[0]}
     for number, row in enumerate(rows):
         values.update({f"{name}__{number}": row[name] for name in made.columns})
     for name, _ in sizes:
         values.update({f"{name}_{number}": value for number, value in enumerate(values[name], 1)})
-    return straight(connection, made.text, values if made.order is None else [values[name] for name in made.order])
+    return execute_raw(connection, made.text, values if made.order is None else [values[name] for name in made.order])
 
 
-def straight(connection: Connection, text: str, values: Row | Sequence[Any]) -> Done:
+def execute_raw(connection: Connection, text: str, values: Row | Sequence[Any]) -> Done:
     """On SQLite past SQLAlchemy's results, too; on Postgres through it: it watches over the connection."""
     if connection.dialect.name == "sqlite":
         cursor = connection.connection.cursor()
@@ -81,7 +81,7 @@ def new_rows(dialect: str, table: Table) -> ReturningInsert[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Compiled:
     """The text, the order of its parameters where they have no names, those that never change, and the columns that
     are in every row."""
 
@@ -92,20 +92,21 @@ class _Made:
 
 
 @cache
-def _made(
+def _compile(
     statement: Statement, dialect: Dialect, names: frozenset[str], rows: int, sizes: Sequence[tuple[str, int]]
-) -> _Made:
+) -> _Compiled:
     columns: list[str] = []
     given: dict[str, object] = {**dict.fromkeys(names), **{name: [None] * size for name, size in sizes}}
     whole: Any = statement
     if isinstance(statement, Insert):
         types = {column.name: column.type for column in statement.table.columns if column.name in names}
         columns = [*types]
-        slots = [{name: f"{name}__{row}" for name in columns} for row in range(rows)]
-        whole = statement.values(
-            [{name: bindparam(slot, type_=types[name]) for name, slot in each.items()} for each in slots]
-        )
-        given |= {slot: None for each in slots for slot in each.values()}
+        values = []
+        for row in range(rows):  # a parameter per row and column, as `column__row`
+            parameters = {name: bindparam(f"{name}__{row}", type_=types[name]) for name in columns}
+            values.append(parameters)
+            given |= {parameter.key: None for parameter in parameters.values()}
+        whole = statement.values(values)
     made = whole.compile(dialect=dialect).construct_expanded_state(given)
     constants = {name: value for name, value in made.parameters.items() if value is not None}
-    return _Made(made.statement, made.positiontup, constants, columns)
+    return _Compiled(made.statement, made.positiontup, constants, columns)

@@ -79,8 +79,8 @@ class Store:
         """
         self.migrate()
         mine = Profile(profile, identity, criteria, now_ms)
-        known = self._database.write_now(lambda connection: profiles.add(connection, mine))
-        self._database.read_now(self._clock.measure)
+        known = self._database.write_sync(lambda connection: profiles.add(connection, mine))
+        self._database.read_sync(self._clock.measure)
         self.marks.know(known.id, known.criteria)
 
     def migrate(self) -> None:
@@ -107,7 +107,7 @@ class Store:
 
         def work(connection: Connection) -> None:
             self.claims.take(connection, wanted, now_ms)
-            self.money.hold(connection, reservation, purpose, bound, limits, now_ms)
+            self.money.reserve(connection, reservation, purpose, bound, limits, now_ms)
 
         await self._database.write(work)
         self.claims.keep(each.digest for each in wanted)
@@ -115,8 +115,8 @@ class Store:
         return reservation
 
     async def settle(self, bills: Sequence[Settlement]) -> None:
-        """Bills by themselves; those that come with marks are settled by `record_group`."""
-        await self._insist(lambda connection: None, bills)
+        """Settle a call by itself; calls whose marks are stored are settled by `record_group`."""
+        await self._write_with_retry(lambda connection: None, bills)
 
     async def record_group(
         self,
@@ -143,12 +143,12 @@ class Store:
             claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
-        await self._insist(work, bills, line)
+        await self._write_with_retry(work, bills, line)
         if known[0]:  # of the first try: a later one may find what it has written itself, its answer being lost
             log.warning("%d marks were paid for by another replica too: paused beyond the lease?", known[0])
             self._on_paid_twice(known[0])
 
-    async def _insist(
+    async def _write_with_retry(
         self, work: Callable[[Connection], None], bills: Sequence[Settlement], line: RequestLine | None = None
     ) -> None:
         def paid(connection: Connection) -> None:
@@ -161,7 +161,7 @@ class Store:
             sums.write(connection)  # after the accounts: in one order everywhere, against deadlocks
 
         try:
-            await self._database.insist(paid)
+            await self._database.write_with_retry(paid)
         finally:
             self.money.forget(bills)
 

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signals.install()
     limit_spinning()
-    from markbook.trainer.export.merge import Differs, export
+    from markbook.trainer.export.merge import AdapterMismatchError, export
 
     try:
         run_dir = find_run(load_config(options.config), options.run)
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(printable(str(error)), file=sys.stderr)
         return CANNOT
-    except Differs as error:
+    except AdapterMismatchError as error:
         print(printable(str(error)), file=sys.stderr)
         return DIFFERS
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ _NOISE = 1e-4
 """Of the largest logit, in float32."""
 
 
-class Differs(Exception):
+class AdapterMismatchError(Exception):
     """What was merged, or written, is not the policy."""
 
 
@@ -30,7 +30,8 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
     """Write the merged model of a run to `out`, whole or not at all; returns what to say of it.
 
     Merged in float32 and rounded once, to `dtype` or else to that of the run; a base that was trained in 4 bits is
-    taken as it was published. Raises ConfigError where something is missing or `out` is not empty, else Differs.
+    taken as it was published. Raises ConfigError where something is missing or `out` is not empty, and
+    AdapterMismatchError where the merged model does not compute what base and adapter do.
     """
     adapter = adapter_state(run_dir, checkpoint)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -87,8 +88,10 @@ def _logits(model: Any, tokenizer: Any) -> Tensor:
 
 
 def _compare(found: Tensor, expected: Tensor, after: str) -> float:
-    """The largest difference over the largest logit; Differs is raised where it is no float noise."""
+    """The largest difference over the largest logit; AdapterMismatchError is raised where it is no float noise."""
     gap = ((found - expected).abs().max() / expected.abs().max()).item()
     if not gap <= _NOISE:
-        raise Differs(f"after {after} the logits are not the policy's: they differ by {gap:.2g} of the largest")
+        raise AdapterMismatchError(
+            f"after {after} the logits are not the policy's: they differ by {gap:.2g} of the largest"
+        )
     return gap

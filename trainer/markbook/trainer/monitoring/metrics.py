@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -151,6 +152,7 @@ def reward_metrics(groups: Sequence[Group]) -> Metrics:
     results = [result for _, group in groups for result in group]
     scored = [result for result in results if isinstance(result, Scored)]
     marks = [result.score for result in scored]
+    by_source = Counter(result.source for result in scored)
     verdicts = [passed(s.task, r) for group in groups for s, r in zip(*group, strict=True)]
     tested = [verdict for verdict in verdicts if verdict is not None]
     return {
@@ -160,7 +162,7 @@ def reward_metrics(groups: Sequence[Group]) -> Metrics:
         "scored": len(scored),
         "unscored": len(results) - len(scored),
         "frac_unscored": (len(results) - len(scored)) / len(results),
-        "sources": {source.value: sum(result.source is source for result in scored) for source in Source},
+        "sources": {source.value: by_source[source] for source in Source},
         "completion_tokens": sum(len(sample.ids) for sample in samples),
         "frac_truncated": sum(sample.truncated for sample in samples) / len(samples),
     }
@@ -231,7 +233,8 @@ def draw_curves(history: Sequence[Metrics], evaluations: Sequence[Metrics], file
     steps = [line["step"] for line in marked]
     means = [line["reward_mean"] for line in marked]
     above.plot(steps, means, marker="o", markersize=3, label="mean mark")
-    low, high = ([m + sign * line["reward_std"] for m, line in zip(means, marked, strict=True)] for sign in (-1, 1))
+    low = [line["reward_mean"] - line["reward_std"] for line in marked]
+    high = [line["reward_mean"] + line["reward_std"] for line in marked]
     above.fill_between(steps, low, high, alpha=0.2, label="± one standard deviation")
     for name, label in (("eval_mark", "held-out tasks, mean mark"), ("eval_pass_at_1", "held-out tasks, pass@1")):
         held_out = [(line["step"], line[name]) for line in evaluations if line.get(name) is not None]

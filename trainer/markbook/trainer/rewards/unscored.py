@@ -13,7 +13,7 @@ from markbook.trainer.errors import BudgetExceededError, ServiceTimeoutError
 from markbook.trainer.types import Group, Sample
 
 FIRST_PAUSE_S = 5.0
-LONGEST_PAUSE_S = 60.0
+MAX_PAUSE_S = 60.0
 
 Ask = Callable[[int, Sequence[Sample], int], Future[list[Result]]]
 """(place of the group, samples, attempt) -> their results."""
@@ -57,7 +57,7 @@ def marked_enough(
         if attempt == 1:
             say(f"{short}: paused, asking again for up to {rlaif.service_wait_s:g} s")
         sleep(min(left, max(pause, *(error.retry_after_s or 0.0 for error in missing))))
-        pause = min(2 * pause, LONGEST_PAUSE_S)
+        pause = min(2 * pause, MAX_PAUSE_S)
         groups = _asked_again(groups, ask, attempt)
         attempt += 1
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 
-LONGEST_WAIT_S = 20.0
+MAX_WAIT_S = 20.0
 """Seconds that calls wait for the first one. Paying for the rubric twice is better than standing still."""
 
 
@@ -25,20 +25,20 @@ class CacheWarmup:
         self._until = float("inf") if ttl_s is None else float("-inf")
         self.queue = FairQueue(lambda: 1)
 
-    def warm(self) -> bool:
+    def is_warm(self) -> bool:
         return self._clock() < self._until
 
     @asynccontextmanager
-    async def turn(self, caller: Caller = NOBODY) -> AsyncIterator[None]:
+    async def acquire(self, caller: Caller = NOBODY) -> AsyncIterator[None]:
         """Waits while another call warms the cache, then yields. `caller`: whose turn it takes."""
         async with AsyncExitStack() as held:
-            if not self.warm():
+            if not self.is_warm():
                 try:
-                    async with asyncio.timeout(LONGEST_WAIT_S):
+                    async with asyncio.timeout(MAX_WAIT_S):
                         await held.enter_async_context(self.queue.slot(caller))
                 except TimeoutError:
                     await held.aclose()
-                if self.warm():
+                if self.is_warm():
                     await held.aclose()
             yield
 

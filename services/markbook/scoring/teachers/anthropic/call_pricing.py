@@ -11,8 +11,8 @@ from markbook.scoring.types import TeacherCall
 
 
 @dataclass(frozen=True, slots=True)
-class Bills:
-    """Bills of one model at one price. `price` None: dollars are not known, tokens are."""
+class CallPricer:
+    """CallPricer of one model at one price. `price` None: dollars are not known, tokens are."""
 
     model: str
     price: Price | None

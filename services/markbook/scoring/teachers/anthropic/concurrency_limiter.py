@@ -9,7 +9,7 @@ from datetime import datetime
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 from markbook.scoring.teachers.anthropic.response import whole_number
 
-LONGEST_RESET_S = 60.0
+MAX_RESET_S = 60.0
 """Limits are a minute's: a reset date further away comes from a clock that differs from ours, and a retry-after beyond
 it holds up its own samples, not everybody's."""
 
@@ -41,15 +41,15 @@ class ConcurrencyLimiter:
         self.limit = min(float(self._most), self.limit + 1 / self.limit)
         self.queue.refill()
 
-    def throttled(self, begun: float, retry_after_s: float | None) -> None:
+    def on_rate_limited(self, begun: float, retry_after_s: float | None) -> None:
         """A 429 for a call that began at `begun`. Calls of the same burst count as one."""
         if begun > self._cut_at:
             self._cut_at = self._clock()
             self.limit = max(1.0, self.limit / 2)
         if retry_after_s is not None:
-            self._pause(min(retry_after_s, LONGEST_RESET_S))
+            self._pause(min(retry_after_s, MAX_RESET_S))
 
-    def heed(self, headers: Mapping[str, str], need: Mapping[str, int]) -> None:
+    def update_from_headers(self, headers: Mapping[str, str], need: Mapping[str, int]) -> None:
         """Rate-limit headers of an answer. `need`: what a call of this size takes of each kind of limit."""
         for kind, amount in need.items():
             remaining = whole_number(headers.get(f"anthropic-ratelimit-{kind}-remaining"))
@@ -59,7 +59,7 @@ class ConcurrencyLimiter:
             self.limit = min(self.limit, max(1.0, float(fits)))
             reset = headers.get(f"anthropic-ratelimit-{kind}-reset")
             if fits == 0 and reset is not None:
-                self._pause(min(_unix(reset) - self._wall(), LONGEST_RESET_S))
+                self._pause(min(_unix(reset) - self._wall(), MAX_RESET_S))
 
     def _pause(self, seconds: float) -> None:
         self._paused_until = max(self._paused_until, self._clock() + seconds)

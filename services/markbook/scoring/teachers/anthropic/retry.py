@@ -21,12 +21,12 @@ from markbook.scoring.types import ScoringFailure, TeacherCall
 M = TypeVar("M")
 
 FIRST_BACKOFF_S = 0.5
-LONGEST_BACKOFF_S = 8.0
+MAX_BACKOFF_S = 8.0
 
 NOT_ASKED = ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "the time was over before the teacher could be asked", 1.0)
 
 
-class Found(Enum):
+class AttemptOutcome(Enum):
     """What an attempt found out about the teacher."""
 
     ANSWER = auto()
@@ -42,7 +42,7 @@ class Found(Enum):
 class Attempt(Generic[M]):
     """One call and its bill. `message` is set for an answer, `failure` for everything else."""
 
-    found: Found
+    found: AttemptOutcome
     call: TeacherCall
     message: M | None = None
     failure: ScoringFailure | None = None
@@ -50,7 +50,7 @@ class Attempt(Generic[M]):
 
     def bill(self, seconds: float) -> TeacherCall:
         """The call's, which took so long."""
-        return replace(self.call, duration_ms=round(seconds * 1000), failed=self.found is not Found.ANSWER)
+        return replace(self.call, duration_ms=round(seconds * 1000), failed=self.found is not AttemptOutcome.ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class RetryPolicy:
     jitter: Callable[[], float]
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def persist(
+    async def execute(
         self,
         attempt: Callable[[float], Awaitable[Attempt[M]]],
         need: Mapping[str, int],
@@ -93,7 +93,7 @@ class RetryPolicy:
             async with AsyncExitStack() as held:
                 try:
                     async with asyncio.timeout(deadline - self.clock()):
-                        await held.enter_async_context(self.warmth.turn(caller))
+                        await held.enter_async_context(self.warmth.acquire(caller))
                         await held.enter_async_context(self.limiter.slot(caller))
                 except TimeoutError:
                     return last or ScoringFailure(
@@ -108,7 +108,7 @@ class RetryPolicy:
                 return result.message
             assert result.failure is not None
             last = result.failure
-            if result.found is Found.REJECTION:
+            if result.found is AttemptOutcome.REJECTION:
                 return last
             wait = self._backoff_s(tries, last.retry_after_s)
             if last.retry_after_s is None:  # a failure without it is one that asking again does not mend
@@ -136,18 +136,18 @@ class RetryPolicy:
             raise stopping()
 
     def _learn(self, result: Attempt[M], begun: float, need: Mapping[str, int]) -> None:
-        self.limiter.heed(result.headers, need)
-        if result.found is Found.ANSWER:
+        self.limiter.update_from_headers(result.headers, need)
+        if result.found is AttemptOutcome.ANSWER:
             self.breaker.succeeded()
             self.limiter.succeeded()
             call = result.call
             self.warmth.answered(begun, cached=call.cache_read_input_tokens + call.cache_creation_input_tokens > 0)
-        elif result.found is Found.RATE_LIMIT:
-            self.limiter.throttled(begun, result.failure.retry_after_s if result.failure else None)
-        elif result.found is Found.DOWN:
+        elif result.found is AttemptOutcome.RATE_LIMIT:
+            self.limiter.on_rate_limited(begun, result.failure.retry_after_s if result.failure else None)
+        elif result.found is AttemptOutcome.DOWN:
             self.breaker.failed(result.failure.detail if result.failure else "")
 
     def _backoff_s(self, tries: int, retry_after_s: float | None) -> float:
         """Exponential with jitter from half to the whole; never shorter than what the teacher asked for."""
-        backoff = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries, 10)) * (0.5 + self.jitter() / 2)
+        backoff = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries, 10)) * (0.5 + self.jitter() / 2)
         return backoff if retry_after_s is None else retry_after_s + backoff / 4

@@ -22,17 +22,17 @@ from markbook.config.settings import Config, TeacherConfig
 from markbook.contract import ErrorCode
 from markbook.scoring.concurrency import results_of_all
 from markbook.scoring.errors import ServiceStopping, StoreUnavailable, TeacherError
-from markbook.scoring.prompts.prompt import estimate_tokens, fence, presented_order, render, system_text
+from markbook.scoring.prompts.prompt import estimate_tokens, fence, render, shuffled_order, system_text
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
-from markbook.scoring.teachers.anthropic.call_pricing import Bills
+from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
 from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
 from markbook.scoring.teachers.anthropic.models import model_facts
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
 from markbook.scoring.teachers.anthropic.response import classify_wording, count_tokens, retry_after_s, text_of
-from markbook.scoring.teachers.anthropic.retry import Attempt, Found, RetryPolicy
+from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
@@ -82,7 +82,7 @@ class AnthropicTeacher:
         self._cached = rubric_in_system_prompt
         self._facts = model_facts(config.model)
         self._effort = config.effort or ("low" if self._facts.thinking == "always" else None)
-        self._bills = Bills(config.model, config.price(), config.cache_ttl)
+        self._bills = CallPricer(config.model, config.price(), config.cache_ttl)
         self._clock = clock
         self._patience = RetryPolicy(
             CircuitBreaker(clock, wall),
@@ -143,7 +143,7 @@ class AnthropicTeacher:
         nothing is answered.
         """
         deadline = self._clock() + self._config.timeout_s
-        order = presented_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
+        order = shuffled_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
         outcomes: dict[int, Judgment | ScoringFailure] = {}
         again: list[int] = []
         for part in split_by_length(order, group.codes):
@@ -185,7 +185,7 @@ class AnthropicTeacher:
         async def paid(left_s: float) -> Attempt[Message]:
             reservation = await purse.reserve(bound)
             sent = self._clock()
-            result: Attempt[Message] = Attempt(Found.DOWN, self._bound(request, "cut_off"))
+            result: Attempt[Message] = Attempt(AttemptOutcome.DOWN, self._bound(request, "cut_off"))
             try:
                 result = await self._attempt(request, left_s)
             finally:  # whatever it raised: what was sent may be billed
@@ -193,7 +193,7 @@ class AnthropicTeacher:
             return result
 
         try:
-            message = await self._patience.persist(paid, need, deadline, group.caller)
+            message = await self._patience.execute(paid, need, deadline, group.caller)
         except TeacherError as error:  # the budget is spent; what was marked before it stays marked
             message = ScoringFailure(error.code, error.detail)
         except (StoreUnavailable, ServiceStopping) as error:
@@ -235,15 +235,15 @@ class AnthropicTeacher:
                 message = await raw.parse()
         except TimeoutError:
             failure = ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "the teacher did not answer in time")
-            return Attempt(Found.DOWN, self._bound(request, "timeout"), failure=failure)
+            return Attempt(AttemptOutcome.DOWN, self._bound(request, "timeout"), failure=failure)
         except anthropic.APIConnectionError as error:
             cause = error.__cause__ or error
             failure = ScoringFailure(
                 ErrorCode.TEACHER_UNAVAILABLE, f"no connection to the teacher: {type(cause).__name__}"
             )
             if isinstance(cause, _NOT_SENT):
-                return Attempt(Found.DOWN, self._bills.free("not_sent"), failure=failure)
-            return Attempt(Found.DOWN, self._bound(request, "connection_lost"), failure=failure)
+                return Attempt(AttemptOutcome.DOWN, self._bills.free("not_sent"), failure=failure)
+            return Attempt(AttemptOutcome.DOWN, self._bound(request, "connection_lost"), failure=failure)
         except anthropic.APIStatusError as error:
             return self._refused_call(error)
         except _NO_JSON:
@@ -252,12 +252,12 @@ class AnthropicTeacher:
             failure = ScoringFailure(
                 ErrorCode.REPLY_UNREADABLE, "the answer is none of the Messages API: see teacher.base_url"
             )
-            return Attempt(Found.REJECTION, self._bound(request, "unreadable"), failure=failure)
+            return Attempt(AttemptOutcome.REJECTION, self._bound(request, "unreadable"), failure=failure)
         outcome = str(message.stop_reason or "no_stop_reason")
         if (tokens := count_tokens(message, self._config.cache_ttl)) is None:
-            return Attempt(Found.ANSWER, self._bound(request, outcome), message=message, headers=raw.headers)
+            return Attempt(AttemptOutcome.ANSWER, self._bound(request, outcome), message=message, headers=raw.headers)
         call = self._bills.counted(outcome, tokens, raw.headers.get("request-id"))
-        return Attempt(Found.ANSWER, call, message=message, headers=raw.headers)
+        return Attempt(AttemptOutcome.ANSWER, call, message=message, headers=raw.headers)
 
     def _refused_call(self, error: anthropic.APIStatusError) -> Attempt[Message]:
         """An error answer: not billed, and worth another try unless it says that it will be the same again."""
@@ -269,11 +269,11 @@ class AnthropicTeacher:
         spent = (error.error_code or "").endswith("spend_limit_reached")
         if status == 429 and not spent:
             failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
-            return Attempt(Found.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
+            return Attempt(AttemptOutcome.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
         if is_worth_another_try(status) and not spent:
             failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
-            return Attempt(Found.DOWN, call, failure=failure)
-        return Attempt(Found.REJECTION, call, failure=ScoringFailure(ErrorCode.TEACHER_REJECTED, detail))
+            return Attempt(AttemptOutcome.DOWN, call, failure=failure)
+        return Attempt(AttemptOutcome.REJECTION, call, failure=ScoringFailure(ErrorCode.TEACHER_REJECTED, detail))
 
     def _bound(self, request: dict[str, Any], outcome: str) -> TeacherCall:
         system = self._system if self._cached else ""

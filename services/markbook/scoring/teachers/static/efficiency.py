@@ -57,7 +57,7 @@ def _repeated_work(node: ast.AST, changing: set[str], kinds: dict[str, str]) -> 
 
 def _recursion(submission: Submission) -> Iterator[Finding]:
     cached = any("cache" in ast.dump(decorator) for decorator in submission.function.decorator_list)
-    steps = [call for call in submission.recursion() if any(isinstance(arg, ast.BinOp) for arg in call.args[:1])]
+    steps = [call for call in submission.recursion() if call.args and isinstance(call.args[0], ast.BinOp)]
     if len(steps) > 1 and not cached:
         yield 0.5, "calls itself twice for overlapping parts"
 

@@ -6,7 +6,7 @@ import ast
 import difflib
 from dataclasses import dataclass
 
-from markbook.scoring.quiet_parsing import quietly
+from markbook.scoring.quiet_parsing import suppress_warnings
 from markbook.scoring.teachers.static.flow import Flow, Function, read_parameters, trace
 from markbook.scoring.teachers.static.task import PageQuery
 
@@ -40,7 +40,7 @@ class Submission:
 
 def read_submission(code: str, asked: PageQuery) -> Submission | None:
     """None: it defines no function. Raises SyntaxError, ValueError, RecursionError, MemoryError, as ast.parse does."""
-    with quietly():
+    with suppress_warnings():
         tree = ast.parse(code)
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
     if not functions:
