@@ -83,6 +83,8 @@ class Chromium:
         loads = self._loads
         self.send("Page.navigate", url=url)
         self._loaded(loads)
+        if self.evaluate("location.href") == "about:blank":  # what has loaded was the empty page of a new tab
+            self._loaded(loads + 1)
 
     def click(self, selector: str) -> None:
         """Follow a link or send a form, until the next page has loaded."""
