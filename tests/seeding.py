@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy import Engine, Table, insert
 
 from markbook.scoring.store import tables
-from markbook.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.store.engine import migrate, open_engine, transaction
 from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups, compact_to_hours, oldest_hour
 from markbook.scoring.store.statements import Row, insert_new
 
@@ -35,7 +35,7 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
         _copy(engine, tables.calls, paid)
         _copy(engine, tables.sums, [*_sum_rows(sums)])
         _copy(engine, tables.failure_sums, [*_failure_rows(sums)])
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         insert_new(connection, tables.accounts, [*_accounts(runs)])
     while _compact_to_hours(engine, until_ms):
         pass
@@ -44,7 +44,7 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
 
 
 def _compact_to_hours(engine: Engine, now_ms: int) -> bool:
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         hour = oldest_hour(connection, now_ms)
         if hour is not None:
             compact_to_hours(connection, hour)
@@ -126,7 +126,7 @@ def _copy(engine: Engine, table: Table, rows: Sequence[Row]) -> None:
     if not rows:
         return
     if engine.dialect.name == "sqlite":
-        with writing(engine) as connection:
+        with transaction(engine) as connection:
             connection.execute(insert(table), list(rows))
         return
     names = list(rows[0])

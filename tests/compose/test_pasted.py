@@ -60,7 +60,7 @@ def test_every_command_works_before_with_and_after_keys(paste):
     assert "$" in paste(estimate)
     # standard error is in it, too, and may follow without a line's end
     [key] = re.findall(r"^mb_[\w-]{43}", paste(written("docker compose run --rm scoring keys add NAME")), re.MULTILINE)
-    until(lambda: "an API key is needed" in paste(stats, fails=None))
+    until(lambda: "an API key is required" in paste(stats, fails=None))
     assert "key NAME" in paste(stats, MARKBOOK_API_KEY=key)
     assert "team-a/*" in paste(written("docker compose run --rm scoring keys list"))
     assert "every request is refused until one is added" in paste(

@@ -152,7 +152,7 @@ async def test_a_refusal_falls_on_the_sample_that_earned_it(claude: TeacherFacto
     reply = await asked(teacher, GROUP)
     assert sorted(codes_of(reply)) == ["marked", "marked", "teacher_refused"]
     assert reply.outcomes[codes_of(reply).index("teacher_refused")] == ScoringFailure(
-        ErrorCode.TEACHER_REFUSED, "the teacher declined to mark this (cyber)"
+        ErrorCode.TEACHER_REFUSED, "the teacher refused to score this sample (cyber)"
     )
     assert len(reply.calls) == 4
     emulator.settings.faults = faults.always(["refusal"])
@@ -228,7 +228,7 @@ async def test_what_its_time_does_not_suffice_for_is_neither_asked_nor_paid(
     assert (late.code, late.retry_after_s) == (ErrorCode.TEACHER_TIMEOUT, 1.0)
     assert (len(purse.bills), purse.reserved) == (1, {})
     assert not purse.bills[0].usage_unknown
-    assert teacher._patience.breaker._failures == 0
+    assert teacher._retry_policy.breaker._failures == 0
 
 
 async def mark_until_scored(

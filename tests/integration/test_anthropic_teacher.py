@@ -224,19 +224,19 @@ async def test_concurrency_follows_the_rate_limits(
 ) -> None:
     emulator.settings.limits = [Bucket("requests", 20, emulator.clock)]
     teacher = claude(max_concurrency=16, timeout_s=600.0)
-    waited = teacher._patience.sleep
+    waited = teacher._retry_policy.sleep
 
     async def sleep(seconds: float) -> None:
         emulator.skipped_s += seconds
         await waited(seconds)
 
-    object.__setattr__(teacher._patience, "sleep", sleep)
+    object.__setattr__(teacher._retry_policy, "sleep", sleep)
     replies = await asyncio.gather(*(asked(teacher, group(f"g{number}")) for number in range(60)))
     for reply in replies:
         assert_true_marks(CODES, reply)
     throttled = sum(entry.status == 429 for entry in emulator.log)
     assert 0 < throttled < 40
-    assert teacher._patience.limiter.limit < 16
+    assert teacher._retry_policy.limiter.limit < 16
 
 
 async def test_the_bound_is_above_every_bill(claude: TeacherFactory, emulator: Emulator) -> None:

@@ -79,7 +79,7 @@ def test_what_could_not_be_marked_is_told_and_is_no_success(ask, tmp_path, sqlit
         status = main(["score", "add.py", "--prompt", TASK, "--url", poor.url])
     told = capsys.readouterr().out
     assert status == 1
-    assert "unscored  budget_exhausted: the budget of total is spent, all 0 tokens of it" in told
+    assert "unscored  budget_exhausted: the budget of total is exhausted (all 0 tokens spent)" in told
     assert "mark " not in told
 
 

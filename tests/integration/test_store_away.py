@@ -73,7 +73,7 @@ async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_en
         await read_only("on")
         while (refused := await score(http, next(names))).status_code == 200:
             pass  # until the server has read its settings anew
-        while "upkeep of the book left out" not in caplog.text or "claims not renewed" not in caplog.text:
+        while "maintenance skipped, will retry" not in caplog.text or "claims not renewed" not in caplog.text:
             await score(http, next(names))
         await read_only("off")
         while (back := await score(http, next(names))).status_code == 503:

@@ -44,10 +44,10 @@ def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _tell_of_its_end(task: asyncio.Task[None]) -> None:
-    """Nobody waits for these tasks: without a word the service would go on without them."""
+def _log_death(task: asyncio.Task[None]) -> None:
+    """These background tasks are never awaited: log it if one dies."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("%s has ended, restart the service: %s", task.get_name(), error, exc_info=error)
+        log.critical("background task %s died, restart the service: %s", task.get_name(), error, exc_info=error)
 
 
 def _runner(config: Execution) -> TestRunner:
@@ -69,11 +69,11 @@ def _with_routes(
         dependencies=[Depends(check_query)],
         telemetry=REQUESTS,
     )
-    door = Authenticator(store.keys)
-    for routes in (router, compat, page_router(door), docs_router()):
+    authenticator = Authenticator(store.keys)
+    for routes in (router, compat, page_router(authenticator), docs_router()):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
-    app.add_middleware(AuthMiddleware, door=door, allowed_hosts=config.allowed_hosts)
+    app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
     app.add_middleware(RequestMiddleware, requests=metrics.requests)
     handle_errors(app)
     describe(app)
@@ -83,7 +83,7 @@ def _with_routes(
 def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
     """The service for `config`. `teacher` and `clock_ms` stand in for the real ones in tests.
 
-    Opens the book before it returns. Raises ConfigError or StoreUnavailable when teacher or database cannot be used.
+    Opens the store before it returns. Raises ConfigError or StoreUnavailable when teacher or database cannot be used.
     """
     rubric = load_rubric(config.teacher.rubric)
     marker = teacher or make_teacher(config, rubric)
@@ -107,13 +107,13 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("teacher: %s", marker.description)
-        log.info("book: %s, profile %s", store.where, pipeline.profile)
+        log.info("database: %s, profile %s", store.where, pipeline.profile)
         leases = asyncio.create_task(
             renew_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims"
         )
-        book = asyncio.create_task(run_maintenance(store, clock_ms), name="upkeep of the book")
+        book = asyncio.create_task(run_maintenance(store, clock_ms), name="maintenance")
         for task in (leases, book):
-            task.add_done_callback(_tell_of_its_end)
+            task.add_done_callback(_log_death)
         yield
         leases.cancel()
         book.cancel()

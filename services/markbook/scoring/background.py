@@ -19,20 +19,20 @@ SWEEP_EVERY = 60
 
 
 async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
-    """Until cancelled. The first sweep comes with the first note."""
+    """Write last uses, and apply retention, until cancelled; both for the first time after NOTE_S seconds."""
     for turn in itertools.count():
         await asyncio.sleep(NOTE_S)
         try:
             await store.marks.flush_last_used(clock_ms())
             if turn % SWEEP_EVERY == 0:
-                await store.upkeep.run_once(clock_ms())
+                await store.maintenance.run_once(clock_ms())
                 store.given.forget()
         except StoreUnavailable as error:
-            log.debug("upkeep of the book left out: %s", error)
+            log.debug("maintenance skipped, will retry: %s", error)
 
 
 async def renew_leases(store: Store, clock_ms: Callable[[], int], lease_s: float) -> None:
-    """Until cancelled: tell the other replicas that this one is alive, and clear up after those that are not."""
+    """Renew this replica's leases and clean up after replicas that died, until cancelled."""
     while True:
         await asyncio.sleep(lease_s / 3)
         try:

@@ -1,4 +1,4 @@
-"""Waiting for several pieces of work such that none is lost when another fails."""
+"""Awaiting several tasks such that the failure of one loses no result of another (a TaskGroup would cancel them)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ T = TypeVar("T")
 
 
 async def gather_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all of `work`, once all have ended: one that fails must not lose what another paid for.
+    """The results of all of `work`, once all have ended: a failure must not lose what another one paid for.
 
-    Raises the first failure; the others are fetched, so that none is reported once more as never retrieved.
+    Raises the first failure; the others are retrieved, so that asyncio does not log them.
     """
     return raise_first(await results_of_all(work))
 
 
 async def results_of_all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
-    """As `gather_all`, but what each piece that failed has raised stands in its place, for the caller to tell apart."""
+    """As `gather_all`, but returns exceptions in the place of results instead of raising the first."""
     tasks = [asyncio.create_task(each) for each in work]
     await wait_ended(tasks)
     return [asyncio.CancelledError() if task.cancelled() else task.exception() or task.result() for task in tasks]
 
 
 def raise_first(results: Sequence[T | BaseException]) -> list[T]:
-    """The results, unless one of them is a failure: that is raised."""
+    """The results; raises the first exception among them."""
     for result in results:
         if isinstance(result, BaseException):
             raise result
@@ -33,7 +33,7 @@ def raise_first(results: Sequence[T | BaseException]) -> list[T]:
 
 
 async def wait_ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Until all have ended, in whatever way. Cancelled, it cancels them, and still sees them end."""
+    """Wait until all have ended. If cancelled, cancels them and waits for their end."""
     if not tasks:
         return
     try:
@@ -46,7 +46,7 @@ async def wait_ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 async def until_done(futures: Iterable[asyncio.Future[Any]], due: float | None) -> None:
-    """Until all have ended, or until the event loop's clock says `due`. They go on, whatever becomes of the caller."""
-    if going := [future for future in futures if not future.done()]:
+    """Wait until all have ended or the event loop's clock reaches `due`. They are never cancelled by it."""
+    if pending := [future for future in futures if not future.done()]:
         timeout = None if due is None else due - asyncio.get_running_loop().time()
-        await asyncio.wait(going, timeout=timeout)
+        await asyncio.wait(pending, timeout=timeout)

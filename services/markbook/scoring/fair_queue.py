@@ -1,4 +1,4 @@
-"""Slots that callers take in turn: by API key, then by run of a key, first come first served within a run."""
+"""A semaphore with fair scheduling: round-robin over API keys, then over a key's runs, FIFO within a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from markbook.scoring.errors import MarkbookError
 
 
 class Caller(NamedTuple):
-    """Whose work it is: the name of the API key, None where none is asked for, and the run."""
+    """For whom a slot is taken: the name of the API key (None where there are no keys) and the run."""
 
     key: str | None
     run: str
 
 
 NOBODY = Caller(None, "")
-"""Work of the service's own."""
+"""The service itself."""
 
 
 class FairQueue:
-    """At most `capacity()` holders at a time. A waiter is woken when its turn has come, and no other is.
+    """At most `capacity()` slots are held at a time. Only the next waiter is woken.
 
-    However much one key queues, the next slot of another key's first waiter is at most one turn of each key away; the
-    same holds for the runs of one key. `waiting`: how many wait. Not safe across threads.
+    However much one key queues, the first waiter of another key waits for at most one slot per key; the same holds for
+    the runs of one key. `waiting`: the number of waiters. Not thread-safe.
     """
 
     def __init__(self, capacity: Callable[[], int]) -> None:
@@ -39,7 +39,7 @@ class FairQueue:
 
     @asynccontextmanager
     async def slot(self, caller: Caller = NOBODY) -> AsyncIterator[None]:
-        """Waits for the caller's turn, and holds a slot until the context ends. Raises what `close` was given."""
+        """Waits for the caller's turn and holds a slot until the context ends. Raises the error given to `close`."""
         await self._acquire(caller)
         try:
             yield
@@ -50,26 +50,26 @@ class FairQueue:
                 self._idle.set()
 
     async def idle(self) -> None:
-        """Returns once nobody holds a slot."""
+        """Returns once no slot is held."""
         self._idle.clear()
         if self._held:
             await self._idle.wait()
 
     def refill(self) -> None:
-        """Give free slots to those whose turn it is. To be called when `capacity()` has grown."""
+        """Give free slots to waiters. Call it when `capacity()` has grown."""
         while self._waiting and self._held < self._capacity():
-            turn = self._next()
-            if not turn.done():  # its waiter may have been cancelled
+            waiter = self._next()
+            if not waiter.done():  # it may have been cancelled
                 self._held += 1
-                turn.set_result(None)
+                waiter.set_result(None)
 
     def close(self, error: MarkbookError) -> None:
-        """Refuse everybody who waits, and who comes later, with `error`; those who hold a slot keep it."""
+        """Refuse all waiters, now and later, with `error`; slots that are held stay held."""
         self._closed = error
         while self._waiting:
-            turn = self._next()
-            if not turn.done():
-                turn.set_exception(error)
+            waiter = self._next()
+            if not waiter.done():
+                waiter.set_exception(error)
 
     async def _acquire(self, caller: Caller) -> None:
         if self._closed:
@@ -77,26 +77,26 @@ class FairQueue:
         if not self._waiting and self._held < self._capacity():
             self._held += 1
             return
-        turn = asyncio.get_running_loop().create_future()
+        waiter = asyncio.get_running_loop().create_future()
         runs = self._waiting.setdefault(caller.key, OrderedDict())
-        runs.setdefault(caller.run, deque()).append(turn)
+        runs.setdefault(caller.run, deque()).append(waiter)
         self.waiting += 1
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._held -= 1  # it had just got its slot: the next one takes it
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._held -= 1  # it was just given a slot: pass it on
                 self.refill()
             raise
         finally:
             self.waiting -= 1
 
     def _next(self) -> asyncio.Future[None]:
-        """The first of the run whose turn it is, of the key whose turn it is; both go to the end of their lines."""
+        """The first waiter of the next run of the next key; both go to the end of their queues."""
         key, runs = next(iter(self._waiting.items()))
-        run, line = next(iter(runs.items()))
-        turn = line.popleft()
-        if line:
+        run, queue = next(iter(runs.items()))
+        waiter = queue.popleft()
+        if queue:
             runs.move_to_end(run)
         else:
             del runs[run]
@@ -104,4 +104,4 @@ class FairQueue:
             self._waiting.move_to_end(key)
         else:
             del self._waiting[key]
-        return turn
+        return waiter

@@ -24,20 +24,20 @@ def hands() -> Hands:
 async def test_the_breaker_opens_fails_fast_lets_one_try_and_closes(hands: Hands) -> None:
     breaker = CircuitBreaker(hands)
     for _ in range(breakers.FAILURES - 1):
-        breaker.failed()
+        breaker.on_failure()
     assert breaker.wait_s() == 0.0
-    breaker.failed()
+    breaker.on_failure()
     assert breaker.wait_s() == breakers.COOLDOWN_S
     hands.now += breakers.COOLDOWN_S - 1
     assert breaker.wait_s() == 1.0
     hands.now += 1
     assert breaker.wait_s() == 0.0  # this one tries
     assert breaker.wait_s() == breakers.COOLDOWN_S  # the next one does not
-    breaker.failed()
+    breaker.on_failure()
     assert breaker.wait_s() == breakers.COOLDOWN_S
     hands.now += breakers.COOLDOWN_S
     assert breaker.wait_s() == 0.0
-    breaker.succeeded()
+    breaker.on_success()
     assert breaker.wait_s() == 0.0
     assert breaker.wait_s() == 0.0
 
@@ -46,8 +46,8 @@ async def test_a_success_in_between_starts_the_count_anew(hands: Hands) -> None:
     breaker = CircuitBreaker(hands)
     for _ in range(3):
         for _ in range(breakers.FAILURES - 1):
-            breaker.failed()
-        breaker.succeeded()
+            breaker.on_failure()
+        breaker.on_success()
     assert not breaker.open
 
 
@@ -60,10 +60,10 @@ async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_t
     assert limiter.limit == 4
     limiter.on_rate_limited(hands.now + 1, None)
     assert limiter.limit == 2
-    limiter.succeeded()
+    limiter.on_success()
     assert limiter.limit == 2.5
     for _ in range(100):
-        limiter.succeeded()
+        limiter.on_success()
     assert limiter.limit == 8
     for at in range(10):
         hands.now += 1
@@ -166,17 +166,17 @@ async def test_an_outage_is_said_when_it_begins_and_when_it_ends(
     wall = Hands()
     breaker = CircuitBreaker(hands, wall)
     for number in range(breakers.FAILURES - 1):
-        breaker.failed(f"529 overloaded {number}")
+        breaker.on_failure(f"529 overloaded {number}")
         wall.now += 1
     assert (breaker.outage, caplog.messages) == (None, [])
     for _ in range(3):
-        breaker.failed("529 overloaded")
+        breaker.on_failure("529 overloaded")
     assert breaker.outage == Outage(100.0, "529 overloaded")  # since the first of these failures
     wall.now = 160.0
-    breaker.succeeded()
-    breaker.succeeded()
+    breaker.on_success()
+    breaker.on_success()
     assert breaker.outage is None
     assert caplog.messages == [
-        f"the teacher is down: {breakers.FAILURES} calls in a row failed; one is tried every 10 s: 529 overloaded",
-        "the teacher answers again, after 60 s",
+        f"the teacher is down: {breakers.FAILURES} consecutive calls failed; probing every 10 s: 529 overloaded",
+        "the teacher is up again after 60 s",
     ]

@@ -224,10 +224,10 @@ async def test_a_server_without_a_cache_is_waited_for_once(patience: RetryPolicy
 
 
 async def test_nobody_waits_where_nothing_is_to_be_cached(hands: Hands) -> None:
-    warmth = CacheWarmup(None, hands)
-    assert warmth.is_warm()
-    warmth.answered(hands.now, cached=True)
-    assert warmth.is_warm()
+    warmup = CacheWarmup(None, hands)
+    assert warmup.is_warm()
+    warmup.on_answer(hands.now, cached=True)
+    assert warmup.is_warm()
 
 
 async def test_when_the_first_call_fails_the_next_one_warms(patience: RetryPolicy, hands: Hands) -> None:
@@ -239,8 +239,8 @@ async def test_when_the_first_call_fails_the_next_one_warms(patience: RetryPolic
 
 async def test_nobody_waits_for_the_first_call_for_long(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("markbook.scoring.teachers.anthropic.cache_warmup.MAX_WAIT_S", 0.01)
-    warmth = CacheWarmup(300.0, hands)
-    async with warmth.acquire(), asyncio.timeout(1), warmth.acquire():
+    warmup = CacheWarmup(300.0, hands)
+    async with warmup.acquire(), asyncio.timeout(1), warmup.acquire():
         pass
 
 
@@ -257,7 +257,7 @@ async def test_a_stop_wakes_who_waits_for_another_attempt(patience):
 
 async def test_a_stop_refuses_who_waits_for_a_slot_and_lets_a_call_end(patience):
     patience.limiter.limit = 1.0
-    patience.warmth.answered(0.0, cached=True)
+    patience.warmup.on_answer(0.0, cached=True)
     let = asyncio.Event()
 
     async def slow(_: float) -> Attempt[str]:

@@ -132,7 +132,7 @@ async def test_a_text_that_cannot_be_read_is_unreadable_and_paid(
 async def test_a_refusal_may_give_its_reason_in_any_form(made: Made, script: Script) -> None:
     script.answers = [answer(stop_reason="refusal", stop_details="cyber")]
     [outcome] = (await asked(made(), GROUP)).outcomes
-    assert outcome == ScoringFailure(ErrorCode.TEACHER_REFUSED, "the teacher declined to mark this")
+    assert outcome == ScoringFailure(ErrorCode.TEACHER_REFUSED, "the teacher refused to score this sample")
 
 
 @pytest.mark.parametrize("text", ["\0{\0}\0", "[" * 100_000, "{"], ids=["no text", "too deep", "cut"])

@@ -159,7 +159,7 @@ async def test_a_teacher_that_is_away_changes_no_mark(service, teacher, failure)
     assert (answer["results"][0]["status"], answer["results"][0]["score"]) == ("scored", 0.02)
 
 
-@pytest.mark.parametrize("method", ["take", "record"])
+@pytest.mark.parametrize("method", ["acquire", "record"])
 async def test_a_store_that_cannot_keep_audits_changes_no_mark(service, teacher, monkeypatch, method):
     async def away(*_args):
         raise StoreUnavailable("the database cannot be used")
@@ -228,18 +228,18 @@ class TestTheTable:
     async def test_a_call_whose_asker_died_may_be_made_again(self, store):
         audit = self.audit("x")
         digest = audit.fingerprint.digest
-        assert await store.audits.take([audit], 1_000, stale_ms=500) == {digest}
-        assert await store.audits.take([audit], 1_500, stale_ms=500) == frozenset()
-        assert await store.audits.take([audit], 1_501, stale_ms=500) == {digest}
+        assert await store.audits.acquire([audit], 1_000, stale_ms=500) == {digest}
+        assert await store.audits.acquire([audit], 1_500, stale_ms=500) == frozenset()
+        assert await store.audits.acquire([audit], 1_501, stale_ms=500) == {digest}
         await store.audits.record({digest: ({"correctness": 0.5}, 0.5)}, [], 1_600)
-        assert await store.audits.take([audit], 9_000, stale_ms=500) == frozenset()
+        assert await store.audits.acquire([audit], 9_000, stale_ms=500) == frozenset()
 
     async def test_what_failed_may_be_asked_for_at_once_and_the_first_opinion_stays(self, store):
         one, two = self.audit("one"), self.audit("two")
         digests = [audit.fingerprint.digest for audit in (one, two)]
-        await store.audits.take([one, two], 1_000, stale_ms=500)
+        await store.audits.acquire([one, two], 1_000, stale_ms=500)
         await store.audits.record({digests[0]: ({"correctness": 0.5}, 0.5)}, [digests[1]], 1_100)
-        assert await store.audits.take([one, two], 1_200, stale_ms=500) == {digests[1]}
+        assert await store.audits.acquire([one, two], 1_200, stale_ms=500) == {digests[1]}
         await store.audits.record({digests[0]: ({"correctness": 1.0}, 1.0)}, digests, 1_300)
         [total] = await store.audits.sums(OWNER, PROFILE, 0.3)
         assert (total.audited, total.mean_score) == (1, 0.5)
@@ -247,7 +247,7 @@ class TestTheTable:
     @pytest.mark.parametrize(("threshold", "reached"), [(0.3, 2), (0.300001, 1), (0.9, 0)])
     async def test_the_threshold_counts_as_reached(self, store, threshold, reached):
         audits = [self.audit(str(n)) for n in range(3)]
-        await store.audits.take(audits, 1_000, stale_ms=500)
+        await store.audits.acquire(audits, 1_000, stale_ms=500)
         scores = zip(audits, (0.1, 0.3, 0.5), strict=True)
         await store.audits.record({audit.fingerprint.digest: ({}, score) for audit, score in scores}, [], 1_100)
         [total] = await store.audits.sums(OWNER, PROFILE, threshold)
@@ -262,7 +262,7 @@ class TestTheTable:
             self.audit("z", reason="stub"),
             other,
         ]
-        await store.audits.take(audits, 1_000, stale_ms=500)
+        await store.audits.acquire(audits, 1_000, stale_ms=500)
         await store.audits.record({audit.fingerprint.digest: ({}, 0.5) for audit in audits}, [], 1_100)
         assert [(each.reason, each.audited) for each in await store.audits.sums(OWNER, PROFILE, 0.3)] == [
             ("empty", 1),
@@ -273,7 +273,7 @@ class TestTheTable:
         other = Store(database_url, lease_ms=1_000)
         audits = [self.audit(str(n)) for n in range(40)]
         taken = await asyncio.gather(
-            *(who.audits.take(some, 1_000, 500) for who in (store, other) for some in (audits, audits[::-1]))
+            *(who.audits.acquire(some, 1_000, 500) for who in (store, other) for some in (audits, audits[::-1]))
         )
         await other.close()
         assert sorted(digest for some in taken for digest in some) == sorted(a.fingerprint.digest for a in audits)

@@ -62,7 +62,7 @@ async def test_one_replica_gets_the_claims_and_the_other_all_or_nothing(replicas
         await take(two, [B, C], 0)
     assert (found.value.asked, found.value.marks) == ({B.digest}, {})
     assert await one.money.spent(OWNER) == before  # no call, no money
-    seen = await two.claims.look([B.digest, C.digest], 0)
+    seen = await two.claims.poll([B.digest, C.digest], 0)
     assert (seen.failures, seen.free) == ({}, {C.digest})
     await take(two, [C], 0)
 
@@ -75,14 +75,14 @@ async def test_a_mark_that_came_between_look_and_claim_is_found_and_not_asked_ag
         with pytest.raises(ClaimConflict) as found:
             await take(store, [A, B], 0)
         assert (found.value.asked, list(found.value.marks)) == (frozenset(), [A.digest])
-    assert (await two.claims.look([A.digest, B.digest], 0)).free == {A.digest, B.digest}
+    assert (await two.claims.poll([A.digest, B.digest], 0)).free == {A.digest, B.digest}
 
 
 async def test_who_cannot_pay_claims_nothing(replicas):
     one, two = replicas
     with pytest.raises(BudgetExceededError):
         await take(one, [A], 0, total=Budget(tokens=109))
-    assert (await two.claims.look([A.digest], 0)).free == {A.digest}
+    assert (await two.claims.poll([A.digest], 0)).free == {A.digest}
     await take(one, [A], 0, total=Budget(tokens=110))
 
 
@@ -90,7 +90,7 @@ async def test_a_process_takes_over_what_its_own_ended_call_has_left(replicas):
     """Its call ended while the database was away: no need to wait for the lease's end."""
     one, two = replicas
     await take(one, [A], 0)
-    one.claims.forget([A.digest])
+    one.claims.untrack([A.digest])
     assert not await takes(two, [A], 0)
     await take(one, [A], 0)
 
@@ -98,14 +98,14 @@ async def test_a_process_takes_over_what_its_own_ended_call_has_left(replicas):
 async def test_a_lease_ends_just_after_its_last_millisecond(replicas):
     one, two = replicas
     await take(one, [A], 0)
-    assert (await two.claims.look([A.digest], LEASE)).free == frozenset()
+    assert (await two.claims.poll([A.digest], LEASE)).free == frozenset()
     assert not await takes(two, [A], LEASE)
-    assert (await two.claims.look([A.digest], LEASE + 1)).free == {A.digest}
+    assert (await two.claims.poll([A.digest], LEASE + 1)).free == {A.digest}
     await take(two, [A], LEASE + 1)
     await bring(one, A)  # the first owner was only slow: its mark counts, the second's claim is not its to drop
-    assert (await two.claims.look([A.digest], LEASE + 2)).free == frozenset()
+    assert (await two.claims.poll([A.digest], LEASE + 2)).free == frozenset()
     await bring(two, A)
-    assert (await two.claims.look([A.digest], LEASE + 2)).free == {A.digest}
+    assert (await two.claims.poll([A.digest], LEASE + 2)).free == {A.digest}
 
 
 async def test_a_renewed_lease_lasts_longer_and_only_ones_own_is_renewed(replicas):
@@ -113,8 +113,8 @@ async def test_a_renewed_lease_lasts_longer_and_only_ones_own_is_renewed(replica
     await take(one, [A], 0)
     await take(two, [B], 0)
     await one.claims.renew(LEASE)
-    assert (await two.claims.look([A.digest, B.digest], LEASE + 1)).free == {B.digest}
-    assert (await two.claims.look([A.digest], 2 * LEASE + 1)).free == {A.digest}
+    assert (await two.claims.poll([A.digest, B.digest], LEASE + 1)).free == {B.digest}
+    assert (await two.claims.poll([A.digest], 2 * LEASE + 1)).free == {A.digest}
 
 
 async def test_a_failure_reaches_those_who_wait_and_is_claimed_anew(replicas):
@@ -122,15 +122,15 @@ async def test_a_failure_reaches_those_who_wait_and_is_claimed_anew(replicas):
     failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "overloaded", 3.5)
     await take(one, [A], 0)
     await bring(one, failures={A.digest: failure})
-    assert (await two.claims.look([A.digest], 1)).failures == {A.digest: failure}
+    assert (await two.claims.poll([A.digest], 1)).failures == {A.digest: failure}
     await take(two, [A], 1)
-    assert (await one.claims.look([A.digest], 1)).failures == {}
+    assert (await one.claims.poll([A.digest], 1)).failures == {}
     await bring(two, failures={A.digest: failure})
     lease_end = 1 + LEASE
     await one.claims.renew(lease_end + KEEP_FAILURES_MS)
-    assert (await two.claims.look([A.digest], 1)).failures == {A.digest: failure}
+    assert (await two.claims.poll([A.digest], 1)).failures == {A.digest: failure}
     await one.claims.renew(lease_end + KEEP_FAILURES_MS + 1)
-    assert (await two.claims.look([A.digest], 1)).free == {A.digest}
+    assert (await two.claims.poll([A.digest], 1)).free == {A.digest}
 
 
 async def test_claims_given_back_are_free(replicas):
@@ -138,7 +138,7 @@ async def test_claims_given_back_are_free(replicas):
     await take(one, [A], 0)
     await take(two, [B], 0)
     await one.claims.release()
-    assert (await two.claims.look([A.digest, B.digest], 0)).free == {A.digest}
+    assert (await two.claims.poll([A.digest, B.digest], 0)).free == {A.digest}
 
 
 async def test_many_replicas_at_once_own_each_claim_once(replicas):
@@ -153,7 +153,7 @@ async def test_many_replicas_at_once_own_each_claim_once(replicas):
 async def test_a_claim_that_is_asked_for_no_more_ends_with_its_lease(replicas):
     one, two = replicas
     await take(one, [A, B], 0)
-    one.claims.forget([A.digest])
+    one.claims.untrack([A.digest])
     await one.claims.renew(LEASE)
     assert await takes(two, [A], LEASE + 1)
     assert not await takes(two, [B], LEASE + 1)
@@ -179,9 +179,9 @@ async def test_a_lease_further_away_than_any_can_be_is_none(replicas):
     hour = 3_600_000
     await take(one, [A], hour)
     last = hour - TOLERANCE_MS  # from here on it may be the lease of a replica that lives
-    assert (await two.claims.look([A.digest], last)).free == frozenset()
+    assert (await two.claims.poll([A.digest], last)).free == frozenset()
     assert not await takes(two, [A], last)
-    assert (await two.claims.look([A.digest], last - 1)).free == {A.digest}
+    assert (await two.claims.poll([A.digest], last - 1)).free == {A.digest}
     assert await takes(two, [A], last - 1)
 
 
@@ -206,7 +206,7 @@ async def test_on_postgres_leases_are_kept_in_the_servers_time_whatever_the_repl
     ahead, behind = 4_000_000_000_000, 1_000_000  # tens of years either way
     await take(one, [A], ahead)
     assert not await takes(two, [A], behind)
-    assert (await two.claims.look([A.digest], behind)).free == frozenset()
+    assert (await two.claims.poll([A.digest], behind)).free == frozenset()
     await two.renew(behind)
     await one.renew(ahead)
     assert not await takes(two, [A], behind)

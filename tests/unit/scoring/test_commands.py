@@ -12,7 +12,7 @@ from markbook.scoring.__main__ import PURPOSES, main
 from markbook.scoring.cli import INTERRUPTED, migrate
 from markbook.scoring.cli.client import dollars, since
 from markbook.scoring.store.engine import migrate as bring_up
-from markbook.scoring.store.engine import open_engine, versions, writing
+from markbook.scoring.store.engine import open_engine, transaction, versions
 
 COMMANDS = [command for commands in PURPOSES.values() for command in commands]
 
@@ -107,7 +107,7 @@ def test_a_database_a_step_behind_is_told_as_such(run, database_url):
 
 def where(database_url: str) -> str:
     engine = open_engine(database_url)
-    shown = migrate.shown(engine.url)
+    shown = migrate.redact_url(engine.url)
     engine.dispose()
     return shown
 
@@ -116,13 +116,13 @@ def where(database_url: str) -> str:
 def test_a_database_of_a_newer_version_is_left_alone_and_one_line_says_why(run, database_url, arguments):
     run("migrate")
     engine = open_engine(database_url)
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     status, _, said = run(*arguments)
     assert status == 2
     assert len(said.splitlines()) == 1
-    assert "has a schema (9999) that only a newer Markbook knows" in said
-    with writing(engine) as connection:
+    assert "has a schema (9999) of a newer Markbook" in said
+    with transaction(engine) as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
     engine.dispose()
 

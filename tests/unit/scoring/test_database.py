@@ -26,17 +26,17 @@ async def test_a_look_needs_no_thread_on_sqlite(database):
     def work(connection):
         return connection.scalar(text("SELECT 1")), threading.current_thread() is threading.main_thread()
 
-    assert await database.look(work) == (1, not database.is_postgres)
+    assert await database.read_inline(work) == (1, not database.is_postgres)
     assert await database.read(work) == (1, False)
 
 
 async def test_a_look_sees_what_was_written_since_the_last(database):
-    def look(connection):
+    def count(connection):
         return connection.scalar(text("SELECT count(*) FROM counted"))
 
     await database.write(lambda connection: connection.execute(text("CREATE TABLE counted (n INTEGER)")))
     for number in range(3):
-        assert await database.look(look) == number
+        assert await database.read_inline(count) == number
         await database.write(lambda connection: connection.execute(text("INSERT INTO counted VALUES (1)")))
 
 
@@ -50,10 +50,10 @@ async def test_a_look_that_would_wait_is_left_to_a_thread_and_reported_if_that_f
         return "seen"
 
     if not database.is_postgres:
-        assert await database.look(work) == "seen"
+        assert await database.read_inline(work) == "seen"
     left[:] = [1, 1]
     with pytest.raises(StoreUnavailable, match="locked"):
-        await database.look(work)
+        await database.read_inline(work)
 
 
 def adding(number: int):
@@ -139,8 +139,8 @@ async def test_a_transaction_that_was_left_open_is_in_the_way_once(tmp_path):
     """As by a commit that failed: the kept connection must not refuse every write until the service is restarted."""
     database = Database(f"sqlite:///{tmp_path / 'book.db'}")
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a INTEGER)")))
-    assert database._kept is not None
-    database._kept.connection.cursor().execute("BEGIN IMMEDIATE")
+    assert database._write_connection is not None
+    database._write_connection.connection.cursor().execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="within a transaction"):
         await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
     await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (2)")))

@@ -19,7 +19,7 @@ async def test_what_was_not_used_for_longest_goes_with_its_texts(database_url):
             await keep(store, marked(code, f"task of {code}"), at_ms=NOW + 1000 * second)
         await store.marks.get([marked("a", "task of a").fingerprint], LATER)
         await store.marks.flush_last_used(LATER)
-        await store.upkeep.run_once(LATER)
+        await store.maintenance.run_once(LATER)
         names = {marked(code, f"task of {code}").fingerprint.digest: code for code in "abcd"}
         left = await store.marks.get([marked(code, f"task of {code}").fingerprint for code in "abcd"], LATER)
         assert {names[digest] for digest in left} == {"a", "d"}
@@ -28,12 +28,12 @@ async def test_what_was_not_used_for_longest_goes_with_its_texts(database_url):
 
 async def test_a_full_book_is_left_alone_and_one_too_many_costs_one(database_url):
     async with opened(database_url, max_entries=3) as store:
-        await store.upkeep.run_once(NOW)
+        await store.maintenance.run_once(NOW)
         await keep(store, *(marked(code) for code in "abc"))
-        await store.upkeep.run_once(NOW)
+        await store.maintenance.run_once(NOW)
         assert await held(store, *"abc") == set("abc")
         await keep(store, marked("d"), at_ms=NOW + 1000)
-        await store.upkeep.run_once(NOW)
+        await store.maintenance.run_once(NOW)
         assert "d" in await held(store, *"abcd")
         assert (await count(store, "marks"), await count(store, "tasks")) == (3, 1)
 
@@ -41,7 +41,7 @@ async def test_a_full_book_is_left_alone_and_one_too_many_costs_one(database_url
 async def test_marks_of_one_second_go_by_the_number(database_url):
     async with opened(database_url, max_entries=7) as store:
         await keep(store, *(marked(f"code {number}") for number in range(BATCH + 8)))
-        await store.upkeep.run_once(NOW)
+        await store.maintenance.run_once(NOW)
         assert (await count(store, "marks"), await count(store, "texts")) == (7, 7)
 
 
@@ -71,7 +71,7 @@ async def test_without_a_limit_no_use_is_noted(database_url):
         await held(store, "a", now_ms=LATER)
         with statements() as sent:
             await store.marks.flush_last_used(LATER)
-            await store.upkeep.run_once(LATER)
+            await store.maintenance.run_once(LATER)
     assert all(each.startswith("SELECT") for each in sent)  # a look at the ledger's minutes
 
 
@@ -81,8 +81,8 @@ async def test_replicas_that_sweep_together_drop_no_more_than_is_too_much(databa
         await keep(one, *marks)
         names = [mark.fingerprint for mark in marks]
         await asyncio.gather(
-            one.upkeep.run_once(LATER),
-            two.upkeep.run_once(LATER),
+            one.maintenance.run_once(LATER),
+            two.maintenance.run_once(LATER),
             *(store.marks.get(names[start::7], LATER) for start in range(7) for store in (one, two)),
             keep(one, *marks[::2]),
             keep(two, *marks[::3], at_ms=NOW + 1),
@@ -92,7 +92,7 @@ async def test_replicas_that_sweep_together_drop_no_more_than_is_too_much(databa
         left = await count(one, "marks")
         assert left >= 40
         for store in (one, two):
-            await store.upkeep.run_once(LATER)
+            await store.maintenance.run_once(LATER)
         assert await count(two, "marks") == 40
         assert (await count(two, "texts"), await count(two, "tasks")) == (40, 1)
 
@@ -102,13 +102,13 @@ async def test_the_upkeep_notes_and_sweeps_until_it_is_cancelled(database_url, m
     async with opened(database_url, max_entries=1) as store:
         await keep(store, marked("a"), marked("b"))
         swept = asyncio.Event()
-        sweep = store.upkeep.run_once
+        sweep = store.maintenance.run_once
 
         async def telling(now_ms: int) -> None:
             await sweep(now_ms)
             swept.set()
 
-        store.upkeep.run_once = telling
+        store.maintenance.run_once = telling
         task = asyncio.create_task(run_maintenance(store, StepClock()))
         await swept.wait()
         task.cancel()

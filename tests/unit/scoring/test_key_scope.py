@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
-from markbook.scoring.api.auth import digest_of
+from markbook.scoring.api.auth import hash_secret
 from markbook.scoring.errors import TeacherError
 from markbook.scoring.store import OWNER, ApiKey, RetentionPolicy, Store
-from markbook.scoring.store.engine import open_engine, writing
+from markbook.scoring.store.engine import open_engine, transaction
 from tests.fakes import RecordingTeacher
 from tests.unit.scoring.book import keep, marked, opened
 
@@ -25,7 +25,7 @@ async def keyed(service, database_url):
     store = Store(database_url, 1_000)
     store.open("00" * 8, {}, 1)
     for name, runs in (("root", "*"), ("a", "team-a/*"), ("b", "team-b/*")):
-        await store.keys.add(ApiKey(name, digest_of(f"mb_{name}"), runs, Budget(), 1))
+        await store.keys.add(ApiKey(name, hash_secret(f"mb_{name}"), runs, Budget(), 1))
     await store.close()
     async with service(database_url=database_url) as http:
         yield http
@@ -114,7 +114,7 @@ async def test_a_mark_that_any_key_has_asked_for_a_run_is_seen_by_the_key_of_tha
 async def test_who_has_paid_sees_its_marks_after_its_ledger_lines_are_gone(keyed, database_url):
     key = (await score(keyed, B, "team-b/1"))["key"]
     engine = open_engine(database_url)
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         connection.execute(text("DELETE FROM ledger_calls"))
     engine.dispose()
     assert await seen(keyed, key) == {"root", "b"}
@@ -162,7 +162,7 @@ async def test_what_was_given_goes_with_its_mark(keyed, database_url):
     store = Store(database_url, 1_000, RetentionPolicy(max_entries=0))
     store.open("00" * 8, {}, 1)
     assert await _count(store) == 1
-    await store.upkeep.run_once(1)
+    await store.maintenance.run_once(1)
     assert await _count(store) == 0
     await store.close()
 
@@ -173,7 +173,7 @@ async def test_what_went_and_is_given_again_is_written_again(database_url):
     await store.given.add([b"mark"], "team-a/1")
     await store._database.write(lambda connection: connection.execute(text("DELETE FROM given_marks")))
     await store.given.add([b"mark"], "team-a/1")
-    assert await _count(store) == 0  # it is remembered, until upkeep has it forgotten
+    assert await _count(store) == 0  # it is remembered, until maintenance has it forgotten
     store.given.forget()
     await store.given.add([b"mark"], "team-a/1")
     assert await _count(store) == 1

@@ -12,7 +12,7 @@ import pytest
 from markbook.config.settings import Budget, Budgets
 from markbook.scoring.__main__ import main
 from markbook.scoring.api import auth
-from markbook.scoring.api.auth import Authenticator, digest_of, new_secret
+from markbook.scoring.api.auth import Authenticator, hash_secret, new_secret
 from markbook.scoring.budgets.limiter import RunBudgetLimiter
 from markbook.scoring.errors import Unauthorized
 from markbook.scoring.store import OWNER, ApiKey, CallContext, Store
@@ -26,7 +26,7 @@ BILL = TeacherCall("m", "end_turn", 100, 20, cost_usd=0.001)
 
 
 def api_key(name: str, secret: str, runs: str = "*", **budget: object) -> ApiKey:
-    return ApiKey(name, digest_of(secret), runs, Budget.model_validate(budget), 1)
+    return ApiKey(name, hash_secret(secret), runs, Budget.model_validate(budget), 1)
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -154,9 +154,9 @@ async def test_audits_of_the_tier_are_paid_for_by_the_key(service, store, at_onc
 @pytest.mark.parametrize(
     ("budget", "fits", "why"),
     [
-        ({"usd": 0.02}, 2, "is spent, all $0.02 of it"),
+        ({"usd": 0.02}, 2, "is exhausted (all $0.02 spent)"),
         ({"usd": 0.019999999}, 1, "has $0.009999999 of $0.019999999 left, and the next call may cost up to $0.01"),
-        ({"tokens": 2400}, 2, "is spent, all 2,400 tokens of it"),
+        ({"tokens": 2400}, 2, "is exhausted (all 2,400 tokens spent)"),
         ({"tokens": 2399}, 1, "has 1,199 tokens of 2,399 tokens left, and the next call may cost up to 1,200 tokens"),
     ],
 )
@@ -177,13 +177,13 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
     for turn, reservation in reserved:
         paying = purse(turn)
         await paying.settle(reservation, BOUND, BILL)
-        await paying.settled()
+        await paying.wait_settled()
     assert (await store.money.spent(OWNER))["key ann"] == (fits * 1_000_000, fits * 120)
     await other.close()
 
 
 @pytest.mark.parametrize(
-    ("usd", "why"), [(0.01043, "has less left than the next call may cost, up to $0.01"), (0.01, "is spent")]
+    ("usd", "why"), [(0.01043, "has less left than the next call may cost, up to $0.01"), (0.01, "is exhausted")]
 )
 async def test_what_all_have_left_is_not_told_to_a_key(store, clock, usd, why):
     purpose, budgets = CallContext("run", "ab" * 8, 4, "ann"), Budgets(total=Budget(usd=usd))

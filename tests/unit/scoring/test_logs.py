@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.api import auth
-from markbook.scoring.api.auth import digest_of
+from markbook.scoring.api.auth import hash_secret
 from markbook.scoring.errors import StoreUnavailable, TeacherError
 from markbook.scoring.observability import logs
 from markbook.scoring.store import ApiKey, Store
@@ -130,7 +130,7 @@ async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
     monkeypatch.setattr(auth, "KEY_CACHE_TTL_S", 0.0)
     store = Store(database_url, 10_000)
     store.migrate()
-    await store.keys.add(ApiKey("ann", digest_of(KEY), "a/*", Budget(), 1))
+    await store.keys.add(ApiKey("ann", hash_secret(KEY), "a/*", Budget(), 1))
     await store.close()
     headers = {"Authorization": f"Bearer {KEY}"}
 

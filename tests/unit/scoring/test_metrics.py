@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.api import auth
-from markbook.scoring.api.auth import digest_of
+from markbook.scoring.api.auth import hash_secret
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.store import ApiKey, Store
@@ -141,8 +141,8 @@ async def test_with_keys_one_for_all_runs_is_needed(service, monkeypatch, databa
     monkeypatch.setattr(auth, "KEY_CACHE_TTL_S", 0.0)
     store = Store(database_url, 10_000)
     store.migrate()
-    await store.keys.add(ApiKey("prometheus", digest_of("mb_scrape"), "*", Budget(tokens=0), 1))
-    await store.keys.add(ApiKey("ann", digest_of("mb_ann"), "a/*", Budget(), 1))
+    await store.keys.add(ApiKey("prometheus", hash_secret("mb_scrape"), "*", Budget(tokens=0), 1))
+    await store.keys.add(ApiKey("ann", hash_secret("mb_ann"), "a/*", Budget(), 1))
     await store.close()
     async with service(database_url=database_url) as http:
         assert (await http.get("/metrics")).status_code == 401

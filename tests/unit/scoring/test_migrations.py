@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from markbook.scoring.fingerprint import fingerprint
 from markbook.scoring.store import OWNER, Store
-from markbook.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.store.engine import migrate, open_engine, transaction
 
 ROOT = Path(__file__).parents[3]
 MINE, OTHERS, EMPTY = "11" * 8, "22" * 8, "33" * 8
@@ -48,7 +48,7 @@ def write_old_book(database_url: str, marks: list[dict[str, object]]) -> None:
     """A book as version 0001 left it."""
     engine = open_engine(database_url)
     migrate(engine, "0001")
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         for profile in (MINE, OTHERS, EMPTY):
             row = {"profile": bytes.fromhex(profile), "identity": '{"teacher": "x"}', "created_ms": 7}
             connection.execute(text("INSERT INTO profiles VALUES (:profile, :identity, :created_ms)"), row)
@@ -76,7 +76,7 @@ async def test_an_old_book_keeps_its_marks(database_url):
     assert found[others.digest].criteria == STYLE
     assert found[others.digest].last_used_s == 1_700_000_000
     engine = open_engine(database_url)
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         rest = connection.execute(text("SELECT created_ms, group_id, group_position, group_size FROM marks")).all()
     engine.dispose()
     assert {(row[0], bytes(row[1]), row[2], row[3]) for row in rest} == {(1_700_000_000_999, b"12345678", 2, 3)}
@@ -97,7 +97,7 @@ def test_four_processes_migrate_an_empty_database_at_once(database_url):
 def test_a_mark_learns_which_run_has_paid_for_it(database_url):
     engine = open_engine(database_url)
     migrate(engine, "0005")
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         for code, group in (("paid", b"group-01"), ("its call's line is gone", b"group-02")):
             mark = old_mark(MINE, code, CRITERIA) | {"criteria": "[]", "used_s": 1, "group_id": group}
             columns, values = ", ".join(mark), ", ".join(f":{name}" for name in mark)
@@ -107,7 +107,7 @@ def test_a_mark_learns_which_run_has_paid_for_it(database_url):
             columns, values = ", ".join(call), ", ".join(f":{name}" for name in call)
             connection.execute(text(f"INSERT INTO ledger_calls ({columns}) VALUES ({values})"), call)
     migrate(engine)
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         runs = dict(connection.execute(text("SELECT group_id, run FROM marks")).all())
     engine.dispose()
     assert {bytes(group): run for group, run in runs.items()} == {b"group-01": "b", b"group-02": ""}
@@ -119,7 +119,7 @@ def test_a_call_in_progress_is_written_down_after_its_columns_were_renamed(datab
     migrate(engine, "0006")
     line = {**CALL, "group_id": CALL["group_id"].hex(), "run": "demo", "took_ms": None, "failed": True, "cost_nusd": 7}
     row = {"id": "r", "owner": "dead", "lease_until_ms": 0, "line": json.dumps(line)}
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         names = ", ".join(f":{name}" for name in row)
         connection.execute(text(f"INSERT INTO reservations ({', '.join(row)}) VALUES ({names})"), row)
         connection.execute(text("INSERT INTO accounts (scope, nusd, tokens) VALUES ('total', 7, 2)"))

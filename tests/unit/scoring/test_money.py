@@ -38,7 +38,7 @@ def purse(store: Store, clock: StepClock, run: str = "a", **budgets: dict[str, o
 
 async def settle(paying: RunBudgetLimiter, reservation: str) -> None:
     await paying.settle(reservation, BOUND, BILL)
-    await paying.settled()
+    await paying.wait_settled()
 
 
 async def counters(store: Store, run: str = "a"):
@@ -60,7 +60,7 @@ async def test_the_bill_takes_the_place_of_the_bound(replicas, clock):
 @pytest.mark.parametrize(
     ("budget", "fits", "over", "why"),
     [
-        ({"total": {"usd": 0.02}}, 2, "total", "is spent, all $0.02 of it"),
+        ({"total": {"usd": 0.02}}, 2, "total", "is exhausted (all $0.02 spent)"),
         (
             {"total": {"usd": 0.019999999}},
             1,
@@ -73,21 +73,21 @@ async def test_the_bill_takes_the_place_of_the_bound(replicas, clock):
             "total",
             "has $0.00043 of $0.01043 left, and the next call may cost up to $0.01",
         ),
-        ({"total": {"tokens": 2400}}, 2, "total", "is spent, all 2,400 tokens of it"),
+        ({"total": {"tokens": 2400}}, 2, "total", "is exhausted (all 2,400 tokens spent)"),
         (
             {"total": {"tokens": 2399}},
             1,
             "total",
             "has 1,199 tokens of 2,399 tokens left, and the next call may cost up to 1,200 tokens",
         ),
-        ({"per_run": {"usd": 0.01}}, 1, "run a", "is spent, all $0.01 of it"),
+        ({"per_run": {"usd": 0.01}}, 1, "run a", "is exhausted (all $0.01 spent)"),
         (
             {"per_run": {"usd": 0.0}, "runs": {"a": {"tokens": 1200}}},
             1,
             "run a",
-            "is spent, all 1,200 tokens of it",
+            "is exhausted (all 1,200 tokens spent)",
         ),
-        ({"per_run": {"usd": 0.0}}, 0, "run a", "is spent, all $0.00 of it"),
+        ({"per_run": {"usd": 0.0}}, 0, "run a", "is exhausted (all $0.00 spent)"),
     ],
 )
 async def test_both_sides_of_a_budgets_end(replicas, clock, budget, fits, over, why):

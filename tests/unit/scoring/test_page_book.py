@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from markbook.scoring.store import OWNER, CallContext, Settlement, recent_marks
-from markbook.scoring.store.engine import open_engine, reading
+from markbook.scoring.store.engine import autocommit, open_engine
 from markbook.scoring.types import TeacherCall
 from tests.seeding import fill_ledger
 from tests.unit.scoring.book import GROUP, NOW, keep, marked, opened
@@ -149,7 +149,7 @@ async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_
             counted.append(len(explained))
     assert counted[0] == counted[1] <= 12
     engine = open_engine(database_url)
-    with reading(engine) as connection:
+    with autocommit(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET enable_seqscan = off")  # so small a table it would read anyway
         plans = {text: plan_of(connection, text, parameters) for text, parameters in explained}

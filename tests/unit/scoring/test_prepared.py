@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.exc import IntegrityError as WrappedError
 
 from markbook.scoring.store import tables
-from markbook.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.store.engine import migrate, open_engine, transaction
 from markbook.scoring.store.statements import MAX_CACHED_ROWS, insert_into, insert_new, run
 from tests.unit.scoring.book import statements
 
@@ -20,7 +20,7 @@ ACCOUNT = tables.accounts.c
 def connection(database_url):
     engine = open_engine(database_url)
     migrate(engine)
-    with writing(engine) as opened:
+    with transaction(engine) as opened:
         yield opened
     engine.dispose()
 

@@ -58,7 +58,7 @@ async def test_a_bill_that_comes_while_another_is_waited_for_is_not_asked_for_it
     book.gates[0].set()
     assert await waits == "r1"
     assert book.written == ["first"]
-    ends = asyncio.create_task(purse.settled())
+    ends = asyncio.create_task(purse.wait_settled())
     await settle()
     assert not ends.done()
     book.gates[1].set()
@@ -70,7 +70,7 @@ async def test_a_bill_that_cannot_be_written_is_said_to_whoever_waits(book, purs
     book.error = StoreUnavailable("no database")
     await purse.settle("first", CALL, CALL)
     await settle()
-    waits = asyncio.create_task(purse.settled())
+    waits = asyncio.create_task(purse.wait_settled())
     await settle()
     book.gates[0].set()
     with pytest.raises(StoreUnavailable):

@@ -53,13 +53,13 @@ async def test_a_failure_is_handed_to_the_replicas_that_wait_and_is_not_kept(
     service, teacher, slow, database_url, monkeypatch
 ):
     waits = asyncio.Event()
-    look = Claims.look
+    look = Claims.poll
 
     async def telling(self, digests, now_ms):
         waits.set()
         return await look(self, digests, now_ms)
 
-    monkeypatch.setattr(Claims, "look", telling)
+    monkeypatch.setattr(Claims, "poll", telling)
     slow.failures[CODE] = ScoringFailure(ErrorCode.TEACHER_REFUSED, "no")
     async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
         first = asyncio.create_task(score(one, CODE))
@@ -93,14 +93,14 @@ class Retrying(RecordingTeacher):
 async def test_anothers_empty_purse_is_none_of_ours(service, database_url, monkeypatch, replicas):
     """The poor run asks first and cannot pay for a retry; the rich one, which waits for the same mark, then asks."""
     waits, teacher = asyncio.Event(), Retrying()
-    claim = SingleFlight.claim if replicas == 1 else Claims.look
+    claim = SingleFlight.claim if replicas == 1 else Claims.poll
 
     def telling(self, *arguments):
         if teacher.called.is_set():
             waits.set()
         return claim(self, *arguments)
 
-    monkeypatch.setattr(*((SingleFlight, "claim") if replicas == 1 else (Claims, "look")), telling)
+    monkeypatch.setattr(*((SingleFlight, "claim") if replicas == 1 else (Claims, "poll")), telling)
     budgets = {"budgets": {"runs": {"poor": {"tokens": 110}}}}
     async with (
         service(budgets, database_url=database_url, by=teacher) as one,

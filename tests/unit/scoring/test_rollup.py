@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from markbook.scoring.api.stats import sum_counters
 from markbook.scoring.store import OWNER, CallContext, RequestLine, Settlement, Store
-from markbook.scoring.store.engine import migrate, open_engine, writing
+from markbook.scoring.store.engine import migrate, open_engine, transaction
 from markbook.scoring.store.rollups import drop_lines
 from markbook.scoring.types import TeacherCall
 from tests.unit.scoring.book import GROUP, count, opened
@@ -92,17 +92,17 @@ async def test_nothing_changes_when_lines_go_and_minutes_become_hours(database_u
             (T0 + DAY + 2 * HOUR, 3),  # and that one is the start of its hour
             (T0 + 7 * DAY + HOUR - 1, 3),  # nor its lines over a week
         ):
-            await store.upkeep.run_once(now_ms)
+            await store.maintenance.run_once(now_ms)
             assert (await count(store, "ledger_requests"), await count(store, "ledger_rollups")) == (5, sums)
             assert await counters(store) == before
             assert await counters(store, T0 + HOUR) == hourly
-        await store.upkeep.run_once(T0 + 7 * DAY + HOUR)
+        await store.maintenance.run_once(T0 + 7 * DAY + HOUR)
         assert await counters(store) == before
         assert await counters(store, T0 + HOUR) == hourly
         assert (await count(store, "ledger_requests"), await count(store, "ledger_calls")) == (1, 1)
         assert await count(store, "ledger_rollups") == 3
         await store.ledger.count([line(2, T0 + MINUTE), line(20, T0 + 2 * MINUTE)])  # a line of old comes late
-        await store.upkeep.run_once(T0 + 8 * DAY)
+        await store.maintenance.run_once(T0 + 8 * DAY)
         assert (await counters(store))[1]["a"].samples == before[1]["a"].samples + 8
         assert await count(store, "ledger_rollups") == 3
     async with opened(database_url) as store:
@@ -120,7 +120,7 @@ async def test_lines_go_a_few_at_a_time(database_url):
 async def test_a_retry_counts_once_while_its_line_is_kept(database_url):
     async with opened(database_url, **WEEK) as store:
         await store.ledger.count([line(1, T0)])
-        await store.upkeep.run_once(T0 + 7 * DAY + HOUR - 1)
+        await store.maintenance.run_once(T0 + 7 * DAY + HOUR - 1)
         await store.ledger.count([line(1, T0 + 7 * DAY)])
         assert (await counters(store))[0].samples == 4
 
@@ -132,7 +132,7 @@ async def test_replicas_that_count_the_same_at_once_count_it_once(database_url):
         await asyncio.gather(*(store.ledger.count(batch) for store, batch in batches))
         before = await counters(one)
         assert (before[0].samples, before[0].unscored_by_code) == (200, {"deadline": 40})
-        await asyncio.gather(*(store.upkeep.run_once(T0 + 9 * DAY) for store in (one, two)))
+        await asyncio.gather(*(store.maintenance.run_once(T0 + 9 * DAY) for store in (one, two)))
         assert await counters(two) == before
         assert await count(one, "ledger_requests") == 0
 
@@ -154,7 +154,7 @@ async def test_the_lines_of_a_book_from_before_are_summed(database_url):
     engine = open_engine(database_url)
     migrate(engine, "0001")
     values = "'b', 'a', 60001, 'm', 'ok', :id, 1, 3, 5, 7, 11, 0.1, 1, :unknown, NULL"
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         connection.execute(text("INSERT INTO ledger_requests VALUES ('r1', 'a', 5, 4, 1, 1, 1, 1, NULL, 50)"))
         connection.execute(
             text("INSERT INTO ledger_requests VALUES ('r2', 'a', 60000, 3, 0, 0, 0, 1, :codes, 50)"),

@@ -16,7 +16,7 @@ from markbook.contract import Source
 from markbook.scoring.api.stats import sum_counters
 from markbook.scoring.errors import StoreUnavailable
 from markbook.scoring.store import OWNER, CallContext, RequestLine, Settlement, Store
-from markbook.scoring.store.engine import migrate, open_engine, reading
+from markbook.scoring.store.engine import autocommit, migrate, open_engine
 from markbook.scoring.store.tables import metadata
 from markbook.scoring.types import TeacherCall
 
@@ -85,7 +85,7 @@ async def test_a_request_sent_twice_is_counted_once(store):
 def test_the_migrated_schema_is_the_one_in_tables(database_url):
     engine = open_engine(database_url)
     migrate(engine)
-    with reading(engine) as connection:
+    with autocommit(engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
 

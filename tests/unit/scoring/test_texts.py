@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy import Connection, Engine, select, text
 
 from markbook.scoring.store import Texts, sample_texts, tables
-from markbook.scoring.store.engine import migrate, open_engine, reading, writing
+from markbook.scoring.store.engine import autocommit, migrate, open_engine, transaction
 from markbook.scoring.store.maintenance import BATCH
 from tests.unit.scoring.book import NOW, count, held, keep, marked, named, opened, statements
 
@@ -54,9 +54,9 @@ async def test_texts_go_a_millisecond_after_their_age_and_their_marks_stay(datab
     async with opened(database_url, texts_max_age_ms=DAY) as store:
         await keep(store, marked("a", "old"), marked("b", "shared"))
         await keep(store, marked("c", "shared"), at_ms=NOW + 1)
-        await store.upkeep.run_once(NOW + DAY)
+        await store.maintenance.run_once(NOW + DAY)
         assert await count(store, "texts") == 3
-        await store.upkeep.run_once(NOW + DAY + 1)
+        await store.maintenance.run_once(NOW + DAY + 1)
         assert [row.key for row in await rows(store, tables.texts)] == [named("c", "shared").row]
         assert [zlib.decompress(row.task) for row in await rows(store, tables.tasks)] == [b"shared"]
         assert await count(store, "marks") == 3
@@ -68,7 +68,7 @@ async def test_a_sample_judged_anew_keeps_its_text_for_as_long_again(database_ur
     async with opened(database_url, texts_max_age_ms=DAY, max_age_ms=1) as store:
         await keep(store, marked("a"))
         await keep(store, marked("a"), at_ms=NOW + DAY)
-        await store.upkeep.run_once(NOW + DAY + 1)
+        await store.maintenance.run_once(NOW + DAY + 1)
         assert (await count(store, "texts"), await count(store, "tasks")) == (1, 1)
 
 
@@ -85,29 +85,29 @@ def test_a_task_that_somebody_needs_at_that_moment_is_there_afterwards(postgres_
         return lambda connection: sample_texts.drop(connection, [key])
 
     for first, second in ((bring(new), take(old)), (take(old), bring(new))):
-        with writing(engine) as connection:
+        with transaction(engine) as connection:
             bring(old)(connection)
             take(new)(connection)
         with ThreadPoolExecutor(1) as thread:
-            with writing(engine) as connection:
+            with transaction(engine) as connection:
                 first(connection)
                 waiting = thread.submit(_in_transaction, engine, second)
                 while not _waits(engine):
                     assert not waiting.done()
             waiting.result()
-        with writing(engine) as connection:
+        with transaction(engine) as connection:
             assert connection.execute(select(tables.texts.c.key)).scalars().all() == [new]
             assert len(connection.execute(select(tables.tasks)).all()) == 1
     engine.dispose()
 
 
 def _in_transaction(engine: Engine, work: Callable[[Connection], None]) -> None:
-    with writing(engine) as connection:
+    with transaction(engine) as connection:
         work(connection)
 
 
 def _waits(engine: Engine) -> bool:
-    with reading(engine) as connection:
+    with autocommit(engine) as connection:
         return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
 
 
@@ -115,6 +115,6 @@ async def test_many_texts_go_in_small_transactions(database_url):
     async with opened(database_url, texts_max_age_ms=DAY) as store:
         await keep(store, *(marked(f"code {number}") for number in range(BATCH + 1)))
         with statements() as sent:
-            await store.upkeep.run_once(NOW + DAY + 1)
+            await store.maintenance.run_once(NOW + DAY + 1)
         assert (await count(store, "texts"), await count(store, "tasks")) == (0, 0)
     assert len([each for each in sent if each.startswith("DELETE FROM texts")]) == 2

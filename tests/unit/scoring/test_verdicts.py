@@ -34,8 +34,23 @@ async def test_many_verdicts_come_in_one_look(store):
     assert await store.verdicts.get(list(many)) == many
 
 
+@pytest.mark.parametrize("entries", [1, 600])
+async def test_the_oldest_verdicts_above_the_number_of_entries_are_deleted(database_url, entries):
+    store = Store(database_url, 1_000, RetentionPolicy(max_entries=entries))
+    store.open(PROFILE, {"teacher": "x"}, 1)
+    digests = [number.to_bytes(32) for number in range(entries + 601)]  # more than a batch is deleted
+    for at_ms in (2, 1):  # those written first are the younger ones
+        await store.verdicts.add(dict.fromkeys(digests[at_ms - 1 :: 2], FAILED), at_ms)
+    await store.maintenance.run_once(10)
+    by_age = [*digests[0::2], *digests[1::2]]
+    assert set(await store.verdicts.get(digests)) == set(by_age[-entries:])
+    await store.maintenance.run_once(10)
+    assert len(await store.verdicts.get(digests)) == entries
+    await store.close()
+
+
 async def test_verdicts_go_with_their_age(store):
     await store.verdicts.add({b"a" * 32: FAILED}, 4_000)
     await store.verdicts.add({b"b" * 32: FAILED}, 4_001)
-    await store.upkeep.run_once(5_001)  # what was kept before 4,001
+    await store.maintenance.run_once(5_001)  # what was kept before 4,001
     assert set(await store.verdicts.get([b"a" * 32, b"b" * 32])) == {b"b" * 32}

@@ -1,4 +1,4 @@
-"""Who may come in: API keys, the runs they may use, and the doors that stand open without one."""
+"""Authentication: API keys, the runs they may use, and the signed session cookie of the page."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
+
+from itsdangerous import BadSignature, Signer
 
 from markbook.scoring.errors import Forbidden, Unauthorized
 from markbook.scoring.store import ApiKey, ApiKeys, Viewer
 
 PREFIX = "mb_"
-"""Of every key, so that scanners for leaked secrets and people know one when they see it."""
+"""Of every API key, so that people and scanners for leaked secrets recognize one."""
 SECRET_BYTES = 32
 
 KEY_CACHE_TTL_S = 2.0
-"""Seconds after which a key that was made or revoked is in force in every replica, at the latest."""
+"""Seconds until every replica knows a new or revoked key, at the latest."""
 
 SESSION_COOKIE = "markbook_session"
-"""The cookie of a browser that has signed in to the page."""
+"""The cookie of a browser that is signed in to the page."""
 SESSION_S = 7 * 86_400
 
 _HOW = (
@@ -35,18 +36,18 @@ def new_secret() -> str:
     return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
 
 
-def digest_of(secret: str) -> bytes:
-    """SHA-256. A slow hash protects what people choose; 256 random bits need none."""
+def hash_secret(secret: str) -> bytes:
+    """SHA-256: slow hashes are for passwords that people choose, not for 256 random bits."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 class Authenticator:
-    """Lets requests in. The book's keys are read again every KEY_CACHE_TTL_S seconds, not with every request."""
+    """Verifies API keys and sessions. Stored keys are cached for KEY_CACHE_TTL_S seconds."""
 
     def __init__(
         self, keys: ApiKeys, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
     ) -> None:
-        self._book = keys
+        self._stored_keys = keys
         self._clock = clock
         self._wall = wall
         self._keys: Sequence[ApiKey] = ()
@@ -54,48 +55,52 @@ class Authenticator:
         self._reading = asyncio.Lock()
 
     async def authenticate(self, authorization: str | None) -> ApiKey | None:
-        """The key a request came with; None while the book has none. Raises Unauthorized, StoreUnavailable.
+        """The API key of a request; None while no keys exist. Raises Unauthorized, StoreUnavailable.
 
-        The first key closes the door for good: revoking the last one must not open it to everybody.
+        Once a key exists, one is required for good: revoking the last one must not admit everybody.
         """
         keys = await self._fresh()
         if not keys:
             return None
         if authorization is None:
-            raise Unauthorized(f"an API key is needed: {_HOW}")
-        key = _find(keys, digest_of(_secret(authorization)))
+            raise Unauthorized(f"an API key is required: {_HOW}")
+        key = _find(keys, hash_secret(_secret(authorization)))
         if key is None:
-            raise Unauthorized(f"this is no API key of this service: {_HOW}")
+            raise Unauthorized(f"invalid API key: {_HOW}")
         if key.revoked_ms is not None:
             raise Unauthorized(f"the API key {key.name} was revoked: {_HOW}")
         return key
 
     def issue_session(self, key: ApiKey) -> str:
-        """What a browser keeps in the place of `key`: good for SESSION_S, as long as the key is, and for looking only.
+        """The value of the session cookie: for reading the page only, valid for SESSION_S and as long as `key` is.
 
-        Every replica can check it, as it is signed with the key's hash, and nobody can read the key off it.
+        It is signed with the key's hash, so that every replica can verify it and nobody can derive the key from it.
         """
-        return _signed(key, round(self._wall()) + SESSION_S)
+        return _signer(key).sign(str(round(self._wall()) + SESSION_S)).decode()
 
-    async def verify_session(self, shown: str | None) -> ApiKey | None:
-        """The key whose pass this is; None while the book has none. Raises Unauthorized, StoreUnavailable."""
+    async def verify_session(self, cookie: str | None) -> ApiKey | None:
+        """The key of a session cookie; None while no keys exist. Raises Unauthorized, StoreUnavailable."""
         keys = await self._fresh()
         if not keys:
             return None
-        until = re.match(r"[0-9]{1,12}(?=\.)", shown or "")
-        if shown is None or until is None or self._wall() >= int(until[0]):
-            raise Unauthorized("there is no pass, or it has ended: sign in again")
-        owners = [key for key in keys if hmac.compare_digest(_signed(key, int(until[0])).encode(), shown.encode())]
-        if not owners or owners[0].revoked_ms is not None:
-            raise Unauthorized("this pass belongs to no key in force: sign in again")
-        return owners[0]
+        if not cookie:
+            raise Unauthorized("not signed in: sign in with an API key")
+        for key in keys:
+            try:
+                until_s = int(_signer(key).unsign(cookie))
+            except BadSignature:
+                continue
+            if self._wall() >= until_s or key.revoked_ms is not None:
+                raise Unauthorized("the session has expired or its API key was revoked: sign in again")
+            return key
+        raise Unauthorized("the session cookie is invalid: sign in again")
 
     async def _fresh(self) -> Sequence[ApiKey]:
         if self._clock() >= self._stale_at:
             async with self._reading:
                 if self._clock() >= self._stale_at:
                     asked_at = self._clock()
-                    self._keys = await self._book.all()
+                    self._keys = await self._stored_keys.all()
                     self._stale_at = asked_at + KEY_CACHE_TTL_S
         return self._keys
 
@@ -103,7 +108,7 @@ class Authenticator:
 def check_all_runs(key: ApiKey | None) -> None:
     """Raises Forbidden when `key` may use some runs only."""
     if key is not None and not Viewer(key).sees_all_runs:
-        raise Forbidden(f"the API key {key.name} may use the runs {key.runs}, but this counts all of them")
+        raise Forbidden(f"the API key {key.name} may use the runs {key.runs} only, and this covers all runs")
 
 
 def check_run(key: ApiKey | None, run: str) -> None:
@@ -112,15 +117,12 @@ def check_run(key: ApiKey | None, run: str) -> None:
         raise Forbidden(f"the API key {key.name} may use the runs {key.runs}, not {run}", field="run")
 
 
-def _signed(key: ApiKey, until_s: int) -> str:
-    return f"{until_s}.{hmac.new(key.digest, f'page until {until_s}'.encode(), hashlib.sha256).hexdigest()}"
+def _signer(key: ApiKey) -> Signer:
+    return Signer(key.digest, salt="markbook session", key_derivation="hmac", digest_method=hashlib.sha256)
 
 
 def _secret(authorization: str) -> str:
-    """The secret of a bearer, or the password of Basic: what a client sends that can only be given an address.
-
-    Empty where there is neither.
-    """
+    """The token of Bearer, or the password of Basic, for clients that can only be configured with a URL; else ""."""
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
@@ -133,6 +135,6 @@ def _secret(authorization: str) -> str:
 
 
 def _find(keys: Sequence[ApiKey], digest: bytes) -> ApiKey | None:
-    """All are compared, each in constant time, so that the time tells nothing about any."""
+    """Compares all keys, each in constant time, so that timing reveals nothing."""
     found = [key for key in keys if hmac.compare_digest(key.digest, digest)]
     return found[0] if found else None

@@ -1,4 +1,4 @@
-"""Stands before all routes: nothing is reached without a key that the door accepts, but for what is open to all."""
+"""ASGI middleware in front of all routes: only OPEN_PATHS are served without a valid API key, once keys exist."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ OPEN_PATHS = frozenset(
     | {"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"}
     | {"/login", "/logout", "/page.css"}
 )
-"""The probes of whoever runs the service, the description of its routes, and the way in for browsers, which cannot send
-a key with the address of a page: nothing in these is out of the book. /stats has runs and money in it."""
+"""Paths served without authentication: health probes, API docs, login. None exposes stored data, as /stats would."""
 PAGE = "/"
-"""For a browser: it may show its pass here, and without one is sent to where it gets one."""
+"""The page accepts a session cookie, and redirects browsers without one to the login."""
 
 
 class AuthMiddleware:
-    """ASGI middleware, so that a route that somebody adds is behind the door and need not ask for it."""
+    """A middleware and no dependency, so that every route that is added is protected."""
 
-    def __init__(self, app: ASGIApp, door: Authenticator, allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, allowed_hosts: Sequence[str] = ()) -> None:
         self._app = app
-        self._door = door
+        self._authenticator = authenticator
         self._allowed_hosts = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +40,7 @@ class AuthMiddleware:
                 if scope["method"] not in ("GET", "HEAD"):
                     check_site(headers)
                 key = scope["api_key"] = await self._authenticate(scope)
-                if key is None:  # with keys, a request that may do anything carries one, which no browser adds
+                if key is None:  # with keys, every request carries one, which a browser does not add by itself
                     check_host(headers, self._allowed_hosts)
             except MarkbookError as error:
                 to_login = scope["path"] == PAGE and isinstance(error, Unauthorized)
@@ -53,12 +52,12 @@ class AuthMiddleware:
     async def _authenticate(self, scope: Scope) -> ApiKey | None:
         authorization = _authorization(scope)
         if scope["path"] == PAGE and authorization is None:
-            return await self._door.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
-        return await self._door.authenticate(authorization)
+            return await self._authenticator.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
+        return await self._authenticator.authenticate(authorization)
 
 
 def get_api_key(request: Request) -> ApiKey | None:
-    """The key that the request came with; None where none is asked for."""
+    """The API key of the request; None where there are no keys."""
     key: ApiKey | None = request.scope["api_key"]
     return key
 

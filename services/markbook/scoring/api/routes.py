@@ -112,7 +112,7 @@ async def marks(
     """What the book has of a sample: criteria, reasons, when and in which group, and its texts where they are kept."""
     state = get_state(request)
     asked = profile or state.pipeline.profile
-    found = await state.store.records.named(Viewer(get_api_key(request)), asked, key)
+    found = await state.store.records.find_by_key(Viewer(get_api_key(request)), asked, key)
     if not found:
         detail = f"the book has no mark of {key} under profile {asked}; what the heuristic tier rejects is not kept"
         raise NoSuchMark(detail)

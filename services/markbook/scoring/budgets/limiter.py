@@ -1,4 +1,4 @@
-"""The purse that pays for one group of one run, within the budgets."""
+"""Charges the teacher calls of one group to its run and API key, within their budgets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from markbook.scoring.types import TeacherCall
 
 @dataclass(frozen=True, slots=True)
 class BillingContext:
-    """Who pays for the calls of a request: a run, and an API key where there are keys. `bills`: the calls so far."""
+    """The run and API key (None without keys) that a request is charged to. `bills`: its finished calls so far."""
 
     run: str
     key: ApiKey | None = None
@@ -32,56 +32,57 @@ class BillingContext:
 
 @dataclass(slots=True)
 class RunBudgetLimiter:
-    """A BudgetLimiter over the ledger, for the calls of one group. `bills` are the calls it has paid for.
+    """A BudgetLimiter backed by the store, for the calls of one group. `bills` are its finished calls.
 
-    `wanted` is claimed with the first call. A bill is written as soon as its payer waits for something, and before the
-    next call; one for which nobody has waited yet is `due`, to be written together with the marks that it has brought.
-    Once `stopped` is set nothing is reserved, so that no call begins: ServiceStopping.
+    `to_claim` is claimed with the first call. A settlement is written as soon as its caller awaits something, and
+    before the next call; one that is not being written yet can be taken with `pop_unwritten`, to be written with the
+    marks of
+    its call. Once `stopped` is set, `reserve` raises ServiceStopping, so that no call is started.
     """
 
     store: Store
-    purpose: CallContext
+    context: CallContext
     budgets: Budgets
     clock_ms: Callable[[], int]
     key: ApiKey | None = None
     bills: list[TeacherCall] = field(default_factory=list)
-    wanted: Sequence[Fingerprint] = ()
+    to_claim: Sequence[Fingerprint] = ()
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    _due: list[Settlement] = field(default_factory=list)
+    _unwritten: list[Settlement] = field(default_factory=list)
     _writing: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def reserve(self, bound: TeacherCall) -> str:
-        await self.settled()
+        await self.wait_settled()
         if self.stopped.is_set():
             raise stopping()
         with span("reserve"):
-            reservation = await self.store.reserve(self.wanted, self.purpose, bound, self._limits(), self.clock_ms())
-        self.wanted = ()
+            reservation = await self.store.reserve(self.to_claim, self.context, bound, self._limits(), self.clock_ms())
+        self.to_claim = ()
         return reservation
 
     async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
         self.bills.append(bill)
-        self._due.append(Settlement(reservation, self.purpose, bound, bill, self.clock_ms()))
-        self._writing.append(asyncio.create_task(self._write()))  # which begins when the caller waits
+        self._unwritten.append(Settlement(reservation, self.context, bound, bill, self.clock_ms()))
+        self._writing.append(asyncio.create_task(self._write()))  # runs when the caller awaits
 
     def pop_unwritten(self) -> list[Settlement]:
-        """The bills that are not being written yet: now they are yours to write."""
-        due, self._due = self._due, []
-        return due
+        """Settlements that are not being written yet; the caller writes them now."""
+        unwritten, self._unwritten = self._unwritten, []
+        return unwritten
 
-    async def settled(self) -> None:
-        """Returns once every bill so far is written. Raises StoreUnavailable."""
-        bills = [*self._writing]  # others may come while these are waited for
-        await wait_ended(bills)
-        for bill in bills:
-            bill.result()
+    async def wait_settled(self) -> None:
+        """Returns once every settlement so far is written. Raises StoreUnavailable."""
+        writing = [*self._writing]  # others may be added while these are awaited
+        await wait_ended(writing)
+        for task in writing:
+            task.result()
 
     async def _write(self) -> None:
-        if due := self.pop_unwritten():
-            await self.store.settle(due)
+        if unwritten := self.pop_unwritten():
+            await self.store.settle(unwritten)
 
     def _limits(self) -> dict[str, Budget]:
-        """By scope. That of the key is one that no choice of run escapes."""
-        run = self.purpose.run
+        """Limits by scope. The key's applies whatever run a client names."""
+        run = self.context.run
         limits = {TOTAL: self.budgets.total, run_scope(run): self.budgets.of_run(run)}
         return limits if self.key is None else {**limits, key_scope(self.key.name): self.key.budget}

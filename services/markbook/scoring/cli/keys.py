@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Budget, Config
-from markbook.scoring.api.auth import KEY_CACHE_TTL_S, digest_of, new_secret
+from markbook.scoring.api.auth import KEY_CACHE_TTL_S, hash_secret, new_secret
 from markbook.scoring.app import unix_ms
 from markbook.scoring.cli import Subparsers, add_command, add_config, table
 from markbook.scoring.store import OWNER, ApiKey, Store
@@ -82,7 +82,7 @@ async def _add(store: Store, config: Config, arguments: argparse.Namespace) -> N
         fault = error.errors()[0]
         raise ConfigError(f"--{fault['loc'][0]} is {fault['input']}: {fault['msg']}") from error
     secret = new_secret()
-    if not await store.keys.add(ApiKey(arguments.name, digest_of(secret), arguments.runs, budget, unix_ms())):
+    if not await store.keys.add(ApiKey(arguments.name, hash_secret(secret), arguments.runs, budget, unix_ms())):
         raise ConfigError(f"there is or was a key of the name {arguments.name}: choose another")
     print(secret)
     print(f"Keep it: it is shown this once. It is in force within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr)

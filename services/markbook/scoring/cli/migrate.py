@@ -6,7 +6,7 @@ import argparse
 
 from markbook.config.loading import load_config
 from markbook.scoring.cli import Subparsers, add_command, add_config
-from markbook.scoring.store.engine import migrate, open_engine, shown, versions
+from markbook.scoring.store.engine import migrate, open_engine, redact_url, versions
 
 
 def register(subparsers: Subparsers) -> None:
@@ -25,7 +25,7 @@ def register(subparsers: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     engine = open_engine(load_config(arguments.config).store.database_url)
-    where = shown(engine.url)
+    where = redact_url(engine.url)
     try:
         if arguments.check:
             now, newest = versions(engine)

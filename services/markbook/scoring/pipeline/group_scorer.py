@@ -132,8 +132,8 @@ class GroupScorer:
         try:
             yield GroupResult(group_id, await self._outcomes(group, limiter), limiter)
         finally:
-            self._store.claims.forget(each.digest for each in to_claim)
-            await limiter.settled()
+            self._store.claims.untrack(each.digest for each in to_claim)
+            await limiter.wait_settled()
 
     async def _outcomes(self, group: Group, limiter: BudgetLimiter) -> Sequence[Judgment | ScoringFailure]:
         try:

@@ -50,7 +50,7 @@ class Auditor:
         if not audits:
             return
         try:
-            mine = await self._store.audits.take([*audits.values()], self._clock_ms(), self._stale_ms)
+            mine = await self._store.audits.acquire([*audits.values()], self._clock_ms(), self._stale_ms)
             chosen = [item for item, _ in rejected if item.print.digest in mine]
             groups = self._scorer.groups(chosen)
             await gather_all([self._ask(billing, group) for group in groups])

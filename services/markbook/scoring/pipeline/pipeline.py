@@ -239,7 +239,7 @@ class Pipeline:
                 raise stopping()
             stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._resolve_stored(waiting, stored, Source.COALESCED)
-            seen = await self._store.claims.look([item.print.digest for item in waiting], self._clock_ms())
+            seen = await self._store.claims.poll([item.print.digest for item in waiting], self._clock_ms())
             # A budget that is used up there says nothing about this request's.
             failed = {digest: failure for digest, failure in seen.failures.items() if not is_over_budget(failure)}
             for item in waiting:

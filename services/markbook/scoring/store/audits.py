@@ -43,7 +43,7 @@ class Audits:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, audits: Sequence[NewAudit], now_ms: int, stale_ms: int) -> frozenset[bytes]:
+    async def acquire(self, audits: Sequence[NewAudit], now_ms: int, stale_ms: int) -> frozenset[bytes]:
         """The digests that are the caller's to ask for: neither audited, nor asked for in the last `stale_ms`."""
         # in one order everywhere, so that two replicas that want the same ones do not deadlock
         rows = [

@@ -1,7 +1,7 @@
-"""Money: an upper bound is set aside before each paid call and replaced by its bill after it, atomically.
+"""Budgets: an upper bound is reserved before each paid call and replaced by its cost after it, atomically.
 
-So calls at the same time, in one process or in several, cannot overspend a budget together. A call whose owner dies
-stays charged at its bound and becomes a line of `usage_unknown`.
+Concurrent calls, in one process or in several, cannot overspend a budget together. A call whose owner dies stays
+charged at its bound and becomes a ledger line of unknown usage.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ORPHANED = "killed"
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a call is for, as the ledger has it, and the API key that pays for it, if there are keys."""
+    """What a call is for, as the ledger records it, and the API key that it is charged to, if there are keys."""
 
     run: str
     group_id: str
@@ -43,24 +43,24 @@ class CallContext:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The accounts that it is charged to: in one order everywhere, against deadlocks."""
+        """The balances that it is charged to, in one order everywhere, against deadlocks."""
         keyed = () if self.key is None else (key_scope(self.key),)
         return (TOTAL, *keyed, run_scope(self.run))
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a call has cost, to take the place of the `bound` that was set aside for it. `reservation` is its id."""
+    """The cost of a call, `call`, which replaces its reserved `bound`. `reservation` is the reservation's id."""
 
     reservation: str
-    purpose: CallContext
+    context: CallContext
     bound: TeacherCall
     call: TeacherCall
     at_ms: int
 
 
 class BudgetExceededError(TeacherError):
-    """The call's bound does not fit into what a budget has left, so the call was not made."""
+    """The call's bound exceeds what is left of a budget, so the call was not made."""
 
     def __init__(self, scope: str, why: str) -> None:
         super().__init__(ErrorCode.BUDGET_EXHAUSTED, f"the budget of {scope} {why}")
@@ -75,12 +75,12 @@ def key_scope(name: str) -> str:
 
 
 _NEWER = {"duration_ms": None, "failed": True}
-"""What a reservation does not have that was made before calls were timed."""
+"""Columns that reservations of versions without call durations lack."""
 _HELD, _CALL = tables.reservations.c, tables.calls.c
-# made once: making them takes longer than running them
-_HOLD, _BOOK = tables.reservations.insert(), tables.calls.insert()
-_LET_GO = delete(tables.reservations).where(_HELD.id == bindparam("reservation"))
-_TAKE_BACK = (
+# module constants: building a statement takes longer than running it
+_INSERT_RESERVATION, _INSERT_CALL = tables.reservations.insert(), tables.calls.insert()
+_DELETE_RESERVATION = delete(tables.reservations).where(_HELD.id == bindparam("reservation"))
+_DELETE_ORPHAN = (
     delete(tables.calls)
     .where(_CALL.id == bindparam("reservation"), _CALL.outcome == ORPHANED)
     .returning(*tables.calls.columns)
@@ -88,7 +88,7 @@ _TAKE_BACK = (
 
 
 class BudgetStore:
-    """The reservations of one process, `owner`, and everybody's accounts. Times are Unix milliseconds."""
+    """The reservations of one process, `owner`, and the balances of all scopes. Times are Unix milliseconds."""
 
     def __init__(self, database: Database, owner: str, lease_ms: int, clock: LeaseClock) -> None:
         self._database = database
@@ -102,56 +102,62 @@ class BudgetStore:
         self,
         connection: Connection,
         reservation: str,
-        purpose: CallContext,
+        context: CallContext,
         bound: TeacherCall,
         limits: Mapping[str, Budget],
         now_ms: int,
     ) -> None:
-        """Charge `bound` to every scope of `purpose`. Raises BudgetExceededError: then the transaction must be undone.
+        """Charge `bound` to every scope of `context`. Raises BudgetExceededError: the transaction must be rolled back.
 
-        `limits`: budgets by scope; a scope without one is charged all the same, for the day it gets one.
+        `limits`: budgets by scope; a scope without one is charged as well, in case it gets one later.
         """
-        line = {**_line(purpose, bound, now_ms), "outcome": ORPHANED, "usage_unknown": True, "failed": True}
-        spent = _charge(connection, purpose, *_amounts(bound))
-        for scope in purpose.scopes:
+        line = {**_line(context, bound, now_ms), "outcome": ORPHANED, "usage_unknown": True, "failed": True}
+        spent = _add_spend(connection, context, *_amounts(bound))
+        for scope in context.scopes:
             limit, (nusd, tokens) = limits.get(scope, Budget()), spent[scope]
             if limit.usd is not None and bound.cost_usd is None:
                 raise BudgetExceededError(scope, f"is in dollars, but {bound.model} has no price in teacher.prices")
-            # a key may be for some runs only: what all spend together is not its to know
-            told = scope != TOTAL or purpose.key is None
-            if limit.usd is not None and nusd > (most := round(limit.usd * 1e9)):
+            # a key must not learn what all keys spend together
+            show_left = scope != TOTAL or context.key is None
+            if limit.usd is not None and nusd > (maximum := round(limit.usd * 1e9)):
                 self.watch.exhausted(scope, now_ms)
-                raise BudgetExceededError(scope, _short(most, nusd, _amounts(bound)[0], _dollars, told=told))
+                raise BudgetExceededError(
+                    scope, _why_exceeded(maximum, nusd, _amounts(bound)[0], _dollars, show_left=show_left)
+                )
             if limit.tokens is not None and tokens > limit.tokens:
                 self.watch.exhausted(scope, now_ms)
-                raise BudgetExceededError(scope, _short(limit.tokens, tokens, _amounts(bound)[1], _tokens, told=told))
+                raise BudgetExceededError(
+                    scope, _why_exceeded(limit.tokens, tokens, _amounts(bound)[1], _tokens, show_left=show_left)
+                )
             self.watch.spent(scope, limit, nusd, tokens, now_ms)
         lease = {"owner": self._owner, "lease_until_ms": self._clock.now(now_ms) + self._lease_ms}
-        run(connection, _HOLD, [{"id": reservation, **lease, "line": json.dumps(line)}])
+        run(connection, _INSERT_RESERVATION, [{"id": reservation, **lease, "line": json.dumps(line)}])
 
-    def keep(self, reservation: str) -> None:
-        """It is written: `renew` keeps it until `forget`."""
+    def track(self, reservation: str) -> None:
+        """Have `renew` renew this reservation until `untrack`."""
         self._open.add(reservation)
 
-    def forget(self, bills: Iterable[Settlement]) -> None:
-        """These calls are over: a reservation that is still there is booked at its bound when its lease ends."""
+    def untrack(self, bills: Iterable[Settlement]) -> None:
+        """Stop renewing these: what still exists is charged at its bound when its lease ends."""
         self._open.difference_update(bill.reservation for bill in bills)
 
     async def renew(self, now_ms: int) -> None:
-        """Keep the reservations of calls in progress, and book those that nobody keeps at their bound."""
+        """Renew the reservations of calls in progress, and charge orphaned ones at their bound."""
         held, lease_now = tables.reservations.c, self._clock.now(now_ms)
         until_ms = lease_now + self._lease_ms
         mine = update(tables.reservations).where(held.id.in_(self._open)).values(lease_until_ms=until_ms)
-        nobodys = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
+        orphaned = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
         await self._database.write(lambda connection: connection.execute(mine))
-        await self._database.write(lambda connection: _book(connection, nobodys))
+        await self._database.write(lambda connection: _write_orphans(connection, orphaned))
 
     async def close(self) -> None:
-        """Book what this process leaves behind at its bound: those calls were cut off."""
-        await self._database.write(lambda connection: _book(connection, tables.reservations.c.owner == self._owner))
+        """Charge this process's open reservations at their bound: their calls were cut off."""
+        await self._database.write(
+            lambda connection: _write_orphans(connection, tables.reservations.c.owner == self._owner)
+        )
 
     async def spent(self, viewer: Viewer) -> dict[str, tuple[int, int]]:
-        """Scope that the viewer sees -> nano-dollars and tokens, reservations included."""
+        """Nano-dollars and tokens by scope that the viewer may see, reservations included."""
         account = tables.accounts.c
         query = select(account.scope, account.nusd, account.tokens)
         return await self._database.read(
@@ -162,34 +168,33 @@ class BudgetStore:
 
 
 def _is_shown(scope: str, viewer: Viewer) -> bool:
-    """A key for some runs sees what these spend and what it spends itself: not the total, nor other keys."""
+    """A key limited to some runs sees what these and itself have spent, not the total nor other keys."""
     if viewer.key is None or viewer.sees_all_runs:
         return True
     kind, _, name = scope.partition(" ")
     return viewer.may_use(name) if kind == "run" else scope == key_scope(viewer.key.name)
 
 
-def settle(connection: Connection, bill: Settlement, sums: Rollups) -> None:
-    """Replace the bound by the bill, in the accounts and in the ledger; its `sums` are the caller's to write. Safe to
-    repeat.
+def settle(connection: Connection, bill: Settlement, rollups: Rollups) -> None:
+    """Replace the bound by the cost, in the balances and in the ledger; the caller writes `rollups`. Idempotent.
 
-    If the caller was taken for dead in between, the ledger has the bound already: its line becomes the bill.
+    If the reservation counted as orphaned meanwhile, the ledger holds the bound already: that line is replaced.
     """
-    line = _row({"id": bill.reservation, **_line(bill.purpose, bill.call, bill.at_ms)})
-    if not run(connection, _LET_GO, [{"reservation": bill.reservation}]).count:
-        killed = connection.execute(_TAKE_BACK, {"reservation": bill.reservation}).mappings().one_or_none()
-        if killed is None:
-            return  # settled before: the answer to that commit was lost
-        sums.add_call(dict(killed), times=-1)
-    run(connection, _BOOK, [line])
+    line = _row({"id": bill.reservation, **_line(bill.context, bill.call, bill.at_ms)})
+    if not run(connection, _DELETE_RESERVATION, [{"reservation": bill.reservation}]).count:
+        orphan = connection.execute(_DELETE_ORPHAN, {"reservation": bill.reservation}).mappings().one_or_none()
+        if orphan is None:
+            return  # settled before, but the answer to that commit was lost
+        rollups.add_call(dict(orphan), times=-1)
+    run(connection, _INSERT_CALL, [line])
     held, spent = _amounts(bill.bound), _amounts(bill.call)
-    _charge(connection, bill.purpose, spent[0] - held[0], spent[1] - held[1])
-    sums.add_call(line)
+    _add_spend(connection, bill.context, spent[0] - held[0], spent[1] - held[1])
+    rollups.add_call(line)
 
 
-def _charge(connection: Connection, purpose: CallContext, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:
-    """What every scope of `purpose` has spent with these nano-dollars and tokens. Its accounts stay locked."""
-    rows = [{"scope": scope, "nusd": nusd, "tokens": tokens} for scope in purpose.scopes]
+def _add_spend(connection: Connection, context: CallContext, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:
+    """Add nano-dollars and tokens to every scope; returns the new balances, whose rows stay locked."""
+    rows = [{"scope": scope, "nusd": nusd, "tokens": tokens} for scope in context.scopes]
     spent = run(connection, _add(connection.dialect.name), rows).rows
     return {scope: (total_nusd, total_tokens) for scope, total_nusd, total_tokens in spent}
 
@@ -202,12 +207,12 @@ def _add(dialect: str) -> ReturningInsert[tuple[str, int, int]]:
     return insert.returning(account.scope, account.nusd, account.tokens)
 
 
-def _short(limit: int, spent: int, bound: int, shown: Callable[[int], str], *, told: bool) -> str:
-    """Why a call is not made. `spent`: with this call's `bound`. `told`: whether what is left may be said."""
+def _why_exceeded(limit: int, spent: int, bound: int, shown: Callable[[int], str], *, show_left: bool) -> str:
+    """Why a call is not made. `spent` includes its `bound`; `show_left`: whether to say what is left."""
     left = limit - (spent - bound)
     if left <= 0:
-        why = f"is spent, all {shown(limit)} of it" if told else "is spent"
-    elif told:
+        why = f"is exhausted (all {shown(limit)} spent)" if show_left else "is exhausted"
+    elif show_left:
         why = f"has {shown(left)} of {shown(limit)} left, and the next call may cost up to {shown(bound)}"
     else:
         why = f"has less left than the next call may cost, up to {shown(bound)}"
@@ -215,7 +220,7 @@ def _short(limit: int, spent: int, bound: int, shown: Callable[[int], str], *, t
 
 
 def _dollars(nusd: int) -> str:
-    """To the nano-dollar, so that what is left never looks like enough; cents at least."""
+    """Exact to the nano-dollar, with at least two decimals, so that what is left never looks sufficient."""
     whole, _, digits = f"{nusd / 10**9:,.9f}".partition(".")
     return f"${whole}.{digits.rstrip('0'):0<2}"
 
@@ -224,7 +229,7 @@ def _tokens(count: int) -> str:
     return f"{count:,} tokens"
 
 
-def _book(connection: Connection, which: Any) -> None:
+def _write_orphans(connection: Connection, which: Any) -> None:
     held = tables.reservations.c
     dead = connection.execute(delete(tables.reservations).where(which).returning(held.id, held.line)).all()
     lines = [_row({"id": row.id, **_NEWER, **json.loads(row.line)}) for row in dead]
@@ -232,11 +237,11 @@ def _book(connection: Connection, which: Any) -> None:
     build_rollups(calls=lines).write(connection)
 
 
-def _line(purpose: CallContext, call: TeacherCall, now_ms: int) -> dict[str, Any]:
-    """A row of the ledger, in JSON's types."""
+def _line(context: CallContext, call: TeacherCall, now_ms: int) -> dict[str, Any]:
+    """A ledger row in JSON types."""
     columns = asdict(call)
     del columns["cost_usd"]
-    columns |= {"run": purpose.run, "group_id": purpose.group_id, "samples": purpose.samples}
+    columns |= {"run": context.run, "group_id": context.group_id, "samples": context.samples}
     return {"at_ms": now_ms, **columns, "cost_nusd": _nusd(call)}
 
 
@@ -245,7 +250,7 @@ def _row(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _amounts(call: TeacherCall) -> tuple[int, int]:
-    """Nano-dollars (none known: 0) and tokens of every kind."""
+    """Nano-dollars (0 if the price is not known) and tokens of all kinds."""
     tokens = call.input_tokens + call.output_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens
     return _nusd(call) or 0, tokens
 

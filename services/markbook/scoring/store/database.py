@@ -1,4 +1,4 @@
-"""Running SQL without holding the event loop: synchronous SQLAlchemy in a small pool of threads, for both databases."""
+"""Runs SQL off the event loop: synchronous SQLAlchemy in a small pool of threads, for both databases."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from markbook.scoring.errors import StoreUnavailable
-from markbook.scoring.store.engine import POOL_SIZE, connect, open_engine, read_connection, reading, writing
+from markbook.scoring.store.engine import POOL_SIZE, autocommit, connect, open_engine, read_connection, transaction
 
 log = logging.getLogger("markbook")
 
-PATIENCE_S = 30.0
-"""Seconds that a mark which is paid for waits for a database that is away."""
+RETRY_TIMEOUT_S = 30.0
+"""Seconds for which transaction paid marks is retried while the database is unavailable."""
 RETRY_S = 0.25
 
 T = TypeVar("T")
@@ -30,51 +30,51 @@ Timed = Callable[[str], AbstractContextManager[object]]
 
 
 class Database:
-    """One engine and as many threads as it has connections. Every method may raise StoreUnavailable.
+    """One engine, and as many threads as it has connections. Every method may raise StoreUnavailable.
 
-    `timed`: a context that each `read` and `write` runs in, as long as its caller waits.
+    `timed`: returns a context manager around each `read` and `write`, waiting included.
     """
 
     def __init__(self, database_url: str, timed: Timed = nullcontext) -> None:
         self._timed = timed
         self.engine = open_engine(database_url)
         self.is_postgres = self.engine.dialect.name == "postgresql"
-        # SQLite takes one writer at a time, and those it turns away sleep longer than a transaction takes
-        self._turn = threading.Lock()
+        # SQLite has one writer at a time, and its busy handler sleeps longer than a transaction takes
+        self._write_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="store")
-        self._near: Connection | None = None
-        self._kept: Connection | None = None
+        self._inline_connection: Connection | None = None
+        self._write_connection: Connection | None = None
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._failing: set[str] = set()
-        self._telling = threading.Lock()
+        self._outage_lock = threading.Lock()
         self._away_since = 0.0
         self._writer: asyncio.Task[None] | None = None
 
     async def read(self, work: Work[T]) -> T:
-        """Run single statements, without a transaction around them."""
+        """Run single statements without a transaction around them."""
         with self._timed("read"):
             return await self._thread(lambda: self.read_sync(work))
 
-    async def look(self, work: Work[T]) -> T:
-        """`read`, for a look at a few rows by their key, which takes SQLite less time than a thread takes to start.
+    async def read_inline(self, work: Work[T]) -> T:
+        """`read` for a few rows by their key: on SQLite in this thread, which is faster than handing it over.
 
-        Done in this thread there; in another if it would have to wait for somebody.
+        Falls back to a thread if it would have to wait for a lock.
         """
         if self.is_postgres:
             return await self.read(work)
         try:
             with self._timed("read"):
-                if self._near is None:
-                    self._near = read_connection(self.engine)
-                return work(self._near)
+                if self._inline_connection is None:
+                    self._inline_connection = read_connection(self.engine)
+                return work(self._inline_connection)
         except (OperationalError, sqlite3.OperationalError):
             return await self.read(work)
 
     async def write(self, work: Work[T]) -> T:
-        """Run `work` in one transaction, durable when this returns. It changes nothing but the database.
+        """Run `work`, which has no other side effects, in one transaction; durable when this returns.
 
-        On SQLite those that wait for their turn share a transaction: each one costs a sync of the disk. On Postgres
-        they run side by side: there a transaction of several would lock rows in an order of its own, and deadlock.
+        On SQLite, waiting writes share a transaction, since each costs a disk sync. On Postgres they run concurrently:
+        a shared transaction would lock rows in an order of its own, and deadlock.
         """
         with self._timed("write"):
             if self.is_postgres:
@@ -89,11 +89,11 @@ class Database:
         return await written
 
     async def write_with_retry(self, work: Work[T]) -> T:
-        """`write`, again and again for PATIENCE_S while the store is away: for what is paid for already.
+        """`write`, retried for RETRY_TIMEOUT_S while the store is unavailable: for what is already paid for.
 
-        `work` must be safe to repeat: the answer to a commit can be lost.
+        `work` must be idempotent: the answer to a commit can be lost.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + RETRY_TIMEOUT_S
         while True:
             try:
                 return await self.write(work)
@@ -103,29 +103,29 @@ class Database:
                 await asyncio.sleep(RETRY_S)
 
     def read_sync(self, work: Work[T]) -> T:
-        with self._outages("read"), reading(self.engine) as connection:
+        with self._outages("read"), autocommit(self.engine) as connection:
             return work(connection)
 
     def write_sync(self, work: Work[T]) -> T:
         if self.is_postgres:
-            with self._outages("write"), writing(self.engine) as connection:
+            with self._outages("write"), transaction(self.engine) as connection:
                 return work(connection)
-        with self._turn, self._outages("write"):
-            if self._kept is None:  # to take one out of the pool and give it back costs as much as a statement
-                self._kept = connect(self.engine)
-            with writing(self.engine, self._kept) as connection:
+        with self._write_lock, self._outages("write"):
+            if self._write_connection is None:  # a checkout from the pool costs as much as a statement
+                self._write_connection = connect(self.engine)
+            with transaction(self.engine, self._write_connection) as connection:
                 return work(connection)
 
     @contextmanager
     def _outages(self, operation: str) -> Iterator[None]:
-        """Say once that the database is away, however many find it so, and once that all operations work again.
+        """Log once that the database is unavailable, and once that all operations work again.
 
-        A server that is read-only for a moment still answers reads: these do not end an outage of writes.
+        A server that is read-only still answers reads: these do not end an outage of writes.
         """
         try:
             yield
         except StoreUnavailable as error:
-            with self._telling:
+            with self._outage_lock:
                 if not self._failing:
                     self._away_since = time.monotonic()
                     log.warning("%s", error)
@@ -133,15 +133,15 @@ class Database:
             raise
         if operation not in self._failing:
             return
-        with self._telling:  # several threads may see the end of an outage
+        with self._outage_lock:  # several threads may see the end of the outage
             if operation in self._failing:
                 self._failing.discard(operation)
                 if not self._failing:
-                    log.warning("the database can be used again, after %.0f s", time.monotonic() - self._away_since)
+                    log.warning("the database is available again after %.0f s", time.monotonic() - self._away_since)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
-        for connection in (self._near, self._kept):
+        for connection in (self._inline_connection, self._write_connection):
             if connection is not None:
                 connection.close()
         self.engine.dispose()

@@ -57,7 +57,7 @@ def open_engine(database_url: str) -> Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"store.database_url: cannot make the folder of {url.database}: {error}") from error
-        # two more connections, for `read_connection` and to keep for `writing`
+        # two more connections, for `read_connection` and for `transaction` to reuse
         engine = create_engine(url, hide_parameters=True, pool_size=POOL_SIZE + 2, max_overflow=0)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -66,20 +66,20 @@ def open_engine(database_url: str) -> Engine:
 
 
 def _leave_read_only(context: ExceptionContext) -> None:
-    """A server that is read-only, as while another takes over, is away: a new connection may find the other."""
+    """A read-only server, as during a failover, counts as disconnected: a new connection may reach the new primary."""
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # we begin transactions ourselves, below
+    connection.isolation_level = None  # transactions are begun below
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     _write_ahead(connection)
-    connection.execute("PRAGMA synchronous = FULL")  # a mark that was paid for survives a power cut
+    connection.execute("PRAGMA synchronous = FULL")  # paid marks survive a power cut
 
 
 def _write_ahead(connection: Any) -> None:
-    """Where another process is at it too, the switch fails at once, whatever the busy timeout says."""
+    """Switch to WAL; retried, since it ignores the busy timeout where another process does the same."""
     until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -94,30 +94,30 @@ def _write_ahead(connection: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     if not connection.get_execution_options().get(_READING):
-        # a deferred transaction that turns writer late fails at once instead of waiting its turn
-        execute_raw = connection.connection
+        # a deferred transaction that writes later fails at once instead of waiting for the lock
+        raw = connection.connection
         try:
-            execute_raw.cursor().execute("BEGIN IMMEDIATE")
+            raw.cursor().execute("BEGIN IMMEDIATE")
         except sqlite3.Error:
-            execute_raw.rollback()  # a transaction that a commit left open would be in the way for ever
+            raw.rollback()  # else a transaction left open by a failed commit would block all later ones
             raise
 
 
-def shown(url: URL) -> str:
-    """The URL for people: no password, which may stand among its options too."""
+def redact_url(url: URL) -> str:
+    """The URL without the password, which may be among its options too."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection for single statements, without a transaction around them."""
+def autocommit(engine: Engine) -> Iterator[Connection]:
+    """A connection for single statements without a transaction around them."""
     options: dict[str, Any] = {_READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
     with _reachable(engine), engine.connect().execution_options(**options) as connection:
         yield connection
 
 
 def read_connection(engine: Engine) -> Connection:
-    """A connection to SQLite to be kept for single statements that wait for nobody. The caller closes it."""
+    """A SQLite connection for single statements that do not wait for locks. The caller closes it."""
     with _reachable(engine):
         connection = engine.connect().execution_options(**{_READING: True})
         connection.exec_driver_sql("PRAGMA busy_timeout = 0")
@@ -125,15 +125,15 @@ def read_connection(engine: Engine) -> Connection:
 
 
 def connect(engine: Engine) -> Connection:
-    """A connection to be kept for `writing`. The caller closes it."""
+    """A connection for `transaction` to reuse. The caller closes it."""
     with _reachable(engine):
         return engine.connect()
 
 
 @contextmanager
-def writing(engine: Engine, kept: Connection | None = None) -> Iterator[Connection]:
-    """A connection inside a transaction, committed at the end: `kept`, or one of its own."""
-    with _reachable(engine), nullcontext(kept) if kept else engine.connect() as connection, connection.begin():
+def transaction(engine: Engine, reused: Connection | None = None) -> Iterator[Connection]:
+    """A connection in a transaction that is committed at the end: `connection`, or a new one."""
+    with _reachable(engine), nullcontext(reused) if reused else engine.connect() as connection, connection.begin():
         yield connection
 
 
@@ -143,7 +143,7 @@ def _reachable(engine: Engine) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise _unavailable(engine, error.orig) from error
-    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # past SQLAlchemy: see prepared.py
+    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # raised past SQLAlchemy by statements.py
         raise _unavailable(engine, error) from error
     except DBAPIError as error:
         if not error.connection_invalidated:
@@ -153,16 +153,16 @@ def _reachable(engine: Engine) -> Iterator[None]:
 
 def _unavailable(engine: Engine, error: BaseException | None) -> StoreUnavailable:
     cause = hide_secrets(" ".join(str(error).split()))
-    return StoreUnavailable(f"the database {shown(engine.url)} cannot be used: {cause}")
+    return StoreUnavailable(f"the database {redact_url(engine.url)} cannot be used: {cause}")
 
 
 def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | None]:
-    """Bring the schema to the newest version. Safe to call from several replicas at once.
+    """Migrate the schema to the newest version. Safe to call from several replicas at once.
 
     Returns the versions before and after; None: no schema yet.
     """
     config = _migrations()
-    with _usable(engine), writing(engine) as connection:  # on SQLite, BEGIN IMMEDIATE is the lock
+    with _usable(engine), transaction(engine) as connection:  # on SQLite, BEGIN IMMEDIATE is the lock
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         before = _version(engine, connection)
@@ -172,8 +172,8 @@ def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | No
 
 
 def versions(engine: Engine) -> tuple[str | None, str | None]:
-    """The version of the schema as it is (None: no schema yet), and the newest."""
-    with _usable(engine), reading(engine) as connection:
+    """The schema's current version (None: no schema yet) and the newest."""
+    with _usable(engine), autocommit(engine) as connection:
         return _version(engine, connection), ScriptDirectory.from_config(_migrations()).get_current_head()
 
 
@@ -182,8 +182,8 @@ def _version(engine: Engine, connection: Connection) -> str | None:
     known = {script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions()}
     if version is not None and version not in known:
         raise ConfigError(
-            f"the database {shown(engine.url)} has a schema ({version}) that only a newer Markbook knows: run that "
-            "one, or restore a backup from before the upgrade"
+            f"the database {redact_url(engine.url)} has a schema ({version}) of a newer Markbook: run that "
+            "version, or restore a backup from before the upgrade"
         )
     return version
 

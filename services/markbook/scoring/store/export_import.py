@@ -115,7 +115,7 @@ def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]
             if hash_profile(line.profile_inputs) != profile:
                 raise ValueError(f"profile {profile} is not the hash of its profile_inputs")
             described = Profile(profile, line.profile_inputs, line.criteria, _milliseconds(line.created_at))
-            if set(store.records.describe(described).criteria) != set(line.criteria):
+            if set(store.records.register_profile(described).criteria) != set(line.criteria):
                 raise ValueError(f"profile {profile} has other criteria in the book")
     except ValueError as error:
         raise ImportFailed(f"line 1 is no header of an export: {_told(error)}") from error

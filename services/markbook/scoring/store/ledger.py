@@ -1,4 +1,4 @@
-"""The ledger's lines of requests, and its sums; the lines of paid calls are written in money.py."""
+"""Ledger lines of requests and their rollups; lines of paid calls are written by budgets.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from markbook.scoring.store.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """One request's counts. The five sources and the unscored sum to `samples`."""
+    """Counts of one request. The five sources and the unscored ones add up to `samples`."""
 
     request_id: str
     run: str
@@ -40,14 +40,14 @@ class Ledger:
         self._database = database
 
     async def count(self, lines: Sequence[RequestLine]) -> None:
-        """Count requests, each id once, in one transaction."""
+        """Write lines in one transaction; each request id counts once."""
         if lines:
             await self._database.write(lambda connection: count(connection, lines, build_rollups()).write(connection))
 
     async def sums(
         self, viewer: Viewer, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None
     ) -> Rollups:
-        """By run that the viewer sees, from `since_ms` on, in buckets of whole minutes or over all of time."""
+        """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or over all time."""
         minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
         def work(connection: Connection) -> Rollups:
@@ -56,13 +56,13 @@ class Ledger:
                 sums.add_request(line)
             for line in _lines(connection, tables.calls, since_ms, minute_ms):
                 sums.add_call(line)
-            sums.keep(viewer.may_use)
+            sums.restrict(viewer.may_use)
             return sums
 
         return await self._database.read(work)
 
     async def first_ms(self, viewer: Viewer) -> int | None:
-        """The start of the first minute or hour with a count that the viewer sees; None while there is none."""
+        """Start of the first minute or hour with a count that the viewer may see; None if there is none."""
         query = select(tables.sums.c.run, func.min(tables.sums.c.at_ms)).group_by(tables.sums.c.run)
 
         def work(connection: Connection) -> int | None:
@@ -71,15 +71,15 @@ class Ledger:
         return await self._database.read(work)
 
     async def opened_ms(self) -> int:
-        """When the book was opened for the first time."""
+        """When the store was created."""
         query = select(func.min(tables.profiles.c.created_ms))
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
 
 def count(connection: Connection, lines: Sequence[RequestLine], sums: Rollups) -> Rollups:
-    """Write lines, each id once; returns `sums` with theirs, for the caller to write."""
+    """Write lines, each request id once; adds them to `rollups`, which the caller writes."""
     rows = []
-    for line in sorted(lines, key=lambda line: line.request_id):  # in one order everywhere, against deadlocks
+    for line in sorted(lines, key=lambda line: line.request_id):  # one order everywhere, against deadlocks
         row = {name: getattr(line, name) for name in _COLUMNS}
         row["unscored"] = json.dumps(dict(line.unscored)) if line.unscored else None
         rows.append(row)
@@ -92,7 +92,7 @@ def count(connection: Connection, lines: Sequence[RequestLine], sums: Rollups) -
 
 
 def _lines(connection: Connection, table: Table, since_ms: int, before_ms: int) -> Sequence[Row]:
-    """The lines of a minute that is not counted as a whole."""
+    """Lines of a minute that is only partly in range."""
     if since_ms == before_ms:
         return ()
     query = select(table).where(table.c.at_ms >= since_ms, table.c.at_ms < before_ms)

@@ -1,6 +1,6 @@
-"""Upkeep of the book: which marks were used, and what is too old or too much goes, in small transactions.
+"""Maintenance: applies retention (by age and by number) and compacts rollups, in small transactions.
 
-Replicas need not agree who does it: what goes is decided in one look at the book, and is the same whoever looks.
+Every replica may do it: what is deleted is decided by one read of the store, with the same result for all.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from sqlalchemy import Connection, case, delete, func, select, tuple_
+from sqlalchemy import Column, Connection, case, delete, func, select, tuple_
 
 from markbook.scoring.store import mark_access, sample_texts, tables, test_verdicts
 from markbook.scoring.store.database import Database
@@ -16,35 +16,41 @@ from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.rollups import compact_to_hours, drop_lines, oldest_hour
 
 BATCH = 500
-"""Rows a transaction: a request for marks never waits long behind one."""
+"""Rows per transaction: a request never waits long for one."""
 
 Place = tuple[int, bytes]
-"""A mark's place in the order of last use: Unix seconds, then key."""
+"""A row's place in order of age: its time, then its key."""
 
 
 class Maintenance:
-    def __init__(self, database: Database, life: RetentionPolicy) -> None:
+    def __init__(self, database: Database, retention: RetentionPolicy) -> None:
         self._database = database
-        self._life = life
+        self._retention = retention
 
     async def run_once(self, now_ms: int) -> None:
-        """Drop marks above `max_entries` that were not used for longest, and verdicts, texts and ledger lines past
-        their age; minutes become hours."""
-        if self._life.max_entries is not None and (last := await self._last_to_go(self._life.max_entries)):
-            await self._in_batches(partial(_evict, last=last))
-        if self._life.max_age_ms is not None:
-            await self._in_batches(partial(_prune_verdicts, before_ms=now_ms - self._life.max_age_ms))
-        if self._life.texts_max_age_ms is not None:
-            await self._in_batches(partial(_prune, before_ms=now_ms - self._life.texts_max_age_ms))
-        if self._life.lines_max_age_ms is not None:
-            await self._in_batches(partial(drop_lines, before_ms=now_ms - self._life.lines_max_age_ms, most=BATCH))
+        """Delete the least recently used marks and the oldest verdicts above `max_entries`, and verdicts, texts and
+        ledger lines past their age; compact minutes to hours."""
+        if (most := self._retention.max_entries) is not None:
+            mark, verdict = tables.marks.c, tables.test_verdicts.c
+            if (last := await self._last_above(most, mark.last_used_s, mark.key)) is not None:
+                await self._in_batches(partial(_evict, last=last))
+            if (last := await self._last_above(most, verdict.created_ms, verdict.digest)) is not None:
+                await self._in_batches(partial(test_verdicts.drop_up_to, last=last, limit=BATCH))
+        if self._retention.max_age_ms is not None:
+            await self._in_batches(partial(_prune_verdicts, before_ms=now_ms - self._retention.max_age_ms))
+        if self._retention.texts_max_age_ms is not None:
+            await self._in_batches(partial(_prune, before_ms=now_ms - self._retention.texts_max_age_ms))
+        if self._retention.lines_max_age_ms is not None:
+            await self._in_batches(
+                partial(drop_lines, before_ms=now_ms - self._retention.lines_max_age_ms, limit=BATCH)
+            )
         await self._compact_to_hours(now_ms)
 
     async def _compact_to_hours(self, now_ms: int) -> None:
         done: int | None = None
         while True:
             hour = await self._database.read(partial(oldest_hour, now_ms=now_ms))
-            if hour is None or hour == done:  # it is still there: another replica is at it
+            if hour is None or hour == done:  # unchanged: another replica does it
                 return
             await self._database.write(partial(compact_to_hours, hour_ms=hour))
             done = hour
@@ -53,19 +59,18 @@ class Maintenance:
         while await self._database.write(work) == BATCH:
             continue
 
-    async def _last_to_go(self, max_entries: int) -> Place | None:
-        """The most recently used of the marks that are too many; None while there is room."""
-        mark = tables.marks.c
-        total = select(func.count()).select_from(tables.marks).scalar_subquery()
+    async def _last_above(self, max_entries: int, time: Column[int], key: Column[bytes]) -> Place | None:
+        """The youngest of the oldest rows of a table above `max_entries`; None if there are not so many."""
+        total = select(func.count()).select_from(key.table).scalar_subquery()
         too_many = total - max_entries
         query = (
-            select(too_many, mark.last_used_s, mark.key)
-            .order_by(mark.last_used_s, mark.key)
+            select(too_many, time, key)
+            .order_by(time, key)
             .offset(select(case((too_many > 0, too_many - 1), else_=0)).scalar_subquery())
             .limit(1)
         )
         row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
-        return None if row is None or row[0] <= 0 else (row.last_used_s, row.key)
+        return None if row is None or row[0] <= 0 else (row[1], bytes(row[2]))
 
 
 def _evict(connection: Connection, last: Place) -> int:

@@ -12,7 +12,7 @@ from markbook.scoring.store.database import Database
 from markbook.scoring.store.statements import insert_new
 
 MAX_KNOWN = 100_000
-"""Pairs remembered, so that a mark that is given again costs no write."""
+"""Pairs remembered in memory, so that a mark given again costs no write."""
 
 Pair = tuple[bytes, str]
 """A mark's row key, and a run."""
@@ -27,8 +27,8 @@ class MarkAccess:
         self._known: set[Pair] = set()
 
     async def add(self, keys: Collection[bytes], run: str) -> None:
-        """The marks with these row keys are given to `run`. Durable when this returns; what is known costs nothing."""
-        new = sorted({(key, run) for key in keys} - self._known)  # in one order everywhere, against deadlocks
+        """Record that the marks with these row keys were given to `run`; durable when this returns."""
+        new = sorted({(key, run) for key in keys} - self._known)  # one order everywhere, against deadlocks
         if not new:
             return
         await self._database.write(lambda connection: write(connection, [key for key, _ in new], run))
@@ -37,20 +37,19 @@ class MarkAccess:
         self._known.update(new)
 
     def forget(self) -> None:
-        """Write what is given from now on again: marks may have gone meanwhile, here or by another replica, and with
-        them what was known of them."""
+        """Forget which pairs are stored: their marks may have been deleted meanwhile, here or by another replica."""
         self._known.clear()
 
 
 def write(connection: Connection, keys: Sequence[bytes], run: str) -> None:
-    """Note the marks that `run` has not paid for itself."""
+    """Store the pairs of `run` with the marks that it has not paid for itself."""
     own = connection.execute(select(_mark.key).where(_mark.key.in_(keys), _mark.run == run)).scalars()
     paid = {bytes(key) for key in own}
     insert_new(connection, tables.given_marks, [{"key": key, "run": run} for key in keys if key not in paid])
 
 
 def runs_by_mark(connection: Connection, rows: Sequence[Row[Any]]) -> dict[bytes, frozenset[str]]:
-    """By row key: the runs that paid for the marks in these rows, or were given them."""
+    """The runs that paid for, or were given, the marks in these rows, by row key."""
     runs = {bytes(row.key): frozenset({row.run} if row.run else ()) for row in rows}
     for key, run in connection.execute(select(_given.key, _given.run).where(_given.key.in_(list(runs)))):
         runs[bytes(key)] |= {run}
@@ -58,5 +57,5 @@ def runs_by_mark(connection: Connection, rows: Sequence[Row[Any]]) -> dict[bytes
 
 
 def drop(connection: Connection, keys: Collection[bytes]) -> None:
-    """The marks with these keys are no more."""
+    """Delete the pairs of marks that are deleted."""
     connection.execute(delete(tables.given_marks).where(_given.key.in_(keys)))

@@ -1,4 +1,4 @@
-"""Marks: looked up many at a time, written once, never found by a short hash alone."""
+"""Stored marks: looked up in batches, written once, never matched by a short hash alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from markbook.scoring.store.statements import Row, insert_into, run
 from markbook.scoring.store.viewer import Viewer
 
 COARSE_S = 60
-"""Seconds by which the time of a mark's last use may lag behind: so a mark in constant use costs a write a minute."""
-_PAGE = 500
+"""Seconds by which a mark's last use may lag behind: a mark in constant use costs one write per minute."""
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class StoredMark:
 
 @dataclass(frozen=True, slots=True)
 class NewMark:
-    """A teacher's mark, and where its sample stood: `place`, from 1, of the `shown` samples judged in one request."""
+    """A teacher's mark; its sample was number `place`, from 1, of the `shown` samples scored in one request."""
 
     fingerprint: Fingerprint
     criteria: Mapping[str, float]
@@ -44,7 +44,7 @@ class NewMark:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A mark with when, in which group and for which run it was made: all that is stored of it but its last use."""
+    """A mark with its time, group and run: all that is stored of it but its last use."""
 
     mark: NewMark
     created_ms: int
@@ -53,7 +53,7 @@ class Record:
 
 
 _MARK = tables.marks.c
-# made once: making it takes longer than running it
+# a module constant: building the statement takes longer than running it
 _FIND = select(_MARK.key, _MARK.digest, _MARK.criteria, _MARK.reasons, _MARK.last_used_s).where(
     _MARK.key.in_(bindparam("keys", expanding=True)), _MARK.created_ms >= bindparam("oldest_ms")
 )
@@ -67,39 +67,39 @@ def _add(dialect: str) -> ReturningInsert[bytes]:
         set_={column.name: insert.excluded[column.name] for column in _MARK if column is not _MARK.key},
         where=and_(_MARK.created_ms < bindparam("oldest_ms"), _MARK.created_ms < insert.excluded.created_ms),
     )
-    return insert.returning(_MARK.key)  # RETURNING makes it one statement for all rows
+    return insert.returning(_MARK.key)  # with RETURNING it is one statement for all rows
 
 
 class Marks:
-    """Marks of the profiles that `know` was told. Times are Unix milliseconds unless their name says seconds."""
+    """Marks of registered profiles. Times are Unix milliseconds unless their name says seconds."""
 
-    def __init__(self, database: Database, life: RetentionPolicy) -> None:
+    def __init__(self, database: Database, retention: RetentionPolicy) -> None:
         self._database = database
-        self._life = life
+        self._retention = retention
         self._names: dict[str, Sequence[str]] = {}
         self._used: set[bytes] = set()
 
-    def know(self, profile: str, names: Sequence[str]) -> None:
-        """The criteria of a profile's marks, in the order in which the book has their numbers."""
+    def register_profile(self, profile: str, names: Sequence[str]) -> None:
+        """Register the criteria of a profile's marks, in the order in which their numbers are stored."""
         self._names[profile] = names
 
     async def get(self, fingerprints: Sequence[Fingerprint], now_ms: int) -> dict[bytes, StoredMark]:
-        """The marks in the book, by digest, in one statement; a mark that is too old is none."""
+        """Stored marks by digest, in one statement, without expired ones."""
         if not fingerprints:
             return {}
-        found = await self._database.look(lambda connection: self.find(connection, fingerprints, now_ms))
-        if self._life.max_entries is not None:
+        found = await self._database.read_inline(lambda connection: self.find(connection, fingerprints, now_ms))
+        if self._retention.max_entries is not None:
             stale = {digest for digest, mark in found.items() if mark.last_used_s <= now_ms // 1000 - COARSE_S}
             self._used.update(each.row for each in fingerprints if each.digest in stale)
         return found
 
     def find(self, connection: Connection, fingerprints: Sequence[Fingerprint], now_ms: int) -> dict[bytes, StoredMark]:
-        """Marks by digest. A row whose digest differs is a collision of short hashes: a miss."""
+        """Marks by digest. A row with another digest is a collision of short hashes: a miss."""
         wanted = {each.row: each for each in fingerprints}
-        asked = {"keys": list(wanted), "oldest_ms": self._life.oldest_ms(now_ms)}
+        asked = {"keys": list(wanted), "oldest_ms": self._retention.oldest_ms(now_ms)}
         found_rows = run(connection, _FIND, [asked]).rows
         rows = [row for row in found_rows if wanted[row[0]].digest == row[1]]
-        numbers = json.loads(f"[{','.join(row[2] for row in rows)}]")  # at once: a parser a row takes longer
+        numbers = json.loads(f"[{','.join(row[2] for row in rows)}]")  # parsed at once, which is faster than per row
         found: dict[bytes, StoredMark] = {}
         for (key, digest, _, reasons, last_used_s), values in zip(rows, numbers, strict=True):
             criteria = dict(zip(self._names[wanted[key].profile], values, strict=True))
@@ -107,15 +107,15 @@ class Marks:
         return found
 
     def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> int:
-        """Keep marks and their texts; returns how many are new. The first written stays, unless it is too old."""
+        """Store marks and their texts; returns how many are new. The first one written stays, unless it has expired."""
         if not records:
             return 0
         first = {each.mark.fingerprint.row: each for each in reversed(records)}
         records = [first[key] for key in sorted(first)]  # in one order, against deadlocks
-        oldest = {"oldest_ms": self._life.oldest_ms(at_ms)}
+        oldest = {"oldest_ms": self._retention.oldest_ms(at_ms)}
         rows = [{**self._row(at_ms, each), **oldest} for each in records]
         new = run(connection, _add(connection.dialect.name), rows).rows
-        if self._life.store_samples:
+        if self._retention.store_samples:
             sample_texts.add(
                 connection,
                 [(each.mark.fingerprint.row, each.mark.texts, each.created_ms) for each in records if each.mark.texts],
@@ -139,11 +139,11 @@ class Marks:
         }
 
     def criteria(self, profile: str, numbers: str) -> dict[str, float]:
-        """The other way: a mark's criteria out of its row."""
+        """A mark's criteria by name, from the numbers in its row."""
         return dict(zip(self._names[profile], json.loads(numbers), strict=True))
 
     async def size(self, viewer: Viewer) -> tuple[int, int] | None:
-        """Marks in the store, and the bytes they take (on SQLite: the whole file); None for who sees some runs only."""
+        """Number of marks and their bytes (on SQLite: of the whole file); None for viewers of some runs only."""
         if not viewer.sees_all_runs:
             return None
 
@@ -159,14 +159,14 @@ class Marks:
         return await self._database.read(work)
 
     async def flush_last_used(self, now_ms: int) -> None:
-        """Write down which marks were used since the last time. Whoever else has one of them locked notes its use."""
+        """Write the last use of marks used since the last flush, but for rows that another replica has locked."""
         used, self._used = sorted(self._used), set()
-        for start in range(0, len(used), _PAGE):
-            note = partial(_note, keys=used[start : start + _PAGE], last_used_s=now_ms // 1000)
+        for start in range(0, len(used), _BATCH):
+            note = partial(_write_last_used, keys=used[start : start + _BATCH], last_used_s=now_ms // 1000)
             await self._database.write(note)
 
 
-def _note(connection: Connection, keys: Sequence[bytes], last_used_s: int) -> None:
+def _write_last_used(connection: Connection, keys: Sequence[bytes], last_used_s: int) -> None:
     mark = tables.marks.c
     free = select(mark.key).where(mark.key.in_(keys)).with_for_update(skip_locked=True)
     locked = connection.execute(free).scalars().all()

@@ -66,7 +66,7 @@ class Page:
         where one is named."""
 
         def work(connection: Connection) -> Found:
-            self._records.know(connection)
+            self._records.load_profiles(connection)
             found, passed, searched, chars = [], 0, 0, 0
             place = None if before is None else self._place(connection, before)
             while passed < MAX_MARKS and chars < MAX_CHARS_PER_BATCH:
@@ -108,7 +108,7 @@ class Page:
         """The mark with this row key, if the viewer sees it."""
 
         def work(connection: Connection) -> Paid | None:
-            self._records.know(connection)
+            self._records.load_profiles(connection)
             row = connection.execute(_joined(store_samples=False).where(tables.marks.c.key == key)).one_or_none()
             if row is None:
                 return None

@@ -1,6 +1,6 @@
-"""Whole records: marks with their texts and where they come from, for who reads the book or carries it elsewhere.
+"""Whole records: marks with their texts and origin, for `/marks`, the page, export and import.
 
-Whatever needs no event loop is synchronous here: export and import are processes of their own.
+What only export and import use is synchronous: they are processes of their own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from markbook.scoring.store.sample_texts import Texts, unpack
 from markbook.scoring.store.viewer import Viewer
 
 _END = b"\xff" * 32
-"""After a prefix, it is above every key that begins with it."""
+"""Appended to a prefix, it sorts after every key with that prefix."""
 
 
 class Records:
@@ -28,13 +28,13 @@ class Records:
         self._database = database
         self._marks = marks
 
-    async def named(self, viewer: Viewer, profile: str, key: str) -> list[Record]:
-        """The marks of a readable key: more than one where short hashes collide. Raises ValueError if it is no key."""
+    async def find_by_key(self, viewer: Viewer, profile: str, key: str) -> list[Record]:
+        """Marks with a readable key: several where short hashes collide. Raises ValueError for what is no key."""
         prompt_hash, code_hash, language = read_key(key)
         start = prefix(profile, prompt_hash, code_hash)
 
         def work(connection: Connection) -> list[Record]:
-            self.know(connection)
+            self.load_profiles(connection)
             rows = connection.execute(_whole().where(_mark.key > start, _mark.key < start + _END)).all()
             runs = runs_by_mark(connection, rows)
             return [self.record(row) for row in rows if viewer.sees_mark(runs[bytes(row.key)])]
@@ -51,36 +51,36 @@ class Records:
         )
 
     def page(self, profile: str, after: bytes, limit: int) -> list[Record]:
-        """The next marks of a profile, in the order of their rows: those behind the row `after` (empty: the first)."""
+        """The next marks of a profile in key order, after the row key `after` (empty: from the first on)."""
         start = prefix(profile)
         query = _whole().where(_mark.key > max(start, after), _mark.key < start + _END).limit(limit)
 
         def work(connection: Connection) -> list[Record]:
-            self.know(connection)
+            self.load_profiles(connection)
             return self._read(connection, query)
 
         return self._database.read_sync(work)
 
-    def describe(self, profile: Profile) -> Profile:
-        """Write a profile down if it is new; returns it as the book has it."""
+    def register_profile(self, profile: Profile) -> Profile:
+        """Store a profile if it is new; returns it as stored."""
         known = self._database.write_sync(lambda connection: profiles.add(connection, profile))
-        self._marks.know(known.id, known.criteria)
+        self._marks.register_profile(known.id, known.criteria)
         return known
 
     def add(self, records: Sequence[Record], at_ms: int) -> int:
-        """Keep marks of profiles that were described; returns how many are new."""
+        """Store marks of registered profiles; returns how many are new."""
         return self._database.write_sync(lambda connection: self._marks.add(connection, at_ms, records))
 
-    def know(self, connection: Connection) -> None:
-        """Read the profiles, which `record` needs."""
+    def load_profiles(self, connection: Connection) -> None:
+        """Register all stored profiles: `record` needs them."""
         for profile in profiles.read_all(connection):
-            self._marks.know(profile.id, profile.criteria)
+            self._marks.register_profile(profile.id, profile.criteria)
 
     def _read(self, connection: Connection, query: Select[Any]) -> list[Record]:
         return [self.record(row) for row in connection.execute(query)]
 
     def record(self, row: Row[Any]) -> Record:
-        """Out of a row of marks with its `task` and its `code`."""
+        """A record from a row of marks joined with its texts."""
         name = read_row(row.key, row.digest)
         texts = None
         if row.task is not None and row.code is not None:

@@ -1,4 +1,4 @@
-"""How long marks and their texts stay in the book."""
+"""How long marks, texts and ledger lines are stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RetentionPolicy:
         )
 
     def oldest_ms(self, now_ms: int) -> int:
-        """A mark made before this is a miss."""
+        """Marks made before this time are expired."""
         return 0 if self.max_age_ms is None else now_ms - self.max_age_ms
 
 

@@ -1,7 +1,7 @@
-"""The ledger's sums by run and minute, written in the transaction of every line.
+"""Rollups: the ledger's totals by run and minute, written in the transaction of every line.
 
-So nothing is counted line by line, however many lines there are, and no count is lost when old lines go, or
-minutes become hours. Every number is whole, so that a sum is the same to the last digit however it was put together.
+So statistics never scan lines, and no count is lost when old lines are deleted or minutes are compacted to hours. All
+numbers are integers, so that totals do not depend on the order of addition.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from markbook.scoring.store.statements import Row, insert_into, run
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 MINUTE_RETENTION_MS = 24 * HOUR_MS
-"""For so long minutes are kept apart: a week of them would be too much to add up for one look at it."""
-_LOCK = 0x526F6C6C  # any constant: one replica at a time
+"""Minutes younger than this are kept: a week of them would be too many to add up per request."""
+_LOCK = 0x526F6C6C  # an arbitrary constant: one replica at a time
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _SUMMED = [column for column in tables.sums.columns if not column.primary_key]
 _NAMES = [column.name for column in _SUMMED]
@@ -34,7 +34,7 @@ _BOTH = (tables.sums, tables.failure_sums)
 
 @dataclass(slots=True)
 class CounterTotals:
-    """Sums over lines of one run: `counts` by column of ledger_rollups, `failures` by error code."""
+    """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -45,14 +45,14 @@ class CounterTotals:
 
 
 class Rollups:
-    """Tallies by (start, run): `start` in Unix ms is a multiple of `bucket_ms`, or 0 for all of time."""
+    """Totals by (start, run): `start` in Unix ms is a multiple of `bucket_ms`, or 0 for all time."""
 
     def __init__(self, bucket_ms: int | None) -> None:
         self._bucket_ms = bucket_ms
         self.tallies: defaultdict[tuple[int, str], CounterTotals] = defaultdict(CounterTotals)
 
     def add_request(self, line: Row) -> None:
-        """A row of ledger_requests."""
+        """Add a row of ledger_requests."""
         tally = self._tally(line)
         failures = Counter[str](json.loads(line["unscored"] or "{}"))
         columns = ("samples", "heuristic", "tests", "cache", "coalesced", "teacher", "baseline_tokens")
@@ -60,9 +60,9 @@ class Rollups:
         tally.failures.update(failures)
 
     def add_call(self, line: Row, times: int = 1) -> None:
-        """A row of ledger_calls; `times` -1 takes it out again."""
+        """Add a row of ledger_calls; with `times` -1, subtract it."""
         cost, unpriced = line["cost_nusd"] or 0, int(line["cost_nusd"] is None)
-        if line["usage_unknown"]:  # a bound, not a bill: kept apart
+        if line["usage_unknown"]:  # a bound, not a cost: counted keys
             tokens = sum(line[kind] for kind in _TOKENS)
             counts = {"unknown_calls": 1, "unknown_tokens": tokens, "unknown_nusd": cost, "unknown_unpriced": unpriced}
         else:
@@ -73,13 +73,13 @@ class Rollups:
             counts[tables.LATENCY_BUCKETS[bisect_left(tables.LATENCY_MS, line["duration_ms"])]] = 1
         self._tally(line).counts.update({name: times * count for name, count in counts.items()})
 
-    def keep(self, shown: Callable[[str], bool]) -> None:
-        """Only the runs that are shown."""
-        for place in [place for place in self.tallies if not shown(place[1])]:
+    def restrict(self, may_see: Callable[[str], bool]) -> None:
+        """Drop the runs that may not be seen."""
+        for place in [place for place in self.tallies if not may_see(place[1])]:
             del self.tallies[place]
 
     def write(self, connection: Connection) -> None:
-        """Add these to what is there, in one order everywhere, against deadlocks."""
+        """Add these to the stored rollups, in one order everywhere, against deadlocks."""
         rows: list[Row] = []
         failures: list[Row] = []
         for (start, run_name), tally in sorted(self.tallies.items()):
@@ -95,7 +95,7 @@ class Rollups:
 
 
 def build_rollups(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Rollups:
-    """What these lines, which are new to the ledger, add to its sums."""
+    """The rollups of new ledger lines."""
     sums = Rollups(MINUTE_MS)
     for line in requests:
         sums.add_request(line)
@@ -105,7 +105,7 @@ def build_rollups(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Ro
 
 
 def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None) -> Rollups:
-    """The sums from `since_ms`, the start of a minute, on; of one run or of all."""
+    """Rollups from `since_ms`, the start of a minute, on; of one run or of all."""
     sums = Rollups(bucket_ms)
     for start, name, *totals in _read(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
         sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, map(int, totals), strict=True)))
@@ -114,22 +114,22 @@ def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str 
     return sums
 
 
-def drop_lines(connection: Connection, before_ms: int, most: int) -> int:
-    """Drop up to `most` lines of each kind from before this hour; their sums stay.
+def drop_lines(connection: Connection, before_ms: int, limit: int) -> int:
+    """Delete up to `limit` lines of each kind from before this hour; their rollups stay.
 
-    Returns how many lines of the more numerous kind went; 0 while another replica is at it.
+    Returns how many lines of the more numerous kind were deleted; 0 while another replica does this.
     """
     before_ms = _start(before_ms, HOUR_MS)
-    if not _alone(connection):
+    if not _has_lock(connection):
         return 0
     return max(
-        _drop(connection, tables.requests, tables.requests.c.request_id, before_ms, most),
-        _drop(connection, tables.calls, tables.calls.c.id, before_ms, most),
+        _drop(connection, tables.requests, tables.requests.c.request_id, before_ms, limit),
+        _drop(connection, tables.calls, tables.calls.c.id, before_ms, limit),
     )
 
 
 def oldest_hour(connection: Connection, now_ms: int) -> int | None:
-    """The start of the oldest hour that is over MINUTE_RETENTION_MS ago and still has minutes; None: there is none."""
+    """Start of the oldest hour past MINUTE_RETENTION_MS that still has minutes; None if there is none."""
     before_ms = _start(now_ms - MINUTE_RETENTION_MS, HOUR_MS)
     found = [
         connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _BOTH
@@ -138,11 +138,11 @@ def oldest_hour(connection: Connection, now_ms: int) -> int | None:
 
 
 def compact_to_hours(connection: Connection, hour_ms: int) -> None:
-    """Make one hour of the minutes of the hour that starts then; nothing while another replica is at it.
+    """Replace the minutes of an hour by one row; does nothing while another replica does it.
 
-    What is taken out is what is put back: a row that grows in the meantime is deleted as it then is.
+    The rows are added up as they are when deleted, so that concurrent additions are not lost.
     """
-    if not _alone(connection):
+    if not _has_lock(connection):
         return
     hours = Rollups(HOUR_MS)
     for table in _BOTH:
@@ -156,8 +156,8 @@ def compact_to_hours(connection: Connection, hour_ms: int) -> None:
     hours.write(connection)
 
 
-def _alone(connection: Connection) -> bool:
-    """Whether no other replica is at it, nor will be until this transaction ends."""
+def _has_lock(connection: Connection) -> bool:
+    """Whether this replica holds the lock on maintenance, until its transaction ends."""
     if connection.dialect.name != "postgresql":
         return True  # SQLite has one writer anyway
     return bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
@@ -180,19 +180,19 @@ def _read(
     bucket_ms: int | None,
     run: str | None,
 ) -> Sequence[Any]:
-    """Start, as in `Rollups`, run, and what else the table keeps apart; then the sums of the columns."""
+    """Rows of start (as in `Rollups`), the other key columns, and the totals of the `summed` columns."""
     at_ms = table.c.at_ms
-    apart = [column for column in table.primary_key if column is not at_ms]
+    keys = [column for column in table.primary_key if column is not at_ms]
     start = literal_column("0") if bucket_ms is None else at_ms - at_ms % literal_column(str(bucket_ms))
-    query = select(start.label("start"), *apart, *(func.sum(column) for column in summed)).where(at_ms >= since_ms)
-    query = query.group_by(*apart) if bucket_ms is None else query.group_by(*apart, "start")
+    query = select(start.label("start"), *keys, *(func.sum(column) for column in summed)).where(at_ms >= since_ms)
+    query = query.group_by(*keys) if bucket_ms is None else query.group_by(*keys, "start")
     if run is not None:
         query = query.where(table.c.run == run)
     return connection.execute(query).all()
 
 
-def _drop(connection: Connection, table: Table, key: Column[str], before_ms: int, most: int) -> int:
-    oldest = select(key).where(table.c.at_ms < before_ms).order_by(table.c.at_ms).limit(most)
+def _drop(connection: Connection, table: Table, key: Column[str], before_ms: int, limit: int) -> int:
+    oldest = select(key).where(table.c.at_ms < before_ms).order_by(table.c.at_ms).limit(limit)
     return connection.execute(delete(table).where(key.in_(oldest))).rowcount
 
 
@@ -207,4 +207,4 @@ def _adding(dialect: str, table: Table, summed: Sequence[Column[int]]) -> Return
     insert = insert_into(dialect, table)
     added = {column.name: column + insert.excluded[column.name] for column in summed}
     insert = insert.on_conflict_do_update(index_elements=[*table.primary_key], set_=added)
-    return insert.returning(table.c.run)  # RETURNING makes it one statement for all rows
+    return insert.returning(table.c.run)  # with RETURNING it is one statement for all rows

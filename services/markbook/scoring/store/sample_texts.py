@@ -1,7 +1,7 @@
-"""Task and code of what was judged, compressed and apart from the marks: a lookup never reads them.
+"""Task and code of scored samples, compressed, in tables apart from the marks: a lookup never reads them.
 
-A task is kept once, however many samples have it, and goes with the last of them. Writers take samples before tasks,
-and a writer locks the tasks it needs until its end, so that nobody drops them in between.
+A task is stored once for all its samples and deleted with the last of them. Writers write samples before tasks, and
+lock the tasks they need until their end, so that no other writer deletes them in between.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def unpack(data: bytes) -> str:
 
 
 def add(connection: Connection, kept: Sequence[tuple[bytes, Texts, int]]) -> None:
-    """Keep the texts of marks, in two statements: key, texts, and when the mark was made, in the order of the keys."""
+    """Store texts in two statements. `kept`: row key, texts and time of the marks, ordered by key."""
     if not kept:
         return
     hashes = {texts.task: hashlib.sha256(texts.task.encode()).digest() for _, texts, _ in kept}
@@ -62,7 +62,7 @@ def add(connection: Connection, kept: Sequence[tuple[bytes, Texts, int]]) -> Non
 
 @cache
 def _add(dialect: str) -> tuple[ReturningInsert[bytes], ReturningInsert[bytes]]:
-    """Samples and tasks; RETURNING makes each one statement for all rows."""
+    """Statements for samples and tasks; with RETURNING each is one statement for all rows."""
     text, task = tables.texts.c, tables.tasks.c
     samples = insert_into(dialect, tables.texts)
     samples = samples.on_conflict_do_update(
@@ -77,18 +77,18 @@ def _add(dialect: str) -> tuple[ReturningInsert[bytes], ReturningInsert[bytes]]:
 
 
 def drop(connection: Connection, keys: Sequence[bytes]) -> None:
-    """Drop the texts of marks, and the tasks that nobody has any more."""
+    """Delete the texts of marks, and the tasks that no sample has any more."""
     text, task = tables.texts.c, tables.tasks.c
     gone = connection.execute(delete(tables.texts).where(text.key.in_(keys)).returning(text.task)).scalars()
     locked = select(task.hash).where(task.hash.in_(set(gone))).order_by(task.hash).with_for_update()
     hashes = connection.execute(locked).scalars().all()
     unused = ~exists().where(text.task == task.hash)
-    # a statement of its own: it sees what was written by those for whom the lock had to wait
+    # a separate statement: it sees what writers have committed for which the lock had to wait
     connection.execute(delete(tables.tasks).where(task.hash.in_(hashes), unused))
 
 
 def drop_older(connection: Connection, before_ms: int, limit: int) -> int:
-    """Drop at most `limit` texts kept before `before_ms`; returns how many went."""
+    """Delete at most `limit` texts from before `before_ms`; returns how many."""
     text = tables.texts.c
     old = select(text.key).where(text.created_ms < before_ms).order_by(text.created_ms).limit(limit)
     keys = connection.execute(old.with_for_update(skip_locked=True)).scalars().all()

@@ -1,7 +1,4 @@
-"""Statements that are made once and go to the driver as they are.
-
-It takes SQLAlchemy longer to send one than it takes SQLite to run it.
-"""
+"""Runs statements that are compiled once, past most of SQLAlchemy: its overhead exceeds SQLite's own time."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 MAX_CACHED_ROWS = 8
-"""Rows, or members of a list, up to which a statement of its own is made for their number."""
+"""Rows, or items of a list parameter, up to which the statement compiled for their number is cached."""
 
 Row = Mapping[str, Any]
 Statement = Insert | ReturningInsert[Any] | Delete | Select[Any]
@@ -23,18 +20,18 @@ Statement = Insert | ReturningInsert[Any] | Delete | Select[Any]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a statement has returned, and how many rows it was about."""
+    """The rows a statement returned, and how many rows it affected."""
 
     rows: Sequence[Any]
     count: int
 
 
 def run(connection: Connection, statement: Statement, rows: Sequence[Row]) -> Done:
-    """As `connection.execute`, for a statement that is made once, and values of plain types.
+    """As `connection.execute`, for a statement that is a constant, with values of plain types.
 
-    An INSERT takes rows of the same columns; what else a row holds is for the rest of the statement, and the same in
-    all of them. Other statements take one row: their parameters, some of which may be lists. Raises what the driver
-    raises, which `reading` and `writing` know.
+    An INSERT takes rows of the same columns; further values of a row are parameters of the rest of the statement, and
+    the same in all rows. Other statements take one row: their parameters, some of which may be lists. Raises the
+    driver's errors, which `autocommit` and `transaction` translate.
     """
     sizes = tuple((name, len(value)) for name, value in rows[0].items() if isinstance(value, list | tuple))
     if max(len(rows), *(size for _, size in sizes), 1) > MAX_CACHED_ROWS:
@@ -49,7 +46,7 @@ def run(connection: Connection, statement: Statement, rows: Sequence[Row]) -> Do
 
 
 def execute_raw(connection: Connection, text: str, values: Row | Sequence[Any]) -> Done:
-    """On SQLite past SQLAlchemy's results, too; on Postgres through it: it watches over the connection."""
+    """On SQLite without SQLAlchemy's result objects; on Postgres through it, since it detects lost connections."""
     if connection.dialect.name == "sqlite":
         cursor = connection.connection.cursor()
         cursor.execute(text, values)
@@ -59,17 +56,17 @@ def execute_raw(connection: Connection, text: str, values: Row | Sequence[Any]) 
 
 
 def _done(result: CursorResult[Any]) -> Done:
-    count = result.rowcount  # psycopg forgets it with the last row
+    count = result.rowcount  # psycopg loses it with the last row
     return Done(result.all() if result.returns_rows else (), count)
 
 
 def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that can say ON CONFLICT, which both databases spell alike but SQLAlchemy does not."""
+    """An INSERT with ON CONFLICT, which SQLAlchemy has per dialect."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert what is not there yet, all in one statement: the first write wins."""
+    """Insert the rows that do not exist yet, in one statement: the first write wins."""
     if rows:
         run(connection, new_rows(connection.dialect.name, table), rows)
 
@@ -77,13 +74,12 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> Non
 @cache
 def new_rows(dialect: str, table: Table) -> ReturningInsert[Any]:
     insert = insert_into(dialect, table).on_conflict_do_nothing()
-    return insert.returning(*table.primary_key)  # without it, many would be a statement a row
+    return insert.returning(*table.primary_key)  # without it, several rows would be a statement each
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """The text, the order of its parameters where they have no names, those that never change, and the columns that
-    are in every row."""
+    """A compiled statement: `order` of its positional parameters (None: named), and the columns of every row."""
 
     text: str
     order: Sequence[str] | None

@@ -1,4 +1,4 @@
-"""The book as a whole: marks, claims and ledger in one database, and what touches several of them at once."""
+"""The store: marks, claims, budgets and ledger in one database, and the transactions that span several of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from markbook.scoring.store.audits import Audits
 from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
-from markbook.scoring.store.engine import migrate, shown
+from markbook.scoring.store.engine import migrate, redact_url
 from markbook.scoring.store.lease_clock import LeaseClock
 from markbook.scoring.store.ledger import Ledger, RequestLine
 from markbook.scoring.store.maintenance import Maintenance
@@ -36,18 +36,18 @@ log = logging.getLogger("markbook")
 
 
 class Store:
-    """Every method, its parts' too, may raise StoreUnavailable. `lease_ms`: how long a claim outlives its owner.
+    """Every method, those of its parts too, may raise StoreUnavailable. `lease_ms`: life of a claim after its owner's.
 
-    `timed`: what each reading and writing runs in (Database). `server_time`: leases are kept in the database server's
-    time, where it has one, and not in the times that the methods are given. `on_paid_twice` is called with the number
-    of marks that another replica had brought, and paid for, before this one.
+    `timed`: a context around each read and write (see Database). `server_time`: leases use the database server's clock,
+    where it has one, instead of the times given to the methods. `on_paid_twice` is called with the number of marks that
+    another replica had already paid for and stored.
     """
 
     def __init__(
         self,
         database_url: str,
         lease_ms: int,
-        life: RetentionPolicy = UNLIMITED,
+        retention: RetentionPolicy = UNLIMITED,
         timed: Timed = nullcontext,
         *,
         server_time: bool = False,
@@ -57,9 +57,9 @@ class Store:
         self._clock = LeaseClock(from_server=server_time)
         self._database = Database(database_url, timed)
         self._owner = uuid.uuid4().hex
-        self.marks = Marks(self._database, life)
+        self.marks = Marks(self._database, retention)
         self.records = Records(self._database, self.marks)
-        self.upkeep = Maintenance(self._database, life)
+        self.maintenance = Maintenance(self._database, retention)
         self.claims = Claims(self._database, self.marks, self._owner, lease_ms, self._clock)
         self.ledger = Ledger(self._database)
         self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock)
@@ -67,51 +67,48 @@ class Store:
         self.verdicts = Verdicts(self._database)
         self.given = MarkAccess(self._database)
         self.keys = ApiKeys(self._database)
-        self.page = Page(self._database, self.records, store_samples=life.store_samples)
-        self.where = shown(self._database.engine.url)
+        self.page = Page(self._database, self.records, store_samples=retention.store_samples)
+        self.where = redact_url(self._database.engine.url)
 
     def open(
         self, profile: str, identity: Mapping[str, object], now_ms: int, criteria: Sequence[str] = CRITERIA
     ) -> None:
-        """Migrate, and write down what `profile` stands for and what its marks' criteria are called.
-
-        Blocks: called once, before the service listens.
-        """
+        """Migrate, and register the inputs and the criteria of `profile`. Blocks: call it once, before serving."""
         self.migrate()
         mine = Profile(profile, identity, criteria, now_ms)
         known = self._database.write_sync(lambda connection: profiles.add(connection, mine))
         self._database.read_sync(self._clock.measure)
-        self.marks.know(known.id, known.criteria)
+        self.marks.register_profile(known.id, known.criteria)
 
     def migrate(self) -> None:
-        """Bring the schema up to date, which `open` does too. Blocks."""
+        """Bring the schema up to date, as `open` does. Blocks."""
         try:
             migrate(self._database.engine)
-        except Exception:  # raised again, whatever it is: only no connection may stay open behind it
+        except Exception:  # re-raised; no connection may stay open
             self._database.engine.dispose()
             raise
 
     async def reserve(
         self,
-        wanted: Sequence[Fingerprint],
-        purpose: CallContext,
+        to_claim: Sequence[Fingerprint],
+        context: CallContext,
         bound: TeacherCall,
         limits: Mapping[str, Budget],
         now_ms: int,
     ) -> str:
-        """All that comes before a call, in one transaction: `wanted` is claimed and `bound` set aside.
+        """Before a call, in one transaction: claim `to_claim` and reserve `bound`. Returns the reservation's id.
 
-        Returns the reservation's id. Raises ClaimConflict or BudgetExceededError: then neither was done.
+        Raises ClaimConflict or BudgetExceededError: then neither was done.
         """
         reservation = uuid.uuid4().hex
 
         def work(connection: Connection) -> None:
-            self.claims.take(connection, wanted, now_ms)
-            self.money.reserve(connection, reservation, purpose, bound, limits, now_ms)
+            self.claims.acquire(connection, to_claim, now_ms)
+            self.money.reserve(connection, reservation, context, bound, limits, now_ms)
 
         await self._database.write(work)
-        self.claims.keep(each.digest for each in wanted)
-        self.money.keep(reservation)
+        self.claims.track(each.digest for each in to_claim)
+        self.money.track(reservation)
         return reservation
 
     async def settle(self, bills: Sequence[Settlement]) -> None:
@@ -128,45 +125,48 @@ class Store:
         line: RequestLine | None = None,
         run: str = "",
     ) -> None:
-        """All that comes after a call that `run` has paid for, in one transaction: marks with their texts, the end of
-        its claims, its bill, and the line of the request that ends with it."""
+        """After a call that `run` has paid for, in one transaction: store marks and texts, delete its claims,
+        settle its cost, and write the ledger line of the request that it completes."""
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
         known: list[int] = []
 
         def work(connection: Connection) -> None:
-            claims.lock_these(connection, settled)
+            claims.lock_digests(connection, settled)
             new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked])
             known.append(len(marked) - new)
             if known[-1] and run:
                 mark_access.write(connection, sorted({mark.fingerprint.row for mark in marked}), run)
-            claims.drop(connection, self._owner, [mark.fingerprint.digest for mark in marked])
+            claims.delete_claims(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
         await self._write_with_retry(work, bills, line)
-        if known[0]:  # of the first try: a later one may find what it has written itself, its answer being lost
-            log.warning("%d marks were paid for by another replica too: paused beyond the lease?", known[0])
+        if known[0]:  # of the first try: a later one may find its own marks, if only the answer was lost
+            log.warning(
+                "%d marks were paid for by another replica too: was this process paused for longer than its lease?",
+                known[0],
+            )
             self._on_paid_twice(known[0])
 
     async def _write_with_retry(
         self, work: Callable[[Connection], None], bills: Sequence[Settlement], line: RequestLine | None = None
     ) -> None:
-        def paid(connection: Connection) -> None:
+        def work_and_settle(connection: Connection) -> None:
             work(connection)
-            sums = build_rollups()
+            rollups = build_rollups()
             for bill in bills:
-                budgets.settle(connection, bill, sums)
+                budgets.settle(connection, bill, rollups)
             if line is not None:
-                ledger.count(connection, [line], sums)
-            sums.write(connection)  # after the accounts: in one order everywhere, against deadlocks
+                ledger.count(connection, [line], rollups)
+            rollups.write(connection)  # after the balances: one order everywhere, against deadlocks
 
         try:
-            await self._database.write_with_retry(paid)
+            await self._database.write_with_retry(work_and_settle)
         finally:
-            self.money.forget(bills)
+            self.money.untrack(bills)
 
     async def renew(self, now_ms: int) -> None:
-        """Tell the other replicas that this one is alive, and clear up after those that are not."""
+        """Renew this replica's leases, and clean up after replicas that died."""
         await self.claims.renew(now_ms)
         await self.money.renew(now_ms)
 
@@ -174,10 +174,10 @@ class Store:
         await self._database.read(lambda connection: connection.execute(text("SELECT 1")))
 
     async def close(self) -> None:
-        """Give back what this process still holds."""
+        """Release what this process still holds."""
         try:
             await self.claims.release()
             await self.money.close()
         except StoreUnavailable as error:
-            log.warning("claims not given back, they end with their lease: %s", error)
+            log.warning("could not release claims; they will expire with their lease: %s", error)
         await self._database.close()

@@ -1,4 +1,4 @@
-"""The teacher protocol: a group of samples of one task in, criteria or a typed failure for each out."""
+"""The teacher protocol: a group of samples of one task in, one judgment or typed failure per sample out."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Distinct samples of one task, in the order in which the teacher is to see them.
+    """Distinct samples of one task.
 
-    `task` is the text to show, already truncated; `codes` are extracted, never raw completions. `caller`: whose turn it
-    takes among those who wait for a call.
+    `task` is the text to show, already truncated; `codes` are extracted, never raw completions. `caller`: who is
+    scheduled fairly among those that wait for a call.
     """
 
     id: str
@@ -27,51 +27,51 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Since when, in Unix seconds, every call to the teacher has failed, and what the last one came to."""
+    """`since_s`: Unix seconds since when every call has failed; `cause`: of the last failure."""
 
     since_s: float
     cause: str
 
 
 class BudgetLimiter(Protocol):
-    """Pays for the calls of one group. Every paid call is reserved before it and settled after it, whatever came."""
+    """Charges the calls of one group: each is reserved before it starts and settled after it, whatever happens."""
 
     async def reserve(self, bound: TeacherCall) -> str:
-        """Set the most that a call can cost aside. Raises TeacherError(budget_exhausted): do not make the call."""
+        """Reserve the most that a call can cost. Raises TeacherError(budget_exhausted): the call must not be made."""
         ...
 
     async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
-        """Replace the bound by the bill. A bill that is not known is itself a bound."""
+        """Replace the reservation by what the call cost. Where that is not known, `bill` is a bound as well."""
         ...
 
 
 class Teacher(Protocol):
-    """One who marks. Implementations are safe to call concurrently from one event loop."""
+    """Scores groups of samples. Implementations are safe to call concurrently from one event loop."""
 
     name: str
     model: str
     is_stub: bool
-    """True when the marks are no judgement: said on every surface that shows them."""
+    """True when the scores are no judgment of quality: every surface that shows them says so."""
     description: str
-    """One line for the log, /stats and the page: who this is."""
+    """One line for the log, /stats and the page."""
 
     def identity(self) -> Mapping[str, object]:
-        """Everything of this teacher that a mark depends on: JSON-able, part of the profile."""
+        """Everything of this teacher that a mark depends on: JSON-serializable, part of the profile."""
         ...
 
-    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
-        """One outcome for each of `group.codes`, in their order. What it costs goes through `purse`.
+    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+        """One outcome per item of `group.codes`, in order. Its calls are charged through `limiter`.
 
-        Raises TeacherError when the group as a whole got nothing, ServiceStopping when it was stopped before that.
+        Raises TeacherError when the whole group failed, ServiceStopping when a shutdown came before any answer.
         """
         ...
 
     def outage(self) -> Outage | None:
-        """Set while calls fail one after the other, so that none is made but to try; None while all is well."""
+        """Set while the circuit breaker is open: calls fail and only probes are made. None otherwise."""
         ...
 
     def stop(self) -> None:
-        """From now on no call begins. Who waits for one gets ServiceStopping, unless it has marks to bring already."""
+        """Start no call any more. Groups that wait for one raise ServiceStopping, unless they have outcomes already."""
         ...
 
     async def close(self) -> None: ...

@@ -146,7 +146,7 @@ class StoreConfig(Section):
         None, description="Days after which a mark is asked for anew; null: never."
     )
     cache_max_entries: PositiveInt | None = Field(
-        None, description="Marks above which those longest unused go; null: no limit."
+        None, description="Marks, and test verdicts, above which the longest unused are deleted; null: no limit."
     )
     ledger_retention_days: Positive | None = Field(
         7.0, description="Days after which ledger lines go, their sums stay; a retry later than that counts anew."

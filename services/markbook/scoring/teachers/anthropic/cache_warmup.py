@@ -1,4 +1,4 @@
-"""One call before the fan-out: the prompt cache holds the rubric only once a first answer has begun."""
+"""Warms the prompt cache: it holds the rubric only once a first answer has started, so one call goes first."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 
 MAX_WAIT_S = 20.0
-"""Seconds that calls wait for the first one. Paying for the rubric twice is better than standing still."""
+"""Seconds that calls wait for the first one; then paying for the rubric twice is better than waiting on."""
 
 
 class CacheWarmup:
-    """While the cache is cold, calls go one at a time; the first that writes it lets all others go.
+    """While the cache is cold, calls go one at a time; once one has written it, all others go.
 
-    A real call is the warm-up: nothing is sent for its sake. `ttl_s` is the life of an entry in seconds; None: nothing
-    is cached, so nobody waits.
+    A real call does the warm-up, none is made for it. `ttl_s`: seconds that a cache entry lives; None: nothing is
+    cached, so that no call waits.
     """
 
     def __init__(self, ttl_s: float | None, clock: Callable[[], float]) -> None:
         self._ttl_s = ttl_s
         self._clock = clock
-        self._until = float("inf") if ttl_s is None else float("-inf")
+        self._warm_until = float("inf") if ttl_s is None else float("-inf")
         self.queue = FairQueue(lambda: 1)
 
     def is_warm(self) -> bool:
-        return self._clock() < self._until
+        return self._clock() < self._warm_until
 
     @asynccontextmanager
     async def acquire(self, caller: Caller = NOBODY) -> AsyncIterator[None]:
-        """Waits while another call warms the cache, then yields. `caller`: whose turn it takes."""
+        """Waits while another call warms the cache, then yields. `caller` is scheduled fairly among those that wait."""
         async with AsyncExitStack() as held:
             if not self.is_warm():
                 try:
@@ -42,9 +42,11 @@ class CacheWarmup:
                     await held.aclose()
             yield
 
-    def answered(self, begun: float, *, cached: bool) -> None:
-        """An answer to a call that began at `begun`. `cached`: it wrote or read the cache, which starts its life anew.
+    def on_answer(self, started: float, *, cached: bool) -> None:
+        """Handle the answer to a call started at `started`. `cached`: it wrote or read the cache and renewed its TTL.
 
-        A server that does neither has no cache for this prompt, so nobody waits for it again.
+        A server that did neither does not cache this prompt: no call waits again.
         """
-        self._until = max(self._until, begun + self._ttl_s if cached and self._ttl_s is not None else float("inf"))
+        self._warm_until = max(
+            self._warm_until, started + self._ttl_s if cached and self._ttl_s is not None else float("inf")
+        )

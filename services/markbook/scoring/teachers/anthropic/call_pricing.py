@@ -1,4 +1,4 @@
-"""A call's line in the ledger: what the provider counted, or the most it can have been."""
+"""Prices a call: by the provider's token counts, or at the most that it can have cost."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from markbook.scoring.types import TeacherCall
 
 @dataclass(frozen=True, slots=True)
 class CallPricer:
-    """CallPricer of one model at one price. `price` None: dollars are not known, tokens are."""
+    """Prices calls of one model. Without `price`, tokens are known and dollars are not."""
 
     model: str
     price: Price | None
     cache_ttl: Literal["5m", "1h"]
 
     def free(self, outcome: str, request_id: str | None = None) -> TeacherCall:
-        """An attempt that is not billed: an error answer, or one that was never sent."""
+        """An attempt that is not billed: an error response, or one that was never sent."""
         return TeacherCall(self.model, outcome, provider_request_id=request_id)
 
     def counted(self, outcome: str, tokens: Tokens, request_id: str | None) -> TeacherCall:
         return self._call(outcome, tokens, request_id, unknown=False)
 
     def bound(self, outcome: str, system: str, text: str, max_tokens: int) -> TeacherCall:
-        """A call without an answer: the system prompt written to the cache, the text sent, the whole reply used.
+        """The most a call can cost: system prompt written to the cache, text sent, all reply tokens used.
 
-        A byte is a token at most; a little is added for texts of nothing but case changes and rare characters.
+        A byte is at most one token; an eighth and 64 tokens are added for rare characters and message framing.
         """
         hour = self.cache_ttl == "1h"
         rubric = len(system.encode())

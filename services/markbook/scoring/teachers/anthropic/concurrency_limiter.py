@@ -1,4 +1,4 @@
-"""Calls in flight: as many as the provider's rate limits allow, found by its headers and its 429s."""
+"""Limits concurrent calls to what the provider's rate limits allow, learned from its headers and 429s."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 from markbook.scoring.teachers.anthropic.response import whole_number
 
 MAX_RESET_S = 60.0
-"""Limits are a minute's: a reset date further away comes from a clock that differs from ours, and a retry-after beyond
-it holds up its own samples, not everybody's."""
+"""Rate limits are per minute: a later reset date comes from a differing clock, and a longer retry-after delays the
+samples it was sent for, not everybody's."""
 
 
 class ConcurrencyLimiter:
-    """Additive increase, multiplicative decrease between 1 and `most` calls; a pause for all when a limit is used up.
+    """Additive increase, multiplicative decrease between 1 and `maximum` calls; pauses all calls at an exhausted limit.
 
-    `clock` gives monotonic seconds, `wall` Unix seconds: reset times in headers are dates.
+    `clock` returns monotonic seconds, `wall` Unix seconds: reset times in headers are dates.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        self._most = most
+    def __init__(self, maximum: int, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._maximum = maximum
         self._clock = clock
         self._wall = wall
         self.queue = FairQueue(lambda: int(self.limit))
         self._cut_at = float("-inf")
         self._paused_until = float("-inf")
-        self.limit = float(most)
+        self.limit = float(maximum)
 
     def pause_s(self) -> float:
-        """Seconds for which no call should begin."""
+        """Seconds for which no call should start."""
         return max(0.0, self._paused_until - self._clock())
 
     def slot(self, caller: Caller = NOBODY) -> AbstractAsyncContextManager[None]:
-        """Waits until a call may begin and it is the caller's turn; holds the slot while it runs."""
+        """Waits until a call may start and it is the caller's turn; holds the slot while the context is open."""
         return self.queue.slot(caller)
 
-    def succeeded(self) -> None:
-        self.limit = min(float(self._most), self.limit + 1 / self.limit)
+    def on_success(self) -> None:
+        self.limit = min(float(self._maximum), self.limit + 1 / self.limit)
         self.queue.refill()
 
-    def on_rate_limited(self, begun: float, retry_after_s: float | None) -> None:
-        """A 429 for a call that began at `begun`. Calls of the same burst count as one."""
-        if begun > self._cut_at:
+    def on_rate_limited(self, started: float, retry_after_s: float | None) -> None:
+        """Handle a 429 for a call started at `started`. Several of the same burst count as one."""
+        if started > self._cut_at:
             self._cut_at = self._clock()
             self.limit = max(1.0, self.limit / 2)
         if retry_after_s is not None:
             self._pause(min(retry_after_s, MAX_RESET_S))
 
     def update_from_headers(self, headers: Mapping[str, str], need: Mapping[str, int]) -> None:
-        """Rate-limit headers of an answer. `need`: what a call of this size takes of each kind of limit."""
+        """Apply an answer's rate-limit headers. `need`: what a call of this size takes of each kind of limit."""
         for kind, amount in need.items():
             remaining = whole_number(headers.get(f"anthropic-ratelimit-{kind}-remaining"))
             if remaining is None:
@@ -66,8 +66,8 @@ class ConcurrencyLimiter:
 
 
 def _unix(date: str) -> float:
-    """RFC 3339 -> Unix seconds; a date that is none is the past."""
+    """RFC 3339 -> Unix seconds; 0 for what is no date."""
     try:
         return datetime.fromisoformat(date).timestamp()
-    except (ValueError, OverflowError):  # the second for a date before the year 1 in UTC
+    except (ValueError, OverflowError):  # OverflowError: before year 1 in UTC
         return 0.0

@@ -1,4 +1,4 @@
-"""How a group is asked about in several requests: too long ones in parts, and single samples again alone."""
+"""Splits a group into several requests: long groups into parts, failed samples for a retry alone."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from markbook.contract import ErrorCode
 from markbook.scoring.types import Judgment, ScoringFailure
 
 MAX_CHARS_PER_BATCH = 160_000
-"""Characters of code in one request: a larger group is asked in parts, below the models' windows and price steps."""
+"""Characters of code per request: below the models' context windows and long-context price steps."""
 
 _ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
 
 
 def split_by_length(order: Sequence[int], codes: Sequence[str]) -> Iterator[list[int]]:
-    """`order` in one piece, or in several where the samples are too long for one request."""
+    """`order` as one part, or as several where the samples are too long for one request."""
     part: list[int] = []
     chars = 0
     for index in order:
@@ -31,7 +31,7 @@ def is_answered(outcome: Judgment | ScoringFailure) -> bool:
 
 
 def worth_asking_again(outcome: Judgment | ScoringFailure, shown: int) -> bool:
-    """Whether a sample that was shown with others, `shown` in all, may fare better alone."""
+    """Whether a sample of a request with `shown` samples is worth a retry alone."""
     if isinstance(outcome, Judgment):
         return False
     return outcome.code in _ASK_AGAIN or (outcome.code is ErrorCode.TEACHER_REFUSED and shown > 1)

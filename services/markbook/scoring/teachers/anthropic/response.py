@@ -1,6 +1,6 @@
-"""Reading an answer: servers that speak the Messages API almost leave things out, or fill them in their own way.
+"""Reads responses leniently: servers that nearly implement the Messages API omit fields or fill them differently.
 
-Nothing here raises: the call is paid for, and the SDK hands on whatever came, of whatever type.
+Nothing here raises: the call is paid for, and the SDK returns whatever was sent, of whatever type.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 from markbook.scoring.teachers.anthropic.pricing import Tokens
 
 _KINDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-_ABSURD = 2**31  # tokens in one call, which no column holds
+_ABSURD = 2**31  # tokens in one call, more than a column holds
 
 
 def count_tokens(message: object, ttl: str) -> Tokens | None:
-    """The provider's counts, those left out as none; None when there are none at all, or some that are no counts."""
+    """The provider's token counts, missing ones as 0; None if all are missing or one is not a count."""
     usage = getattr(message, "usage", None)
     counts = [getattr(usage, kind, None) for kind in _KINDS]
     given = [count for count in counts if count is not None]
@@ -26,8 +26,8 @@ def count_tokens(message: object, ttl: str) -> Tokens | None:
     return Tokens(fresh, out, read, written - hour, hour)
 
 
-def text_of(message: object) -> str:
-    """All text of the answer, "" if there is none."""
+def get_text(message: object) -> str:
+    """All text of the response, "" if there is none."""
     content = getattr(message, "content", None)
     blocks: list[Any] = content if isinstance(content, list) else []
     texts = [getattr(block, "text", None) for block in blocks if getattr(block, "type", None) == "text"]
@@ -35,12 +35,12 @@ def text_of(message: object) -> str:
 
 
 def classify_wording(message: object) -> str:
-    """What the answer was refused for, "" if it is not said."""
+    """The category of a refusal, "" if none is given."""
     return str(getattr(getattr(message, "stop_details", None), "category", None) or "")
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """Seconds of a retry-after header, None where there is none that can be read as a number of seconds."""
+    """Seconds of a retry-after header, None if it is missing or not a number of seconds."""
     try:
         seconds = float(header or "")
     except ValueError:
@@ -49,14 +49,14 @@ def retry_after_s(header: str | None) -> float | None:
 
 
 def whole_number(header: str | None) -> int | None:
-    """The number in a header, None where there is none of at most 18 ASCII digits: longer ones mean nothing."""
+    """The integer in a header, None unless it has 1 to 18 ASCII digits."""
     if header is None or not re.fullmatch(r"[0-9]{1,18}", header):
         return None
     return int(header)
 
 
 def _for_an_hour(lives: object, written: int, ttl: str) -> int:
-    """How many of the tokens `written` live for an hour. Where it is not said, all do as was asked for."""
+    """How many of the `written` tokens live for an hour; as requested by `ttl` where the response does not say."""
     hour, minutes = (getattr(lives, f"ephemeral_{life}_input_tokens", None) for life in ("1h", "5m"))
     if hour is None and minutes is None:
         return written if ttl == "1h" else 0
@@ -64,5 +64,5 @@ def _for_an_hour(lives: object, written: int, ttl: str) -> int:
 
 
 def _is_count(value: object) -> bool:
-    """A boolean is an int to Python, and no count of tokens."""
+    """Whether it is an int in range; a bool is an int to Python, but not a count."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _ABSURD

@@ -1,4 +1,4 @@
-"""Which server answers: the provider's, or another that speaks its Messages API."""
+"""The teacher's server: the provider's, or another that implements its Messages API."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_base_url(url: str | None) -> None:
-    """Raises ConfigError for one that cannot work."""
+    """Raises ConfigError for a URL that cannot work."""
     if url is not None and not _BASE_URL.fullmatch(url):
         raise ConfigError(f"teacher.base_url is {url!r}, expected http(s)://HOST[:PORT], without /v1")
 
 
 def check_key(name: str, key: str | None) -> str | None:
-    """`key` without the end of the line that a file may have left on it, None where there is none.
+    """`key` without surrounding white space, None if it is empty.
 
-    Raises ConfigError, which does not quote it, for one that no header can carry.
+    Raises ConfigError, which does not quote the key, if an HTTP header cannot carry it.
     """
     key = (key or "").strip()
     if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"{name} holds control characters or letters beyond ASCII, as no key does: copy it again")
+        raise ConfigError(f"{name} contains control characters or non-ASCII letters, as no API key does: copy it again")
     return key or None
 
 
 def other_server(url: str) -> str | None:
-    """The address of a server that is not the provider's own, in one spelling; None for the provider's.
+    """The normalized address of a server that is not the provider's; None for the provider's.
 
-    The same model name may stand for anything there. Without user and query: they may hold a key.
+    It is part of a mark's key, since another server may serve any model under a name. User and query are left out: they
+    may contain a secret.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

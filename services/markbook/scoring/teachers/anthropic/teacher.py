@@ -1,6 +1,6 @@
-"""Claude as the teacher, over the official SDK: one request a group, one retry layer under one deadline.
+"""Claude as the teacher, over the official SDK: one request per group, one retry layer under one deadline.
 
-The only module that knows the SDK. What a call costs is recorded whatever becomes of it, a bill not known at its bound.
+The only module that imports the SDK. A call's cost is recorded whatever happens; unknown usage at its bound.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyL
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
 from markbook.scoring.teachers.anthropic.models import model_facts
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
-from markbook.scoring.teachers.anthropic.response import classify_wording, count_tokens, retry_after_s, text_of
+from markbook.scoring.teachers.anthropic.response import classify_wording, count_tokens, get_text, retry_after_s
 from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
@@ -40,19 +40,19 @@ from markbook.statuses import is_worth_another_try
 
 log = logging.getLogger(__name__)
 
-_DEFECT = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "a defect in the service, see its log: ask again", 1.0)
+_DEFECT = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "internal error of the service, see its log: retry", 1.0)
 _TTL_S = {"5m": 300.0, "1h": 3600.0}
 _NO_JSON = (ValueError, RecursionError, anthropic.APIResponseValidationError)
-"""What reading a body can raise: no JSON, no UTF-8, a number of thousands of digits, brackets without end."""
+"""What parsing a response body can raise: no JSON, no UTF-8, huge integers, deep nesting."""
 _NOT_SENT = (
     *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout),
     *(httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError),
 )
-"""Raised before a byte has left: nobody can bill it. A WriteError may have sent most of a request."""
+"""Raised before a byte was sent, so not billed. A WriteError may have sent most of a request."""
 
 
 class AnthropicTeacher:
-    """Marks groups over the Messages API. `clock` gives monotonic seconds, `wall` Unix seconds."""
+    """Scores groups over the Messages API. `clock` returns monotonic seconds, `wall` Unix seconds."""
 
     name = "anthropic"
     is_stub = False
@@ -82,9 +82,9 @@ class AnthropicTeacher:
         self._cached = rubric_in_system_prompt
         self._facts = model_facts(config.model)
         self._effort = config.effort or ("low" if self._facts.thinking == "always" else None)
-        self._bills = CallPricer(config.model, config.price(), config.cache_ttl)
+        self._pricer = CallPricer(config.model, config.price(), config.cache_ttl)
         self._clock = clock
-        self._patience = RetryPolicy(
+        self._retry_policy = RetryPolicy(
             CircuitBreaker(clock, wall),
             ConcurrencyLimiter(config.max_concurrency, clock, wall),
             CacheWarmup(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
@@ -92,20 +92,20 @@ class AnthropicTeacher:
             sleep,
             jitter,
         )
-        # retries and timeouts are ours: the SDK would sleep any retry-after, however long
+        # own retries and timeouts: the SDK would sleep for any retry-after, however long
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
             auth_token=None if api_key else auth_token,
             base_url=config.base_url,
             max_retries=0,
             timeout=None,
-            open_telemetry={"propagation": False},  # given one, it heeds no variable that puts samples into traces
+            open_telemetry={"propagation": False},  # set here, no environment variable can put samples into traces
         )
         self._check_floor()
 
     @classmethod
     def from_config(cls, config: Config, rubric: Rubric, environ: Mapping[str, str] = os.environ) -> AnthropicTeacher:
-        """The teacher that `config` names, with the key from the environment. Raises ConfigError without one."""
+        """The teacher of `config` with the API key from the environment. Raises ConfigError without one."""
         return cls(
             config.teacher,
             rubric,
@@ -115,7 +115,7 @@ class AnthropicTeacher:
         )
 
     def identity(self) -> Mapping[str, object]:
-        server = other_server(str(self._client.base_url))  # the client heeds ANTHROPIC_BASE_URL, too
+        server = other_server(str(self._client.base_url))  # the SDK reads ANTHROPIC_BASE_URL as well
         return {
             **({} if server is None else {"server": server}),
             "name": self.name,
@@ -127,54 +127,53 @@ class AnthropicTeacher:
         }
 
     def outage(self) -> Outage | None:
-        return self._patience.breaker.outage
+        return self._retry_policy.breaker.outage
 
     def stop(self) -> None:
-        self._patience.stop()
+        self._retry_policy.stop()
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
-        """One request for the group in a shuffled order; samples whose marks it lacks are asked once more, each alone.
+    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+        """One request for the group in shuffled order; samples without a readable judgment are retried once, alone.
 
-        A refusal of several samples is asked again too: alone, only the one that brought it about is refused.
-        Raises no TeacherError: what went wrong stands in the outcomes. StoreUnavailable and ServiceStopping only while
-        nothing is answered.
+        A refusal of several samples is retried likewise: alone, only the sample that caused it is refused. Raises no
+        TeacherError (failures are in the outcomes); StoreUnavailable and ServiceStopping only before the first answer.
         """
         deadline = self._clock() + self._config.timeout_s
         order = shuffled_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
         outcomes: dict[int, Judgment | ScoringFailure] = {}
         again: list[int] = []
         for part in split_by_length(order, group.codes):
-            begun = any(map(is_answered, outcomes.values()))
-            outcomes |= await self._ask_all(group, [part], deadline, purse, begun=begun)
+            answered = any(map(is_answered, outcomes.values()))
+            outcomes |= await self._ask_all(group, [part], deadline, limiter, answered=answered)
             again += [index for index in part if worth_asking_again(outcomes[index], len(part))]
-        outcomes |= await self._ask_all(group, [[index] for index in again], deadline, purse, begun=True)
+        outcomes |= await self._ask_all(group, [[index] for index in again], deadline, limiter, answered=True)
         return tuple(outcomes[index] for index in range(len(order)))
 
     async def _ask_all(
-        self, group: Group, parts: Sequence[Sequence[int]], deadline: float, purse: BudgetLimiter, *, begun: bool
+        self, group: Group, parts: Sequence[Sequence[int]], deadline: float, limiter: BudgetLimiter, *, answered: bool
     ) -> dict[int, Judgment | ScoringFailure]:
-        """`_ask` for each of `parts` side by side. What goes wrong with one costs no other, once one is paid for."""
+        """`_ask` for all `parts` concurrently. Once one is `answered`, an error of another does not lose it."""
         outcomes: dict[int, Judgment | ScoringFailure] = {}
-        asked = await results_of_all([self._ask(group, part, deadline, purse, begun=begun) for part in parts])
+        asked = await results_of_all([self._ask(group, part, deadline, limiter, answered=answered) for part in parts])
         for part, result in zip(parts, asked, strict=True):
             if not isinstance(result, BaseException):
                 outcomes |= result
-            elif begun:
-                log.error("a defect: %d samples of a group that is paid for stay unscored", len(part), exc_info=result)
+            elif answered:
+                log.error("internal error: %d samples of a paid group stay unscored", len(part), exc_info=result)
                 outcomes |= dict.fromkeys(part, _DEFECT)
             else:
                 raise result
         return outcomes
 
     async def _ask(
-        self, group: Group, shown: Sequence[int], deadline: float, purse: BudgetLimiter, *, begun: bool
+        self, group: Group, shown: Sequence[int], deadline: float, limiter: BudgetLimiter, *, answered: bool
     ) -> dict[int, Judgment | ScoringFailure]:
-        """One request for the samples with the indices `shown`, in that order -> their outcomes by index.
+        """One request for the samples with the indices `shown`, in that order; returns their outcomes by index.
 
-        `begun`: some of the group is answered and paid for, so a book that is away now costs these samples alone.
+        `answered`: part of the group is answered and paid for: an unavailable store fails these samples alone.
         """
         codes = [group.codes[index] for index in shown]
         marker = fence(f"{group.id} {shown}", group.task, codes)
@@ -182,35 +181,35 @@ class AnthropicTeacher:
         need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
         bound = self._bound(request, "reserved")
 
-        async def paid(left_s: float) -> Attempt[Message]:
-            reservation = await purse.reserve(bound)
+        async def charged_attempt(left_s: float) -> Attempt[Message]:
+            reservation = await limiter.reserve(bound)
             sent = self._clock()
             result: Attempt[Message] = Attempt(AttemptOutcome.DOWN, self._bound(request, "cut_off"))
             try:
                 result = await self._attempt(request, left_s)
-            finally:  # whatever it raised: what was sent may be billed
-                await purse.settle(reservation, bound, result.bill(self._clock() - sent))
+            finally:  # even if it raised: what was sent may be billed
+                await limiter.settle(reservation, bound, result.bill(self._clock() - sent))
             return result
 
         try:
-            message = await self._patience.execute(paid, need, deadline, group.caller)
-        except TeacherError as error:  # the budget is spent; what was marked before it stays marked
+            message = await self._retry_policy.execute(charged_attempt, need, deadline, group.caller)
+        except TeacherError as error:  # budget exhausted; earlier outcomes stay
             message = ScoringFailure(error.code, error.detail)
         except (StoreUnavailable, ServiceStopping) as error:
-            if not begun:
+            if not answered:
                 raise
-            detail = f"the teacher is not called for it: {error.detail}"
+            detail = f"the teacher was not called: {error.detail}"
             message = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
         if isinstance(message, ScoringFailure):
             return dict.fromkeys(shown, message)
         if message.stop_reason == "refusal":
             return dict.fromkeys(shown, _refused(message))
         cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
-        read = read_reply(text_of(message), len(codes), self._criteria, cut=cut, explain=self._config.explain)
+        read = read_reply(get_text(message), len(codes), self._criteria, cut=cut, explain=self._config.explain)
         return dict(zip(shown, read, strict=True))
 
     def _request(self, text: str, count: int) -> dict[str, Any]:
-        """The body of one request: the rubric where it can be cached, and as little thinking as the model allows."""
+        """The body of one request: the rubric where it can be cached, as little thinking as the model allows."""
         request: dict[str, Any] = {
             "model": self.model,
             "max_tokens": reply_tokens(count, len(self._criteria), explain=self._config.explain),
@@ -228,7 +227,7 @@ class AnthropicTeacher:
         return request
 
     async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
-        """One call through the SDK. Whatever happens, its bill is in the result."""
+        """One call through the SDK. The result holds its cost, whatever happens."""
         try:
             async with asyncio.timeout(min(left_s, self._config.attempt_timeout_s)):
                 raw = await self._client.messages.with_raw_response.create(**request)
@@ -242,50 +241,50 @@ class AnthropicTeacher:
                 ErrorCode.TEACHER_UNAVAILABLE, f"no connection to the teacher: {type(cause).__name__}"
             )
             if isinstance(cause, _NOT_SENT):
-                return Attempt(AttemptOutcome.DOWN, self._bills.free("not_sent"), failure=failure)
+                return Attempt(AttemptOutcome.DOWN, self._pricer.free("not_sent"), failure=failure)
             return Attempt(AttemptOutcome.DOWN, self._bound(request, "connection_lost"), failure=failure)
         except anthropic.APIStatusError as error:
-            return self._refused_call(error)
+            return self._error_attempt(error)
         except _NO_JSON:
             message = None
-        if not isinstance(message, Message):  # the SDK hands on whatever else a 200 holds
+        if not isinstance(message, Message):  # the SDK returns whatever else a 200 contains
             failure = ScoringFailure(
-                ErrorCode.REPLY_UNREADABLE, "the answer is none of the Messages API: see teacher.base_url"
+                ErrorCode.REPLY_UNREADABLE, "the response is not one of the Messages API: check teacher.base_url"
             )
             return Attempt(AttemptOutcome.REJECTION, self._bound(request, "unreadable"), failure=failure)
         outcome = str(message.stop_reason or "no_stop_reason")
         if (tokens := count_tokens(message, self._config.cache_ttl)) is None:
             return Attempt(AttemptOutcome.ANSWER, self._bound(request, outcome), message=message, headers=raw.headers)
-        call = self._bills.counted(outcome, tokens, raw.headers.get("request-id"))
+        call = self._pricer.counted(outcome, tokens, raw.headers.get("request-id"))
         return Attempt(AttemptOutcome.ANSWER, call, message=message, headers=raw.headers)
 
-    def _refused_call(self, error: anthropic.APIStatusError) -> Attempt[Message]:
-        """An error answer: not billed, and worth another try unless it says that it will be the same again."""
+    def _error_attempt(self, error: anthropic.APIStatusError) -> Attempt[Message]:
+        """An error response: not billed, and retried unless it is permanent."""
         status, kind = error.status_code, str(error.type or f"http_{error.status_code}")
-        detail = f"the teacher answered {status} {kind}: {str(error.api_message or error.message)[:300]}"
+        detail = f"the teacher returned {status} {kind}: {str(error.api_message or error.message)[:300]}"
         wait_s = retry_after_s(error.response.headers.get("retry-after"))
-        call = self._bills.free(kind, error.request_id)
-        # a 429 as well, but it lasts until somebody raises the limit
-        spent = (error.error_code or "").endswith("spend_limit_reached")
-        if status == 429 and not spent:
+        call = self._pricer.free(kind, error.request_id)
+        # a 429 too, but it lasts until somebody raises the limit
+        is_spend_limit = (error.error_code or "").endswith("spend_limit_reached")
+        if status == 429 and not is_spend_limit:
             failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(AttemptOutcome.RATE_LIMIT, call, failure=failure, headers=error.response.headers)
-        if is_worth_another_try(status) and not spent:
+        if is_worth_another_try(status) and not is_spend_limit:
             failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)
             return Attempt(AttemptOutcome.DOWN, call, failure=failure)
         return Attempt(AttemptOutcome.REJECTION, call, failure=ScoringFailure(ErrorCode.TEACHER_REJECTED, detail))
 
     def _bound(self, request: dict[str, Any], outcome: str) -> TeacherCall:
         system = self._system if self._cached else ""
-        return self._bills.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
+        return self._pricer.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
 
     def _check_floor(self) -> None:
-        """One line at start when the model will not cache so short a rubric: there is no error for it later."""
-        # on English the estimate is up to an eighth too high
+        """Warn at start if the rubric is too short for the model to cache: there is no error for that later."""
+        # the estimate is up to an eighth too high for English
         tokens, floor = estimate_tokens(self._system) * 7 // 8, self._facts.cache_floor
         if self._cached and floor is not None and tokens < floor:
             log.warning(
-                "%s caches prompts from %d tokens, the rubric has about %d: it is paid in full in every call",
+                "%s caches prompts of at least %d tokens, the rubric has about %d: every call pays for it in full",
                 self.model,
                 floor,
                 tokens,
@@ -295,5 +294,5 @@ class AnthropicTeacher:
 def _refused(message: Message) -> ScoringFailure:
     category = classify_wording(message)
     return ScoringFailure(
-        ErrorCode.TEACHER_REFUSED, f"the teacher declined to mark this{category and f' ({category})'}"
+        ErrorCode.TEACHER_REFUSED, f"the teacher refused to score this sample{category and f' ({category})'}"
     )
