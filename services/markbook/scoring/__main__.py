@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 from markbook.client import ClientError
 from markbook.config.loading import ConfigError
@@ -37,7 +38,7 @@ _MODULES = {"export": "export_import", "import": "export_import"}
 
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
-    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given = ["serve", *given]
     try:
         arguments = _parser(given[0]).parse_args(given)
@@ -69,11 +70,12 @@ def _parser(name: str) -> argparse.ArgumentParser:
         "the key for a service that asks for one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"markbook {version('markbook')}")
     subparsers = parser.add_subparsers(prog=PROGRAM, metavar="COMMAND", help=argparse.SUPPRESS)
     names = [command for commands in PURPOSES.values() for command in commands]
     if name in names:
         import_module(f"markbook.scoring.cli.{_MODULES.get(name, name)}").register(subparsers)
-    elif name not in ("-h", "--help"):
+    elif name not in ("-h", "--help", "--version"):
         parser.error(f"there is no command {name}: the commands are {', '.join(names)}")
     return parser
 

@@ -18,7 +18,8 @@ from markbook.scoring.api.body_limits import BodyLimits
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.docs_page import docs_router
 from markbook.scoring.api.error_handlers import handle_errors
-from markbook.scoring.api.openapi import describe
+from markbook.scoring.api.error_responses import error_responses
+from markbook.scoring.api.openapi import TAGS, describe, operation_id
 from markbook.scoring.api.query_parameters import check_query
 from markbook.scoring.api.reward_routes import router as compat
 from markbook.scoring.api.routes import router
@@ -67,6 +68,9 @@ def _with_routes(
         redoc_url=None,
         redirect_slashes=False,  # to the Host that the request names, which may be anybody's
         dependencies=[Depends(check_query)],
+        responses=error_responses(422),  # of check_query, and of each route's own parameters
+        generate_unique_id_function=operation_id,
+        openapi_tags=TAGS,
         telemetry=REQUESTS,
     )
     authenticator = Authenticator(store.keys)

@@ -84,6 +84,8 @@ class Sample(WireModel):
 
 
 class ScoreRequest(WireModel):
+    """Samples to be marked, and the run that they are counted for."""
+
     run: RunName = Field(default=DEFAULT_RUN, description="The name under which these samples are counted.")
     request_id: RequestId | None = Field(
         default=None, description="Repeat it when the same request is sent again, so that it is counted once."
@@ -98,19 +100,26 @@ class ScoreRequest(WireModel):
     samples: list[Sample] = Field(description="Samples to mark; the results keep their order.")
 
 
+_EXTRACTED_FROM = "Which text of the completion was taken for the code."
+_KEY = "Names the sample: `STUDENT:`, short hashes of task and code, the language. `GET /marks` takes it."
+_PROFILE = "Hash of all that a mark depends on besides its sample: `profile_inputs` of `GET /stats`."
+
+
 class SampleTests(WireModel):
     """What came of a sample's tests. `passed` and `total` count tests that ran; the rest is `not_run`."""
 
-    passed: int = Field(ge=0)
+    passed: int = Field(ge=0, description="Tests that passed.")
     total: int = Field(ge=0, description="Tests that ran: passed and failed.")
     first_failure: str | None = Field(default=None, description="The first failed test, with expected and got.")
     not_run: int = Field(default=0, ge=0, description="Tests that the sandbox lacks something for: no failures.")
 
 
 class Scored(WireModel):
-    status: Literal["scored"] = "scored"
-    score: Score = Field(ge=0.0, le=1.0)
-    source: Source
+    """A sample with a mark."""
+
+    status: Literal["scored"] = Field(default="scored", description="Tells this result from an unscored one.")
+    score: Score = Field(ge=0.0, le=1.0, description="The mark, in [0, 1].")
+    source: Source = Field(description="Where the mark came from.")
     criteria: dict[str, Score] | None = Field(
         description="Null when the heuristic tier rejected the sample; `correctness` alone when a test failed."
     )
@@ -121,41 +130,49 @@ class Scored(WireModel):
     explanation: str | None = Field(
         default=None, description="What the tier's codes mean, for people; null where the teacher marked."
     )
-    extracted_from: ExtractedFrom
-    key: str
-    profile: str
+    extracted_from: ExtractedFrom = Field(description=_EXTRACTED_FROM)
+    key: str = Field(description=_KEY)
+    profile: str = Field(description=_PROFILE)
 
 
 class SampleError(WireModel):
-    code: ErrorCode
-    detail: str
-    retry_after_s: Seconds | None = None
+    """Why a sample has no mark."""
+
+    code: ErrorCode = Field(description="The reason, for programs.")
+    detail: str = Field(description="The reason, in one line for people.")
+    retry_after_s: Seconds | None = Field(
+        default=None, description="Seconds after which asking again may help; null: it will not."
+    )
 
 
 class Unscored(WireModel):
-    status: Literal["unscored"] = "unscored"
-    score: None = None
-    source: None = None
-    error: SampleError
-    extracted_from: ExtractedFrom
-    key: str
-    profile: str
+    """A sample without a mark. It is not cached, and a trainer leaves it out of its loss."""
+
+    status: Literal["unscored"] = Field(default="unscored", description="Tells this result from a scored one.")
+    score: None = Field(default=None, description="Always null: there is no default score.")
+    source: None = Field(default=None, description="Always null, as there is no mark.")
+    error: SampleError = Field(description="Why there is no mark.")
+    extracted_from: ExtractedFrom = Field(description=_EXTRACTED_FROM)
+    key: str = Field(description=_KEY)
+    profile: str = Field(description=_PROFILE)
 
 
 Result = Annotated[Scored | Unscored, Field(discriminator="status")]
 
 
 class RequestUsage(WireModel):
-    """What this request made the service pay for. Tokens, and US dollars (null: price of the model not known)."""
+    """What this request made the service pay for."""
 
-    teacher_calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_creation_input_tokens: int = 0
-    cost_usd: Usd | None = 0.0
+    teacher_calls: int = Field(default=0, description="Calls to the teacher.")
+    input_tokens: int = Field(default=0, description="Input tokens that the prompt cache had no part in.")
+    output_tokens: int = Field(default=0, description="Output tokens.")
+    cache_read_input_tokens: int = Field(default=0, description="Input tokens read from the prompt cache.")
+    cache_creation_input_tokens: int = Field(default=0, description="Input tokens written to the prompt cache.")
+    cost_usd: Usd | None = Field(default=0.0, description="US dollars; null where the model's price is not known.")
 
 
 class ScoreResponse(WireModel):
-    results: list[Result]
-    usage: RequestUsage
+    """One result per sample, and what they cost."""
+
+    results: list[Result] = Field(description="One result per sample, in the order of the request.")
+    usage: RequestUsage = Field(description="What this request made the service pay for.")

@@ -13,15 +13,17 @@ from markbook.contract.wire import Score, Usd, Weighed, WireModel
 class Counters(WireModel):
     """One run's counts, or all runs' together. `samples` = the sum of `by_source` + `unscored`."""
 
-    samples: int = 0
-    by_source: dict[Source, int] = Field(default_factory=lambda: dict.fromkeys(Source, 0))
-    unscored: int = 0
-    unscored_by_code: dict[str, int] = Field(default_factory=dict)
-    teacher_calls: int = 0
+    samples: int = Field(default=0, description="Samples asked for.")
+    by_source: dict[Source, int] = Field(
+        default_factory=lambda: dict.fromkeys(Source, 0), description="Scored samples by where the mark came from."
+    )
+    unscored: int = Field(default=0, description="Samples that came back without a mark.")
+    unscored_by_code: dict[str, int] = Field(default_factory=dict, description="Unscored samples by error code.")
+    teacher_calls: int = Field(default=0, description="Calls to the teacher.")
     api_tokens_sent: int = Field(default=0, description="Every input token, cached ones included.")
-    api_tokens_received: int = 0
-    cache_read_input_tokens: int = 0
-    cache_creation_input_tokens: int = 0
+    api_tokens_received: int = Field(default=0, description="Output tokens.")
+    cache_read_input_tokens: int = Field(default=0, description="Input tokens read from the prompt cache.")
+    cache_creation_input_tokens: int = Field(default=0, description="Input tokens written to the prompt cache.")
     billed_input_equivalent: Weighed = Field(
         default=0.0, description="Each kind of token weighed by its price over the base input price, output included."
     )
@@ -31,28 +33,32 @@ class Counters(WireModel):
     )
     cost_usd: Usd | None = Field(default=0.0, description="US dollars; null once a call's model had no known price.")
     usage_unknown_calls: int = Field(default=0, description="Calls whose bill is not known, booked at their bound.")
-    usage_unknown_tokens: int = 0
-    usage_unknown_cost_usd: Usd | None = 0.0
+    usage_unknown_tokens: int = Field(default=0, description="The tokens they are booked at.")
+    usage_unknown_cost_usd: Usd | None = Field(
+        default=0.0, description="The US dollars they are booked at; null where a model's price is not known."
+    )
 
 
 class CacheStats(WireModel):
-    """Marks in the book, and the limits in force (null: none)."""
+    """Marks in the store, and the limits in force (null: none)."""
 
-    entries: int
+    entries: int = Field(description="Marks in the store.")
     bytes: int = Field(description="Without the texts; on SQLite the whole file.")
-    max_entries: int | None = None
-    max_age_days: float | None = None
+    max_entries: int | None = Field(default=None, description="store.cache_max_entries; null: no limit.")
+    max_age_days: float | None = Field(default=None, description="store.cache_max_age_days; null: no limit.")
 
 
 class TeacherStats(WireModel):
-    name: str
-    model: str
+    """Who marks, and whether it answers."""
+
+    name: str = Field(description="teacher.name of the configuration.")
+    model: str = Field(description="The model's name at the provider.")
     is_stub: bool = Field(description="True for the static teacher: deterministic marks from syntax, no judge.")
     down_since: str | None = Field(
         default=None, description="ISO 8601: since when all its calls failed; null: it is up."
     )
     down_cause: str | None = Field(default=None, description="What the last of these calls came to.")
-    description: str
+    description: str = Field(description="The teacher in one line for people.")
 
 
 class ProfileInputs(WireModel):
@@ -62,27 +68,27 @@ class ProfileInputs(WireModel):
     rubric: str = Field(description="Version of the rubric.")
     template: str = Field(description="Version of the request's wording.")
     extractor: str = Field(description="Version of how code is taken from a completion.")
-    max_group_size: int
+    max_group_size: int = Field(description="Most samples of one task in one call.")
     prompt_chars: int | None = Field(description="Characters of the task shown; null: all.")
     prompt_policy: str | None = Field(description="Which part is shown; null: all.")
-    rubric_in_system_prompt: bool
+    rubric_in_system_prompt: bool = Field(description="False: the rubric is part of each message.")
 
 
 class BudgetState(WireModel):
-    """One budget: what was spent of it, calls in progress included at their bound, and its limits (null: none)."""
+    """One budget: what was spent of it, calls in progress included at their bound, and its limits."""
 
-    spent_usd: Usd
-    limit_usd: float | None
-    spent_tokens: int
-    limit_tokens: int | None
+    spent_usd: Usd = Field(description="US dollars spent.")
+    limit_usd: float | None = Field(description="Its limit in US dollars; null: none.")
+    spent_tokens: int = Field(description="Tokens spent.")
+    limit_tokens: int | None = Field(description="Its limit in tokens; null: none.")
 
 
 class AuditCount(WireModel):
     """Samples that the heuristic tier rejected for one reason in one language, and what the teacher said of them."""
 
-    reason: str
-    language: str
-    audited: int
+    reason: str = Field(description="Code of the heuristic tier (docs/reasons.md).")
+    language: str = Field(description="The samples' language.")
+    audited: int = Field(description="Rejected samples that the teacher marked as well.")
     at_or_above_threshold: int = Field(description="The tier was wrong about these, if the teacher is right.")
     mean_score: Score = Field(ge=0.0, le=1.0, description="The teacher's, which no client was given.")
 
@@ -90,24 +96,28 @@ class AuditCount(WireModel):
 class AuditStats(WireModel):
     """All runs together, under the service's profile: rlaif.heuristic_audit_rate of what the tier rejects."""
 
-    rate: float = 0.0
-    threshold: float = 0.0
+    rate: float = Field(default=0.0, description="Share of the rejected samples that is audited.")
+    threshold: float = Field(default=0.0, description="The teacher's mark from which the tier counts as wrong.")
     is_stub: bool = Field(default=False, description="True: the teacher is no judge, and these counts prove nothing.")
-    counts: list[AuditCount] = Field(default_factory=list)
+    counts: list[AuditCount] = Field(default_factory=list, description="By reason and language.")
 
 
 class Stats(WireModel):
-    totals: Counters
-    runs: dict[str, Counters]
+    """What was counted, what may be spent, and what is in force."""
+
+    totals: Counters = Field(description="All runs that the asker may see, together.")
+    runs: dict[str, Counters] = Field(description="By run.")
     cache: CacheStats | None = Field(description="Null for a key of some runs: it counts what others have stored.")
-    teacher: TeacherStats
-    profile: str
+    teacher: TeacherStats = Field(description="Who marks.")
+    profile: str = Field(description="Hash of `profile_inputs`: marks of another profile are not served.")
     budgets: dict[str, BudgetState] = Field(
         default_factory=dict, description="By scope: `total`, the asker's `key NAME`, `run NAME` of each that has paid."
     )
-    audits: AuditStats = Field(default_factory=AuditStats)
+    audits: AuditStats = Field(
+        default_factory=AuditStats, description="How often the teacher contradicts the heuristic tier."
+    )
     policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
-    profile_inputs: ProfileInputs
+    profile_inputs: ProfileInputs = Field(description="What a mark depends on besides its sample.")
     since: str = Field(description="ISO 8601: what is counted from. Without a `since`: when the book was opened.")
 
 
@@ -120,6 +130,8 @@ class Bucket(StrEnum):
 
 
 class SeriesPoint(WireModel):
+    """The counts of one bucket."""
+
     bucket_start: str = Field(description="ISO 8601: the start of the bucket.")
     runs: dict[str, Counters] = Field(description="Of the runs that did something in it.")
 
@@ -131,5 +143,5 @@ class Series(WireModel):
     """
 
     since: str = Field(description="ISO 8601: the start of the first bucket.")
-    bucket: Bucket
-    points: list[SeriesPoint]
+    bucket: Bucket = Field(description="How much time one point stands for.")
+    points: list[SeriesPoint] = Field(description="Oldest first.")

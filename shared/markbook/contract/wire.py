@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 DEFAULT_RUN = "default"
 SCORE_DIGITS = 6
@@ -40,6 +40,8 @@ class WireModel(BaseModel):
 class ErrorBody(WireModel):
     """Every 4xx and 5xx body."""
 
-    error: str
-    detail: str
-    field: str | None = None
+    error: str = Field(description="Code of the error, for programs: `invalid_request`, `unauthorized`, …")
+    detail: str = Field(description="What is wrong and what to change, in one line for people.")
+    field: str | None = Field(
+        default=None, description="Path of the field that is wrong: `samples[3].language`; absent where there is none."
+    )

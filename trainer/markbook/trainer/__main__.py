@@ -8,6 +8,7 @@ import re
 import sys
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"markbook {version('markbook')}")
     parser.add_argument("--config", metavar="FILE", help="configuration (default: $MARKBOOK_CONFIG, ./config.yaml)")
     parser.add_argument("--run-dir", metavar="DIR", type=Path, help="run folder (default: training.output_dir/RUN)")
     what = parser.add_mutually_exclusive_group()

@@ -14,27 +14,23 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic_core import from_json, to_json
-from typing_extensions import TypeAliasType
 
-from markbook.contract import (
-    DEFAULT_RUN,
-    ErrorBody,
-    Language,
-    RunName,
-    Sample,
-    Scored,
-    ScoreRequest,
-    Source,
-    Test,
-    Unscored,
-)
+from markbook.contract import DEFAULT_RUN, Language, RunName, Sample, Scored, ScoreRequest, Source, Unscored
 from markbook.scoring.api.auth import check_run
 from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import get_state
+from markbook.scoring.api.error_responses import error_responses
 from markbook.scoring.api.request_body import check_count, check_sizes, read_object, validated
-from markbook.scoring.api.routes import ERRORS
+from markbook.scoring.api.reward_models import (
+    Hints,
+    ResponsesItem,
+    RewardRequest,
+    RewardResponse,
+    VerifierMetadata,
+    VerifyRequest,
+    VerifyResponse,
+)
 from markbook.scoring.errors import BadRequest, Unmarked
 
 router = APIRouter(tags=["other trainers"])
@@ -43,109 +39,16 @@ _END_TOKEN = re.compile(r"(?:<\|[^<>|\s]{1,32}\|>|<｜[^<>｜\s]{1,32}｜>|</s>|
 """A special token at the end of a decoded text: <|im_end|>, <|eot_id|>, </s>, …"""
 _LONGEST_TOKEN = 40
 
-Text = Annotated[str, Field(min_length=1)]
 Run = Annotated[RunName, Query(description="The name under which the samples are counted.")]
 Spoken = Annotated[Language | None, Query(description="The language of samples that do not name their own.")]
 TimeoutS = Annotated[
     float | None, Query(gt=0, le=86_400, description="Seconds after which a missing mark is a 503: ask again.")
 ]
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    **{code: ERRORS[code] for code in (403, 413, 422, 429, 503)},
-    424: {"model": ErrorBody, "description": "A sample has no mark, and asking again will not help: never a number."},
-}
+_ERRORS = error_responses(403, 408, 413, 415, 424, 429, 503)
 
 
-def _body(model: str) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-class _Lenient(BaseModel):
-    """What others send may hold more than is read here."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Hints(_Lenient):
-    """What a JSON object among the `labels` may say of its sample."""
-
-    prompt: Text | None = None
-    language: Language | None = None
-    tests: list[Test] = Field(default_factory=list)
-    test_setup: str = ""
-
-
-class RewardRequest(_Lenient):
-    """OpenRLHF's request. `query` is the prompt and the completion as one text, special tokens included."""
-
-    query: Annotated[list[str], FailFast()]
-    prompts: Annotated[list[Text], FailFast()] = Field(description="As in `query`, chat template included.")
-    labels: list[Any] | None = Field(
-        default=None, description="`{prompt, language, tests, test_setup}` as JSON. Others are not read."
-    )
-
-
-class RewardResponse(BaseModel):
-    rewards: list[float]
-    scores: list[float]
-    extra_logs: dict[str, list[float]]
-
-
-class Part(_Lenient):
-    type: str | None = None
-    text: str | None = None
-
-
-Parts = TypeAliasType("Parts", Annotated[list[Part], FailFast()])
-
-
-class PreparedSample(_Lenient):
-    """An item of the Responses API; those that are no messages have neither role nor content that is read."""
-
-    type: str | None = "message"
-    role: str | None = None
-    content: str | Parts | None = None
-
-
-Items = TypeAliasType("Items", Annotated[list[PreparedSample], FailFast()])
-
-
-class CreateParams(_Lenient):
-    input: str | Items
-
-
-class ModelResponse(_Lenient):
-    output: Items
-
-
-class Metadata(_Lenient):
-    language: Language | None = None
-    run: RunName | None = None
-    tests: list[Test] = Field(default_factory=list)
-    test_setup: str = ""
-
-
-class VerifyRequest(_Lenient):
-    """NeMo Gym's request: a row of the dataset with the model's response."""
-
-    responses_create_params: CreateParams
-    response: ModelResponse
-    verifier_metadata: Metadata | None = Field(default=None, description="Where the row says more than the address.")
-
-
-class VerifyResponse(BaseModel):
-    """The request's own fields, and these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    reward: float
-    markbook: Scored
-
-
-@router.post(
-    "/get_reward", response_model=RewardResponse, responses=_RESPONSES, openapi_extra=_body(RewardRequest.__name__)
-)
+@router.post("/get_reward", response_model=RewardResponse, responses=_ERRORS)
 async def get_reward(
     request: Request, run: Run = DEFAULT_RUN, language: Spoken = None, timeout_s: TimeoutS = None
 ) -> Response:
@@ -169,9 +72,7 @@ async def get_reward(
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-@router.post(
-    "/verify", response_model=VerifyResponse, responses=_RESPONSES, openapi_extra=_body(VerifyRequest.__name__)
-)
+@router.post("/verify", response_model=VerifyResponse, responses=_ERRORS)
 async def verify(
     request: Request, run: Run = DEFAULT_RUN, language: Spoken = None, timeout_s: TimeoutS = None
 ) -> Response:
@@ -184,7 +85,7 @@ async def verify(
     data = await read_object(request, limits)
     _check_finite(data)
     asked = validated(VerifyRequest, data)
-    row = asked.verifier_metadata or Metadata()
+    row = asked.verifier_metadata or VerifierMetadata()
     task = _said(asked.responses_create_params.input, "user")
     if not task:
         raise BadRequest("responses_create_params.input holds no text of a user", field="responses_create_params.input")
@@ -256,7 +157,7 @@ def _hints(label: Any, place: int) -> Hints:
         raise BadRequest(f"labels[{place}].{error.detail}", field=f"labels[{place}]") from error
 
 
-def _said(items: str | Sequence[PreparedSample], role: str) -> str:
+def _said(items: str | Sequence[ResponsesItem], role: str) -> str:
     """All text of one role's messages. For the assistant that is what the Responses API calls `output_text`."""
     if isinstance(items, str):
         return items

@@ -8,12 +8,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
-from markbook.contract import Bucket, ErrorBody, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats
+from markbook.contract import Bucket, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats, WireModel
 from markbook.scoring.api.auth import check_all_runs, check_run
 from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import get_state
+from markbook.scoring.api.error_responses import error_responses
 from markbook.scoring.api.request_body import read_score_request
 from markbook.scoring.api.stats import build_series, build_stats, named_budgets
 from markbook.scoring.errors import NoSuchMark
@@ -41,30 +42,15 @@ Since = Annotated[
     Query(description="ISO 8601: only what came from then on; UTC if no zone is named."),
 ]
 
-ERRORS = {
-    403: {"model": ErrorBody, "description": "A run that the API key may not use."},
-    404: {"model": ErrorBody, "description": "The book has no such mark."},
-    413: {"model": ErrorBody, "description": "Over one of the service's limits."},
-    422: {"model": ErrorBody, "description": "Not what the contract asks for; `field` names the place."},
-    429: {
-        "model": ErrorBody,
-        "description": "Too many requests wait already: ask again later.",
-        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-    },
-    503: {"model": ErrorBody, "description": "The database cannot be reached, or the service is stopping: ask again."},
-}
+
+class ProbeStatus(WireModel):
+    """What a probe answers where all is well."""
+
+    status: str = Field(description="`ok` or `ready`.")
 
 
 @router.post(
-    "/score",
-    response_model=ScoreResponse,
-    responses={code: ERRORS[code] for code in (403, 413, 422, 429, 503)},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}},
-        }
-    },
+    "/score", tags=["scoring"], response_model=ScoreResponse, responses=error_responses(403, 408, 413, 415, 429, 503)
 )
 async def score(request: Request) -> Response:
     """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number."""
@@ -77,8 +63,8 @@ async def score(request: Request) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-@router.get("/stats", responses={code: ERRORS[code] for code in (403, 422, 503)})
-async def stats(request: Request, run: OneRun = None, since: Since = None) -> Stats:
+@router.get("/stats", tags=["statistics"], responses=error_responses(403, 503))
+async def get_stats(request: Request, run: OneRun = None, since: Since = None) -> Stats:
     """What was asked, where the marks came from, and what they cost: in all and by run.
 
     With an API key, of the runs that it may use.
@@ -89,9 +75,12 @@ async def stats(request: Request, run: OneRun = None, since: Since = None) -> St
     return await build_stats(state, key, run, since)
 
 
-@router.get("/stats/series", responses={code: ERRORS[code] for code in (403, 422, 503)})
-async def stats_series(
-    request: Request, run: OneRun = None, since: Since = None, bucket: Bucket = Bucket.HOUR
+@router.get("/stats/series", tags=["statistics"], responses=error_responses(403, 503))
+async def get_stats_series(
+    request: Request,
+    run: OneRun = None,
+    since: Since = None,
+    bucket: Annotated[Bucket, Query(description="How much time one point stands for.")] = Bucket.HOUR,
 ) -> Series:
     """The counts of `/stats` over time, by bucket and run: the last hundred buckets, or those from `since` on.
 
@@ -103,8 +92,8 @@ async def stats_series(
     return await build_series(state, key, run, since, bucket)
 
 
-@router.get("/marks", responses={code: ERRORS[code] for code in (404, 422, 503)})
-async def marks(
+@router.get("/marks", tags=["scoring"], responses=error_responses(404, 503))
+async def get_mark(
     request: Request,
     key: Annotated[str, Query(description="The `key` of a result.", pattern=KEY, max_length=256)],
     profile: Annotated[ProfileId | None, Query(description="The `profile` of a result; the service's own.")] = None,
@@ -119,8 +108,8 @@ async def marks(
     return KeptMarks(marks=[to_wire(record, state.pipeline.rubric) for record in found])
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses={403: ERRORS[403]})
-async def metrics(request: Request) -> Response:
+@router.get("/metrics", tags=["operations"], response_class=PlainTextResponse, responses=error_responses(403, 503))
+async def get_metrics(request: Request) -> Response:
     """What this process has done, for Prometheus; a key must be one for all runs."""
     check_all_runs(get_api_key(request))
     state = get_state(request)
@@ -128,14 +117,14 @@ async def metrics(request: Request) -> Response:
     return Response(state.metrics.exposition(budgets), media_type=CONTENT_TYPE)
 
 
-@router.get("/healthz")
-async def healthz() -> dict[str, str]:
+@router.get("/healthz", tags=["operations"])
+async def get_health() -> ProbeStatus:
     """The process is up."""
-    return {"status": "ok"}
+    return ProbeStatus(status="ok")
 
 
-@router.get("/readyz", responses={503: ERRORS[503]})
-async def readyz(request: Request) -> dict[str, str]:
+@router.get("/readyz", tags=["operations"], responses=error_responses(503))
+async def get_readiness(request: Request) -> ProbeStatus:
     """The store answers, so marks can be looked up and kept."""
     await get_state(request).store.ping()
-    return {"status": "ready"}
+    return ProbeStatus(status="ready")
