@@ -25,7 +25,7 @@ import psutil
 from benchmarks.hostile_samples import Made, Role, made
 from benchmarks.hostile_watch import Health, Look, Watch, look
 from markbook.client import ClientError, RetryPolicy, ScoringClient
-from markbook.contract import ScoreRequest, Unscored
+from markbook.contract import Unscored
 from markbook.contract.scoring import Result
 from tests.processes import ServiceProcess
 
@@ -109,7 +109,7 @@ class Clients:
             for _ in range(MAX_TIMES):
                 started = time.perf_counter()
                 try:
-                    answer = self._client.score(ScoreRequest(run="hostile", samples=[each.sample for each in group]))
+                    results = self._client.score_many([each.sample for each in group], run="hostile")
                 except ClientError as error:
                     with self._outcome.lock:
                         self._outcome.faults += [f"{each.kind}: {error}" for each in group]
@@ -118,7 +118,7 @@ class Clients:
                 took_s = time.perf_counter() - started
                 with self._outcome.lock:
                     self._outcome.slowest_s = max(self._outcome.slowest_s, took_s)
-                pairs = zip(group, answer.results, strict=True)
+                pairs = zip(group, results, strict=True)
                 group = [each for each, result in pairs if self._outcome.take(each, result)]
                 if not group or self._stopped.wait(1.0):
                     break

@@ -50,7 +50,7 @@ def requests_of(trainer: int) -> list[ScoreRequest]:
 def train(trainer: int, url: str) -> None:
     with ScoringClient(url) as client:
         for request in requests_of(trainer):
-            for result in client.score(request).results:
+            for result in client.score_request(request).results:
                 if not isinstance(result, Scored):
                     raise SystemExit(f"trainer {trainer}: a sample was not marked: {result.error.detail}")
 

@@ -24,18 +24,25 @@ def numbered(count: int, *, padding: str = "") -> ScoreRequest:
     return ScoreRequest(run="r", samples=samples)
 
 
+def scored(score: float, key: str) -> Scored:
+    return Scored(
+        score=score,
+        source=Source.TEACHER,
+        criteria=None,
+        extracted_from=ExtractedFrom.COMPLETION,
+        key=key,
+        profile="",
+    )
+
+
+def halves(request: ScoreRequest) -> ScoredRequest:
+    """0.5 for every sample."""
+    results = [scored(0.5, "k") for _ in request.samples]
+    return 200, {}, ScoreResponse(results=results, usage=RequestUsage()).model_dump_json()
+
+
 def echo(request: ScoreRequest) -> ScoredRequest:
-    results = [
-        Scored(
-            score=int(sample.code.rstrip("é")) / 1000,
-            source=Source.TEACHER,
-            criteria=None,
-            extracted_from=ExtractedFrom.COMPLETION,
-            key=sample.code[:9],
-            profile="",
-        )
-        for sample in request.samples
-    ]
+    results = [scored(int(sample.code.rstrip("é")) / 1000, sample.code[:9]) for sample in request.samples]
     usage = RequestUsage(teacher_calls=1, input_tokens=len(results), cost_usd=0.25)
     return 200, {}, ScoreResponse(results=results, usage=usage).model_dump_json()
 
@@ -48,11 +55,7 @@ class Script(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: list[ScoredRequest] = []
-        self.answer: Callable[[ScoreRequest], ScoredRequest] = lambda _: (
-            200,
-            {},
-            ScoreResponse(results=[], usage=RequestUsage()).model_dump_json(),
-        )
+        self.answer: Callable[[ScoreRequest], ScoredRequest] = halves
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -112,13 +115,13 @@ AT_ONCE = RetryPolicy(0.0)
 
 def score(url, request=REQUEST, *, rescore_s=0.0, patience=AT_ONCE, **options) -> ScoreResponse:
     with ScoringClient(url, patience=patience, **{"timeout_s": 10, **options}) as client:
-        return client.score(request, rescore_s=rescore_s)
+        return client.score_request(request, rescore_s=rescore_s)
 
 
 def score_async(url, request=REQUEST, *, rescore_s=0.0, patience=AT_ONCE, **options) -> ScoreResponse:
     async def ask() -> ScoreResponse:
         async with AsyncScoringClient(url, patience=patience, **{"timeout_s": 10, **options}) as client:
-            return await client.score(request, rescore_s=rescore_s)
+            return await client.score_request(request, rescore_s=rescore_s)
 
     return asyncio.run(ask())
 

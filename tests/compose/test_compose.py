@@ -21,7 +21,7 @@ ADD = ScoreRequest(
 
 def test_the_stand_in_marks_and_says_what_it_is(plain: Stack):
     with plain.client() as client:
-        [result] = client.score(ADD).results
+        [result] = client.score_request(ADD).results
         stats = client.stats()
     assert result.source in (Source.TEACHER, Source.CACHE)
     assert stats.teacher.is_stub
@@ -55,7 +55,7 @@ def test_the_image_is_without_torch(plain: Stack):
 
 def test_a_stop_is_clean_and_what_was_counted_stays(plain: Stack):
     with plain.client() as client:
-        client.score(ADD)
+        client.score_request(ADD)
         before = client.stats()
         began = time.monotonic()
         plain("stop", "--timeout=10")  # seconds until it is killed, and its status 137
@@ -69,7 +69,7 @@ def test_a_stop_is_clean_and_what_was_counted_stays(plain: Stack):
         print(f"ready in {time.monotonic() - began:.1f} s")
         after = client.stats()
         assert (after.totals, after.runs, after.cache.entries) == (before.totals, before.runs, before.cache.entries)
-        assert [result.source for result in client.score(ADD).results] == [Source.CACHE]
+        assert [result.source for result in client.score_request(ADD).results] == [Source.CACHE]
 
 
 def test_keys_can_be_asked_for_before_anything_listens(docker: None):
@@ -80,7 +80,7 @@ def test_keys_can_be_asked_for_before_anything_listens(docker: None):
         [key] = [line for line in said.splitlines() if line.startswith("mb_")]
         stack.up()
         with stack.client() as client, pytest.raises(RequestRejected) as caught:
-            client.score(ADD)
+            client.score_request(ADD)
         assert caught.value.status == 401
         with stack.client(api_key=key) as client:
-            assert len(client.score(ADD).results) == 1
+            assert len(client.score_request(ADD).results) == 1

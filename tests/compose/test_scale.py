@@ -68,7 +68,7 @@ def ask(stack: Stack, *requests: ScoreRequest) -> list[ScoreResponse]:
 
     def one(wanted: ScoreRequest) -> ScoreResponse:
         with stack.through_balancer() as client:
-            return client.score(wanted)
+            return client.score_request(wanted)
 
     with ThreadPoolExecutor(len(requests)) as pool:
         return list(pool.map(one, requests))
@@ -138,11 +138,11 @@ def test_a_killed_database_comes_back_with_every_mark_and_count(scaled: Stack, p
             scaled.client(patience=RetryPolicy(wait_s=0)) as hasty,
             pytest.raises(ServiceUnavailable, match="store_unavailable"),
         ):
-            hasty.score(request("kept", "kept"))
+            hasty.score_request(request("kept", "kept"))
         scaled.up(within_s=180)
         after = client.stats()
         assert (after.totals, after.runs, after.cache.entries) == (before.totals, before.runs, before.cache.entries)
-        again = client.score(request("kept", "kept"))
+        again = client.score_request(request("kept", "kept"))
     assert scores(again) == scores(answer)
     assert {result.source for result in again.results} == {Source.CACHE}
 

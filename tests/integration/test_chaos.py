@@ -142,7 +142,7 @@ class Scene:
             for number, request in enumerate(requests):
                 if time_of := time_of_request(number):
                     assert self.begun[time_of - 1].wait(STEP_LIMIT_S)
-                answer = http.score(request)
+                answer = http.score_request(request)
                 found += [
                     (request.run, sample.code, result)
                     for sample, result in zip(request.samples, answer.results, strict=True)

@@ -110,7 +110,7 @@ def shell(command: str, folder: Path, url: str, book: str = "operator.db") -> st
     command = command.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", sys.executable)
     environment = clean_environment(
         MARKBOOK_DATABASE_URL=f"sqlite:///{folder / book}",
-        MARKBOOK_RLAIF__SCORING_URL=url,
+        MARKBOOK_URL=url,
         MARKBOOK_TRAINING__MODEL=str(folder / "student"),
         MARKBOOK_TRAINING__MAX_STEPS="1",
         MARKBOOK_TRAINING__MAX_NEW_TOKENS="8",
@@ -171,9 +171,11 @@ def test_no_folder_is_mounted_by_a_name_that_compose_takes_for_a_volume():
 
 @pytest.mark.long
 def test_the_snippets_for_the_client_run(service: ServiceProcess, folder: Path):
-    for _, text in blocks("python"):
-        if text.startswith("from shared."):
-            shell(f".venv/bin/python - <<'EOF'\n{text}\nprint(result)\nEOF", folder, service.url)
+    snippets = [text for _, text in blocks("python") if "from markbook.client" in text]
+    assert snippets
+    for text in snippets:
+        said = shell(f".venv/bin/python - <<'EOF'\n{text}\nprint(result)\nEOF", folder, service.url)
+        assert "status='scored'" in said
 
 
 def test_the_commands_are_read_as_a_shell_reads_them():

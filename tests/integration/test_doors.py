@@ -56,12 +56,12 @@ def test_keys_made_and_revoked_are_in_force_in_a_running_service(database_url, t
     with ServiceProcess(database_url, "--host", "0.0.0.0", "--config", str(config)) as service:
         assert any("there are no API keys: whoever reaches 0.0.0.0 can spend" in line for line in service.log)
         with service.client() as client:
-            client.score(ScoreRequest(samples=[ADD]))
+            client.score_request(ScoreRequest(samples=[ADD]))
             secret = keys(database_url, "add", "ann")
             assert "keys add NAME" in until_refused(client.stats)
             assert client.ready()
         with ScoringClient(service.url, api_key=secret, patience=RetryPolicy(0.0)) as keyed:
-            assert keyed.score(ScoreRequest(samples=[ADD])).results[0].source == "cache"
+            assert keyed.score_request(ScoreRequest(samples=[ADD])).results[0].source == "cache"
             assert list(keyed.stats().budgets) == ["total", "key ann", "run default"]
             keys(database_url, "revoke", "ann")
             assert "ann was revoked" in until_refused(keyed.stats)

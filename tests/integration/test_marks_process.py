@@ -30,7 +30,7 @@ def command(database_url: str, *arguments: str, given: bytes = b"") -> subproces
 
 
 def score(client) -> list[Scored]:
-    results = client.score(ScoreRequest(run="demo", samples=SAMPLES)).results
+    results = client.score_request(ScoreRequest(run="demo", samples=SAMPLES)).results
     assert all(isinstance(result, Scored) for result in results)
     return results
 

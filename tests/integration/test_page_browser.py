@@ -41,7 +41,7 @@ def ask(service: ServiceProcess, *codes: str, run: str = "demo", key: str | None
     )
     samples = [Sample(prompt=task, language="python", code=code) for code in codes]
     with ScoringClient(service.url, api_key=key, timeout_s=60, patience=RetryPolicy(0.0)) as client:
-        client.score(ScoreRequest(run=run, samples=samples))
+        client.score_request(ScoreRequest(run=run, samples=samples))
 
 
 def code(number: int) -> str:

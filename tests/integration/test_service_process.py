@@ -41,14 +41,14 @@ def fails_at_start(*arguments: str, **environment: str) -> str:
 def test_a_restart_loses_no_mark_and_no_count(database_url, how):
     with ServiceProcess(database_url) as service:
         with service.client() as client:
-            first = client.score(request("add", "plus", "add"))
+            first = client.score_request(request("add", "plus", "add"))
             before = client.stats()
         status = service.stop(how)
         assert status == (0 if how == signal.SIGTERM else -signal.SIGKILL)
         service.start()
         with service.client() as client:
             after = client.stats()
-            second = client.score(request("add", "plus"))
+            second = client.score_request(request("add", "plus"))
     assert after.model_dump() == before.model_dump()
     assert after.runs["demo"].samples == 3
     assert [result.source for result in second.results] == [Source.CACHE, Source.CACHE]
@@ -68,7 +68,7 @@ def test_requests_from_many_threads_at_once_are_each_counted(sqlite_url):
     with ServiceProcess(sqlite_url) as service, service.client() as client:
 
         def ask(number: int) -> None:
-            client.score(request("add", f"add_{number}", run=f"run-{number % 2}"))
+            client.score_request(request("add", f"add_{number}", run=f"run-{number % 2}"))
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
         for thread in threads:
@@ -85,12 +85,12 @@ def test_the_client_tells_what_may_be_sent_again(sqlite_url):
     with ServiceProcess(sqlite_url) as service, service.client() as client:
         assert client.ready()
         with pytest.raises(RequestRejected, match="payload_too_large") as caught:
-            client.score(request("f" * 100_001))
+            client.score_request(request("f" * 100_001))
         assert caught.value.status == 413
         service.stop()
         assert not client.ready()
         with pytest.raises(ServiceUnavailable, match="did not answer"):
-            client.score(request("add"))
+            client.score_request(request("add"))
 
 
 def test_anthropic_without_a_key_says_what_to_set(sqlite_url):

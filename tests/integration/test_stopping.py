@@ -68,9 +68,9 @@ def test_a_call_in_progress_ends_and_its_caller_gets_the_mark(database_url, tmp_
         limits = {"shutdown_grace_s": WITHIN_S, "max_concurrent_requests": 1}
         service = start(database_url, emulator, tmp_path, limits)
         with service.client() as client:
-            first = threads.submit(client.score, request("add"))
+            first = threads.submit(client.score_request, request("add"))
             assert judge.asked.wait(WITHIN_S)
-            waits = threads.submit(client.score, request("plus", run="other"))
+            waits = threads.submit(client.score_request, request("plus", run="other"))
             assert client.ready()  # by now the other is in line, behind the one in progress
             stopped = threads.submit(service.stop)
             with pytest.raises(ServiceUnavailable, match=r"takes no new work|did not answer"):
@@ -82,7 +82,7 @@ def test_a_call_in_progress_ends_and_its_caller_gets_the_mark(database_url, tmp_
         assert result.source is Source.TEACHER
         service.start()
         with service, service.client() as client:
-            assert client.score(request("add")).results[0].source is Source.CACHE
+            assert client.score_request(request("add")).results[0].source is Source.CACHE
             stats = client.stats()
     assert stats.totals.teacher_calls == 1
     assert stats.totals.usage_unknown_calls == 0
@@ -99,7 +99,7 @@ def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url,
             samples=[Sample(prompt=f"Write add{n}(a, b).", language="python", code=CODE.format(n)) for n in range(4)],
         )
         with service.client() as client:
-            waits = threads.submit(client.score, several)
+            waits = threads.submit(client.score_request, several)
             assert judge.asked.wait(WITHIN_S)  # one is asked about, three wait for the slot
             stopped = threads.submit(service.stop)
             until(lambda: any("no call begins any more" in line for line in service.log))
@@ -110,7 +110,7 @@ def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url,
         assert len(emulator.log) == 1
         service.start()
         with service, service.client() as client:
-            answer = client.score(several)
+            answer = client.score_request(several)
             stats = client.stats()
         assert Counter(result.source for result in answer.results) == {Source.CACHE: 1, Source.TEACHER: 3}
         assert len(emulator.log) == 4
@@ -125,10 +125,10 @@ def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once
         patient = {"claim_lease_s": 3600.0}
         one = start(postgres_url, emulator, tmp_path, {"shutdown_grace_s": 0.1}, store=patient)
         with one.client() as client:
-            first = threads.submit(client.score, request("add", run="one"))
+            first = threads.submit(client.score_request, request("add", run="one"))
             until(lambda: len(emulator.log) == 1)
             with start(postgres_url, emulator, tmp_path, {}, store=patient) as two, two.client() as other:
-                second = threads.submit(other.score, request("add", run="two"))
+                second = threads.submit(other.score_request, request("add", run="two"))
                 assert other.ready()
                 assert one.stop() == 0
                 with pytest.raises(ServiceUnavailable, match="stopping: the service stopped before the marks came"):

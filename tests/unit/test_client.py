@@ -18,7 +18,7 @@ from tests.scripted import AWAY, REQUEST, Time, both, echo, numbered, score
 
 @both
 def test_a_request_carries_its_key_and_an_id_of_its_own(script, ask):
-    assert ask(script.url + "/", api_key="secret").results == []
+    assert [result.score for result in ask(script.url + "/", api_key="secret").results] == [0.5]
     ask(script.url)
     (path, headers, body), (_, plain, other) = script.seen
     assert path == "/score"
@@ -158,13 +158,13 @@ def test_patience_tells_what_it_waits_for_and_when_it_is_over(script):
     time, told = Time(), []
     script.answers = [AWAY, AWAY]
     with ScoringClient(script.url, patience=time.patience(0)) as client:
-        client.patient(60, told.append).score(REQUEST)
+        client.patient(60, told.append).score_request(REQUEST)
         assert [str(failure) for failure in told[:2]] == [str(told[0])] * 2
         assert "no database" in str(told[0])
         assert told[2] is None
         script.answers = [AWAY]
         with pytest.raises(ServiceUnavailable):
-            client.score(REQUEST)  # itself it is as patient as it was
+            client.score_request(REQUEST)  # itself it is as patient as it was
 
 
 def test_a_client_that_is_closed_lets_all_who_wait_go(script):
@@ -180,7 +180,7 @@ def test_a_client_that_is_closed_lets_all_who_wait_go(script):
 
     def ask():
         try:
-            client.score(REQUEST)
+            client.score_request(REQUEST)
         except CancelledError as error:
             outcome.append(error)
 
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_a_call_at_once(script):
         # whoever started the tests in the background has switched Ctrl-C off for all that they start
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from markbook.client import ScoringClient; from tests.scripted import REQUEST\n"
-        f"with ScoringClient({script.url!r}, timeout_s=600) as client: client.score(REQUEST)"
+        f"with ScoringClient({script.url!r}, timeout_s=600) as client: client.score_request(REQUEST)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE, text=True
@@ -228,8 +228,8 @@ def test_ctrl_c_ends_a_call_at_once(script):
 def test_a_proxy_in_the_environment_is_not_for_a_service_on_this_machine(script, ask, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert ask(script.url).results == []
-    assert ask(script.url.replace("127.0.0.1", "localhost")).results == []
+    for url in (script.url, script.url.replace("127.0.0.1", "localhost")):
+        assert [result.score for result in ask(url).results] == [0.5]
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, script.url)
     ask("http://markbook.invalid")

@@ -10,7 +10,7 @@ import pytest
 from markbook.client import RequestRejected, RetryPolicy
 from markbook.config.settings import Service
 from markbook.contract import ErrorCode, ExtractedFrom, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
-from tests.scripted import ScoredRequest, Time, both, echo, numbered, score
+from tests.scripted import ScoredRequest, Time, both, echo, numbered, score, scored
 
 
 @both
@@ -82,7 +82,8 @@ def test_one_part_that_is_refused_is_the_end_of_all(script):
 
 
 def test_an_unknown_price_of_a_part_is_an_unknown_price_of_all(script):
-    unknown = ScoreResponse(results=[], usage=RequestUsage(teacher_calls=1, cost_usd=None)).model_dump_json()
+    usage = RequestUsage(teacher_calls=1, cost_usd=None)
+    unknown = ScoreResponse(results=[scored(0.0, "k")], usage=usage).model_dump_json()
     script.answers = [(200, {}, unknown)]
     script.answer = echo
     answer = score(script.url, numbered(2), limits=Service(max_samples_per_request=1))

@@ -125,6 +125,7 @@ def test_the_environment_reaches_every_key(tmp_path):
         "MARKBOOK_BUDGETS__RUNS": "{A: {tokens: 7}}",
         "MARKBOOK_RLAIF__RUN": "",
         "MARKBOOK_API_KEY": "mb_secret",
+        "MARKBOOK_URL": "http://scores.invalid:80",
     }
     config = load_config(None, environ)
     assert config.service.allow_unauthenticated is True
@@ -133,6 +134,7 @@ def test_the_environment_reaches_every_key(tmp_path):
     assert config.budgets.total.usd == 5
     assert config.budgets.runs["A"].tokens == 7
     assert config.rlaif.run is None
+    assert config.rlaif.scoring_url == "http://scores.invalid:80"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ class Interrupts:
 
     def run(self, command: Sequence[str]) -> int:
         """Run `command` with its output shown. Returns its exit code, 128 + the signal where a signal ended it."""
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        # the file that the command is given names the service of the demo, not the one that the user has elsewhere
+        environment = {name: value for name, value in os.environ.items() if name != "MARKBOOK_URL"}
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
         if self.received:  # it came while the process was being started
             self._process.send_signal(signal.SIGINT)
         code = self._process.wait()

@@ -66,8 +66,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
         usage=f"{PROGRAM} [COMMAND] [OPTIONS]",
         description=f"The scoring service, and the commands around its book.\n\n{shown}",
         epilog="COMMAND --help tells more, with examples. MARKBOOK_SECTION__KEY=value overrides a key of the\n"
-        "configuration, MARKBOOK_CONFIG names its file, MARKBOOK_PORT is the service's port, MARKBOOK_API_KEY is\n"
-        "the key for a service that asks for one.",
+        "configuration, MARKBOOK_CONFIG names its file, MARKBOOK_PORT is the service's port, MARKBOOK_URL is\n"
+        "the address of a running one, MARKBOOK_API_KEY the key for a service that asks for one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"markbook {version('markbook')}")

@@ -1,8 +1,11 @@
 """What can go wrong, and which answer of a server means what.
 
 ClientError
+├── InvalidRequest       arguments that no request can be made of; nothing was sent
 ├── ServiceUnavailable   not reachable, timed out, or a status of statuses.py (429, 5xx): may be sent again
 └── RequestRejected      any other status: sending it again will not help
+
+A sample that the service could not score is no error of a call: its result is Unscored, with a reason.
 """
 
 from __future__ import annotations
@@ -19,16 +22,31 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class ClientError(Exception):
-    """The service gave no marks. The message says why and where."""
+    """No scores. The message says why and where. The base class of the errors below."""
+
+
+class InvalidRequest(ClientError, ValueError):
+    """An argument is wrong, such as an empty prompt or an unknown field. Nothing was sent."""
 
 
 class ServiceUnavailable(ClientError):
+    """No answer, or one that says to come back later, for as long as the retry policy waited.
+
+    `retry_after_s`: seconds that the service asked to wait, if it did.
+    """
+
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
 class RequestRejected(ClientError):
+    """The service refused the request, or what answered is not a scoring service. The same request fails again.
+
+    `status`: the HTTP status. `code`: the service's error code, such as `invalid_request`, `unauthorized` or
+    `payload_too_large`; `not_markbook` where the answer has another form. `detail`: the reason, for people.
+    """
+
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail} (HTTP {status})")
         self.status = status

@@ -13,12 +13,13 @@ SHORT_NAMES = {
     "MARKBOOK_TEACHER_MODEL": ("teacher", "model"),
     "MARKBOOK_DATABASE_URL": ("store", "database_url"),
     "MARKBOOK_PORT": ("service", "port"),
+    "MARKBOOK_URL": ("rlaif", "scoring_url"),  # markbook.client reads it as well
 }
 """Short for `MARKBOOK_SECTION__KEY`, which wins where both are set."""
 
 OTHERS = (
     "MARKBOOK_CONFIG",
-    "MARKBOOK_API_KEY",
+    "MARKBOOK_API_KEY",  # markbook.client's
     "MARKBOOK_GENERATION_KEY",
     "MARKBOOK_BALANCER_PORT",  # this and the next are docker-compose.yml's, whose .env the containers get
     "MARKBOOK_TORCH_INDEX",

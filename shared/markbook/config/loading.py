@@ -67,7 +67,7 @@ def _overrides(variables: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str
         yield variable, keys, value if keys in _AS_WRITTEN else _read(variable, value)
 
 
-_AS_WRITTEN = (("teacher", "name"), ("teacher", "model"), ("store", "database_url"))
+_AS_WRITTEN = (("teacher", "name"), ("teacher", "model"), ("store", "database_url"), ("rlaif", "scoring_url"))
 """Text under a short name, which needs no quotes."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import markbook.trainer.__main__ as command
-from markbook.client import ClientError
+from markbook.client import AsyncScoringClient, ClientError
 
 
 @pytest.mark.parametrize("key", ["mb_secret", None])
@@ -16,6 +16,7 @@ def test_the_key_of_the_service_comes_from_the_environment(monkeypatch, tmp_path
 
     def client(_url: str, **options: Any) -> None:
         seen.update(options)
+        seen["key"] = AsyncScoringClient(_url, **options)._http.headers.get("Authorization")
         raise ClientError("no further")
 
     monkeypatch.setattr(command, "ScoringClient", client)
@@ -25,6 +26,6 @@ def test_the_key_of_the_service_comes_from_the_environment(monkeypatch, tmp_path
     config = tmp_path / "config.yaml"
     config.write_text(f"training: {{output_dir: {tmp_path}}}\nservice: {{max_samples_per_request: 4}}\n")
     assert command.main(["--config", str(config)]) == command.BAD_CONFIG
-    assert seen["api_key"] == key
+    assert seen["key"] == (key and f"Bearer {key}")
     assert seen["limits"].max_samples_per_request == 4  # those of the service that reads the same file
     assert "mb_secret" not in capsys.readouterr().out

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markbook.client import AsyncScoringClient, RetryPolicy
-from markbook.contract import ErrorCode, Result, Sample, ScoreRequest, Unscored
+from markbook.contract import ErrorCode, Result, Sample, Unscored
 
-URL = "http://127.0.0.1:8000"
 WAIT_S = 600.0
 """Seconds to wait for a service that is away, and again for marks that it could not give."""
 
@@ -21,15 +19,15 @@ class NoMarks(Exception):
     """There is no mark, and to go on would be to learn from nothing. The message says what to do."""
 
 
-async def marks(samples: Sequence[Sample], *, run: str, url: str, api_key: str | None, wait_s: float) -> list[Result]:
-    """One result a sample, in order. `api_key`: else that of $MARKBOOK_API_KEY.
+async def marks(
+    samples: Sequence[Sample], *, run: str, url: str | None, api_key: str | None, wait_s: float
+) -> list[Result]:
+    """One result per sample, in order. `url`, `api_key`: else $MARKBOOK_URL and $MARKBOOK_API_KEY.
 
     Raises ClientError when the service does not answer within `wait_s` seconds or refuses the request.
     """
-    key = api_key or os.environ.get("MARKBOOK_API_KEY")
-    async with AsyncScoringClient(url, api_key=key, patience=RetryPolicy(wait_s)) as client:
-        answer = await client.score(ScoreRequest(run=run, samples=list(samples)), rescore_s=wait_s)
-    return answer.results
+    async with AsyncScoringClient(url, api_key=api_key or None, patience=RetryPolicy(wait_s)) as client:
+        return await client.score_many(samples, run=run, rescore_s=wait_s)
 
 
 def check_hope(results: Sequence[Result]) -> None:

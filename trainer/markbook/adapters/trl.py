@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from markbook.adapters._common import URL, WAIT_S, check_hope, marks, text_of
+from markbook.adapters._common import WAIT_S, check_hope, marks, text_of
 from markbook.contract import DEFAULT_RUN, Sample, Scored, Source
 
 Reward = Callable[..., Awaitable[list[float | None]]]
@@ -19,7 +19,7 @@ def markbook_reward(
     *,
     run: str = DEFAULT_RUN,
     language: str | None = None,
-    url: str = URL,
+    url: str | None = None,
     api_key: str | None = None,
     wait_s: float = WAIT_S,
 ) -> Reward:
@@ -28,7 +28,8 @@ def markbook_reward(
     `run`: the name under which the service counts. `language`: of all completions; without it the dataset's column
     `language` says it row by row. Columns `tests` (lists of Python statements, each one test) and `test_setup`
     reach the service as they are. Prompts and completions may be texts or messages; of messages the teacher is shown
-    what the user said. `api_key`: else that of $MARKBOOK_API_KEY.
+    what the user said. `url`, `api_key`: else those of $MARKBOOK_URL (without it http://127.0.0.1:8000) and
+    $MARKBOOK_API_KEY.
 
     The function returns a mark in [0, 1] or None for each completion. It waits up to `wait_s` seconds for a service
     that is away, and again for marks that it could not give. It raises ClientError when that was not enough, and

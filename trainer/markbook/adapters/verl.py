@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from markbook.adapters._common import URL, WAIT_S, NoMarks, marks, text_of
+from markbook.adapters._common import WAIT_S, NoMarks, marks, text_of
 from markbook.contract import DEFAULT_RUN, Sample, Scored
 
 
@@ -23,12 +23,13 @@ async def compute_score(
     *,
     run: str = DEFAULT_RUN,
     language: str | None = None,
-    url: str = URL,
+    url: str | None = None,
     api_key: str | None = None,
     wait_s: float = WAIT_S,
     **_: Any,
 ) -> float:
-    """The mark of one completion, in [0, 1]. `run` to `wait_s` come from `reward_kwargs`.
+    """The mark of one completion, in [0, 1]. `run` to `wait_s` come from `reward_kwargs`; without `url` and
+    `api_key` the address is $MARKBOOK_URL, else http://127.0.0.1:8000, and the key $MARKBOOK_API_KEY.
 
     `extra_info` holds the task as `prompt` or `question`, a text or messages, and may hold its `language`, its `tests`
     (a list of Python statements, each one test) and their `test_setup`.

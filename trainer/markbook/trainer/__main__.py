@@ -135,11 +135,11 @@ def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = F
     from markbook.trainer.loop import Trainer, evaluation_run
     from markbook.trainer.model.loading import resolve_device
 
-    key = os.environ.get("MARKBOOK_API_KEY")  # a secret, so not in the file that each run folder gets a copy of
     url, timeout_s = config.rlaif.scoring_url, config.rlaif.request_timeout_s
     try:
         with (
-            ScoringClient(url, timeout_s=timeout_s, api_key=key, limits=config.service) as client,
+            # its key is $MARKBOOK_API_KEY: a secret, so not in the file that each run folder gets a copy of
+            ScoringClient(url, timeout_s=timeout_s, limits=config.service) as client,
             launched(resolve_device(config.training.device), config.rlaif.service_wait_s) as ranks,
         ):
             # a run that nobody named is named by a clock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,9 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 def add_service(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument("--url", metavar="URL", help="the running service (default: rlaif.scoring_url)")
+    parser.add_argument(
+        "--url", metavar="URL", help="the running service (default: $MARKBOOK_URL, else rlaif.scoring_url)"
+    )
 
 
 @contextmanager
@@ -29,7 +30,6 @@ def service(arguments: argparse.Namespace) -> Iterator[ScoringClient]:
     client = ScoringClient(
         arguments.url or rlaif.scoring_url,
         timeout_s=rlaif.request_timeout_s,
-        api_key=os.environ.get("MARKBOOK_API_KEY"),
         patience=RetryPolicy(0.0),
     )
     with client:

@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         fault = error.errors()[0]
         raise ConfigError(f"--{fault['loc'][-1]} {fault['input']!r:.80}: {fault['msg']}") from error
     with service(arguments) as client:
-        answer = client.score(request)
+        answer = client.score_request(request)
         teacher = client.stats(arguments.under).teacher
     [result] = answer.results
     if arguments.json:

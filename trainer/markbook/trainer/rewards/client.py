@@ -5,21 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
 
 from markbook.client import ScoringClient, ServiceUnavailable
 from markbook.config.loading import ConfigError
 from markbook.config.settings import SERVICE_OWNED, Rlaif
-from markbook.contract import Counters, Result, ScoreRequest, Stats
+from markbook.contract import Counters, Result, Stats
 from markbook.contract import Sample as WireSample
 from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.types import Sample
 
-T = TypeVar("T")
-
 
 class RewardClient:
-    """Asks for marks. Safe to use from one training thread; its own threads wait for the answers."""
+    """Requests scores for groups of samples. The client's background thread waits for them while the run samples on."""
 
     def __init__(self, client: ScoringClient, wait_s: float, say: Callable[[str], None]) -> None:
         self._client = client.patient(wait_s, self._note)
@@ -31,37 +28,41 @@ class RewardClient:
     def submit(self, run: str, samples: Sequence[Sample], request_id: str | None = None) -> Future[list[Result]]:
         """Ask for the marks of one group; the results keep its order. The same `request_id` is counted once.
 
-        The future raises ServiceTimeoutError, or RequestRejected where asking again would not help.
+        The future raises ServiceTimeoutError, or RequestRejected where asking again would not help. Closing the client
+        cancels it: Ctrl-C need not wait for a teacher's answer, which the service keeps anyway.
         """
         future: Future[list[Result]] = Future()
 
-        def work() -> None:
-            try:
-                future.set_result(self._ask(run, samples, request_id))
-            except BaseException as error:  # noqa: BLE001 - handed over to whoever waits
-                future.set_exception(error)
+        def settle(asked: Future[list[Result]]) -> None:
+            if asked.cancelled():
+                future.cancel()
+            elif error := asked.exception():
+                future.set_exception(self._translate(error))
+            else:
+                future.set_result(asked.result())
 
-        # a daemon: Ctrl-C need not wait for a teacher's answer, which the service keeps anyway
-        threading.Thread(target=work, name="marker", daemon=True).start()
+        wire = [_wire(sample) for sample in samples]
+        self._client.submit(wire, run=run, request_id=request_id).add_done_callback(settle)
         return future
 
     def stats(self, run: str | None = None) -> Stats:
-        return self._patiently(lambda: self._client.stats(run))
+        """The service's counts of `run`, or of all runs. Raises ServiceTimeoutError, RequestRejected."""
+        try:
+            return self._client.stats(run)
+        except ServiceUnavailable as error:
+            raise self._translate(error) from error
 
     def counters(self, run: str) -> Counters:
         """What the service has counted under `run` so far."""
         return self.stats(run).runs.get(run, Counters())
 
-    def _ask(self, run: str, samples: Sequence[Sample], request_id: str | None) -> list[Result]:
-        wire = [_wire(sample) for sample in samples]
-        request = ScoreRequest(run=run, request_id=request_id, samples=wire)
-        return self._patiently(lambda: self._client.score(request)).results
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        try:
-            return ask()
-        except ServiceUnavailable as error:
-            raise ServiceTimeoutError(f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)") from error
+    def _translate(self, error: BaseException) -> BaseException:
+        """The trainer's error for a service that stayed away; any other as it is."""
+        if not isinstance(error, ServiceUnavailable):
+            return error
+        gave_up = ServiceTimeoutError(f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)")
+        gave_up.__cause__ = error
+        return gave_up
 
     def _note(self, failure: ServiceUnavailable | None) -> None:
         """One line when the service goes away, one when it is back, however many groups wait."""

@@ -1,0 +1,62 @@
+"""Where the service is and with which key: arguments first, then the environment, then the default address."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+
+import httpx
+
+from markbook.client.errors import ClientError
+from markbook.redaction import hide_secrets
+
+URL_VARIABLE = "MARKBOOK_URL"
+API_KEY_VARIABLE = "MARKBOOK_API_KEY"
+DEFAULT_URL = "http://127.0.0.1:8000"
+"""Where a service listens that was started without further settings. The default of `rlaif.scoring_url`, too."""
+
+
+def resolve_url(base_url: str | None) -> httpx.URL:
+    """`base_url`, else `$MARKBOOK_URL`, else DEFAULT_URL. An empty variable counts as unset.
+
+    Raises ClientError for what is not the address of an HTTP server, and names the variable where it came from there.
+    """
+    text = base_url if base_url is not None else os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    source = f"{URL_VARIABLE}: " if base_url is None else ""
+    text = text.rstrip("/")
+    problem = f"{source}{hide_secrets(text)} is no address of a service"
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise ClientError(f"{problem} ({error}): it looks like http://HOST:8000") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ClientError(f"{problem}: it looks like http://HOST:8000")
+    return url
+
+
+def resolve_authorization(api_key: str | None) -> dict[str, str]:
+    """The header with `api_key`, else with `$MARKBOOK_API_KEY`. An empty key sends no header.
+
+    Raises ClientError for a key that no header can carry.
+    """
+    if api_key is not None:
+        return bearer(api_key, "the API key")
+    return bearer(os.environ.get(API_KEY_VARIABLE), API_KEY_VARIABLE)
+
+
+def bearer(key: str | None, name: str) -> dict[str, str]:
+    """The header that carries `key`, without the end of the line that a file may have left on it.
+
+    Raises ClientError for what no header can carry: sent all the same, it would be quoted in an error.
+    """
+    key = (key or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise ClientError(f"{name} holds controls or letters beyond ASCII, as no key does: copy it anew")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
