@@ -23,9 +23,9 @@ CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
 GROUP = Group("g", "Write f.", "python", CODES)
 LONG = Group("g", "Write f.", "python", tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(3)))
 AWAY = ScoringFailure(
-    ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is not called for it: {StoreUnavailable('no database').detail}", 1.0
+    ErrorCode.TEACHER_UNAVAILABLE, f"the teacher was not called: {StoreUnavailable('no database').detail}", 1.0
 )
-STOPPED = replace(AWAY, detail="the teacher is not called for it: no database")
+STOPPED = replace(AWAY, detail="the teacher was not called: no database")
 
 
 class GappyPurse(OpenLimiter):
@@ -76,7 +76,7 @@ async def test_a_defect_in_one_sample_asked_again_costs_none_of_the_others(
     [failure] = [outcome for outcome in outcomes if isinstance(outcome, ScoringFailure)]
     assert (failure.code, failure.detail) == (
         ErrorCode.TEACHER_UNAVAILABLE,
-        "a defect in the service, see its log: ask again",
+        "internal error of the service, see its log: retry",
     )
     assert (len(purse.bills), purse.reserved) == (3, {})
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ArithmeticError]

@@ -285,7 +285,7 @@ def test_a_rubric_below_the_models_floor_is_said_at_start(
         assert caplog.messages == []
         claude(model="claude-haiku-4-5")
     [line] = caplog.messages
-    assert "claude-haiku-4-5 caches prompts from 4096 tokens, the rubric has about" in line
+    assert "claude-haiku-4-5 caches prompts of at least 4096 tokens, the rubric has about" in line
 
 
 def test_identity_holds_what_a_mark_depends_on(claude: TeacherFactory) -> None:

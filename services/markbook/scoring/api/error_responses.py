@@ -35,7 +35,7 @@ def _response(example: MarkbookError, description: str, headers: dict[str, Any] 
 
 ERRORS: dict[int, dict[str, Any]] = {
     401: _response(
-        Unauthorized("an API key is needed: send Authorization: Bearer mb_…"),
+        Unauthorized("an API key is required: send Authorization: Bearer mb_…"),
         "No API key, or a wrong or a revoked one.",
         _AUTHENTICATE,
     ),
@@ -72,7 +72,7 @@ ERRORS: dict[int, dict[str, Any]] = {
         "A sample has no mark, and asking again will not help: never a number.",
     ),
     429: _response(
-        TooManyRequests("16 requests are being worked on and 256 wait: ask again later", retry_after_s=1),
+        TooManyRequests("16 requests are in progress and 256 are queued: retry later", retry_after_s=1),
         "Too many requests wait already: ask again later.",
         _RETRY_AFTER,
     ),

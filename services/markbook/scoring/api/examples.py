@@ -122,7 +122,7 @@ _VERIFY = {
     "verifier_metadata": {"language": "python", "run": "my-run"},
 }
 _METRICS = """\
-# HELP markbook_samples_total Samples marked, by where the mark came from.
+# HELP markbook_samples_total Samples scored, by source of the mark.
 # TYPE markbook_samples_total counter
 markbook_samples_total{source="teacher"} 31.0
 """
