@@ -102,7 +102,7 @@ def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url,
             waits = threads.submit(client.score_request, several)
             assert judge.asked.wait(WITHIN_S)  # one is asked about, three wait for the slot
             stopped = threads.submit(service.stop)
-            until(lambda: any("no call begins any more" in line for line in service.log))
+            until(lambda: any("no teacher call is started any more" in line for line in service.log))
             judge.let.set()
             with pytest.raises(ServiceUnavailable, match="takes no new work"):
                 waits.result(WITHIN_S)

@@ -82,10 +82,10 @@ async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_en
     assert (refused.status_code, refused.json()["error"]) == (503, "store_unavailable")
     assert "log says why" in refused.json()["detail"]
     assert back.json()["results"][0]["source"] == "teacher"
-    assert "has ended" not in caplog.text
+    assert "died" not in caplog.text
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len([line for line in warned if "cannot be used" in line]) == 1  # one when it begins
-    assert len([line for line in warned if "can be used again" in line]) == 1  # and one when it ends
+    assert len([line for line in warned if "is available again" in line]) == 1  # and one when it ends
 
 
 async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(service, teacher, own_postgres):

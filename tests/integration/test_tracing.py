@@ -81,5 +81,5 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
 
 
 def test_another_protocol_is_refused_with_the_one_there_is():
-    with pytest.raises(ConfigError, match="is grpc, but traces are sent as http/protobuf only"):
+    with pytest.raises(ConfigError, match="is grpc, but only http/protobuf is supported"):
         start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
