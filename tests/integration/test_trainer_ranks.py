@@ -53,7 +53,7 @@ class Folder:
             "rlaif": self.rlaif | {"scoring_url": url, "run": name},
         }
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
-        return [sys.executable, *(launcher or ("-m",)), "trainer", "--config", f"{name}.yaml"]
+        return [sys.executable, *(launcher or ("-m",)), "markbook.trainer", "--config", f"{name}.yaml"]
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
