@@ -131,7 +131,9 @@ def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once
                 second = threads.submit(other.score_request, request("add", run="two"))
                 assert other.ready()
                 assert one.stop() == 0
-                with pytest.raises(ServiceUnavailable, match="shutting_down: the service stopped before the marks came"):
+                with pytest.raises(
+                    ServiceUnavailable, match="shutting_down: the service stopped before the marks came"
+                ):
                     first.result(WITHIN_S)
                 [result] = second.result(WITHIN_S).results
                 stats = other.stats()
