@@ -103,7 +103,10 @@ def _aliases(tree: ast.AST, trusted: set[str]) -> set[str]:
 
 
 def _helpers(s: str) -> str:
-    """In the sandbox, around the host's answers: plain values by themselves need none."""
+    """Helpers that run in the sandbox around the host's answers; plain values need no guard.
+
+    `show` catches everything: the repr of a value of the tested code may raise whatever it likes.
+    """
     return f"""def guard_{s}(value, strict=True):
     if value is not None and not isinstance_{s}(value, {PLAIN}_{s}) and check_{s}(value, strict):
         check_{s}(list_{s}(value), strict)

@@ -21,7 +21,7 @@ from markbook.scoring.store.engine import POOL_SIZE, autocommit, connect, open_e
 log = logging.getLogger("markbook")
 
 RETRY_TIMEOUT_S = 30.0
-"""Seconds for which transaction paid marks is retried while the database is unavailable."""
+"""Seconds for which writing paid marks is retried while the database is unavailable."""
 RETRY_S = 0.25
 
 T = TypeVar("T")

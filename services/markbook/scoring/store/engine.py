@@ -132,7 +132,7 @@ def connect(engine: Engine) -> Connection:
 
 @contextmanager
 def transaction(engine: Engine, reused: Connection | None = None) -> Iterator[Connection]:
-    """A connection in a transaction that is committed at the end: `connection`, or a new one."""
+    """A connection in a transaction that is committed at the end: `reused`, or a new one."""
     with _reachable(engine), nullcontext(reused) if reused else engine.connect() as connection, connection.begin():
         yield connection
 
