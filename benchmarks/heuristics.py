@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tree_sitter import Parser
 
-from markbook.scoring.heuristics import HeuristicResult, judge
+from markbook.scoring.heuristics import HeuristicResult, classify
 from markbook.scoring.heuristics.grammars import LANGUAGES
 from markbook.scoring.languages import canonical
 from markbook.scoring.pipeline.code_extraction import extract
@@ -77,12 +77,12 @@ def judged(sample: dict[str, Any], code: str, kind: str, label: str) -> Row:
     language = canonical(sample["language"])
 
     def judge_it() -> HeuristicResult:
-        return judge(extract(code, language).code, sample["prompt"], language)
+        return classify(extract(code, language).code, sample["prompt"], language)
 
-    seconds, judgement = timed(judge_it)
+    seconds, result = timed(judge_it)
     extracted = extract(code, language).code
     tree_seconds, root = timed(lambda: Parser(LANGUAGES[language]).parse(f"{extracted}\n".encode()).root_node)
-    reason = judgement.reasons[0] if judgement.reasons else None
+    reason = result.reasons[0] if result.reasons else None
     return Row(sample["id"], kind, label, language, reason, root.has_error, seconds, tree_seconds)
 
 

@@ -89,7 +89,7 @@ def read_tasks(path: str | Path) -> list[tuple[int, TaskLine]]:
 
 
 def parse_tasks(text: str, name: str) -> list[tuple[int, TaskLine]]:
-    """The same for a text that is read already; `name` stands in the errors."""
+    """The same for text already read; `name` is used in error messages."""
     tasks: list[tuple[int, TaskLine]] = []
     # not splitlines(), which splits at characters that a JSON text may hold
     for number, line in enumerate(text.split("\n"), start=1):
@@ -112,7 +112,7 @@ def parse_task(line: str) -> TaskLine:
     if "test" in values and "entry_point" in values:
         return _HumanEval.model_validate(values).task()
     if "test_list" in values:
-        # the sanitized edition of MBPP says `prompt` for `text`, and lists imports
+        # the sanitized edition of MBPP has `prompt` for `text`, and lists imports
         imports = values.get("test_imports") or []
         plain = {"text": values.get("prompt"), "test_setup_code": "\n".join(map(str, imports))}
         return _Mbpp.model_validate({**plain, **values}).task()
@@ -120,7 +120,7 @@ def parse_task(line: str) -> TaskLine:
 
 
 def _object(line: str) -> Mapping[str, Any]:
-    """The line's keys; none where it is no object, which the model then says better."""
+    """The line's keys; none where it is not an object, which the model reports better."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):

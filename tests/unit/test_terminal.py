@@ -82,7 +82,7 @@ def test_a_client_learns_nothing_of_the_database_and_the_log_all_of_it():
     body = bytes(render(error).body).decode()
     assert "db/x" not in body
     assert "role" not in body
-    assert "log says why" in body
+    assert "service's log" in body
     assert "role" in str(error)
 
 

@@ -24,9 +24,9 @@ from markbook.scoring.api.query_parameters import check_query
 from markbook.scoring.api.reward_routes import router as compat
 from markbook.scoring.api.routes import router
 from markbook.scoring.background import renew_leases, run_maintenance
-from markbook.scoring.dashboard.routes import page_router
+from markbook.scoring.dashboard.routes import create_dashboard_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
-from markbook.scoring.heuristics import Tier
+from markbook.scoring.heuristics import HeuristicTier
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.observability.middleware import RequestMiddleware, request_counter
@@ -74,7 +74,7 @@ def _with_routes(
         telemetry=REQUESTS,
     )
     authenticator = Authenticator(store.keys)
-    for routes in (router, compat, page_router(authenticator), docs_router()):
+    for routes in (router, compat, create_dashboard_router(authenticator), docs_router()):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
@@ -101,7 +101,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         server_time=clock_ms is unix_ms,  # a test that moves its own clock means leases, too
         on_paid_twice=metrics.paid_twice.inc,
     )
-    tier = Tier()
+    tier = HeuristicTier()
     watched = InstrumentedTeacher(marker, metrics.calls)
     tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
     pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, request_counter(metrics.samples))

@@ -1,4 +1,4 @@
-"""The book looked after, next to the requests: once a second what was used, once a minute what must go."""
+"""Background maintenance of the store: last-used times every second, retention every minute."""
 
 from __future__ import annotations
 

@@ -3,12 +3,12 @@
 MarkbookError
 ├── BadRequest            422  the body is not what the contract asks for
 ├── RequestTimeout        408  the body took too long to arrive
-├── UnsupportedMediaType  415  a body that does not say that it is JSON
+├── UnsupportedMediaType  415  a body not declared as JSON
 ├── UnknownHost           421  a name that this service does not answer to without API keys
 ├── PayloadTooLarge       413  over one of the service's limits
 ├── Unauthorized          401  no API key, or a wrong one
 ├── Forbidden             403  not a run that the key may use
-├── NoSuchMark            404  the book has no mark of that key
+├── NoSuchMark            404  no mark is stored under that key
 ├── TooManyRequests       429  too many wait already: ask again later
 ├── Unmarked          424, 503  samples without a mark, asked for in a shape that has no place for one
 ├── StoreUnavailable      503  the database cannot be reached
@@ -111,7 +111,7 @@ class StoreUnavailable(MarkbookError):
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
-        self.detail = "the database cannot be used now, and the service's log says why: ask again"
+        self.detail = "the database is unavailable (see the service's log): retry later"
 
 
 class ExecutionUnavailable(MarkbookError):

@@ -25,5 +25,5 @@ def canonical(language: str) -> str:
 
 
 def of_file(name: str) -> str | None:
-    """The language of a file by its suffix, None where that does not tell."""
+    """The language of a file by its suffix, None where that is ambiguous."""
     return _CANONICAL.get(PurePath(name).suffix.lower().removeprefix("."))

@@ -36,7 +36,7 @@ class TeacherCall:
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """What the teacher said of one sample: each criterion in [0, 1], and its reasons if it was asked for them.
+    """The teacher's judgment of one sample: each criterion in [0, 1], and reasons if requested.
 
     It stood at `place` of the `shown` samples of its request, counted from 1; asked again alone, it stood alone.
     """

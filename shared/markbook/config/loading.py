@@ -28,8 +28,8 @@ def load_config(
     """Read `path`, else `$MARKBOOK_CONFIG`, else `./config.yaml` if it is there, else the defaults.
 
     `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; SHORT_NAMES are short for some
-    of them. With `MARKBOOK_PORT` a `rlaif.scoring_url` that says nothing else has that port, too. An empty variable is
-    none. With `old_names` the file may be one that an earlier version wrote. Raises ConfigError with every fault found,
+    of them. With `MARKBOOK_PORT` a `rlaif.scoring_url` that is not set otherwise gets that port too. An empty variable
+    is ignored. With `old_names` the file may be one that an earlier version wrote. Raises ConfigError with every fault found,
     one a line; a variable that sets nothing is one.
     """
     named = path or environ.get("MARKBOOK_CONFIG")

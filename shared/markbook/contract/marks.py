@@ -18,7 +18,7 @@ class KeptGroup(WireModel):
 
 
 class MarkRecord(WireModel):
-    """A teacher's mark as the book has it."""
+    """A stored mark."""
 
     key: str = Field(description="The `key` of a result: `STUDENT:`, short hashes of task and code, the language.")
     profile: ProfileId = Field(description="Hash of all that the mark depends on besides its sample.")

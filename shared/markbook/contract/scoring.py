@@ -30,7 +30,7 @@ class ExtractedFrom(StrEnum):
     BLOCK_CUT_OFF = "block_cut_off"
     """A fenced block that the end of the completion cut off."""
     BEFORE_FENCE = "before_fence"
-    """What stands before a closing fence that nothing opened."""
+    """The text before a closing fence without an opening one."""
 
 
 class ErrorCode(StrEnum):
@@ -49,9 +49,9 @@ class ErrorCode(StrEnum):
     TEACHER_REJECTED = "teacher_rejected"
     """The teacher's API refused the request or the key: asking again will not help."""
     BUDGET_EXHAUSTED = "budget_exhausted"
-    """The run's budget is spent. Marks already in the book are still served."""
+    """The run's budget is exhausted. Stored marks are still served."""
     DEADLINE = "deadline"
-    """No mark within `timeout_s`. If it was asked for it still comes into the book: ask again."""
+    """No mark within `timeout_s`. A call in progress continues and its mark will be cached: retry."""
     EXECUTION_UNAVAILABLE = "execution_unavailable"
     """The sandbox that runs tests failed or is overloaded: ask again after `retry_after_s`."""
     TESTS_UNSUPPORTED = "tests_unsupported"
@@ -117,14 +117,15 @@ class SampleTests(WireModel):
 class Scored(WireModel):
     """A sample with a mark."""
 
-    status: Literal["scored"] = Field(default="scored", description="Tells this result from an unscored one.")
+    status: Literal["scored"] = Field(default="scored", description="Distinguishes this result from an unscored one.")
     score: Score = Field(ge=0.0, le=1.0, description="The mark, in [0, 1].")
     source: Source = Field(description="Where the mark came from.")
     criteria: dict[str, Score] | None = Field(
         description="Null when the heuristic tier rejected the sample; `correctness` alone when a test failed."
     )
     reasons: list[str] = Field(
-        default_factory=list, description="Codes of the heuristic tier (docs/reasons.md), or what the teacher says."
+        default_factory=list,
+        description="Reason codes of the heuristic tier (docs/reasons.md), or the teacher's reasons.",
     )
     tests: SampleTests | None = Field(default=None, description="Null where no tests were run.")
     explanation: str | None = Field(
@@ -148,7 +149,7 @@ class SampleError(WireModel):
 class Unscored(WireModel):
     """A sample without a mark. It is not cached, and a trainer leaves it out of its loss."""
 
-    status: Literal["unscored"] = Field(default="unscored", description="Tells this result from a scored one.")
+    status: Literal["unscored"] = Field(default="unscored", description="Distinguishes this result from a scored one.")
     score: None = Field(default=None, description="Always null: there is no default score.")
     source: None = Field(default=None, description="Always null, as there is no mark.")
     error: SampleError = Field(description="Why there is no mark.")

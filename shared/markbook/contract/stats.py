@@ -84,7 +84,7 @@ class BudgetState(WireModel):
 
 
 class AuditCount(WireModel):
-    """Samples that the heuristic tier rejected for one reason in one language, and what the teacher said of them."""
+    """Samples that the heuristic tier rejected for one reason in one language, and the teacher's scores of them."""
 
     reason: str = Field(description="Code of the heuristic tier (docs/reasons.md).")
     language: str = Field(description="The samples' language.")
@@ -118,11 +118,11 @@ class Stats(WireModel):
     )
     policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
     profile_inputs: ProfileInputs = Field(description="What a mark depends on besides its sample.")
-    since: str = Field(description="ISO 8601: what is counted from. Without a `since`: when the book was opened.")
+    since: str = Field(description="ISO 8601: start of the period. Without `since`: when the store was created.")
 
 
 class Bucket(StrEnum):
-    """How much time one point of a series stands for. They begin on the minute, the hour, the day of UTC."""
+    """Time span of one point of a series; points begin on the minute, hour or day in UTC."""
 
     MINUTE = "minute"
     HOUR = "hour"
@@ -139,9 +139,9 @@ class SeriesPoint(WireModel):
 class Series(WireModel):
     """Counts over time. A bucket in which nothing happened has no point.
 
-    Minutes are kept for a day; what is older stands at the start of its hour.
+    Minutes are kept for a day; older points are at the start of their hour.
     """
 
     since: str = Field(description="ISO 8601: the start of the first bucket.")
-    bucket: Bucket = Field(description="How much time one point stands for.")
+    bucket: Bucket = Field(description="Time span of one point.")
     points: list[SeriesPoint] = Field(description="Oldest first.")

@@ -12,7 +12,7 @@ SCORE_DIGITS = 6
 RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
 RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 ProfileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-# one line with something on it: it stands in a line of the teacher's prompt
+# one non-empty line: it is part of a line of the teacher's prompt
 Language = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^ *[^\p{C}\p{Z}][^\p{C}\p{Zl}\p{Zp}]*$")
 ]

@@ -212,7 +212,7 @@ async def test_parallel_work_and_waiting_are_bounded_and_the_loop_stays_free():
     await asyncio.to_thread(sandbox.started.acquire)
     waiting = asyncio.create_task(runner.run("2", ["a"]))
     await asyncio.sleep(0)
-    with pytest.raises(ExecutionUnavailable, match="1 samples wait"):
+    with pytest.raises(ExecutionUnavailable, match="1 samples are queued"):
         await runner.run("3", ["a"])
     assert len(sandbox.asked) == 0
     sandbox.go.set()

@@ -44,10 +44,10 @@ def test_the_steps_are_bounded(name: str, language: str, monkeypatch: pytest.Mon
             super().__init__(text, language)
             walks.append(self)
 
-        def past(self, kind: str, value: str, start: int, end: int) -> int:
+        def skip(self, kind: str, value: str, start: int, end: int) -> int:
             nonlocal steps
             steps += 1
-            return super().past(kind, value, start, end)
+            return super().skip(kind, value, start, end)
 
     monkeypatch.setattr(fences, "Walk", Counted)
     unit = HOSTILE[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from markbook.scoring.heuristics import SCORES, judge
+from markbook.scoring.heuristics import SCORES, classify
 from tests.unit.scoring.samples import BROKEN_BY_LANGUAGE, GOOD, LANGUAGES, VALID_AND_RARE
 
 TASK = "Write a function that returns the sum of the even numbers in a list."
@@ -12,7 +12,7 @@ PASSED = (1.0, ())
 
 
 def reason(code: str, language: str = "python", task: str = TASK) -> str | None:
-    score, reasons = judge(code, task, language)
+    score, reasons = classify(code, task, language)
     if not reasons:
         assert score == 1.0
         return None
@@ -28,31 +28,31 @@ def test_marks_are_between_nothing_and_a_twentieth() -> None:
 class TestGoodCodePasses:
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_as_it_is(self, language: str) -> None:
-        assert judge(GOOD[language], TASK, language) == PASSED
+        assert classify(GOOD[language], TASK, language) == PASSED
 
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_with_the_line_ends_of_windows(self, language: str) -> None:
-        assert judge(GOOD[language].replace("\n", "\r\n"), TASK, language) == PASSED
+        assert classify(GOOD[language].replace("\n", "\r\n"), TASK, language) == PASSED
 
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_with_a_byte_order_mark_and_without_a_last_line_end(self, language: str) -> None:
-        assert judge("\ufeff" + GOOD[language].rstrip(), TASK, language) == PASSED
+        assert classify("\ufeff" + GOOD[language].rstrip(), TASK, language) == PASSED
 
     @pytest.mark.parametrize(("language", "code"), VALID_AND_RARE)
     def test_what_a_grammar_or_an_old_python_does_not_read(self, language: str, code: str) -> None:
-        assert judge(code, TASK, language) == PASSED
+        assert classify(code, TASK, language) == PASSED
 
     def test_a_table_of_equal_rows(self) -> None:
         rows = "    0, 0, 0, 0,\n" * 60
-        assert judge(f"def f(x):\n    return T[x]\n\nT = [\n{rows}]\n", TASK, "python") == PASSED
+        assert classify(f"def f(x):\n    return T[x]\n\nT = [\n{rows}]\n", TASK, "python") == PASSED
 
     def test_text_in_a_language_without_a_parser(self) -> None:
-        assert judge("fib n = if n < 2 then n else fib (n-1) + fib (n-2", TASK, "haskell") == PASSED
-        assert judge("ls -la", TASK, "bash") == PASSED
+        assert classify("fib n = if n < 2 then n else fib (n-1) + fib (n-2", TASK, "haskell") == PASSED
+        assert classify("ls -la", TASK, "bash") == PASSED
 
     def test_the_body_of_the_function_that_the_task_began(self) -> None:
-        assert judge("    total = 0\n    return total\n", "def f(x):\n", "python") == PASSED
-        assert judge("    return total;\n  }\n", "int f(int total) {\n", "java") == PASSED
+        assert classify("    total = 0\n    return total\n", "def f(x):\n", "python") == PASSED
+        assert classify("    return total;\n  }\n", "int f(int total) {\n", "java") == PASSED
         assert reason("    return total;\n  }\n", "java", "Add an int total and return it.") == "stray_bracket"
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from markbook.scoring.heuristics import SCORES, judge
+from markbook.scoring.heuristics import SCORES, classify
 from markbook.scoring.heuristics.classify import MAX_CHARS
-from markbook.scoring.heuristics.grammars import parse, parse_unmended, reads
+from markbook.scoring.heuristics.grammars import is_valid, parse, parse_strict
 from markbook.scoring.heuristics.lexing import scan
 from markbook.scoring.pipeline.code_extraction import extract
 from tests.unit.scoring.samples import GOOD, LANGUAGES
@@ -48,7 +48,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_input_gets_an_answer(name: str, language: str) -> None:
     extract(HOSTILE[name], language)
-    score, reasons = judge(HOSTILE[name], "Write a program.", language)
+    score, reasons = classify(HOSTILE[name], "Write a program.", language)
     assert (score == 1.0) if not reasons else (score == SCORES[reasons[0]])
 
 
@@ -56,25 +56,25 @@ def test_hostile_input_gets_an_answer(name: str, language: str) -> None:
 def test_what_is_too_long_to_parse_is_left_to_the_teacher(language: str) -> None:
     broken = "".join(f"value_{n} = {n} * value\n" for n in range(MAX_CHARS // 20)) + ") ("
     assert len(broken) > MAX_CHARS
-    assert judge(broken, "Write a program.", language) == (1.0, ())
+    assert classify(broken, "Write a program.", language) == (1.0, ())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_time_means_no_judgement(language: str) -> None:
     broken = GOOD[language] * 3 + ") ("
-    assert judge(broken, "Write a program.", language).reasons
+    assert classify(broken, "Write a program.", language).reasons
     if language != "python":  # whose compiler is asked first, and is quick
-        assert judge(broken, "Write a program.", language, budget_s=0.0) == (1.0, ())
+        assert classify(broken, "Write a program.", language, budget_s=0.0) == (1.0, ())
 
 
 class TestCharactersThatAreNone:
     def test_a_null_byte_in_python_is_a_syntax_error(self) -> None:
-        assert judge("def f(x):\n    return x\0\n", "Task.", "python").reasons == ("syntax_error",)
+        assert classify("def f(x):\n    return x\0\n", "Task.", "python").reasons == ("syntax_error",)
 
     def test_a_lone_surrogate(self) -> None:
-        assert judge('x = "\ud800"\nprint(x)\n', "Task.", "python").reasons == ("syntax_error",)
+        assert classify('x = "\ud800"\nprint(x)\n', "Task.", "python").reasons == ("syntax_error",)
         for language in LANGUAGES[1:]:
-            assert judge(GOOD[language].replace("sum: }", "\ud800 }"), "Task.", language) == (1.0, ())
+            assert classify(GOOD[language].replace("sum: }", "\ud800 }"), "Task.", language) == (1.0, ())
 
 
 WORDS = "def f(x): return x; fn let mut => := func package class int void const if else for while 1.0 <T>"
@@ -102,26 +102,26 @@ garbage = st.one_of(
 
 @given(garbage, garbage, st.sampled_from([*LANGUAGES, "haskell", ""]))
 def test_garbage(code: str, task: str, language: str) -> None:
-    judgement = judge(code, task, language)
-    assert judgement.score in {1.0, *SCORES.values()}
-    assert judgement == judge(code, task, language)
-    assert (judgement.score == 1.0) == (not judgement.reasons)
+    result = classify(code, task, language)
+    assert result.score in {1.0, *SCORES.values()}
+    assert result == classify(code, task, language)
+    assert (result.score == 1.0) == (not result.reasons)
 
 
 @given(garbage, st.sampled_from(LANGUAGES))
 def test_what_is_put_into_a_bracket_leaves_it_open(code: str, language: str) -> None:
-    if scan(code, language).sound:
-        assert scan(f"({code})", language).sound or "//" in code or "#" in code or "/" in code
-        assert not scan(f"(\n{code}\n", language).sound  # on a line of its own, a directive stays one
+    if scan(code, language).is_balanced:
+        assert scan(f"({code})", language).is_balanced or "//" in code or "#" in code or "/" in code
+        assert not scan(f"(\n{code}\n", language).is_balanced  # on a line of its own, a directive stays one
 
 
 @given(garbage.map(lambda text: text * 5), st.sampled_from(LANGUAGES))
 def test_an_error_that_is_sure_before_the_end_is_one(code: str, language: str) -> None:
-    root = parse_unmended(code, language, NEVER)
+    root = parse_strict(code, language, NEVER)
     assert (root is None or root.has_error) == parse(code, language, NEVER).has_error
 
 
 def test_what_is_another_language_is_not_read_to_its_end() -> None:
-    assert parse_unmended(GOOD["rust"] * 5, "typescript", NEVER) is None
-    assert not reads(GOOD["rust"] * 5, "typescript", NEVER)
-    assert reads(GOOD["typescript"] * 5, "typescript", NEVER)
+    assert parse_strict(GOOD["rust"] * 5, "typescript", NEVER) is None
+    assert not is_valid(GOOD["rust"] * 5, "typescript", NEVER)
+    assert is_valid(GOOD["typescript"] * 5, "typescript", NEVER)

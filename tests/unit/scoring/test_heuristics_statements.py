@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from markbook.scoring.heuristics import judge
+from markbook.scoring.heuristics import classify
 
 ARROW = "const f = (n) => {\n  return n\n}"
 TAILS = {
@@ -35,7 +35,7 @@ COMPLETE = {
 @pytest.mark.parametrize("head", COMPLETE.values(), ids=COMPLETE)
 @pytest.mark.parametrize("language", ["javascript", "typescript"])
 def test_what_nothing_can_go_on_ends_at_its_line(language, head, tail):
-    assert judge(f"{head}\n\n{tail}\n", "", language).reasons == ()
+    assert classify(f"{head}\n\n{tail}\n", "", language).reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_what_nothing_can_go_on_ends_at_its_line(language, head, tail):
     ],
 )
 def test_the_same_inside_of_a_block_and_of_a_class(code):
-    assert judge(code, "", "javascript").reasons == ()
+    assert classify(code, "", "javascript").reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_the_same_inside_of_a_block_and_of_a_class(code):
 )
 @pytest.mark.parametrize("language", ["javascript", "typescript"])
 def test_what_the_language_reads_on_stays_broken(language, code):
-    assert judge(code, "", language).reasons == ("syntax_error",)
+    assert classify(code, "", language).reasons == ("syntax_error",)
 
 
 def cpp(body: str) -> tuple[str, ...]:
-    return judge(f"int f(int a) {{\n  g(a);\n{body}}}\n", "", "cpp").reasons
+    return classify(f"int f(int a) {{\n  g(a);\n{body}}}\n", "", "cpp").reasons
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_macro_as_a_statement_may_bring_its_semicolon(body):
 
 
 def test_a_macro_as_a_body_on_one_line():
-    assert judge("int f(int a) { CHECK(a) }\n", "", "cpp").reasons == ()
+    assert classify("int f(int a) { CHECK(a) }\n", "", "cpp").reasons == ()
 
 
 @pytest.mark.parametrize(

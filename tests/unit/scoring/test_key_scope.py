@@ -134,7 +134,7 @@ async def test_a_key_is_told_how_many_of_its_own_marks_were_looked_at_and_since_
     clock.now_ms += 86_400_000
     await score(keyed, A, "team-a/1", prompt="Write add(a, b) for us.")
     pages = {name: (await keyed.get("/?since=all", headers=key)).text for name, key in (("a", A), ("root", ROOT))}
-    assert [re.findall(r"([0-9]+) marks? looked at", pages[name]) for name in ("a", "root")] == [["1"], ["2"]]
+    assert [re.findall(r"([0-9]+) marks? searched", pages[name]) for name in ("a", "root")] == [["1"], ["2"]]
     start = {name: re.search(r"since ([0-9-]+ [0-9:]+) UTC", page)[1] for name, page in pages.items()}
     assert start["a"] > start["root"]
 

@@ -37,7 +37,7 @@ async def shown(http, **params: str) -> Page:
     return Page(answer.text)
 
 
-def figures(page: Page) -> dict[str, list[str]]:
+def cards(page: Page) -> dict[str, list[str]]:
     block = page.one("dl", "figures")
     names = [each.words for each in page.all("dt")[: block.text.count("\n\n") or None]]
     values = [each.words for each in page.all("dd", "value")]
@@ -47,7 +47,7 @@ def figures(page: Page) -> dict[str, list[str]]:
 async def test_an_empty_book_says_how_to_begin(service, database_url):
     async with service(database_url=database_url) as http:
         page = await shown(http)
-    assert page.all("h2")[0].words == "Nothing was asked in this time"
+    assert page.all("h2")[0].words == "No requests in this period"
     assert any("curl -sS http://markbook/score" in each.text for each in page.all("pre"))
     assert page.all("svg") == []
     assert page.all("p", "banner") == []
@@ -59,16 +59,16 @@ async def test_the_figures_are_those_of_the_ledger(service, teacher, database_ur
         await score(http, named("add"), named("plus"), named("bad").strip())  # one call: 300 in, 30 out, $0.00045
         await score(http, named("add"), "", run="other")  # a hit and a rejected sample
         page, other, hour = await shown(http), await shown(http, run="other"), await shown(http, since="hour")
-    assert figures(page) == figures(hour)
-    assert figures(page) == {
+    assert cards(page) == cards(hour)
+    assert cards(page) == {
         "Spent": "$0.00045",
         "Tokens": "330",
-        "Tokens saved": figures(page)["Tokens saved"],
+        "Tokens saved": cards(page)["Tokens saved"],
         "Samples": "5",
         "Hit rate": "25 %",
         "Teacher": "–",
     }
-    assert (figures(other)["Samples"], figures(other)["Hit rate"], figures(other)["Tokens"]) == ("2", "100 %", "0")
+    assert (cards(other)["Samples"], cards(other)["Hit rate"], cards(other)["Tokens"]) == ("2", "100 %", "0")
     [runs] = page.all("table", "runs")
     assert runs.words.startswith("run samples hit rate tokens saved dollars unscored demo 3 0 % 330")
     assert "other 2 100 % 0" in runs.words
@@ -80,7 +80,7 @@ async def test_the_saving_is_a_subtraction_that_comes_out(service):
         await score(http, CODE)
         saved = (await http.get("/stats")).json()["totals"]["tokens_saved"]
         page = await shown(http)
-    [formula] = [each.words for each in page.all("dd") if "=" in each.words and "one call a sample" in each.words]
+    [formula] = [each.words for each in page.all("dd") if "=" in each.words and "one call per sample" in each.words]
     plain, sent, difference = formula.split(":")[0].replace("=", "−").replace(",", "").split("−")
     assert int(plain) - int(sent) == int(difference) == saved
     assert int(sent) == 100
@@ -149,8 +149,8 @@ async def test_texts_that_are_not_kept_are_said_to_be(service, database_url):
         page = await shown(http)
         [link] = [each.attributes["href"] for each in page.all("a") if "mark=" in each.attributes["href"]]
         opened = Page((await http.get(f"/{link.partition('#')[0]}")).text).one("article", "opened")
-    assert "text not kept" in page.one("ol", "marks").words
-    assert opened.words.count("The text is not kept.") == 2
+    assert "text not stored" in page.one("ol", "marks").words
+    assert opened.words.count("The text is not stored.") == 2
     assert "store.store_samples: false" in page.one("section", "notes").words or any(
         "store.store_samples: false" in each.words for each in page.all("p")
     )
@@ -179,10 +179,10 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
     wall = Times()
     await store.keys.add(api_key("ann", "mb_ann"))
     await store.keys.add(api_key("bob", "mb_bob"))
-    door = Authenticator(store.keys, wall=wall)
-    ann = await door.authenticate("Bearer mb_ann")
-    given = door.issue_session(ann)
-    assert (await door.verify_session(given)).name == "ann"
+    authenticator = Authenticator(store.keys, wall=wall)
+    ann = await authenticator.authenticate("Bearer mb_ann")
+    given = authenticator.issue_session(ann)
+    assert (await authenticator.verify_session(given)).name == "ann"
     assert "mb_ann" not in given
     until, _, signature = given.partition(".")
     forged = [
@@ -197,18 +197,18 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
     ]
     for each in forged:
         with pytest.raises(Unauthorized):
-            await door.verify_session(each)
+            await authenticator.verify_session(each)
     with pytest.raises(Unauthorized):
-        await door.authenticate(f"Bearer {given}")
+        await authenticator.authenticate(f"Bearer {given}")
     wall.now += SESSION_S - 1
-    assert (await door.verify_session(given)).name == "ann"
+    assert (await authenticator.verify_session(given)).name == "ann"
     wall.now += 1
     with pytest.raises(Unauthorized):
-        await door.verify_session(given)
+        await authenticator.verify_session(given)
     wall.now -= 100
     await store.keys.revoke("ann", 1)
     with pytest.raises(Unauthorized, match="was revoked"):
-        await door.verify_session(given)
+        await authenticator.verify_session(given)
 
 
 async def test_signing_in_and_out(service, store, at_once, database_url):
@@ -257,14 +257,14 @@ async def test_a_key_sees_its_runs_and_their_marks_only(service, store, at_once,
         searched = await http.get("/", params={"q": "bob"}, headers=mine)
         forbidden = await http.get("/", params={"run": "b/1"}, headers=mine)
     assert [each.words.split()[0] for each in whole.all("th") if "/" in each.words] == ["a/1", "b/1"]
-    assert figures(page)["Tokens"] == "110"
+    assert cards(page)["Tokens"] == "110"
     for text in (" ".join(each.text for each in page.elements), peeked.text, searched.text.replace("“bob”", "")):
         assert "b/1" not in text
         assert "of bob" not in text
     assert "The task of ann" in page.one("ol", "marks").words
-    assert "no such mark" in peeked.text
+    assert "no longer stored" in peeked.text
     assert "1 with" not in searched.text
-    assert "1 mark looked at" in searched.text  # its own
+    assert "1 mark searched" in searched.text  # its own
     assert "key" in page.one("table", "budgets").words
     assert (forbidden.status_code, "may use the runs a/*" in forbidden.text) == (403, True)
 
@@ -280,10 +280,10 @@ async def test_a_search_finds_in_texts_whatever_the_case_and_goes_on_where_it_en
         one = await shown(http, q="something ELSE")
     assert (
         len(found.one("ol", "marks").text.split("Fold_")) - 1,
-        "13 marks looked at" in found.one("p", "pager").words,
+        "13 marks searched" in found.one("p", "pager").words,
     ) == (12, True)
     assert len(rest.one("ol", "marks").text.split("Fold_")) - 1 == 3
-    assert "16 marks looked at, from the latest on." in nothing.one("p", "pager").words
+    assert "16 marks searched, latest first." in nothing.one("p", "pager").words
     assert "Something else" in one.one("ol", "marks").words
 
 
@@ -296,5 +296,5 @@ async def test_a_database_that_is_away_is_a_page_that_tries_again(service, monke
         answer = await http.get("/")
     page = Page(answer.text)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert "the database cannot be used now" in page.one("p", "wrong").words
+    assert "the database is unavailable" in page.one("p", "wrong").words
     assert "refresh" in {each.attributes.get("http-equiv") for each in page.all("meta")}

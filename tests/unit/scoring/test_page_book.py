@@ -29,8 +29,8 @@ def codes(found) -> list[str]:
     return [paid.record.mark.texts.code for paid in found.marks]
 
 
-async def latest(store, want=100, viewer=OWNER, matching=lambda record: True, before=None, run=None):
-    return await store.page.latest(viewer, want, matching, before, run)
+async def latest(store, want=100, viewer=OWNER, make_filter=lambda record: True, before=None, run=None):
+    return await store.page.latest(viewer, want, make_filter, before, run)
 
 
 async def test_the_latest_come_first_with_the_runs_that_paid_or_were_given_them(database_url):
@@ -62,7 +62,7 @@ async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, m
         seen, steps, before = [], [], None
         while True:
             found = await latest(
-                store, matching=lambda record: numbers[record.mark.fingerprint.row] % 3 == 0, before=before
+                store, make_filter=lambda record: numbers[record.mark.fingerprint.row] % 3 == 0, before=before
             )
             seen += [numbers[paid.record.mark.fingerprint.row] for paid in found.marks]
             steps.append(found.searched)

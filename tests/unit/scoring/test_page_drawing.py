@@ -7,7 +7,7 @@ import pytest
 from markbook.scoring.dashboard import formatting, latency
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import HEIGHT, LEFT, WIDTH, Series, bars, lines
-from markbook.scoring.dashboard.time_range import Frame, Period, resolve_time_range
+from markbook.scoring.dashboard.time_range import Period, TimeRange, resolve_time_range
 from markbook.scoring.store import LATENCY_BUCKETS, LATENCY_MS
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -29,7 +29,7 @@ def test_compact_numbers(number, text):
     ("dollars", "text"),
     [
         *(
-            (None, "price not known"),
+            (None, "price unknown"),
             (0, "$0.00"),
             (9e-7, "< $0.000001"),
             (1.04e-6, "$0.0000010"),
@@ -75,10 +75,10 @@ def test_hidden_characters_are_spelled_out_and_others_stay():
     ],
 )
 def test_a_frame_has_buckets_of_a_round_length_up_to_now(period, step, first):
-    frame = resolve_time_range(period, T0 + 20_000, T0 - 40 * DAY)
-    assert (frame.first_ms, frame.step_ms) == (first, step)
-    assert frame.first_ms + (frame.buckets - 1) * step == T0  # now is in the last one
-    assert frame.buckets <= 61
+    time_range = resolve_time_range(period, T0 + 20_000, T0 - 40 * DAY)
+    assert (time_range.first_ms, time_range.step_ms) == (first, step)
+    assert time_range.first_ms + (time_range.buckets - 1) * step == T0  # now is in the last one
+    assert time_range.buckets <= 61
 
 
 def test_all_of_time_is_at_least_an_hour_and_at_most_what_can_be_drawn():
@@ -88,20 +88,20 @@ def test_all_of_time_is_at_least_an_hour_and_at_most_what_can_be_drawn():
 
 
 def test_ticks_stand_at_round_times():
-    frame = Frame(T0 - 10 * HOUR, HOUR, 24)
-    assert frame.ticks() == [
+    time_range = TimeRange(T0 - 10 * HOUR, HOUR, 24)
+    assert time_range.ticks() == [
         (4 / 24, "18:00"),
         (10 / 24, "8 Jan"),
         (16 / 24, "06:00"),
         (22 / 24, "12:00"),
     ]
-    assert {label[-4:] for _, label in Frame(T0 - 365 * DAY, 30 * DAY, 13).ticks()} == {"2021"}
+    assert {label[-4:] for _, label in TimeRange(T0 - 365 * DAY, 30 * DAY, 13).ticks()} == {"2021"}
 
 
 def test_bars_are_stacked_to_scale():
-    frame = Frame(T0, MINUTE, 2)
+    time_range = TimeRange(T0, MINUTE, 2)
     chart = bars(
-        "x", "X", "things", frame, [Series("a", "one", [30, 0], "30"), Series("b", "two", [10, 80], "90")], str
+        "x", "X", "things", time_range, [Series("a", "one", [30, 0], "30"), Series("b", "two", [10, 80], "90")], str
     )
     assert [(tick.at, tick.label) for tick in chart.y_ticks] == [
         (146.0, "0.0"),
@@ -115,23 +115,23 @@ def test_bars_are_stacked_to_scale():
         ("one", "M60.8 146.0h134.5V94.2h-134.5z"),
         ("two", "M60.8 94.2h134.5V77.0h-134.5zM224.8 146.0h134.5V8.0h-134.5z"),
     ]
-    assert [(spot.x, spot.width, spot.text) for spot in chart.spots] == [
+    assert [(spot.x, spot.width, spot.text) for spot in chart.hover_zones] == [
         (46.0, 164.0, "8 Jan 00:00 UTC\na 30\nb 10"),
         (210.0, 164.0, "8 Jan 00:01 UTC\nb 80"),
     ]
-    assert chart.description == "From 8 Jan 00:00 UTC on; highest 80.0, at 8 Jan 00:01."
+    assert chart.description == "From 8 Jan 00:00 UTC; highest 80.0, at 8 Jan 00:01."
     assert (LEFT, WIDTH, HEIGHT) == (46, 380, 168)
 
 
 def test_a_line_breaks_where_nothing_is_known_and_a_lone_value_is_a_dot():
-    frame = Frame(T0, MINUTE, 4)
-    [shape] = lines("x", "X", "s", frame, [Series("a", "one", [2, 4, None, 1], "")], str).shapes
+    time_range = TimeRange(T0, MINUTE, 4)
+    [shape] = lines("x", "X", "s", time_range, [Series("a", "one", [2, 4, None, 1], "")], str).shapes
     assert shape.path == "M87.0 77.0h0L169.0 8.0M333.0 111.5h0"
 
 
 def test_an_empty_chart_says_so_and_has_no_legend():
-    chart = bars("x", "X", "", Frame(T0, MINUTE, 3), [Series("a", "one", [0, 0, 0], "0")], str)
-    assert (chart.is_empty, chart.shapes, chart.series, chart.description) == (True, [], [], "Nothing in this time.")
+    chart = bars("x", "X", "", TimeRange(T0, MINUTE, 3), [Series("a", "one", [0, 0, 0], "0")], str)
+    assert (chart.is_empty, chart.shapes, chart.series, chart.description) == (True, [], [], "No data in this period.")
 
 
 @pytest.mark.parametrize(
@@ -152,5 +152,5 @@ def test_quantiles_are_read_off_the_ranges(counts, half, most):
 def test_addresses_keep_what_was_asked_and_leave_out_what_is_usual():
     asked = PageQuery(Period.WEEK, "a/b+c", "x & y", "1-ab", "cd")
     assert PageQuery().link() == "."
-    assert asked.link(query=None, before=None, mark=None) == "?since=week&run=a%2Fb%2Bc"
+    assert asked.link(search=None, before=None, mark=None) == "?since=week&run=a%2Fb%2Bc"
     assert asked.link("#marks", since="day") == "?run=a%2Fb%2Bc&q=x+%26+y&before=1-ab&mark=cd#marks"

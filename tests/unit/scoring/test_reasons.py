@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from markbook.scoring.heuristics import SCORES, explain, judge
+from markbook.scoring.heuristics import SCORES, classify, explain
 from markbook.scoring.heuristics.reasons import REASONS
 
 ROOT = Path(__file__).parents[3]
@@ -51,7 +51,7 @@ def test_no_code_is_in_the_table_that_the_tier_never_gives():
 @pytest.mark.parametrize("row", list(rows()), ids=lambda row: row.code)
 def test_the_example_gets_its_code(row):
     [task] = re.findall(r'for the task "(.+)"$', DOCUMENT, re.MULTILINE)
-    assert judge(row.example, task, row.language) == (row.mark, (row.code,))
+    assert classify(row.example, task, row.language) == (row.mark, (row.code,))
 
 
 async def test_the_sentence_stands_beside_the_code_on_the_wire(service):

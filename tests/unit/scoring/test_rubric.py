@@ -71,7 +71,7 @@ def test_a_rubric_of_ones_own(tmp_path: Path) -> None:
         ("---\ncriteria: {tone: true}\n---\ntone", "the weight of tone is True"),
         ("---\ncriteria: {tone: 0, a: 1}\n---\ntone a", "the weight of tone is 0"),
         ("---\ncriteria: {tone: 0.5, a: 0.4}\n---\ntone a", "sum to 0.9"),
-        ("---\ncriteria: {tone: 0.5, brevity: 0.5}\n---\ntone: kind", "how to mark brevity"),
+        ("---\ncriteria: {tone: 0.5, brevity: 0.5}\n---\ntone: kind", "does not mention brevity"),
         ("---\ncriteria: {tone: 1}\n---\ntone" + " " * 100_000, "more than 100000"),
     ],
 )

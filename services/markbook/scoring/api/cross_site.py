@@ -12,7 +12,7 @@ from markbook.scoring.errors import Forbidden, UnknownHost
 
 
 def check_site(headers: Headers) -> None:
-    """Raises Forbidden when another site has sent this: browsers say so by one header or the other."""
+    """Raises Forbidden for a cross-site request, which browsers mark by one of two headers."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site not in (None, "same-origin", "none") or (
         site is None and origin is not None and _host_of(origin) != headers.get("host")
@@ -23,7 +23,7 @@ def check_site(headers: Headers) -> None:
 def check_host(headers: Headers, allowed: Sequence[str]) -> None:
     """Raises UnknownHost for a name that anybody may have pointed at this address (DNS rebinding).
 
-    An address and a name without a dot (localhost, a service's name in compose) are in nobody else's hands; other names
+    An address and a name without a dot (localhost, a service's name in compose) cannot belong to others; other names
     have to be among `allowed`.
     """
     name = _name_of(headers.get("host", ""))

@@ -1,4 +1,4 @@
-"""Errors as answers: one shape for all of them, whoever raised them."""
+"""Turns errors into responses of one shape."""
 
 from __future__ import annotations
 

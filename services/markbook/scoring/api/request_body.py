@@ -17,7 +17,7 @@ from markbook.scoring.errors import BadRequest, PayloadTooLarge, UnsupportedMedi
 
 MAX_KEYS = 16
 _MOST_SHOWN = 8
-"""Faults of one object that are told in full."""
+"""Errors of one object that are reported in full."""
 _SHOWN_CHARS = 80
 """Of a name that a client has sent."""
 
@@ -49,7 +49,7 @@ async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
     samples = data.get("samples")
     if isinstance(samples, list):
         check_count(len(samples), limits, "samples")
-    # every error is collected before the first is told: a million unknown keys would hold the service up
+    # pydantic collects every error before reporting the first: a million unknown keys would block the service
     for values in (data, *(samples if isinstance(samples, list) else ())):
         if isinstance(values, dict) and len(values) > MAX_KEYS:
             raise BadRequest(f"an object with {len(values)} keys; the fields are described at /docs")
@@ -135,7 +135,7 @@ def _fault(location: tuple[Any, ...], kind: str, said: str, model: type[BaseMode
 
 
 def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """The fields of the object that stands at `location` in a `model`; none where it may be of several kinds."""
+    """The fields of the object at `location` in a `model`; empty where it may be of several types."""
     here: Any = model
     for part in location:
         if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel):

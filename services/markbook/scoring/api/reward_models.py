@@ -21,7 +21,7 @@ class _Lenient(BaseModel):
 
 
 class Hints(_Lenient):
-    """What a JSON object among the `labels` may say of its sample."""
+    """Fields that a JSON object in `labels` may have."""
 
     prompt: Text | None = None
     language: Language | None = None
@@ -85,7 +85,7 @@ class ModelResponse(_Lenient):
 
 
 class VerifierMetadata(_Lenient):
-    """What a row of the dataset may say of its sample."""
+    """Fields that a row of the dataset may have."""
 
     language: Language | None = Field(default=None, description="The sample's language; goes before the query's.")
     run: RunName | None = Field(default=None, description="The run it is counted for; goes before the query's.")
@@ -99,7 +99,7 @@ class VerifyRequest(_Lenient):
     responses_create_params: CreateParams = Field(description="What the model was asked.")
     response: ModelResponse = Field(description="What the model answered.")
     verifier_metadata: VerifierMetadata | None = Field(
-        default=None, description="Where the row says more than the address."
+        default=None, description="Fields of the row that override the URL's."
     )
 
 

@@ -1,7 +1,7 @@
 """Marks in the shapes of other trainers: `POST /get_reward` for OpenRLHF and `POST /verify` for NeMo Gym.
 
 Neither shape has a place for a sample without a mark, and its trainer would learn from whatever number stood there: so
-one such sample makes the whole answer an error. The marks of the others are in the book by then, and asking again pays
+one such sample makes the whole answer an error. The marks of the others are stored by then, and a retry pays
 only for what is missing.
 """
 
@@ -78,7 +78,7 @@ async def verify(
 ) -> Response:
     """A verifier of NeMo Gym: the request comes back with its `reward`.
 
-    The task is what the user said, the completion all text of the response's messages. Source:
+    The task is the user's text, the completion all text of the response's messages. Source:
     `nemo_gym/base_resources_server.py` in https://github.com/NVIDIA-NeMo/Gym.
     """
     limits = get_state(request).config.service
@@ -105,7 +105,7 @@ async def _marks(request: Request, asked: ScoreRequest) -> list[Scored]:
     answer = await get_state(request).pipeline.score(asked, key)
     failed = [result.error for result in answer.results if isinstance(result, Unscored)]
     if failed:
-        # what asking again cannot mend is said first
+        # errors that a retry cannot fix come first
         error = min(failed, key=lambda each: each.retry_after_s is not None)
         waits = [each.retry_after_s for each in failed if each.retry_after_s is not None]
         detail = f"{len(failed)} of {len(answer.results)} samples have no mark: {error.code}: {error.detail}"
@@ -122,7 +122,7 @@ def _rewarded(asked: RewardRequest, language: str | None) -> Iterator[Sample]:
         begins = query.find(prompt)
         if begins < 0:
             raise BadRequest(
-                f"query[{place}] does not hold prompts[{place}], so that nobody can tell where the completion begins "
+                f"query[{place}] does not hold prompts[{place}], so the start of the completion is unknown "
                 "(was the prompt cut to fit max_len?)",
                 field=f"query[{place}]",
             )
@@ -179,4 +179,4 @@ def _check_finite(data: Mapping[str, Any]) -> None:
 
 
 def _unspoken(place: str) -> BadRequest:
-    return BadRequest(f"no language: say it in the address (?language=python) or in {place}", field="language")
+    return BadRequest(f"no language: set it in the URL (?language=python) or in {place}", field="language")

@@ -80,7 +80,7 @@ async def get_stats_series(
     request: Request,
     run: OneRun = None,
     since: Since = None,
-    bucket: Annotated[Bucket, Query(description="How much time one point stands for.")] = Bucket.HOUR,
+    bucket: Annotated[Bucket, Query(description="Time span of one point.")] = Bucket.HOUR,
 ) -> Series:
     """The counts of `/stats` over time, by bucket and run: the last hundred buckets, or those from `since` on.
 
@@ -98,12 +98,14 @@ async def get_mark(
     key: Annotated[str, Query(description="The `key` of a result.", pattern=KEY, max_length=256)],
     profile: Annotated[ProfileId | None, Query(description="The `profile` of a result; the service's own.")] = None,
 ) -> KeptMarks:
-    """What the book has of a sample: criteria, reasons, when and in which group, and its texts where they are kept."""
+    """The stored mark of a sample: criteria, reasons, time, group, and its texts where they are stored."""
     state = get_state(request)
     asked = profile or state.pipeline.profile
     found = await state.store.records.find_by_key(Viewer(get_api_key(request)), asked, key)
     if not found:
-        detail = f"the book has no mark of {key} under profile {asked}; what the heuristic tier rejects is not kept"
+        detail = (
+            f"no mark of {key} is stored under profile {asked}; samples that the heuristic tier rejects are not stored"
+        )
         raise NoSuchMark(detail)
     return KeptMarks(marks=[to_wire(record, state.pipeline.rubric) for record in found])
 

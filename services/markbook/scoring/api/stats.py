@@ -1,4 +1,4 @@
-"""What `/stats` and `/stats/series` tell: the ledger's sums, since when, and what marks depend on."""
+"""Builds `/stats` and `/stats/series`: the ledger's rollups, their start, and the scoring profile."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _teacher_stats(teacher: Teacher) -> TeacherStats:
 async def named_budgets(state: AppState) -> dict[str, BudgetState]:
     """The budgets that the owner has named: the total, named runs, keys. Not each run's: clients choose their names.
 
-    None while the database is away: what a process has counted is told all the same.
+    None while the database is unavailable; the process's own counters are reported all the same.
     """
     try:
         spent, keys = await state.store.money.spent(OWNER), await state.store.keys.all()
@@ -171,7 +171,7 @@ def to_counters(tally: CounterTotals) -> Counters:
         cache_read_input_tokens=counts["cache_read_input_tokens"],
         cache_creation_input_tokens=counts["cache_creation_input_tokens"],
         billed_input_equivalent=counts["billed_utokens"] / 1e6,
-        # nothing is saved where the plain way would not have paid either: the stand-in's plain tokens are 0
+        # nothing is saved where the baseline costs nothing: with the stand-in it is 0 tokens
         tokens_saved=counts["baseline_tokens"] - sent,
         cost_usd=None if counts["unpriced"] else counts["cost_nusd"] / 1e9,
         usage_unknown_calls=counts["unknown_calls"],
@@ -194,7 +194,7 @@ def budget_states(
 ) -> dict[str, BudgetState]:
     """The total, the asker's key, and every run that has paid or only the `run` that is named.
 
-    A key sees the runs that it may use, and the total, which tells what others spend, if those are all runs.
+    A key sees the runs that it may use, and the total only if it may use all runs.
     """
     paid = [scope.removeprefix("run ") for scope in spent if scope.startswith("run ")] if run is None else [run]
     limits = {run_scope(name): budgets.of_run(name) for name in paid if Viewer(key).may_use(name)}

@@ -1,4 +1,4 @@
-"""What an unknown name was meant to be: the end of a sentence that says that it is unknown."""
+"""Suggestions for an unknown name, as the end of an error message."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Assumptions:
     """`code_tokens`: mean of a sample, as the teacher counts. `rejected`: share of the samples that the heuristic tier
-    marks. `reused`: share of the others whose mark is in the book. `text_factor`: true tokens of rubric and tasks over
+    marks. `reused`: share of the others whose mark is stored. `text_factor`: true tokens of rubric and tasks over
     the estimate. `rubric_writes`: calls that write it to the prompt cache. `room_used`: 0: replies are as short as they
     can be, and nothing is thought; 1: they take all the room they are given, for thinking too where it has any.
     """

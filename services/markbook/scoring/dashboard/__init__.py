@@ -1,1 +1,1 @@
-"""The page at `/`: what was asked, what it cost and what came of it. Completion here: no script runs in a browser."""
+"""The dashboard at `/`: usage, cost and scores by run. Rendered on the server; no script runs in the browser."""

@@ -1,4 +1,4 @@
-"""The page's figures: what stands above the charts, the runs in a table, and what budgets have left."""
+"""The dashboard's cards above the charts, the table of runs, and the budgets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.stats import to_counters
 from markbook.scoring.dashboard import formatting, latency
-from markbook.scoring.dashboard.totals import Account, asked, hits, tokens
+from markbook.scoring.dashboard.totals import Totals, hits, lookups, total_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """`more`: lines below the number. `help`: the id of the note that says how it is counted."""
+class Card:
+    """`more`: lines below the number. `help`: the id of the note that explains how it is counted."""
 
     name: str
     value: str
@@ -29,7 +29,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A limit and how much of it is used, as a share in [0, 1]."""
+    """A limit, and the used share of it in [0, 1]."""
 
     spent: str
     limit: str
@@ -54,27 +54,27 @@ class BudgetRow:
 RUN_COLUMNS = ("samples", "hit rate", "tokens", "saved", "dollars", "unscored")
 
 
-def build_cards(account: Account) -> list[Figure]:
-    total, counts = account.counters, account.total.counts
+def build_cards(totals: Totals) -> list[Card]:
+    total, counts = totals.counters, totals.total.counts
     half, most = (latency.quantile(counts, share) for share in (0.5, 0.95))
     plain = total.tokens_saved + total.api_tokens_sent
     return [
-        Figure("Spent", formatting.usd(total.cost_usd), _cost_notes(total)),
-        Figure(
+        Card("Spent", formatting.usd(total.cost_usd), _cost_notes(total)),
+        Card(
             "Tokens",
-            formatting.compact(tokens(account.total)),
+            formatting.compact(total_tokens(totals.total)),
             (
                 f"{formatting.count(total.api_tokens_sent)} sent",
                 f"{formatting.count(total.api_tokens_received)} received",
             ),
         ),
-        Figure(
+        Card(
             "Tokens saved",
             formatting.compact(total.tokens_saved),
-            (f"{formatting.percent(total.tokens_saved, plain)} of the plain way",) if plain else (),
+            (f"{formatting.percent(total.tokens_saved, plain)} of the baseline",) if plain else (),
             "saved",
         ),
-        Figure(
+        Card(
             "Samples",
             formatting.compact(total.samples),
             (
@@ -82,17 +82,17 @@ def build_cards(account: Account) -> list[Figure]:
                 f"{formatting.count(total.unscored)} unscored",
             ),
         ),
-        Figure(
+        Card(
             "Hit rate",
-            formatting.percent(hits(account.total), asked(account.total)),
-            (f"{formatting.count(hits(account.total))} of {formatting.count(asked(account.total))} samples",),
+            formatting.percent(hits(totals.total), lookups(totals.total)),
+            (f"{formatting.count(hits(totals.total))} of {formatting.count(lookups(totals.total))} samples",),
             "hit-rate",
         ),
-        Figure(
+        Card(
             "Teacher",
             f"≈{formatting.NBSP}{formatting.seconds(half)}" if half is not None else formatting.NONE,
             (
-                f"95{formatting.NBSP}% within {formatting.seconds(most)}" if most is not None else "no call was timed",
+                f"95{formatting.NBSP}% within {formatting.seconds(most)}" if most is not None else "no calls timed",
                 f"{formatting.count(total.teacher_calls)} calls, {formatting.count(counts['failed_calls'])} failed",
             ),
             "latency",
@@ -108,18 +108,20 @@ def _cost_notes(total: Counters) -> tuple[str, ...]:
         notes.append(f"{formatting.usd(1000 * total.cost_usd / total.samples)} per 1,000 samples")
     if total.usage_unknown_calls:
         bound = formatting.usd(total.usage_unknown_cost_usd)
-        notes.append(f"and at most {bound} for {formatting.count(total.usage_unknown_calls)} calls without a bill")
+        notes.append(
+            f"and at most {bound} for {formatting.count(total.usage_unknown_calls)} calls whose usage is unknown"
+        )
     return tuple(notes)
 
 
-def runs_of(account: Account) -> list[RunRow]:
+def build_run_rows(totals: Totals) -> list[RunRow]:
     rows = []
-    for name, tally in account.runs.items():
+    for name, tally in totals.runs.items():
         counted = to_counters(tally)
         cells = (
             formatting.count(counted.samples),
-            formatting.percent(hits(tally), asked(tally)),
-            formatting.count(tokens(tally)),
+            formatting.percent(hits(tally), lookups(tally)),
+            formatting.count(total_tokens(tally)),
             formatting.count(counted.tokens_saved),
             formatting.usd(counted.cost_usd),
             formatting.count(counted.unscored),
@@ -128,8 +130,8 @@ def runs_of(account: Account) -> list[RunRow]:
     return rows
 
 
-def budgets_of(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
-    """Those that have a limit, the most used first within total, key and runs."""
+def build_budget_rows(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
+    """Budgets with a limit, the most used first within total, keys and runs."""
     rows = []
     for scope, state in states.items():
         meters = _meters(state)
@@ -160,5 +162,5 @@ def _meters(state: BudgetState) -> tuple[Meter, ...]:
 
 
 def _share(spent: float, limit: float) -> float:
-    """A limit of nothing is used up."""
+    """Used share; a limit of zero counts as used up."""
     return min(1.0, spent / limit) if limit else 1.0

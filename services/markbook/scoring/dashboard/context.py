@@ -1,4 +1,4 @@
-"""All that the page shows, in words and shapes: what the templates need and nothing else."""
+"""Builds the template context of the dashboard page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import budget_states
 from markbook.scoring.dashboard import formatting, marks_table
-from markbook.scoring.dashboard.cards import BudgetRow, Figure, RunRow, budgets_of, build_cards, runs_of
+from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
-from markbook.scoring.dashboard.marks_table import Opened, Row
+from markbook.scoring.dashboard.marks_table import MarkDetail, Row
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import resolve_time_range
@@ -22,28 +22,28 @@ from markbook.scoring.store.budget_alerts import SPENT
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """`searched`: how many were looked at. `older`: the address of what comes before them; None: nothing does."""
+    """`searched`: number of marks examined. `older`: the URL of the next page of older marks, or None."""
 
     rows: list[Row]
     searched: int
     older: str | None
-    opened: Opened | None
+    detail: MarkDetail | None
     is_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    asked: PageQuery
+    query: PageQuery
     key: ApiKey | None
     now: str
     since: str
     teacher: str
     description: str
     is_stand_in: bool
-    troubles: list[str]
+    warnings: list[str]
     has_runs: bool
     total: Counters
-    figures: list[Figure]
+    cards: list[Card]
     charts: list[Chart]
     runs: list[RunRow]
     budgets: list[BudgetRow]
@@ -55,31 +55,33 @@ class View:
     most_marks: str
 
 
-async def build_context(state: AppState, key: ApiKey | None, asked: PageQuery) -> View:
-    """What `key` may see of what was `asked` for. Raises StoreUnavailable."""
+async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -> View:
+    """The part of `query` that `key` may see. Raises StoreUnavailable."""
     await state.pipeline.ledger.flush()
     now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
     oldest_ms = await store.ledger.first_ms(viewer)
-    frame = resolve_time_range(asked.since, now_ms, oldest_ms)
-    account = build_totals(await store.ledger.sums(viewer, frame.first_ms, frame.step_ms, asked.run), frame)
-    states = budget_states(await store.money.spent(viewer), state.config.budgets, asked.run, key)
+    time_range = resolve_time_range(query.since, now_ms, oldest_ms)
+    totals = build_totals(
+        await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run), time_range
+    )
+    states = budget_states(await store.money.spent(viewer), state.config.budgets, query.run, key)
     size = await store.marks.size(viewer)
     return View(
-        asked=asked,
+        query=query,
         key=key,
-        now=formatting.moment(now_ms),
-        since=formatting.moment(frame.first_ms),
+        now=formatting.format_time(now_ms),
+        since=formatting.format_time(time_range.first_ms),
         teacher=teacher.model,
         description=teacher.description,
         is_stand_in=teacher.is_stub,
-        troubles=_troubles(state, states),
-        has_runs=bool(account.runs),
-        total=account.counters,
-        figures=build_cards(account),
-        charts=build_charts(account, lambda run: asked.link(run=run, before=None, mark=None)),
-        runs=runs_of(account),
-        budgets=budgets_of(states),
-        marks=await _marks(state, viewer, asked),
+        warnings=_build_warnings(state, states),
+        has_runs=bool(totals.runs),
+        total=totals.counters,
+        cards=build_cards(totals),
+        charts=build_charts(totals, lambda run: query.link(run=run, before=None, mark=None)),
+        runs=build_run_rows(totals),
+        budgets=build_budget_rows(states),
+        marks=await _marks(state, viewer, query),
         entries=None if size is None else formatting.count(size[0]),
         profile=state.pipeline.profile,
         store_samples=state.config.store.store_samples,
@@ -88,28 +90,28 @@ async def build_context(state: AppState, key: ApiKey | None, asked: PageQuery) -
     )
 
 
-def _troubles(state: AppState, budgets: Mapping[str, BudgetState]) -> list[str]:
-    """What keeps samples from being scored, or soon will, with its cause and since when."""
-    troubles: list[str] = []
+def _build_warnings(state: AppState, budgets: Mapping[str, BudgetState]) -> list[str]:
+    """Conditions that keep samples from being scored, or soon will, each with its cause and start."""
+    warnings: list[str] = []
     if outage := state.teacher.outage():
-        since = formatting.moment(round(outage.since_s * 1000))
-        troubles.append(f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}")
+        since = formatting.format_time(round(outage.since_s * 1000))
+        warnings.append(f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}")
     for scope, alert in sorted(state.store.money.watch.alerts.items()):
         if scope in budgets:
             what = "is spent" if alert.percent == SPENT else f"is spent to {alert.percent} %"
-            troubles.append(f"The budget of {scope} {what} since {formatting.moment(alert.since_ms)} UTC.")
-    return troubles
+            warnings.append(f"The budget of {scope} {what} since {formatting.format_time(alert.since_ms)} UTC.")
+    return warnings
 
 
-async def _marks(state: AppState, viewer: Viewer, asked: PageQuery) -> Marks:
+async def _marks(state: AppState, viewer: Viewer, query: PageQuery) -> Marks:
     rubric, page = state.pipeline.rubric, state.store.page
-    before = marks_table.read(asked.before) if asked.before else None
-    found = await page.latest(viewer, marks_table.A_PAGE, marks_table.matching(asked.query), before, asked.run)
-    wanted = await page.mark(viewer, bytes.fromhex(asked.mark)) if asked.mark else None
+    before = marks_table.parse_cursor(query.before) if query.before else None
+    found = await page.latest(viewer, marks_table.PAGE_SIZE, marks_table.make_filter(query.search), before, query.run)
+    wanted = await page.mark(viewer, bytes.fromhex(query.mark)) if query.mark else None
     return Marks(
-        rows=[marks_table.row_of(paid, rubric, asked.query) for paid in found.marks],
+        rows=[marks_table.build_row(paid, rubric, query.search) for paid in found.marks],
         searched=found.searched,
-        older=found.last and asked.link("#marks", before=marks_table.written(found.last), mark=None),
-        opened=None if wanted is None else marks_table.opened(wanted, rubric),
-        is_missing=bool(asked.mark) and wanted is None,
+        older=found.last and query.link("#marks", before=marks_table.format_cursor(found.last), mark=None),
+        detail=None if wanted is None else marks_table.build_detail(wanted, rubric),
+        is_missing=bool(query.mark) and wanted is None,
     )

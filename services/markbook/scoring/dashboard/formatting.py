@@ -28,9 +28,9 @@ def compact(number: float) -> str:
 
 
 def usd(dollars: float | None) -> str:
-    """Cents from a dollar on, below it as much as tells small sums apart; None: no price is known."""
+    """Two decimals from $1, more below, so that small amounts stay apart; None: the price is unknown."""
     if dollars is None:
-        return "price not known"
+        return "price unknown"
     if dollars >= 1 or not dollars:
         return f"${dollars:,.2f}"
     if dollars < 1e-6:
@@ -51,11 +51,11 @@ def seconds(milliseconds: float | None) -> str:
     return f"{milliseconds / 1000:.{2 if milliseconds < 1000 else 1 if milliseconds < 10_000 else 0}f}{NBSP}s"
 
 
-def moment(at_ms: int) -> str:
-    """2026-11-22 18:30, in UTC: a page without scripts does not know the reader's zone."""
+def format_time(at_ms: int) -> str:
+    """`2026-11-22 18:30` in UTC: without scripts the page cannot know the reader's time zone."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
 def visible(text: str) -> str:
-    """Foreign text with its control and direction characters spelled out: what is read is what was judged."""
+    """Untrusted text with control and bidirectional characters spelled out, so that it reads as it was judged."""
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text.replace("\r\n", "\n"))

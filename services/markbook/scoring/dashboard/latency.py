@@ -1,4 +1,4 @@
-"""How long the teacher takes, out of counts by range: a quantile is a straight line through its range."""
+"""Teacher latency quantiles, interpolated linearly within histogram buckets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from markbook.scoring.store import LATENCY_BUCKETS, LATENCY_MS
 
 
 def quantile(counts: Mapping[str, int], share: float) -> float | None:
-    """Milliseconds below which `share` of the answers came; None without any.
+    """Milliseconds within which `share` of the calls were answered; None without any.
 
-    As Prometheus' histogram_quantile does it. What took longer than the last range is told as its end.
+    As Prometheus' histogram_quantile: calls beyond the last bucket are reported at its upper bound.
     """
     numbers = [counts.get(column, 0) for column in LATENCY_BUCKETS]
     rank, below, low = share * sum(numbers), 0, 0

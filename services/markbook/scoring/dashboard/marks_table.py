@@ -1,4 +1,4 @@
-"""The latest marks on the page: which of them, and what is told of each."""
+"""The list of the latest marks, and one mark in full."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import Cursor, Paid, Record
 from markbook.scoring.store.export_import import to_wire
 
-A_PAGE = 12
-ROW = r"^([0-9a-f]{2}){29,284}$"
-"""A row's key: 28 bytes of hashes and a language of up to 64 characters."""
-PLACE = r"^[0-9]{1,16}-[1-9][0-9]{0,8}$"
+PAGE_SIZE = 12
+ROW_PATTERN = r"^([0-9a-f]{2}){29,284}$"
+"""A row's key in hex: 28 bytes of hashes and a language of up to 64 characters."""
+CURSOR_PATTERN = r"^[0-9]{1,16}-[1-9][0-9]{0,8}$"
 _SNIPPET = 160
 
 
@@ -38,7 +38,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class MarkDetail:
     row: Row
     criteria: list[Criterion]
     reasons: list[str]
@@ -50,22 +50,22 @@ class Opened:
     size: int
 
 
-def row_of(paid: Paid, rubric: Rubric, query: str = "") -> Row:
+def build_row(paid: Paid, rubric: Rubric, query: str = "") -> Row:
     mark = to_wire(paid.record, rubric)
     return Row(
         id=paid.record.mark.fingerprint.row.hex(),
         score=formatting.NONE if mark.score is None else f"{mark.score:.2f}",
         language=formatting.visible(mark.language),
         runs=", ".join(sorted(paid.runs)),
-        at=formatting.moment(paid.record.created_ms),
+        at=formatting.format_time(paid.record.created_ms),
         snippet=_snippet(paid.record, query),
     )
 
 
-def opened(paid: Paid, rubric: Rubric) -> Opened:
+def build_detail(paid: Paid, rubric: Rubric) -> MarkDetail:
     mark = to_wire(paid.record, rubric)
-    return Opened(
-        row=row_of(paid, rubric),
+    return MarkDetail(
+        row=build_row(paid, rubric),
         criteria=[Criterion(name, value, rubric.criteria.get(name, 0.0)) for name, value in mark.criteria.items()],
         reasons=[formatting.visible(reason) for reason in mark.reasons],
         task=None if mark.task is None else formatting.visible(mark.task),
@@ -77,8 +77,8 @@ def opened(paid: Paid, rubric: Rubric) -> Opened:
     )
 
 
-def matching(query: str) -> Callable[[Record], bool]:
-    """Whether task, code, reasons, language or key hold `query`, whatever its case."""
+def make_filter(query: str) -> Callable[[Record], bool]:
+    """A filter for records whose task, code, reasons, language or key contain `query`, ignoring case."""
     wanted = query.casefold()
 
     def matches(record: Record) -> bool:
@@ -89,18 +89,18 @@ def matching(query: str) -> Callable[[Record], bool]:
     return matches if wanted else lambda _: True
 
 
-def written(place: Cursor) -> str:
+def format_cursor(place: Cursor) -> str:
     return f"{place[0]}-{place[1]}"
 
 
-def read(place: str) -> Cursor:
-    """The other way; `place` matches PLACE."""
+def parse_cursor(place: str) -> Cursor:
+    """The inverse of `format_cursor`; `place` matches CURSOR_PATTERN."""
     at, _, number = place.partition("-")
     return int(at), int(number)
 
 
 def _snippet(record: Record, query: str) -> str:
-    """The first line with `query` in it; without one, the first of the task."""
+    """The first line that contains `query`; without a query, the first line of the task."""
     texts = record.mark.texts
     if texts is None:
         return ""

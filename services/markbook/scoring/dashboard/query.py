@@ -1,4 +1,4 @@
-"""What the page was asked to show, and the addresses of its other views."""
+"""The dashboard's query parameters, and links to its other views."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from markbook.scoring.dashboard.time_range import Period
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """`query` searches the marks, `before` is where their list goes on, `mark` is the one to be read."""
+    """`search` filters the marks, `before` is the cursor of their list, `mark` the row key of the one in full."""
 
     since: Period = Period.DAY
     run: str | None = None
-    query: str = ""
+    search: str = ""
     before: str | None = None
     mark: str | None = None
 
     @property
     def is_live(self) -> bool:
-        """Whether the page may load itself anew: not under the eyes of who reads or searches marks."""
-        return not (self.query or self.before or self.mark)
+        """Whether the page may reload by itself: not while marks are searched or read."""
+        return not (self.search or self.before or self.mark)
 
     def link(self, at: str = "", **changes: str | None) -> str:
-        """This view's address with `changes`; `at` names a place on the page."""
+        """The URL of this view with `changes`; `at` is a fragment such as `#marks`."""
         values = asdict(replace(self, **changes))  # type: ignore[arg-type]
         values["since"] = values["since"] if values["since"] != Period.DAY else None
         given = {_NAMES.get(name, name): value for name, value in values.items() if value}
         return f"?{urlencode(given)}{at}" if given else f".{at}"
 
 
-_NAMES = {"query": "q"}
+_NAMES = {"search": "q"}

@@ -37,7 +37,7 @@ HEADERS = {
 }
 """No script at all may run, wherever it comes from: not even one that an error in here let through."""
 REFRESH_S = 30
-_MOST_BYTES = 4096
+_MAX_FORM_BYTES = 4096
 
 _STYLE = (files("markbook.scoring.dashboard") / "page.css").read_bytes()
 _TEMPLATES = jinja2.Environment(
@@ -62,8 +62,8 @@ _TEMPLATES.globals |= {
 }
 
 
-def page_router(door: Authenticator) -> APIRouter:
-    """Not part of the API's description: it is for people."""
+def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
+    """The dashboard's routes, not part of the OpenAPI schema."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/")
@@ -72,8 +72,8 @@ def page_router(door: Authenticator) -> APIRouter:
         since: Period = Period.DAY,
         run: RunName | None = None,
         q: Annotated[str, Query(max_length=200)] = "",
-        before: Annotated[str | None, Query(pattern=marks_table.PLACE)] = None,
-        mark: Annotated[str | None, Query(pattern=marks_table.ROW)] = None,
+        before: Annotated[str | None, Query(pattern=marks_table.CURSOR_PATTERN)] = None,
+        mark: Annotated[str | None, Query(pattern=marks_table.ROW_PATTERN)] = None,
     ) -> Response:
         key = get_api_key(request)
         try:
@@ -81,45 +81,45 @@ def page_router(door: Authenticator) -> APIRouter:
                 check_run(key, run)
             view = await build_context(get_state(request), key, PageQuery(since, run, q.strip(), before, mark))
         except MarkbookError as error:
-            return _html("error.jinja", error.status, error.headers, error=error)
-        return await asyncio.to_thread(_html, "page.jinja", view=view, base_url=str(request.base_url))
+            return _render("error.jinja", error.status, error.headers, error=error)
+        return await asyncio.to_thread(_render, "page.jinja", view=view, base_url=str(request.base_url))
 
     @router.get("/page.css")
     async def style(v: str = "") -> Response:
-        """`v`: the version that the page was made for, so that browsers need not ask again for the same one."""
+        """`v`: the stylesheet's version, so that browsers can cache it for good."""
         return Response(
             _STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
         )
 
-    _add_login(router, door)
+    _add_login(router, authenticator)
     return router
 
 
-def _add_login(router: APIRouter, door: Authenticator) -> None:
-    """Browsers cannot send a key with the address of a page: they sign in, and send a cookie."""
+def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
+    """Browsers cannot send an API key with a page's URL, so they sign in and send a session cookie."""
 
     @router.get("/login")
     async def login() -> Response:
         try:
-            await door.authenticate(None)
+            await authenticator.authenticate(None)
         except Unauthorized:
-            return _html("login.jinja", error=None)
-        return _go(".")
+            return _render("login.jinja", error=None)
+        return _redirect(".")
 
     @router.post("/login")
     async def log_in(request: Request) -> Response:
         try:
             check_site(request.headers)
-            form = parse_qs((await read_body(request, _MOST_BYTES)).decode("latin-1"))
-            key = await door.authenticate(f"Bearer {''.join(form.get('key', []))}")
+            form = parse_qs((await read_body(request, _MAX_FORM_BYTES)).decode("latin-1"))
+            key = await authenticator.authenticate(f"Bearer {''.join(form.get('key', []))}")
         except MarkbookError as error:
-            return _html("login.jinja", error.status, error=error)
-        answer = _go(".")
+            return _render("login.jinja", error.status, error=error)
+        answer = _redirect(".")
         if key is not None:
             secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
             answer.set_cookie(
                 SESSION_COOKIE,
-                door.issue_session(key),
+                authenticator.issue_session(key),
                 max_age=SESSION_S,
                 secure=secure,
                 httponly=True,
@@ -130,15 +130,17 @@ def _add_login(router: APIRouter, door: Authenticator) -> None:
     @router.post("/logout")
     async def log_out(request: Request) -> Response:
         check_site(request.headers)
-        answer = _go("login")
+        answer = _redirect("login")
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return answer
 
 
-def _html(template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object) -> HTMLResponse:
+def _render(
+    template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+) -> HTMLResponse:
     return HTMLResponse(_TEMPLATES.get_template(template).render(values), status, {**(headers or {}), **HEADERS})
 
 
-def _go(where: str) -> Response:
-    """On to another view, named from here, so that the page may lie behind a path."""
+def _redirect(where: str) -> Response:
+    """Redirect to a relative URL, so that the service can run below a path prefix."""
     return RedirectResponse(where, 303, HEADERS)

@@ -1,4 +1,4 @@
-"""Charts as SVG shapes: stacked bars and lines over time, with axes, legend and a text for who cannot see them."""
+"""Charts as SVG shapes: stacked bars and lines over time, with axes, legend and a text for screen readers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from markbook.scoring.dashboard.time_range import Frame
+from markbook.scoring.dashboard.time_range import TimeRange
 
 WIDTH, HEIGHT = 380, 168
 LEFT, RIGHT, TOP, BOTTOM = 46, 6, 8, 22
 _PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 _MAX_STEPS = 4
 _GAP = 0.18
-"""Share of a bar's place that stays empty."""
+"""Share of a bar's width left empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value a bucket; None: nothing to draw. `tone` names its colour, `total` is what the legend says of it."""
+    """One value per bucket, None for a gap. `tone` names its colour; `total` is the text in the legend."""
 
     name: str
     tone: str
@@ -40,8 +40,8 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """A bucket under the pointer: where it is, and its values in words."""
+class HoverZone:
+    """The hover area of one bucket, and its tooltip."""
 
     x: float
     width: float
@@ -61,27 +61,27 @@ class Chart:
     shapes: Sequence[Shape]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
-    spots: Sequence[Spot]
+    hover_zones: Sequence[HoverZone]
 
     @property
     def is_empty(self) -> bool:
-        return not self.spots
+        return not self.hover_zones
 
 
 def bars(
     id: str,
     title: str,
     unit: str,
-    frame: Frame,
+    time_range: TimeRange,
     series: Sequence[Series],
-    say: Callable[[float], str],
-    least_step: float = 1.0,
+    format_value: Callable[[float], str],
+    min_step: float = 1.0,
 ) -> Chart:
-    """Stacked from the first series up. `say` puts a value into words; `least_step` lies between two of the axis."""
+    """Stacked bars, the first series at the bottom. `min_step`: the least distance between two ticks."""
     values = [[value or 0.0 for value in each.values] for each in series]
-    columns = [list(column) for column in zip(*values, strict=True)] or [[]] * frame.buckets
-    step, top = _scale(max(map(sum, columns), default=0.0), least_step)
-    pitch = _PLOT_WIDTH / frame.buckets
+    columns = [list(column) for column in zip(*values, strict=True)] or [[]] * time_range.buckets
+    step, top = _scale(max(map(sum, columns), default=0.0), min_step)
+    pitch = _PLOT_WIDTH / time_range.buckets
     paths: list[list[str]] = [[] for _ in series]
     for index, column in enumerate(columns):
         x, below = LEFT + (index + _GAP / 2) * pitch, 0.0
@@ -91,31 +91,31 @@ def bars(
                 path.append(f"M{x:.1f} {low:.1f}h{pitch * (1 - _GAP):.1f}V{high:.1f}h{-pitch * (1 - _GAP):.1f}z")
                 below += value
     totals = [sum(column) for column in columns]
-    return _chart(id, title, unit, "bars", frame, series, paths, step, top, totals, say)
+    return _chart(id, title, unit, "bars", time_range, series, paths, step, top, totals, format_value)
 
 
 def lines(
     id: str,
     title: str,
     unit: str,
-    frame: Frame,
+    time_range: TimeRange,
     series: Sequence[Series],
-    say: Callable[[float], str],
-    at_least: float = 0.0,
+    format_value: Callable[[float], str],
+    min_top: float = 0.0,
 ) -> Chart:
-    """A line a series, broken where it has no value. The axis reaches `at_least` so far."""
-    highest = [max(known) if (known := _known(series, index)) else None for index in range(frame.buckets)]
-    step, top = _scale(max([at_least, *(value for value in highest if value is not None)]), 0.0)
+    """One line per series, with gaps where it has no value. The axis reaches at least `min_top`."""
+    highest = [max(known) if (known := _known(series, index)) else None for index in range(time_range.buckets)]
+    step, top = _scale(max([min_top, *(value for value in highest if value is not None)]), 0.0)
     paths: list[list[str]] = []
     for each in series:
         path, drawing = [], False
         for index, value in enumerate(each.values):
             if value is not None:
-                x, y = LEFT + (index + 0.5) * _PLOT_WIDTH / frame.buckets, _y(value, top)
+                x, y = LEFT + (index + 0.5) * _PLOT_WIDTH / time_range.buckets, _y(value, top)
                 path.append(f"L{x:.1f} {y:.1f}" if drawing else f"M{x:.1f} {y:.1f}h0")  # h0: alone, it is a dot
             drawing = value is not None
         paths.append(path)
-    return _chart(id, title, unit, "lines", frame, series, paths, step, top, highest, say)
+    return _chart(id, title, unit, "lines", time_range, series, paths, step, top, highest, format_value)
 
 
 def _chart(
@@ -123,44 +123,48 @@ def _chart(
     title: str,
     unit: str,
     kind: str,
-    frame: Frame,
+    time_range: TimeRange,
     series: Sequence[Series],
     paths: Sequence[Sequence[str]],
     step: float,
     top: float,
     heights: Sequence[float | None],
-    say: Callable[[float], str],
+    format_value: Callable[[float], str],
 ) -> Chart:
     filled = [index for index, height in enumerate(heights) if height]
-    pitch = _PLOT_WIDTH / frame.buckets
+    pitch = _PLOT_WIDTH / time_range.buckets
     drawn = zip(series, paths, strict=True)
     return Chart(
         id=id,
         title=title,
         unit=unit,
-        description=_described(frame, heights, say),
+        description=_describe(time_range, heights, format_value),
         kind=kind,
         series=[each for each in series if any(each.values)],
         shapes=[Shape(each.tone, "".join(path)) for each, path in drawn if path],
-        x_ticks=[Tick(round(LEFT + share * _PLOT_WIDTH, 1), label) for share, label in frame.ticks()],
-        y_ticks=[Tick(round(_y(value, top), 1), say(value)) for value in _steps(step, top)],
-        spots=[
-            Spot(round(LEFT + index * pitch, 1), round(pitch, 1), _told(frame, series, index, say)) for index in filled
+        x_ticks=[Tick(round(LEFT + share * _PLOT_WIDTH, 1), label) for share, label in time_range.ticks()],
+        y_ticks=[Tick(round(_y(value, top), 1), format_value(value)) for value in _steps(step, top)],
+        hover_zones=[
+            HoverZone(
+                round(LEFT + index * pitch, 1), round(pitch, 1), _tooltip(time_range, series, index, format_value)
+            )
+            for index in filled
         ],
     )
 
 
-def _described(frame: Frame, heights: Sequence[float | None], say: Callable[[float], str]) -> str:
+def _describe(time_range: TimeRange, heights: Sequence[float | None], format_value: Callable[[float], str]) -> str:
     highest = max(range(len(heights)), key=lambda index: heights[index] or 0.0, default=0)
     if not heights or not heights[highest]:
-        return "Nothing in this time."
-    return f"From {frame.label(0)} UTC on; highest {say(heights[highest] or 0.0)}, at {frame.label(highest)}."
+        return "No data in this period."
+    top = format_value(heights[highest] or 0.0)
+    return f"From {time_range.label(0)} UTC; highest {top}, at {time_range.label(highest)}."
 
 
-def _told(frame: Frame, series: Sequence[Series], index: int, say: Callable[[float], str]) -> str:
+def _tooltip(time_range: TimeRange, series: Sequence[Series], index: int, format_value: Callable[[float], str]) -> str:
     known = [(each.name, each.values[index]) for each in series]
-    parts = [f"{name} {say(value)}" for name, value in known if value]
-    return "\n".join([f"{frame.label(index)} UTC", *(parts or ["0"])])
+    parts = [f"{name} {format_value(value)}" for name, value in known if value]
+    return "\n".join([f"{time_range.label(index)} UTC", *(parts or ["0"])])
 
 
 def _known(series: Sequence[Series], index: int) -> list[float]:
@@ -168,7 +172,7 @@ def _known(series: Sequence[Series], index: int) -> list[float]:
 
 
 def _scale(highest: float, least: float) -> tuple[float, float]:
-    """A round step (1, 2 or 5 times a power of ten) and the first multiple of it that nothing goes beyond."""
+    """A round tick distance (1, 2 or 5 times a power of ten) and the axis end, a multiple of it."""
     if highest <= 0:
         return 1.0, 1.0
     exponent = math.floor(math.log10(highest / _MAX_STEPS))

@@ -1,4 +1,4 @@
-"""The stretch of time that the page shows, cut into as many buckets as can be told apart on a phone."""
+"""The time range on display, cut into as many buckets as can be told apart on a phone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STEPS_MS = (
     *(hours * HOUR_MS for hours in (1, 2, 3, 6, 12)),
     *(days * _DAY_MS for days in (1, 2, 4, 7, 14, 30, 60, 120, 365, 1461)),
 )
-_MOST_TICKS = 5
+_MAX_TICKS = 5
 
 
 class Period(StrEnum):
@@ -30,8 +30,8 @@ _LENGTHS_MS = {Period.HOUR: HOUR_MS, Period.DAY: _DAY_MS, Period.WEEK: 7 * _DAY_
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """`buckets` of `step_ms` from `first_ms` on, a multiple of the step, to the one in which now is."""
+class TimeRange:
+    """`buckets` of `step_ms` each from `first_ms` (a multiple of the step) to the one that contains now."""
 
     first_ms: int
     step_ms: int
@@ -45,9 +45,9 @@ class Frame:
         return f"{at.day} {at:%b}" if self.step_ms >= _DAY_MS else f"{at.day} {at:%b %H:%M}"
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Round times, as shares of the width, and what they are called."""
+        """Tick positions at round times, as shares of the width, with labels."""
         span = self.buckets * self.step_ms
-        steps = (step for step in _STEPS_MS if step >= self.step_ms and span / step <= _MOST_TICKS)
+        steps = (step for step in _STEPS_MS if step >= self.step_ms and span / step <= _MAX_TICKS)
         step = next(steps, _STEPS_MS[-1])
         first = -(-self.first_ms // step) * step
         return [
@@ -56,12 +56,12 @@ class Frame:
         ]
 
 
-def resolve_time_range(period: Period, now_ms: int, oldest_ms: int | None) -> Frame:
-    """`oldest_ms`: what is counted from when all is asked for; None: nothing is counted yet."""
+def resolve_time_range(period: Period, now_ms: int, oldest_ms: int | None) -> TimeRange:
+    """`oldest_ms`: start of period ALL; None while nothing is counted yet."""
     length = _LENGTHS_MS.get(period) or max(now_ms - (oldest_ms or now_ms), HOUR_MS)
     step = next((step for step in _STEPS_MS if length <= step * MAX_BUCKETS), _STEPS_MS[-1])
     first = (now_ms - length) // step * step
-    return Frame(first, step, (now_ms - first) // step + 1)
+    return TimeRange(first, step, (now_ms - first) // step + 1)
 
 
 def _tick(at_ms: int, step_ms: int, span_ms: int) -> str:

@@ -1,4 +1,4 @@
-"""The ledger's sums as the page needs them: in all, by bucket and by run, of the runs that its reader may see."""
+"""The ledger's rollups for the dashboard: in total, by bucket and by run, of the runs visible to the viewer."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from functools import cached_property
 
 from markbook.contract import Counters, Source
 from markbook.scoring.api.stats import to_counters
-from markbook.scoring.dashboard.time_range import Frame
+from markbook.scoring.dashboard.time_range import TimeRange
 from markbook.scoring.store import CounterTotals, Rollups
 
-ANSWERED = (Source.CACHE, Source.COALESCED)
-"""Sources of marks that somebody had paid for already."""
+PAID_BEFORE = (Source.CACHE, Source.COALESCED)
+"""Sources of marks that had been paid for already."""
 
 
 @dataclass(frozen=True)
-class Account:
-    frame: Frame
+class Totals:
+    time_range: TimeRange
     total: CounterTotals
     buckets: Sequence[CounterTotals]
     runs: dict[str, CounterTotals]
-    """Those with the highest bills first."""
+    """In order of cost, highest first."""
     cells: dict[tuple[int, str], CounterTotals]
     """By bucket and run."""
 
@@ -31,38 +31,40 @@ class Account:
         return to_counters(self.total)
 
 
-def build_totals(sums: Rollups, frame: Frame) -> Account:
-    total, buckets = CounterTotals(), [CounterTotals() for _ in range(frame.buckets)]
+def build_totals(sums: Rollups, time_range: TimeRange) -> Totals:
+    total, buckets = CounterTotals(), [CounterTotals() for _ in range(time_range.buckets)]
     runs: defaultdict[str, CounterTotals] = defaultdict(CounterTotals)
     cells: dict[tuple[int, str], CounterTotals] = {}
     for (start_ms, run), tally in sums.tallies.items():
-        index = frame.index(start_ms)
-        if 0 <= index < frame.buckets:
+        index = time_range.index(start_ms)
+        if 0 <= index < time_range.buckets:
             for each in (total, buckets[index], runs[run]):
                 each.add(tally)
             cells[index, run] = tally
-    ranked = sorted(runs, key=lambda run: (-nusd(runs[run]), -tokens(runs[run]), -runs[run].counts["samples"], run))
-    return Account(frame, total, buckets, {run: runs[run] for run in ranked}, cells)
+    ranked = sorted(
+        runs, key=lambda run: (-cost_nusd(runs[run]), -total_tokens(runs[run]), -runs[run].counts["samples"], run)
+    )
+    return Totals(time_range, total, buckets, {run: runs[run] for run in ranked}, cells)
 
 
-def sent(tally: CounterTotals) -> int:
+def tokens_sent(tally: CounterTotals) -> int:
     counts = tally.counts
     return counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
 
 
-def tokens(tally: CounterTotals) -> int:
+def total_tokens(tally: CounterTotals) -> int:
     """Sent and received."""
-    return sent(tally) + tally.counts["output_tokens"]
+    return tokens_sent(tally) + tally.counts["output_tokens"]
 
 
-def nusd(tally: CounterTotals) -> int:
+def cost_nusd(tally: CounterTotals) -> int:
     return tally.counts["cost_nusd"]
 
 
 def hits(tally: CounterTotals) -> int:
-    return sum(tally.counts[source.value] for source in ANSWERED)
+    return sum(tally.counts[source.value] for source in PAID_BEFORE)
 
 
-def asked(tally: CounterTotals) -> int:
-    """Samples that passed the heuristic tier and their tests: a hit or a call of the teacher, whatever became of it."""
+def lookups(tally: CounterTotals) -> int:
+    """Samples that passed the heuristic tier and their tests: each is a hit or needs the teacher."""
     return tally.counts["samples"] - tally.counts[Source.HEURISTIC.value] - tally.counts[Source.TESTS.value]

@@ -1,7 +1,6 @@
-"""Runs a sample's tests in a sandbox. `open_runner` gives what the service needs, the rest is how.
+"""Runs a sample's tests in a sandbox. Entry point: `open_runner`.
 
-A verdict cannot be forged by the code under test: it is decided outside what that code can reach, on plain copies of
-the values that it returned (`compare.py`).
+The code under test cannot forge a verdict: values are compared outside its process, on plain copies (`compare.py`).
 """
 
 from markbook.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest

@@ -1,4 +1,4 @@
-"""Verdicts that are kept, so that the same code is not run against the same tests twice."""
+"""Caches verdicts, so that the same code is not run against the same tests twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markbook.scoring.execution.types import RUNNER_VERSION, TestResult
 
 
 class VerdictCache(Protocol):
-    """Where verdicts are kept, by the digest of everything that they depend on. May forget, may not change any."""
+    """Verdicts by the digest of everything that they depend on. May evict entries."""
 
     async def get(self, digest: bytes) -> tuple[TestResult, ...] | None: ...
 
@@ -19,7 +19,7 @@ class VerdictCache(Protocol):
 
 
 class MemoryVerdictCache:
-    """The verdicts used last, in this process: at most `max_results` results of tests, some 100 bytes each."""
+    """An LRU cache in memory: at most `max_results` test results, about 100 bytes each."""
 
     def __init__(self, max_results: int = 200_000) -> None:
         self._max_results = max_results
@@ -41,9 +41,9 @@ class MemoryVerdictCache:
 
 
 def verdict_digest(code: str, tests: Sequence[str], setup: str, identity: str) -> bytes:
-    """`identity` names what ran it (sandboxes, their versions, limits): another one may find another verdict."""
+    """`identity` names sandboxes, versions and limits, since another sandbox may reach another verdict."""
     digest = hashlib.sha256()
     for part in (str(RUNNER_VERSION), identity, code, setup, *tests):
         data = part.encode()
-        digest.update(len(data).to_bytes(8, "big") + data)  # the length keeps ("ab", "c") and ("a", "bc") apart
+        digest.update(len(data).to_bytes(8, "big") + data)  # the length tells ("ab", "c") from ("a", "bc")
     return digest.digest()

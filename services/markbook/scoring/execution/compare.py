@@ -1,6 +1,6 @@
-"""Values that came out of a sandbox: whether they are plain data, whether they are equal, how a message shows them.
+"""Values returned by a sandbox: conversion to plain data, equality, and how messages show them.
 
-Equality is decided here, on copies that hold no code: an object whose `__eq__` always says yes has no say.
+Equality is decided here, on copies without code, so an object's own `__eq__` is never called.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 from pydantic_monty import MontyClassProxy, MontyClassTypeProxy, MontyStdTypeProxy
 
 MAX_DEPTH = 200
-"""Deeper values are refused: the interpreter's own comparison would run out of stack."""
+"""Deeper values are rejected: the interpreter's own comparison would run out of stack."""
 SHOWN_CHARS = 200
 """Characters of a value in a message."""
 
 
 MAX_VALUES = 1_000_000
-"""Values within a value, counted as often as they are met: lists that hold lists twice grow without end."""
+"""Values within a value, counting repeated references each time: nested doubled lists grow exponentially."""
 _VIEWS = ("dict_items(", "dict_keys(", "dict_values(")
 _HARMLESS = (
     *("<bound method", "<built-in", "<class ", "<function ", "<module ", "<re.Match", "functools.partial("),
@@ -30,24 +30,24 @@ class ForeignValueError(Exception):
 
 
 class TooLargeError(Exception):
-    """A value holds more than can be compared here."""
+    """A value is too large to compare."""
 
 
 class Kind(Enum):
-    """What came out of a sandbox in which `str` and its like never ask the host."""
+    """Kinds of values returned by a sandbox in which `str` and the like never call the host."""
 
     DATA = auto()
     """Data, or an object of the tested code."""
     VIEW = auto()
-    """A dict's keys, values or items: comes as text."""
+    """A dict's keys, values or items; arrives as text."""
     ITERATOR = auto()
-    """Gives its items once, whatever they are: comes as text, as does all that is of no known kind."""
+    """Yields its items once; arrives as text, like every value of an unknown kind."""
     HARMLESS = auto()
-    """A function, a class, a range, …: comes as text, holds nothing that could answer for itself."""
+    """A function, a class, a range, …; arrives as text and contains no object with code of its own."""
 
 
-def kind_of(value: Any) -> Kind:
-    """What the host was asked about, where it was not asked about plain values such as strings."""
+def value_kind(value: Any) -> Kind:
+    """The kind of `value`, for values that are not plain data such as strings."""
     if not isinstance(value, str):
         return Kind.DATA
     if value.startswith(_VIEWS):

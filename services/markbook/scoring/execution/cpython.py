@@ -28,24 +28,24 @@ from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_ru
 
 GUEST = Path(__file__).parent / "guest"
 PACKAGE = "markbook.scoring.execution.guest"
-FOUND = "import runpy, sys; sys.path.insert(0, '/guest'); "
-PROGRAM = FOUND + f"runpy.run_module({PACKAGE!r}, run_name='__main__')"
-PROBE = FOUND + f"from {PACKAGE}.processes import forbid_harm; forbid_harm(); print(6 * 7)"
+IMPORT_GUEST = "import runpy, sys; sys.path.insert(0, '/guest'); "
+PROGRAM = IMPORT_GUEST + f"runpy.run_module({PACKAGE!r}, run_name='__main__')"
+PROBE = IMPORT_GUEST + f"from {PACKAGE}.processes import forbid_harm; forbid_harm(); print(6 * 7)"
 START_S = 20.0
-"""Seconds that the processes may take to start, beside the tests' own time."""
+"""Seconds for the processes to start, not counted towards the tests' time."""
 GRACE_S = 1.0
-"""Seconds above a sample's time after which the judge itself counts as held up: it ends tests in time by itself."""
+"""Seconds above a sample's limit after which the judge process counts as hung; it stops tests at their limit itself."""
 END_S = 1.0
-"""Seconds that a process may take to end by itself."""
+"""Seconds for a process to exit by itself."""
 
 
 def bubblewrap_fault() -> str | None:
-    """Why bubblewrap cannot be used here, None where it works. Runs it once."""
+    """Why bubblewrap cannot be used here, or None where it works. Runs it once to find out."""
     try:
         command = _command()
     except (ImportError, OSError, RuntimeError) as error:
         return f"bubblewrap is not installed: {error}"
-    # files, not pipes: what bubblewrap starts may outlive it for a moment and would hold a pipe open
+    # files, not pipes: a child of bubblewrap may outlive it for a moment and would hold a pipe open
     with TemporaryFile() as output, TemporaryFile() as errors:
         try:
             probe = [*command, "-I", "-S", "-B", "-c", PROBE]
@@ -97,42 +97,42 @@ class CPythonSandbox:
             judge = opened.enter_context(Process("judge", ours, {**given, "setup": setup, "tests": list(tests)}))
             theirs.close()
             ours.close()
-            told = _read(judge.output, len(tests), limits.total_s)
+            output = _read_verdicts(judge.output, len(tests), limits.total_s)
             subject.wait(END_S)
             judge.wait(END_S)
-        if not told.started:
+        if not output.started:
             raise ExecutionUnavailable(f"the CPython sandbox does not start within {START_S:g} s")
-        if told.ended and len(told.verdicts) < len(tests):
+        if output.ended and len(output.verdicts) < len(tests):
             raise ExecutionUnavailable("the CPython sandbox broke off")
-        results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in told.verdicts]
+        results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in output.verdicts]
         return results + [not_run(limits.total_s)] * (len(tests) - len(results))
 
     def close(self) -> None:
-        """Nothing runs between samples."""
+        """Nothing to do: no process is kept between samples."""
 
 
 class Process:
-    """One of the two, in a sandbox of its own until the context ends."""
+    """The judge or the subject process, each in a sandbox of its own until the context ends."""
 
     def __init__(self, role: str, connection: socket.socket, given: dict[str, Any]) -> None:
         number = connection.fileno()
-        told, says = os.pipe()
+        info_read, info_write = os.pipe()
         try:
-            with _file_of(json.dumps(given).encode()) as asked:
+            with _memory_file(json.dumps(given).encode()) as stdin_file:
                 self._process = subprocess.Popen(
-                    [*_command(says), "-I", "-S", "-B", "-c", PROGRAM, role, str(number)],
-                    stdin=asked,
+                    [*_command(info_write), "-I", "-S", "-B", "-c", PROGRAM, role, str(number)],
+                    stdin=stdin_file,
                     stdout=subprocess.PIPE if role == "judge" else subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    pass_fds=(number, says),
+                    pass_fds=(number, info_write),
                     process_group=0,
                 )
         except OSError as error:
-            os.close(told)
+            os.close(info_read)
             raise ExecutionUnavailable(f"the CPython sandbox does not start: {error}") from error
         finally:
-            os.close(says)
-        self._inner = _inner_process(told)
+            os.close(info_write)
+        self._inner = _inner_process(info_read)
 
     @property
     def output(self) -> IO[bytes]:
@@ -140,7 +140,7 @@ class Process:
         return self._process.stdout
 
     def wait(self, limit_s: float) -> None:
-        """Until it has ended by itself, but no longer than this."""
+        """Wait until it has exited by itself, at most `limit_s` seconds."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(limit_s)
 
@@ -150,24 +150,24 @@ class Process:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """The first process of the sandbox is ended, and with it all others; then bubblewrap ends by itself.
+        """Kill the first process of the sandbox, and with it all others; then bubblewrap exits by itself.
 
-        The other way round it would be nobody's child: where the service is the first process of a container, such
-        children of its children are never taken off the list of processes.
+        In the other order the inner process would be orphaned, and where the service is PID 1 of a container nobody
+        would reap it.
         """
         if self._inner is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._inner, signal.SIGKILL)
             os.close(self._inner)
             self.wait(END_S)
-        end_group(self._process)  # with a child that it had not told of yet
+        end_group(self._process)  # including a child that it had not reported yet
         if self._process.stdout is not None:
             self._process.stdout.close()
 
 
 @contextmanager
-def _file_of(data: bytes) -> Iterator[int]:
-    """A file in memory: a pipe would hold this process up until all of it is read."""
+def _memory_file(data: bytes) -> Iterator[int]:
+    """A file in memory, readable at once; writing to a pipe would block until the child has read it."""
     number = os.memfd_create("given")
     try:
         with os.fdopen(os.dup(number), "wb") as file:
@@ -178,11 +178,11 @@ def _file_of(data: bytes) -> Iterator[int]:
         os.close(number)
 
 
-def _inner_process(told: int) -> int | None:
-    """A handle on the first process inside the sandbox, from what bubblewrap says; None where it did not start."""
+def _inner_process(info_read: int) -> int | None:
+    """A pidfd of the first process inside the sandbox, from bubblewrap's status output; None if it did not start."""
     text = b""
     ends = time.monotonic() + START_S
-    with os.fdopen(told, "rb", buffering=0) as info, selectors.DefaultSelector() as selector:
+    with os.fdopen(info_read, "rb", buffering=0) as info, selectors.DefaultSelector() as selector:
         selector.register(info, selectors.EVENT_READ)
         while b"}" not in text and selector.select(max(0.0, ends - time.monotonic())) and (part := info.read(1000)):
             text += part
@@ -193,32 +193,32 @@ def _inner_process(told: int) -> int | None:
 
 
 @dataclass
-class _Told:
-    """What came of the judge: whether it started, its verdicts, and whether it ended by itself."""
+class _Output:
+    """Output of the judge process: whether it started, its verdicts, and whether it exited by itself."""
 
     started: bool = False
     ended: bool = False
     verdicts: list[list[str]] = field(default_factory=list)
 
 
-def _read(output: IO[bytes], count: int, limit_s: float) -> _Told:
-    """The judge's verdicts, as many as come within `limit_s` of its start."""
+def _read_verdicts(output: IO[bytes], count: int, limit_s: float) -> _Output:
+    """The judge's verdicts, as many as arrive within `limit_s` seconds of its start."""
     os.set_blocking(output.fileno(), False)
-    told = _Told()
+    state = _Output()
     ends = time.monotonic() + START_S
     data = b""
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
-        while len(told.verdicts) < count and (left_s := ends - time.monotonic()) > 0:
+        while len(state.verdicts) < count and (left_s := ends - time.monotonic()) > 0:
             if not selector.select(left_s):
                 continue
             if not (chunk := output.read(1 << 16)):
-                told.ended = True
+                state.ended = True
                 break
             *lines, data = (data + chunk).split(b"\n")
             for line in lines:
-                if told.started:
-                    told.verdicts.append(json.loads(line))
+                if state.started:
+                    state.verdicts.append(json.loads(line))
                 else:
-                    told.started, ends = True, time.monotonic() + limit_s + GRACE_S
-    return told
+                    state.started, ends = True, time.monotonic() + limit_s + GRACE_S
+    return state

@@ -1,4 +1,4 @@
-"""The sandbox that is always there: Monty, a Python interpreter without files or network, in worker processes."""
+"""The default sandbox: Monty, a Python interpreter without files or network, in worker processes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from markbook.scoring.execution.monty_worker import EXTRA_S, READY
 from markbook.scoring.execution.process_group import end_group
 from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
 
-PATIENCE_S = 60.0
-"""Seconds of the clock that a worker may take to start, or above a test's own time, before it counts as hung."""
+WORKER_TIMEOUT_S = 60.0
+"""Wall-clock seconds for a worker to start, or above a test's own limit, before it counts as hung."""
 
 _log = logging.getLogger(__name__)
 
 
 class MontySandbox:
-    """At most `workers` samples run at the same time, each in a process of its own (about 50 MB), started when needed.
+    """Runs at most `workers` samples at a time, each in a process of its own (about 50 MB), started on demand.
 
     Raises ExecutionUnavailable when Monty does not start.
     """
@@ -51,7 +51,7 @@ class MontySandbox:
         while len(results) < len(tests):
             if results and left_s <= 0:
                 return results + [not_run(limits.total_s)] * (len(tests) - len(results))
-            with self._worker() as worker:  # the one that died is replaced
+            with self._worker() as worker:  # one that died is replaced
                 started = time.monotonic()
                 rest = replace(limits, total_s=max(0.0, left_s))
                 results += worker.ask(code, tests[len(results) :], setup, rest)
@@ -62,19 +62,19 @@ class MontySandbox:
             if died_of == -signal.SIGPROF:
                 late = f"its values were not read within {limits.test_s + EXTRA_S:g} s"
                 results.append(TestResult(Verdict.TIMED_OUT, late))
-            elif crashed_at == number:  # twice: it is the code's doing
+            elif crashed_at == number:  # twice: the code causes it
                 results.append(TestResult(Verdict.FAILED, "the interpreter crashed"))
             crashed_at = number
         return results
 
     def close(self) -> None:
-        """End the processes that have nothing to do, and the others once they have not."""
+        """Stop idle processes now and busy ones when they are done."""
         self._closed = True
         self._end_workers()
 
     @contextmanager
     def _worker(self) -> Iterator[_Worker]:
-        """A worker that nobody else has, until the context ends. It is kept unless something was raised."""
+        """An exclusive worker for the duration of the context. It is kept unless something was raised."""
         worker = self._slots.get()
         is_kept = False
         try:
@@ -91,7 +91,7 @@ class MontySandbox:
 
 
 def _end(slots: queue.LifoQueue[_Worker | None]) -> None:
-    """End the workers in `slots`, and leave their places to those who wait for one."""
+    """Stop the workers in `slots` and free their slots for waiting callers."""
     taken: list[_Worker | None] = []
     with suppress(queue.Empty):
         while True:
@@ -103,7 +103,7 @@ def _end(slots: queue.LifoQueue[_Worker | None]) -> None:
 
 
 class _Worker:
-    """A process of `monty_worker.py`. Raises ExecutionUnavailable when it does not start."""
+    """A process running `monty_worker.py`. Raises ExecutionUnavailable when it does not start."""
 
     def __init__(self) -> None:
         try:
@@ -122,24 +122,24 @@ class _Worker:
         self._input, self._output = self._process.stdin, self._process.stdout
         self._data = b""
         self.has_ended = False
-        """Whether `end` was called: one that died by itself shows that when it is asked."""
+        """Whether `end` was called. One that died by itself is noticed at the next request."""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._output, selectors.EVENT_READ)
         os.set_blocking(self._output.fileno(), False)
-        answer = self._line(PATIENCE_S)
+        answer = self._read_line(WORKER_TIMEOUT_S)
         if answer != READY:
             self.end()
-            reason = answer["unavailable"] if isinstance(answer, dict) else "its process ended at once"
+            reason = answer["unavailable"] if isinstance(answer, dict) else "its process exited at once"
             raise ExecutionUnavailable(reason)
 
     def ask(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
-        """The results of as many tests as it lives to answer. Raises ExecutionUnavailable."""
+        """The results of as many tests as it completes before it dies, if it does. Raises ExecutionUnavailable."""
         asked = {"code": code, "tests": list(tests), "setup": setup, "limits": asdict(limits)}
-        with suppress(BrokenPipeError):  # of a dead one; the end of its output says so too
+        with suppress(BrokenPipeError):  # it is dead; the end of its output shows that too
             self._input.write(json.dumps(asked).encode() + b"\n")
             self._input.flush()
         results: list[TestResult] = []
-        while len(results) < len(tests) and (answer := self._line(limits.test_s + PATIENCE_S)) is not None:
+        while len(results) < len(tests) and (answer := self._read_line(limits.test_s + WORKER_TIMEOUT_S)) is not None:
             if isinstance(answer, dict):
                 raise ExecutionUnavailable(answer["unavailable"])
             verdict, message = answer
@@ -147,7 +147,7 @@ class _Worker:
         return results
 
     def end(self) -> int:
-        """End the process, if it has not ended, and Monty's own, which is its child; returns what it ended with."""
+        """Kill the process and Monty's own, its child, unless they have exited; returns the exit code."""
         if self.has_ended:
             return self._process.wait()
         self.has_ended = True
@@ -158,13 +158,13 @@ class _Worker:
         self._output.close()
         return ended_with
 
-    def _line(self, patience_s: float) -> Any:
-        """What it says next, None once it is dead. Raises ExecutionUnavailable when it says nothing for too long."""
-        ends = time.monotonic() + patience_s
+    def _read_line(self, timeout_s: float) -> Any:
+        """Its next message, None once it is dead. Raises ExecutionUnavailable after `timeout_s` without one."""
+        ends = time.monotonic() + timeout_s
         while b"\n" not in self._data:
             if not self._selector.select(max(0.0, ends - time.monotonic())):
-                _log.error("a worker of the Monty sandbox said nothing for %g s and is ended", patience_s)
-                raise ExecutionUnavailable(f"the Monty sandbox gave no answer within {patience_s:g} s")
+                _log.error("Monty worker did not reply within %g s and was killed", timeout_s)
+                raise ExecutionUnavailable(f"the Monty sandbox did not reply within {timeout_s:g} s")
             if not (chunk := self._output.read(1 << 16)):
                 return None
             self._data += chunk

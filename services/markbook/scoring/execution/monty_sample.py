@@ -28,9 +28,9 @@ from markbook.scoring.execution.compare import (
     TooLargeError,
     equal,
     holds_instance,
-    kind_of,
     shorten,
     to_plain,
+    value_kind,
 )
 from markbook.scoring.execution.guest.names import (
     BUILTINS,
@@ -41,42 +41,42 @@ from markbook.scoring.execution.guest.names import (
     tested_builtins,
 )
 from markbook.scoring.execution.instrument import HOST, PLAIN, Instrumented, Instrumenter
-from markbook.scoring.execution.lacking import Lacking, find_lacking
 from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
+from markbook.scoring.execution.unsupported import UnsupportedFeatures, find_unsupported
 
 CHECKOUT_S = 30.0
 MAX_CALLS = 1_000_000
-"""Values that one test may hand to the host."""
+"""Values per test that may be passed to the host."""
 NO_VALUE = "\n\nNone"
-"""Ends what is run for its effects: a session hands over the value of the last line, whatever that costs."""
+"""Appended to code run for its effects: a session returns the value of the last line, at whatever cost."""
 _CONSTANTS = [name for name in string.__all__ if isinstance(getattr(string, name), str)]
 MODULES = {"string": ExternalModule({name: getattr(string, name) for name in _CONSTANTS})}
-"""What Monty lacks and plain values can stand for."""
+"""Modules that Monty lacks, as far as plain values can replace them."""
 PASSED = TestResult(Verdict.PASSED)
 
 
 class MontyInterpreter:
-    """One sample at a time, in a process of Monty's own. Raises ExecutionUnavailable when that does not start."""
+    """Runs one sample at a time in Monty's own process. Raises ExecutionUnavailable when that does not start."""
 
     def __init__(self) -> None:
         self._pool = Monty(max_processes=1, checkout_timeout=CHECKOUT_S)
         try:
             self._pool.__enter__()
             with self._pool.checkout() as session:
-                self._real = _real_builtins(session)
+                self._real = _own_builtins(session)
         except (MontyError, OSError, RuntimeError, TimeoutError) as error:
             raise ExecutionUnavailable(f"the Monty sandbox does not start: {error}") from error
 
     def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> Iterator[TestResult]:
-        """One result per test, in order, each as soon as it is there."""
+        """One result per test, in order, each as soon as it is known."""
         return _Sample(self._pool, self._real, code, setup, limits).run(tests)
 
     def close(self) -> None:
         self._pool.__exit__(None, None, None)
 
 
-def _real_builtins(session: MontySession) -> dict[str, Any]:
-    """The builtins in the form in which they can be handed back into any session, and are the same there."""
+def _own_builtins(session: MontySession) -> dict[str, Any]:
+    """The builtins in a form that can be passed into any session and is identical there."""
     real: dict[str, Any] = {}
     for name in sorted(BUILTINS):
         try:
@@ -90,43 +90,43 @@ def _real_builtins(session: MontySession) -> dict[str, Any]:
 
 @dataclass
 class _Host:
-    """What a test's asserts call. The first that fails decides, whatever the test does afterwards."""
+    """The functions that a test's asserts call. The first failure decides, whatever the test does afterwards."""
 
     classes: frozenset[str]
-    lacking: Lacking
+    unsupported: UnsupportedFeatures
     failure: TestResult | None = None
     is_done: bool = False
 
     def done(self) -> None:
-        """The test has come to its end."""
+        """The test has run to its end."""
         self.is_done = True
 
     def verdict(self, operator: str, same: bool, left: Any, right: Any) -> None:
         if not same:
-            reason = self.lacking.of_difference(str(right), str(left)) if operator == "==" else None
+            reason = self.unsupported.explain_difference(str(right), str(left)) if operator == "==" else None
             message = _difference(operator, left, right)
             self._fail(f"{message} ({reason})" if reason else message, Verdict.CANNOT_RUN if reason else Verdict.FAILED)
 
     def equal(self, left: Any, right: Any) -> bool:
-        """Whether copies are equal. What the sandbox itself says of the values comes after that."""
+        """Whether copies of the values are equal; the sandbox's own comparison comes after that."""
         with self._refusing():
             return equal(left, right, self.classes)
 
     def check(self, value: Any, strict: bool) -> bool:
-        """Refuse what is no plain data; whether `value` is a view, whose items are to be checked."""
+        """Reject values that are not plain data; returns whether `value` is a view, whose items must be checked."""
         with self._refusing():
-            kind = kind_of(value)
+            kind = value_kind(value)
             if kind is Kind.ITERATOR and strict:
                 self._fail(f"{shorten(str(value))} in an operator", Verdict.CANNOT_RUN)
             if kind is Kind.DATA and holds_instance(to_plain(value, self.classes)):
-                # its methods would be told what is expected
+                # its methods would learn the expected value
                 self._fail("an object of the tested code in an operator", Verdict.CANNOT_RUN)
             return kind is Kind.VIEW
 
     def method(self, value: Any, name: str) -> bool:
-        """Refuse a container that holds what is no plain data; whether the arguments are to be checked as well.
+        """Reject a container of values that are not plain data; returns whether the arguments must be checked too.
 
-        An object of the tested code answers for itself, but not in the place of a string or a set.
+        Methods of the tested code's own objects are allowed, but not in place of a string or a set.
         """
         with self._refusing():
             if isinstance(value, MontyClassProxy):
@@ -161,7 +161,7 @@ def _difference(operator: str, left: Any, right: Any) -> str:
 
 
 class _Sample:
-    """One sample's code against its tests."""
+    """Runs one sample's code against its tests."""
 
     def __init__(self, pool: Monty, real: Mapping[str, Any], code: str, setup: str, limits: Limits) -> None:
         self._pool = pool
@@ -172,20 +172,22 @@ class _Sample:
         self._secret = secrets.token_hex(8)
         self._shown_setup = ""
         self._classes: frozenset[str] = frozenset()
-        self._lacking = Lacking()
+        self._unsupported = UnsupportedFeatures()
         self._load_failure: TestResult | None = None
 
     def run(self, tests: Sequence[str]) -> Iterator[TestResult]:
         try:
             setup = ast.parse(self._setup)
         except UNREADABLE as error:
-            yield from [TestResult(Verdict.CANNOT_RUN, f"the setup is no Python: {shorten(str(error))}")] * len(tests)
+            yield from [
+                TestResult(Verdict.CANNOT_RUN, f"the test setup is not valid Python: {shorten(str(error))}")
+            ] * len(tests)
             return
         trees = [_parsed(test) for test in tests]
         readable = [tree for tree in trees if isinstance(tree, ast.Module)]
         self._classes = class_names([setup, *readable])
-        with contextlib.suppress(*UNREADABLE):  # Monty will say what is wrong with it
-            self._lacking = find_lacking(self._code, ast.parse(self._code))
+        with contextlib.suppress(*UNREADABLE):  # Monty reports the error
+            self._unsupported = find_unsupported(self._code, ast.parse(self._code))
         own = tested_builtins(setup, readable)
         instrumenter = Instrumenter(setup, frozenset(self._real), own, self._secret)
         self._shown_setup = shown_setup(setup)
@@ -205,19 +207,19 @@ class _Sample:
             made = instrumenter.instrument(tree)
         except UNREADABLE as error:
             return TestResult(Verdict.CANNOT_RUN, f"the test cannot be read: {shorten(str(error))}")
-        if shadowed := self._lacking.may_bind(made.doubtful):
+        if shadowed := self._unsupported.may_bind(made.doubtful):
             return TestResult(Verdict.CANNOT_RUN, f"the code may have a {shadowed} of its own")
         try:
             try:
                 result = self._attempt(made, limit_s)
             except MontyCrashedError as error:
                 if error.timed_out:
-                    return TestResult(Verdict.TIMED_OUT, f"no answer in {limit_s:.3g} s")
-                result = self._attempt(made, limit_s)  # it may have been killed for another's sake
-        except MontyCrashedError:  # twice: it is the code's doing, if the pool still works
+                    return TestResult(Verdict.TIMED_OUT, f"timed out: no reply within {limit_s:.3g} s")
+                result = self._attempt(made, limit_s)  # it may have been killed because of another one
+        except MontyCrashedError:  # twice: the code causes it, unless the pool is broken
             self._prove_alive()
             return TestResult(Verdict.FAILED, "the interpreter crashed")
-        if result.passed and (reason := self._lacking.lazy or self._lacking.hidden):
+        if result.passed and (reason := self._unsupported.lazy or self._unsupported.hidden):
             return TestResult(Verdict.CANNOT_RUN, reason)
         return result
 
@@ -228,7 +230,7 @@ class _Sample:
             max_recursion_depth=self._limits.recursion_depth,
             max_suspensions=MAX_CALLS,
         )
-        host = _Host(self._classes, self._lacking)
+        host = _Host(self._classes, self._unsupported)
         started = time.monotonic()
         loading = True
         try:
@@ -247,10 +249,10 @@ class _Sample:
                 self._load_failure = result
             return result
         except (OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
-        except ValueError as error:  # a value that the host cannot take, such as an integer of 5,000 digits
+            raise ExecutionUnavailable(f"the Monty sandbox failed: {error}") from error
+        except ValueError as error:  # a value that the host cannot represent, such as an integer of 5,000 digits
             return TestResult(Verdict.CANNOT_RUN, f"a value is too large to be compared: {shorten(str(error))}")
-        return host.failure or (PASSED if host.is_done else TestResult(Verdict.CANNOT_RUN, "the test broke off"))
+        return host.failure or (PASSED if host.is_done else TestResult(Verdict.CANNOT_RUN, "the test ended early"))
 
     def _feed(self, session: MontySession, made: Instrumented, host: _Host) -> None:
         inputs = {name: self._real[builtin] for name, builtin in made.builtins.items()}
@@ -260,11 +262,11 @@ class _Sample:
 
     def _result_of(self, error: BaseException, limit_s: float, *, is_late: bool) -> TestResult:
         text = shorten(f"{type(error).__name__}: {error}")
-        if is_late and isinstance(error, TimeoutError):  # else it is the code's own
-            return TestResult(Verdict.TIMED_OUT, f"not done after {limit_s:.3g} s")
+        if is_late and isinstance(error, TimeoutError):  # otherwise the code raised it itself
+            return TestResult(Verdict.TIMED_OUT, f"timed out after {limit_s:.3g} s")
         if isinstance(error, MemoryError):
             return TestResult(Verdict.OUT_OF_MEMORY, text)
-        if (reason := self._lacking.of_error(error)) is not None:
+        if (reason := self._unsupported.explain_error(error)) is not None:
             return TestResult(Verdict.CANNOT_RUN, shorten(reason))
         return TestResult(Verdict.FAILED, text)
 
@@ -273,15 +275,15 @@ class _Sample:
             with self._pool.checkout() as session:
                 session.feed_run("1")
         except (MontyError, OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox is broken: {error}") from error
+            raise ExecutionUnavailable(f"the Monty sandbox failed: {error}") from error
 
 
 def _parsed(test: str) -> ast.Module | TestResult:
     try:
         return ast.parse(test)
     except UNREADABLE as error:
-        return TestResult(Verdict.CANNOT_RUN, f"the test is no Python: {shorten(str(error))}")
+        return TestResult(Verdict.CANNOT_RUN, f"the test is not valid Python: {shorten(str(error))}")
 
 
 def _discard(stream: str, text: str) -> None:
-    """What the code prints goes nowhere."""
+    """Discard what the code prints."""

@@ -1,4 +1,4 @@
-"""Opens the sandboxes that this machine has and says which they are."""
+"""Opens the sandboxes available on this machine and logs which these are."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def open_runner(
     max_waiting: int = 4096,
     cache: VerdictCache | None = None,
 ) -> TestRunner:
-    """Monty, and CPython inside bubblewrap to confirm what did not pass, if `confirm` and the machine allow it.
+    """Monty, plus CPython inside bubblewrap to confirm failures if `confirm` and the machine allow it.
 
-    Blocks for a moment (processes start). Raises ConfigError for `on` where bubblewrap does not work, and
+    Blocks while processes start. Raises ConfigError for `on` where bubblewrap does not work, and
     ExecutionUnavailable when Monty does not start.
     """
     running = max_running or os.cpu_count() or 1

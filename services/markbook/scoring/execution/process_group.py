@@ -1,4 +1,4 @@
-"""Ending a process together with the processes that it has started."""
+"""Kills a process together with its children."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import suppress
 
 
 def end_group(leader: subprocess.Popen[bytes]) -> int:
-    """Kill `leader`, started with `process_group=0`, and what is in its group; returns what it ended with.
+    """Kill `leader`, started with `process_group=0`, and its process group; returns the leader's exit code.
 
-    The first process of a container inherits those whose parent has died, and must take them off the list of processes.
+    PID 1 of a container inherits orphans and has to reap them itself.
     """
     with suppress(ProcessLookupError):
-        os.killpg(leader.pid, signal.SIGKILL)  # of one that is dead by itself it changes nothing
+        os.killpg(leader.pid, signal.SIGKILL)  # no effect if it has exited already
     ended_with = leader.wait()
     with suppress(ChildProcessError):
         while True:

@@ -1,4 +1,4 @@
-"""Tests of samples, off the event loop: one sandbox first, another to confirm what did not pass there."""
+"""Runs samples' tests off the event loop: in one sandbox first, and in a second one to confirm failures."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _log = logging.getLogger(__name__)
 
 
 class TestRunner:
-    """Runs a sample's tests in `first`; what did not pass there is run in `confirm`, whose word then counts.
+    """Runs a sample's tests in `first`; tests that do not pass there are rerun in `confirm`, whose verdict counts.
 
-    Verdicts are kept by digest, those of a sample that ran out of time are not: a busy machine is no property of code.
+    Verdicts are cached by digest, except for samples with a timeout, which may be due to a busy machine.
     """
 
     __test__ = False  # pytest takes classes named Test* for tests
@@ -48,17 +48,17 @@ class TestRunner:
     async def run(
         self, code: str, tests: Sequence[str], setup: str = "", *, caller: Caller = NOBODY
     ) -> list[TestResult]:
-        """One result a test, in order. `code` is extracted. `caller` takes turns with the others.
+        """One result per test, in order. `code` is the extracted code; `caller` is scheduled fairly among others.
 
-        Raises ExecutionUnavailable when there is no verdict for a reason that is not the code's: ask again later.
+        Raises ExecutionUnavailable when there is no verdict for a reason other than the code: retry later.
         """
         digest = verdict_digest(code, tests, setup, self.identity)
         if (kept := await self._cache.get(digest)) is not None:
             return list(kept)
         if self._queue.waiting >= self._max_waiting:
-            raise ExecutionUnavailable(f"{self._queue.waiting} samples wait for their tests already: ask again later")
+            raise ExecutionUnavailable(f"{self._queue.waiting} samples are queued for their tests already: retry later")
         async with self._queue.slot(caller):
-            # shielded: a thread cannot be cancelled, and its slot must be held for as long as it works
+            # shielded: a thread cannot be cancelled, and its slot must be held until it is done
             work = asyncio.get_running_loop().run_in_executor(self._threads, self.run_sync, code, tests, setup)
             try:
                 results = await asyncio.shield(work)
@@ -67,15 +67,15 @@ class TestRunner:
                 raise
             except ExecutionUnavailable:
                 raise
-            except Exception as error:  # a fault of ours concerns this sample, not the others of its request
-                _log.exception("tests of one sample could not be run")
+            except Exception as error:  # an internal error must not fail the other samples of the request
+                _log.exception("running the tests of one sample failed")
                 raise ExecutionUnavailable(f"the sandbox failed: {type(error).__name__}") from error
         if all(result.verdict is not Verdict.TIMED_OUT for result in results):
             await self._cache.put(digest, tuple(results))
         return results
 
     def run_sync(self, code: str, tests: Sequence[str], setup: str = "") -> list[TestResult]:
-        """The same for a script: blocks, keeps nothing, waits for nobody."""
+        """The same for scripts: blocks, without cache and queue."""
         results = self._first.run(code, tests, setup, self.limits)
         doubted = [number for number, result in enumerate(results) if not result.passed]
         if self._confirm is None or not doubted:
@@ -87,11 +87,11 @@ class TestRunner:
         return results
 
     def stop(self) -> None:
-        """Refuse those who wait; what runs goes on to its end."""
+        """Reject queued samples; running ones finish."""
         self._queue.close(stopping())
 
     def close(self) -> None:
-        """End the sandboxes. Blocks for as long as the tests that run have left."""
+        """Stop the sandboxes. Blocks until running tests have finished."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._first.close()
         if self._confirm is not None:

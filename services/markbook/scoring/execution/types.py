@@ -1,4 +1,4 @@
-"""What a sandbox is asked and what it answers: one result a test, never a number."""
+"""Types of the sandboxes: one result per test."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from enum import StrEnum
 from typing import Protocol
 
 RUNNER_VERSION = 2
-"""Part of every verdict's digest: raise it when the same code and tests may get another verdict than before."""
+"""Part of every verdict's digest: increment it when the same code and tests may get a different verdict."""
 
 
 class Verdict(StrEnum):
-    """What became of one test."""
+    """Outcome of one test."""
 
     PASSED = "passed"
     FAILED = "failed"
-    """A wrong value, an exception, or code that does not even load."""
+    """A wrong value, an exception, or code that does not load."""
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     CANNOT_RUN = "cannot_run"
-    """It needs what the sandbox lacks and CPython has. No failure of the code, and no pass."""
+    """It needs a feature that CPython has and the sandbox lacks. Neither a failure nor a pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One test's verdict. `message` says what was expected and got, or why there is no verdict; empty for a pass."""
+    """One test's verdict. `message`: expected and actual value, or why there is no verdict; empty for a pass."""
 
     __test__ = False  # pytest takes classes named Test* for tests
 
@@ -39,33 +39,33 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sample may use. A test runs the code first, so both count towards its time."""
+    """Resource limits per sample. Each test runs the code first, so both count towards its time."""
 
     test_s: float = 2.0
-    """Seconds that code plus one test may take."""
+    """Seconds for the code plus one test."""
     total_s: float = 5.0
-    """Seconds that all tests of a sample may take; those after that are TIMED_OUT without having run."""
+    """Seconds for all tests of a sample; tests after that are TIMED_OUT without being run."""
     memory_bytes: int = 128 * 1024 * 1024
     recursion_depth: int = 1000
 
 
 def not_run(total_s: float) -> TestResult:
-    """Of a test for which a sample has no time left."""
-    return TestResult(Verdict.TIMED_OUT, f"not run: {total_s:g} s are over")
+    """The result of a test for which no time is left."""
+    return TestResult(Verdict.TIMED_OUT, f"not run: the sample's limit of {total_s:g} s was used up")
 
 
 class Sandbox(Protocol):
-    """Runs code that nobody trusts. Its methods block: call them on a thread, not on the event loop."""
+    """Runs untrusted code. Methods block: call them from a thread, not on the event loop."""
 
     @property
     def name(self) -> str:
         """`monty` or `cpython`, for logs and reports."""
 
     def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
-        """One result a test, in order; each test runs after the code and the setup in a session of its own.
+        """One result per test, in order; each test runs in a fresh session, after the code and the setup.
 
-        Raises ExecutionUnavailable when the sandbox itself is broken, never because of what the code does.
+        Raises ExecutionUnavailable when the sandbox itself fails, never for what the code does.
         """
 
     def close(self) -> None:
-        """End its processes."""
+        """Stop its processes."""

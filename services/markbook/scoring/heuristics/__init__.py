@@ -1,7 +1,7 @@
-"""Tier one: reject, for free, what no teacher need see. Only on proof; it never awards."""
+"""The heuristic tier: rejects invalid samples for free, only on proof. It never awards a score."""
 
-from markbook.scoring.heuristics.classify import SCORES, HeuristicResult, judge
+from markbook.scoring.heuristics.classify import SCORES, HeuristicResult, classify
 from markbook.scoring.heuristics.reasons import explain
-from markbook.scoring.heuristics.tier import Tier
+from markbook.scoring.heuristics.tier import HeuristicTier
 
-__all__ = ["SCORES", "HeuristicResult", "Tier", "explain", "judge"]
+__all__ = ["SCORES", "HeuristicResult", "HeuristicTier", "classify", "explain"]

@@ -1,4 +1,4 @@
-"""What proves C++ broken: its grammar alone does not, for macros and conditionals are no part of it.
+"""Proves C++ invalid. The grammar alone cannot, since macros and conditionals are not part of it.
 
 tree-sitter finds errors in half of the headers of any large C++ project. Brackets and quotes, once the preprocessor's
 conditionals are carried out, are sure; so is a file that ends in the middle of a declaration, and one that a single
@@ -13,7 +13,7 @@ from itertools import islice
 
 from tree_sitter import Node
 
-from markbook.scoring.heuristics.grammars import faults, kinds, reads
+from markbook.scoring.heuristics.grammars import error_nodes, is_valid, kinds
 from markbook.scoring.heuristics.lexing import Scan, scan, without_comments
 
 _IF = frozenset({"if", "ifdef", "ifndef"})
@@ -25,8 +25,8 @@ _DIRECTIVES = kinds(
 _INCLUDED = re.compile(r"\s*(?:<[^>\n]+>|\"[^\"\n]+\"|[A-Za-z_]\w*)")
 
 
-def readings(text: str) -> Iterator[tuple[str, Scan]] | None:
-    """The text with each first branch of its conditionals taken, then each last, and what the scanner says of it.
+def preprocessor_variants(text: str) -> Iterator[tuple[str, Scan]] | None:
+    """The text with the first branch of each conditional taken, then with the last, each with its scan.
 
     None: the conditionals do not match up. No reading at all: a macro opens or closes brackets out of sight.
     """
@@ -48,7 +48,7 @@ def _is_lopsided(macro: str) -> bool:
 
 
 def _take(text: str, found: Sequence[re.Match[str]], branch: int) -> str | None:
-    """The text with that branch of every conditional, and without directives; None: the conditionals do not match."""
+    """The text with that branch of every conditional, without directives; None if the conditionals do not match."""
     kept: list[str] = []
     groups: list[list[list[str]]] = []  # open conditionals, each with the text of its branches so far
     at = 0
@@ -68,7 +68,7 @@ def _take(text: str, found: Sequence[re.Match[str]], branch: int) -> str | None:
 
 
 def ends_in_directive(text: str) -> bool:
-    """Whether the last line is a directive that breaks off: `#inc`, `#include <vec`."""
+    """Whether the last line is an incomplete directive: `#inc`, `#include <vec`."""
     if not text.rstrip().rpartition("\n")[2].lstrip().startswith("#"):
         return False
     found = scan(text, "cpp").directives
@@ -84,8 +84,8 @@ _PROTOTYPE = re.compile(r"^\s*[A-Za-z_][\w:<>*&,]*\s+[\w:<>*&,\s]*\([^()]*\)$")
 _ENDS_OPEN = re.compile(r"[-+*/%=<&|^!?:,.~]$")
 
 
-def breaks_off(text: str, bare: str, end: int) -> bool:
-    """Whether the last thing said cannot be the end of a C++ file: an operator, or a name that is no macro.
+def is_cut_off(text: str, bare: str, end: int) -> bool:
+    """Whether the last token cannot end a C++ file: an operator, or a name that is not a macro.
 
     `bare` is a reading of the text, `end` where the last thing in it that is no comment ends.
     """
@@ -114,12 +114,12 @@ _STATEMENT_LINES = 20  # as far up a macro's call is followed
 _FAULTS_OF_ONE = 3  # what one missing semicolon makes of the tree
 
 
-def one_semicolon_short(text: str, root: Node, deadline: float) -> bool:
-    """Whether one `;` at the end of a line makes the whole text parse. `root` is the text's, errors and all.
+def lacks_one_semicolon(text: str, root: Node, deadline: float) -> bool:
+    """Whether adding one `;` at the end of a line makes the whole text parse. `root`: its tree, with errors.
 
     Not where a macro stands alone on a line, nor after what may be a macro as a statement: it may bring its own.
     """
-    found = list(islice(faults(root), _FAULTS_OF_ONE + 1))
+    found = list(islice(error_nodes(root), _FAULTS_OF_ONE + 1))
     if len(found) > _FAULTS_OF_ONE:
         return False
     lines = text.split("\n")
@@ -134,13 +134,13 @@ def one_semicolon_short(text: str, root: Node, deadline: float) -> bool:
         if _ends_in_macro("\n".join([*lines[max(0, row - _STATEMENT_LINES) : row], statement])):
             continue
         mended = [*lines[:row], code + ";", *lines[row + 1 :]]
-        if reads("\n".join(mended), "cpp", deadline):
+        if is_valid("\n".join(mended), "cpp", deadline):
             return True
     return False
 
 
 def _ends_in_macro(text: str) -> bool:
-    """Whether the last statement of `text` is a macro's name, or its call: `FOO(a, b)`, `Py_RETURN_NONE`."""
+    """Whether the last statement of `text` is a macro name or a macro call: `FOO(a, b)`, `Py_RETURN_NONE`."""
     text = without_comments(text, "cpp").rstrip()
     at = len(text)
     if text.endswith(")"):
@@ -156,7 +156,7 @@ def _ends_in_macro(text: str) -> bool:
 
 
 def _code_of(line: str) -> str:
-    """The line without a comment at its end."""
+    """The line without a trailing comment."""
     code, mark, comment = line.partition("//")
     if mark and '"' not in comment:
         line = code
@@ -165,7 +165,7 @@ def _code_of(line: str) -> str:
 
 
 def _rows_before(lines: list[str], fault: Node) -> Iterator[tuple[int, str]]:
-    """The row of the fault and the row with something on it above that, each with its code."""
+    """The row of the error and the next non-empty row above it, each with its code."""
     row = min(fault.start_point.row, len(lines) - 1)
     yield row, _code_of(lines[row])
     coded = ((above, _code_of(lines[above])) for above in range(row - 1, -1, -1))

@@ -35,8 +35,8 @@ _NEVER_CLOSED = re.compile(r"'[(\[{]' was never closed|expected 'else' after 'if
 _OWN_NAMES = {*dir(builtins), "__file__"}
 
 
-def compiled(code: str) -> Compiled:
-    """`code` as a module, or why it is none; nothing where it is too deep to say."""
+def compile_code(code: str) -> Compiled:
+    """Compile `code` as a module: the code object, the error, or None where it is nested too deeply to tell."""
     with suppress_warnings():
         try:
             module: CodeType = compile(
@@ -49,20 +49,20 @@ def compiled(code: str) -> Compiled:
     return module
 
 
-def fault(code: str, tried: Compiled, newer_reads_it: Callable[[], bool]) -> str | None:
-    """Why CPython will not compile `code`: `indentation`, `syntax_error`, or nothing. `tried`: what came of trying.
+def fault(code: str, compiled: Compiled, is_valid_in_newer: Callable[[], bool]) -> str | None:
+    """Why CPython will not compile `code`: `indentation`, `syntax_error`, or None.
 
-    Nothing too for what only a newer Python may read, if a grammar of it does (`newer_reads_it`, asked only then), and
-    for what is too deep for this one.
+    `compiled` is the result of `compile_code`. Also None for code nested too deeply for this interpreter, and for
+    syntax that only a newer Python may have, if the grammar accepts it (`is_valid_in_newer`, called only then).
     """
-    if not isinstance(tried, Exception) or (_is_newer(tried) and newer_reads_it()):
+    if not isinstance(compiled, Exception) or (_is_newer(compiled) and is_valid_in_newer()):
         return None
-    if code[:1].isspace() and not isinstance(compiled("def _():\n" + code.lstrip("\r\n")), Exception):
+    if code[:1].isspace() and not isinstance(compile_code("def _():\n" + code.lstrip("\r\n")), Exception):
         return None  # an indented text may be the body of the function that the task began
-    return "indentation" if isinstance(tried, IndentationError) else "syntax_error"
+    return "indentation" if isinstance(compiled, IndentationError) else "syntax_error"
 
 
-def may_go_on(code: str) -> bool:
+def is_incomplete(code: str) -> bool:
     """Whether more text could make Python of `code`, which has an open bracket: what breaks it is that it ends.
 
     Its last token may be half of one, and is not held against it; nor is what only a newer Python may read.
@@ -91,7 +91,7 @@ def has_variables(module: CodeType) -> bool:
     return False
 
 
-def undefined(code: str) -> set[str]:
+def undefined_names(code: str) -> set[str]:
     """The names that `code`, which compiles, reads and neither defines nor finds among Python's own.
 
     With `import *` that is none: they may all come from there.

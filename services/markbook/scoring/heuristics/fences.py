@@ -1,4 +1,4 @@
-"""Which lines of a text open or close a Markdown fence: not those in a comment or a string of its language."""
+"""Finds the lines that open or close a Markdown fence, skipping those inside comments and strings of the language."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from markbook.scoring.heuristics.lexing import (
 )
 
 MAX_STEPS = 5_000
-"""Steps of about a microsecond that one text may cost; honest code of its length takes one in a hundred characters."""
+"""Scanner steps (about 1 µs each) per text; ordinary code takes one per hundred characters."""
 _FUTILE_CHARS = 10  # that count as one step, where they were read in vain
 
 _FENCE_LINE = re.compile(r"^(?P<indent>[ \t]*+)(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>[^\n]*+)(?:\n|\Z)", re.MULTILINE)
@@ -33,14 +33,14 @@ _CHAR = _STRING.replace('"', "'")
 
 
 class _Atoms(NamedTuple):
-    """As in `lexing`, but so that a string is not read in vain, however it ends: what else may be is counted."""
+    """As in `lexing`, but strings match whether closed or not, so that none is scanned twice."""
 
     whole: str
-    """Literals and comments from end to end."""
+    """Complete literals and comments."""
     apart: str
-    """What `Walk` must read on from, by its kind."""
+    """Openings from which `Walk` continues, by kind."""
     begins: str = ""
-    """Letters and digits that a literal may begin with, as a class."""
+    """Letters and digits that a literal may begin with, as a character class."""
 
 
 _SCRIPT = _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{_CHAR}", r"(?P<spanning>/\*|`)|(?P<slash>/)")
@@ -59,7 +59,7 @@ _ATOMS = {
 
 
 def _scanner(atoms: _Atoms, braces: str = "") -> re.Pattern[str]:
-    """Runs to the line's end before a fence, or to the next thing that takes more than an expression to read."""
+    """Matches up to the line end before a fence, or to the next construct that a single expression cannot match."""
     apart = atoms.apart + (f"|(?P<bracket>[{braces}])" if braces else "")
     dull = rf"[^{atoms.begins}{braces}#/\"'`\n]++|\n(?!{_FENCE})|`{{3,}}+"
     if atoms.begins:
@@ -99,7 +99,7 @@ class _Reader:
         self._steps = 0
 
     def next_fence(self, start: int, first: int) -> int | None:
-        """Where the first line with a fence begins that nothing hides. `first`: the first of all from `start` on."""
+        """Start of the first fence line outside comments and strings. `first`: the first one of any kind."""
         at = start
         walk = Walk(self._text, self._language)
         while self._steps < MAX_STEPS and walk.spanning is None:
@@ -111,7 +111,7 @@ class _Reader:
             assert kind is not None
             if kind == "line_end":
                 return at
-            at = walk.past(kind, found[kind], found.start(kind), at)
+            at = walk.skip(kind, found[kind], found.start(kind), at)
             self._steps += 1
             if kind == "slash" and at == found.end():  # looked for the end of a regular expression
                 line_end = self._text.find("\n", at, at + MAX_REGEX)

@@ -36,46 +36,48 @@ COMMENTS = kinds("comment line_comment block_comment html_comment hash_bang_line
 _CHUNK = 4096  # bytes handed to the parser at a time
 
 
-class Undecided(Exception):
-    """The sample was not judged within its bounds: nothing is proven, so the teacher is asked."""
+class UndecidedError(Exception):
+    """The sample could not be classified within its limits: nothing is proven, so it passes on to the teacher."""
 
 
-def known(language: str) -> bool:
+def is_supported(language: str) -> bool:
     """Whether there is a grammar for this canonical name."""
     return language in LANGUAGES
 
 
 def parse(code: str, language: str, deadline: float) -> Node:
-    """The root of the tree of `code`, mended where it has errors.
+    """The root of the syntax tree of `code`, with error recovery.
 
-    Raises Undecided once `time.thread_time()` passes `deadline` (seconds).
+    Raises UndecidedError once `time.thread_time()` passes `deadline` (seconds).
     """
-    root = _parse(code, language, deadline, mend=True)
+    root = _parse(code, language, deadline, recover=True)
     assert root is not None
     return root
 
 
-def parse_unmended(code: str, language: str, deadline: float) -> Node | None:
-    """As `parse`, but None once an error is sure: mending a text in another language takes ten times its reading."""
-    return _parse(code, language, deadline, mend=False)
+def parse_strict(code: str, language: str, deadline: float) -> Node | None:
+    """As `parse`, but None once an error is certain: recovery on foreign text takes ten times as long."""
+    return _parse(code, language, deadline, recover=False)
 
 
-def reads(code: str, language: str, deadline: float) -> bool:
-    """Whether the grammar reads `code` without an error. Raises Undecided as `parse` does."""
-    root = parse_unmended(code, language, deadline)
+def is_valid(code: str, language: str, deadline: float) -> bool:
+    """Whether the grammar parses `code` without an error. Raises UndecidedError as `parse` does."""
+    root = parse_strict(code, language, deadline)
     return root is not None and not root.has_error
 
 
-def _parse(code: str, language: str, deadline: float, *, mend: bool) -> Node | None:
+def _parse(code: str, language: str, deadline: float, *, recover: bool) -> Node | None:
     failed = False
-    source = code.encode(errors="replace") + b"\n"  # a lone surrogate is a question mark; Go ends statements by lines
+    source = (
+        code.encode(errors="replace") + b"\n"
+    )  # a lone surrogate becomes a question mark; Go ends statements at line ends
 
     def read(offset: int, _point: object) -> bytes:
         return source[offset : offset + _CHUNK]
 
     def stop(_offset: int, has_error: bool) -> bool:
         nonlocal failed
-        failed = has_error and not mend  # said when every reading that is left has an error
+        failed = has_error and not recover  # reported when every remaining parse has an error
         return failed or time.thread_time() > deadline
 
     try:
@@ -84,10 +86,10 @@ def _parse(code: str, language: str, deadline: float, *, mend: bool) -> Node | N
     except ValueError as error:
         if failed:
             return None
-        raise Undecided("parsing took too long") from error
+        raise UndecidedError("parsing took too long") from error
 
 
-def faults(node: Node) -> Iterator[Node]:
+def error_nodes(node: Node) -> Iterator[Node]:
     """The ERROR and MISSING nodes below `node`, in the order of the text."""
     stack = [node]
     while stack:

@@ -1,4 +1,4 @@
-"""The words that give a language away, and the keywords."""
+"""Patterns that identify a language, and the keywords of the seven languages."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ True try type typedef typename typeof undefined union unknown unsafe unsigned us
 while with yield
 """
 KEYWORDS = frozenset(_KEYWORDS.split())
-"""The words of the seven languages that mean something without being declared."""
+"""Words of the seven languages that have a meaning without a declaration."""
 
 
 def likely_languages(text: str, language: str) -> list[str]:
-    """At most two other languages whose signs the text bears at least as often as those of `language`.
+    """At most two other languages that the text resembles at least as much as `language`.
 
     JavaScript is never among them: what reads as JavaScript reads as TypeScript.
     """

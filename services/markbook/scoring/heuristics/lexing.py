@@ -1,4 +1,4 @@
-"""Brackets, quotes and comments of the seven languages, read without a grammar: what is open when the text ends."""
+"""Scans brackets, quotes and comments of the seven languages without a grammar, and reports what stays open."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ RUST_RAW = r'[bc]?r#*+"'
 
 class _Atoms(NamedTuple):
     literal: str
-    """Strings and such from end to end, which may not hold a comment's beginning for one."""
+    """Complete strings and similar literals, so that `//` inside them is not taken for a comment."""
     comment: str = f"{LINE}|{BLOCK}"
-    """Comments from end to end."""
+    """Complete comments."""
     spanning: str = r"/\*|`"
-    """What opens one that may span lines."""
+    """Opens a literal that may span lines."""
     quote: str = "[\"']"
-    """What opens one that may not."""
+    """Opens a literal that may not span lines."""
     begins: str = ""
-    """Letters and digits that a literal may begin with, as a class."""
+    """Letters and digits that a literal may begin with, as a character class."""
     begins_none: str = "(?!)"
-    """Such of them that begin none."""
+    """Words that begin with one of these letters but are no literal."""
     raw: str = "(?!)"
-    """What opens a string that knows no escapes, and ends as it began."""
+    """Opens a raw string, which has no escapes."""
 
 
 _SCRIPT = _Atoms(f"{STRING}|{CHAR}")
@@ -78,7 +78,7 @@ _EVERY_BRACKET = _scanner(_SCRIPT, skip_pairs=False)
 _TEMPLATE = re.compile(r"(?:[^`\\$]|\\(?s:.)|\$(?!\{))*+(`|\$\{)")
 _REGEX = re.compile(r"/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.){0,200}+\]){1,300}+/\w*+")
 MAX_REGEX = 1_000
-"""Characters: what is longer is no regular expression."""
+"""Characters; longer text is not taken for a regular expression."""
 _REGEX_AFTER = re.compile(
     r"(?<![\w$)\]}\"'`.])|(?<=\b(?:in|of|do))|(?<=\bnew)|(?<=\b(?:case|else|void))"
     r"|(?<=\b(?:throw|await|yield))|(?<=\b(?:return|typeof|delete))"
@@ -88,29 +88,29 @@ _NESTED = re.compile(r"/\*|\*/")
 
 
 class Scan(NamedTuple):
-    """What a text leaves open. Offsets are in characters."""
+    """What a text leaves open; offsets in characters."""
 
     open: tuple[int, ...]
     """Brackets that are never closed."""
     stray: int | None
-    """The first closing bracket that closes nothing."""
+    """The first closing bracket without an opening one."""
     quote: int | None
-    """The first quote whose string does not end on its line."""
+    """The first quote whose string is not closed on its line."""
     spanning: str | None
-    """What still runs at the end of the text: `comment`, `string` or nothing."""
+    """What is still open at the end of the text: `comment`, `string` or empty."""
     end: int
-    """Where the last thing that is no comment ends."""
+    """End of the last token that is not a comment."""
     directives: tuple[re.Match[str], ...]
-    """The lines for C++'s preprocessor, as `#`, `word` and `rest`."""
+    """The C++ preprocessor lines, with groups `word` and `rest`."""
 
     @property
-    def sound(self) -> bool:
-        """Everything that was opened is closed, and nothing else is."""
+    def is_balanced(self) -> bool:
+        """Everything opened is closed, and nothing else."""
         return not self.open and self.stray is None and self.quote is None and self.spanning is None
 
 
 def scan(text: str, language: str) -> Scan:
-    """Read `text` as `language`, one of the seven. Linear in the length of the text."""
+    """Scan `text` as `language`, one of the seven. Linear in the length of the text."""
     walk = Walk(text, language)
     walk.run(_SCANNERS[language], 0)
     brackets = tuple(offset for _, offset in walk.stack)
@@ -118,7 +118,7 @@ def scan(text: str, language: str) -> Scan:
 
 
 def without_comments(text: str, language: str) -> str:
-    """`text` less the comments of the language, one of the seven."""
+    """`text` without the comments of `language`, one of the seven."""
     walk = Walk(text, language)
     walk.run(_SCANNERS[language], 0)
     kept, at = [], 0
@@ -129,14 +129,14 @@ def without_comments(text: str, language: str) -> str:
 
 
 def blocks(text: str, language: str) -> list[tuple[int, int]]:
-    """Where each pair of braces opens and closes in JavaScript or TypeScript."""
+    """Offsets at which each pair of braces opens and closes in JavaScript or TypeScript."""
     walk = _BlockWalk(text, language)
     walk.run(_EVERY_BRACKET, 0)
     return walk.blocks
 
 
 class Walk:
-    """A reading of `text` as `language`, and what it leaves open so far."""
+    """State of a scan of `text` as `language`."""
 
     def __init__(self, text: str, language: str) -> None:
         self.text = text
@@ -153,10 +153,10 @@ class Walk:
         while (found := pattern.match(self.text, at)) is not None:
             kind = found.lastgroup
             assert kind is not None
-            at = self.past(kind, found[kind], found.start(kind), found.end())
+            at = self.skip(kind, found[kind], found.start(kind), found.end())
 
-    def past(self, kind: str, value: str, start: int, end: int) -> int:
-        """Where to read on after `value`, which a scanner found from `start` to `end`."""
+    def skip(self, kind: str, value: str, start: int, end: int) -> int:
+        """The offset to continue from after `value`, found from `start` to `end`."""
         if kind == "bracket":
             return self._bracket(value, start)
         if kind == "comment":
@@ -247,7 +247,7 @@ class Walk:
 
 
 class _BlockWalk(Walk):
-    """One that keeps the braces, too."""
+    """A scan that also records braces."""
 
     def __init__(self, text: str, language: str) -> None:
         super().__init__(text, language)

@@ -1,43 +1,43 @@
-"""Every reason for which the heuristic tier rejects a sample: its code, its mark, and what it says to a person."""
+"""Every reason for which the heuristic tier rejects a sample: its code, the score, and an explanation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-NOTHING = 0.0
-"""For what is no answer."""
-BROKEN = 0.02
-"""For what breaks the language's rules."""
-ON_ITS_WAY = 0.05
-"""For what breaks off, and was on its way to an answer."""
+EMPTY = 0.0
+"""No answer at all."""
+INVALID = 0.02
+"""Not valid in the language."""
+INCOMPLETE = 0.05
+"""Incomplete, but a start of an answer."""
 
 REASONS: dict[str, tuple[float, str]] = {
-    "empty": (NOTHING, "There is no code."),
-    "whitespace": (NOTHING, "There is nothing but white space and invisible characters."),
-    "too_short": (NOTHING, "Fewer than 10 visible characters and no assignment are no program."),
-    "repeated_characters": (NOTHING, "The text is the same few characters over and over."),
-    "repeated_comment": (NOTHING, "The text is the same comment over and over."),
-    "repeated_line": (NOTHING, "The text is the same line over and over."),
-    "repeated_block": (NOTHING, "The text is the same lines over and over."),
-    "refusal": (NOTHING, "The text declines the task and holds no code."),
-    "echoes_task": (NOTHING, "The text repeats the task and adds no code."),
-    "prose": (NOTHING, "The text is prose and no code."),
-    "comments_only": (NOTHING, "There are comments or a docstring and no code."),
-    "stub": (NOTHING, "Every function leaves its work undone: pass, TODO, not implemented."),
-    "wrong_language": (BROKEN, "The code is in another language than the one that was asked for."),
-    "unclosed_bracket": (BROKEN, "A bracket is never closed."),
-    "stray_bracket": (BROKEN, "A closing bracket closes nothing, or another kind of bracket."),
-    "unclosed_quote": (BROKEN, "A string does not end."),
-    "unclosed_comment": (BROKEN, "A block comment does not end."),
+    "empty": (EMPTY, "There is no code."),
+    "whitespace": (EMPTY, "There is only white space and invisible characters."),
+    "too_short": (EMPTY, "Fewer than 10 visible characters and no assignment: not a program."),
+    "repeated_characters": (EMPTY, "The same few characters repeat over and over."),
+    "repeated_comment": (EMPTY, "The same comment repeats over and over."),
+    "repeated_line": (EMPTY, "The same line repeats over and over."),
+    "repeated_block": (EMPTY, "The same block of lines repeats over and over."),
+    "refusal": (EMPTY, "The text refuses the task and contains no code."),
+    "echoes_task": (EMPTY, "The text repeats the task and adds no code of its own."),
+    "prose": (EMPTY, "The text is prose, not code."),
+    "comments_only": (EMPTY, "There are only comments or a docstring, no code."),
+    "stub": (EMPTY, "Every function is a stub: pass, TODO, not implemented."),
+    "wrong_language": (INVALID, "The code is in another language than the task's."),
+    "unclosed_bracket": (INVALID, "A bracket is never closed."),
+    "stray_bracket": (INVALID, "A closing bracket has no opening bracket of its kind."),
+    "unclosed_quote": (INVALID, "A string is not terminated."),
+    "unclosed_comment": (INVALID, "A block comment is not terminated."),
     "unclosed_conditional": (
-        BROKEN,
+        INVALID,
         "An #if or #ifdef has no #endif, or an #endif has no #if.",
     ),
-    "missing_separator": (BROKEN, "A semicolon is missing."),
-    "indentation": (BROKEN, "The indentation is not valid Python."),
-    "syntax_error": (BROKEN, "The language's parser does not read the code."),
-    "elided": (ON_ITS_WAY, "A comment says that code was left out there."),
-    "cut_off": (ON_ITS_WAY, "The code ends in the middle of something."),
+    "missing_separator": (INVALID, "A semicolon is missing."),
+    "indentation": (INVALID, "The indentation is not valid Python."),
+    "syntax_error": (INVALID, "The language's parser rejects the code."),
+    "elided": (INCOMPLETE, "A comment stands in for omitted code."),
+    "cut_off": (INCOMPLETE, "The code breaks off in the middle of a construct."),
 }
 
 

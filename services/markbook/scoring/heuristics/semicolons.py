@@ -1,4 +1,4 @@
-"""Semicolons that JavaScript inserts by itself at a line's end, and that the grammars do not.
+"""Automatic semicolon insertion at line ends, which JavaScript does and the grammars only do in part.
 
 The language inserts one where the next line begins with what cannot go on the statement (ECMA-262, 12.10). The grammars
 take every line that begins with a bracket or an operator for the statement's next part. That is so after most, but an
@@ -16,9 +16,9 @@ from markbook.scoring.heuristics.lexing import blocks
 LANGUAGES = frozenset({"javascript", "typescript"})
 
 _GAP = re.compile(r"(?:[^\S\n]|//[^\n]*+|/\*(?s:.*?)\*/)*+\n(?:\s|//[^\n]*+|/\*(?s:.*?)\*/)*+(?=[\[(`/+*-])")
-"""From the end of a statement to the token, on a line below, that a grammar would go on with."""
+"""From the end of a statement to the token on a later line with which a grammar would continue it."""
 _ARROW_CHARS = 80
-"""As far before its block an arrow is looked for."""
+"""Characters before a block in which an arrow is searched."""
 _NAMES = r"[\w$]++(?:\s*,\s*[\w$]++)*+"
 _QUOTED = r"(?:'[^'\n]*+'|\"[^\"\n]*+\")"
 _COMPLETE = re.compile(
@@ -30,14 +30,14 @@ _COMPLETE = re.compile(
 )
 
 
-def inserted(code: str, language: str) -> str:
-    """`code` with the semicolons that the language inserts where a grammar would read on."""
+def insert_semicolons(code: str, language: str) -> str:
+    """`code` with the semicolons that the language inserts where a grammar would continue the statement."""
     places = sorted({end for end in _ends(code, language) if _GAP.match(code, end)})
     return ";".join(code[start:end] for start, end in zip([0, *places], [*places, len(code)], strict=True))
 
 
 def _ends(code: str, language: str) -> Iterator[int]:
-    """Where statements end that nothing can go on."""
+    """Offsets of statement ends that no token can continue."""
     for opening, closing in blocks(code, language):
         if code[max(0, opening - _ARROW_CHARS) : opening].rstrip().endswith("=>"):
             yield closing + 1

@@ -1,4 +1,4 @@
-"""Code that parses and still is no answer: comments only, a stub, work left out, a last word cut short."""
+"""Code that parses but does not answer the task: comments only, a stub, elided code, a last word cut short."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _ASKS_FOR_STUBS = re.compile(
 
 
 def is_comments(root: Node) -> bool:
-    """Whether there is nothing but comments, or in Python a docstring."""
+    """Whether there are only comments (in Python also a docstring)."""
     return all(child.type in COMMENTS or _is_docstring(child) for child in root.named_children)
 
 
@@ -65,12 +65,12 @@ def _is_docstring(node: Node) -> bool:
 
 
 def is_stub(root: Node, task: str) -> bool:
-    """Whether every function leaves its work undone and there is nothing else, though the task asks for work."""
+    """Whether every function is unimplemented and there is no other code, and the task does not ask for stubs."""
     undone = False
     for node in _outline(root):
         if node.type in _CLASSES:  # one without a member
             undone |= _PLACEHOLDER.search(_text(node)) is not None
-        elif node.type in _FUNCTIONS and _leaves_undone(node):
+        elif node.type in _FUNCTIONS and _is_unimplemented(node):
             undone = True
         elif node.type not in _CONSTRUCTORS:
             return False
@@ -78,7 +78,7 @@ def is_stub(root: Node, task: str) -> bool:
 
 
 def _outline(node: Node) -> Iterator[Node]:
-    """The outermost functions, the classes without a member, and whatever else is work."""
+    """The outermost functions, classes without members, and any other statement that does something."""
     for child in node.named_children:
         if child.type in _NO_WORK:
             continue
@@ -91,7 +91,7 @@ def _outline(node: Node) -> Iterator[Node]:
         yield from members
 
 
-def _leaves_undone(function: Node) -> bool:
+def _is_unimplemented(function: Node) -> bool:
     body = function.child_by_field_name("body")
     if body is None:
         return False
@@ -125,12 +125,12 @@ _LEFT_OUT = re.compile(
     re.MULTILINE | re.VERBOSE | re.IGNORECASE,
 )
 _LEFT_OUT_SIGNS = ("...", "…", *(f"({the}{what}" for the in ("", "the ") for what in ("rest", "remain", "existing")))
-"""What that cannot do without: faster to look for by far."""
+"""Substrings that every match contains: searching for these first is much faster."""
 _COMMENT_MARKS = ("#", "//", "*", "/*")
 
 
-def leaves_out(code: str) -> bool:
-    """Whether a comment of its own says that code was left out there: `// ... rest of the implementation`."""
+def is_elided(code: str) -> bool:
+    """Whether a comment line stands in for omitted code: `// ... rest of the implementation`."""
     said = code.lower()
     if not any(sign in said for sign in _LEFT_OUT_SIGNS):
         return False
@@ -144,15 +144,15 @@ def leaves_out(code: str) -> bool:
 
 _WORD = re.compile(r"\w+")
 _LAST_WORD = re.compile(r"(?:(?<=\.)|(?<![\w$@#]))[^\W\d]\w*\Z")
-_LONGEST_NAME = 80
+_MAX_NAME_CHARS = 80
 _NO_USE = kinds(
     """aliased_import dotted_name import_from_statement global_statement nonlocal_statement delete_statement
     as_pattern_target import_specifier export_specifier namespace_import"""
 )
 
 
-def may_end_in_half_a_word(code: str) -> bool:
-    """Whether Python that compiles ends in a word, and not in the result of a function that names it before."""
+def may_be_cut_in_word(code: str) -> bool:
+    """Whether Python that compiles may end in a truncated name (not a function's result that was named before)."""
     found = _last_word(code)
     if found is None:
         return False
@@ -160,7 +160,7 @@ def may_end_in_half_a_word(code: str) -> bool:
     return not line.startswith("return ") or ";" in line or f" {found[0]} " not in code
 
 
-def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool:
+def is_cut_in_word(code: str, task: str, language: str, root: Node) -> bool:
     """Whether the text ends, without a line's end, in a name that was to be longer, or that nothing is done with.
 
     Python: inside a function, a statement that is only a name, or the one name in the text that no one defined.
@@ -180,7 +180,7 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
         if not _is_in_function(leaf) or _is_statement(leaf):
             return _is_in_function(leaf)
         known = word in words or word in _WORD.findall(task)
-        return not known and cpython.undefined(code) == {word}
+        return not known and cpython.undefined_names(code) == {word}
     if leaf.parent.type == "variable_declarator":
         return _text(leaf.parent.parent or leaf).startswith("const ")
     if before.endswith(".") or word in words:
@@ -191,7 +191,7 @@ def ends_in_half_a_word(code: str, task: str, language: str, root: Node) -> bool
 
 def _last_word(code: str) -> re.Match[str] | None:
     ends_in_word = code[-1:].isalnum() or code.endswith("_")
-    return _LAST_WORD.search(code, max(0, len(code) - _LONGEST_NAME)) if ends_in_word else None
+    return _LAST_WORD.search(code, max(0, len(code) - _MAX_NAME_CHARS)) if ends_in_word else None
 
 
 def _is_statement(leaf: Node) -> bool:

@@ -1,4 +1,4 @@
-"""Broken code: what the parsers and the brackets prove, and the reason that says it best."""
+"""Invalid code: what parsers and bracket matching prove, and the most specific reason for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from tree_sitter import Node, Query, QueryCursor
 
 from markbook.scoring.heuristics import cpp, cpython
-from markbook.scoring.heuristics.grammars import COMMENTS, LANGUAGES, Undecided, kinds, parse_unmended, reads
+from markbook.scoring.heuristics.grammars import COMMENTS, LANGUAGES, UndecidedError, is_valid, kinds, parse_strict
 from markbook.scoring.heuristics.keywords import likely_languages
 from markbook.scoring.heuristics.lexing import Scan, scan
 
@@ -25,7 +25,7 @@ _GAPS = {
         | \byeet\b | \$\{ | <-\s*\d | \bwhere\s+[(\[] | \btype\s+\w+\s*:[^;=]{0,200}=""",
 }
 _GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()}
-_FOREIGN_S = 0.005
+_OTHER_LANGUAGE_S = 0.005
 
 _MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
 _MAY_RUN_ON = re.compile(r"^(?![ \t]*#)[^\n]*[)\]][ \t]*\n\s*[\w#]", re.MULTILINE)  # but for attributes
@@ -37,45 +37,49 @@ _GO_DECLARATIONS = kinds(
 )
 
 
-def python_fault(code: str, tried: cpython.Compiled, deadline: float) -> str | None:
-    """The reason why `code` cannot be Python, by its own compiler; nothing if it can. Raises Undecided."""
-    reason = cpython.fault(code, tried, lambda: reads(code, "python", deadline))
+def python_fault(code: str, compiled: cpython.Compiled, deadline: float) -> str | None:
+    """Why CPython's compiler rejects `code`, or None if it does not. Raises UndecidedError."""
+    reason = cpython.fault(code, compiled, lambda: is_valid(code, "python", deadline))
     if not reason:
         return None
     reading = scan(code, "python")
     # in a string the compiler says no more than that it does not end
     in_string = reading.spanning or reading.quote is not None
-    ends_early = in_string or not reading.open or cpython.may_go_on(code)
-    return _foreign(code, "python", deadline) or _unsound(reading, code, ends_early=bool(ends_early)) or reason
+    ends_early = in_string or not reading.open or cpython.is_incomplete(code)
+    return (
+        _wrong_language(code, "python", deadline) or _scan_fault(reading, code, ends_early=bool(ends_early)) or reason
+    )
 
 
 def fault(code: str, task: str, language: str, root: Node | None, deadline: float) -> str | None:
-    """The reason why `code`, in which the grammar found an error, cannot be `language`; nothing if that is not proven.
+    """Why `code`, in which the grammar found an error, is not valid `language`; None if that is not proven.
 
-    `root` is None where parsing stopped at the error, which in C++ it does not. Raises Undecided past the deadline.
+    `root` is None where parsing stopped at the error (never in C++). Raises UndecidedError past the deadline.
     """
     reason = _fault(code, language, root, deadline)
     if reason == "stray_bracket" and (opened := scan(task, language).open) and task[opened[-1]] == "{":
         # it may close what the task's own code opened
-        return None if reads(f"{task}\n{code}", language, deadline) else reason
+        return None if is_valid(f"{task}\n{code}", language, deadline) else reason
     return reason
 
 
 def _fault(code: str, language: str, root: Node | None, deadline: float) -> str | None:
     if language == "cpp":
         assert root is not None
-        return _foreign(code, language, deadline) or _cpp_fault(code, root, deadline)
-    if not (language == "javascript" and _has_gap(code, language)) and (foreign := _foreign(code, language, deadline)):
+        return _wrong_language(code, language, deadline) or _cpp_fault(code, root, deadline)
+    if not (language == "javascript" and _has_gap(code, language)) and (
+        foreign := _wrong_language(code, language, deadline)
+    ):
         return foreign  # newer JavaScript would read as TypeScript
-    return _unsound(scan(code, language), code) or (None if _has_gap(code, language) else "syntax_error")
+    return _scan_fault(scan(code, language), code) or (None if _has_gap(code, language) else "syntax_error")
 
 
 def _has_gap(code: str, language: str) -> bool:
     return _GAP_PATTERNS[language].search(code) is not None
 
 
-def leniency(code: str, language: str, root: Node) -> str | None:
-    """What the grammars let pass and the languages do not."""
+def accepted_by_parser_only(code: str, language: str, root: Node) -> str | None:
+    """Errors that the grammars accept and the languages' compilers reject."""
     if language == "cpp" and cpp.ends_in_directive(code):
         return "cut_off"
     if language == "rust" and _MAY_RUN_ON.search(code):
@@ -91,7 +95,7 @@ def leniency(code: str, language: str, root: Node) -> str | None:
 
 
 def _imports_for_use(root: Node) -> bool:
-    """Whether a Go file imports a package by a name, its own or another: neither `_`, `.` nor cgo's "C"."""
+    """Whether a Go file imports a package under a name (not `_`, `.` or cgo's "C")."""
     for spec in QueryCursor(_GO_IMPORTS).captures(root).get("import", ()):
         name, path = spec.child_by_field_name("name"), spec.child_by_field_name("path")
         if (name is None or name.type == "package_identifier") and path is not None and path.text != b'"C"':
@@ -100,7 +104,7 @@ def _imports_for_use(root: Node) -> bool:
 
 
 def _runs_on(macro: Node) -> bool:
-    """Whether a macro's call in parentheses or brackets stands as a statement of its own without its semicolon."""
+    """Whether a macro call in parentheses or brackets is a statement without its semicolon."""
     after = macro.next_named_sibling
     while after is not None and after.type in COMMENTS:
         after = after.next_named_sibling
@@ -108,22 +112,22 @@ def _runs_on(macro: Node) -> bool:
 
 
 def _cpp_fault(code: str, root: Node, deadline: float) -> str | None:
-    found = cpp.readings(code)
+    found = cpp.preprocessor_variants(code)
     if found is None:
         return "unclosed_conditional"
     reason = None
     for bare, reading in found:
-        reason = _unsound(reading, code)
+        reason = _scan_fault(reading, code)
         if reason is None:
-            if cpp.ends_in_directive(code) or cpp.breaks_off(code, bare, reading.end):
+            if cpp.ends_in_directive(code) or cpp.is_cut_off(code, bare, reading.end):
                 return "cut_off"
-            return "missing_separator" if cpp.one_semicolon_short(code, root, deadline) else None
+            return "missing_separator" if cpp.lacks_one_semicolon(code, root, deadline) else None
     return reason  # no reading closes what it opens
 
 
-def _unsound(reading: Scan, code: str, *, ends_early: bool = True) -> str | None:
-    """`ends_early`: whether more text could put it right, as far as that is known."""
-    if reading.sound:
+def _scan_fault(reading: Scan, code: str, *, ends_early: bool = True) -> str | None:
+    """`ends_early`: whether more text could complete it, as far as known."""
+    if reading.is_balanced:
         return None
     if ends_early and (reading.open or reading.spanning) and not code.endswith(("\n", "}", ";", ")", "]")):
         return "cut_off"
@@ -134,23 +138,23 @@ def _unsound(reading: Scan, code: str, *, ends_early: bool = True) -> str | None
     return "unclosed_bracket" if reading.open else "stray_bracket"
 
 
-def _foreign(code: str, language: str, deadline: float) -> str | None:
-    """`wrong_language` if another language, one whose signs the text bears, reads it without an error."""
+def _wrong_language(code: str, language: str, deadline: float) -> str | None:
+    """`wrong_language` if a language that the text resembles parses it without an error."""
     for other in likely_languages(code, language):
-        if _reads_python(code) if other == "python" else _reads(code, other, deadline):
+        if _is_python(code) if other == "python" else _is_language(code, other, deadline):
             return "wrong_language"
     return None
 
 
-def _reads_python(code: str) -> bool:
-    return cpython.fault(code, cpython.compiled(code), lambda: False) is None
+def _is_python(code: str) -> bool:
+    return cpython.fault(code, cpython.compile_code(code), lambda: False) is None
 
 
-def _reads(code: str, language: str, deadline: float) -> bool:
-    patience = time.thread_time() + _FOREIGN_S
+def _is_language(code: str, language: str, deadline: float) -> bool:
+    patience = time.thread_time() + _OTHER_LANGUAGE_S
     try:
-        root = parse_unmended(code, language, min(deadline, patience))
-    except Undecided:
+        root = parse_strict(code, language, min(deadline, patience))
+    except UndecidedError:
         if deadline < patience:
             raise
         return False  # mending is what takes long, and what needs mending is not that language

@@ -1,4 +1,4 @@
-"""What can be proven from the text alone, whatever the language: nothing there, refusal, echo, repetition, prose."""
+"""Checks on plain text, in any language: empty, refusal, repeated task, repetition, prose."""
 
 from __future__ import annotations
 
@@ -48,35 +48,35 @@ _CODE_MARK = re.compile(
 )
 
 
-def visible(text: str) -> str:
-    """`text` without white space, byte order marks and other characters of no width around it."""
+def visible_text(text: str) -> str:
+    """`text` stripped of white space, byte order marks and other zero-width characters at both ends."""
     return text.strip(_SPACES + _WIDTHLESS)
 
 
-def refuses(text: str) -> bool:
-    """Whether the text opens as a refusal or a question back."""
+def is_refusal(text: str) -> bool:
+    """Whether the text begins as a refusal or asks a question back."""
     opening = text[:_REFUSAL_WITHIN].replace("\u2019", "'").lstrip()
     return _REFUSAL_OPENS.match(opening) is not None and _REFUSAL_DECLINES.search(opening) is not None
 
 
-def echoes(text: str, task: str) -> bool:
-    """Whether the text is the task again, or a passage of it: character by character, white space aside."""
-    asked = _squeezed(task)
-    if _squeezed(text[:_ECHO_CHARS]) not in asked:  # nearly every text ends here
+def repeats_task(text: str, task: str) -> bool:
+    """Whether the text is the task or a passage of it, ignoring white space."""
+    asked = _without_whitespace(task)
+    if _without_whitespace(text[:_ECHO_CHARS]) not in asked:  # nearly every text ends here
         return False
-    said = _squeezed(text)
+    said = _without_whitespace(text)
     return len(said) >= _ECHO_CHARS and said in asked
 
 
-def _squeezed(text: str) -> str:
+def _without_whitespace(text: str) -> str:
     """`text` without white space."""
     if text.isascii():  # ten times faster
         return text.encode().translate(None, _ASCII_SPACES).decode()
     return "".join(text.split())
 
 
-def repeated(text: str) -> str | None:
-    """What the text runs out in, again and again: a handful of characters, or one or more lines, each with its end."""
+def repeated_unit(text: str) -> str | None:
+    """The unit that the end of the text repeats: a few characters, or one or more lines with their line ends."""
     text = text.rstrip()
     if characters := _repeated_characters(text):
         return characters
@@ -110,7 +110,7 @@ def _repeated_lines(lines: list[str]) -> list[str]:
 
 
 def is_prose(text: str) -> bool:
-    """Whether the text reads as sentences, headings and lists, with next to no line of code."""
+    """Whether the text is sentences, headings and lists with hardly a line of code."""
     lines = [line for line in text.split("\n") if line.strip()]
     sentences = code = 0
     for line in lines:

@@ -1,6 +1,6 @@
-"""The tier's other process: judges what would hold the event loop too long, and dies rather than run away.
+"""The tier's worker process: classifies samples that would block the event loop, and is killed at its limits.
 
-One JSON line in, `[code, task, language]`; one out, `[score, reasons]`. It ends when its input does.
+Protocol: one JSON line in, `[code, task, language]`; one out, `[score, reasons]`. Exits at the end of its input.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import resource
 import signal
 import sys
 
-from markbook.scoring.heuristics.classify import judge
+from markbook.scoring.heuristics.classify import classify
 
 READY = b"ready\n"
 MEMORY_BYTES = 512 * 1024 * 1024
-"""Address space the worker may have: a parse of the longest sample takes a fifth of it."""
+"""Address space limit: a parse of the longest sample takes a fifth of it."""
 
 
 def main() -> None:
-    """Judge until the input ends. `argv[1]`: CPU seconds a sample may take before the process is killed."""
+    """Classify until the input ends. `argv[1]`: CPU seconds per sample before the process is killed."""
     limit_s = float(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service closes the input
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -28,7 +28,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         code, task, language = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, limit_s)  # SIGPROF, which no one handles, ends the process
-        judgement = judge(code, task, language, budget_s=limit_s * 0.8)
+        result = classify(code, task, language, budget_s=limit_s * 0.8)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        output.write(json.dumps(judgement).encode() + b"\n")
+        output.write(json.dumps(result).encode() + b"\n")
         output.flush()

@@ -48,7 +48,7 @@ class RequestFields:
         return cls(secrets.token_hex(16))
 
     def set_request(self, run: str, request_id: str | None) -> None:
-        """Note what the body says. Its id, the same when a client retries, is used where the header had none."""
+        """Record the body's fields. Its id, stable across a client's retries, is used where the header had none."""
         self.run = run
         if request_id is not None and not self.given:
             self.request_id = request_id

@@ -58,7 +58,7 @@ def span(name: str, **attributes: AttributeValue) -> Iterator[Span]:
 
 
 def start_tracing(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Start exporting traces as the OTEL_ variables say; returns the endpoint, None where tracing is off.
+    """Start exporting traces as the OTEL_ variables configure; returns the endpoint, None where tracing is off.
 
     Raises ConfigError for settings that are not supported. Called once per process.
     """

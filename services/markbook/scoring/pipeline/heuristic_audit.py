@@ -14,7 +14,7 @@ from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.concurrency import gather_all
 from markbook.scoring.errors import ServiceStopping, StoreUnavailable
 from markbook.scoring.heuristics import HeuristicResult
-from markbook.scoring.heuristics.grammars import known
+from markbook.scoring.heuristics.grammars import is_supported
 from markbook.scoring.pipeline.group_scorer import GroupScorer, PreparedSample
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import NewAudit, Store
@@ -72,7 +72,7 @@ class Auditor:
 
 
 def _language_of(item: PreparedSample) -> str:
-    return item.language if known(item.language) else OTHER  # clients may write anything there
+    return item.language if is_supported(item.language) else OTHER  # clients may write anything there
 
 
 def is_chosen(key: str, share: float) -> bool:

@@ -23,7 +23,7 @@ from markbook.scoring.concurrency import gather_all, raise_first, results_of_all
 from markbook.scoring.errors import ServiceStopping, stopping
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.fingerprint import hash_profile
-from markbook.scoring.heuristics import HeuristicResult, Tier
+from markbook.scoring.heuristics import HeuristicResult, HeuristicTier
 from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.admission import AdmissionController
 from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
@@ -54,7 +54,7 @@ class Pipeline:
         config: Config,
         teacher: Teacher,
         store: Store,
-        tier: Tier,
+        tier: HeuristicTier,
         tests: TestsTier,
         rubric: Rubric,
         clock_ms: Callable[[], int],
@@ -175,7 +175,7 @@ class Pipeline:
     ) -> tuple[list[PreparedSample], list[tuple[PreparedSample, HeuristicResult]]]:
         """Resolve what the heuristic tier rejects; returns the items that passed, and the rejected with the reasons."""
         with span("heuristic tier", **{"markbook.samples": len(items)}):
-            results = await self._tier.judge([(item.code, item.prompt, item.language) for item in items], caller)
+            results = await self._tier.classify([(item.code, item.prompt, item.language) for item in items], caller)
         passed: list[PreparedSample] = []
         rejected: list[tuple[PreparedSample, HeuristicResult]] = []
         for item, result in zip(items, results, strict=True):
@@ -240,7 +240,7 @@ class Pipeline:
             stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._resolve_stored(waiting, stored, Source.COALESCED)
             seen = await self._store.claims.poll([item.print.digest for item in waiting], self._clock_ms())
-            # A budget that is used up there says nothing about this request's.
+            # A budget exhausted there does not imply that this request's is.
             failed = {digest: failure for digest, failure in seen.failures.items() if not is_over_budget(failure)}
             for item in waiting:
                 if failure := failed.get(item.print.digest):

@@ -56,5 +56,5 @@ ADMISSION_TIMEOUT = ScoringFailure(
 
 
 def is_over_budget(outcome: Outcome) -> bool:
-    """Whether it failed because a budget is used up, which says nothing about another request's budget."""
+    """Whether it failed because a budget is exhausted; another request's budget may not be."""
     return isinstance(outcome, ScoringFailure) and outcome.code is ErrorCode.BUDGET_EXHAUSTED

@@ -14,7 +14,7 @@ from markbook.scoring.store import RequestLine, Store
 
 
 class ResponseWriter:
-    """`count_baseline`: whether the ledger line says how many tokens one call per sample would have sent."""
+    """`count_baseline`: whether the ledger line counts the baseline tokens of one call per sample."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the results of a sample's tests say of it. Pure."""
+"""Summaries of a sample's test results. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The tier that decides by tests: what fails them needs no teacher, and what passes them is correct whoever says what.
+"""The tests tier: a sample that fails needs no teacher; one that passes is correct whatever the teacher scores.
 
 a test failed      -> scored here (source `tests`), unless rlaif.tests_policy is advise
 all tests passed   -> the teacher judges the rest; correctness is 1.0 (only: scored here)
-some were not run  -> the teacher's correctness stands: nothing was shown wrong, and nothing right (only: unscored)
+some were not run  -> the teacher's correctness counts: nothing was proven either way (only: unscored)
 """
 
 from __future__ import annotations

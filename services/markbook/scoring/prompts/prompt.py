@@ -1,4 +1,4 @@
-"""What the teacher is shown: the task cut to length, the fixed system prompt, one fenced message a group."""
+"""Builds the teacher's prompt: the fixed system prompt, and one message per group with the truncated task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from markbook.scoring.prompts.rubric import Rubric
 
 CUT = "[…]"
-"""Stands where a part of the task was left out; the system prompt says what it means."""
+"""Marks omitted text of the task; explained in the system prompt."""
 
 _CHARS_PER_TOKEN = 2.8
 
@@ -20,7 +20,7 @@ _EXPLAIN = " Then, on the same line, the main reason in at most 15 words."
 
 
 def truncate_task(task: str, *, truncate: bool, chars: int, policy: Literal["head", "head_tail"] = "head") -> str:
-    """The part of the task to show: at most `chars` characters of it plus the mark that it was cut.
+    """The task truncated to at most `chars` characters plus the truncation mark.
 
     Cuts at white space; a text without any in reach (or a single word longer than `chars`) is cut between characters.
     """
@@ -51,7 +51,7 @@ def estimate_tokens(text: str) -> int:
 
 
 def baseline_tokens(task: str, code: str, rubric: Rubric, language: str) -> int:
-    """Estimated input tokens of the plain way for one sample: whole rubric, whole task and the code in one message."""
+    """Estimated input tokens of one call per sample: whole rubric, whole task and the code in one message."""
     return estimate_tokens(system_text(rubric, explain=False)) + estimate_tokens(
         render(task, language, [code], "#000000")
     )
@@ -80,9 +80,9 @@ def render(task: str, language: str, codes: Sequence[str], marker: str) -> str:
 
 
 def fence(seed: str, task: str, codes: Sequence[str]) -> str:
-    """A marker for `render` that occurs nowhere in the task or the samples: no sample can close its fence.
+    """A delimiter for `render` that occurs nowhere in the task or the samples, so that no sample can forge one.
 
-    Deterministic in `seed`, so that a group is asked in the same words again.
+    Deterministic in `seed`, so that a retried group has the same prompt.
     """
     draw = random.Random(seed)
     digits = 6
@@ -94,7 +94,7 @@ def fence(seed: str, task: str, codes: Sequence[str]) -> str:
 
 
 def shuffled_order(group_id: str, count: int, *, shuffle: bool) -> tuple[int, ...]:
-    """Which sample stands at each place of the request: `order[place]` is an index into the group. Seeded by its id."""
+    """The order of samples in the request: `order[position]` is an index into the group. Seeded by the group's id."""
     order = list(range(count))
     if shuffle:
         random.Random(f"order {group_id}").shuffle(order)
@@ -110,4 +110,4 @@ def _template_version() -> str:
 
 
 TEMPLATE_VERSION = _template_version()
-"""12 hex digits over all that is sent besides rubric, task and code: another wording makes other marks."""
+"""12 hex digits over all fixed text of the prompt: other wording makes other marks."""

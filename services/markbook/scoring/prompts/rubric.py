@@ -1,4 +1,4 @@
-"""Rubrics: a text file with its criteria and weights, versioned by its content. The sum of a mark is made here."""
+"""Rubrics: a text with its criteria and weights, versioned by content. Computes the weighted score."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 @dataclass(frozen=True)
 class Rubric:
-    """What is marked, and how the marks add up. `criteria` maps each name to its weight, in the order of the reply."""
+    """A rubric's text, and `criteria`: each name with its weight, in the order of the reply."""
 
     text: str
     criteria: Mapping[str, float]
 
     @cached_property
     def version(self) -> str:
-        """12 hex digits over text and names. Not over the weights: they are applied on reading, so nobody is asked."""
+        """12 hex digits over text and names. Not over the weights, which are applied on reading."""
         content = "\0".join([self.text, *self.criteria])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -71,7 +71,7 @@ def parse_rubric(content: str, origin: str) -> Rubric:
     if len(content) > MAX_CHARS:
         raise ConfigError(f"{origin}: {len(content)} characters, more than {MAX_CHARS}: every call would pay for them")
     if missing := [name for name in criteria if name not in text]:
-        raise ConfigError(f"{origin}: the text never says how to mark {', '.join(missing)}")
+        raise ConfigError(f"{origin}: the text does not mention {', '.join(missing)}")
     return Rubric(text, criteria)
 
 

@@ -1,4 +1,4 @@
-"""Audits: what the teacher says of samples that the heuristic tier has rejected. They are never a sample's mark."""
+"""Audits: the teacher's scores of samples that the heuristic tier rejected. They never become a sample's mark."""
 
 from __future__ import annotations
 

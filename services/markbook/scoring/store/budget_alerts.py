@@ -1,4 +1,4 @@
-"""Says once that a budget comes to its end: at 80 and 90 % of it, and when a call did not fit any more."""
+"""Logs once when a budget reaches 80 %, 90 %, and when a call no longer fits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BudgetAlert:
 
 
 class BudgetWatch:
-    """The alerts of this process by scope. Each level of a scope is said once; several threads may say it at a time."""
+    """This process's alerts by scope. Each level of a scope is logged once; thread-safe."""
 
     def __init__(self) -> None:
         self._alerts: dict[str, BudgetAlert] = {}

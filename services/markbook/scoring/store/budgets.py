@@ -208,7 +208,7 @@ def _add(dialect: str) -> ReturningInsert[tuple[str, int, int]]:
 
 
 def _why_exceeded(limit: int, spent: int, bound: int, shown: Callable[[int], str], *, show_left: bool) -> str:
-    """Why a call is not made. `spent` includes its `bound`; `show_left`: whether to say what is left."""
+    """Why a call is not made. `spent` includes its `bound`; `show_left`: whether to report the remainder."""
     left = limit - (spent - bound)
     if left <= 0:
         why = f"is exhausted (all {shown(limit)} spent)" if show_left else "is exhausted"

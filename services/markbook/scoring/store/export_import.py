@@ -1,7 +1,7 @@
-"""Marks as they leave a book and enter another: a header line, then a line of JSON for each mark.
+"""Export and import of marks: a header line, then a line of JSON per mark.
 
 The header describes the profiles, so that a mark is never parted from what it depends on. Lines are in the order of the
-rows' keys, which is the same in every database: a book that was carried elsewhere is exported as the same bytes.
+rows' keys, which is the same in every database: a store copied to another database is exported as the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH = 200
 
 
 class ImportFailed(Exception):
-    """A line that is no mark. The lines before it are in the book."""
+    """An invalid line. The lines before it have been imported."""
 
 
 class ProfileLine(BaseModel):
@@ -62,7 +62,7 @@ def to_wire(record: Record, rubric: Rubric) -> MarkRecord:
 
 
 def export_lines(store: Store, rubric: Rubric) -> Iterator[str]:
-    """The whole book: marks that come into it meanwhile may be among them, each at most once."""
+    """All marks; those added meanwhile may be included, each at most once."""
     profiles = store.records.profiles()
     lines = {
         each.id: ProfileLine(
@@ -88,7 +88,7 @@ def _line(model: BaseModel) -> str:
 
 
 def import_lines(store: Store, lines: Iterable[bytes], now_ms: int) -> Iterator[tuple[int, int]]:
-    """Add marks to the book; yields after each batch how many were read and how many of them are new to it.
+    """Import marks; yields after each batch the numbers of marks read and of new ones.
 
     Raises ImportFailed at the first line that is none.
     """
@@ -116,14 +116,14 @@ def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]
                 raise ValueError(f"profile {profile} is not the hash of its profile_inputs")
             described = Profile(profile, line.profile_inputs, line.criteria, _milliseconds(line.created_at))
             if set(store.records.register_profile(described).criteria) != set(line.criteria):
-                raise ValueError(f"profile {profile} has other criteria in the book")
+                raise ValueError(f"profile {profile} is stored with other criteria")
     except ValueError as error:
         raise ImportFailed(f"line 1 is no header of an export: {_told(error)}") from error
     return {profile: set(line.criteria) for profile, line in header.profiles.items()}
 
 
 def _record(line: bytes, known: Mapping[str, set[str]]) -> Record:
-    """Raises ValueError when it is no mark, or not what it says it is."""
+    """Raises ValueError for an invalid or inconsistent mark."""
     kept = MarkRecord.model_validate_json(line)
     if kept.profile not in known:
         raise ValueError(f"profile {kept.profile} is not in the first line")

@@ -71,7 +71,7 @@ def _add(dialect: str) -> ReturningInsert[bytes]:
 
 
 class Marks:
-    """Marks of registered profiles. Times are Unix milliseconds unless their name says seconds."""
+    """Marks of registered profiles. Times are Unix milliseconds unless the name ends in `_s`."""
 
     def __init__(self, database: Database, retention: RetentionPolicy) -> None:
         self._database = database

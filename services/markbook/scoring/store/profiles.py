@@ -14,7 +14,7 @@ from markbook.scoring.store.statements import insert_new
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`id`: 16 hex digits. `criteria`: their names, in the order in which the book has their numbers."""
+    """`id`: 16 hex digits. `criteria`: their names, in the order in which marks store their values."""
 
     id: str
     identity: Mapping[str, object]
@@ -23,7 +23,7 @@ class Profile:
 
 
 def add(connection: Connection, profile: Profile) -> Profile:
-    """Write it down if it is new; returns it as the book has it."""
+    """Insert it if it is new; returns it as stored."""
     row = {
         "profile": bytes.fromhex(profile.id),
         "identity": json.dumps(profile.identity),

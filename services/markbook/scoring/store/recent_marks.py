@@ -1,4 +1,4 @@
-"""What the page asks of the book: its latest marks and who paid for them, searched a bounded way back."""
+"""The latest marks and the runs that paid for them, searched back to a bound, for the dashboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = 250
 MAX_MARKS = 2_000
 """Marks that one search looks at."""
 MAX_CHARS_PER_BATCH = 20_000_000
-"""Characters that it looks at, at most one batch more: a book of very long samples is searched in smaller steps."""
+"""Characters searched per request (at most one batch more), so that very long samples do not slow it down."""
 
 Place = tuple[int, bytes]
 """A mark's place in the order of the latest: its time, then its row's key."""
@@ -125,7 +125,7 @@ _LAST_S = 2**31 - 1
 def _latest(store_samples: bool, before: Place | None) -> Select[Any]:
     at, key = _order(store_samples)
     query = _joined(store_samples).order_by(at.desc(), key.desc())
-    # the first condition says nothing new, but an index on the time alone can use it
+    # the first condition is redundant, but lets an index on the time alone be used
     if before is None:
         return query
     before = (before[0] if store_samples else min(before[0], _LAST_S), before[1])

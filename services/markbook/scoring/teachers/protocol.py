@@ -51,7 +51,7 @@ class Teacher(Protocol):
     name: str
     model: str
     is_stub: bool
-    """True when the scores are no judgment of quality: every surface that shows them says so."""
+    """True when the scores are no judgment of quality; every output that shows them states this."""
     description: str
     """One line for the log, /stats and the page."""
 

@@ -12,7 +12,7 @@ from markbook.config.settings.section import Address, NonNegative, Positive, Pos
 class Service(Section):
     """Where the scoring service listens and what it accepts."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback only unless said otherwise.")
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback only by default.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0 takes a free one.")
     max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
     max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
@@ -27,7 +27,7 @@ class Service(Section):
         [], description="Names to answer to without API keys, besides addresses and names without a dot."
     )
     allow_unauthenticated: bool = Field(
-        False, description="Listen beyond loopback though there are no API keys: whoever reaches it can spend."
+        False, description="Listen beyond loopback without API keys: anyone who can reach it can spend."
     )
     max_concurrent_requests: PositiveInt = Field(
         256, description="Requests for marks in progress, a key (and in all where there are no keys)."
@@ -109,9 +109,9 @@ class Budget(Section):
 
 
 class Budgets(Section):
-    """Spent budgets leave samples unscored (budget_exhausted); marks in the book are still served."""
+    """Exhausted budgets leave samples unscored (budget_exhausted); stored marks are still served."""
 
-    total: Budget = Field(default_factory=Budget, description="All runs together, since the book was opened.")
+    total: Budget = Field(default_factory=Budget, description="All runs together, since the store was created.")
     per_run: Budget = Field(default_factory=Budget, description="Each run that is not named below.")
     runs: dict[str, Budget] = Field(default_factory=dict, description="Runs by name.")
 
@@ -129,8 +129,8 @@ class Execution(Section):
     confirm: Literal["auto", "on", "off"] = Field(
         "auto", description="Run what did not pass in CPython inside bubblewrap too; auto: where bubblewrap works."
     )
-    test_timeout_s: Positive = Field(2.0, description="Seconds that the code and one test may take.")
-    sample_timeout_s: Positive = Field(5.0, description="Seconds that all tests of a sample may take.")
+    test_timeout_s: Positive = Field(2.0, description="Time limit for the code and one test, in seconds.")
+    sample_timeout_s: Positive = Field(5.0, description="Time limit for all tests of a sample, in seconds.")
     memory_mib: PositiveInt = Field(128, description="MiB that a sample may use.")
     max_queued_samples: PositiveInt = Field(4096, description="Samples that wait for a sandbox; more are unscored.")
 

@@ -36,7 +36,7 @@ OPERATORS: dict[str, tuple[str, Any]] = {
 SHOWN = 300
 START_S = 10.0
 """Seconds that the subject may take to start."""
-PATIENCE_S = 1.0
+REPLY_GRACE_S = 1.0
 """Seconds above a test's own that an answer of the subject may take."""
 CHECK = "check of the judge"  # no name that a test can have
 
@@ -159,7 +159,7 @@ def verdicts(given: dict[str, Any], connection: socket.socket) -> Iterator[tuple
     link = Link(connection.makefile("rwb"), class_names(trees), shown)
     connection.settimeout(START_S)
     link.open()
-    connection.settimeout(given["test_s"] + PATIENCE_S)
+    connection.settimeout(given["test_s"] + REPLY_GRACE_S)
     yield "ready", ""
     ends = time.monotonic() + given["total_s"]
     for test in tests:

@@ -46,30 +46,30 @@ _TYPES: dict[str, type] = {
 
 
 @dataclass(frozen=True)
-class Lacking:
-    """What of the tested code the sandbox does otherwise. Found once a sample, from its text alone."""
+class UnsupportedFeatures:
+    """Features of the tested code that the sandbox implements differently, found by static analysis."""
 
     lazy: str | None = None
-    """A generator, `map`, `zip`, … that is kept or returned: a list here, so that even a pass proves nothing."""
+    """A generator, `map`, `zip`, … that is stored or returned: a list in the sandbox, so even a pass proves nothing."""
     sets: bool = False
-    """Sets, whose order is another one here."""
+    """Sets, whose iteration order differs in the sandbox."""
     templates: bool = False
-    """Replacements such as `\\1_`, which this sandbox's regular expressions read otherwise."""
+    """Replacements such as `\\1_`, which the sandbox's regular expressions parse differently."""
     adds_in_place: bool = False
-    """`+=`, which extends a list by any iterable only under CPython."""
+    """`+=`, which extends a list by any iterable only in CPython."""
     classes: frozenset[str] = frozenset()
-    """Classes that are defined: their special methods are not all known here."""
+    """Classes defined in the code: the sandbox lacks some special methods."""
     bound: frozenset[str] = frozenset()
-    """Names that are bound, whatever to."""
+    """All names that the code binds."""
     hidden: str | None = None
-    """`eval`, `exec`: what runs is not in the text, so that even a pass proves nothing."""
+    """`eval`, `exec`: what runs is not in the source, so even a pass proves nothing."""
 
     def may_bind(self, names: frozenset[str]) -> str | None:
-        """One of the names that a test may find replaced, if there is one."""
+        """One of `names` that the code may have rebound, or None."""
         return min(names if self.hidden else names & self.bound, default=None)
 
-    def of_error(self, error: BaseException) -> str | None:
-        """Why the sandbox cannot run this, where `error` says so; None when CPython would have failed as well."""
+    def explain_error(self, error: BaseException) -> str | None:
+        """Why the sandbox cannot run this code, judging by `error`; None when CPython would fail as well."""
         text = str(error)[:500]
         if isinstance(error, NotImplementedError):
             return text if _PARSER.search(text) else None
@@ -87,12 +87,12 @@ class Lacking:
             return text if kind is not None and hasattr(kind, found[2]) else None
         return self._of_type_error(text) if isinstance(error, TypeError) else None
 
-    def of_difference(self, expected: str, got: str) -> str | None:
-        """Why a wrong value may come from the sandbox; both as the message shows them."""
+    def explain_difference(self, expected: str, got: str) -> str | None:
+        """Why a wrong value may be due to the sandbox; both values as shown in the message."""
         if self.templates:
-            return r"a replacement such as \1_ is read otherwise here"
+            return r"a replacement such as \1_ is parsed differently in the sandbox"
         if self.sets and expected != got and sorted(expected) == sorted(got):
-            return "the order of a set is another one here"
+            return "the iteration order of a set differs in the sandbox"
         return None
 
     def _of_type_error(self, text: str) -> str | None:
@@ -103,31 +103,31 @@ class Lacking:
         return text if any(f"'{name}'" in text for name in self.classes) else None
 
 
-def find_lacking(code: str, tree: ast.Module) -> Lacking:
-    """What the sandbox does otherwise in `code`, whose tree is `tree`."""
+def find_unsupported(code: str, tree: ast.Module) -> UnsupportedFeatures:
+    """The features of `code` (syntax tree `tree`) that the sandbox implements differently."""
     nodes = list(ast.walk(tree))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     bound = frozenset(bound_names(tree))
-    its_own = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "collections")]
-    return Lacking(
-        lazy=_Lazy(nodes, frozenset(bound_names(ast.Module(its_own, [])))).reason(),
+    own_nodes = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "collections")]
+    return UnsupportedFeatures(
+        lazy=_Lazy(nodes, frozenset(bound_names(ast.Module(own_nodes, [])))).reason(),
         sets=bool(names & {"set", "frozenset"}) or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes),
         templates=_TEMPLATE.search(code) is not None,
         adds_in_place=any(isinstance(node, ast.AugAssign) for node in nodes),
         classes=frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef)),
         bound=bound,
-        hidden="eval and exec run what is not in the text" if names & {"eval", "exec"} else None,
+        hidden="eval and exec run code that is not in the source" if names & {"eval", "exec"} else None,
     )
 
 
 class _Lazy:
-    """Where a lazy value is not consumed on the spot by something that is known to consume all of it."""
+    """Finds lazy values that are not fully consumed where they are created."""
 
     def __init__(self, nodes: list[ast.AST], bound: frozenset[str]) -> None:
         self._nodes = nodes
         self._parents = {child: node for node in nodes for child in ast.iter_child_nodes(node)}
         self._names = [node for node in nodes if isinstance(node, ast.Name)]
-        # what the code calls `list` or `join` itself may hand on what it gets
+        # a function that the code itself names `list` or `join` may pass the value on
         self._functions = (_CONSUMERS | _LAZY) - bound
         self._methods = _CONSUMING_METHODS - bound
 
@@ -136,10 +136,10 @@ class _Lazy:
             called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _LAZY
             if isinstance(node, ast.GeneratorExp) or called:
                 kept = not self._is_consumed(node)
-            else:  # `m = map` is called where nobody sees it
+            else:  # `m = map` may be called anywhere
                 kept = isinstance(node, ast.Name) and node.id in _LAZY and not self._is_called(node)
             if kept:
-                return f"line {getattr(node, 'lineno', 0)}: a lazy value is a list here"
+                return f"line {getattr(node, 'lineno', 0)}: a lazy value is a list in the sandbox"
         return None
 
     def _is_called(self, node: ast.Name) -> bool:
