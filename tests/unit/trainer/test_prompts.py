@@ -8,7 +8,9 @@ from itertools import islice
 import pytest
 
 from markbook.config.loading import ConfigError
-from markbook.trainer.data.tasks import batches, load_tasks, render
+from markbook.config.settings import Training
+from markbook.trainer.data.chat import render
+from markbook.trainer.data.tasks import batches, load_tasks
 from markbook.trainer.types import Task
 from tests.tiny import tiny_tokenizer
 
@@ -16,7 +18,7 @@ from tests.tiny import tiny_tokenizer
 def load(tmp_path, *lines, limit=100):
     file = tmp_path / "tasks.jsonl"
     file.write_text("\n".join(lines), encoding="utf-8")
-    return load_tasks(file, tiny_tokenizer(), "be brief", limit)
+    return load_tasks(file, tiny_tokenizer(), Training(system_prompt="be brief", max_prompt_tokens=limit))
 
 
 def line(**keys):
@@ -66,12 +68,12 @@ def test_a_task_over_the_limit_stops_with_its_line_and_is_never_cut(tmp_path):
 
 def test_a_file_that_is_missing_empty_or_not_text(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the tasks .*nowhere: No such file"):
-        load_tasks(tmp_path / "nowhere", tiny_tokenizer(), "", 100)
+        load_tasks(tmp_path / "nowhere", tiny_tokenizer(), Training(system_prompt=""))
     with pytest.raises(ConfigError, match="holds no tasks"):
         load(tmp_path, "", "  ")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        load_tasks(tmp_path / "binary", tiny_tokenizer(), "", 100)
+        load_tasks(tmp_path / "binary", tiny_tokenizer(), Training(system_prompt=""))
 
 
 def test_no_system_prompt_and_no_template():
@@ -82,11 +84,51 @@ def test_no_system_prompt_and_no_template():
     assert tokenizer.decode(render(tokenizer, "x", "")) == "x\n"
 
 
-def test_a_template_that_refuses_a_system_message_says_what_to_do():
+NO_SYSTEM_ROLE = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+)
+
+
+def test_without_a_system_role_the_system_prompt_is_in_front_of_the_task_and_bos_is_there_once():
     tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
-    with pytest.raises(ConfigError, match=r"System role not supported .* training.system_prompt: ''"):
+    tokenizer.chat_template = NO_SYSTEM_ROLE
+    assert tokenizer.decode(render(tokenizer, "x", "sys")) == "<s>[sys\n\nx]"
+    assert tokenizer.decode(render(tokenizer, "x", "")) == "<s>[x]"
+
+
+def test_a_template_that_leaves_the_system_message_out_shows_it_in_front_of_the_task():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}[{{ m['content'] }}]{% endif %}{% endfor %}"
+    )
+    assert tokenizer.decode(render(tokenizer, "x", "sys")) == "[sys\n\nx]"
+
+
+def test_a_template_that_refuses_the_task_either_way_is_an_error():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    with pytest.raises(ConfigError, match=r"with a system message and with training.system_prompt in front .*: no"):
         render(tokenizer, "x", "sys")
+    with pytest.raises(ConfigError, match="refuses the task: no"):
+        render(tokenizer, "x", "")
+
+
+def test_thinking_is_off_unless_the_configuration_turns_it_on(tmp_path):
+    tokenizer = tiny_tokenizer()
+    switch = "enable_thinking is defined and not enable_thinking"
+    tokenizer.chat_template = f"{{{{ messages[-1]['content'] }}}}>{{% if {switch} %}}<think></think>{{% endif %}}"
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(line())
+    [off] = load_tasks(file, tokenizer, Training(system_prompt=""))
+    [on] = load_tasks(file, tokenizer, Training(system_prompt="", chat_template_kwargs={"enable_thinking": True}))
+    assert tokenizer.decode(off.token_ids) == "add two numbers><think></think>"
+    assert tokenizer.decode(on.token_ids) == "add two numbers>"
+
+
+def test_a_variable_that_the_trainer_sets_itself_is_refused():
+    with pytest.raises(ValueError, match="tokenize is set by the trainer"):
+        Training(chat_template_kwargs={"tokenize": True})
 
 
 def test_every_epoch_holds_each_task_once_in_a_seeded_order():

@@ -18,6 +18,8 @@ from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract import RunName
 from markbook.terminal import printable
+from markbook.trainer.data.tasks import check_tasks
+from markbook.trainer.model.source import check_source
 from markbook.trainer.run_dir import METRICS, changed, check_writable, find_run, named
 from markbook.trainer.utils import signals
 from markbook.trainer.utils.cpu_threads import limit_spinning
@@ -126,6 +128,8 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
 
 
 def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
+    check_source(config.training.model)
+    check_tasks(config.training)
     limit_spinning()
     # Harmless: it lists keys that a saved adapter need not hold.
     warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))

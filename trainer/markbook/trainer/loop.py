@@ -28,7 +28,7 @@ from markbook.trainer.checkpoint import (
     set_random_state,
 )
 from markbook.trainer.data.task_sampling import TaskSampler
-from markbook.trainer.data.tasks import check_tasks, load_tasks
+from markbook.trainer.data.tasks import load_tasks
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from markbook.trainer.errors import RewardHackingError, RunStoppedError
 from markbook.trainer.learner import Learner, build_experiences
@@ -74,7 +74,6 @@ class Trainer:
         self.config, self.name, self.run_dir, self.ranks = config, run, run_dir, ranks
         self.watch = Timer()
         check_trackers(config.training.trackers)
-        check_tasks(config.training)
         self.marker = RewardClient(client, config.rlaif.service_wait_s, say)
         stats = ranks.of_first(self.marker.stats)
         check_policy(config.rlaif, stats)
@@ -92,9 +91,8 @@ class Trainer:
             self.policy = Policy(model, tokenizer, training.gradient_checkpointing)
             reference = load_reference(self.policy, config, say)
         paths = (training.tasks, training.eval_tasks)
-        limits = (training.system_prompt, training.max_prompt_tokens)
         self.tasks, self.eval_tasks = (
-            load_tasks(path, tokenizer, *limits, use_tests=config.rlaif.use_tests) if path else [] for path in paths
+            load_tasks(path, tokenizer, training, use_tests=config.rlaif.use_tests) if path else [] for path in paths
         )
         self.sampler = make_sampler(self.policy, config, self.run_dir, say)
         self.learner = Learner(self.policy, reference, config, self.ranks)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from markbook.config.settings.section import Address, NonNegative, Positive, PositiveInt, Section, Share
 
@@ -19,6 +19,9 @@ SERVICE_OWNED = (
     "move_rubric_to_system_prompt",
 )
 """Keys of `rlaif` that decide marks. The service's values are in force; a trainer that disagrees stops at start."""
+
+_TEMPLATE_ARGUMENTS = frozenset({"add_generation_prompt", "conversation", "return_dict", "tokenize"})
+"""Arguments of `apply_chat_template` that the trainer passes itself."""
 
 
 class Training(Section):
@@ -37,6 +40,10 @@ class Training(Section):
     max_steps: PositiveInt = Field(100, description="Optimizer steps in a run.")
     prompts_per_step: PositiveInt = Field(
         8, description="Tasks a step; each gets rlaif.num_samples_per_prompt samples."
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {"enable_thinking": False},
+        description="Variables of the model's chat template; thinking is off, as in Qwen3's.",
     )
     max_prompt_tokens: PositiveInt = Field(1024, description="Tokens; a longer task stops the run at start, never cut.")
     max_new_tokens: PositiveInt = Field(256, description="Tokens a sample may have.")
@@ -85,6 +92,13 @@ class Training(Section):
     save_every_steps: PositiveInt = Field(10, description="Steps between checkpoints; --resume goes on from one.")
     save_total_limit: PositiveInt = Field(2, description="Checkpoints kept, the newest.")
     trackers: list[str] = Field(["tensorboard"], description="Of metrics, by Accelerate's names: wandb, mlflow, ...")
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _leave_the_trainers_own(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if taken := _TEMPLATE_ARGUMENTS & kwargs.keys():
+            raise ValueError(f"{min(taken)} is set by the trainer: name only variables of the model's chat template")
+        return kwargs
 
 
 class Rlaif(Section):

@@ -1,4 +1,4 @@
-"""Tasks: the JSONL file, the chat template, the order of the epochs."""
+"""Tasks: reading the JSONL file, and the order of the epochs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Training
 from markbook.tasks import read_tasks
+from markbook.trainer.data.chat import render
 from markbook.trainer.types import Task
 
 
@@ -25,42 +25,26 @@ def check_tasks(training: Training) -> None:
                 raise ConfigError(f"training.{key}: {error}") from error
 
 
-def load_tasks(
-    path: str | Path, tokenizer: Any, system_prompt: str, max_prompt_tokens: int, *, use_tests: bool = True
-) -> list[Task]:
+def load_tasks(path: str | Path, tokenizer: Any, training: Training, *, use_tests: bool = True) -> list[Task]:
     """Read and render a file of tasks, in any form that `shared/markbook/tasks.py` reads.
 
     Without `use_tests` they have none: the service ignores them, so that nothing is known of what would pass.
 
-    Raises ConfigError with file and line for anything that is not such a task, or is longer than `max_prompt_tokens`.
+    Raises ConfigError with file and line for anything that is not such a task, or is longer than
+    `training.max_prompt_tokens`.
     """
+    limit = training.max_prompt_tokens
     tasks: list[Task] = []
     for number, line in read_tasks(path):
-        token_ids = render(tokenizer, line.prompt, system_prompt)
-        if len(token_ids) > max_prompt_tokens:
+        token_ids = render(tokenizer, line.prompt, training.system_prompt, training.chat_template_kwargs)
+        if len(token_ids) > limit:
             raise ConfigError(
                 f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, more than "
-                f"training.max_prompt_tokens ({max_prompt_tokens}): shorten it or raise the limit"
+                f"training.max_prompt_tokens ({limit}): shorten it or raise the limit"
             )
         tests, setup = (tuple(line.tests), line.test_setup) if use_tests else ((), "")
         tasks.append(Task(len(tasks), line.prompt, line.language, token_ids, tests, setup))
     return tasks
-
-
-def render(tokenizer: Any, prompt: str, system_prompt: str) -> tuple[int, ...]:
-    """The prompt as token ids, through the chat template where the model has one, as plain text where not."""
-    if tokenizer.chat_template is None:
-        text = f"{system_prompt}\n\n{prompt}\n" if system_prompt else f"{prompt}\n"
-        return tuple(tokenizer(text)["input_ids"])
-    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    messages.append({"role": "user", "content": prompt})
-    try:
-        return tuple(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-    except jinja2.TemplateError as error:
-        raise ConfigError(
-            f"the model's chat template refuses the task: {error} (a model that takes no system message needs "
-            "training.system_prompt: '')"
-        ) from error
 
 
 def batches(tasks: Sequence[Task], size: int, seed: int) -> Iterator[list[Task]]:

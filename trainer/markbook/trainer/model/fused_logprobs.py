@@ -12,75 +12,80 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markbook.trainer.model.output_head import OutputHead
+
 CHUNK = 256
 """Tokens whose logits exist at one time: with 49,152 words, 50 MB of them."""
 
 
-def chosen_log_probs(states: Tensor, ids: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
-    """log softmax((states @ weight.T + bias) / temperature)[ids].
+def chosen_log_probs(states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float) -> Tensor:
+    """log softmax(logits / temperature)[token_ids], logits those of `head`.
 
-    `states` (N, H), `ids` (N,), `weight` (V, H) and `bias` (V,) frozen. Returns (N,) float32, differentiable once, in
-    `states` only.
+    `states` (N, H), `token_ids` (N,). Returns (N,) float32, differentiable once, in `states` only.
     """
-    chunks = zip(torch.split(states, CHUNK), torch.split(ids, CHUNK), strict=True)
-    return torch.cat([_Chosen.apply(*chunk, weight, bias, temperature) for chunk in chunks])  # type: ignore[no-untyped-call]
+    chunks = zip(torch.split(states, CHUNK), torch.split(token_ids, CHUNK), strict=True)
+    return torch.cat([_Chosen.apply(*chunk, head, temperature) for chunk in chunks])  # type: ignore[no-untyped-call]
 
 
-def exact_kl(states: Tensor, reference: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+def exact_kl(states: Tensor, reference: Tensor, head: OutputHead, temperature: float) -> Tensor:
     """KL(policy || reference) over the whole vocabulary, from the states of both (N, H) and the head they share.
 
-    Returns (N,) float32, nats a token, differentiable once, in `states` only.
+    Returns (N,) float32, nats per token, differentiable once, in `states` only.
     """
     chunks = zip(torch.split(states, CHUNK), torch.split(reference, CHUNK), strict=True)
-    return torch.cat([_ExactKl.apply(*chunk, weight, bias, temperature) for chunk in chunks])  # type: ignore[no-untyped-call]
+    return torch.cat([_ExactKl.apply(*chunk, head, temperature) for chunk in chunks])  # type: ignore[no-untyped-call]
 
 
 class _Chosen(torch.autograd.Function):
+    """d log p[chosen] / d logit = [is chosen] - p."""
+
     @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, ids: Tensor, weight: Tensor, bias: Tensor | None, temperature: float
-    ) -> Tensor:
-        logits = _logits(states, weight, bias, temperature)
+    def forward(ctx: Any, states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float) -> Tensor:
+        raw = head.transposed_logits(states)
+        slope = head.transform.slope(raw) if ctx.needs_input_grad[0] else None
+        logits = raw / temperature
+        del raw
         total = logits.logsumexp(0)
-        chosen = logits.gather(0, ids[None])[0] - total
+        chosen = logits.gather(0, token_ids[None])[0] - total
         if ctx.needs_input_grad[0]:
-            probabilities = logits.sub_(total).exp_().to(weight.dtype)
-            ctx.save_for_backward((weight[ids] - probabilities.t() @ weight) / temperature)
+            probabilities = logits.sub_(total).exp_()
+            weighted = head.weight[token_ids]
+            if slope is not None:
+                probabilities.mul_(slope)
+                chosen_slope = slope if slope.ndim == 0 else slope.gather(0, token_ids[None])[0][:, None]
+                weighted = weighted * chosen_slope.to(weighted.dtype)
+            spread = probabilities.to(head.weight.dtype).t() @ head.weight
+            ctx.save_for_backward((weighted - spread) / temperature)
         return chosen
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return (slope * grad[:, None]).to(slope.dtype), None, None, None, None
+        return (slope * grad[:, None]).to(slope.dtype), None, None, None
 
 
 class _ExactKl(torch.autograd.Function):
     """d KL / d logit = p (log p - log q - KL)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, reference: Tensor, weight: Tensor, bias: Tensor | None, temperature: float
-    ) -> Tensor:
-        log_p = _logits(states, weight, bias, temperature).log_softmax(0)
-        log_ratio = log_p - _logits(reference, weight, bias, temperature).log_softmax(0)
+    def forward(ctx: Any, states: Tensor, reference: Tensor, head: OutputHead, temperature: float) -> Tensor:
+        raw = head.transposed_logits(states)
+        slope = head.transform.slope(raw) if ctx.needs_input_grad[0] else None
+        log_p = (raw / temperature).log_softmax(0)
+        del raw
+        log_ratio = log_p - (head.transposed_logits(reference) / temperature).log_softmax(0)
         probabilities = log_p.exp_()
         kl = (probabilities * log_ratio).sum(0)
         if ctx.needs_input_grad[0]:
-            slope = probabilities.mul_(log_ratio.sub_(kl)).to(weight.dtype)
-            ctx.save_for_backward(slope.t() @ weight / temperature)
+            by_logit = probabilities.mul_(log_ratio.sub_(kl))
+            if slope is not None:
+                by_logit.mul_(slope)
+            ctx.save_for_backward(by_logit.to(head.weight.dtype).t() @ head.weight / temperature)
         return kl
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return (slope * grad[:, None]).to(slope.dtype), None, None, None, None
-
-
-def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
-    """(V, N) in float32: words first, for so tall a matrix a fifth faster on a CPU than the other way round."""
-    logits = weight @ states.t()
-    if bias is not None:
-        logits += bias[:, None]
-    return logits.float() / temperature
+        return (slope * grad[:, None]).to(slope.dtype), None, None, None

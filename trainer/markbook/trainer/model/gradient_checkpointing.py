@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-Forward = Callable[..., Tensor]
+Forward = Callable[..., Any]
+
+_CACHE_NAMES = ("past_key_values", "layer_past", "cache_params")
+"""How the layers of different models name their cache."""
 
 
 def find_layers(decoder: nn.Module) -> list[nn.Module]:
@@ -39,20 +42,23 @@ def checkpointed(decoder: nn.Module) -> Iterator[None]:
 
 
 def _checkpointed(forward: Forward, place: int) -> Forward:
-    def kept(hidden: Tensor, *, past_key_values: Any, **more: Any) -> Tensor:
-        before = copy.copy(past_key_values.layers[place])
+    def kept(hidden: Tensor, *args: Any, **more: Any) -> Any:
+        name = next((name for name in _CACHE_NAMES if more.get(name) is not None), None)
+        if name is None:  # rows are read whole, without a cache
+            return checkpoint(lambda states: forward(states, *args, **more), hidden, use_reentrant=False)
+        cache = more.pop(name)
+        before = copy.copy(cache.layers[place])
         # Of the other layers' caches nothing: what was held of them would stay in memory until the backward pass.
-        alone = copy.copy(past_key_values)
+        alone = copy.copy(cache)
         alone.layers = [None] * place
 
-        def run(states: Tensor) -> tuple[Tensor, Any]:
+        def run(states: Tensor) -> tuple[Any, Any]:
             # a layer writes into its cache, so each time it is computed it gets what was there before
-            cache, own = copy.copy(alone), copy.copy(before)
-            cache.layers = [*alone.layers, own]
-            return forward(states, past_key_values=cache, **more), own
+            again, own = copy.copy(alone), copy.copy(before)
+            again.layers = [*alone.layers, own]
+            return forward(states, *args, **{name: again}, **more), own
 
-        after: Tensor
-        after, past_key_values.layers[place] = checkpoint(run, hidden, use_reentrant=False)
+        after, cache.layers[place] = checkpoint(run, hidden, use_reentrant=False)
         return after
 
     return kept

@@ -10,7 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import (
+    DynamicCache,
+    DynamicLayer,
+    LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
+)
 
 ROOM = 64
 """Tokens a buffer has room for when it is made anew."""
@@ -60,13 +65,32 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
 
 
+def has_recurrent_state(config: Any) -> bool:
+    """Whether a model of this config keeps states of linear attention, of a convolution or of a state space.
+
+    Such a state is overwritten in place for every token, which leaves nothing to take a gradient through.
+    """
+    layers = DynamicCache(config=config).layers
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+
+
 def select_rows(cache: Any, rows: Tensor) -> None:
     """Keep, drop or repeat rows of a cache, in place, as `gather_rows` does."""
     for layer in cache.layers:
-        if type(layer).batch_select_indices is DynamicLayer.batch_select_indices and layer.get_seq_length() > 0:
+        if isinstance(layer, LinearAttentionCacheLayerMixin):
+            _select_recurrent_rows(layer, rows)
+        elif type(layer).batch_select_indices is DynamicLayer.batch_select_indices and layer.get_seq_length() > 0:
             layer.keys, layer.values = gather_rows(layer.keys, rows), gather_rows(layer.values, rows)
         else:
             layer.batch_select_indices(rows)
+
+
+def _select_recurrent_rows(layer: Any, rows: Any) -> None:
+    """transformers calls it `reorder_cache` there; a layer that has attention beside it has keys and values as well."""
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    LinearAttentionLayer.reorder_cache(layer, rows)
+    if keys is not None and values is not None and layer.get_seq_length() > 0:
+        layer.keys, layer.values = gather_rows(keys, rows), gather_rows(values, rows)
 
 
 def gather_rows(held: Tensor, rows: Tensor) -> Tensor:

@@ -16,6 +16,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Training
 from markbook.trainer.model.bundled import bundled
+from markbook.trainer.model.source import BUNDLED
+
+_MAMBA_TYPES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
+"""Model types for which PEFT 0.21 refuses an adapter on `out_proj`: `_check_lora_target_modules_mamba`."""
 
 
 def load_student(training: Training) -> tuple[PeftModel, Any]:
@@ -70,6 +74,8 @@ def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
 def add_adapter(model: transformers.PreTrainedModel, training: Training) -> PeftModel:
     """A LoRA adapter on frozen weights, the same for the same seed.
 
+    `all-linear` is PEFT's: every linear layer but the output head, the fused weights of experts where the model keeps
+    them in one tensor, and plain linear routers. `_not_adaptable` says what is left out of that.
     Source: LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685.
     """
     lora = LoraConfig(
@@ -77,11 +83,17 @@ def add_adapter(model: transformers.PreTrainedModel, training: Training) -> Peft
         lora_alpha=training.lora_alpha,
         lora_dropout=training.lora_dropout,
         target_modules=training.lora_target_modules,
+        exclude_modules=_not_adaptable(model) if training.lora_target_modules == "all-linear" else None,
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(training.seed)
     with warnings.catch_warnings():
-        # PEFT reads a property that transformers has renamed: nothing a user could act on
+        # nothing a user could act on: PEFT reads a property that transformers has renamed, turns the weights of GPT-2
+        # itself, and has a rank in mind for fused experts by the name that they had before they were fused
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False", category=UserWarning)
+        warnings.filterwarnings(
+            "ignore", message="The following (rank|alpha)_pattern keys did not match", category=RuntimeWarning
+        )
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         try:
             peft_model = get_peft_model(model, lora)
@@ -89,6 +101,27 @@ def add_adapter(model: transformers.PreTrainedModel, training: Training) -> Peft
             raise ConfigError(f"no adapter can be put on {training.model}: {_one_line(error)}") from error
     peft_model.eval()
     return peft_model
+
+
+def _not_adaptable(model: transformers.PreTrainedModel) -> list[str] | None:
+    """Linear layers that PEFT's adapters do not fit: routers that return more than a tensor (Phi-MoE), and of state
+    space models those that their kernels read past the adapter (`out_proj` of Mamba), which PEFT refuses."""
+    is_mamba = model.config.model_type in _MAMBA_TYPES
+    names: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and (
+            (is_mamba and name.endswith("out_proj")) or not _returns_a_tensor(module)
+        ):
+            names.append(name)
+    return names or None
+
+
+def _returns_a_tensor(linear: torch.nn.Linear) -> bool:
+    """Called only where a model's own code extends the layer, as Falcon does (harmless) and Phi-MoE's router."""
+    if not type(linear).__module__.startswith("transformers.models."):
+        return True
+    with torch.no_grad():
+        return isinstance(linear(linear.weight.new_zeros(1, linear.in_features)), torch.Tensor)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -107,7 +140,7 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _source(training: Training) -> str:
-    return str(bundled(training.model)) if training.model.startswith("bundled:") else training.model
+    return str(bundled(training.model)) if training.model.startswith(BUNDLED) else training.model
 
 
 def _not_loaded(training: Training, error: Exception) -> ConfigError:

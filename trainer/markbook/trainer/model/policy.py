@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from torch.nn import functional
 from markbook.config.loading import ConfigError
 from markbook.trainer.model.fused_logprobs import chosen_log_probs, exact_kl
 from markbook.trainer.model.gradient_checkpointing import checkpointed, find_layers
-from markbook.trainer.model.kv_cache import gather_rows, select_rows
+from markbook.trainer.model.kv_cache import gather_rows, has_recurrent_state, select_rows
 from markbook.trainer.model.merged_weights import folded
-from markbook.trainer.types import Sample
+from markbook.trainer.model.output_head import OutputHead, read_transform
+from markbook.trainer.types import Sample, Task
 
 CPU_STRETCH = 64
 """What it costs to read rows in one more stretch, in tokens. On a GPU, which works on long stretches while the next
@@ -75,6 +77,11 @@ class LanguageModel:
         self._causal_lm = causal_lm
         self._decoder = causal_lm.get_decoder()
         self._head = causal_lm.get_output_embeddings()
+        config = causal_lm.config.get_text_config(decoder=True)
+        self._transform = read_transform(config)
+        self._reads_whole_rows = has_recurrent_state(config)
+        takes = signature(self._decoder.forward).parameters
+        self._cache_name = "cache_params" if "cache_params" in takes else "past_key_values"
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Context:
         """Read B prompts of any lengths."""
@@ -83,7 +90,8 @@ class LanguageModel:
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         out = self._decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-        return Context(out.past_key_values, mask, positions[:, -1] + 1, out.last_hidden_state[:, -1])
+        cache = getattr(out, self._cache_name)
+        return Context(cache, mask, positions[:, -1] + 1, out.last_hidden_state[:, -1])
 
     def extend(self, context: Context, ids: Tensor) -> Tensor:
         """Read `ids` (B, T) after what `context` holds; returns the states (B, T, H). Pad on the right: causal
@@ -94,8 +102,8 @@ class LanguageModel:
             input_ids=ids,
             attention_mask=context.mask,
             position_ids=context.positions[:, None] + steps,
-            past_key_values=context.cache,
             use_cache=True,
+            **{self._cache_name: context.cache},
         )
         context.positions = context.positions + ids.shape[1]
         states: Tensor = out.last_hidden_state
@@ -105,11 +113,27 @@ class LanguageModel:
     def logits(self, states: Tensor) -> Tensor:
         """(N, H) -> (N, V) in float32."""
         logits: Tensor = self._head(states)
-        return logits.float()
+        return self._transform.apply(logits.float())
 
     def states(self, samples: Sequence[Sample]) -> Tensor:
         """The states (N, H) from which the samples' tokens are predicted, N the sum of their lengths, sample after
         sample."""
+        return self._states_of_whole_rows(samples) if self._reads_whole_rows else self._states_by_prompt(samples)
+
+    def _states_of_whole_rows(self, samples: Sequence[Sample]) -> Tensor:
+        """Each sample and its prompt in one row, without a cache: a recurrent state has no gradient to share."""
+        rows = [[*sample.task.token_ids, *sample.ids[:-1]] for sample in samples]
+        width = max(map(len, rows))
+        token_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=self.device)
+        hidden_states: Tensor = self._decoder(input_ids=token_ids, use_cache=False).last_hidden_state
+        self.was_read.add([len(row) for row in rows])
+        starts = torch.tensor([len(sample.task.token_ids) - 1 for sample in samples], device=self.device)[:, None]
+        ends = torch.tensor([len(row) for row in rows], device=self.device)[:, None]
+        positions = torch.arange(width, device=self.device)
+        return hidden_states[(positions >= starts) & (positions < ends)]
+
+    def _states_by_prompt(self, samples: Sequence[Sample]) -> Tensor:
+        """Each prompt once, its cache shared by its samples, in stretches that leave out rows that have ended."""
         prompts = {sample.task.token_ids: None for sample in samples}
         row_of = {prompt: row for row, prompt in enumerate(prompts)}
         order = sorted(range(len(samples)), key=lambda place: -len(samples[place].ids))
@@ -140,11 +164,14 @@ class LanguageModel:
         """
         states = self.states(samples) if states is None else states
         ids = torch.tensor([token for sample in samples for token in sample.ids], device=self.device)
-        return chosen_log_probs(states, ids, self._head.weight, self._head.bias, temperature)
+        return chosen_log_probs(states, ids, self._output_head(), temperature)
 
     def exact_kl(self, states: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """KL (N,) over the vocabulary, nats, of this model's `states` from those of a reference with the same head."""
-        return exact_kl(states, reference, self._head.weight, self._head.bias, temperature)
+        return exact_kl(states, reference, self._output_head(), temperature)
+
+    def _output_head(self) -> OutputHead:
+        return OutputHead(self._head.weight, self._head.bias, self._transform)
 
 
 class Policy(LanguageModel):
@@ -203,21 +230,47 @@ class Policy(LanguageModel):
         except RuntimeError as error:
             raise ConfigError(f"the adapter in {folder} does not fit this model: training.lora_* differ") from error
 
-    @torch.inference_mode()
     def _probe(self) -> None:
-        """Refuse a model that does more after its decoder than one head, or does not keep its past in a cache."""
-        ids = list(range(8))
-        model = self._causal_lm
-        whole = model(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1].float()
-        context = self.read([ids[:3], ids[:5]])
-        context.select(torch.tensor([0], device=self.device))
-        parts = self.logits(self.extend(context, torch.tensor([ids[3:]], device=self.device))[0, -1:])[0]
-        tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
-        if not torch.allclose(whole, parts, rtol=0, atol=tolerance * float(whole.abs().max())):
+        """Compare logits read in parts with those of the model's own forward pass. Raises ConfigError where they
+        differ: the log-probabilities would be those of another model."""
+        model_type = self._causal_lm.config.model_type
+        try:
+            gap = self._gap_to_plain_forward()
+        except (
+            Exception
+        ) as error:  # whatever an architecture of an unknown kind does, it is refused before a run starts
             raise ConfigError(
-                f"a model of type {model.config.model_type} cannot be trained here: its logits are not its head "
-                "applied to its decoder's last state (soft caps and scaled logits are not supported)"
+                f"a model of type {model_type} cannot be trained here: reading it in parts failed with "
+                f"{type(error).__name__}: {' '.join(str(error).split())}. Choose another training.model"
+            ) from error
+        tolerance = 1e-3 if self._causal_lm.dtype == torch.float32 else 5e-2
+        if not gap <= tolerance:
+            raise ConfigError(
+                f"a model of type {model_type} cannot be trained here: its logits are not its output head, scale and "
+                f"soft cap applied to its decoder's last hidden state (relative difference {gap:.2g}, at most "
+                f"{tolerance:g}). Choose another training.model"
             )
+
+    @torch.inference_mode()
+    def _gap_to_plain_forward(self) -> float:
+        """The largest difference of logits from the model's own forward pass, relative to the largest logit: once read
+        as for sampling (a padded prompt, a selected row, two tokens), once as for learning."""
+        token_ids = list(range(8))
+        plain = self._causal_lm(input_ids=torch.tensor([token_ids], device=self.device)).logits[0].float()
+        context = self.read([token_ids[:4], token_ids[:6]])
+        context.select(torch.tensor([1, 0], device=self.device))
+        self.extend(context, torch.tensor([[6], [4]], device=self.device))
+        self.extend(context, torch.tensor([[7], [5]], device=self.device))
+        sampled = self.logits(context.hidden)
+        task = Task(0, "", "", tuple(token_ids[:4]))
+        samples = [
+            Sample(task, tuple(token_ids[4:6]), "", False, ()),
+            Sample(task, tuple(token_ids[4:]), "", False, ()),
+        ]
+        learned = self.logits(self.states(samples))
+        self.was_read = Read()
+        expected = torch.cat([plain[[7, 5]], plain[3:5], plain[3:7]])
+        return float((torch.cat([sampled, learned]) - expected).abs().max() / plain.abs().max())
 
 
 def stretches(lengths: Sequence[int], overhead: int) -> list[int]:
