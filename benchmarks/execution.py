@@ -110,7 +110,8 @@ def _report(title: str, cases: Sequence[Case], runner: TestRunner, name_them: bo
         if verdicts[verdict]:
             print(f"  {verdict.value:14}{verdicts[verdict]:5}  {verdicts[verdict] / total:6.1%}")
     print(
-        f"  mean {statistics.mean(took):.1f} ms a sample, median {statistics.median(took):.1f}, worst {max(took):.0f}; "
+        f"  mean {statistics.mean(took):.1f} ms per sample, median {statistics.median(took):.1f}, worst {max(took):.0f}"
+        "; "
         f"{total / wall_s:,.0f} samples/s on {CORES} cores"
     )
     if name_them:

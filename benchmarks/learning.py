@@ -37,7 +37,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 """What marks come from, and the keys of `rlaif` that make it so."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A signal came."""
 
     def __init__(self, signal: int) -> None:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 for outcome in _each_run(base, options, Path(folder), interrupts):
                     outcomes.append(outcome)
-            except Stopped as stopped:
+            except StoppedError as stopped:
                 code = 128 + stopped.signal
                 print(f"stopped: the run under way is lost, {len(outcomes)} finished before it", flush=True)
     except (ConfigError, DemoError) as error:
@@ -111,7 +111,7 @@ def _each_run(base: Config, options: argparse.Namespace, folder: Path, interrupt
 
 
 def one(config: Config, way: str, seed: int, folder: Path, interrupts: Interrupts) -> Outcome:
-    """Train once, with a service and a store of its own, and measure. Raises Stopped or DemoError."""
+    """Train once, with a service and a store of its own, and measure. Raises StoppedError or DemoError."""
     begun = time.monotonic()
     store = config.store.model_copy(update={"database_url": f"sqlite:///{folder / f'{way}-{seed}.db'}"})
     named = config.rlaif.model_copy(update={"run": f"{way}-seed{seed}"})
@@ -139,10 +139,10 @@ def one(config: Config, way: str, seed: int, folder: Path, interrupts: Interrupt
 
 
 def _run(interrupts: Interrupts, module: Sequence[str], log: Path) -> None:
-    """Run a module to its end. Raises Stopped when a signal came, DemoError when it failed."""
+    """Run a module to its end. Raises StoppedError when a signal came, DemoError when it failed."""
     code = 0 if interrupts.received else interrupts.run([sys.executable, "-m", *module])
     if interrupts.received:
-        raise Stopped(interrupts.received)
+        raise StoppedError(interrupts.received)
     if code:
         raise DemoError(f"{module[0]} ended with exit code {code}; the service said:\n{tail(log)}")
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.languages import canonical
 from markbook.scoring.pipeline.code_extraction import extract
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_dir = parser.parse_args(arguments).run_dir
     try:
         found = evaluations(run_dir, load_config(run_dir / "config.yaml"))
-    except (ConfigError, ExecutionUnavailable) as error:
+    except (ConfigError, ExecutionUnavailableError) as error:
         print(f"the tests cannot be run: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

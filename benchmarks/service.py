@@ -6,7 +6,7 @@ import argparse
 import importlib
 
 PARTS = {
-    "a": ("benchmarks.service_cached", "cached marks a second, against a bare endpoint"),
+    "a": ("benchmarks.service_cached", "cached marks per second, against a bare endpoint"),
     "b": ("benchmarks.service_latency", "latency that the service adds to a miss"),
     "c": ("benchmarks.service_growth", "a lookup's cost and a mark's size as the book grows"),
     "d": ("benchmarks.service_replicas", "eight trainers on four replicas"),

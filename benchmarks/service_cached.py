@@ -1,4 +1,4 @@
-"""Cached marks a second, from one worker, beside a bare FastAPI endpoint of the same models in the same run.
+"""Cached marks per second, from one worker, beside a bare FastAPI endpoint of the same models in the same run.
 
 Samples are drawn uniformly from 100,000 distinct marks; the ledger is on; the load is `wrk` with as many connections as
 a few trainers have. Bare and book take turns, and the ratio is of the sums over all turns.
@@ -126,7 +126,7 @@ def _wait(url: str) -> None:
 
 
 def _print(rates: dict[tuple[str, int], float], names: list[str]) -> None:
-    print("| cached marks a second |", " | ".join(f"batches of {batch} | of bare" for batch in BATCHES), "|")
+    print("| cached marks per second |", " | ".join(f"batches of {batch} | of bare" for batch in BATCHES), "|")
     print("|---|", "---|" * (2 * len(BATCHES)), sep="")
     for name in names:
         cells = [f"{rates[name, batch]:,.0f} | {rates[name, batch] / rates[BARE, batch]:.2f}" for batch in BATCHES]

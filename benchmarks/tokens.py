@@ -94,7 +94,7 @@ async def main() -> None:
     print(describe(answers), flush=True)
     with Emulator() as emulator:
         for overhead in (0, 250):
-            print(f"\nA structured-output overhead of {overhead} tokens a call:\n", flush=True)
+            print(f"\nA structured-output overhead of {overhead} tokens per call:\n", flush=True)
             billing = {"structured_output_overhead": overhead, "overhead_always": True}
             found = await rows(emulator, answers, **billing)
             print(*table(found), "", *verdicts(found), sep="\n", flush=True)

@@ -1,6 +1,6 @@
 """One side of bench-trainer, in a process of its own: `python -m benchmarks.trainer_sides ours|trl SETUP`.
 
-Both load the same student in the same precision, put the same adapter on it, and write `tokens` tokens a sample, none
+Both load the same student in the same precision, put the same adapter on it, and write `tokens` tokens per sample, none
 fewer: neither may end a sample early, so that both read, mark and learn from the same number of tokens. After each step
 a side reports in one line, and it waits to be told how many more to do.
 """

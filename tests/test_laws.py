@@ -156,7 +156,7 @@ OLD_NAMES = re.compile(
     r"|WatchedTeacher|RequestObserver|Elsewhere|FOR_EVER|Tally|into_hours|Warmth|Lesson|lessons_of|Flights?|Stopwatch"
     r"|GaveUp|BudgetSpent|closed_up|RemoteSampler|_reception|_asker|_flights|_flying|note_uses|_insist|read_now"
     r"|write_now|_in_turn|_into_hours|teller|Bills|quietly|shown_task|presented_order|kept_mark|KeptMark|Differs"
-    r"|result_of_finding|parse_unmended|may_go_on|ON_ITS_WAY|Lacking|find_lacking|_Told|runs_of|budgets_of|row_of"
+    r"|result_of_finding|parse_unmended|may_go_on|ON_ITS_WAY|Lacking|find_lacking|_Told|runs_of|budgets_of"
     r"|page_router|_troubles|half_a_word|(MOST|LONGEST)_[A-Z_]+)\b"
 )
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from markbook.client import RequestRejected
+from markbook.client import RequestRejectedError
 from markbook.contract import Sample, ScoreRequest, Source
 from tests.compose.stack import Stack, inspect
 
@@ -79,7 +79,7 @@ def test_keys_can_be_asked_for_before_anything_listens(docker: None):
         said = stack("run", "--rm", "scoring", "keys", "add", "me")
         [key] = [line for line in said.splitlines() if line.startswith("mb_")]
         stack.up()
-        with stack.client() as client, pytest.raises(RequestRejected) as caught:
+        with stack.client() as client, pytest.raises(RequestRejectedError) as caught:
             client.score_request(ADD)
         assert caught.value.status == 401
         with stack.client(api_key=key) as client:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from markbook.client import RetryPolicy, ServiceUnavailable
+from markbook.client import RetryPolicy, ServiceUnavailableError
 from markbook.contract import Sample, Scored, ScoreRequest, ScoreResponse, Source, Unscored
 from tests.compose.stack import Stack, inspect, kill
 
@@ -136,7 +136,7 @@ def test_a_killed_database_comes_back_with_every_mark_and_count(scaled: Stack, p
         assert not client.ready()
         with (
             scaled.client(patience=RetryPolicy(wait_s=0)) as hasty,
-            pytest.raises(ServiceUnavailable, match="store_unavailable"),
+            pytest.raises(ServiceUnavailableError, match="store_unavailable"),
         ):
             hasty.score_request(request("kept", "kept"))
         scaled.up(within_s=180)

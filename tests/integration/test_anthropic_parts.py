@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.errors import ServiceStopping, StoreUnavailable
+from markbook.scoring.errors import ServiceStoppingError, StoreUnavailableError
 from markbook.scoring.store import Store
 from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.protocol import Group
@@ -23,7 +23,7 @@ CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
 GROUP = Group("g", "Write f.", "python", CODES)
 LONG = Group("g", "Write f.", "python", tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(3)))
 AWAY = ScoringFailure(
-    ErrorCode.TEACHER_UNAVAILABLE, f"the teacher was not called: {StoreUnavailable('no database').detail}", 1.0
+    ErrorCode.TEACHER_UNAVAILABLE, f"the teacher was not called: {StoreUnavailableError('no database').detail}", 1.0
 )
 STOPPED = replace(AWAY, detail="the teacher was not called: no database")
 
@@ -31,7 +31,7 @@ STOPPED = replace(AWAY, detail="the teacher was not called: no database")
 class GappyPurse(OpenLimiter):
     """Away for the reservations of these numbers, counted from 1."""
 
-    def __init__(self, *away: int, error: type[Exception] = StoreUnavailable) -> None:
+    def __init__(self, *away: int, error: type[Exception] = StoreUnavailableError) -> None:
         super().__init__()
         self.away = away
         self.error = error
@@ -95,10 +95,10 @@ async def test_a_defect_before_anything_is_paid_for_is_raised(claude: TeacherFac
 async def test_a_stop_ends_the_group_or_what_is_asked_again_but_never_what_is_marked(
     claude: TeacherFactory, emulator: Emulator
 ) -> None:
-    with pytest.raises(ServiceStopping):
-        await claude().mark(GROUP, GappyPurse(1, error=ServiceStopping))
+    with pytest.raises(ServiceStoppingError):
+        await claude().mark(GROUP, GappyPurse(1, error=ServiceStoppingError))
     emulator.settings.faults = faults.script("missing")
-    *marked, last = await claude(shuffle_group=False).mark(GROUP, GappyPurse(2, error=ServiceStopping))
+    *marked, last = await claude(shuffle_group=False).mark(GROUP, GappyPurse(2, error=ServiceStoppingError))
     assert [isinstance(outcome, Judgment) for outcome in marked] == [True, True]
     assert last == STOPPED
 
@@ -118,7 +118,7 @@ async def test_while_nothing_is_answered_a_book_away_is_said(
 ) -> None:
     emulator.settings.faults = faults.script(fault)
     purse = GappyPurse(2 if fault else 1)
-    with pytest.raises(StoreUnavailable, match="no database"):
+    with pytest.raises(StoreUnavailableError, match="no database"):
         await claude(shuffle_group=False).mark(group, purse)
     assert purse.reserved == {}
 
@@ -135,7 +135,7 @@ async def test_marks_of_a_first_answer_are_in_the_book_though_it_was_away_for_th
         nonlocal count
         count += 1
         if count == 2:
-            raise StoreUnavailable("no database")
+            raise StoreUnavailableError("no database")
         return await reserve(self, *arguments)
 
     monkeypatch.setattr(Store, "reserve", gappy)

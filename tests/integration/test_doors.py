@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from markbook.client import RequestRejected, RetryPolicy, ScoringClient
+from markbook.client import RequestRejectedError, RetryPolicy, ScoringClient
 from markbook.contract import Sample, ScoreRequest
 from markbook.scoring.__main__ import main
 from tests.processes import ROOT, ServiceProcess, clean_environment
@@ -32,10 +32,10 @@ def until_refused(ask: Callable[[], object]) -> str:
     return refused.detail
 
 
-def refusal(ask: Callable[[], object]) -> RequestRejected | None:
+def refusal(ask: Callable[[], object]) -> RequestRejectedError | None:
     try:
         ask()
-    except RequestRejected as error:
+    except RequestRejectedError as error:
         return error
     return None
 

@@ -14,7 +14,7 @@ from markbook.config.settings import Service
 from markbook.scoring.api import http_protocol
 from markbook.scoring.api.body_limits import BodyLimits
 from markbook.scoring.api.http_protocol import MAX_HEAD_BYTES, BoundedProtocol
-from markbook.scoring.errors import RequestTimeout, TooManyRequests
+from markbook.scoring.errors import RequestTimeoutError, TooManyRequestsError
 
 ANSWER = b"x" * 50_000_000
 """More than the kernel's buffers hold."""
@@ -140,7 +140,7 @@ async def read_all(_scope, receive, _send):
 async def test_bodies_together_are_bounded_and_given_back():
     limits = BodyLimits(read_all, Service(max_held_body_bytes=10))
     assert await _read(limits, b"12345", b"67890") is None
-    with pytest.raises(TooManyRequests, match="max_held_body_bytes"):
+    with pytest.raises(TooManyRequestsError, match="max_held_body_bytes"):
         await _read(limits, b"12345", b"678901")
     assert await _read(limits, b"1234567890") is None  # what the others held is given back
 
@@ -150,7 +150,7 @@ async def test_a_body_that_does_not_arrive_is_a_408():
         await asyncio.get_running_loop().create_future()
 
     limits = BodyLimits(read_all, Service(body_timeout_s=0.01))
-    with pytest.raises(RequestTimeout, match="body_timeout_s"):
+    with pytest.raises(RequestTimeoutError, match="body_timeout_s"):
         await limits({"type": "http"}, never, never)
 
 

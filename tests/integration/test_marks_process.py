@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from markbook.client import RequestRejected
+from markbook.client import RequestRejectedError
 from markbook.contract import Sample, Scored, ScoreRequest, Source
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
@@ -42,7 +42,7 @@ def test_marks_that_were_carried_to_another_book_are_hits_there(sqlite_url, post
         [kept] = client.marks(marks[0].key).marks
         assert (kept.task, kept.code, kept.score) == (TASK, SAMPLES[0].code, marks[0].score)
         assert kept.criteria == marks[0].criteria
-        with pytest.raises(RequestRejected, match="mark_not_found"):
+        with pytest.raises(RequestRejectedError, match="mark_not_found"):
             client.marks(marks[0].key, profile="0" * 16)
         exported = command(sqlite_url, "export").stdout
     assert sorted(json.loads(line)["key"] for line in exported.splitlines()[1:]) == sorted(mark.key for mark in marks)

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from markbook.client import RequestRejected, ServiceUnavailable
+from markbook.client import RequestRejectedError, ServiceUnavailableError
 from markbook.contract import Sample, ScoreRequest, Source
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
@@ -84,12 +84,12 @@ def test_requests_from_many_threads_at_once_are_each_counted(sqlite_url):
 def test_the_client_tells_what_may_be_sent_again(sqlite_url):
     with ServiceProcess(sqlite_url) as service, service.client() as client:
         assert client.ready()
-        with pytest.raises(RequestRejected, match="payload_too_large") as caught:
+        with pytest.raises(RequestRejectedError, match="payload_too_large") as caught:
             client.score_request(request("f" * 100_001))
         assert caught.value.status == 413
         service.stop()
         assert not client.ready()
-        with pytest.raises(ServiceUnavailable, match="did not answer"):
+        with pytest.raises(ServiceUnavailableError, match="did not answer"):
             client.score_request(request("add"))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from markbook.client import ServiceUnavailable
+from markbook.client import ServiceUnavailableError
 from markbook.contract import Sample, ScoreRequest, Source
 from tests.emulator import faults, judges, tokens
 from tests.emulator.server import Emulator, Settings
@@ -73,7 +73,7 @@ def test_a_call_in_progress_ends_and_its_caller_gets_the_mark(database_url, tmp_
             waits = threads.submit(client.score_request, request("plus", run="other"))
             assert client.ready()  # by now the other is in line, behind the one in progress
             stopped = threads.submit(service.stop)
-            with pytest.raises(ServiceUnavailable, match=r"takes no new work|did not answer"):
+            with pytest.raises(ServiceUnavailableError, match=r"takes no new work|did not answer"):
                 waits.result(WITHIN_S)
             assert not first.done()
             judge.let.set()
@@ -104,7 +104,7 @@ def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url,
             stopped = threads.submit(service.stop)
             until(lambda: any("no teacher call is started any more" in line for line in service.log))
             judge.let.set()
-            with pytest.raises(ServiceUnavailable, match="takes no new work"):
+            with pytest.raises(ServiceUnavailableError, match="takes no new work"):
                 waits.result(WITHIN_S)
         assert stopped.result(WITHIN_S) == 0
         assert len(emulator.log) == 1
@@ -132,7 +132,7 @@ def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once
                 assert other.ready()
                 assert one.stop() == 0
                 with pytest.raises(
-                    ServiceUnavailable, match="shutting_down: the service stopped before the marks came"
+                    ServiceUnavailableError, match="shutting_down: the service stopped before the marks came"
                 ):
                     first.result(WITHIN_S)
                 [result] = second.result(WITHIN_S).results

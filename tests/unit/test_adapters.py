@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from markbook.adapters._common import NoMarks, text_of
+from markbook.adapters._common import NoMarksError, text_of
 from markbook.adapters.trl import markbook_reward
 from markbook.adapters.verl import compute_score
-from markbook.client import RequestRejected, ServiceUnavailable
+from markbook.client import RequestRejectedError, ServiceUnavailableError
 from markbook.contract import ErrorCode, ExtractedFrom, Result, Sample, SampleError, Unscored
 from tests.scripted import echo
 from tests.unit.trainer.stub import StubService, scored
@@ -90,7 +90,7 @@ async def test_trl_is_told_when_nobody_said_the_language(stub):
 @pytest.mark.parametrize("code", [ErrorCode.BUDGET_EXHAUSTED, ErrorCode.TEACHER_REJECTED])
 async def test_trl_stops_when_no_mark_will_come_any_more(stub, code):
     stub.mark = lambda _: missing(code)
-    with pytest.raises(NoMarks, match=rf"none of 3 samples was marked: {code}: because"):
+    with pytest.raises(NoMarksError, match=rf"none of 3 samples was marked: {code}: because"):
         await markbook_reward(url=stub.url, language="python")(["p"] * 3, CODES)
     stub.mark = lambda sample: scored(0.5) if sample.code == "a" else missing(code)
     assert await markbook_reward(url=stub.url, language="python")(["p"] * 3, CODES) == [0.5, None, None]
@@ -116,10 +116,10 @@ async def test_a_service_that_is_away_or_refuses_ends_the_run(stub):
         lambda: compute_score("d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=0.0),
     ):
         stub.faults = list(away)
-        with pytest.raises(ServiceUnavailable, match="soon back"):
+        with pytest.raises(ServiceUnavailableError, match="soon back"):
             await ask()
         stub.faults = list(refusal)
-        with pytest.raises(RequestRejected, match="an API key is needed"):
+        with pytest.raises(RequestRejectedError, match="an API key is needed"):
             await ask()
 
 
@@ -136,7 +136,7 @@ async def test_verl_gets_the_mark_as_a_number(stub):
 
 
 async def test_verl_gets_an_error_and_no_number_where_there_is_no_mark(stub):
-    with pytest.raises(NoMarks, match="a sample of d has no mark: reply_unreadable: because"):
+    with pytest.raises(NoMarksError, match="a sample of d has no mark: reply_unreadable: because"):
         await compute_score("d", "bad", None, {"prompt": MESSAGES}, language="python", url=stub.url)
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from markbook.client import ClientError, RequestRejected, RetryPolicy, ScoringClient, ServiceUnavailable
+from markbook.client import ClientError, RequestRejectedError, RetryPolicy, ScoringClient, ServiceUnavailableError
 from tests.processes import ROOT, clean_environment
 from tests.scripted import AWAY, REQUEST, Time, both, echo, numbered, score
 
@@ -41,7 +41,7 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(script, ask, key):
     with pytest.raises(ClientError, match="the API key holds controls") as caught:
         ask(script.url, api_key=key)
     assert key not in str(caught.value)
-    assert not isinstance(caught.value, ServiceUnavailable)
+    assert not isinstance(caught.value, ServiceUnavailableError)
     assert script.seen == []
 
 
@@ -66,7 +66,7 @@ def test_a_request_id_that_is_given_is_kept(script):
 )
 def test_what_may_pass_may_be_sent_again(script, ask, status, headers, wait):
     script.answers = [(status, headers, AWAY[2])]
-    with pytest.raises(ServiceUnavailable, match="no database") as caught:
+    with pytest.raises(ServiceUnavailableError, match="no database") as caught:
         ask(script.url)
     assert caught.value.retry_after_s == wait
     assert len(script.seen) == 1
@@ -86,7 +86,7 @@ def test_it_is_sent_again_as_it_was_with_growing_pauses_and_the_one_that_was_ask
 def test_patience_ends_where_it_said(script, ask):
     time = Time()
     script.answers = [(503, {"Retry-After": "3600"}, AWAY[2]), AWAY]
-    with pytest.raises(ServiceUnavailable, match="no database"):
+    with pytest.raises(ServiceUnavailableError, match="no database"):
         ask(script.url, patience=time.patience(20))
     assert time.pauses == [20.0]
     assert len(script.seen) == 2
@@ -113,7 +113,7 @@ def test_an_answer_that_does_not_come_is_asked_for_again_under_its_id(script, as
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 501, 505])
 def test_what_will_not_pass_is_told_with_its_code_and_never_sent_again(script, ask, status):
     script.answers = [(status, {"Retry-After": "1"}, '{"error": "invalid_request", "detail": "samples: missing"}')]
-    with pytest.raises(RequestRejected, match="samples: missing") as caught:
+    with pytest.raises(RequestRejectedError, match="samples: missing") as caught:
         ask(script.url, patience=RetryPolicy(60.0))
     assert (caught.value.status, caught.value.code) == (status, "invalid_request")
     assert len(script.seen) == 1
@@ -125,7 +125,7 @@ def test_what_will_not_pass_is_told_with_its_code_and_never_sent_again(script, a
 )
 def test_a_server_that_is_no_markbook_gives_no_marks(script, ask, answer):
     script.answers = [answer]
-    with pytest.raises(RequestRejected):
+    with pytest.raises(RequestRejectedError):
         ask(script.url)
 
 
@@ -136,21 +136,21 @@ def test_what_a_newer_service_says_besides_is_no_error(script, ask):
     script.answers = [(200, {}, json.dumps(newer))]
     assert [result.score for result in ask(script.url, numbered(1)).results] == [0.0]
     script.answers = [(422, {}, '{"error": "invalid_request", "detail": "no", "hint": "new"}')]
-    with pytest.raises(RequestRejected, match="invalid_request: no"):
+    with pytest.raises(RequestRejectedError, match="invalid_request: no"):
         ask(script.url)
 
 
 @both
 @pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000", "http://a:b:c", "http://", "ftp://a", ""])
 def test_what_is_no_address_is_said_at_once(ask, address):
-    with pytest.raises(ClientError, match="is no address of a service") as caught:
+    with pytest.raises(ClientError, match="is not a valid URL of a service") as caught:
         ask(address)
-    assert not isinstance(caught.value, ServiceUnavailable)
+    assert not isinstance(caught.value, ServiceUnavailableError)
 
 
 @both
 def test_an_address_where_nobody_listens_is_named(ask):
-    with pytest.raises(ServiceUnavailable, match=r"http://127\.0\.0\.1:1 did not answer"):
+    with pytest.raises(ServiceUnavailableError, match=r"http://127\.0\.0\.1:1 did not answer"):
         ask("http://127.0.0.1:1")
 
 
@@ -163,7 +163,7 @@ def test_patience_tells_what_it_waits_for_and_when_it_is_over(script):
         assert "no database" in str(told[0])
         assert told[2] is None
         script.answers = [AWAY]
-        with pytest.raises(ServiceUnavailable):
+        with pytest.raises(ServiceUnavailableError):
             client.score_request(REQUEST)  # itself it is as patient as it was
 
 

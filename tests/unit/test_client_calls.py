@@ -11,8 +11,8 @@ import pytest
 from markbook.client import (
     AsyncScoringClient,
     ClientError,
-    InvalidRequest,
-    RequestRejected,
+    InvalidRequestError,
+    RequestRejectedError,
     RetryPolicy,
     ScoringClient,
 )
@@ -121,7 +121,7 @@ def test_a_sample_without_a_score_is_typed_and_raises_nothing(call):
     ],
 )
 def test_what_cannot_be_sent_is_named_in_one_line(script, call, samples, keywords, message):
-    with pytest.raises(InvalidRequest, match=message) as caught:
+    with pytest.raises(InvalidRequestError, match=message) as caught:
         call(script.url, "score_many", samples, **keywords)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -130,7 +130,7 @@ def test_what_cannot_be_sent_is_named_in_one_line(script, call, samples, keyword
 
 @both
 def test_one_text_is_no_list_of_tests(script, call):
-    with pytest.raises(InvalidRequest, match="tests"):
+    with pytest.raises(InvalidRequestError, match="tests"):
         call(script.url, "score", **ADD, tests="assert add(1, 2) == 3")
     assert script.seen == []
 
@@ -138,7 +138,7 @@ def test_one_text_is_no_list_of_tests(script, call):
 @every
 def test_an_answer_with_too_few_results_gives_no_score_to_anybody(script, call):
     script.answer = lambda request: halves(request.model_copy(update={"samples": request.samples[1:]}))
-    with pytest.raises(RequestRejected, match="1 results for 2 samples"):
+    with pytest.raises(RequestRejectedError, match="1 results for 2 samples"):
         call(script.url, "score_many", [ADD, ADD])
 
 

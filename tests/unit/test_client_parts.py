@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from markbook.client import RequestRejected, RetryPolicy
+from markbook.client import RequestRejectedError, RetryPolicy
 from markbook.config.settings import Service
 from markbook.contract import ErrorCode, ExtractedFrom, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
 from tests.scripted import ScoredRequest, Time, both, echo, numbered, score, scored
@@ -48,7 +48,7 @@ def test_no_body_is_over_the_limit(script, limit):
 
 def test_a_sample_that_fits_nowhere_is_left_to_the_service_to_refuse(script):
     script.answers = [(413, {}, '{"error": "payload_too_large", "detail": "the body is larger"}')]
-    with pytest.raises(RequestRejected, match="payload_too_large"):
+    with pytest.raises(RequestRejectedError, match="payload_too_large"):
         score(script.url, numbered(1, padding="é" * 1000), limits=Service(max_body_bytes=500))
 
 
@@ -77,7 +77,7 @@ def test_one_part_that_is_refused_is_the_end_of_all(script):
     script.answer = lambda request: (
         (422, {}, '{"error": "invalid_request", "detail": "no"}') if request.samples[0].code == "2" else echo(request)
     )
-    with pytest.raises(RequestRejected, match="no"):
+    with pytest.raises(RequestRejectedError, match="no"):
         score(script.url, numbered(4), limits=Service(max_samples_per_request=1), patience=RetryPolicy(60.0))
 
 

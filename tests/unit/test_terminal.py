@@ -11,11 +11,11 @@ from markbook.client import AsyncScoringClient, ClientError
 from markbook.config.loading import ConfigError, load_config
 from markbook.redaction import hide_secrets
 from markbook.scoring.api.error_handlers import render
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.observability.logs import TextLines
 from markbook.scoring.store.engine import open_engine
 from markbook.terminal import printable
-from markbook.trainer.run_dir import changed, named
+from markbook.trainer.run_dir import merge_resumed_config, with_run_name
 from markbook.trainer.summary import write_config
 
 SECRET = "S3cret"
@@ -78,7 +78,7 @@ def test_a_runs_copy_of_the_configuration_has_no_database_url(tmp_path):
 
 
 def test_a_client_learns_nothing_of_the_database_and_the_log_all_of_it():
-    error = StoreUnavailable('the database postgresql://u:***@db/x cannot be used: role "u" does not exist')
+    error = StoreUnavailableError('the database postgresql://u:***@db/x cannot be used: role "u" does not exist')
     body = bytes(render(error).body).decode()
     assert "db/x" not in body
     assert "role" not in body
@@ -108,8 +108,8 @@ async def test_what_a_client_says_of_its_service_has_no_password():
 
 
 def test_what_is_changed_of_a_runs_configuration_is_told_without_what_a_terminal_obeys(capsys):
-    kept = named(load_config(environ={}), "demo")
-    changed(kept, load_config(environ={"MARKBOOK_TRAINING__MODEL": '"a\\x1b[2Jb"'}))
+    kept = with_run_name(load_config(environ={}), "demo")
+    merge_resumed_config(kept, load_config(environ={"MARKBOOK_TRAINING__MODEL": '"a\\x1b[2Jb"'}))
     assert "a\\x1b[2Jb" in capsys.readouterr().out
 
 

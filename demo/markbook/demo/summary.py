@@ -16,7 +16,7 @@ Line = Mapping[str, Any]
 
 _LEFT_BEHIND = {
     "summary.json": "these figures",
-    "metrics.jsonl": "one line a step",
+    "metrics.jsonl": "one line per step",
     "samples.jsonl": "every sample: task, text, mark, criteria, source",
     "samples.html": "samples of each evaluation: the most changed, the best, the worst",
     "reward.png": "mark and KL against step",

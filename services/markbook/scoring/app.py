@@ -87,7 +87,7 @@ def _with_routes(
 def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
     """The service for `config`. `teacher` and `clock_ms` stand in for the real ones in tests.
 
-    Opens the store before it returns. Raises ConfigError or StoreUnavailable when teacher or database cannot be used.
+    Opens the store before it returns. Raises ConfigError or StoreUnavailableError when teacher or database fail.
     """
     rubric = load_rubric(config.teacher.rubric)
     marker = teacher or make_teacher(config, rubric)

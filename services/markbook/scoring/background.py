@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import Callable
 
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store import Store
 
 log = logging.getLogger("markbook")
@@ -27,7 +27,7 @@ async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
             if turn % SWEEP_EVERY == 0:
                 await store.maintenance.run_once(clock_ms())
                 store.given.forget()
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             log.debug("maintenance skipped, will retry: %s", error)
 
 
@@ -37,5 +37,5 @@ async def renew_leases(store: Store, clock_ms: Callable[[], int], lease_s: float
         await asyncio.sleep(lease_s / 3)
         try:
             await store.renew(clock_ms())
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             log.debug("claims not renewed, another replica may ask again: %s", error)

@@ -1,19 +1,19 @@
 """Domain errors. Each carries the HTTP status and the code with which it reaches a client.
 
 MarkbookError
-├── BadRequest            422  the body is not what the contract asks for
-├── RequestTimeout        408  the body took too long to arrive
-├── UnsupportedMediaType  415  a body not declared as JSON
-├── UnknownHost           421  a name that this service does not answer to without API keys
-├── PayloadTooLarge       413  over one of the service's limits
-├── Unauthorized          401  no API key, or a wrong one
-├── Forbidden             403  not a run that the key may use
-├── NoSuchMark            404  no mark is stored under that key
-├── TooManyRequests       429  too many wait already: ask again later
-├── Unmarked          424, 503  samples without a mark, asked for in a shape that has no place for one
-├── StoreUnavailable      503  the database cannot be reached
-├── ExecutionUnavailable  503  the sandbox that runs tests is broken or has too much to do: ask again later
-└── ServiceStopping       503  the service is shutting down
+├── BadRequestError            422  the body is not what the contract asks for
+├── RequestTimeoutError        408  the body took too long to arrive
+├── UnsupportedMediaTypeError  415  a body not declared as JSON
+├── UnknownHostError           421  a name that this service does not answer to without API keys
+├── PayloadTooLargeError       413  over one of the service's limits
+├── UnauthorizedError          401  no API key, or a wrong one
+├── ForbiddenError             403  not a run that the key may use
+├── MarkNotFoundError         404  no mark is stored under that key
+├── TooManyRequestsError       429  too many wait already: ask again later
+├── UnscoredError             424, 503  samples without a mark, asked for in a shape that has no place for one
+├── StoreUnavailableError      503  the database cannot be reached
+├── ExecutionUnavailableError  503  the sandbox that runs tests is broken or has too much to do: ask again later
+└── ServiceStoppingError       503  the service is shutting down
 TeacherError              —    one call to the teacher failed: its samples come back `unscored`
 """
 
@@ -38,49 +38,49 @@ class MarkbookError(Exception):
         self.field = field
 
 
-class BadRequest(MarkbookError):
+class BadRequestError(MarkbookError):
     status = 422
     code = "invalid_request"
 
 
-class RequestTimeout(MarkbookError):
+class RequestTimeoutError(MarkbookError):
     status = 408
     code = "request_timeout"
     headers: Mapping[str, str] = {"Connection": "close"}
 
 
-class UnsupportedMediaType(MarkbookError):
+class UnsupportedMediaTypeError(MarkbookError):
     status = 415
     code = "unsupported_media_type"
 
 
-class UnknownHost(MarkbookError):
+class UnknownHostError(MarkbookError):
     status = 421
     code = "unknown_host"
 
 
-class PayloadTooLarge(MarkbookError):
+class PayloadTooLargeError(MarkbookError):
     status = 413
     code = "payload_too_large"
 
 
-class Unauthorized(MarkbookError):
+class UnauthorizedError(MarkbookError):
     status = 401
     code = "unauthorized"
     headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="markbook"'}
 
 
-class Forbidden(MarkbookError):
+class ForbiddenError(MarkbookError):
     status = 403
     code = "forbidden"
 
 
-class NoSuchMark(MarkbookError):
+class MarkNotFoundError(MarkbookError):
     status = 404
     code = "mark_not_found"
 
 
-class TooManyRequests(MarkbookError):
+class TooManyRequestsError(MarkbookError):
     status = 429
     code = "too_many_requests"
 
@@ -89,7 +89,7 @@ class TooManyRequests(MarkbookError):
         self.headers = {"Retry-After": str(retry_after_s)}
 
 
-class Unmarked(MarkbookError):
+class UnscoredError(MarkbookError):
     """With `retry_after_s` asking again may help (503), without it does not (424)."""
 
     code = "unscored"
@@ -101,7 +101,7 @@ class Unmarked(MarkbookError):
             self.headers = {"Retry-After": str(math.ceil(retry_after_s))}
 
 
-class StoreUnavailable(MarkbookError):
+class StoreUnavailableError(MarkbookError):
     """`str()` of it is the cause, with host and driver's text: for the log and for who starts the service. A client,
     which may have shown no key, learns `detail` alone."""
 
@@ -114,7 +114,7 @@ class StoreUnavailable(MarkbookError):
         self.detail = "the database is unavailable (see the service's log): retry later"
 
 
-class ExecutionUnavailable(MarkbookError):
+class ExecutionUnavailableError(MarkbookError):
     """The sandbox gave no verdict, whatever the code was. Never a mark; asking again may help."""
 
     status = 503
@@ -122,14 +122,14 @@ class ExecutionUnavailable(MarkbookError):
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
-class ServiceStopping(MarkbookError):
+class ServiceStoppingError(MarkbookError):
     status = 503
     code = "shutting_down"
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
-def stopping() -> ServiceStopping:
-    return ServiceStopping("the service is stopping and takes no new work")
+def stopping() -> ServiceStoppingError:
+    return ServiceStoppingError("the service is stopping and takes no new work")
 
 
 class TeacherError(Exception):

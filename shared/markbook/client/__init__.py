@@ -4,7 +4,7 @@
         result = client.score(prompt="…", code="…", language="python", run="mine")
 
 A failed call is never a score. A sample that could not be scored comes back as Unscored with a reason; a request that
-failed raises a ClientError: ServiceUnavailable, RequestRejected or InvalidRequest.
+failed raises a ClientError: ServiceUnavailableError, RequestRejectedError or InvalidRequestError.
 
 Asking again is safe: scores are kept under their fingerprint, and a request that is sent again with its `request_id`
 is counted once. So the same request is sent again while the service is away, and nothing else ever is.
@@ -13,16 +13,16 @@ is counted once. So the same request is sent again while the service is away, an
 from markbook.client.async_client import AsyncScoringClient
 from markbook.client.client import ScoringClient
 from markbook.client.connection import bearer
-from markbook.client.errors import ClientError, InvalidRequest, RequestRejected, ServiceUnavailable
+from markbook.client.errors import ClientError, InvalidRequestError, RequestRejectedError, ServiceUnavailableError
 from markbook.client.retry import RetryPolicy
 
 __all__ = [
     "AsyncScoringClient",
     "ClientError",
-    "InvalidRequest",
-    "RequestRejected",
+    "InvalidRequestError",
+    "RequestRejectedError",
     "RetryPolicy",
     "ScoringClient",
-    "ServiceUnavailable",
+    "ServiceUnavailableError",
     "bearer",
 ]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from markbook.client.batching import add_usage, make_part, split
 from markbook.client.connection import is_loopback, resolve_authorization, resolve_url
-from markbook.client.errors import RequestRejected, ServiceUnavailable, read
+from markbook.client.errors import RequestRejectedError, ServiceUnavailableError, read
 from markbook.client.retry import FIRST_PAUSE_S, RetryPolicy, Tell
 from markbook.client.samples import SampleLike, make_request
 from markbook.config.settings import Service
@@ -148,9 +148,9 @@ class AsyncScoringClient:
             One result per sample, in the order of the samples: Scored, or Unscored with a reason, never a default.
 
         Raises:
-            InvalidRequest: A field is missing, wrong or unknown. Nothing was sent.
-            ServiceUnavailable: No answer for as long as the retry policy waits.
-            RequestRejected: The service refused, such as a wrong key (`status` 401) or too large a sample (413).
+            InvalidRequestError: A field is missing, wrong or unknown. Nothing was sent.
+            ServiceUnavailableError: No answer for as long as the retry policy waits.
+            RequestRejectedError: The service refused, such as a wrong key (`status` 401) or too large a sample (413).
         When one of several requests fails, the others are cancelled; what they scored is in the service's cache.
         Cancelling the call cancels its requests.
         """
@@ -184,7 +184,7 @@ class AsyncScoringClient:
     async def stats(self, run: str | None = None, since: datetime | None = None) -> Stats:
         """Counts and costs of all runs or of `run`, of all time or from `since` on, which has a time zone.
 
-        Raises ServiceUnavailable and RequestRejected, as `score_many`.
+        Raises ServiceUnavailableError and RequestRejectedError, as `score_many`.
         """
         params = {"run": run} if run else {}
         if since is not None:
@@ -192,7 +192,7 @@ class AsyncScoringClient:
         return await self._patience.persist(lambda: self._send(Stats, "GET", "/stats", params=params))
 
     async def marks(self, key: str, profile: str | None = None) -> KeptMarks:
-        """What is stored of a sample, by the `key` of its result. Raises RequestRejected (404) if there is nothing."""
+        """What is stored of a sample, by the `key` of its result. Raises RequestRejectedError (404) if nothing is."""
         params = {"key": key, **({"profile": profile} if profile else {})}
         return await self._patience.persist(lambda: self._send(KeptMarks, "GET", "/marks", params=params))
 
@@ -236,7 +236,7 @@ class AsyncScoringClient:
         )
         if len(answer.results) != len(part.samples):  # a score would go to another sample
             detail = f"{self._shown} sent {len(answer.results)} results for {len(part.samples)} samples"
-            raise RequestRejected(200, "not_markbook", detail)
+            raise RequestRejectedError(200, "not_markbook", detail)
         return answer
 
     async def _send(self, model: type[M], method: str, path: str, **request: Any) -> M:
@@ -246,7 +246,7 @@ class AsyncScoringClient:
                 response = await self._http.request(method, path, **request)
         except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
-            raise ServiceUnavailable(f"the scoring service at {self._shown} did not answer: {reason}") from error
+            raise ServiceUnavailableError(f"the scoring service at {self._shown} did not answer: {reason}") from error
         return read(model, response, self._shown)
 
     async def __aenter__(self) -> Self:

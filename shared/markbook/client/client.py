@@ -102,9 +102,9 @@ class ScoringClient:
             One result per sample, in the order of the samples: Scored, or Unscored with a reason, never a default.
 
         Raises:
-            InvalidRequest: A field is missing, wrong or unknown. Nothing was sent.
-            ServiceUnavailable: No answer for as long as the retry policy waits.
-            RequestRejected: The service refused, such as a wrong key (`status` 401) or too large a sample (413).
+            InvalidRequestError: A field is missing, wrong or unknown. Nothing was sent.
+            ServiceUnavailableError: No answer for as long as the retry policy waits.
+            RequestRejectedError: The service refused, such as a wrong key (`status` 401) or too large a sample (413).
             concurrent.futures.CancelledError: Another thread closed the client.
         When one of several requests fails, the others are cancelled; what they scored is in the service's cache.
         """
@@ -122,7 +122,7 @@ class ScoringClient:
     ) -> Future[list[Result]]:
         """Start `score_many` and return at once. `future.result()` returns or raises what it would.
 
-        Raises InvalidRequest at once. Cancelling the future cancels its requests, and `close` cancels every future
+        Raises InvalidRequestError at once. Cancelling the future cancels its requests, and `close` cancels every future
         that is not done. Its callbacks run in the client's thread: they must not block or call this client.
         """
         request = make_request(samples, run=run, request_id=request_id, timeout_s=timeout_s)
@@ -139,12 +139,12 @@ class ScoringClient:
     def stats(self, run: str | None = None, since: datetime | None = None) -> Stats:
         """Counts and costs of all runs or of `run`, of all time or from `since` on, which has a time zone.
 
-        Raises ServiceUnavailable and RequestRejected, as `score_many`.
+        Raises ServiceUnavailableError and RequestRejectedError, as `score_many`.
         """
         return self._background.run(self._client.stats(run, since))
 
     def marks(self, key: str, profile: str | None = None) -> KeptMarks:
-        """What is stored of a sample, by the `key` of its result. Raises RequestRejected (404) if there is nothing."""
+        """What is stored of a sample, by the `key` of its result. Raises RequestRejectedError (404) if nothing is."""
         return self._background.run(self._client.marks(key, profile))
 
     def ready(self) -> bool:

@@ -24,7 +24,7 @@ def resolve_url(base_url: str | None) -> httpx.URL:
     text = base_url if base_url is not None else os.environ.get(URL_VARIABLE) or DEFAULT_URL
     source = f"{URL_VARIABLE}: " if base_url is None else ""
     text = text.rstrip("/")
-    problem = f"{source}{hide_secrets(text)} is no address of a service"
+    problem = f"{source}{hide_secrets(text)} is not a valid URL of a service"
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:

@@ -1,9 +1,9 @@
 """What can go wrong, and which answer of a server means what.
 
 ClientError
-├── InvalidRequest       arguments that no request can be made of; nothing was sent
-├── ServiceUnavailable   not reachable, timed out, or a status of statuses.py (429, 5xx): may be sent again
-└── RequestRejected      any other status: sending it again will not help
+├── InvalidRequestError       arguments that no request can be made of; nothing was sent
+├── ServiceUnavailableError   not reachable, timed out, or a status of statuses.py (429, 5xx): may be sent again
+└── RequestRejectedError      any other status: sending it again will not help
 
 A sample that the service could not score is no error of a call: its result is Unscored, with a reason.
 """
@@ -25,11 +25,11 @@ class ClientError(Exception):
     """No scores. The message says why and where. The base class of the errors below."""
 
 
-class InvalidRequest(ClientError, ValueError):
+class InvalidRequestError(ClientError, ValueError):
     """An argument is wrong, such as an empty prompt or an unknown field. Nothing was sent."""
 
 
-class ServiceUnavailable(ClientError):
+class ServiceUnavailableError(ClientError):
     """No answer, or one that says to come back later, for as long as the retry policy waited.
 
     `retry_after_s`: seconds that the service asked to wait, if it did.
@@ -40,7 +40,7 @@ class ServiceUnavailable(ClientError):
         self.retry_after_s = retry_after_s
 
 
-class RequestRejected(ClientError):
+class RequestRejectedError(ClientError):
     """The service refused the request, or what answered is not a scoring service. The same request fails again.
 
     `status`: the HTTP status. `code`: the service's error code, such as `invalid_request`, `unauthorized` or
@@ -63,7 +63,7 @@ def read(model: type[M], response: httpx.Response, base_url: str) -> M:
             # a newer service may say more than this client knows of
             return model.model_validate_json(response.content, extra="ignore")
         except ValidationError as error:
-            raise RequestRejected(
+            raise RequestRejectedError(
                 response.status_code, "not_markbook", f"{base_url} gave no {model.__name__}"
             ) from error
     try:
@@ -72,8 +72,8 @@ def read(model: type[M], response: httpx.Response, base_url: str) -> M:
         body = ErrorBody(error="http_error", detail=response.text[:200] or response.reason_phrase)
     if is_worth_another_try(response.status_code):
         message = f"the scoring service at {base_url} cannot mark now: {body.error}: {body.detail}"
-        raise ServiceUnavailable(message, _seconds(response.headers.get("retry-after")))
-    raise RequestRejected(response.status_code, body.error, body.detail)
+        raise ServiceUnavailableError(message, _seconds(response.headers.get("retry-after")))
+    raise RequestRejectedError(response.status_code, body.error, body.detail)
 
 
 def _seconds(header: str | None) -> float | None:

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from markbook.client.errors import ServiceUnavailable
+from markbook.client.errors import ServiceUnavailableError
 
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 15.0
 
 T = TypeVar("T")
-Tell = Callable[[ServiceUnavailable | None], None]
+Tell = Callable[[ServiceUnavailableError | None], None]
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class RetryPolicy:
     jitter: Callable[[], float] = random.random
 
     async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """`attempt`, again and again while it raises ServiceUnavailable and there is time."""
+        """`attempt`, again and again while it raises ServiceUnavailableError and there is time."""
         ends: float | None = None
         pause = FIRST_PAUSE_S
         while True:
             try:
                 answer = await attempt()
-            except ServiceUnavailable as error:
+            except ServiceUnavailableError as error:
                 now = self.clock()
                 ends = now + self.wait_s if ends is None else ends
                 if now >= ends:

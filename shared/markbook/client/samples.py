@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from markbook.client.errors import InvalidRequest
+from markbook.client.errors import InvalidRequestError
 from markbook.contract import DEFAULT_RUN, Sample, ScoreRequest
 
 SampleLike = Sample | Mapping[str, Any]
@@ -21,7 +21,7 @@ def make_request(
     request_id: str | None = None,
     timeout_s: float | None = None,
 ) -> ScoreRequest:
-    """Raises InvalidRequest for the first field that cannot be sent. Its value is not shown: code may be long."""
+    """Raises InvalidRequestError for the first field that cannot be sent. Its value is not shown: code may be long."""
     rows = [dict(sample) if isinstance(sample, Mapping) else sample for sample in samples]
     try:
         return ScoreRequest.model_validate(
@@ -32,7 +32,7 @@ def make_request(
         problem = first["msg"]
         if first["type"] == "extra_forbidden":
             problem = f"unknown; a sample has {', '.join(Sample.model_fields)}"
-        raise InvalidRequest(f"{_path(first['loc'])}: {problem}") from error
+        raise InvalidRequestError(f"{_path(first['loc'])}: {problem}") from error
 
 
 def _path(location: tuple[int | str, ...]) -> str:

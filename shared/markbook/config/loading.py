@@ -19,7 +19,7 @@ from markbook.redaction import hide_secrets
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The message is one line a user can act on."""
+    """The configuration cannot be used. The message is one line that a user can act on."""
 
 
 def load_config(
@@ -29,8 +29,8 @@ def load_config(
 
     `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; SHORT_NAMES are short for some
     of them. With `MARKBOOK_PORT` a `rlaif.scoring_url` that is not set otherwise gets that port too. An empty variable
-    is ignored. With `old_names` the file may be one that an earlier version wrote. Raises ConfigError with every fault found,
-    one a line; a variable that sets nothing is one.
+    is ignored. With `old_names` the file may be one that an earlier version wrote. Raises ConfigError with every fault
+    found, one per line; a variable that sets nothing is one.
     """
     named = path or environ.get("MARKBOOK_CONFIG")
     file = Path(named) if named else Path("config.yaml")

@@ -1,4 +1,4 @@
-"""`GET /stats` and `GET /stats/series`: what was counted, what may be spent, what is in force."""
+"""`GET /stats` and `GET /stats/series`: what was counted, what may be spent, what applies."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class AuditStats(WireModel):
 
 
 class Stats(WireModel):
-    """What was counted, what may be spent, and what is in force."""
+    """What was counted, what may be spent, and what applies."""
 
     totals: Counters = Field(description="All runs that the asker may see, together.")
     runs: dict[str, Counters] = Field(description="By run.")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.errors import ServiceStopping
+from markbook.scoring.errors import ServiceStoppingError
 from markbook.scoring.teachers.anthropic import circuit_breaker as breakers
 from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
@@ -251,7 +251,7 @@ async def test_a_stop_wakes_who_waits_for_another_attempt(patience):
         await asyncio.sleep(0)
     assert not waits.done()
     patience.stop()
-    with pytest.raises(ServiceStopping):
+    with pytest.raises(ServiceStoppingError):
         await waits
 
 
@@ -268,7 +268,7 @@ async def test_a_stop_refuses_who_waits_for_a_slot_and_lets_a_call_end(patience)
     for _ in range(5):
         await asyncio.sleep(0)
     patience.stop()
-    with pytest.raises(ServiceStopping):
+    with pytest.raises(ServiceStoppingError):
         await waiting
     let.set()
     assert await running == "fine"
@@ -285,7 +285,7 @@ async def test_a_stop_refuses_who_waits_for_the_warm_up(patience):
     for _ in range(5):
         await asyncio.sleep(0)
     patience.stop()
-    with pytest.raises(ServiceStopping):
+    with pytest.raises(ServiceStoppingError):
         await second
     let.set()
     assert await first == "fine"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.errors import StoreUnavailable, TeacherError
+from markbook.scoring.errors import StoreUnavailableError, TeacherError
 from markbook.scoring.fingerprint import fingerprint
 from markbook.scoring.pipeline.heuristic_audit import is_chosen
 from markbook.scoring.store import OWNER, NewAudit, Store
@@ -162,7 +162,7 @@ async def test_a_teacher_that_is_away_changes_no_mark(service, teacher, failure)
 @pytest.mark.parametrize("method", ["acquire", "record"])
 async def test_a_store_that_cannot_keep_audits_changes_no_mark(service, teacher, monkeypatch, method):
     async def away(*_args):
-        raise StoreUnavailable("the database cannot be used")
+        raise StoreUnavailableError("the database cannot be used")
 
     async with service(ALL) as http:
         with monkeypatch.context() as patch:

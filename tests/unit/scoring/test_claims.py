@@ -10,7 +10,7 @@ import pytest
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.fingerprint import Fingerprint, fingerprint
-from markbook.scoring.store import OWNER, CallContext, ClaimConflict, NewMark, Store
+from markbook.scoring.store import OWNER, CallContext, ClaimConflictError, NewMark, Store
 from markbook.scoring.store.budgets import BudgetExceededError
 from markbook.scoring.store.claims import KEEP_FAILURES_MS
 from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
@@ -44,7 +44,7 @@ async def take(store: Store, wanted: list[Fingerprint], now_ms: int, **limits: B
 async def takes(store: Store, wanted: list[Fingerprint], now_ms: int) -> bool:
     try:
         await take(store, wanted, now_ms)
-    except ClaimConflict:
+    except ClaimConflictError:
         return False
     return True
 
@@ -58,7 +58,7 @@ async def test_one_replica_gets_the_claims_and_the_other_all_or_nothing(replicas
     one, two = replicas
     await take(one, [A, B], 0)
     before = await one.money.spent(OWNER)
-    with pytest.raises(ClaimConflict) as found:
+    with pytest.raises(ClaimConflictError) as found:
         await take(two, [B, C], 0)
     assert (found.value.asked, found.value.marks) == ({B.digest}, {})
     assert await one.money.spent(OWNER) == before  # no call, no money
@@ -72,7 +72,7 @@ async def test_a_mark_that_came_between_look_and_claim_is_found_and_not_asked_ag
     await take(one, [A], 0)
     await bring(one, A)
     for store in replicas:
-        with pytest.raises(ClaimConflict) as found:
+        with pytest.raises(ClaimConflictError) as found:
             await take(store, [A, B], 0)
         assert (found.value.asked, list(found.value.marks)) == (frozenset(), [A.digest])
     assert (await two.claims.poll([A.digest, B.digest], 0)).free == {A.digest, B.digest}

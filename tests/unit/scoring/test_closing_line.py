@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store import Store
 from markbook.scoring.store.ledger import Ledger
 from tests.unit.scoring.book import commits
@@ -36,7 +36,7 @@ async def test_a_line_that_no_mark_of_its_own_closes_is_written_before_the_reply
     slow = SlowForSome()
 
     async def away(self, lines):
-        raise StoreUnavailable("the database went away")
+        raise StoreUnavailableError("the database went away")
 
     async with service(SINGLE_PROCESS, by=slow, database_url=database_url) as http:
         first = asyncio.create_task(score(http, "slow", run="first"))

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store.database import Database
 
 
@@ -52,7 +52,7 @@ async def test_a_look_that_would_wait_is_left_to_a_thread_and_reported_if_that_f
     if not database.is_postgres:
         assert await database.read_inline(work) == "seen"
     left[:] = [1, 1]
-    with pytest.raises(StoreUnavailable, match="locked"):
+    with pytest.raises(StoreUnavailableError, match="locked"):
         await database.read_inline(work)
 
 
@@ -98,12 +98,12 @@ async def test_writes_are_not_tried_one_by_one_while_the_store_is_away(database,
 
     def away(work):
         tried.append(work)
-        raise StoreUnavailable("away")
+        raise StoreUnavailableError("away")
 
     with monkeypatch.context() as patch:
         patch.setattr(database, "write_sync", away)
         ends = await asyncio.gather(*(database.write(adding(number)) for number in (1, 2, 3)), return_exceptions=True)
-    assert [type(end) for end in ends] == [StoreUnavailable] * 3
+    assert [type(end) for end in ends] == [StoreUnavailableError] * 3
     assert len(tried) == (3 if database.is_postgres else 1)
     assert await database.write(adding(4)) == 4
 
@@ -126,7 +126,7 @@ async def test_sqlite_writes_again_once_another_process_has_let_go(tmp_path, mon
     other = sqlite3.connect(tmp_path / "book.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     for _ in range(2):
-        with pytest.raises(StoreUnavailable, match="locked"):
+        with pytest.raises(StoreUnavailableError, match="locked"):
             await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
     other.execute("ROLLBACK")
     await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (2)")))
@@ -141,7 +141,7 @@ async def test_a_transaction_that_was_left_open_is_in_the_way_once(tmp_path):
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a INTEGER)")))
     assert database._write_connection is not None
     database._write_connection.connection.cursor().execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreUnavailable, match="within a transaction"):
+    with pytest.raises(StoreUnavailableError, match="within a transaction"):
         await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
     await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (2)")))
     assert await database.read(lambda connection: connection.scalar(text("SELECT sum(a) FROM t"))) == 2

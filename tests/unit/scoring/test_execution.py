@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from markbook.config.loading import ConfigError
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution import (
     Limits,
     MemoryVerdictCache,
@@ -212,7 +212,7 @@ async def test_parallel_work_and_waiting_are_bounded_and_the_loop_stays_free():
     await asyncio.to_thread(sandbox.started.acquire)
     waiting = asyncio.create_task(runner.run("2", ["a"]))
     await asyncio.sleep(0)
-    with pytest.raises(ExecutionUnavailable, match="1 samples are queued"):
+    with pytest.raises(ExecutionUnavailableError, match="1 samples are queued"):
         await runner.run("3", ["a"])
     assert len(sandbox.asked) == 0
     sandbox.go.set()
@@ -228,7 +228,7 @@ class Broken(Scripted):
 async def test_a_fault_of_the_sandbox_concerns_one_sample_and_is_no_verdict(caplog):
     runner = TestRunner(Broken("broken"), max_running=1)
     for _ in range(2):  # its place is free again
-        with pytest.raises(ExecutionUnavailable, match="the sandbox failed: KeyError"):
+        with pytest.raises(ExecutionUnavailableError, match="the sandbox failed: KeyError"):
             await runner.run("1", ["a"])
     assert "a fault of ours" in caplog.text
     runner.close()

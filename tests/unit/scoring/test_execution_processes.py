@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution import Limits, Verdict, cpython
 from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
 from markbook.scoring.execution.monty import MontySandbox
@@ -21,7 +21,7 @@ LIMITS = Limits(test_s=20.0, total_s=60.0)
 def test_a_dead_pool_is_an_error_and_no_verdict():
     sandbox = MontySandbox(1)
     sandbox.close()
-    with pytest.raises(ExecutionUnavailable, match="closed") as caught:
+    with pytest.raises(ExecutionUnavailableError, match="closed") as caught:
         sandbox.run("def f(x): return 1", ["assert f(1) == 1"], "", LIMITS)
     assert (caught.value.status, caught.value.code) == (503, "execution_unavailable")
 
@@ -51,7 +51,7 @@ def workers():
 
 def test_a_binary_that_is_missing_is_an_error(monkeypatch):
     monkeypatch.setenv("MONTY_BIN", "/nowhere/monty")
-    with pytest.raises(ExecutionUnavailable, match="does not start"):
+    with pytest.raises(ExecutionUnavailableError, match="does not start"):
         MontySandbox(1)
 
 
@@ -67,7 +67,7 @@ def test_what_bubblewrap_leaves_behind_holds_nobody_up(monkeypatch, tmp_path, of
         assert "timed out" in bubblewrap_fault()
         os.kill(int(file.read_text()), signal.SIGKILL)  # it is there still: nobody waited for it
     else:
-        with pytest.raises(ExecutionUnavailable, match="does not start within"):
+        with pytest.raises(ExecutionUnavailableError, match="does not start within"):
             CPythonSandbox().run("", ["assert True"], "", Limits(0.1, 0.1))
         with contextlib.suppress(FileNotFoundError):  # it was ended
             assert "zombie" in Path("/proc", file.read_text().strip(), "status").read_text()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from markbook.scoring.errors import ServiceStopping, stopping
+from markbook.scoring.errors import ServiceStoppingError, stopping
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 
 
@@ -144,7 +144,7 @@ async def test_a_closed_queue_refuses_those_who_wait_and_who_come_and_keeps_who_
     line.queue.close(stopping())
     await line.join("three")
     for name in ("two", "three"):
-        assert isinstance(line.tasks[name].exception(), ServiceStopping)
+        assert isinstance(line.tasks[name].exception(), ServiceStoppingError)
     assert not line.tasks["one"].done()
     idle = asyncio.create_task(line.queue.idle())
     await settle()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from markbook.scoring.errors import ServiceStopping
+from markbook.scoring.errors import ServiceStoppingError
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.heuristics import HeuristicTier, classify
 from markbook.scoring.heuristics.tier import INLINE_CHARS
@@ -172,5 +172,5 @@ async def test_who_waits_for_the_worker_takes_turns_by_key_and_a_stop_refuses_th
     assert len(order) <= 3  # two of a at most were before it, whatever a has queued
     tier.stop()
     ends = await asyncio.gather(*many, return_exceptions=True)
-    assert any(isinstance(end, ServiceStopping) for end in ends)
-    assert all(end is None or isinstance(end, ServiceStopping) for end in ends)
+    assert any(isinstance(end, ServiceStoppingError) for end in ends)
+    assert all(end is None or isinstance(end, ServiceStoppingError) for end in ends)

@@ -14,7 +14,7 @@ from markbook.scoring.__main__ import main
 from markbook.scoring.api import auth
 from markbook.scoring.api.auth import Authenticator, hash_secret, new_secret
 from markbook.scoring.budgets.limiter import RunBudgetLimiter
-from markbook.scoring.errors import Unauthorized
+from markbook.scoring.errors import UnauthorizedError
 from markbook.scoring.store import OWNER, ApiKey, CallContext, Store
 from markbook.scoring.store.budgets import BudgetExceededError
 from markbook.scoring.types import TeacherCall
@@ -220,7 +220,7 @@ async def test_the_keys_are_read_again_after_two_seconds_and_once_for_all_who_as
     hands.now += 1.99
     assert await door.authenticate("Bearer mb_ann")
     hands.now += 0.01
-    with pytest.raises(Unauthorized, match="ann was revoked"):
+    with pytest.raises(UnauthorizedError, match="ann was revoked"):
         await door.authenticate("Bearer mb_ann")
     assert reads == 2
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from markbook.scoring.api.stats import sum_counters
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.pipeline import ledger_writer
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
 from markbook.scoring.store import OWNER, RequestLine, Store
 from markbook.scoring.store.ledger import Ledger
 
-AWAY = StoreUnavailable("the database went away")
+AWAY = StoreUnavailableError("the database went away")
 
 
 @pytest.fixture
@@ -96,10 +96,10 @@ def test_counts_of_hits_are_flushed_within_a_second():
 async def test_lines_outlive_a_failed_flush_and_are_counted_once(store, writer, counting):
     counting.fail_before = True
     await writer.add(line(1), durable=False)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         await writer.add(line(2), durable=True)
     counting.fail_before, counting.fail_after = False, True  # committed, and the answer lost
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         await writer.add(line(3), durable=True)
     counting.fail_after = False
     await writer.add(line(2), durable=False)  # sent again by a client that was told 503
@@ -113,7 +113,7 @@ async def test_memory_is_bounded_and_what_does_not_fit_is_refused(store, writer,
     for number in range(3):
         await writer.add(line(number), durable=False)
     for _ in range(2):
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             await writer.add(line(3), durable=False)
     counting.fail_before = False
     await writer.add(line(4), durable=False)

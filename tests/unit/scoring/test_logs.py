@@ -16,7 +16,7 @@ from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.api import auth
 from markbook.scoring.api.auth import hash_secret
-from markbook.scoring.errors import StoreUnavailable, TeacherError
+from markbook.scoring.errors import StoreUnavailableError, TeacherError
 from markbook.scoring.observability import logs
 from markbook.scoring.store import ApiKey, Store
 from markbook.scoring.store.database import Database
@@ -194,7 +194,7 @@ def test_what_an_exception_says_is_left_out_and_its_place_is_not(form):
 async def test_an_error_of_the_database_quotes_no_sample(database_url):
     insert = text("INSERT INTO missing VALUES (:code)")
     database = Database(database_url)
-    with pytest.raises((DBAPIError, StoreUnavailable)) as caught:
+    with pytest.raises((DBAPIError, StoreUnavailableError)) as caught:
         await database.write(lambda connection: connection.execute(insert, {"code": CODE}))
     await database.close()
     said = f"{caught.value} {caught.value.__cause__}"

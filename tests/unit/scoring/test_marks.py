@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from markbook.scoring.store import OWNER, CallContext, ClaimConflict, NewMark
+from markbook.scoring.store import OWNER, CallContext, ClaimConflictError, NewMark
 from markbook.scoring.types import TeacherCall
 from tests.fakes import true_criteria
 from tests.unit.scoring.book import GROUP, NOW, commits, keep, marked, named, opened, statements
@@ -58,7 +58,7 @@ async def test_a_mark_past_its_age_is_a_miss_and_is_replaced(database_url):
         await keep(store, NewMark(name, FIRST, [], 1, 1))
         await keep(store, NewMark(name, SECOND, [], 1, 1), at_ms=NOW + AGE)
         assert (await store.marks.get([name], NOW + AGE))[name.digest].criteria == FIRST
-        with pytest.raises(ClaimConflict):
+        with pytest.raises(ClaimConflictError):
             await store.reserve([name], purpose, TeacherCall("m", "reserved"), {}, NOW + AGE)
         assert await store.marks.get([name], NOW + AGE + 1) == {}
         await store.reserve([name], purpose, TeacherCall("m", "reserved"), {}, NOW + AGE + 1)

@@ -7,7 +7,7 @@ import pytest
 from markbook.contract import ErrorCode
 from markbook.scoring.api.auth import SESSION_COOKIE, SESSION_S, Authenticator
 from markbook.scoring.dashboard import routes
-from markbook.scoring.errors import StoreUnavailable, Unauthorized
+from markbook.scoring.errors import StoreUnavailableError, UnauthorizedError
 from markbook.scoring.teachers.static import StaticTeacher
 from markbook.scoring.types import ScoringFailure
 from tests.unit.scoring.reading import Page
@@ -196,18 +196,18 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
         f"{'9' * 5000}.{signature}",
     ]
     for each in forged:
-        with pytest.raises(Unauthorized):
+        with pytest.raises(UnauthorizedError):
             await authenticator.verify_session(each)
-    with pytest.raises(Unauthorized):
+    with pytest.raises(UnauthorizedError):
         await authenticator.authenticate(f"Bearer {given}")
     wall.now += SESSION_S - 1
     assert (await authenticator.verify_session(given)).name == "ann"
     wall.now += 1
-    with pytest.raises(Unauthorized):
+    with pytest.raises(UnauthorizedError):
         await authenticator.verify_session(given)
     wall.now -= 100
     await store.keys.revoke("ann", 1)
-    with pytest.raises(Unauthorized, match="was revoked"):
+    with pytest.raises(UnauthorizedError, match="was revoked"):
         await authenticator.verify_session(given)
 
 
@@ -289,7 +289,7 @@ async def test_a_search_finds_in_texts_whatever_the_case_and_goes_on_where_it_en
 
 async def test_a_database_that_is_away_is_a_page_that_tries_again(service, monkeypatch):
     async def away(*_: object) -> None:
-        raise StoreUnavailable("the database is away")
+        raise StoreUnavailableError("the database is away")
 
     monkeypatch.setattr(routes, "build_context", away)
     async with service() as http:

@@ -9,7 +9,7 @@ import pytest
 
 from markbook.config.settings import Budgets
 from markbook.scoring.budgets.limiter import RunBudgetLimiter
-from markbook.scoring.errors import ServiceStopping, StoreUnavailable
+from markbook.scoring.errors import ServiceStoppingError, StoreUnavailableError
 from markbook.scoring.store import CallContext, Settlement
 from markbook.scoring.types import TeacherCall
 from tests.unit.scoring.test_fair_queue import settle
@@ -67,20 +67,20 @@ async def test_a_bill_that_comes_while_another_is_waited_for_is_not_asked_for_it
 
 
 async def test_a_bill_that_cannot_be_written_is_said_to_whoever_waits(book, purse):
-    book.error = StoreUnavailable("no database")
+    book.error = StoreUnavailableError("no database")
     await purse.settle("first", CALL, CALL)
     await settle()
     waits = asyncio.create_task(purse.wait_settled())
     await settle()
     book.gates[0].set()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         await waits
 
 
 async def test_after_a_stop_nothing_is_reserved(book, purse):
     assert await purse.reserve(CALL) == "r1"
     purse.stopped.set()
-    with pytest.raises(ServiceStopping):
+    with pytest.raises(ServiceStoppingError):
         await purse.reserve(CALL)
     assert book.reserved == 1
 
@@ -92,6 +92,6 @@ async def test_a_stop_while_bills_are_written_is_seen(book, purse):
     await settle()
     purse.stopped.set()
     book.gates[0].set()
-    with pytest.raises(ServiceStopping):
+    with pytest.raises(ServiceStoppingError):
         await waits
     assert book.reserved == 0

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.pipeline.single_flight import SingleFlight
 from markbook.scoring.store import Store
 from markbook.scoring.store.claims import Claims
@@ -140,7 +140,7 @@ async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teac
         nonlocal faults
         if work.__qualname__.startswith("Store._write_with_retry") and faults < 3:
             faults += 1
-            raise StoreUnavailable("away")
+            raise StoreUnavailableError("away")
         return await write(self, work)
 
     monkeypatch.setattr(Database, "write", flaky)
@@ -158,7 +158,7 @@ async def test_a_sample_that_could_not_be_stored_can_be_asked_for_again_at_once(
     async with service(database_url=database_url) as http:
 
         async def away(*_args):
-            raise StoreUnavailable("away")
+            raise StoreUnavailableError("away")
 
         with monkeypatch.context() as patch:
             patch.setattr(Store, "record_group", away)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.errors import StoreUnavailable, TeacherError
+from markbook.scoring.errors import StoreUnavailableError, TeacherError
 from markbook.scoring.store.marks import Marks
 from markbook.scoring.types import ScoringFailure
 from tests.fakes import RecordingTeacher, true_criteria, true_score
@@ -242,7 +242,7 @@ async def test_a_store_that_is_away_is_a_503_and_no_mark(service, teacher, monke
     async with service() as http:
 
         async def away(*_args):
-            raise StoreUnavailable("the database cannot be used")
+            raise StoreUnavailableError("the database cannot be used")
 
         with monkeypatch.context() as patch:
             patch.setattr(Marks, "get", away)

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 
 from markbook.config.settings import Budget
 from markbook.scoring.api.cross_site import check_host
-from markbook.scoring.errors import UnknownHost
+from markbook.scoring.errors import UnknownHostError
 from markbook.scoring.store import ApiKey, Store
 
 BODY = {"samples": [{"prompt": "Write f.", "language": "python", "code": "def f():\n    return 1\n"}]}
@@ -69,7 +69,7 @@ def test_names_that_nobody_else_can_point_here(host):
     "host", ["rebind.evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "", "["]
 )
 def test_names_that_anybody_may_have_pointed_here(host):
-    with pytest.raises(UnknownHost, match="allowed_hosts"):
+    with pytest.raises(UnknownHostError, match="allowed_hosts"):
         check_host(Headers({"host": host}), ["marks.example"])
 
 

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from markbook.config.loading import ConfigError
 from markbook.contract import Source
 from markbook.scoring.api.stats import sum_counters
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store import OWNER, CallContext, RequestLine, Settlement, Store
 from markbook.scoring.store.engine import autocommit, migrate, open_engine
 from markbook.scoring.store.tables import metadata
@@ -106,7 +106,7 @@ def test_a_url_that_cannot_be_used_says_so(url):
 
 def test_an_unreachable_database_is_named_without_its_password():
     store = Store("postgresql://user:secret@127.0.0.1:1/book", lease_ms=1)
-    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1") as caught:
+    with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1") as caught:
         store.open(PROFILE, {}, 1)
     assert "secret" not in caught.value.detail
     asyncio.run(store.close())

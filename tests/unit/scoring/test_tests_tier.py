@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from markbook.contract import ErrorCode, SampleTests
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution import TestResult, TestRunner, Verdict
 from markbook.scoring.pipeline.sample_tests import share_passed, summarized, with_verdict
 from markbook.scoring.types import ScoringFailure
@@ -133,7 +133,7 @@ async def test_tests_in_another_language_are_refused_and_say_why(service, teache
 
 async def test_a_broken_sandbox_is_no_mark_and_asking_again_helps(service, teacher, monkeypatch):
     async def away(self, *_: object, **__: object) -> list[TestResult]:
-        raise ExecutionUnavailable("the pool is dead")
+        raise ExecutionUnavailableError("the pool is dead")
 
     async with service() as http:
         with monkeypatch.context() as patched:

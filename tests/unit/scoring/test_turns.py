@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from markbook.scoring.errors import ServiceStopping, TooManyRequests
+from markbook.scoring.errors import ServiceStoppingError, TooManyRequestsError
 from markbook.scoring.pipeline.admission import AdmissionController, RequestSlots
 from tests.unit.scoring.hands import Hands
 
@@ -62,7 +62,7 @@ async def test_both_sides_of_the_lines_end():
     crowd = Crowd(RequestSlots(1, 2))
     waiting = await crowd.come("a", "a", "a")
     assert not any(task.done() for task in waiting[1:])
-    with pytest.raises(TooManyRequests, match="1 requests are in progress and 2 are queued"):
+    with pytest.raises(TooManyRequestsError, match="1 requests are in progress and 2 are queued"):
         await crowd.turns.acquire("a")
     await crowd.end()
     await crowd.come("a")
@@ -74,7 +74,7 @@ async def test_both_sides_of_the_lines_end():
 async def test_without_a_line_the_first_without_a_place_is_refused():
     turns = RequestSlots(1, 0)
     await turns.acquire("a")
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooManyRequestsError):
         await turns.acquire("b")
 
 
@@ -82,10 +82,10 @@ async def test_a_full_line_takes_from_the_run_that_waits_most():
     crowd = Crowd(RequestSlots(1, 3))
     first, *_, last = await crowd.come("big", "big", "big", "big")
     await crowd.come("small")
-    assert isinstance(last.exception(), TooManyRequests)  # 3 and 0 become 2 and 1
-    with pytest.raises(TooManyRequests):
+    assert isinstance(last.exception(), TooManyRequestsError)  # 3 and 0 become 2 and 1
+    with pytest.raises(TooManyRequestsError):
         await crowd.turns.acquire("small")  # 2 and 1: taking one more would only change places
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooManyRequestsError):
         await crowd.turns.acquire("big")
     await crowd.end(3)
     assert crowd.served == ["big", "big", "small", "big"]
@@ -125,12 +125,12 @@ async def test_a_stop_sends_those_who_wait_away_and_lets_nobody_in():
     gone.cancel()
     reception.stop()
     await settled()
-    assert isinstance(waits.exception(), ServiceStopping)
+    assert isinstance(waits.exception(), ServiceStoppingError)
     for key in ("ann", "bob"):
-        with pytest.raises(ServiceStopping):
+        with pytest.raises(ServiceStoppingError):
             await reception.slots_for(key).acquire("a")
     await crowd.end()
-    with pytest.raises(ServiceStopping):
+    with pytest.raises(ServiceStoppingError):
         await crowd.turns.acquire("a")
 
 
@@ -139,7 +139,7 @@ async def test_keys_do_not_share_places():
     await reception.slots_for("ann").acquire("a")
     await reception.slots_for("bob").acquire("a")
     await reception.slots_for(None).acquire("a")
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooManyRequestsError):
         await reception.slots_for("ann").acquire("b")
 
 
@@ -154,7 +154,7 @@ async def test_retry_after_is_what_the_line_will_take(took_s, retry_after):
     await turns.acquire("a")
     waits = asyncio.create_task(turns.acquire("a"))
     await settled()
-    with pytest.raises(TooManyRequests) as caught:
+    with pytest.raises(TooManyRequestsError) as caught:
         await turns.acquire("a")
     assert caught.value.headers == {"Retry-After": str(retry_after)}
     waits.cancel()

@@ -9,7 +9,7 @@ import torch
 
 from markbook.config.settings import Rlaif
 from markbook.trainer.objective.advantages import Advantages, zero_variance
-from markbook.trainer.objective.advantages import advantages as advantages_by
+from markbook.trainer.objective.advantages import compute_advantages as advantages_by
 
 NAN = math.nan
 

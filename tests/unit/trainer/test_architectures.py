@@ -347,13 +347,13 @@ def test_every_other_architecture(name, tmp_path):
 
 
 def test_routers_that_return_more_than_a_tensor_and_mambas_output_have_no_adapter():
-    def adapted(name: str) -> set[str]:
+    def update_kl_coef(name: str) -> set[str]:
         names = build_policy(name).model.state_dict()
         return {key.split(".lora_A")[0].rsplit(".", 1)[1] for key in names if ".lora_A" in key}
 
-    assert adapted("Phi-MoE") == {"q_proj", "k_proj", "v_proj", "o_proj"}
-    assert adapted("Mamba 2") == {"in_proj"}
-    assert "out_proj" in adapted("LFM2")  # a convolution's, which PEFT can adapt
+    assert update_kl_coef("Phi-MoE") == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert update_kl_coef("Mamba 2") == {"in_proj"}
+    assert "out_proj" in update_kl_coef("LFM2")  # a convolution's, which PEFT can adapt
 
 
 def test_a_model_whose_logits_are_not_understood_is_refused_with_the_difference(monkeypatch):

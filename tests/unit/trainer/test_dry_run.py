@@ -73,7 +73,7 @@ def test_the_price_is_what_this_group_cost_a_call(service):
     assert found["input tokens, at most about"] == ["15,000", "20,000", "35,000"]
     assert found["output tokens, at most about"] == ["615", "820", "1,435"]
     assert found["US dollars, at most about"] == ["0.30", "0.40", "0.70"]
-    assert lines[-2].startswith("tokens a call as in this group")
+    assert lines[-2].startswith("tokens per call as in this group")
     assert "prompt cache" in lines[-1]
 
 
@@ -81,7 +81,7 @@ def test_where_this_group_needed_no_call_the_book_is_asked(service):
     lines = list(forecast(CONFIG, 5, stats(service, mine=Counters()), "mine"))
     assert rows(lines)["input tokens, at most about"] == ["30,000", "40,000", "70,000"]
     assert not [line for line in lines if "dollars" in line]  # the price of the model is not known
-    assert lines[-1].startswith("tokens a call as in all calls in the book")
+    assert lines[-1].startswith("tokens per call as in all stored calls")
 
 
 def test_an_empty_book_knows_no_price(service):
@@ -98,7 +98,7 @@ def test_it_writes_nothing_and_the_run_meets_its_samples_again(run, tmp_path, ca
         [request] = service.requests
         assert (request.run, len(request.samples)) == ("test-run/dry-run", 4)
         out = capsys.readouterr().out
-        assert "wrote one group: 4 samples, " in out
+        assert "generated one group: 4 samples, " in out
         assert "marks: 0." in out
         assert rows(out.splitlines())["samples"] == ["16", "12", "28"]
         assert run(service) == FINISHED

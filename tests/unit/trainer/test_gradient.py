@@ -107,8 +107,8 @@ def config(**rlaif):
 def ours(plain, options, stale=False):
     plain.policy.model.zero_grad(set_to_none=True)
     plain.policy.updates = 1 if stale else 0
-    lessons = [Experience(one, value, value != 0.0) for one, value in zip(plain.samples, ADVANTAGES, strict=True)]
-    done = accumulate(plain.policy, adapter_off(plain.policy), lessons, options, KL_PENALTY)
+    experiences = [Experience(one, value, value != 0.0) for one, value in zip(plain.samples, ADVANTAGES, strict=True)]
+    done = accumulate(plain.policy, adapter_off(plain.policy), experiences, options, KL_PENALTY)
     return torch.cat([parameter.grad.flatten() for parameter in plain.policy.trainable]).double(), done
 
 

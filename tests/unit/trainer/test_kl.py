@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from markbook.trainer.objective.kl import adapted, estimate, kl_term
+from markbook.trainer.objective.kl import estimate, kl_term, update_kl_coef
 
 P, Q = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64), torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 TRUE = float((P * (P / Q).log()).sum())
@@ -61,4 +61,4 @@ def test_the_term_is_a_weighted_mean():
     ],
 )
 def test_the_coefficient_follows_the_kl_in_small_steps(kl, factor):
-    assert adapted(0.1, kl, target=0.075, gain=0.1) == pytest.approx(0.1 * factor)
+    assert update_kl_coef(0.1, kl, target=0.075, gain=0.1) == pytest.approx(0.1 * factor)

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from markbook.client import RequestRejected, RetryPolicy, ScoringClient
+from markbook.client import RequestRejectedError, RetryPolicy, ScoringClient
 from markbook.config.loading import ConfigError
 from markbook.config.settings import SERVICE_OWNED, Rlaif
 from markbook.trainer.errors import ServiceTimeoutError
@@ -70,7 +70,7 @@ def test_a_service_that_is_away_is_asked_again(marker):
         assert len(service.requests) == 1
     assert recorded.pauses == [0.5, 1.0, 2.0]
     assert len(recorded.lines) == 2  # one when it went, one when it came back
-    assert "no database; asking again for up to 60 s (rlaif.service_wait_s)" in recorded.lines[0]
+    assert "no database; retrying for up to 60 s (rlaif.service_wait_s)" in recorded.lines[0]
     assert recorded.lines[1] == "the scoring service answers again"
 
 
@@ -117,7 +117,7 @@ def test_the_last_pause_ends_where_patience_does(marker):
 def test_a_refused_request_is_not_sent_again(marker):
     recorded = Recorded()
     with StubService(by_length, faults=[(413, {"error": "payload_too_large", "detail": "300 samples"})]) as service:
-        with pytest.raises(RequestRejected, match="payload_too_large: 300 samples"):
+        with pytest.raises(RequestRejectedError, match="payload_too_large: 300 samples"):
             marker(service.url, recorded).submit("run", SAMPLES).result(timeout=30)
         assert service.requests == []
     assert recorded.pauses == []

@@ -21,7 +21,7 @@ from tests.unit.trainer.test_gradient import KL_PENALTY, Plain, config
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model, gradient
 from tests.unit.trainer.test_run import adapter, by_hash, has_learned, lines
 
-LESSONS = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+EXPERIENCES = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
 
 
 def training(**more):
@@ -152,7 +152,7 @@ def test_padding_is_counted(size, share):
     policy = tiny_policy()
     settings = Config.model_validate({"training": {"micro_batch_size": size}})
     for _ in range(2):  # each step by itself
-        assert Learner(policy, adapter_off(policy), settings).learn(LESSONS).padding == pytest.approx(share)
+        assert Learner(policy, adapter_off(policy), settings).learn(EXPERIENCES).padding == pytest.approx(share)
 
 
 def test_the_lag_and_what_comes_of_it_are_counted():
@@ -165,13 +165,13 @@ def test_the_lag_and_what_comes_of_it_are_counted():
         type(one)(one.task, one.ids, "", False, tuple(part), updates=2)
         for one, part in zip(SAMPLES, moved, strict=True)
     ]
-    lessons = [Experience(one, value, value != 0.0) for one, value in zip(samples, ADVANTAGES, strict=True)]
-    done = accumulate(policy, adapter_off(policy), lessons, config(), KL_PENALTY)
+    experiences = [Experience(one, value, value != 0.0) for one, value in zip(samples, ADVANTAGES, strict=True)]
+    done = accumulate(policy, adapter_off(policy), experiences, config(), KL_PENALTY)
     tokens = sum(len(one.ids) for one in SAMPLES)
     assert done.log_prob_gap == pytest.approx((0.1 * tokens + 0.4) / tokens, rel=1e-4)
     assert done.ratio_max == pytest.approx(2.718281828**0.5, rel=1e-4)
 
     policy.updates = 3
     learner = Learner(policy, adapter_off(policy), config())
-    assert [learner.learn(lessons).policy_lag for _ in range(2)] == [1, 2]
+    assert [learner.step(experiences).policy_lag for _ in range(2)] == [1, 2]
     assert learner.state()["updates"] == policy.updates == 5

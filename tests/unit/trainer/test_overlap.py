@@ -39,7 +39,7 @@ def events(monkeypatch):
         monkeypatch.setattr(owner, name, noted)
 
     noting(RolloutQueue, "start", lambda _, draw, *__: ("write", draw.step))
-    noting(RolloutQueue, "marks", lambda _, flight: ("marks", flight.draw.step))
+    noting(RolloutQueue, "marks", lambda _, rollout: ("marks", rollout.draw.step))
     noting(Learner, "learn", lambda learner, *_: ("learn", learner._policy.updates))
     return seen
 
@@ -62,12 +62,12 @@ def test_a_teacher_that_marks_a_batch_only_when_the_next_is_written_holds_nobody
     due = defaultdict(deque)  # by task, the steps of its samples that are not marked yet
     original = RolloutQueue.start
 
-    def start(flights, draw, tasks, per_task):
+    def start(rollouts, draw, tasks, num_generations):
         for task in tasks:
-            due[task.prompt].extend([draw.step] * per_task)
-        flight = original(flights, draw, tasks, per_task)
+            due[task.prompt].extend([draw.step] * num_generations)
+        rollout = original(rollouts, draw, tasks, num_generations)
         written[draw.step].set()
-        return flight
+        return rollout
 
     monkeypatch.setattr(RolloutQueue, "start", start)
 

@@ -75,8 +75,8 @@ def gradient(policy: Policy, micro_batch_size: int, kl_penalty: float) -> torch.
         }
     )
     policy.model.zero_grad(set_to_none=True)
-    lessons = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
-    accumulate(policy, adapter_off(policy), lessons, config, kl_penalty)
+    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    accumulate(policy, adapter_off(policy), experiences, config, kl_penalty)
     return torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 
 

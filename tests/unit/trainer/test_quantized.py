@@ -85,8 +85,8 @@ def test_nothing_moves_the_base_and_a_moved_scale_is_seen(folder):
     policy, asked = quantized_policy(folder), settings(folder)
     before = base_checksum(policy)
     assert base_checksum(quantized_policy(folder)) == before
-    lessons = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
-    Learner(policy, adapter_off(policy), asked).learn(lessons)
+    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    Learner(policy, adapter_off(policy), asked).learn(experiences)
     assert base_checksum(policy) == before
     weight = next(weight for weight in policy.model.parameters() if hasattr(weight, "quant_state"))
     weight.quant_state.absmax[0] += 1
@@ -123,5 +123,6 @@ def test_without_the_library_it_says_what_to_install(run, capsys, monkeypatch):
     with StubService(by_hash) as service:
         assert run(service, {"load_in_4bit": True}) == BAD_CONFIG
     assert (
-        "training.load_in_4bit wants bitsandbytes: .venv/bin/pip install -e '.[quantized]'" in capsys.readouterr().err
+        "training.load_in_4bit requires bitsandbytes: .venv/bin/pip install -e '.[quantized]'"
+        in capsys.readouterr().err
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from markbook.client import RequestRejected
+from markbook.client import RequestRejectedError
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
 from markbook.trainer import distributed
@@ -69,19 +69,19 @@ def pair(monkeypatch):
 
 
 def test_every_item_is_somebodys_and_nobody_elses(pair):
-    assert pair.run(lambda ranks: ranks.share("abcde")) == ["ace", "bd"]
+    assert pair.run(lambda ranks: ranks.shard("abcde")) == ["ace", "bd"]
     assert SINGLE_PROCESS.share("abcde") == "abcde"
 
 
 def test_what_one_has_all_get_in_the_order_of_the_processes(pair):
-    assert pair.run(lambda ranks: ranks.gather(lambda: ranks.index * 10)) == [[0, 10], [0, 10]]
-    assert pair.run(lambda ranks: ranks.sums(1.5, ranks.index)) == [[3.0, 1], [3.0, 1]]
-    assert (SINGLE_PROCESS.gather(lambda: 5), SINGLE_PROCESS.sums(1.5, 2)) == ([5], [1.5, 2])
+    assert pair.run(lambda ranks: ranks.gather(lambda: ranks.rank * 10)) == [[0, 10], [0, 10]]
+    assert pair.run(lambda ranks: ranks.all_reduce_sum(1.5, ranks.rank)) == [[3.0, 1], [3.0, 1]]
+    assert (SINGLE_PROCESS.gather(lambda: 5), SINGLE_PROCESS.all_reduce_sum(1.5, 2)) == ([5], [1.5, 2])
 
 
 def test_what_the_first_does_nobody_else_does(pair):
     asked = []
-    assert pair.run(lambda ranks: ranks.of_first(lambda: asked.append(ranks.index) or "seen")) == ["seen", "seen"]
+    assert pair.run(lambda ranks: ranks.on_main(lambda: asked.append(ranks.rank) or "seen")) == ["seen", "seen"]
     assert asked == [0]
 
 
@@ -93,7 +93,7 @@ def test_what_the_first_does_nobody_else_does(pair):
         BudgetExceededError("spent"),
         RewardHackingError("short"),
         ConfigError("no"),
-        RequestRejected(413, "big", "x"),
+        RequestRejectedError(413, "big", "x"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -101,7 +101,7 @@ def test_what_ends_one_ends_all_with_the_same_words(pair, loser, error):
     def work():
         raise error
 
-    ended = pair.run(lambda ranks: ranks.agree(work if ranks.index == loser else lambda: "fine"))
+    ended = pair.run(lambda ranks: ranks.all_or_raise(work if ranks.rank == loser else lambda: "fine"))
     assert [type(found) for found in ended] == [type(error)] * 2
     assert [str(found) for found in ended] == [str(error)] * 2
 
@@ -110,10 +110,10 @@ def test_a_bug_is_no_agreement(pair):
     """It ends one with its traceback; the others find it gone."""
 
     def work(ranks):
-        if ranks.index == 1:
+        if ranks.rank == 1:
             pair.met.abort()  # what a closed connection is to a process
             raise KeyError("a bug")
-        return ranks.agree(lambda: "fine")
+        return ranks.all_or_raise(lambda: "fine")
 
     assert [type(found) for found in pair.run(work)] == [RankLostError, KeyError]
 
@@ -135,7 +135,7 @@ def test_gradients_add_up_also_where_one_has_none(pair):
     weights = [[torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1, 2))] for _ in range(2)]
     weights[0][0].grad, weights[0][1].grad = torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]])
     weights[1][1].grad = torch.tensor([[10.0, 20.0]])
-    pair.run(lambda ranks: ranks.add_gradients(weights[ranks.index]))
+    pair.run(lambda ranks: ranks.add_gradients(weights[ranks.rank]))
     for mine in weights:
         torch.testing.assert_close(mine[0].grad, torch.tensor([1.0, 2.0]))
         torch.testing.assert_close(mine[1].grad, torch.tensor([[13.0, 24.0]]))
@@ -147,19 +147,19 @@ def test_two_processes_have_the_gradient_of_one(pair, loss, size):
     options = Config.model_validate(
         {"training": {"micro_batch_size": size}, "rlaif": {"generation_temperature": TEMPERATURE, "loss": loss}}
     )
-    lessons = [
+    experiences = [
         Experience(replace(one, updates=-1), value, value != 0.0)
         for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
     ]
     policies = [tiny_policy() for _ in range(3)]
 
     def work(policy, ranks):
-        done = accumulate(policy, adapter_off(policy), lessons, options, 0.3, ranks)
+        done = accumulate(policy, adapter_off(policy), experiences, options, 0.3, ranks)
         kl = sample_kl(policy, adapter_off(policy), SAMPLES, options, ranks)
         return done, kl, torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 
     alone, alone_kl, expected = work(policies[2], SINGLE_PROCESS)
-    one, other = pair.run(lambda ranks: work(policies[ranks.index], ranks))
+    one, other = pair.run(lambda ranks: work(policies[ranks.rank], ranks))
     assert torch.equal(one[2], other[2])
     assert (one[2] - expected).norm() / expected.norm() < TINY_MODEL
     assert one[0] == other[0]

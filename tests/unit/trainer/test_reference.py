@@ -34,8 +34,8 @@ def moved_policy(settings):
 
 
 def learn(policy, reference, settings):
-    lessons = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
-    return Learner(policy, reference, settings).learn(lessons)
+    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    return Learner(policy, reference, settings).learn(experiences)
 
 
 def test_both_kinds_say_the_same_and_nothing_moves_the_base(student):
@@ -111,15 +111,17 @@ def test_the_step_size_rises_in_the_warm_up_and_falls_as_asked(student, kind, sh
     training = {"lr_scheduler_type": kind, "warmup_steps": 2, "max_steps": 6}
     settings = settings.model_copy(update={"training": settings.training.model_copy(update=training)})
     policy = moved_policy(settings)
-    lessons = [Experience(SAMPLES[0], 1.0, True)]
+    experiences = [Experience(SAMPLES[0], 1.0, True)]
     learner = Learner(policy, None, settings)
-    assert [learner.learn(lessons).learning_rate for _ in shares] == pytest.approx([0.01 * share for share in shares])
+    assert [learner.step(experiences).learning_rate for _ in shares] == pytest.approx(
+        [0.01 * share for share in shares]
+    )
 
 
 def test_the_coefficient_adapts_from_one_step_to_the_next(student):
     settings = config(student, adaptive_kl_enabled=True, target_kl=1e-6)
     policy = moved_policy(settings)
-    lessons = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
     learner = Learner(policy, adapter_off(policy), settings)
-    coefficients = [learner.learn(lessons).kl_penalty for _ in range(3)]
+    coefficients = [learner.step(experiences).kl_penalty for _ in range(3)]
     assert coefficients == pytest.approx([0.1, 0.102, 0.10404])  # far above the target: + 2 % a step

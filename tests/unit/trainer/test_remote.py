@@ -43,8 +43,8 @@ def remote(tmp_path, server):
     return make
 
 
-def drawn(sampler, tasks=TASKS, per_task=2, stream=(0, 1)):
-    groups = dict(sampler.groups(tasks, per_task, stream))
+def drawn(sampler, tasks=TASKS, num_generations=2, stream=(0, 1)):
+    groups = dict(sampler.groups(tasks, num_generations, stream))
     return [groups[place] for place in range(len(tasks))]
 
 
@@ -107,7 +107,7 @@ def test_a_sample_is_written_no_further_than_its_closing_fence(remote, server, m
     monkeypatch.setattr("tests.generation_server.torch.multinomial", lambda *_, **__: torch.tensor(next(rest)))
     sampler = remote(policy, max_new_tokens=500)
     sampler._checked = True  # such a text is not the policy's
-    [[sample]] = drawn(sampler, TASKS[:1], per_task=1)
+    [[sample]] = drawn(sampler, TASKS[:1], num_generations=1)
     assert sample.text == "```\nx\n```"
     assert len(sample.ids) == len(sample.log_probs) == 9
     assert not sample.truncated
@@ -158,7 +158,7 @@ def test_faults_are_waited_out_and_change_no_sample(remote, server, monkeypatch)
     drawn(sampler)
     server.adapters.clear()  # it was started anew
     assert drawn(sampler) == expected
-    assert any(line.endswith("asking again for up to 20 s") for line in said)
+    assert any(line.endswith("retrying for up to 20 s") for line in said)
     assert said[-1] == "the generation server answers again"
 
 
@@ -171,7 +171,7 @@ def test_a_server_that_stays_away_is_given_up(remote):
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", "http://host:port"])
 def test_what_is_no_address_is_said_at_once(remote, url):
-    with pytest.raises(ConfigError, match=r"training.generation_url .* is no address"):
+    with pytest.raises(ConfigError, match=r"training.generation_url .* is not a valid URL"):
         remote(tiny_policy(), generation_url=url)
 
 

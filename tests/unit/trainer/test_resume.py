@@ -55,7 +55,7 @@ def test_a_spent_budget_stops_the_run_and_more_money_goes_on_with_it(run, unbrok
         assert run(service, TRAINING, RLAIF) == BUDGET_SPENT
     said = capsys.readouterr()
     assert "run test-run has spent its 1.00 dollars; raise `budgets` at the scoring service" in said.err
-    assert "go on with: python -m markbook.trainer --resume run" in said.out
+    assert "resume with: python -m markbook.trainer --resume run" in said.out
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-1", "step-2"]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 2
 
@@ -63,7 +63,7 @@ def test_a_spent_budget_stops_the_run_and_more_money_goes_on_with_it(run, unbrok
         assert run(service, TRAINING, RLAIF, RESUME) == FINISHED
         assert [request.run for request in service.requests] == ["test-run"] * 4 + ["test-run/eval"] * 3
     out = capsys.readouterr().out
-    assert "going on after step 2 of 4" in out
+    assert "resuming after step 2 of 4" in out
     assert "changed since: rlaif.scoring_url was" in out
     assert_equal(tmp_path / "run", unbroken)
 

@@ -21,8 +21,8 @@ def sampler(policy, batch_size=64, max_new_tokens=12, seed=0):
     return Sampler(policy, temperature=0.9, max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed)
 
 
-def drawn(policy, tasks, per_task=4, stream=(0, 1), **settings):
-    groups = dict(sampler(policy, **settings).groups(tasks, per_task, stream))
+def drawn(policy, tasks, num_generations=4, stream=(0, 1), **settings):
+    groups = dict(sampler(policy, **settings).groups(tasks, num_generations, stream))
     return [groups[place] for place in range(len(tasks))]
 
 
@@ -113,7 +113,7 @@ def test_a_sample_ends_at_its_end_token_or_its_closing_fence(monkeypatch, writte
     policy = tiny_policy()
     script(policy, monkeypatch, [written])
     count = len(tiny_tokenizer()(written)["input_ids"])
-    [[sample]] = drawn(policy, TASKS[:1], per_task=1, max_new_tokens=count)
+    [[sample]] = drawn(policy, TASKS[:1], num_generations=1, max_new_tokens=count)
     assert (sample.text, sample.truncated) == (kept, truncated)
     assert (sample.ids[-1] == 1) == ("</s>" in written)  # the end token is part of what was written
 
@@ -121,7 +121,7 @@ def test_a_sample_ends_at_its_end_token_or_its_closing_fence(monkeypatch, writte
 def test_rows_that_are_done_leave_and_the_others_go_on(monkeypatch):
     policy = tiny_policy()
     script(policy, monkeypatch, ["abcdef", "a</s>cdef", "ab</s>def"])
-    [group] = drawn(policy, TASKS[:1], per_task=3, max_new_tokens=6)
+    [group] = drawn(policy, TASKS[:1], num_generations=3, max_new_tokens=6)
     assert [sample.text for sample in group] == ["abcdef", "a", "ab"]
     assert [sample.truncated for sample in group] == [True, False, False]
 

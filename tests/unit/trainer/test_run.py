@@ -129,15 +129,15 @@ def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch
     assert all(s["status"] == "unscored" and s["error"]["code"] == "teacher_unavailable" for s in without)
     marks = [s["mark"] for s in samples if s["mark"] is not None]
     assert line["reward_mean"] == pytest.approx(sum(marks) / len(marks))
-    [lessons] = taught
-    assert [lesson.sample.text for lesson in lessons] == [s["sample"] for s in samples]  # all keep their KL
-    silent = [lesson for lesson, s in zip(lessons, samples, strict=True) if s["mark"] is None]
-    assert {(lesson.advantage, lesson.in_policy) for lesson in silent} == {(0.0, False)}
+    [experiences] = taught
+    assert [experience.sample.text for experience in experiences] == [s["sample"] for s in samples]  # all keep their KL
+    silent = [experience for experience, s in zip(experiences, samples, strict=True) if s["mark"] is None]
+    assert {(experience.advantage, experience.in_policy) for experience in silent} == {(0.0, False)}
 
 
 @pytest.mark.parametrize(
     ("mark", "why"),
-    [(lambda _: unscored(), "no marks"), (lambda _: scored(0.4), "no differences to learn from")],
+    [(lambda _: unscored(), "no marks"), (lambda _: scored(0.4), "zero variance")],
 )
 def test_a_step_that_would_train_on_nothing_is_skipped_and_said(run, tmp_path, capsys, mark, why):
     with StubService(mark) as service:
@@ -155,7 +155,7 @@ def test_options_of_the_objective_reach_the_step(run, tmp_path):
     with StubService(by_hash) as service:
         options = {"use_frozen_reference_for_kl": False, "use_advantage_normalization": False, "reward_threshold": 1.0}
         assert run(service, {"eval_tasks": None}, options) == FINISHED
-    assert {line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {"no differences to learn from"}
+    assert {line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {"zero variance"}
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert "mark" not in summary
     assert {line["kl"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {None}
@@ -227,8 +227,8 @@ def test_ctrl_c_while_saving_costs_nothing(run, tmp_path, monkeypatch, capsys):
     assert has_learned(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended"] == "interrupted"
     said = capsys.readouterr().out
-    assert said.index("interrupted: saving what there is") < said.index(
-        "go on with: python -m markbook.trainer --resume"
+    assert said.index("interrupted: saving the state so far") < said.index(
+        "resume with: python -m markbook.trainer --resume"
     )
 
 

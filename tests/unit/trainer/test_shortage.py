@@ -68,8 +68,8 @@ def test_above_it_the_run_pauses_and_asks_for_the_missing_ones_alone():
     assert [[result.score for result in results] for _, results in got] == [[0.1, 0.5, None], [0.2], [0.7]]
     assert world.pauses == [5.0]
     assert world.said == [
-        "3 of 5 samples have no mark, mostly teacher_unavailable: paused, asking again for up to 600 s",
-        "marks are coming again",
+        "3 of 5 samples have no mark, mostly teacher_unavailable: paused, retrying for up to 600 s",
+        "scoring has recovered",
     ]
 
 
@@ -92,7 +92,7 @@ def test_it_gives_up_when_the_time_is_over():
 def test_one_unpaid_sample_ends_it_at_once_however_many_are_marked():
     world = World()
     given = groups([scored(0.1)] * 3 + [unscored(ErrorCode.BUDGET_EXHAUSTED)])
-    with pytest.raises(BudgetExceededError, match="no more marks are paid for: why"):
+    with pytest.raises(BudgetExceededError, match="the budget for marks is exhausted: why"):
         world.run(given)
     assert world.pauses == []
 

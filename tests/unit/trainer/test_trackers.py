@@ -85,7 +85,7 @@ def test_other_trackers_get_the_settings_and_the_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tensorbord", "training.trackers names tensorbord, which is no tracker; known: aim, "),
+        ("tensorbord", "training.trackers names tensorbord, which is not a tracker; known: aim, "),
         ("comet_ml", "training.trackers names comet_ml, which is not installed: pip install comet-ml, or leave it out"),
     ],
 )

@@ -15,7 +15,7 @@ HOPELESS = frozenset({ErrorCode.BUDGET_EXHAUSTED, ErrorCode.TEACHER_REJECTED})
 """No later request will be marked either, until somebody does something about it."""
 
 
-class NoMarks(Exception):
+class NoMarksError(Exception):
     """There is no mark, and to go on would be to learn from nothing. The message says what to do."""
 
 
@@ -31,10 +31,10 @@ async def marks(
 
 
 def check_hope(results: Sequence[Result]) -> None:
-    """Raise NoMarks when nothing was marked for a reason that will not go away."""
+    """Raise NoMarksError when nothing was marked for a reason that will not go away."""
     errors = [result.error for result in results if isinstance(result, Unscored)]
     if errors and len(errors) == len(results) and all(error.code in HOPELESS for error in errors):
-        raise NoMarks(
+        raise NoMarksError(
             f"none of {len(results)} samples was marked: {errors[0].code}: {errors[0].detail}; mend that at the "
             "scoring service, then resume from the last checkpoint"
         )

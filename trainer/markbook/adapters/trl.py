@@ -33,7 +33,7 @@ def markbook_reward(
 
     The function returns a mark in [0, 1] or None for each completion. It waits up to `wait_s` seconds for a service
     that is away, and again for marks that it could not give. It raises ClientError when that was not enough, and
-    NoMarks when nothing more will be marked (a spent budget): the run ends, and `resume_from_checkpoint` goes on.
+    NoMarksError when nothing more will be marked (a spent budget): the run ends, and `resume_from_checkpoint` goes on.
     """
 
     async def markbook(

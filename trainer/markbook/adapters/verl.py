@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from markbook.adapters._common import WAIT_S, NoMarks, marks, text_of
+from markbook.adapters._common import WAIT_S, NoMarksError, marks, text_of
 from markbook.contract import DEFAULT_RUN, Sample, Scored
 
 
@@ -33,7 +33,7 @@ async def compute_score(
 
     `extra_info` holds the task as `prompt` or `question`, a text or messages, and may hold its `language`, its `tests`
     (a list of Python statements, each one test) and their `test_setup`.
-    `ground_truth` and `data_source` are not looked at. Raises ValueError where task or language is missing, NoMarks
+    `ground_truth` and `data_source` are ignored. Raises ValueError where task or language is missing, NoMarksError
     where there is no mark, ClientError where the service does not answer or refuses.
     """
     info = extra_info or {}
@@ -48,5 +48,5 @@ async def compute_score(
     sample = Sample(prompt=task, language=spoken, code=solution_str, tests=own, test_setup=setup)
     [result] = await marks([sample], run=run, url=url, api_key=api_key, wait_s=wait_s)
     if not isinstance(result, Scored):
-        raise NoMarks(f"a sample of {data_source} has no mark: {result.error.code}: {result.error.detail}")
+        raise NoMarksError(f"a sample of {data_source} has no mark: {result.error.code}: {result.error.detail}")
     return result.score

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from markbook.client import ClientError, RequestRejected, ScoringClient
+from markbook.client import ClientError, RequestRejectedError, ScoringClient
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract import RunName
 from markbook.terminal import printable
 from markbook.trainer.data.tasks import check_tasks
 from markbook.trainer.model.source import check_source
-from markbook.trainer.run_dir import METRICS, changed, check_writable, find_run, named
+from markbook.trainer.run_dir import METRICS, check_writable, find_run, merge_resumed_config, with_run_name
 from markbook.trainer.utils import signals
 from markbook.trainer.utils.cpu_threads import limit_spinning
 
@@ -31,7 +31,7 @@ _EPILOG = """\
 what a run leaves in its folder:
   adapter/        the trained adapter in PEFT's format: PeftModel.from_pretrained(base, FOLDER)
   summary.json    mean mark before and after, with its interval; counts, tokens, time
-  metrics.jsonl   one line a step and one an evaluation
+  metrics.jsonl   one line per step and per evaluation
   samples.jsonl   every sample with its mark
   samples.html    of each evaluation the best, the worst and the most changed samples
   reward.png      mark and KL over steps   config.yaml    the configuration as used
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _train(*_new_run(config, options.run_dir), dry=options.dry_run)
         run_dir = find_run(config, options.run_dir or options.resume)
         kept = load_config(run_dir / "config.yaml", old_names=True)
-        return _train(changed(kept, config) if options.config else kept, run_dir, resume=True)
+        return _train(merge_resumed_config(kept, config) if options.config else kept, run_dir, resume=True)
     except (ConfigError, ClientError) as error:
         return _ended(BAD_CONFIG, error)
     except KeyboardInterrupt:
@@ -124,7 +124,7 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
             f"{run_dir} holds a run already: go on with it by --resume, or name another with rlaif.run or --run-dir"
         )
     check_writable(run_dir)
-    return named(config, run), run_dir
+    return with_run_name(config, run), run_dir
 
 
 def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
@@ -147,23 +147,23 @@ def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = F
             launched(resolve_device(config.training.device), config.rlaif.service_wait_s) as ranks,
         ):
             # a run that nobody named is named by a clock
-            config, run_dir = ranks.of_first(lambda: (config, run_dir))
+            config, run_dir = ranks.on_main(lambda: (config, run_dir))
             run = config.rlaif.run
             assert run
             try:
                 TypeAdapter(RunName).validate_python(evaluation_run(run))
             except ValidationError as error:
                 raise ConfigError(f"rlaif.run is {run!r}, which is no run name: {error.errors()[0]['msg']}") from error
-            print(f"run {run}" + (f", {ranks.count} processes" if ranks.count > 1 else ""), flush=True)
+            print(f"run {run}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""), flush=True)
             trainer = Trainer(config, run, run_dir, client, resume, ranks)
-            ranks.of_first(lambda: dry_run(trainer)) if dry else trainer.run()
+            ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
     except ServiceTimeoutError as error:
         return _ended(GAVE_UP, error)
     except BudgetExceededError as error:
         return _ended(BUDGET_SPENT, error)
     except RewardHackingError as error:
         return _ended(STOPPED_BY_CHECK, f"stopped: {error}")
-    except RequestRejected as error:
+    except RequestRejectedError as error:
         return _ended(REJECTED, f"the scoring service refused: {error}")
     except RankLostError as error:
         return _ended(PROCESS_LOST, error)

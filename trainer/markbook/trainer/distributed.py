@@ -34,62 +34,62 @@ from markbook.trainer.utils import signals
 
 T = TypeVar("T")
 
-ORDERLY = (ConfigError, ClientError, RunStoppedError)
+CLEAN_EXITS = (ConfigError, ClientError, RunStoppedError)
 """What one process meets and all of them end with."""
 
-PATIENCE_S = 3600.0
+STRAGGLER_TIMEOUT_S = 3600.0
 """Seconds that one process may be behind another, beyond what it may wait for the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """This process, `index` of `count`. Each method that tells something has to be called by all of them."""
+    """This process, `rank` of `world_size`. Each method that tells something has to be called by all of them."""
 
-    index: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of what has to be done."""
-        return items[self.index :: self.count]
+        return items[self.rank :: self.world_size]
 
     def gather(self, work: Callable[[], T]) -> list[T]:
         """What `work` gives in each process."""
-        mine = self.agree(work)
-        return self._talk(lambda: gather_object([mine])) if self.count > 1 else [mine]
+        mine = self.all_or_raise(work)
+        return self._collective(lambda: gather_object([mine])) if self.world_size > 1 else [mine]
 
-    def of_first(self, work: Callable[[], T]) -> T:
+    def on_main(self, work: Callable[[], T]) -> T:
         """What `work` gives in the first process, which alone does it."""
-        return self.gather(lambda: work() if self.index == 0 else None)[0]  # type: ignore[return-value]
+        return self.gather(lambda: work() if self.rank == 0 else None)[0]  # type: ignore[return-value]
 
-    def agree(self, work: Callable[[], T]) -> T:
+    def all_or_raise(self, work: Callable[[], T]) -> T:
         """What `work` gives here, once it has gone well everywhere. An orderly end of one is raised in all."""
-        if self.count == 1:
+        if self.world_size == 1:
             return work()
         done: list[T] = []
         error: Exception | None = None
         try:
             done.append(work())
-        except ORDERLY as end:
+        except CLEAN_EXITS as end:
             error = end
-        for found in self._talk(lambda: gather_object([error])):
+        for found in self._collective(lambda: gather_object([error])):
             if found is not None:
                 raise found
         return done[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all are here."""
         self.gather(lambda: None)
 
-    def sums(self, *numbers: float) -> list[float]:
+    def all_reduce_sum(self, *numbers: float) -> list[float]:
         return [sum(column) for column in zip(*self.gather(lambda: numbers), strict=True)]
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """The gradient of each becomes the sum over the processes, to the last bit the same in all."""
-        if self.count == 1:
+        if self.world_size == 1:
             return
         found = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
         flat = torch.cat([grad.flatten() for grad in found])
-        total: torch.Tensor = self._talk(lambda: reduce(flat, "sum"))
+        total: torch.Tensor = self._collective(lambda: reduce(flat, "sum"))
         for one, part in zip(parameters, torch.split(total, [one.numel() for one in parameters]), strict=True):
             one.grad = part.view_as(one)
 
@@ -99,7 +99,7 @@ class ProcessGroup:
 
         So all of them keep the same books, and a run leaves one. `logs`: files there that are gone on with.
         """
-        if self.index == 0:
+        if self.rank == 0:
             yield run_dir
             return
         with tempfile.TemporaryDirectory(prefix="markbook-") as nowhere:
@@ -107,7 +107,7 @@ class ProcessGroup:
                 shutil.copy(run_dir / name, nowhere)
             yield Path(nowhere)
 
-    def _talk(self, call: Callable[[], T]) -> T:
+    def _collective(self, call: Callable[[], T]) -> T:
         try:
             return call()
         except RuntimeError as error:
@@ -124,13 +124,13 @@ def launched(device: torch.device, wait_s: float) -> Iterator[ProcessGroup]:
 
     `wait_s`: seconds that one may wait for the service while the others wait for it.
     """
-    limit = timedelta(seconds=PATIENCE_S + wait_s)
+    limit = timedelta(seconds=STRAGGLER_TIMEOUT_S + wait_s)
     accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=limit)])
     ranks = ProcessGroup(accelerator.process_index, accelerator.num_processes)
     try:
         yield ranks
-    except ORDERLY:
-        ranks.wait()  # the launcher ends those that are still saving
+    except CLEAN_EXITS:
+        ranks.barrier()  # the launcher ends those that are still saving
         raise
-    ranks.wait()
+    ranks.barrier()
     accelerator.state.destroy_process_group()

@@ -65,9 +65,9 @@ def written(samples: Sequence[Sample], seconds: float, config: Config) -> str:
     tokens = sum(len(sample.ids) for sample in samples)
     cut_off = sum(sample.truncated for sample in samples)
     return (
-        f"wrote one group: {len(samples)} samples, {tokens:,} tokens in {seconds:.1f} s, {cut_off} of them cut off at "
+        f"generated one group: {len(samples)} samples, {tokens:,} tokens in {seconds:.1f} s, {cut_off} cut off at "
         f"training.max_new_tokens ({config.training.max_new_tokens})\n"
-        "asking for their marks, which are paid for; the run itself will find them in the book"
+        "asking for their marks, which are paid for; the run itself will find them stored"
     )
 
 
@@ -88,7 +88,7 @@ def forecast(config: Config, eval_tasks: int, stats: Stats, run: str) -> Iterato
     table = [["", *rows]]
     table.append(["samples", *(f"{part.samples:,}" for part in rows.values())])
     table.append(["teacher calls, at most", *(f"{part.calls:,}" for part in rows.values())])
-    known = {"this group": stats.runs.get(run, Counters()), "all calls in the book": stats.totals}
+    known = {"this group": stats.runs.get(run, Counters()), "all stored calls": stats.totals}
     basis = next((name for name, counted in known.items() if counted.teacher_calls), None)
     if basis:
         counted = known[basis]
@@ -104,9 +104,9 @@ def forecast(config: Config, eval_tasks: int, stats: Stats, run: str) -> Iterato
         cells = (f"{value:>{width}}" for value, width in zip(values, widths[1:], strict=True))
         yield f"{name:<{widths[0]}}  {'  '.join(cells)}"
     yield (
-        f"tokens a call as in {basis}; broken code and samples marked before need no call"
+        f"tokens per call as in {basis}; broken code and samples marked before need no call"
         if basis
-        else "what a call costs is not known yet: this group needed none, and the book has none"
+        else "what a call costs is not known yet: this group needed none, and none is stored"
     )
     if basis and known[basis].cache_creation_input_tokens:
         yield "the first call wrote the rubric to the prompt cache: those that read it there cost less"

@@ -18,11 +18,11 @@ from markbook.trainer.model.reference import Reference
 from markbook.trainer.objective import kl
 from markbook.trainer.objective.advantages import Advantages
 from markbook.trainer.objective.loss import (
-    Tokens,
-    Totals,
+    LossDenominators,
+    LossInputs,
     clipped_tokens,
     importance_weights,
-    policy_term,
+    policy_loss,
     truncated_tokens,
 )
 from markbook.trainer.types import Sample, StepResult
@@ -47,8 +47,8 @@ class RewardKl:
 
 @dataclass(frozen=True, slots=True)
 class Accumulated:
-    """`kl`: nats a token before the step, None without a KL term in the loss. `clip_fraction`: of the policy term's
-    tokens, those that PPO's clip or the cap of their importance holds back; None where neither is in force.
+    """`kl`: nats per token before the step, None without a KL term in the loss. `clip_fraction`: of the policy term's
+    tokens, those that PPO's clip or the cap of their importance holds back; None where neither applies.
     `log_prob_gap`: mean |log-prob now - when drawn| of a token, nats. `ratio_max`: the largest probability now / when
     drawn."""
 
@@ -88,7 +88,7 @@ class Learner:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state()`. What the configuration says (step size, decay, coefficient) is in force from now."""
+        """Go on from a `state()`. What the configuration says (step size, decay, coefficient) applies from now."""
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         self._policy.updates = state["updates"]
@@ -104,14 +104,14 @@ class Learner:
         tokens = sum(len(sample.ids) for sample in samples)
         return RewardKl(self.kl_penalty * nats, nats.sum().item() / tokens)
 
-    def learn(self, lessons: Sequence[Experience], reward_kl: RewardKl | None = None) -> StepResult:
+    def step(self, experiences: Sequence[Experience], reward_kl: RewardKl | None = None) -> StepResult:
         """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
         rlaif, kl_penalty, policy = self._config.rlaif, self.kl_penalty, self._policy
         learning_rate = self._config.training.learning_rate * self._schedule(policy.updates)
-        policy_lag = policy.updates - statistics.fmean(lesson.sample.updates for lesson in lessons)
+        policy_lag = policy.updates - statistics.fmean(experience.sample.updates for experience in experiences)
         policy.was_read = Read()
-        done = accumulate(policy, self._reference, lessons, self._config, kl_penalty, self._ranks)
-        padding, places = self._ranks.sums(policy.was_read.padding, policy.was_read.places)
+        done = accumulate(policy, self._reference, experiences, self._config, kl_penalty, self._ranks)
+        padding, places = self._ranks.all_reduce_sum(policy.was_read.padding, policy.was_read.places)
         norm = torch.nn.utils.clip_grad_norm_(
             policy.trainable, self._config.training.max_grad_norm, error_if_nonfinite=True
         )
@@ -122,7 +122,7 @@ class Learner:
         policy.updates += 1
         found = reward_kl.per_token if reward_kl else done.kl
         if rlaif.adaptive_kl_enabled and found is not None:
-            self.kl_penalty = kl.adapted(kl_penalty, found, rlaif.target_kl, rlaif.kl_gain)
+            self.kl_penalty = kl.update_kl_coef(kl_penalty, found, rlaif.target_kl, rlaif.kl_gain)
         return StepResult(
             done.loss,
             found,
@@ -140,7 +140,7 @@ class Learner:
 def accumulate(
     policy: Policy,
     reference: Reference | None,
-    lessons: Sequence[Experience],
+    experiences: Sequence[Experience],
     config: Config,
     kl_penalty: float,
     ranks: ProcessGroup = SINGLE_PROCESS,
@@ -149,21 +149,24 @@ def accumulate(
     rlaif = config.rlaif
     held = reference if rlaif.kl_in == "loss" else None
     # Neighbours share a prompt and a length: less is read twice, less is padding.
-    order = sorted((lesson for lesson in lessons if held or lesson.in_policy), key=lambda lesson: _place(lesson.sample))
-    totals = Totals(
-        policy=sum(_count(lesson.sample, rlaif) for lesson in order if lesson.in_policy),
-        kl=sum(_count(lesson.sample, rlaif) for lesson in order),
+    order = sorted(
+        (experience for experience in experiences if held or experience.in_policy),
+        key=lambda experience: _place(experience.sample),
+    )
+    totals = LossDenominators(
+        policy=sum(_count(experience.sample, rlaif) for experience in order if experience.in_policy),
+        kl=sum(_count(experience.sample, rlaif) for experience in order),
     )
     loss_sum = kl_sum = gap_sum = ratio_max = 0.0
-    clipped, policy_tokens = 0, sum(len(lesson.sample.ids) for lesson in order if lesson.in_policy)
+    clipped, policy_tokens = 0, sum(len(experience.sample.ids) for experience in order if experience.in_policy)
     size = config.training.micro_batch_size
-    for batch in ranks.share([order[start : start + size] for start in range(0, len(order), size)]):
-        samples = [lesson.sample for lesson in batch]
+    for batch in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
+        samples = [experience.sample for experience in batch]
         with policy.learning():
             states = policy.states(samples)
         log_probs = policy.log_probs(samples, rlaif.generation_temperature, states)
-        tokens = _tokens(batch, log_probs, rlaif, [_off_policy(sample, policy, config) for sample in samples])
-        loss = policy_term(tokens, totals, rlaif.loss, rlaif.clip_range)
+        tokens = _loss_inputs(batch, log_probs, rlaif, [_off_policy(sample, policy, config) for sample in samples])
+        loss = policy_loss(tokens, totals, rlaif.loss, rlaif.clip_range)
         if held is not None:
             found = token_kl(policy, held, samples, states, tokens.log_probs, rlaif)
             term = kl.kl_term(found, tokens.weights * tokens.importance, totals.kl)
@@ -180,11 +183,11 @@ def accumulate(
         else:
             clipped += truncated_tokens(tokens, rlaif.importance_sampling_cap)
     ranks.add_gradients(policy.trainable)
-    loss_sum, kl_sum, gap_sum, held_back = ranks.sums(loss_sum, kl_sum, gap_sum, clipped)
+    loss_sum, kl_sum, gap_sum, held_back = ranks.all_reduce_sum(loss_sum, kl_sum, gap_sum, clipped)
     ratio_max = max(ranks.gather(lambda: ratio_max))
-    has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(lesson.sample, policy, config) for lesson in order)
+    has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(experience.sample, policy, config) for experience in order)
     clip_fraction = held_back / max(policy_tokens, 1) if has_clip else None
-    log_prob_gap = gap_sum / sum(len(lesson.sample.ids) for lesson in order)
+    log_prob_gap = gap_sum / sum(len(experience.sample.ids) for experience in order)
     return Accumulated(loss_sum, kl_sum if held else None, clip_fraction, log_prob_gap, ratio_max)
 
 
@@ -209,23 +212,25 @@ def sample_kl(
 
     As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
     """
-    sums = [0.0] * len(samples)
+    all_reduce_sum = [0.0] * len(samples)
     order = sorted(range(len(samples)), key=lambda place: _place(samples[place]))
     size = config.training.micro_batch_size
-    for places in ranks.share([order[start : start + size] for start in range(0, len(order), size)]):
+    for places in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
         batch = [samples[place] for place in places]
         with torch.no_grad():
             states = policy.states(batch)
             log_probs = policy.log_probs(batch, config.rlaif.generation_temperature, states)
         found = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
         for place, part in zip(places, torch.split(found, [len(sample.ids) for sample in batch]), strict=True):
-            sums[place] = part.sum().item()
-    return ranks.sums(*sums)
+            all_reduce_sum[place] = part.sum().item()
+    return ranks.all_reduce_sum(*all_reduce_sum)
 
 
-def build_experiences(samples: Sequence[Sample], says: Advantages) -> list[Experience]:
+def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list[Experience]:
     """What is to be learned from the samples of all groups, in their order; those that leave the loss are left out."""
-    rows = zip(samples, says.values.flatten(), says.in_policy.flatten(), says.in_loss.flatten(), strict=True)
+    rows = zip(
+        samples, advantages.values.flatten(), advantages.in_policy.flatten(), advantages.in_loss.flatten(), strict=True
+    )
     return [Experience(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
 
 
@@ -242,19 +247,23 @@ def _off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
     return sample.updates < policy.updates or config.training.generation_url is not None
 
 
-def _tokens(batch: Sequence[Experience], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]) -> Tokens:
-    lengths = [len(lesson.sample.ids) for lesson in batch]
+def _loss_inputs(
+    batch: Sequence[Experience], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]
+) -> LossInputs:
+    lengths = [len(experience.sample.ids) for experience in batch]
 
     def spread(values: Sequence[float]) -> Tensor:
         like = torch.tensor(values, dtype=log_probs.dtype, device=log_probs.device)
         return like.repeat_interleave(torch.tensor(lengths, device=log_probs.device))
 
     by_sample = rlaif.loss_agg_mode == "sequence"
-    sampled = torch.tensor([value for lesson in batch for value in lesson.sample.log_probs], device=log_probs.device)
-    return Tokens(
+    sampled = torch.tensor(
+        [value for experience in batch for value in experience.sample.log_probs], device=log_probs.device
+    )
+    return LossInputs(
         log_probs,
         sampled,
-        spread([lesson.advantage for lesson in batch]),
+        spread([experience.advantage for experience in batch]),
         spread([1 / length if by_sample else 1.0 for length in lengths]),
         importance_weights(log_probs, sampled, rlaif.importance_sampling_cap).where(spread(off_policy) > 0, 1.0),
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from markbook.client import RequestRejected, ScoringClient
+from markbook.client import RequestRejectedError, ScoringClient
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
 from markbook.contract import Scored
@@ -36,11 +36,11 @@ from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import base_checksum, load_reference
 from markbook.trainer.monitoring.evaluation import EVALUATION, Evaluation, count_passed, evaluation_metrics
-from markbook.trainer.monitoring.metrics import Recorder, learning_metrics, reward_metrics, say, service_metrics
+from markbook.trainer.monitoring.metrics import Recorder, learning_metrics, log, reward_metrics, service_metrics
 from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics
 from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
-from markbook.trainer.objective.advantages import advantages, zero_variance
+from markbook.trainer.objective.advantages import compute_advantages, zero_variance
 from markbook.trainer.rewards.client import RewardClient, check_policy
 from markbook.trainer.rollout.queue import Draw, RolloutBatch, RolloutQueue
 from markbook.trainer.rollout.vllm import make_sampler
@@ -74,32 +74,32 @@ class Trainer:
         self.config, self.name, self.run_dir, self.ranks = config, run, run_dir, ranks
         self.watch = Timer()
         check_trackers(config.training.trackers)
-        self.marker = RewardClient(client, config.rlaif.service_wait_s, say)
-        stats = ranks.of_first(self.marker.stats)
+        self.marker = RewardClient(client, config.rlaif.service_wait_s, log)
+        stats = ranks.on_main(self.marker.stats)
         check_policy(config.rlaif, stats)
         if stats.teacher.is_stub:
-            say(f"teacher: {stats.teacher.description}")
+            log(f"teacher: {stats.teacher.description}")
         self.marked_by = f"{stats.teacher.model}: {stats.teacher.description}"
-        ranks.agree(lambda: self._load(resume))
-        self.progress.run_id = ranks.of_first(lambda: self.progress.run_id)
+        ranks.all_or_raise(lambda: self._load(resume))
+        self.progress.run_id = ranks.on_main(lambda: self.progress.run_id)
 
     def _load(self, resume: bool) -> None:
         config, training = self.config, self.config.training
-        say(f"loading {training.model}")
+        log(f"loading {training.model}")
         with self.watch("loading"):
             model, tokenizer = load_student(training)
             self.policy = Policy(model, tokenizer, training.gradient_checkpointing)
-            reference = load_reference(self.policy, config, say)
+            reference = load_reference(self.policy, config, log)
         paths = (training.tasks, training.eval_tasks)
         self.tasks, self.eval_tasks = (
             load_tasks(path, tokenizer, training, use_tests=config.rlaif.use_tests) if path else [] for path in paths
         )
-        self.sampler = make_sampler(self.policy, config, self.run_dir, say)
+        self.sampler = make_sampler(self.policy, config, self.run_dir, log)
         self.learner = Learner(self.policy, reference, config, self.ranks)
         self.progress = Progress(base=base_checksum(self.policy))
         self.kept: list[dict[str, Any]] = []
-        if self.ranks.index:  # the first one's random numbers are those of a run that is alone
-            torch.manual_seed(training.seed + self.ranks.index)
+        if self.ranks.rank:  # the first one's random numbers are those of a run that is alone
+            torch.manual_seed(training.seed + self.ranks.rank)
         if resume:
             self._restore()
 
@@ -122,7 +122,7 @@ class Trainer:
             except KeyboardInterrupt:
                 ended = "interrupted"
                 raise
-            except (RunStoppedError, RequestRejected) as error:
+            except (RunStoppedError, RequestRejectedError) as error:
                 ended = str(error)
                 if self.progress.begun:
                     self._save()
@@ -133,22 +133,22 @@ class Trainer:
 
     def _wind_up(self, ended: str) -> None:
         if ended != "finished":
-            say(f"{ended}: saving what there is")
+            log(f"{ended}: saving the state so far")
         save_final(self.policy, self.run_dir)
         self.recorder.draw()
         self.progress.seconds = dict(self.watch.total)
         base_unchanged = base_checksum(self.policy) == self.progress.base
         write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged)
-        say(f"{ended}; adapter, curves and summary are in {self.run_dir}")
+        log(f"{ended}; adapter, curves and summary are in {self.run_dir}")
         if ended != "finished":
-            say(f"go on with: python -m markbook.trainer --resume {self.run_dir}")
+            log(f"resume with: python -m markbook.trainer --resume {self.run_dir}")
 
     def _train(self) -> None:
         training, rlaif = self.config.training, self.config.rlaif
-        flights = RolloutQueue(
+        rollouts = RolloutQueue(
             self.sampler, self.marker, self.config, self.ranks, self.recorder, self.watch, self.progress.request_id
         )
-        self.flights, self.flying = flights, deque(map(flights.restart, self.kept))
+        self.rollouts, self.flying = rollouts, deque(map(rollouts.restart, self.kept))
         if not self.progress.begun:
             self._save(START)
             self._evaluate()
@@ -164,7 +164,7 @@ class Trainer:
             # with max_staleness the next batch is written before the marks of this one are waited for
             for ahead in range(sent + 1, min(step + rlaif.max_staleness, training.max_steps) + 1):
                 draw = Draw(self.name, "train", TRAINING, ahead)
-                self.flying.append(flights.start(draw, self.order.step(ahead), rlaif.num_samples_per_prompt))
+                self.flying.append(rollouts.start(draw, self.order.step(ahead), rlaif.num_samples_per_prompt))
                 sent = ahead
             struck = self._record(self.step(step, self.flying[0]))
             self.flying.popleft()
@@ -181,26 +181,28 @@ class Trainer:
         struck = alarms([*self.recorder.history, metrics], self.config.rlaif)
         self.recorder.step({**metrics, "alarms": [alarm.check for alarm in struck]})
         for alarm in struck:
-            say(f"warning: {alarm.text}")
+            log(f"warning: {alarm.text}")
         return "; ".join(alarm.text for alarm in struck)
 
-    def step(self, step: int, flight: RolloutBatch) -> Metrics:
+    def step(self, step: int, rollout: RolloutBatch) -> Metrics:
         """One step on one batch."""
-        groups, replaced = self._with_differences(step, self.flights.marks(flight))
+        groups, replaced = self._with_differences(step, self.rollouts.marks(rollout))
         # from here on the service is not needed: what it refuses leaves the run where the last step ended
-        self.progress.counters["training"] = self.ranks.of_first(lambda: self.marker.counters(self.name))
+        self.progress.counters["training"] = self.ranks.on_main(lambda: self.marker.counters(self.name))
         drawn = [*replaced, *groups]
         self.recorder.groups(step, "train", drawn)
         self.progress.outcomes.update(count_passed(drawn))
 
         marks = scores_of_groups(groups)
         samples = [sample for group, _ in groups for sample in group]
-        self.recorder.doing("learning")
+        self.recorder.set_status("learning")
         with self.watch("learning"):
             kl = self.learner.reward_kl(samples)
-            says = advantages(marks, self.config.rlaif, kl.penalties.view_as(marks) if kl else None)
-            result = self.learner.learn(build_experiences(samples, says), kl) if says.in_policy.any() else None
-        skipped = None if result else "no marks" if marks.isnan().all() else "no differences to learn from"
+            advantages = compute_advantages(marks, self.config.rlaif, kl.penalties.view_as(marks) if kl else None)
+            result = (
+                self.learner.step(build_experiences(samples, advantages), kl) if advantages.in_policy.any() else None
+            )
+        skipped = None if result else "no marks" if marks.isnan().all() else "zero variance"
         return {
             "step": step,
             "epoch": step * self.config.training.prompts_per_step / len(self.tasks),
@@ -228,8 +230,8 @@ class Trainer:
                 break
             drawn |= {task.index for task in tasks}
             draw = Draw(self.name, f"again_{round_}", REPLACEMENTS + round_, step)
-            flight = self.flights.start(draw, tasks, self.config.rlaif.num_samples_per_prompt)
-            for place, group in zip(flat, self.flights.marks(flight), strict=False):
+            rollout = self.rollouts.start(draw, tasks, self.config.rlaif.num_samples_per_prompt)
+            for place, group in zip(flat, self.rollouts.marks(rollout), strict=False):
                 replaced.append(groups[place])
                 groups[place] = group
         return groups, replaced
@@ -240,12 +242,12 @@ class Trainer:
         if not self.eval_tasks or step in done:
             return
         phase = "eval_before" if not done else "eval_after" if step == self.config.training.max_steps else "eval"
-        say(f"evaluating {f'after step {step}' if step else 'before training'}: {len(self.eval_tasks)} tasks")
-        per_task, before = self.config.training.eval_samples_per_task, self.watch.total["evaluation"]
+        log(f"evaluating {f'after step {step}' if step else 'before training'}: {len(self.eval_tasks)} tasks")
+        num_generations, before = self.config.training.eval_samples_per_task, self.watch.total["evaluation"]
         with self.watch("evaluation"):
-            flight = self.flights.start(Draw(run, f"eval_{step}", EVALUATION, 0), self.eval_tasks, per_task)
-            groups = self.flights.marks(flight)
-        self.progress.counters["evaluation"] = self.ranks.of_first(lambda: self.marker.counters(run))
+            rollout = self.rollouts.start(Draw(run, f"eval_{step}", EVALUATION, 0), self.eval_tasks, num_generations)
+            groups = self.rollouts.marks(rollout)
+        self.progress.counters["evaluation"] = self.ranks.on_main(lambda: self.marker.counters(run))
         self.recorder.groups(step, phase, groups)
         done[step] = Evaluation.of(groups)
         seconds = self.watch.total["evaluation"] - before
@@ -257,13 +259,13 @@ class Trainer:
         self.progress.logs, self.progress.seconds = self.recorder.sizes(), dict(self.watch.total)
         name, keep = name or f"step-{self.progress.step}", self.config.training.save_total_limit
         random = self.ranks.gather(lambda: random_state(self.policy.device))
-        state = {**self.learner.state(), "random": random, "flying": [self.flights.keep(one) for one in self.flying]}
+        state = {**self.learner.state(), "random": random, "flying": [self.rollouts.keep(one) for one in self.flying]}
         save_checkpoint(self.run_dir, name, self.policy, self.progress, state, keep)
 
     def _restore(self) -> None:
         found = checkpoints(self.run_dir)
         if not found:
-            say("no checkpoint yet: from the beginning")
+            log("no checkpoint yet: starting from the beginning")
             return
         base = self.progress.base
         self.progress, state = load_checkpoint(found[-1], self.policy)
@@ -271,11 +273,11 @@ class Trainer:
             raise ConfigError(f"training.model {self.config.training.model} is not the one of {found[-1]}")
         self.learner.restore(state)
         self.kept = state["flying"]
-        if self.ranks.index < len(state["random"]):
-            set_random_state(state["random"][self.ranks.index], self.policy.device)
+        if self.ranks.rank < len(state["random"]):
+            set_random_state(state["random"][self.ranks.rank], self.policy.device)
         for what, seconds in self.progress.seconds.items():
             self.watch.total[what] += seconds
-        say(f"going on after step {self.progress.step} of {self.config.training.max_steps}")
+        log(f"resuming after step {self.progress.step} of {self.config.training.max_steps}")
 
 
 def scores_of_groups(groups: Sequence[Group]) -> torch.Tensor:

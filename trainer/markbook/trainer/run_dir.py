@@ -29,7 +29,7 @@ def check_writable(folder: Path) -> None:
         )
 
 
-def named(config: Config, run: str) -> Config:
+def with_run_name(config: Config, run: str) -> Config:
     return config.model_copy(update={"rlaif": config.rlaif.model_copy(update={"run": run})})
 
 
@@ -48,10 +48,10 @@ def find_run(config: Config, which: str | Path) -> Path:
     return runs[-1].parent
 
 
-def changed(kept: Config, now: Config) -> Config:
+def merge_resumed_config(kept: Config, now: Config) -> Config:
     """`now` under the run's name; says what it changes of the run's own configuration."""
     assert kept.rlaif.run
-    now = named(now, kept.rlaif.run)
+    now = with_run_name(now, kept.rlaif.run)
     before, after = kept.model_dump(), now.model_dump()
     for section in ("training", "rlaif"):
         for key, value in after[section].items():

@@ -46,7 +46,7 @@ Group = tuple[Sequence[Sample], Sequence[Result]]
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """`kl`: nats a token before the step, None where there is no reference. `kl_penalty`: the coefficient that was in
+    """`kl`: nats per token before the step, None where there is no reference. `kl_penalty`: the coefficient that was in
     force. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn, their mean; with it grow
     `log_prob_gap` and `ratio_max` (see Accumulated), which are float noise where sampler and learner are one policy.
     `padding`: its share among the tokens that were read."""

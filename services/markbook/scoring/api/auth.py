@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from itsdangerous import BadSignature, Signer
 
-from markbook.scoring.errors import Forbidden, Unauthorized
+from markbook.scoring.errors import ForbiddenError, UnauthorizedError
 from markbook.scoring.store import ApiKey, ApiKeys, Viewer
 
 PREFIX = "mb_"
@@ -55,7 +55,7 @@ class Authenticator:
         self._reading = asyncio.Lock()
 
     async def authenticate(self, authorization: str | None) -> ApiKey | None:
-        """The API key of a request; None while no keys exist. Raises Unauthorized, StoreUnavailable.
+        """The API key of a request; None while no keys exist. Raises UnauthorizedError, StoreUnavailableError.
 
         Once a key exists, one is required for good: revoking the last one must not admit everybody.
         """
@@ -63,12 +63,12 @@ class Authenticator:
         if not keys:
             return None
         if authorization is None:
-            raise Unauthorized(f"an API key is required: {_HOW}")
+            raise UnauthorizedError(f"an API key is required: {_HOW}")
         key = _find(keys, hash_secret(_secret(authorization)))
         if key is None:
-            raise Unauthorized(f"invalid API key: {_HOW}")
+            raise UnauthorizedError(f"invalid API key: {_HOW}")
         if key.revoked_ms is not None:
-            raise Unauthorized(f"the API key {key.name} was revoked: {_HOW}")
+            raise UnauthorizedError(f"the API key {key.name} was revoked: {_HOW}")
         return key
 
     def issue_session(self, key: ApiKey) -> str:
@@ -79,21 +79,21 @@ class Authenticator:
         return _signer(key).sign(str(round(self._wall()) + SESSION_S)).decode()
 
     async def verify_session(self, cookie: str | None) -> ApiKey | None:
-        """The key of a session cookie; None while no keys exist. Raises Unauthorized, StoreUnavailable."""
+        """The key of a session cookie; None while no keys exist. Raises UnauthorizedError, StoreUnavailableError."""
         keys = await self._fresh()
         if not keys:
             return None
         if not cookie:
-            raise Unauthorized("not signed in: sign in with an API key")
+            raise UnauthorizedError("not signed in: sign in with an API key")
         for key in keys:
             try:
                 until_s = int(_signer(key).unsign(cookie))
             except BadSignature:
                 continue
             if self._wall() >= until_s or key.revoked_ms is not None:
-                raise Unauthorized("the session has expired or its API key was revoked: sign in again")
+                raise UnauthorizedError("the session has expired or its API key was revoked: sign in again")
             return key
-        raise Unauthorized("the session cookie is invalid: sign in again")
+        raise UnauthorizedError("the session cookie is invalid: sign in again")
 
     async def _fresh(self) -> Sequence[ApiKey]:
         if self._clock() >= self._stale_at:
@@ -106,15 +106,15 @@ class Authenticator:
 
 
 def check_all_runs(key: ApiKey | None) -> None:
-    """Raises Forbidden when `key` may use some runs only."""
+    """Raises ForbiddenError when `key` may use some runs only."""
     if key is not None and not Viewer(key).sees_all_runs:
-        raise Forbidden(f"the API key {key.name} may use the runs {key.runs} only, and this covers all runs")
+        raise ForbiddenError(f"the API key {key.name} may use the runs {key.runs} only, and this covers all runs")
 
 
 def check_run(key: ApiKey | None, run: str) -> None:
-    """Raises Forbidden when `key` may not use `run`."""
+    """Raises ForbiddenError when `key` may not use `run`."""
     if key is not None and not Viewer(key).may_use(run):
-        raise Forbidden(f"the API key {key.name} may use the runs {key.runs}, not {run}", field="run")
+        raise ForbiddenError(f"the API key {key.name} may use the runs {key.runs}, not {run}", field="run")
 
 
 def _signer(key: ApiKey) -> Signer:

@@ -7,7 +7,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from markbook.config.settings import Service
-from markbook.scoring.errors import RequestTimeout, TooManyRequests
+from markbook.scoring.errors import RequestTimeoutError, TooManyRequestsError
 
 
 class BodyLimits:
@@ -34,13 +34,13 @@ class BodyLimits:
                     message = await receive()
             except TimeoutError as error:
                 detail = f"the body did not arrive within {timeout_s:g} s (service.body_timeout_s)"
-                raise RequestTimeout(detail) from error
+                raise RequestTimeoutError(detail) from error
             arrived = not message.get("more_body", False)
             size = len(message.get("body", b""))
             held += size
             self._held += size
             if self._held > self._limits.max_held_body_bytes:
-                raise TooManyRequests(
+                raise TooManyRequestsError(
                     f"the requests in progress hold {self._limits.max_held_body_bytes:,} bytes "
                     "(service.max_held_body_bytes): ask again later",
                     retry_after_s=1,

@@ -8,27 +8,27 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from markbook.scoring.errors import Forbidden, UnknownHost
+from markbook.scoring.errors import ForbiddenError, UnknownHostError
 
 
 def check_site(headers: Headers) -> None:
-    """Raises Forbidden for a cross-site request, which browsers mark by one of two headers."""
+    """Raises ForbiddenError for a cross-site request, which browsers mark by one of two headers."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site not in (None, "same-origin", "none") or (
         site is None and origin is not None and _host_of(origin) != headers.get("host")
     ):
-        raise Forbidden("this was sent from another site")
+        raise ForbiddenError("this was sent from another site")
 
 
 def check_host(headers: Headers, allowed: Sequence[str]) -> None:
-    """Raises UnknownHost for a name that anybody may have pointed at this address (DNS rebinding).
+    """Raises UnknownHostError for a name that anybody may have pointed at this address (DNS rebinding).
 
     An address and a name without a dot (localhost, a service's name in compose) cannot belong to others; other names
     have to be among `allowed`.
     """
     name = _name_of(headers.get("host", ""))
     if name is None or not (_is_address(name) or "." not in name or name in map(str.lower, allowed)):
-        raise UnknownHost(
+        raise UnknownHostError(
             f"this service asks for no API key, so it answers to no name that it does not know: add {name!r} to "
             "service.allowed_hosts, or make a key with: python -m markbook.scoring keys add NAME"
         )

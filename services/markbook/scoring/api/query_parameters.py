@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from markbook.scoring.api.suggestions import did_you_mean
-from markbook.scoring.errors import BadRequest
+from markbook.scoring.errors import BadRequestError
 
 _SHOWN_CHARS = 80
 
@@ -16,8 +16,8 @@ _SHOWN_CHARS = 80
 async def check_query(request: Request) -> None:
     """A dependency of the whole application, so that a route that somebody adds need not ask for it.
 
-    Raises BadRequest for a parameter that the route does not declare, or that is given twice: the route would see the
-    last one only.
+    Raises BadRequestError for a parameter that the route does not declare, or that is given twice: the route would
+    see only the last one.
     """
     if not request.scope["query_string"]:
         return
@@ -27,9 +27,9 @@ async def check_query(request: Request) -> None:
         shown = name[:_SHOWN_CHARS]
         if name not in known:
             meant = did_you_mean(name, known) or "; this route takes none"
-            raise BadRequest(f"{shown}: unknown query parameter{meant}", field=shown)
+            raise BadRequestError(f"{shown}: unknown query parameter{meant}", field=shown)
         if name in seen:
-            raise BadRequest(f"{shown}: given more than once", field=shown)
+            raise BadRequestError(f"{shown}: given more than once", field=shown)
         seen.add(name)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from markbook.config.settings import Service
 from markbook.contract import Sample, ScoreRequest
 from markbook.scoring.api.suggestions import did_you_mean
-from markbook.scoring.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from markbook.scoring.errors import BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 
 MAX_KEYS = 16
 _MOST_SHOWN = 8
@@ -25,8 +25,8 @@ M = TypeVar("M", bound=BaseModel)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises PayloadTooLarge as soon as it is known to be over `max_bytes`."""
-    too_large = PayloadTooLarge(
+    """The whole body. Raises PayloadTooLargeError as soon as it is known to be over `max_bytes`."""
+    too_large = PayloadTooLargeError(
         f"the body is larger than {max_bytes:,} bytes (service.max_body_bytes); send fewer samples"
     )
     declared = request.headers.get("content-length", "")
@@ -39,12 +39,12 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
             if len(body) > max_bytes:
                 raise too_large
     except ClientDisconnect as error:
-        raise BadRequest("the connection was closed before the whole body had come") from error
+        raise BadRequestError("the connection was closed before the whole body had come") from error
     return bytes(body)
 
 
 async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
-    """The request, within the service's limits. Raises BadRequest (422) or PayloadTooLarge (413)."""
+    """The request, within the service's limits. Raises BadRequestError (422) or PayloadTooLargeError (413)."""
     data = await read_object(request, limits)
     samples = data.get("samples")
     if isinstance(samples, list):
@@ -52,14 +52,14 @@ async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
     # pydantic collects every error before reporting the first: a million unknown keys would block the service
     for values in (data, *(samples if isinstance(samples, list) else ())):
         if isinstance(values, dict) and len(values) > MAX_KEYS:
-            raise BadRequest(f"an object with {len(values)} keys; the fields are described at /docs")
+            raise BadRequestError(f"an object with {len(values)} keys; the fields are described at /docs")
     parsed = validated(ScoreRequest, data)
     check_sizes(parsed.samples, limits, "samples")
     return parsed
 
 
 def validated(model: type[M], data: Mapping[str, Any]) -> M:
-    """Raises BadRequest, which names every field that is wrong in the first object that has one."""
+    """Raises BadRequestError, which names every field that is wrong in the first object that has one."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -68,7 +68,7 @@ def validated(model: type[M], data: Mapping[str, Any]) -> M:
 
 def check_count(samples: int, limits: Service, field: str) -> None:
     if samples > limits.max_samples_per_request:
-        raise PayloadTooLarge(
+        raise PayloadTooLargeError(
             f"{samples} samples in one request; at most {limits.max_samples_per_request} "
             "(service.max_samples_per_request)",
             field=field,
@@ -79,7 +79,7 @@ def check_sizes(samples: Sequence[Sample], limits: Service, field: str) -> None:
     for index, sample in enumerate(samples):
         size = len(sample.prompt) + len(sample.code)
         if size > limits.max_sample_chars:
-            raise PayloadTooLarge(
+            raise PayloadTooLargeError(
                 f"task and code have {size:,} characters; at most {limits.max_sample_chars:,} "
                 "(service.max_sample_chars)",
                 field=f"{field}[{index}]",
@@ -89,42 +89,42 @@ def check_sizes(samples: Sequence[Sample], limits: Service, field: str) -> None:
 
 def _check_tests(sample: Sample, limits: Service, field: str) -> None:
     if len(sample.tests) > limits.max_tests_per_sample:
-        raise PayloadTooLarge(
+        raise PayloadTooLargeError(
             f"{len(sample.tests):,} tests; at most {limits.max_tests_per_sample:,} (service.max_tests_per_sample)",
             field=f"{field}.tests",
         )
     size = sum(map(len, sample.tests)) + len(sample.test_setup)
     if size > limits.max_test_chars:
-        raise PayloadTooLarge(
+        raise PayloadTooLargeError(
             f"tests and setup have {size:,} characters; at most {limits.max_test_chars:,} (service.max_test_chars)",
             field=f"{field}.{'tests' if len(sample.test_setup) <= limits.max_test_chars else 'test_setup'}",
         )
 
 
 async def read_object(request: Request, limits: Service) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequest, PayloadTooLarge, UnsupportedMediaType."""
+    """The body as a JSON object. Raises BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         # any web page may send text/plain without asking; for JSON a browser asks first, and is not answered
-        raise UnsupportedMediaType("the body must be JSON, with the header Content-Type: application/json")
+        raise UnsupportedMediaTypeError("the body must be JSON, with the header Content-Type: application/json")
     body = await read_body(request, limits.max_body_bytes)
     try:
         data = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         halves = "; \\ud800 to \\udfff are halves of a pair, alone they are no text"
-        raise BadRequest(f"Invalid JSON: {error}{halves if 'hex escape' in str(error) else ''}") from error
+        raise BadRequestError(f"Invalid JSON: {error}{halves if 'hex escape' in str(error) else ''}") from error
     if not isinstance(data, dict):
-        raise BadRequest("the body must be a JSON object, described at /docs")
+        raise BadRequestError("the body must be a JSON object, described at /docs")
     return data
 
 
-def _bad_request(error: ValidationError, model: type[BaseModel]) -> BadRequest:
+def _bad_request(error: ValidationError, model: type[BaseModel]) -> BadRequestError:
     errors = error.errors(include_url=False, include_context=False)
     first = errors[0]["loc"]
     shown = [each for each in errors if each["loc"][:-1] == first[:-1]][:_MOST_SHOWN]
     more = f" (and {len(errors) - len(shown)} more)" if len(errors) > len(shown) else ""
     detail = "; ".join(_fault(each["loc"], each["type"], each["msg"], model) for each in shown)
-    return BadRequest(f"{detail}{more}", field=_path(first) or None)
+    return BadRequestError(f"{detail}{more}", field=_path(first) or None)
 
 
 def _fault(location: tuple[Any, ...], kind: str, said: str, model: type[BaseModel]) -> str:

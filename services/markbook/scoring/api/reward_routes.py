@@ -31,7 +31,7 @@ from markbook.scoring.api.reward_models import (
     VerifyRequest,
     VerifyResponse,
 )
-from markbook.scoring.errors import BadRequest, Unmarked
+from markbook.scoring.errors import BadRequestError, UnscoredError
 
 router = APIRouter(tags=["other trainers"])
 
@@ -88,7 +88,9 @@ async def verify(
     row = asked.verifier_metadata or VerifierMetadata()
     task = _said(asked.responses_create_params.input, "user")
     if not task:
-        raise BadRequest("responses_create_params.input holds no text of a user", field="responses_create_params.input")
+        raise BadRequestError(
+            "responses_create_params.input holds no text of a user", field="responses_create_params.input"
+        )
     if not (spoken := row.language or language):
         raise _unspoken("verifier_metadata.language")
     code = _said(asked.response.output, "assistant")
@@ -99,7 +101,7 @@ async def verify(
 
 
 async def _marks(request: Request, asked: ScoreRequest) -> list[Scored]:
-    """A mark for every sample. Raises Unmarked."""
+    """A mark for every sample. Raises UnscoredError."""
     key = get_api_key(request)
     check_run(key, asked.run)
     answer = await get_state(request).pipeline.score(asked, key)
@@ -109,7 +111,7 @@ async def _marks(request: Request, asked: ScoreRequest) -> list[Scored]:
         error = min(failed, key=lambda each: each.retry_after_s is not None)
         waits = [each.retry_after_s for each in failed if each.retry_after_s is not None]
         detail = f"{len(failed)} of {len(answer.results)} samples have no mark: {error.code}: {error.detail}"
-        raise Unmarked(detail, retry_after_s=max(waits) if len(waits) == len(failed) else None)
+        raise UnscoredError(detail, retry_after_s=max(waits) if len(waits) == len(failed) else None)
     return [result for result in answer.results if isinstance(result, Scored)]
 
 
@@ -117,11 +119,11 @@ def _rewarded(asked: RewardRequest, language: str | None) -> Iterator[Sample]:
     labels = [None] * len(asked.query) if asked.labels is None else asked.labels
     if not len(asked.query) == len(asked.prompts) == len(labels):
         counts = f"{len(asked.query)} query, {len(asked.prompts)} prompts, {len(labels)} labels"
-        raise BadRequest(f"the lists differ in length: {counts}", field="query")
+        raise BadRequestError(f"the lists differ in length: {counts}", field="query")
     for place, (query, prompt, label) in enumerate(zip(asked.query, asked.prompts, labels, strict=True)):
         begins = query.find(prompt)
         if begins < 0:
-            raise BadRequest(
+            raise BadRequestError(
                 f"query[{place}] does not hold prompts[{place}], so the start of the completion is unknown "
                 "(was the prompt cut to fit max_len?)",
                 field=f"query[{place}]",
@@ -153,8 +155,8 @@ def _hints(label: Any, place: int) -> Hints:
         return Hints()
     try:
         return validated(Hints, label)
-    except BadRequest as error:
-        raise BadRequest(f"labels[{place}].{error.detail}", field=f"labels[{place}]") from error
+    except BadRequestError as error:
+        raise BadRequestError(f"labels[{place}].{error.detail}", field=f"labels[{place}]") from error
 
 
 def _said(items: str | Sequence[ResponsesItem], role: str) -> str:
@@ -171,12 +173,12 @@ def _said(items: str | Sequence[ResponsesItem], role: str) -> str:
 
 
 def _check_finite(data: Mapping[str, Any]) -> None:
-    """Raises BadRequest for a row that comes back as no JSON: 1e999 is read as infinity, which JSON cannot hold."""
+    """Raises BadRequestError for a row that cannot be returned as JSON: 1e999 is read as infinity."""
     try:
         json.dumps(data, allow_nan=False)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the row holds a number that JSON cannot hold: {error}") from error
+        raise BadRequestError(f"the row holds a number that JSON cannot hold: {error}") from error
 
 
-def _unspoken(place: str) -> BadRequest:
-    return BadRequest(f"no language: set it in the URL (?language=python) or in {place}", field="language")
+def _unspoken(place: str) -> BadRequestError:
+    return BadRequestError(f"no language: set it in the URL (?language=python) or in {place}", field="language")

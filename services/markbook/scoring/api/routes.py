@@ -17,7 +17,7 @@ from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.error_responses import error_responses
 from markbook.scoring.api.request_body import read_score_request
 from markbook.scoring.api.stats import build_series, build_stats, named_budgets
-from markbook.scoring.errors import NoSuchMark
+from markbook.scoring.errors import MarkNotFoundError
 from markbook.scoring.fingerprint import KEY
 from markbook.scoring.observability.logs import current
 from markbook.scoring.observability.metrics import CONTENT_TYPE
@@ -106,7 +106,7 @@ async def get_mark(
         detail = (
             f"no mark of {key} is stored under profile {asked}; samples that the heuristic tier rejects are not stored"
         )
-        raise NoSuchMark(detail)
+        raise MarkNotFoundError(detail)
     return KeptMarks(marks=[to_wire(record, state.pipeline.rubric) for record in found])
 
 

@@ -23,7 +23,7 @@ from markbook.contract import (
     TeacherStats,
 )
 from markbook.scoring.api.dependencies import AppState
-from markbook.scoring.errors import BadRequest, StoreUnavailable
+from markbook.scoring.errors import BadRequestError, StoreUnavailableError
 from markbook.scoring.store import (
     HOUR_MS,
     MINUTE_RETENTION_MS,
@@ -71,7 +71,7 @@ async def build_stats(state: AppState, key: ApiKey | None, run: str | None, sinc
 async def build_series(
     state: AppState, key: ApiKey | None, run: str | None, since: datetime | None, bucket: Bucket
 ) -> Series:
-    """The counts by bucket and run. Raises BadRequest when that would be too many buckets."""
+    """The counts by bucket and run. Raises BadRequestError when that would be too many buckets."""
     await state.pipeline.ledger.flush()
     viewer = Viewer(key)
     step, now_ms = _BUCKET_MS[bucket], state.clock_ms()
@@ -79,7 +79,7 @@ async def build_series(
     first_ms = asked_ms - asked_ms % step
     if (now_ms - first_ms) // step >= _MOST_POINTS:
         detail = f"more than {_MOST_POINTS:,} buckets of a {bucket.value}: take a larger bucket or a later since"
-        raise BadRequest(detail, field="since")
+        raise BadRequestError(detail, field="since")
     sums = await state.store.ledger.sums(viewer, first_ms, step, run)
     points: defaultdict[int, dict[str, Counters]] = defaultdict(dict)
     for (start, name), tally in sorted(sums.tallies.items()):
@@ -121,7 +121,7 @@ async def named_budgets(state: AppState) -> dict[str, BudgetState]:
     """
     try:
         spent, keys = await state.store.money.spent(OWNER), await state.store.keys.all()
-    except StoreUnavailable:
+    except StoreUnavailableError:
         return {}
     budgets = state.config.budgets
     limits = {TOTAL: budgets.total, **{run_scope(run): budget for run, budget in budgets.runs.items()}}

@@ -37,7 +37,7 @@ class RunBudgetLimiter:
     `to_claim` is claimed with the first call. A settlement is written as soon as its caller awaits something, and
     before the next call; one that is not being written yet can be taken with `pop_unwritten`, to be written with the
     marks of
-    its call. Once `stopped` is set, `reserve` raises ServiceStopping, so that no call is started.
+    its call. Once `stopped` is set, `reserve` raises ServiceStoppingError, so that no call is started.
     """
 
     store: Store
@@ -71,7 +71,7 @@ class RunBudgetLimiter:
         return unwritten
 
     async def wait_settled(self) -> None:
-        """Returns once every settlement so far is written. Raises StoreUnavailable."""
+        """Returns once every settlement so far is written. Raises StoreUnavailableError."""
         writing = [*self._writing]  # others may be added while these are awaited
         await wait_ended(writing)
         for task in writing:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from markbook.client import RetryPolicy, ScoringClient, ServiceUnavailable
+from markbook.client import RetryPolicy, ScoringClient, ServiceUnavailableError
 from markbook.config.loading import load_config
 from markbook.scoring.cli import add_config
 
@@ -35,8 +35,8 @@ def service(arguments: argparse.Namespace) -> Iterator[ScoringClient]:
     with client:
         try:
             yield client
-        except ServiceUnavailable as error:
-            raise ServiceUnavailable(
+        except ServiceUnavailableError as error:
+            raise ServiceUnavailableError(
                 f"{error}; is it running? python -m markbook.scoring starts one, --url names another one"
             ) from error
 

@@ -38,7 +38,7 @@ def register(subparsers: Subparsers) -> None:
     )
     parser.add_argument("tasks", metavar="TASKS.jsonl", help="lines of {prompt, language}; - for standard input")
     parser.add_argument(
-        "--samples", metavar="N", type=_positive(int), help="samples a task (default: rlaif.num_samples_per_prompt)"
+        "--samples", metavar="N", type=_positive(int), help="samples per task (default: rlaif.num_samples_per_prompt)"
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", metavar="N", type=_positive(int), help="steps (default: training.max_steps)")

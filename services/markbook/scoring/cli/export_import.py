@@ -18,7 +18,7 @@ from markbook.scoring.app import unix_ms
 from markbook.scoring.cli import INTERRUPTED, Subparsers, add_command, add_config
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store import RetentionPolicy, Store
-from markbook.scoring.store.export_import import ImportFailed, export_lines, import_lines
+from markbook.scoring.store.export_import import ImportFailedError, export_lines, import_lines
 from markbook.terminal import printable
 
 
@@ -73,7 +73,7 @@ def _import(arguments: argparse.Namespace) -> int:
             for batch, added in import_lines(store, file, unix_ms()):
                 read, new = read + batch, new + added
                 bar.update(batch)
-        except ImportFailed as error:
+        except ImportFailedError as error:
             print(printable(f"{arguments.file}: {error}"), file=sys.stderr)
             status = 2
         except KeyboardInterrupt:

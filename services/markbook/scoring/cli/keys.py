@@ -85,7 +85,7 @@ async def _add(store: Store, config: Config, arguments: argparse.Namespace) -> N
     if not await store.keys.add(ApiKey(arguments.name, hash_secret(secret), arguments.runs, budget, unix_ms())):
         raise ConfigError(f"there is or was a key of the name {arguments.name}: choose another")
     print(secret)
-    print(f"Keep it: it is shown this once. It is in force within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr)
+    print(f"Keep it: it is shown this once. It applies within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr)
     if len(await store.keys.all()) == 1:
         print("It is the first: from now on every request needs one (trainer: MARKBOOK_API_KEY).", file=sys.stderr)
 

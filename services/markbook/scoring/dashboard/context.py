@@ -56,7 +56,7 @@ class View:
 
 
 async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -> View:
-    """The part of `query` that `key` may see. Raises StoreUnavailable."""
+    """The part of `query` that `key` may see. Raises StoreUnavailableError."""
     await state.pipeline.ledger.flush()
     now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
     oldest_ms = await store.ledger.first_ms(viewer)

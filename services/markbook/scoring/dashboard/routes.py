@@ -24,7 +24,7 @@ from markbook.scoring.dashboard.cards import RUN_COLUMNS
 from markbook.scoring.dashboard.context import build_context
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.time_range import Period
-from markbook.scoring.errors import MarkbookError, Unauthorized
+from markbook.scoring.errors import MarkbookError, UnauthorizedError
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
@@ -102,7 +102,7 @@ def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
     async def login() -> Response:
         try:
             await authenticator.authenticate(None)
-        except Unauthorized:
+        except UnauthorizedError:
             return _render("login.jinja", error=None)
         return _redirect(".")
 

@@ -21,7 +21,7 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self
 
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution.compare import shorten
 from markbook.scoring.execution.process_group import end_group
 from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
@@ -101,9 +101,9 @@ class CPythonSandbox:
             subject.wait(END_S)
             judge.wait(END_S)
         if not output.started:
-            raise ExecutionUnavailable(f"the CPython sandbox does not start within {START_S:g} s")
+            raise ExecutionUnavailableError(f"the CPython sandbox does not start within {START_S:g} s")
         if output.ended and len(output.verdicts) < len(tests):
-            raise ExecutionUnavailable("the CPython sandbox broke off")
+            raise ExecutionUnavailableError("the CPython sandbox broke off")
         results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in output.verdicts]
         return results + [not_run(limits.total_s)] * (len(tests) - len(results))
 
@@ -129,7 +129,7 @@ class Process:
                 )
         except OSError as error:
             os.close(info_read)
-            raise ExecutionUnavailable(f"the CPython sandbox does not start: {error}") from error
+            raise ExecutionUnavailableError(f"the CPython sandbox does not start: {error}") from error
         finally:
             os.close(info_write)
         self._inner = _inner_process(info_read)

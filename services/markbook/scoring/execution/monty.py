@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution.monty_sample import MontyInterpreter
 from markbook.scoring.execution.monty_worker import EXTRA_S, READY
 from markbook.scoring.execution.process_group import end_group
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class MontySandbox:
     """Runs at most `workers` samples at a time, each in a process of its own (about 50 MB), started on demand.
 
-    Raises ExecutionUnavailable when Monty does not start.
+    Raises ExecutionUnavailableError when Monty does not start.
     """
 
     name = "monty"
@@ -79,7 +79,7 @@ class MontySandbox:
         is_kept = False
         try:
             if self._closed:
-                raise ExecutionUnavailable("the Monty sandbox is closed")
+                raise ExecutionUnavailableError("the Monty sandbox is closed")
             if worker is None:
                 worker = _Worker()
             yield worker
@@ -103,7 +103,7 @@ def _end(slots: queue.LifoQueue[_Worker | None]) -> None:
 
 
 class _Worker:
-    """A process running `monty_worker.py`. Raises ExecutionUnavailable when it does not start."""
+    """A process running `monty_worker.py`. Raises ExecutionUnavailableError when it does not start."""
 
     def __init__(self) -> None:
         try:
@@ -116,7 +116,7 @@ class _Worker:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         except OSError as error:
-            raise ExecutionUnavailable(f"the Monty sandbox does not start: {error}") from error
+            raise ExecutionUnavailableError(f"the Monty sandbox does not start: {error}") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input, self._output = self._process.stdin, self._process.stdout
@@ -130,10 +130,10 @@ class _Worker:
         if answer != READY:
             self.end()
             reason = answer["unavailable"] if isinstance(answer, dict) else "its process exited at once"
-            raise ExecutionUnavailable(reason)
+            raise ExecutionUnavailableError(reason)
 
     def ask(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
-        """The results of as many tests as it completes before it dies, if it does. Raises ExecutionUnavailable."""
+        """The results of as many tests as it completes before it dies, if it does. Raises ExecutionUnavailableError."""
         asked = {"code": code, "tests": list(tests), "setup": setup, "limits": asdict(limits)}
         with suppress(BrokenPipeError):  # it is dead; the end of its output shows that too
             self._input.write(json.dumps(asked).encode() + b"\n")
@@ -141,7 +141,7 @@ class _Worker:
         results: list[TestResult] = []
         while len(results) < len(tests) and (answer := self._read_line(limits.test_s + WORKER_TIMEOUT_S)) is not None:
             if isinstance(answer, dict):
-                raise ExecutionUnavailable(answer["unavailable"])
+                raise ExecutionUnavailableError(answer["unavailable"])
             verdict, message = answer
             results.append(TestResult(Verdict(verdict), message))
         return results
@@ -159,12 +159,12 @@ class _Worker:
         return ended_with
 
     def _read_line(self, timeout_s: float) -> Any:
-        """Its next message, None once it is dead. Raises ExecutionUnavailable after `timeout_s` without one."""
+        """Its next message, None once it is dead. Raises ExecutionUnavailableError after `timeout_s` without one."""
         ends = time.monotonic() + timeout_s
         while b"\n" not in self._data:
             if not self._selector.select(max(0.0, ends - time.monotonic())):
                 _log.error("Monty worker did not reply within %g s and was killed", timeout_s)
-                raise ExecutionUnavailable(f"the Monty sandbox did not reply within {timeout_s:g} s")
+                raise ExecutionUnavailableError(f"the Monty sandbox did not reply within {timeout_s:g} s")
             if not (chunk := self._output.read(1 << 16)):
                 return None
             self._data += chunk

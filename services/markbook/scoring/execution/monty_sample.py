@@ -21,7 +21,7 @@ from pydantic_monty import (
     ResourceLimits,
 )
 
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution.compare import (
     ForeignValueError,
     Kind,
@@ -56,7 +56,7 @@ PASSED = TestResult(Verdict.PASSED)
 
 
 class MontyInterpreter:
-    """Runs one sample at a time in Monty's own process. Raises ExecutionUnavailable when that does not start."""
+    """Runs one sample at a time in Monty's own process. Raises ExecutionUnavailableError when that does not start."""
 
     def __init__(self) -> None:
         self._pool = Monty(max_processes=1, checkout_timeout=CHECKOUT_S)
@@ -65,7 +65,7 @@ class MontyInterpreter:
             with self._pool.checkout() as session:
                 self._real = _own_builtins(session)
         except (MontyError, OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox does not start: {error}") from error
+            raise ExecutionUnavailableError(f"the Monty sandbox does not start: {error}") from error
 
     def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> Iterator[TestResult]:
         """One result per test, in order, each as soon as it is known."""
@@ -249,7 +249,7 @@ class _Sample:
                 self._load_failure = result
             return result
         except (OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox failed: {error}") from error
+            raise ExecutionUnavailableError(f"the Monty sandbox failed: {error}") from error
         except ValueError as error:  # a value that the host cannot represent, such as an integer of 5,000 digits
             return TestResult(Verdict.CANNOT_RUN, f"a value is too large to be compared: {shorten(str(error))}")
         return host.failure or (PASSED if host.is_done else TestResult(Verdict.CANNOT_RUN, "the test ended early"))
@@ -275,7 +275,7 @@ class _Sample:
             with self._pool.checkout() as session:
                 session.feed_run("1")
         except (MontyError, OSError, RuntimeError, TimeoutError) as error:
-            raise ExecutionUnavailable(f"the Monty sandbox failed: {error}") from error
+            raise ExecutionUnavailableError(f"the Monty sandbox failed: {error}") from error
 
 
 def _parsed(test: str) -> ast.Module | TestResult:

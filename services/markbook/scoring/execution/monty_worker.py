@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution.monty_sample import MontyInterpreter
 from markbook.scoring.execution.types import Limits, TestResult, Verdict
 
@@ -28,7 +28,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service closes the input
     try:
         interpreter = MontyInterpreter()
-    except ExecutionUnavailable as error:
+    except ExecutionUnavailableError as error:
         _answer({"unavailable": error.detail})
         return
     _answer(READY)
@@ -41,7 +41,7 @@ def main() -> None:
             for _ in asked["tests"]:
                 signal.setitimer(signal.ITIMER_PROF, limits.test_s + EXTRA_S)  # SIGPROF, handled by no one, ends it
                 _answer(_plain(next(results)))
-        except ExecutionUnavailable as error:
+        except ExecutionUnavailableError as error:
             _answer({"unavailable": error.detail})
         except MemoryError:
             _answer(_plain(TestResult(Verdict.OUT_OF_MEMORY, "its values take too much memory to be compared")))

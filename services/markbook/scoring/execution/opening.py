@@ -27,7 +27,7 @@ def open_runner(
     """Monty, plus CPython inside bubblewrap to confirm failures if `confirm` and the machine allow it.
 
     Blocks while processes start. Raises ConfigError for `on` where bubblewrap does not work, and
-    ExecutionUnavailable when Monty does not start.
+    ExecutionUnavailableError when Monty does not start.
     """
     running = max_running or os.cpu_count() or 1
     second: CPythonSandbox | None = None

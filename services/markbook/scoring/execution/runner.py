@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from markbook.scoring.errors import ExecutionUnavailable, stopping
+from markbook.scoring.errors import ExecutionUnavailableError, stopping
 from markbook.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
 from markbook.scoring.execution.types import Limits, Sandbox, TestResult, Verdict
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
@@ -50,13 +50,15 @@ class TestRunner:
     ) -> list[TestResult]:
         """One result per test, in order. `code` is the extracted code; `caller` is scheduled fairly among others.
 
-        Raises ExecutionUnavailable when there is no verdict for a reason other than the code: retry later.
+        Raises ExecutionUnavailableError when there is no verdict for a reason other than the code: retry later.
         """
         digest = verdict_digest(code, tests, setup, self.identity)
         if (kept := await self._cache.get(digest)) is not None:
             return list(kept)
         if self._queue.waiting >= self._max_waiting:
-            raise ExecutionUnavailable(f"{self._queue.waiting} samples are queued for their tests already: retry later")
+            raise ExecutionUnavailableError(
+                f"{self._queue.waiting} samples are queued for their tests already: retry later"
+            )
         async with self._queue.slot(caller):
             # shielded: a thread cannot be cancelled, and its slot must be held until it is done
             work = asyncio.get_running_loop().run_in_executor(self._threads, self.run_sync, code, tests, setup)
@@ -65,11 +67,11 @@ class TestRunner:
             except asyncio.CancelledError:
                 await asyncio.wait([work])
                 raise
-            except ExecutionUnavailable:
+            except ExecutionUnavailableError:
                 raise
             except Exception as error:  # an internal error must not fail the other samples of the request
                 _log.exception("running the tests of one sample failed")
-                raise ExecutionUnavailable(f"the sandbox failed: {type(error).__name__}") from error
+                raise ExecutionUnavailableError(f"the sandbox failed: {type(error).__name__}") from error
         if all(result.verdict is not Verdict.TIMED_OUT for result in results):
             await self._cache.put(digest, tuple(results))
         return results

@@ -64,7 +64,7 @@ class Sandbox(Protocol):
     def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
         """One result per test, in order; each test runs in a fresh session, after the code and the setup.
 
-        Raises ExecutionUnavailable when the sandbox itself fails, never for what the code does.
+        Raises ExecutionUnavailableError when the sandbox itself fails, never for what the code does.
         """
 
     def close(self) -> None:

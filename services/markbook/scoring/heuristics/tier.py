@@ -50,7 +50,7 @@ class HeuristicTier:
     async def classify(self, samples: Sequence[tuple[str, str, str]], caller: Caller = NOBODY) -> list[HeuristicResult]:
         """Classify (code, task, language) samples, results in the same order. What is undecided passes.
 
-        `caller`: the run and key under which they queue for the worker. Raises ServiceStopping after `stop`.
+        `caller`: the run and key under which they queue for the worker. Raises ServiceStoppingError after `stop`.
         """
         return [await self._classify_one(*sample, caller) for sample in samples]
 

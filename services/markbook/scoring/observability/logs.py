@@ -1,6 +1,6 @@
 """Logging: one line per event, as text or as JSON, with the id of its request; never code, prompts or keys.
 
-The fields of a request are collected in its RequestFields while it is served and logged in one line at its end.
+The fields of a request are collected in its RequestFields while it is served and logged in one line pert its end.
 """
 
 from __future__ import annotations

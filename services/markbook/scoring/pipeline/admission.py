@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from markbook.scoring.errors import MarkbookError, TooManyRequests, stopping
+from markbook.scoring.errors import MarkbookError, TooManyRequestsError, stopping
 
 MAX_RETRY_AFTER_S = 60
 _EWMA_WEIGHT = 0.1  # of the newest request in the mean duration
@@ -33,7 +33,7 @@ class RequestSlots:
     async def acquire(self, run: str) -> float:
         """Wait for a slot; returns when it was acquired, which `release` takes.
 
-        Raises TooManyRequests when the queue is full, ServiceStopping once the service shuts down.
+        Raises TooManyRequestsError when the queue is full, ServiceStoppingError once the service shuts down.
         """
         if self._stopping:
             raise stopping()
@@ -103,9 +103,9 @@ class RequestSlots:
         elif not waiter.cancelled() and waiter.exception() is None:
             self.release(self._clock())
 
-    def _refusal(self) -> TooManyRequests:
+    def _refusal(self) -> TooManyRequestsError:
         wait_s = math.ceil(self._waiting * self._mean_s / self._max_concurrent)
-        return TooManyRequests(
+        return TooManyRequestsError(
             f"{self._active} requests are in progress and {self._waiting} are queued: retry later",
             retry_after_s=min(max(wait_s, 1), MAX_RETRY_AFTER_S),
         )

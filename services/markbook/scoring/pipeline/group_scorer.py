@@ -95,7 +95,7 @@ class GroupScorer:
         """Ask the teacher about one group and store its marks: one outcome per item, in order.
 
         `ledger_line_if_complete` returns the request's ledger line if these outcomes complete it; it is written in the
-        transaction of the marks. Raises ClaimConflict when another replica has claimed or stored some of the items.
+        transaction of the marks. Raises ClaimConflictError when another replica has claimed or stored any item.
         """
         async with self.score_group(billing, items, [item.print for item in items]) as result:
             pairs = list(zip(items, result.outcomes, strict=True))

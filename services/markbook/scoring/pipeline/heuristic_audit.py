@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from markbook.config.settings import Config
 from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.concurrency import gather_all
-from markbook.scoring.errors import ServiceStopping, StoreUnavailable
+from markbook.scoring.errors import ServiceStoppingError, StoreUnavailableError
 from markbook.scoring.heuristics import HeuristicResult
 from markbook.scoring.heuristics.grammars import is_supported
 from markbook.scoring.pipeline.group_scorer import GroupScorer, PreparedSample
@@ -54,7 +54,7 @@ class Auditor:
             chosen = [item for item, _ in rejected if item.print.digest in mine]
             groups = self._scorer.groups(chosen)
             await gather_all([self._ask(billing, group) for group in groups])
-        except (StoreUnavailable, ServiceStopping) as error:
+        except (StoreUnavailableError, ServiceStoppingError) as error:
             log.warning("audit of rejected samples skipped, will retry: %s", error)
 
     async def _ask(self, billing: BillingContext, group: Sequence[PreparedSample]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store import RequestLine, Store
 
 log = logging.getLogger("markbook")
@@ -31,7 +31,7 @@ class LedgerWriter:
         self._writer: asyncio.Task[None] | None = None
 
     async def add(self, line: RequestLine, *, durable: bool) -> None:
-        """Count `line`: before this returns if `durable`, else within FLUSH_S. Raises StoreUnavailable."""
+        """Count `line`: before this returns if `durable`, else within FLUSH_S. Raises StoreUnavailableError."""
         if len(self._lines) >= MAX_LINES:
             await self.flush()
         self._lines.setdefault(line.request_id, line)
@@ -41,7 +41,7 @@ class LedgerWriter:
             self._start()
 
     async def flush(self) -> None:
-        """Returns once every line so far is durable. Raises StoreUnavailable; the lines are kept all the same."""
+        """Returns once every line so far is durable. Raises StoreUnavailableError; the lines are kept all the same."""
         if self._writer is None and not self._lines:
             return
         written = asyncio.get_running_loop().create_future()
@@ -54,7 +54,7 @@ class LedgerWriter:
         """Write what is left, once no request runs any more. What cannot be written now is named in the log."""
         try:
             await self.flush()
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             samples = sum(line.samples for line in self._lines.values())
             log.error("%d requests (%d samples) stay uncounted: %s", len(self._lines), samples, error)
         if self._writer is not None:

@@ -20,7 +20,7 @@ from markbook.config.settings import Config
 from markbook.contract import ScoreRequest, ScoreResponse, Source
 from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.concurrency import gather_all, raise_first, results_of_all, until_done
-from markbook.scoring.errors import ServiceStopping, stopping
+from markbook.scoring.errors import ServiceStoppingError, stopping
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.heuristics import HeuristicResult, HeuristicTier
@@ -36,7 +36,7 @@ from markbook.scoring.pipeline.response_writer import ResponseWriter
 from markbook.scoring.pipeline.single_flight import SingleFlight
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.store import ApiKey, ClaimConflict, RequestLine, Store, StoredMark
+from markbook.scoring.store import ApiKey, ClaimConflictError, RequestLine, Store, StoredMark
 from markbook.scoring.teachers.protocol import Teacher
 
 log = logging.getLogger("markbook")
@@ -83,7 +83,8 @@ class Pipeline:
     async def score(self, request: ScoreRequest, key: ApiKey | None = None) -> ScoreResponse:
         """Results in the order of the samples. What has none at the request's deadline is left unscored.
 
-        Raises StoreUnavailable when the store can be neither read nor written, TooManyRequests and ServiceStopping.
+        Raises StoreUnavailableError when the store can be neither read nor written, TooManyRequestsError and
+        ServiceStoppingError.
         """
         deadline = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
         items = await prepare_samples(request.samples, self.profile, use_tests=self._config.rlaif.use_tests)
@@ -220,7 +221,7 @@ class Pipeline:
         ledger_line = partial(self._responses.ledger_line_if_complete, state, group)
         try:
             outcomes = await self._scorer.ask(state.billing, group, ledger_line)
-        except ClaimConflict as conflict:
+        except ClaimConflictError as conflict:
             rest = self._resolve_stored(group, conflict.marks, Source.COALESCED)
             unclaimed = [item for item in rest if item.print.digest not in conflict.asked]
             claimed = [item for item in rest if item.print.digest in conflict.asked]
@@ -265,6 +266,10 @@ class Pipeline:
     def _on_owner_done(self, owner: asyncio.Task[None], digests: Sequence[bytes]) -> None:
         """An owner that ends early passes its error to all who wait for its samples, or they would wait for ever."""
         self._owners.discard(owner)
-        error = ServiceStopping("the service stopped before the marks came") if owner.cancelled() else owner.exception()
+        error = (
+            ServiceStoppingError("the service stopped before the marks came")
+            if owner.cancelled()
+            else owner.exception()
+        )
         if error is not None:
             self._in_flight.fail(digests, error)

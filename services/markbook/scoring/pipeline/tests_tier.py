@@ -13,7 +13,7 @@ from dataclasses import replace
 from markbook.config.settings import Rlaif
 from markbook.contract import ErrorCode, SampleTests, Source
 from markbook.scoring.concurrency import gather_all
-from markbook.scoring.errors import ExecutionUnavailable
+from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution import TestRunner, Verdict, verdict_digest
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.pipeline.group_scorer import PreparedSample, SampleMark
@@ -104,7 +104,7 @@ class TestsTier:
             return ScoringFailure(ErrorCode.TESTS_UNSUPPORTED, detail), False
         try:
             results = await self._runner.run(item.code, item.tests, item.test_setup, caller=caller)
-        except ExecutionUnavailable as error:
+        except ExecutionUnavailableError as error:
             return ScoringFailure(ErrorCode.EXECUTION_UNAVAILABLE, error.detail, 1.0), False
         lasting = all(result.verdict is not Verdict.TIMED_OUT for result in results)
         return summarized(item.tests, results), lasting

@@ -3,7 +3,7 @@
 from markbook.scoring.store.api_keys import ApiKey, ApiKeys
 from markbook.scoring.store.audits import AuditSum, NewAudit
 from markbook.scoring.store.budgets import CallContext, Settlement
-from markbook.scoring.store.claims import ClaimConflict
+from markbook.scoring.store.claims import ClaimConflictError
 from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import NewMark, Record, StoredMark
 from markbook.scoring.store.profiles import Profile
@@ -27,7 +27,7 @@ __all__ = [
     "ApiKeys",
     "AuditSum",
     "CallContext",
-    "ClaimConflict",
+    "ClaimConflictError",
     "CounterTotals",
     "Cursor",
     "NewAudit",

@@ -27,7 +27,7 @@ from markbook.scoring.types import ScoringFailure
 KEEP_FAILURES_MS = 60_000
 
 
-class ClaimConflict(Exception):
+class ClaimConflictError(Exception):
     """Not everything could be claimed, so nothing was: `marks` were stored in the meantime, `asked` digests are claimed
     by other replicas."""
 
@@ -57,7 +57,7 @@ class Claims:
         self._tracked: set[bytes] = set()
 
     def acquire(self, connection: Connection, wanted: Sequence[Fingerprint], now_ms: int) -> None:
-        """Claim all of `wanted`, or nothing and raise ClaimConflict.
+        """Claim all of `wanted`, or nothing and raise ClaimConflictError.
 
         A digest is free if it is not claimed, if its lease has expired or ends later than any lease can, if its last
         call failed, or if the claim is this process's own: it never asks for a mark twice at a time, so such a claim is
@@ -76,7 +76,7 @@ class Claims:
         owned = {digest for (digest,) in taken.rows}
         marks = self._marks.find(connection, wanted, now_ms)
         if marks or len(owned) < len(digests):
-            raise ClaimConflict(marks, frozenset(set(digests) - owned - marks.keys()))
+            raise ClaimConflictError(marks, frozenset(set(digests) - owned - marks.keys()))
 
     def track(self, digests: Iterable[bytes]) -> None:
         """Have `renew` renew the claims of these digests until `untrack`."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store.engine import POOL_SIZE, autocommit, connect, open_engine, read_connection, transaction
 
 log = logging.getLogger("markbook")
@@ -30,7 +30,7 @@ Timed = Callable[[str], AbstractContextManager[object]]
 
 
 class Database:
-    """One engine, and as many threads as it has connections. Every method may raise StoreUnavailable.
+    """One engine, and as many threads as it has connections. Every method may raise StoreUnavailableError.
 
     `timed`: returns a context manager around each `read` and `write`, waiting included.
     """
@@ -97,7 +97,7 @@ class Database:
         while True:
             try:
                 return await self.write(work)
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 if time.monotonic() >= deadline:
                     raise
                 await asyncio.sleep(RETRY_S)
@@ -124,7 +124,7 @@ class Database:
         """
         try:
             yield
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             with self._outage_lock:
                 if not self._failing:
                     self._away_since = time.monotonic()
@@ -166,7 +166,7 @@ class Database:
         ends = together.exception()
         if ends is None:
             return together.result()
-        if len(works) == 1 or isinstance(ends, StoreUnavailable):
+        if len(works) == 1 or isinstance(ends, StoreUnavailableError):
             return [ends] * len(works)
         return [end for work in works for end in await self._ends_of([work])]
 

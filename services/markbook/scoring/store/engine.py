@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceEr
 
 from markbook.config.loading import ConfigError
 from markbook.redaction import hide_secrets
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 
 POOL_SIZE = 8
 BUSY_TIMEOUT_MS = 10_000
@@ -151,9 +151,9 @@ def _reachable(engine: Engine) -> Iterator[None]:
         raise _unavailable(engine, error.orig) from error
 
 
-def _unavailable(engine: Engine, error: BaseException | None) -> StoreUnavailable:
+def _unavailable(engine: Engine, error: BaseException | None) -> StoreUnavailableError:
     cause = hide_secrets(" ".join(str(error).split()))
-    return StoreUnavailable(f"the database {redact_url(engine.url)} cannot be used: {cause}")
+    return StoreUnavailableError(f"the database {redact_url(engine.url)} cannot be used: {cause}")
 
 
 def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | None]:

@@ -22,7 +22,7 @@ BATCH = 200
 """Marks read or written at a time: what is in memory, texts and all."""
 
 
-class ImportFailed(Exception):
+class ImportFailedError(Exception):
     """An invalid line. The lines before it have been imported."""
 
 
@@ -90,7 +90,7 @@ def _line(model: BaseModel) -> str:
 def import_lines(store: Store, lines: Iterable[bytes], now_ms: int) -> Iterator[tuple[int, int]]:
     """Import marks; yields after each batch the numbers of marks read and of new ones.
 
-    Raises ImportFailed at the first line that is none.
+    Raises ImportFailedError at the first line that is none.
     """
     numbered = enumerate(lines, 1)
     known = _described(store, next(numbered, (1, b"")))
@@ -100,7 +100,7 @@ def import_lines(store: Store, lines: Iterable[bytes], now_ms: int) -> Iterator[
             batch.append(_record(line, known))
         except ValueError as error:
             yield len(batch), store.records.add(batch, now_ms)
-            raise ImportFailed(f"line {number}: {_told(error)}") from error
+            raise ImportFailedError(f"line {number}: {_told(error)}") from error
         if len(batch) == BATCH:
             yield BATCH, store.records.add(batch, now_ms)
             batch = []
@@ -118,7 +118,7 @@ def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]
             if set(store.records.register_profile(described).criteria) != set(line.criteria):
                 raise ValueError(f"profile {profile} is stored with other criteria")
     except ValueError as error:
-        raise ImportFailed(f"line 1 is no header of an export: {_told(error)}") from error
+        raise ImportFailedError(f"line 1 is no header of an export: {_told(error)}") from error
     return {profile: set(line.criteria) for profile, line in header.profiles.items()}
 
 

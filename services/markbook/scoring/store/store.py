@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from sqlalchemy import Connection, text
 
 from markbook.config.settings import Budget
-from markbook.scoring.errors import StoreUnavailable
+from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import budgets, claims, ledger, mark_access, profiles
 from markbook.scoring.store.api_keys import ApiKeys
@@ -36,7 +36,9 @@ log = logging.getLogger("markbook")
 
 
 class Store:
-    """Every method, those of its parts too, may raise StoreUnavailable. `lease_ms`: life of a claim after its owner's.
+    """Every method, those of its parts too, may raise StoreUnavailableError.
+
+    `lease_ms`: life of a claim after its owner's.
 
     `timed`: a context around each read and write (see Database). `server_time`: leases use the database server's clock,
     where it has one, instead of the times given to the methods. `on_paid_twice` is called with the number of marks that
@@ -98,7 +100,7 @@ class Store:
     ) -> str:
         """Before a call, in one transaction: claim `to_claim` and reserve `bound`. Returns the reservation's id.
 
-        Raises ClaimConflict or BudgetExceededError: then neither was done.
+        Raises ClaimConflictError or BudgetExceededError: then neither was done.
         """
         reservation = uuid.uuid4().hex
 
@@ -178,6 +180,6 @@ class Store:
         try:
             await self.claims.release()
             await self.money.close()
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             log.warning("could not release claims; they will expire with their lease: %s", error)
         await self._database.close()

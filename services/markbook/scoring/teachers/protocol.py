@@ -62,7 +62,7 @@ class Teacher(Protocol):
     async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         """One outcome per item of `group.codes`, in order. Its calls are charged through `limiter`.
 
-        Raises TeacherError when the whole group failed, ServiceStopping when a shutdown came before any answer.
+        Raises TeacherError when the whole group failed, ServiceStoppingError when a shutdown came before any answer.
         """
         ...
 
@@ -71,7 +71,7 @@ class Teacher(Protocol):
         ...
 
     def stop(self) -> None:
-        """Start no call any more. Groups that wait for one raise ServiceStopping, unless they have outcomes already."""
+        """Start no further calls. Waiting groups raise ServiceStoppingError, unless they have outcomes already."""
         ...
 
     async def close(self) -> None: ...

@@ -78,7 +78,7 @@ class TeacherConfig(Section):
         None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."
     )
     thinking_tokens: Annotated[int, Field(ge=0)] = Field(
-        2048, description="Output tokens left for thinking in a call, where the model cannot be told not to think."
+        2048, description="Output tokens reserved for thinking per call, where thinking cannot be switched off."
     )
     timeout_s: Positive = Field(
         150.0, description="Seconds a group may take in all, retries and second asking included."

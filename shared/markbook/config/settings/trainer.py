@@ -63,7 +63,7 @@ class Training(Section):
         False, description="Compute the layers again in the backward pass: less memory, one more forward pass."
     )
     load_in_4bit: bool = Field(
-        False, description="Hold the frozen weights in 4 bits (NF4): a quarter of bfloat16's; wants bitsandbytes."
+        False, description="Hold the frozen weights in 4 bits (NF4): a quarter of bfloat16's; requires bitsandbytes."
     )
     generation_url: Address | None = Field(
         None, description="A vLLM server that draws the samples, with the adapter of each step; null: done here."
@@ -89,7 +89,7 @@ class Training(Section):
         description="The chat template's system message; empty for none.",
     )
     output_dir: str = Field("runs", description="Each run gets a folder of its name in here.")
-    save_every_steps: PositiveInt = Field(10, description="Steps between checkpoints; --resume goes on from one.")
+    save_every_steps: PositiveInt = Field(10, description="Steps between checkpoints; --resume continues from one.")
     save_total_limit: PositiveInt = Field(2, description="Checkpoints kept, the newest.")
     trackers: list[str] = Field(["tensorboard"], description="Of metrics, by Accelerate's names: wandb, mlflow, ...")
 

@@ -61,7 +61,7 @@ def load_base(training: Training) -> Any:
 
 def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("training.load_in_4bit wants bitsandbytes: .venv/bin/pip install -e '.[quantized]'")
+        raise ConfigError("training.load_in_4bit requires bitsandbytes: .venv/bin/pip install -e '.[quantized]'")
     config = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -36,21 +36,21 @@ class Reference:
             return self._model.log_probs(samples, temperature)
 
 
-def load_reference(policy: Policy, config: Config, say: Say) -> Reference | None:
+def load_reference(policy: Policy, config: Config, log: Say) -> Reference | None:
     """The reference that `config` asks for; None, said once, where there is no KL term.
 
     A copy that does not fit into the memory that is free gives way to the adapter switched off, which says the same.
     """
     if not config.rlaif.use_frozen_reference_for_kl:
-        say("no KL term: rlaif.use_frozen_reference_for_kl is false")
+        log("no KL term: rlaif.use_frozen_reference_for_kl is false")
         return None
     if config.rlaif.kl_reference == "copy":
         needed, free = base_bytes(policy), free_bytes(policy.device)
         if needed <= free:
             return Reference(LanguageModel(load_base(config.training).requires_grad_(False).eval()))
-        say(
+        log(
             f"kl_reference: copy does not fit ({needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} GiB free): "
-            "going on with adapter_off, which gives the same KL"
+            "using adapter_off instead, which gives the same KL"
         )
     return adapter_off(policy)
 

@@ -28,7 +28,7 @@ EVAL = "eval_"
 """What the names of an evaluation's metrics begin with; such a line of metrics.jsonl is no step's."""
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line on stdout, above the progress bar."""
     tqdm.write(printable(line))
     sys.stdout.flush()
@@ -73,9 +73,9 @@ class Recorder:
         self.history.append(metrics)
         self._metrics.write(json.dumps(metrics) + "\n")
         self._trackers.log("train", metrics, metrics["step"])
-        say(step_line(metrics, self._steps))
+        log(step_line(metrics, self._steps))
         if note := barren_epoch(self.history):
-            say(note)
+            log(note)
         self._bar.update()
 
     def evaluation(self, step: int, metrics: Metrics) -> None:
@@ -83,17 +83,17 @@ class Recorder:
         self.evaluations.append(line)
         self._metrics.write(json.dumps(line) + "\n")
         self._trackers.log("eval", metrics, step)
-        say(evaluation_line(line))
+        log(evaluation_line(line))
 
-    def doing(self, what: str) -> None:
+    def set_status(self, what: str) -> None:
         """Show it on the progress line."""
         self._bar.set_postfix_str(what)
 
-    def follow(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
         """`items` as they come, counted on the progress line."""
-        self.doing(f"{what} 0/{total}")
+        self.set_status(f"{what} 0/{total}")
         for done, item in enumerate(items, start=1):
-            self.doing(f"{what} {done}/{total}")
+            self.set_status(f"{what} {done}/{total}")
             yield item
 
     def groups(self, step: int, phase: str, groups: Sequence[Group]) -> None:
@@ -243,7 +243,7 @@ def draw_curves(history: Sequence[Metrics], evaluations: Sequence[Metrics], file
     above.set(ylabel="mark, pass@1", ylim=(0, 1))
     above.legend(loc="lower right")
     below.plot([line["step"] for line in learned], [line["kl"] for line in learned], marker="o", markersize=3)
-    below.set(xlabel="step", ylabel="KL to the base (nats a token)")
+    below.set(xlabel="step", ylabel="KL to the base (nats per token)")
     below.xaxis.get_major_locator().set_params(integer=True)
     temporary = file.with_suffix(".partial")
     figure.savefig(temporary, format="png", dpi=120)

@@ -23,7 +23,7 @@ _CHECKS = {
         "max_memorized_fraction",
         "samples hold a table of their tests' inputs and results: their share is",
     ),
-    "kl": ("max_kl", "the policy runs away from its reference: the KL in nats a token is"),
+    "kl": ("max_kl", "the policy runs away from its reference: the KL in nats per token is"),
 }
 """By metric: its limit in `rlaif`, and what it means to be above it."""
 

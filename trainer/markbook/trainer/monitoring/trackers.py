@@ -23,7 +23,7 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
             known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
-            raise ConfigError(f"training.trackers names {name}, which is no tracker; known: {known}")
+            raise ConfigError(f"training.trackers names {name}, which is not a tracker; known: {known}")
         if name not in installed:
             raise ConfigError(
                 f"training.trackers names {name}, which is not installed: pip install {name.replace('_', '-')}, "

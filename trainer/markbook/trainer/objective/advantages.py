@@ -23,7 +23,7 @@ class Advantages:
     in_loss: Tensor
 
 
-def advantages(marks: Tensor, rlaif: Rlaif, penalties: Tensor | None = None) -> Advantages:
+def compute_advantages(marks: Tensor, rlaif: Rlaif, penalties: Tensor | None = None) -> Advantages:
     """Advantages of `marks` (P, G) float64, NaN where a sample is unscored.
 
     The reward is `reward_weight` times the mark, less the sample's KL penalty where there are `penalties` (P, G).

@@ -12,7 +12,7 @@ MAX_ERROR = 0.2
 
 
 def estimate(log_probs: Tensor, reference: Tensor, estimator: Estimator) -> Tensor:
-    """Estimates (N,), nats a token, from the log-probabilities (N,) of the tokens drawn from the policy.
+    """Estimates (N,), nats per token, from the log-probabilities (N,) of the tokens drawn from the policy.
 
     With log r = reference - policy: k1 = -log r, unbiased, may be negative, and in a loss without effect on average;
     k2 = (log r)^2 / 2, biased, but its gradient is on average that of the KL; k3 = r - log r - 1, unbiased and never
@@ -33,8 +33,8 @@ def kl_term(kl: Tensor, weights: Tensor, total: int) -> Tensor:
     return (kl * weights).sum() / max(total, 1)
 
 
-def adapted(coefficient: float, kl: float, target: float, gain: float) -> float:
-    """The coefficient for the next step: more where `kl` (nats a token) is above `target`, less below.
+def update_kl_coef(coefficient: float, kl: float, target: float, gain: float) -> float:
+    """The coefficient for the next step: more where `kl` (nats per token) is above `target`, less below.
 
     A proportional controller in the logarithm: times 1 + gain x error, error = kl / target - 1 within +-0.2.
     Source: Ziegler et al. 2019, https://arxiv.org/abs/1909.08593, section 2.2.

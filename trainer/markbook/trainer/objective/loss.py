@@ -11,7 +11,7 @@ Loss = Literal["reinforce", "ppo_clip"]
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class LossDenominators:
     """Denominators of the whole step, so that micro-batches add up to the full batch's gradient.
 
     Tokens where every token counts the same, samples where every sample does.
@@ -22,7 +22,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class LossInputs:
     """The tokens of one micro-batch, sample after sample, each (N,).
 
     `log_probs`: now, with gradient. `sampled`: under the policy that wrote them. `advantages`: of their sample, 0 for
@@ -49,7 +49,7 @@ def importance_weights(log_probs: Tensor, sampled: Tensor, cap: float) -> Tensor
     return (log_probs.detach() - sampled).exp().clamp(max=cap)
 
 
-def policy_term(tokens: Tokens, totals: Totals, loss: Loss, clip_range: float) -> Tensor:
+def policy_loss(tokens: LossInputs, totals: LossDenominators, loss: Loss, clip_range: float) -> Tensor:
     """-sum(weight x gain) / total of the step.
 
     reinforce: gain = importance x advantage x log-prob. For one update a batch.
@@ -68,12 +68,12 @@ def policy_term(tokens: Tokens, totals: Totals, loss: Loss, clip_range: float) -
     return -(gain * tokens.weights).sum() / max(totals.policy, 1)
 
 
-def truncated_tokens(tokens: Tokens, cap: float) -> int:
+def truncated_tokens(tokens: LossInputs, cap: float) -> int:
     """Tokens with a say whose importance the cap has made smaller."""
     return int(((tokens.importance == cap) & (tokens.advantages != 0)).sum())
 
 
-def clipped_tokens(tokens: Tokens, clip_range: float) -> int:
+def clipped_tokens(tokens: LossInputs, clip_range: float) -> int:
     """Tokens whose gradient the clip has taken away."""
     ratio = (tokens.log_probs - tokens.sampled).exp()
     up = (ratio > 1 + clip_range) & (tokens.advantages > 0)

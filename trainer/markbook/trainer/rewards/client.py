@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from markbook.client import ScoringClient, ServiceUnavailable
+from markbook.client import ScoringClient, ServiceUnavailableError
 from markbook.config.loading import ConfigError
 from markbook.config.settings import SERVICE_OWNED, Rlaif
 from markbook.contract import Counters, Result, Stats
@@ -18,17 +18,17 @@ from markbook.trainer.types import Sample
 class RewardClient:
     """Requests scores for groups of samples. The client's background thread waits for them while the run samples on."""
 
-    def __init__(self, client: ScoringClient, wait_s: float, say: Callable[[str], None]) -> None:
+    def __init__(self, client: ScoringClient, wait_s: float, log: Callable[[str], None]) -> None:
         self._client = client.patient(wait_s, self._note)
         self._wait_s = wait_s
-        self._say = say
+        self._say = log
         self._lock = threading.Lock()
         self._away = False
 
     def submit(self, run: str, samples: Sequence[Sample], request_id: str | None = None) -> Future[list[Result]]:
         """Ask for the marks of one group; the results keep its order. The same `request_id` is counted once.
 
-        The future raises ServiceTimeoutError, or RequestRejected where asking again would not help. Closing the client
+        The future raises ServiceTimeoutError, or RequestRejectedError where a retry would not help. Closing the client
         cancels it: Ctrl-C need not wait for a teacher's answer, which the service keeps anyway.
         """
         future: Future[list[Result]] = Future()
@@ -46,10 +46,10 @@ class RewardClient:
         return future
 
     def stats(self, run: str | None = None) -> Stats:
-        """The service's counts of `run`, or of all runs. Raises ServiceTimeoutError, RequestRejected."""
+        """The service's counts of `run`, or of all runs. Raises ServiceTimeoutError, RequestRejectedError."""
         try:
             return self._client.stats(run)
-        except ServiceUnavailable as error:
+        except ServiceUnavailableError as error:
             raise self._translate(error) from error
 
     def counters(self, run: str) -> Counters:
@@ -58,18 +58,18 @@ class RewardClient:
 
     def _translate(self, error: BaseException) -> BaseException:
         """The trainer's error for a service that stayed away; any other as it is."""
-        if not isinstance(error, ServiceUnavailable):
+        if not isinstance(error, ServiceUnavailableError):
             return error
         gave_up = ServiceTimeoutError(f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)")
         gave_up.__cause__ = error
         return gave_up
 
-    def _note(self, failure: ServiceUnavailable | None) -> None:
+    def _note(self, failure: ServiceUnavailableError | None) -> None:
         """One line when the service goes away, one when it is back, however many groups wait."""
         with self._lock:
             changed, self._away = self._away != (failure is not None), failure is not None
         if changed and failure is not None:
-            self._say(f"{failure}; asking again for up to {self._wait_s:g} s (rlaif.service_wait_s)")
+            self._say(f"{failure}; retrying for up to {self._wait_s:g} s (rlaif.service_wait_s)")
         elif changed:
             self._say("the scoring service answers again")
 
@@ -91,6 +91,6 @@ def check_policy(rlaif: Rlaif, stats: Stats) -> None:
         ours = getattr(rlaif, key)
         if key in stats.policy and stats.policy[key] != ours:
             raise ConfigError(
-                f"rlaif.{key} is {ours} here and {stats.policy[key]} at the service, whose value is in force: "
+                f"rlaif.{key} is {ours} here and {stats.policy[key]} at the service, whose value applies: "
                 "give both processes the same file"
             )

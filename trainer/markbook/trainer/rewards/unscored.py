@@ -23,7 +23,7 @@ def marked_enough(
     groups: Sequence[Group],
     ask: Ask,
     rlaif: Rlaif,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -42,12 +42,12 @@ def marked_enough(
         for error in missing:
             if error.code is ErrorCode.BUDGET_EXHAUSTED:
                 raise BudgetExceededError(
-                    f"no more marks are paid for: {error.detail}; raise `budgets` at the scoring service"
+                    f"the budget for marks is exhausted: {error.detail}; raise `budgets` at the scoring service"
                 )
         total = sum(len(samples) for samples, _ in groups)
         if len(missing) <= rlaif.max_unscored_fraction * total:
             if attempt > 1:
-                say("marks are coming again")
+                log("scoring has recovered")
             return groups
         ((code, _),) = Counter(error.code.value for error in missing).most_common(1)
         short = f"{len(missing)} of {total} samples have no mark, mostly {code}"
@@ -55,7 +55,7 @@ def marked_enough(
         if left <= 0:
             raise ServiceTimeoutError(f"{short}; gave up after rlaif.service_wait_s ({rlaif.service_wait_s:g} s)")
         if attempt == 1:
-            say(f"{short}: paused, asking again for up to {rlaif.service_wait_s:g} s")
+            log(f"{short}: paused, retrying for up to {rlaif.service_wait_s:g} s")
         sleep(min(left, max(pause, *(error.retry_after_s or 0.0 for error in missing))))
         pause = min(2 * pause, MAX_PAUSE_S)
         groups = _asked_again(groups, ask, attempt)

@@ -39,33 +39,39 @@ class Sampler:
         self._ended = Ending(policy)
 
     def groups(
-        self, tasks: Sequence[Task], per_task: int, stream: tuple[int, ...], share: Sequence[int] | None = None
+        self,
+        tasks: Sequence[Task],
+        num_generations: int,
+        seed_stream: tuple[int, ...],
+        shard: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, list[Sample]]]:
         """Yield `(place, samples)` for every task as soon as its last sample is written.
 
-        `stream` names the draw (phase, step): the same stream gives the same samples from the same policy. `share`:
+        `seed_stream` names the draw (phase, step): the same one gives the same samples from the same policy. `shard`:
         the places of the tasks that are to be written, where others write the rest.
         """
-        share = range(len(tasks)) if share is None else share
-        places = [place for place in share for _ in range(per_task)]
-        draws = [uniforms for place in share for uniforms in self._uniforms(per_task, (*stream, place))]
-        groups: dict[int, list[Sample | None]] = {place: [None] * per_task for place in share}
+        shard = range(len(tasks)) if shard is None else shard
+        places = [place for place in shard for _ in range(num_generations)]
+        draws = [uniforms for place in shard for uniforms in self._uniforms(num_generations, (*seed_stream, place))]
+        groups: dict[int, list[Sample | None]] = {place: [None] * num_generations for place in shard}
         updates = self._policy.updates
         with self._policy.folded():
             for start in range(0, len(places), self._batch_size):
                 batch = places[start : start + self._batch_size]
                 prompts = [tasks[place].token_ids for place in batch]
                 for done in self._decode(prompts, np.stack(draws[start : start + self._batch_size])):
-                    place, k = places[start + done.row], (start + done.row) % per_task
+                    place, k = places[start + done.row], (start + done.row) % num_generations
                     text = self._policy.tokenizer.decode(done.ids, skip_special_tokens=True)
                     groups[place][k] = Sample(tasks[place], done.ids, text, done.truncated, done.log_probs, updates)
                     if all(groups[place]):
                         yield place, [sample for sample in groups[place] if sample]
 
-    def _uniforms(self, per_task: int, stream: tuple[int, ...]) -> np.ndarray:
-        """(per_task, max_new_tokens): one generator a sample, one number a token."""
+    def _uniforms(self, num_generations: int, seed_stream: tuple[int, ...]) -> np.ndarray:
+        """(per_task, max_new_tokens): one generator per sample, one number per token."""
         shape = self._max_new_tokens
-        return np.stack([np.random.default_rng((self._seed, *stream, k)).random(shape) for k in range(per_task)])
+        return np.stack(
+            [np.random.default_rng((self._seed, *seed_stream, k)).random(shape) for k in range(num_generations)]
+        )
 
     @torch.inference_mode()
     def _decode(self, prompts: Sequence[tuple[int, ...]], draws: np.ndarray) -> Iterator[Finished]:

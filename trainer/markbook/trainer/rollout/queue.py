@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from markbook.config.settings import Config
 from markbook.contract import Result
 from markbook.trainer.distributed import ProcessGroup
-from markbook.trainer.monitoring.metrics import Recorder, say
+from markbook.trainer.monitoring.metrics import Recorder, log
 from markbook.trainer.rewards.client import RewardClient
 from markbook.trainer.rewards.unscored import marked_enough
 from markbook.trainer.rollout.hf import Sampler
@@ -58,54 +58,54 @@ class RolloutQueue:
         self._sampler, self._marker, self._config, self._ranks = sampler, marker, config, ranks
         self._recorder, self._watch, self._request_id = recorder, watch, request_id
 
-    def start(self, draw: Draw, tasks: Sequence[Task], per_task: int) -> RolloutBatch:
-        """Write `per_task` samples for each of `tasks`. Their marks are asked for while later ones are written."""
-        share = self._share(range(len(tasks)))
+    def start(self, draw: Draw, tasks: Sequence[Task], num_generations: int) -> RolloutBatch:
+        """Sample `num_generations` completions for each of `tasks`; scoring starts while later ones are generated."""
+        shard = self._share(range(len(tasks)))
 
         def write() -> dict[int, tuple[Sequence[Sample], Future[list[Result]]]]:
-            if not share:
+            if not shard:
                 return {}
-            written = self._sampler.groups(tasks, per_task, (draw.stream, draw.step), share)
-            shown = self._recorder.follow(written, "generating", len(share))
+            written = self._sampler.groups(tasks, num_generations, (draw.stream, draw.step), shard)
+            shown = self._recorder.track(written, "generating", len(shard))
             return {place: (samples, self._ask(draw, place, samples)) for place, samples in shown}
 
         with self._watch("generating"):
-            return RolloutBatch(draw, self._ranks.agree(write))
+            return RolloutBatch(draw, self._ranks.all_or_raise(write))
 
-    def marks(self, flight: RolloutBatch) -> list[Group]:
+    def marks(self, rollout: RolloutBatch) -> list[Group]:
         """The groups of the whole batch in the order of its tasks, enough of them marked. Raises as `marked_enough`."""
 
         def ask(place: int, samples: Sequence[Sample], attempt: int) -> Future[list[Result]]:
-            return self._ask(flight.draw, place, samples, attempt)
+            return self._ask(rollout.draw, place, samples, attempt)
 
-        self._recorder.doing("waiting for marks")
+        self._recorder.set_status("waiting for marks")
         with self._watch("scoring"):
             groups = self._together(
-                lambda: {place: (samples, marks.result()) for place, (samples, marks) in flight.groups.items()}
+                lambda: {place: (samples, marks.result()) for place, (samples, marks) in rollout.groups.items()}
             )
-            return self._ranks.of_first(lambda: marked_enough(groups, ask, self._config.rlaif, say))
+            return self._ranks.on_main(lambda: marked_enough(groups, ask, self._config.rlaif, log))
 
-    def keep(self, flight: RolloutBatch) -> dict[str, Any]:
+    def keep(self, rollout: RolloutBatch) -> dict[str, Any]:
         """The samples of the whole batch, for a checkpoint: the policy that wrote them is in none."""
-        groups = self._together(lambda: {place: samples for place, (samples, _) in flight.groups.items()})
-        return {"draw": asdict(flight.draw), "groups": [[asdict(one) for one in group] for group in groups]}
+        groups = self._together(lambda: {place: samples for place, (samples, _) in rollout.groups.items()})
+        return {"draw": asdict(rollout.draw), "groups": [[asdict(one) for one in group] for group in groups]}
 
     def restart(self, kept: Mapping[str, Any]) -> RolloutBatch:
         """What `keep` gave, asked for once more; marks that came meanwhile are in the book."""
         draw = Draw(**kept["draw"])
         groups = [[Sample(**{**one, "task": Task(**one["task"])}) for one in group] for group in kept["groups"]]
-        share = self._ranks.share(range(len(groups)))
-        return RolloutBatch(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in share})
+        shard = self._ranks.shard(range(len(groups)))
+        return RolloutBatch(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in shard})
 
     def _share(self, places: Sequence[int]) -> Sequence[int]:
         """What is to be written here: a server has one to ask it."""
         if self._config.training.generation_url:
-            return places if self._ranks.index == 0 else ()
-        return self._ranks.share(places)
+            return places if self._ranks.rank == 0 else ()
+        return self._ranks.shard(places)
 
-    def _together(self, share: Callable[[], Mapping[int, T]]) -> list[T]:
+    def _together(self, shard: Callable[[], Mapping[int, T]]) -> list[T]:
         """What all processes have of their shares, in the order of the batch."""
-        whole = {place: item for part in self._ranks.gather(share) for place, item in part.items()}
+        whole = {place: item for part in self._ranks.gather(shard) for place, item in part.items()}
         return [whole[place] for place in sorted(whole)]
 
     def _ask(self, draw: Draw, place: int, samples: Sequence[Sample], attempt: int = 0) -> Future[list[Result]]:

@@ -14,20 +14,20 @@ import httpx
 import numpy as np
 import torch
 
-from markbook.client import RetryPolicy, ServiceUnavailable
+from markbook.client import RetryPolicy, ServiceUnavailableError
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
 from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.rollout.hf import Ending, Sampler
-from markbook.trainer.rollout.vllm_client import KEY_VARIABLE, AdapterLost, Completion, VllmClient
+from markbook.trainer.rollout.vllm_client import KEY_VARIABLE, AdapterLostError, Completion, VllmClient
 from markbook.trainer.types import Sample, Task
 
-CHECKED = 4
+VERIFIED_SAMPLES = 4
 """Samples whose log-probabilities are compared with the trainer's own before any is used."""
-LARGEST_GAP = 0.5
+MAX_LOG_PROB_GAP = 0.5
 """Nats a token between server and trainer. Number formats make hundredths, another model makes whole nats."""
-NOTICEABLE_GAP = 0.02
+WARN_LOG_PROB_GAP = 0.02
 
 
 class VllmSampler:
@@ -38,11 +38,11 @@ class VllmSampler:
     servers keep what they read of a prompt under the adapter's name: https://github.com/vllm-project/vllm/issues/42125.
     """
 
-    def __init__(self, policy: Policy, config: Config, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, policy: Policy, config: Config, folder: Path, log: Callable[[str], None]) -> None:
         assert config.training.generation_url
         assert config.rlaif.run
         _check_address(config.training.generation_url)
-        self._policy, self._config, self._folder, self._say = policy, config, folder.absolute(), say
+        self._policy, self._config, self._folder, self._say = policy, config, folder.absolute(), log
         self._ended = Ending(policy)
         self._prefix = f"{config.rlaif.run}@"
         self._adapter: str | None = None
@@ -51,32 +51,38 @@ class VllmSampler:
         self._patience = RetryPolicy(config.training.generation_wait_s, self._note)
 
     def groups(
-        self, tasks: Sequence[Task], per_task: int, stream: tuple[int, ...], share: Sequence[int] | None = None
+        self,
+        tasks: Sequence[Task],
+        num_generations: int,
+        seed_stream: tuple[int, ...],
+        shard: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, list[Sample]]]:
-        """Yield `(place, samples)` for every task as soon as its last sample is written; `share` as in `Sampler`.
+        """Yield `(place, samples)` for every task as soon as its last sample is written; `shard` as in `Sampler`.
 
         Raises ServiceTimeoutError where the server stays away, ConfigError where its answers cannot be used.
         """
-        share = range(len(tasks)) if share is None else share
-        if not share:
+        shard = range(len(tasks)) if shard is None else shard
+        if not shard:
             return
         training = self._config.training
         server = VllmClient(training.generation_url or "", os.environ.get(KEY_VARIABLE), training.generation_batch_size)
         started: list[asyncio.Task[tuple[int, list[Sample]]]] = []
         with asyncio.Runner() as runner:
             try:
-                runner.run(self._synchronise(server))
+                runner.run(self.sync_weights(server))
                 started = [
-                    runner.get_loop().create_task(self._group(server, tasks[place], place, per_task, stream))
-                    for place in share
+                    runner.get_loop().create_task(
+                        self._group(server, tasks[place], place, num_generations, seed_stream)
+                    )
+                    for place in shard
                 ]
                 pending = set(started)
                 while pending:
                     done, pending = runner.run(_first_of(pending))
                     for place, samples in sorted((task.result() for task in done), key=lambda found: found[0]):
-                        self._check(samples)
+                        self.verify_logprobs(samples)
                         yield place, samples
-            except ServiceUnavailable as error:
+            except ServiceUnavailableError as error:
                 wait_s = training.generation_wait_s
                 raise ServiceTimeoutError(
                     f"{error}; gave up after training.generation_wait_s ({wait_s:g} s)"
@@ -87,12 +93,12 @@ class VllmSampler:
                 runner.run(_ended(started, server))
 
     async def _group(
-        self, server: VllmClient, task: Task, place: int, per_task: int, stream: tuple[int, ...]
+        self, server: VllmClient, task: Task, place: int, num_generations: int, seed_stream: tuple[int, ...]
     ) -> tuple[int, list[Sample]]:
-        samples = [self._sample(server, task, (*stream, place, k)) for k in range(per_task)]
+        samples = [self._sample(server, task, (*seed_stream, place, k)) for k in range(num_generations)]
         return place, await asyncio.gather(*samples)
 
-    async def _sample(self, server: VllmClient, task: Task, stream: tuple[int, ...]) -> Sample:
+    async def _sample(self, server: VllmClient, task: Task, seed_stream: tuple[int, ...]) -> Sample:
         training, updates, adapter = self._config.training, self._updates, self._adapter
         assert adapter
         request: dict[str, Any] = {
@@ -100,7 +106,7 @@ class VllmSampler:
             "prompt": list(task.token_ids),
             "max_tokens": training.max_new_tokens,
             "temperature": self._config.rlaif.generation_temperature,
-            "seed": int(np.random.default_rng((training.seed, *stream)).integers(2**63)),
+            "seed": int(np.random.default_rng((training.seed, *seed_stream)).integers(2**63)),
             "stop_token_ids": sorted(self._policy.end_ids),
             # the whole distribution, whatever the model's generation_config.json says
             "top_p": 1.0,
@@ -114,7 +120,7 @@ class VllmSampler:
         async def attempt() -> Completion:
             try:
                 return await server.complete(request, self._ended)
-            except AdapterLost:
+            except AdapterLostError:
                 await server.load(adapter, self._folder / adapter)
                 raise
 
@@ -122,7 +128,7 @@ class VllmSampler:
         text = self._policy.tokenizer.decode(drawn.ids, skip_special_tokens=True)
         return Sample(task, drawn.ids, text, drawn.truncated, drawn.log_probs, updates)
 
-    async def _synchronise(self, server: VllmClient) -> None:
+    async def sync_weights(self, server: VllmClient) -> None:
         """Have the server hold this step's adapter, and of this run no other."""
         if self._updates == self._policy.updates:
             return
@@ -134,41 +140,41 @@ class VllmSampler:
         self._adapter, self._updates = adapter, self._policy.updates
 
     @torch.no_grad()
-    def _check(self, samples: Sequence[Sample]) -> None:
+    def verify_logprobs(self, samples: Sequence[Sample]) -> None:
         """Once, before anything is learned: the server's log-probabilities have to be the policy's."""
         if self._checked:
             return
-        samples, temperature = samples[:CHECKED], self._config.rlaif.generation_temperature
+        samples, temperature = samples[:VERIFIED_SAMPLES], self._config.rlaif.generation_temperature
         theirs = torch.tensor([value for sample in samples for value in sample.log_probs], device=self._policy.device)
         gap = (self._policy.log_probs(samples, temperature) - theirs).abs().mean().item()
         raw_gap = (self._policy.log_probs(samples, 1.0) - theirs).abs().mean().item()
         url = self._config.training.generation_url
-        if gap > NOTICEABLE_GAP and raw_gap < gap / 2:
+        if gap > WARN_LOG_PROB_GAP and raw_gap < gap / 2:
             raise ConfigError(
                 f"the generation server at {url} gives log-probabilities without the temperature: "
                 "start vLLM with --logprobs-mode processed_logprobs"
             )
-        if gap > LARGEST_GAP:
+        if gap > MAX_LOG_PROB_GAP:
             raise ConfigError(
                 f"the generation server at {url} serves another model than training.model: "
-                f"its log-probabilities are {gap:.2f} nats a token away from the trainer's"
+                f"its log-probabilities are {gap:.2f} nats per token away from the trainer's"
             )
         self._checked = True
 
-    def _note(self, failure: ServiceUnavailable | None) -> None:
+    def _note(self, failure: ServiceUnavailableError | None) -> None:
         """One line when the server goes away, one when it is back, however many samples wait."""
         changed, self._away = self._away != (failure is not None), failure is not None
         if changed and failure is not None:
-            self._say(f"{failure}; asking again for up to {self._patience.wait_s:g} s")
+            self._say(f"{failure}; retrying for up to {self._patience.wait_s:g} s")
         elif changed:
             self._say("the generation server answers again")
 
 
-def make_sampler(policy: Policy, config: Config, run_dir: Path, say: Callable[[str], None]) -> Sampler | VllmSampler:
+def make_sampler(policy: Policy, config: Config, run_dir: Path, log: Callable[[str], None]) -> Sampler | VllmSampler:
     """The sampler that `config` asks for: in this process, or by the server at `training.generation_url`."""
     training = config.training
     if training.generation_url:
-        return VllmSampler(policy, config, run_dir / "generation", say)
+        return VllmSampler(policy, config, run_dir / "generation", log)
     return Sampler(
         policy,
         temperature=config.rlaif.generation_temperature,
@@ -191,6 +197,6 @@ def _check_address(url: str) -> None:
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ConfigError(f"training.generation_url {url} is no address: {error}") from error
+        raise ConfigError(f"training.generation_url {url} is not a valid URL: {error}") from error
     if address.scheme not in ("http", "https") or not address.host:
-        raise ConfigError(f"training.generation_url {url} is no address: it looks like http://HOST:8000")
+        raise ConfigError(f"training.generation_url {url} is not a valid URL: it looks like http://HOST:8000")

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from markbook.client import ServiceUnavailable, bearer
+from markbook.client import ServiceUnavailableError, bearer
 from markbook.config.loading import ConfigError
 from markbook.statuses import is_worth_another_try
 
@@ -29,7 +29,7 @@ READ_TIMEOUT_S = 600.0
 """Seconds without a new token after which a sample is asked for again."""
 
 
-class AdapterLost(ServiceUnavailable):
+class AdapterLostError(ServiceUnavailableError):
     """The server is there, but knows no model of this name: it was started anew."""
 
 
@@ -72,7 +72,7 @@ class _Models(BaseModel):
 class VllmClient:
     """For one event loop. Its methods make one attempt each.
 
-    They raise ServiceUnavailable where another attempt may help, and ConfigError where none will.
+    They raise ServiceUnavailableError where another attempt may help, and ConfigError where none will.
     """
 
     def __init__(self, url: str, key: str | None, connections: int) -> None:
@@ -125,7 +125,7 @@ class VllmClient:
                         return Completion(tuple(ids), tuple(log_probs), truncated=False)
                 if ids and choice.finish_reason in ("stop", "length"):
                     return Completion(tuple(ids), tuple(log_probs), truncated=choice.finish_reason == "length")
-        raise ServiceUnavailable(f"the generation server at {self._url} broke a sample off")
+        raise ServiceUnavailableError(f"the generation server at {self._url} ended a sample early")
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -150,7 +150,7 @@ class VllmClient:
         except ValidationError as error:
             raise self._no_ids() from error
         if chunk.error:
-            raise ServiceUnavailable(f"the generation server at {self._url} failed: {chunk.error.message}")
+            raise ServiceUnavailableError(f"the generation server at {self._url} failed: {chunk.error.message}")
         return chunk.choices
 
     def _tokens(self, choice: _Choice) -> list[tuple[int, float]]:
@@ -174,19 +174,19 @@ class VllmClient:
             raise self._failure(response)
         return response
 
-    def _away(self, error: httpx.RequestError) -> ServiceUnavailable:
-        return ServiceUnavailable(
+    def _away(self, error: httpx.RequestError) -> ServiceUnavailableError:
+        return ServiceUnavailableError(
             f"the generation server at {self._url} did not answer: {str(error) or type(error).__name__}"
         )
 
-    def _failure(self, response: httpx.Response) -> ServiceUnavailable | ConfigError:
+    def _failure(self, response: httpx.Response) -> ServiceUnavailableError | ConfigError:
         path, status = response.request.url.path, response.status_code
         said = " ".join(response.text.split())[:300]
         message = f"the generation server at {self._url} answered {path} with HTTP {status}: {said}"
         if status == 404 and path == "/v1/completions":
-            return AdapterLost(message)
+            return AdapterLostError(message)
         if is_worth_another_try(status):
-            return ServiceUnavailable(message)
+            return ServiceUnavailableError(message)
         if status in (401, 403):
             return ConfigError(f"{message}; MARKBOOK_GENERATION_KEY holds its key")
         return ConfigError(message)

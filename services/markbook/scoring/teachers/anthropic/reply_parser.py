@@ -1,7 +1,7 @@
 """The teacher's reply -> criteria for each sample, or a typed failure.
 
-The reply is one line a sample, `NUMBER MARK MARK …`, marks from 0 to 100. Measured on the newer tokenizer this is 10
-tokens a sample, compact JSON 11, JSON with named fields 27 to 46; and it needs no structured output, which bills a
+The reply is one line per sample, `NUMBER MARK MARK …`, marks from 0 to 100. Measured on the newer tokenizer this is 10
+tokens per sample, compact JSON 11, JSON with named fields 27 to 46; and it needs no structured output, which bills a
 hidden prompt and which other servers lack (docs/decisions/reply-form.md).
 """
 

@@ -75,7 +75,7 @@ class RetryPolicy:
         """Call `attempt` with the seconds left, until it succeeds, is rejected, or no retry fits before `deadline`.
 
         `need`: what a call takes of each rate limit. `caller` is scheduled fairly among those that wait. Raises
-        ServiceStopping once no attempt may start any more; an attempt that has started is awaited.
+        ServiceStoppingError once no attempt may start any more; an attempt that has started is awaited.
         """
         last: ScoringFailure | None = None
         for tries in itertools.count():
@@ -125,7 +125,7 @@ class RetryPolicy:
         self.warmup.queue.close(stopping())
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep; raises ServiceStopping as soon as the service shuts down."""
+        """Sleep; raises ServiceStoppingError as soon as the service shuts down."""
         ends = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopped.wait())]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

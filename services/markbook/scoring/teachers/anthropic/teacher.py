@@ -21,7 +21,7 @@ from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, TeacherConfig
 from markbook.contract import ErrorCode
 from markbook.scoring.concurrency import results_of_all
-from markbook.scoring.errors import ServiceStopping, StoreUnavailable, TeacherError
+from markbook.scoring.errors import ServiceStoppingError, StoreUnavailableError, TeacherError
 from markbook.scoring.prompts.prompt import estimate_tokens, fence, render, shuffled_order, system_text
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
@@ -139,7 +139,8 @@ class AnthropicTeacher:
         """One request for the group in shuffled order; samples without a readable judgment are retried once, alone.
 
         A refusal of several samples is retried likewise: alone, only the sample that caused it is refused. Raises no
-        TeacherError (failures are in the outcomes); StoreUnavailable and ServiceStopping only before the first answer.
+        TeacherError (failures are in the outcomes); StoreUnavailableError and ServiceStoppingError only before the
+        first answer.
         """
         deadline = self._clock() + self._config.timeout_s
         order = shuffled_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
@@ -195,7 +196,7 @@ class AnthropicTeacher:
             message = await self._retry_policy.execute(charged_attempt, need, deadline, group.caller)
         except TeacherError as error:  # budget exhausted; earlier outcomes stay
             message = ScoringFailure(error.code, error.detail)
-        except (StoreUnavailable, ServiceStopping) as error:
+        except (StoreUnavailableError, ServiceStoppingError) as error:
             if not answered:
                 raise
             detail = f"the teacher was not called: {error.detail}"
