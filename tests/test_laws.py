@@ -151,6 +151,17 @@ def test_every_read_of_the_store_that_a_route_could_show_takes_a_viewer():
     assert unscoped == UNSCOPED_READS.keys()
 
 
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+@each_source
+def test_no_comprehension_within_a_comprehension(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, COMPREHENSIONS):
+            inner = [each for each in ast.walk(node) if isinstance(each, COMPREHENSIONS) and each is not node]
+            assert not inner, f"line {node.lineno}: name the inner part, or write a loop"
+
+
 OLD_NAMES = re.compile(
     r"\b(RunPurse|Purse|Payer|take_due|KILLED|Visit|Asker|Said|NO_TURN|Reception|Doorkeeper|Door|pass_of|FRESH_S"
     r"|WatchedTeacher|RequestObserver|Elsewhere|FOR_EVER|Tally|into_hours|Warmth|Lesson|lessons_of|Flights?|Stopwatch"

@@ -141,7 +141,7 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path, monkeypatch, capsys):
 def test_runs_that_finished_before_a_stop_are_shown_and_written(tmp_path, monkeypatch, capsys):
     def one(config, way, seed, folder, interrupts):
         if (way, seed) == ("tests", 1):
-            raise learning.Stopped(signal.SIGINT)
+            raise learning.StoppedError(signal.SIGINT)
         right = {"stand-in": 1, "tests": 3}[way]
         counts = dict.fromkeys((0, 1), (right + seed, 4))
         return Outcome(way, seed, {0: (0, 4), 1: (0, 4)}, counts, 0, {"tests": 4}, 1.0)

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever reads has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
@@ -57,10 +57,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser(name: str) -> argparse.ArgumentParser:
     """One that knows the command `name`: to load what all commands need would make each of them slow."""
-    shown = "\n\n".join(
-        f"{purpose}:\n" + "\n".join(f"  {command:10}{what}" for command, what in commands.items())
-        for purpose, commands in PURPOSES.items()
-    )
+    sections: list[str] = []
+    for purpose, commands in PURPOSES.items():
+        lines = [f"  {command:10}{what}" for command, what in commands.items()]
+        sections.append("\n".join([f"{purpose}:", *lines]))
+    shown = "\n\n".join(sections)
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [COMMAND] [OPTIONS]",

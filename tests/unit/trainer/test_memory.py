@@ -152,7 +152,7 @@ def test_padding_is_counted(size, share):
     policy = tiny_policy()
     settings = Config.model_validate({"training": {"micro_batch_size": size}})
     for _ in range(2):  # each step by itself
-        assert Learner(policy, adapter_off(policy), settings).learn(EXPERIENCES).padding == pytest.approx(share)
+        assert Learner(policy, adapter_off(policy), settings).step(EXPERIENCES).padding == pytest.approx(share)
 
 
 def test_the_lag_and_what_comes_of_it_are_counted():

@@ -26,7 +26,7 @@ STEPS = {"eval_tasks": None, "max_steps": 4}
 
 @pytest.fixture
 def events(monkeypatch):
-    """What a run does, as it does it: ("write", step), ("marks", step), ("learn", updates before)."""
+    """What a run does, as it does it: ("write", step), ("marks", step), ("step", updates before)."""
     seen = []
 
     def noting(owner, name, event):
@@ -40,7 +40,7 @@ def events(monkeypatch):
 
     noting(RolloutQueue, "start", lambda _, draw, *__: ("write", draw.step))
     noting(RolloutQueue, "marks", lambda _, rollout: ("marks", rollout.draw.step))
-    noting(Learner, "learn", lambda learner, *_: ("learn", learner._policy.updates))
+    noting(Learner, "step", lambda learner, *_: ("learn", learner._policy.updates))
     return seen
 
 
@@ -93,7 +93,7 @@ class SlowWorld:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        world, groups, learn = self, Sampler.groups, Learner.learn
+        world, groups, learn = self, Sampler.groups, Learner.step
 
         def slow_groups(*args):
             for found in groups(*args):
@@ -116,7 +116,7 @@ class SlowWorld:
             return arriving
 
         monkeypatch.setattr(Sampler, "groups", slow_groups)
-        monkeypatch.setattr(Learner, "learn", slow_learn)
+        monkeypatch.setattr(Learner, "step", slow_learn)
         monkeypatch.setattr(RewardClient, "submit", submit)
         monkeypatch.setattr("markbook.trainer.loop.Timer", lambda: Timer(lambda: world.now))
 

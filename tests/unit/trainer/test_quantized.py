@@ -86,7 +86,7 @@ def test_nothing_moves_the_base_and_a_moved_scale_is_seen(folder):
     before = base_checksum(policy)
     assert base_checksum(quantized_policy(folder)) == before
     experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
-    Learner(policy, adapter_off(policy), asked).learn(experiences)
+    Learner(policy, adapter_off(policy), asked).step(experiences)
     assert base_checksum(policy) == before
     weight = next(weight for weight in policy.model.parameters() if hasattr(weight, "quant_state"))
     weight.quant_state.absmax[0] += 1

@@ -70,7 +70,7 @@ def pair(monkeypatch):
 
 def test_every_item_is_somebodys_and_nobody_elses(pair):
     assert pair.run(lambda ranks: ranks.shard("abcde")) == ["ace", "bd"]
-    assert SINGLE_PROCESS.share("abcde") == "abcde"
+    assert SINGLE_PROCESS.shard("abcde") == "abcde"
 
 
 def test_what_one_has_all_get_in_the_order_of_the_processes(pair):
@@ -124,11 +124,11 @@ def test_who_was_interrupted_too_says_so_and_not_that_another_is_gone(pair, monk
     signals._received.set()
     try:
         with pytest.raises(KeyboardInterrupt):
-            ProcessGroup(0, 2).wait()
+            ProcessGroup(0, 2).barrier()
     finally:
         signals._received.clear()
     with pytest.raises(RankLostError, match="another process of this run has ended"):
-        ProcessGroup(0, 2).wait()
+        ProcessGroup(0, 2).barrier()
 
 
 def test_gradients_add_up_also_where_one_has_none(pair):

@@ -35,7 +35,7 @@ def moved_policy(settings):
 
 def learn(policy, reference, settings):
     experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
-    return Learner(policy, reference, settings).learn(experiences)
+    return Learner(policy, reference, settings).step(experiences)
 
 
 def test_both_kinds_say_the_same_and_nothing_moves_the_base(student):

@@ -128,8 +128,8 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
 
 
 def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
-    check_source(config.training.model)
     check_tasks(config.training)
+    check_source(config.training.model)
     limit_spinning()
     # Harmless: it lists keys that a saved adapter need not hold.
     warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))

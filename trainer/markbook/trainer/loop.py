@@ -282,7 +282,9 @@ class Trainer:
 
 def scores_of_groups(groups: Sequence[Group]) -> torch.Tensor:
     """(groups, samples) scores; a sample without one is NaN, and nowhere a number."""
-    scores = [[r.score if isinstance(r, Scored) else torch.nan for r in results] for _, results in groups]
+    scores: list[list[float]] = []
+    for _, results in groups:
+        scores.append([result.score if isinstance(result, Scored) else torch.nan for result in results])
     return torch.tensor(scores, dtype=torch.float64)
 
 

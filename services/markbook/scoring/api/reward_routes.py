@@ -163,12 +163,12 @@ def _said(items: str | Sequence[ResponsesItem], role: str) -> str:
     """All text of one role's messages. For the assistant that is what the Responses API calls `output_text`."""
     if isinstance(items, str):
         return items
-    spoken = [item.content for item in items if item.role == role and item.type in ("message", None)]
-    texts = [
-        content if isinstance(content, str) else "".join(part.text or "" for part in content)
-        for content in spoken
-        if content is not None
-    ]
+    texts: list[str] = []
+    for item in items:
+        if item.role != role or item.type not in ("message", None) or item.content is None:
+            continue
+        parts = item.content
+        texts.append(parts if isinstance(parts, str) else "".join(part.text or "" for part in parts))
     return ("" if role == "assistant" else "\n\n").join(texts)
 
 

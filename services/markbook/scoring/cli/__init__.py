@@ -35,7 +35,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def table(rows: Sequence[Sequence[str]], *, numbers_from: int | None = None) -> Iterator[str]:
     """Lines of aligned columns; those with the index `numbers_from` and above to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
             cell.ljust(width) if numbers_from is None or column < numbers_from else cell.rjust(width)

@@ -78,8 +78,10 @@ def bars(
     min_step: float = 1.0,
 ) -> Chart:
     """Stacked bars, the first series at the bottom. `min_step`: the least distance between two ticks."""
-    values = [[value or 0.0 for value in each.values] for each in series]
-    columns = [list(column) for column in zip(*values, strict=True)] or [[]] * time_range.buckets
+    columns: list[list[float]] = [[] for _ in range(time_range.buckets)]
+    for each in series:
+        for column, value in zip(columns, each.values, strict=True):
+            column.append(value or 0.0)
     step, top = _scale(max(map(sum, columns), default=0.0), min_step)
     pitch = _PLOT_WIDTH / time_range.buckets
     paths: list[list[str]] = [[] for _ in series]

@@ -88,12 +88,14 @@ class RolloutQueue:
     def keep(self, rollout: RolloutBatch) -> dict[str, Any]:
         """The samples of the whole batch, for a checkpoint: the policy that wrote them is in none."""
         groups = self._together(lambda: {place: samples for place, (samples, _) in rollout.groups.items()})
-        return {"draw": asdict(rollout.draw), "groups": [[asdict(one) for one in group] for group in groups]}
+        return {"draw": asdict(rollout.draw), "groups": [list(map(asdict, group)) for group in groups]}
 
     def restart(self, kept: Mapping[str, Any]) -> RolloutBatch:
-        """What `keep` gave, asked for once more; marks that came meanwhile are in the book."""
+        """Request the marks of what `keep` returned again; those that arrived meanwhile are stored."""
         draw = Draw(**kept["draw"])
-        groups = [[Sample(**{**one, "task": Task(**one["task"])}) for one in group] for group in kept["groups"]]
+        groups: list[list[Sample]] = []
+        for group in kept["groups"]:
+            groups.append([Sample(**{**one, "task": Task(**one["task"])}) for one in group])
         shard = self._ranks.shard(range(len(groups)))
         return RolloutBatch(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in shard})
 
