@@ -70,7 +70,7 @@ build/docs-venv/installed: docs/site/requirements.txt
 
 docs: build/docs-venv/installed ## README and docs/ as a site in build/site, links checked
 	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict --quiet
-	@echo 'open build/site/index.html'
+	@echo 'open build/site/index.html; its search needs a server: python3 -m http.server -d build/site'
 
 hooks: .venv/installed ## have git run lint, format and types before each commit
 	$(BIN)/pre-commit install

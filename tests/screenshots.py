@@ -1,7 +1,7 @@
-"""`python -m tests.screenshots FOLDER`: the dashboard's pictures for the documents, taken of a real service in Chromium.
+"""`python -m tests.screenshots FOLDER`: the dashboard's pictures for the documents, of a real service in Chromium.
 
-The service judges the demo's tasks through the emulator of the Messages API, so the marks are real ones of it; the lines
-of a day with twenty runs are made up beforehand. Writes page-light.png (a desk) and page-dark-phone.png (a phone).
+The service judges the demo's tasks through the emulator of the Messages API. The lines of a day with twenty runs are
+made up beforehand. Writes page-light.png (a desktop) and page-dark-phone.png (a phone).
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from tests.processes import ROOT, ServiceProcess, clean_environment
 from tests.tiny import save_tiny_student
 
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
-DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
+NEEDS_A_RUN = ROOT / "docs" / "reading-a-training-run.md"
+DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"), key=lambda page: page == NEEDS_A_RUN)]
 WORKED_EXAMPLE = ROOT / "docs" / "your-own.md"
 """Run as a whole: its commands make the files that later ones need, and start a service of its own."""
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -189,12 +190,13 @@ def test_the_worked_example_runs_as_it_is_pasted(tmp_path: Path):
         assert student in text
         text = text.replace(student, str(tmp_path / "student"))
     port = free_port()
-    text = text.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}").replace(".venv/bin/python", sys.executable)
+    url = f"http://127.0.0.1:{port}"
+    text = text.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", sys.executable)
     text = re.sub(r"max_new_tokens(=|: )80", r"max_new_tokens\g<1>8", text)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"trap '{{ kill %1; wait; }} 2>/dev/null || true' EXIT\nset -m\n{text}"],
         cwd=tmp_path,
-        env=clean_environment(MARKBOOK_PORT=str(port), PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+        env=clean_environment(MARKBOOK_PORT=str(port), MARKBOOK_URL=url, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
