@@ -36,7 +36,7 @@ REASONS: dict[str, tuple[float, str]] = {
     "missing_separator": (INVALID, "A semicolon is missing."),
     "indentation": (INVALID, "The indentation is not valid Python."),
     "syntax_error": (INVALID, "The language's parser rejects the code."),
-    "elided": (INCOMPLETE, "A comment stands in for omitted code."),
+    "elided": (INCOMPLETE, "A comment replaces omitted code."),
     "cut_off": (INCOMPLETE, "The code breaks off in the middle of a construct."),
 }
 
