@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument(
         "--dry-run",
         action="store_true",
-        help="load everything, write and mark one group (which is paid for), print what the run would cost, and stop",
+        help="load everything, generate and score one group (which is paid for), print what it cost, and stop",
     )
     what.add_argument(
         "--resume",
