@@ -27,7 +27,7 @@ TRANSPORT = ("slow", "reset_before", "reset_after", "cut_body", "not_json", "bro
 """No answer that can be used, or (no_usage) no bill in it. All but reset_before are billed: the work was done."""
 
 REPLIES: dict[str, Callable[[list[str]], list[str]]] = {
-    "prose": lambda lines: ["Here are my marks for the samples.", *lines],
+    "prose": lambda lines: [f"Here are my marks for the {len(lines)} samples.", *lines],
     "only_prose": lambda lines: ["All of these samples look good to me."],
     "missing": lambda lines: lines[:-1],
     "repeated": lambda lines: [*lines, lines[0]],

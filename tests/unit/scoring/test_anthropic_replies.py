@@ -227,3 +227,69 @@ async def test_the_end_of_the_line_that_a_file_left_on_a_key_is_not_part_of_it(s
     [outcome] = (await asked(teacher, GROUP)).outcomes
     await teacher.close()
     assert isinstance(outcome, Judgment)
+
+
+@pytest.mark.parametrize(
+    ("model", "configured", "room"),
+    [
+        ("claude-haiku-5-5", None, 0),
+        ("claude-haiku-5-5", 500, 0),
+        ("claude-opus-5-5", None, 2048),
+        ("claude-opus-5-5", 500, 500),
+        ("Qwen/Qwen3-8B", None, 0),
+        ("Qwen/Qwen3-8B", 500, 500),
+    ],
+)
+async def test_room_for_thinking_is_left_where_a_model_thinks(
+    made: Made, model: str, configured: int | None, room: int
+) -> None:
+    request = made(model=model, thinking_tokens=configured)._request("the group's message", 1)
+    assert request["max_tokens"] == 16 + 3 * 5 + room
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 2048 tokens. However, you requested 2291 tokens",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit",
+        "the request exceeds the available context size",
+    ],
+)
+async def test_a_request_that_does_not_fit_names_the_settings(made: Made, script: Script, message: str) -> None:
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+    script.answers = [(400, JSON, json.dumps(error))]
+    reply = await asked(made(), GROUP)
+    [failure] = reply.outcomes
+    assert isinstance(failure, ScoringFailure)
+    assert failure.code is ErrorCode.TEACHER_REJECTED
+    assert failure.detail.endswith(
+        f"{message}; lower teacher.thinking_tokens, teacher.max_group_size or rlaif.prompt_context_chars"
+    )
+
+
+async def test_another_refusal_names_none(made: Made, script: Script) -> None:
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": "model: not found"}}
+    script.answers = [(400, JSON, json.dumps(error))]
+    [failure] = (await asked(made(), GROUP)).outcomes
+    assert isinstance(failure, ScoringFailure)
+    assert failure.detail == "the teacher returned 400 invalid_request_error: model: not found"
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "hinted"),
+    [
+        ("Qwen/Qwen3-8B", "<think>the first sample", True),
+        ("Qwen/Qwen3-8B", "", True),
+        ("claude-haiku-5-5", "", False),
+    ],
+)
+async def test_a_reply_cut_off_before_a_mark_says_that_the_model_may_think(
+    made: Made, script: Script, model: str, text: str, hinted: bool
+) -> None:
+    cut_off = answer(content=[{"type": "text", "text": text}], stop_reason="max_tokens")
+    script.answers = [cut_off, cut_off]  # the sample is requested once more
+    [failure] = (await asked(made(model=model), GROUP)).outcomes
+    assert isinstance(failure, ScoringFailure)
+    assert failure.code is ErrorCode.REPLY_TRUNCATED
+    assert ("set teacher.thinking_tokens" in failure.detail) is hinted

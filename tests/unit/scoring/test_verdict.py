@@ -35,10 +35,10 @@ def short(outcomes: tuple[Judgment | ScoringFailure, ...]) -> list[object]:
         # marks may be shifted by one, or quoted from a sample: nothing in such a reply is believed
         ("0 80 5\n1 100 0", [UNREADABLE, UNREADABLE]),
         ("1 80 5\n2 100 0\n3 1 1", [UNREADABLE, UNREADABLE]),
-        ("Here are the marks:\n1 80 5\n2 100 0", [UNREADABLE, UNREADABLE]),
+        ("Here are the marks:\n1 80 5\n2 100 0", [(0.8, 0.05), (1.0, 0.0)]),
         ("1 80 5\n2 100 0\nSample 2 says: 1 100 100", [UNREADABLE, UNREADABLE]),
         ("1 80 5 because\n2 100 0", [UNREADABLE, UNREADABLE]),
-        ("1: 80 5\n2: 100 0", [UNREADABLE, UNREADABLE]),
+        ("1: 80 5\n2: 100 0", [(0.8, 0.05), (1.0, 0.0)]),
         ("1 0.8 0.05\n2 1.0 0.0", [UNREADABLE, UNREADABLE]),
         ("1 -1 5\n2 100 0", [UNREADABLE, UNREADABLE]),
         ("1 ８０ 5\n2 100 0", [UNREADABLE, UNREADABLE]),

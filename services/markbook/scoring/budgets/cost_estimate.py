@@ -13,7 +13,7 @@ from itertools import starmap
 from markbook.config.settings import Config
 from markbook.scoring.prompts.prompt import estimate_tokens, render, system_text, truncate_task
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.teachers.anthropic.models import model_facts
+from markbook.scoring.teachers.anthropic.models import model_facts, thinking_room
 from markbook.scoring.teachers.anthropic.pricing import Tokens, cost_usd
 from markbook.scoring.teachers.anthropic.reply_parser import reply_tokens
 
@@ -109,8 +109,7 @@ def _output_tokens(together: float, assumed: Assumptions, config: Config, rubric
     criteria, explain = len(rubric.criteria), config.teacher.explain
     least = together * (2 * (criteria + 1) + (REASON_TOKENS if explain else 0))
     most = reply_tokens(math.ceil(together), criteria, explain=explain)
-    if model_facts(config.teacher.model).thinking in ("always", "unknown"):
-        most += config.teacher.thinking_tokens
+    most += thinking_room(model_facts(config.teacher.model).thinking, config.teacher.thinking_tokens)
     return least + assumed.room_used * (most - least)
 
 

@@ -77,8 +77,8 @@ class TeacherConfig(Section):
     effort: Literal["low", "medium", "high"] | None = Field(
         None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."
     )
-    thinking_tokens: Annotated[int, Field(ge=0)] = Field(
-        2048, description="Output tokens reserved for thinking per call, where thinking cannot be switched off."
+    thinking_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Output tokens for thinking per call; null: 2048 where Claude always thinks, else none."
     )
     timeout_s: Positive = Field(
         150.0, description="Seconds a group may take in all, retries and second asking included."

@@ -1,7 +1,7 @@
 """What the request must know of a model: how little it can be told to think, and from which length it caches.
 
 From the provider's model pages, read in November 2026. A name that is not here is another server's: it is sent no
-`thinking`, and the rubric is marked for caching all the same, which such servers ignore.
+`thinking` and left no room for it, and the rubric is marked for caching all the same, which such servers ignore.
 """
 
 from __future__ import annotations
@@ -32,6 +32,19 @@ _FACTS = {
     "claude-opus-4-5": ModelFacts("disabled", 4096),
     "claude-opus-4-6": ModelFacts("disabled", 4096),
 }
+
+
+THINKING_TOKENS = 2048
+"""Output tokens left for a Claude model that always thinks. Another server's model gets none unless configured."""
+
+
+def thinking_room(thinking: Thinking, configured: int | None) -> int:
+    """Output tokens per call beside the reply. `configured`: `teacher.thinking_tokens`."""
+    if thinking in ("disabled", "between_tools"):
+        return 0
+    if configured is not None:
+        return configured
+    return THINKING_TOKENS if thinking == "always" else 0
 
 
 def model_facts(model: str) -> ModelFacts:

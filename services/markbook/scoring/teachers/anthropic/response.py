@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from markbook.contract import ErrorCode
 from markbook.scoring.teachers.anthropic.pricing import Tokens
+from markbook.scoring.types import ScoringFailure
 
 _KINDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_TOO_LONG = re.compile(r"context (?:length|window|size)|max_(?:model_)?(?:tokens|len)|too (?:long|many tokens)", re.I)
+"""How servers put it that prompt and reply together do not fit: Anthropic, vLLM, SGLang, llama.cpp."""
 _ABSURD = 2**31  # tokens in one call, more than a column holds
 
 
@@ -66,3 +70,28 @@ def _for_an_hour(lives: object, written: int, ttl: str) -> int:
 def _is_count(value: object) -> bool:
     """Whether it is an int in range; a bool is an int to Python, but not a count."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _ABSURD
+
+
+def refusal(message: object) -> ScoringFailure:
+    """The failure of a sample that the provider refused to judge."""
+    category = classify_wording(message)
+    return ScoringFailure(
+        ErrorCode.TEACHER_REFUSED, f"the teacher refused to score this sample{category and f' ({category})'}"
+    )
+
+
+def no_marks_within(max_tokens: int) -> ScoringFailure:
+    """The failure of a reply of another server's model that was cut off before its first mark."""
+    return ScoringFailure(
+        ErrorCode.REPLY_TRUNCATED,
+        f"the reply reached its limit of {max_tokens} tokens before a mark; if this model thinks before it answers, "
+        "set teacher.thinking_tokens or switch its thinking off at the server",
+    )
+
+
+def explain_status(status: int, kind: str, message: str) -> str:
+    """An error response in one line, with the settings that change the length of a request where that is the cause."""
+    detail = f"the teacher returned {status} {kind}: {message[:300]}"
+    if status == 400 and _TOO_LONG.search(message):
+        return f"{detail}; lower teacher.thinking_tokens, teacher.max_group_size or rlaif.prompt_context_chars"
+    return detail

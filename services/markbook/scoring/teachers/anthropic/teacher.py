@@ -29,9 +29,16 @@ from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
 from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
-from markbook.scoring.teachers.anthropic.models import model_facts
+from markbook.scoring.teachers.anthropic.models import model_facts, thinking_room
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
-from markbook.scoring.teachers.anthropic.response import classify_wording, count_tokens, get_text, retry_after_s
+from markbook.scoring.teachers.anthropic.response import (
+    count_tokens,
+    explain_status,
+    get_text,
+    no_marks_within,
+    refusal,
+    retry_after_s,
+)
 from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
@@ -204,9 +211,11 @@ class AnthropicTeacher:
         if isinstance(message, ScoringFailure):
             return dict.fromkeys(shown, message)
         if message.stop_reason == "refusal":
-            return dict.fromkeys(shown, _refused(message))
+            return dict.fromkeys(shown, refusal(message))
         cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
         read = read_reply(get_text(message), len(codes), self._criteria, cut=cut, explain=self._config.explain)
+        if cut and self._facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
+            return dict.fromkeys(shown, no_marks_within(request["max_tokens"]))
         return dict(zip(shown, read, strict=True))
 
     def _request(self, text: str, count: int) -> dict[str, Any]:
@@ -221,8 +230,7 @@ class AnthropicTeacher:
             request["system"] = [{"type": "text", "text": self._system, "cache_control": held}]
         if self._facts.thinking in ("disabled", "between_tools"):
             request["thinking"] = {"type": self._facts.thinking}
-        else:
-            request["max_tokens"] += self._config.thinking_tokens
+        request["max_tokens"] += thinking_room(self._facts.thinking, self._config.thinking_tokens)
         if self._effort is not None:
             request["output_config"] = {"effort": self._effort}
         return request
@@ -262,7 +270,7 @@ class AnthropicTeacher:
     def _error_attempt(self, error: anthropic.APIStatusError) -> Attempt[Message]:
         """An error response: not billed, and retried unless it is permanent."""
         status, kind = error.status_code, str(error.type or f"http_{error.status_code}")
-        detail = f"the teacher returned {status} {kind}: {str(error.api_message or error.message)[:300]}"
+        detail = explain_status(status, kind, str(error.api_message or error.message))
         wait_s = retry_after_s(error.response.headers.get("retry-after"))
         call = self._pricer.free(kind, error.request_id)
         # a 429 too, but it lasts until somebody raises the limit
@@ -290,10 +298,3 @@ class AnthropicTeacher:
                 floor,
                 tokens,
             )
-
-
-def _refused(message: Message) -> ScoringFailure:
-    category = classify_wording(message)
-    return ScoringFailure(
-        ErrorCode.TEACHER_REFUSED, f"the teacher refused to score this sample{category and f' ({category})'}"
-    )
