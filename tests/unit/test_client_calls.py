@@ -16,6 +16,7 @@ from markbook.client import (
     RetryPolicy,
     ScoringClient,
 )
+from markbook.client.connection import resolve_url
 from markbook.config.loading import parse_config
 from markbook.config.settings import Service
 from markbook.contract import Sample, Scored, Unscored
@@ -234,3 +235,18 @@ def test_groups_are_scored_at_the_same_time_without_a_thread_for_each(script):
             [0.003],
         ]
     assert names.count("scoring client") == 1
+
+
+@pytest.mark.parametrize(
+    ("port", "url"),
+    [
+        ("8100", "http://127.0.0.1:8100"),
+        ("", "http://127.0.0.1:8000"),
+        ("tcp://10.0.0.1:8000", "http://127.0.0.1:8000"),  # as Kubernetes sets it for a service named markbook
+    ],
+)
+def test_the_port_variable_moves_the_default(monkeypatch, port, url):
+    monkeypatch.delenv("MARKBOOK_URL", raising=False)
+    monkeypatch.setenv("MARKBOOK_PORT", port)
+    assert str(resolve_url(None)) == url
+    assert str(resolve_url("http://h:1")) == "http://h:1"

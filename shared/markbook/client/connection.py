@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 
 import httpx
 
@@ -12,16 +13,17 @@ from markbook.redaction import hide_secrets
 
 URL_VARIABLE = "MARKBOOK_URL"
 API_KEY_VARIABLE = "MARKBOOK_API_KEY"
+PORT_VARIABLE = "MARKBOOK_PORT"
 DEFAULT_URL = "http://127.0.0.1:8000"
 """Where a service listens that was started without further settings. The default of `rlaif.scoring_url`, too."""
 
 
 def resolve_url(base_url: str | None) -> httpx.URL:
-    """`base_url`, else `$MARKBOOK_URL`, else DEFAULT_URL. An empty variable counts as unset.
+    """`base_url`, else `$MARKBOOK_URL`, else DEFAULT_URL on `$MARKBOOK_PORT`. An empty variable counts as unset.
 
     Raises ClientError for what is not the address of an HTTP server, and names the variable where it came from there.
     """
-    text = base_url if base_url is not None else os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    text = base_url if base_url is not None else os.environ.get(URL_VARIABLE) or _default_url()
     source = f"{URL_VARIABLE}: " if base_url is None else ""
     text = text.rstrip("/")
     problem = f"{source}{hide_secrets(text)} is not a valid URL of a service"
@@ -32,6 +34,13 @@ def resolve_url(base_url: str | None) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise ClientError(f"{problem}: it looks like http://HOST:8000")
     return url
+
+
+def _default_url() -> str:
+    """The port variable moves a service that is started here, so it moves its clients as well. In Kubernetes it may be
+    set to an address (`tcp://…`) by another service of that name, which is ignored."""
+    port = os.environ.get(PORT_VARIABLE, "")
+    return str(httpx.URL(DEFAULT_URL).copy_with(port=int(port))) if re.fullmatch(r"[1-9]\d{0,4}", port) else DEFAULT_URL
 
 
 def resolve_authorization(api_key: str | None) -> dict[str, str]:

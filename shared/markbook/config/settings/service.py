@@ -13,30 +13,30 @@ class Service(Section):
     """Where the scoring service listens and what it accepts."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; loopback only by default.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0 takes a free one.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0: a free one.")
     max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
     max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
-    max_tests_per_sample: PositiveInt = Field(1000, description="Tests of a sample; more is a 413.")
+    max_tests_per_sample: PositiveInt = Field(1000, description="Tests per sample; more is a 413.")
     max_test_chars: PositiveInt = Field(100_000, description="Characters of a sample's tests and setup; more is a 413.")
     max_body_bytes: PositiveInt = Field(16 * 1024 * 1024, description="Bytes of a request body; more is a 413.")
-    body_timeout_s: Positive = Field(60.0, description="Seconds that a request's body may take to arrive.")
+    body_timeout_s: Positive = Field(60.0, description="Maximum seconds for a request's body to arrive.")
     max_held_body_bytes: PositiveInt = Field(
-        256 * 1024 * 1024, description="Bytes of bodies that all requests in progress may hold; beyond it a 429."
+        256 * 1024 * 1024, description="Bytes of the bodies of all requests in progress; more is a 429."
     )
     allowed_hosts: list[str] = Field(
-        [], description="Names to answer to without API keys, besides addresses and names without a dot."
+        [], description="Host names accepted without API keys, besides addresses and names without a dot."
     )
     allow_unauthenticated: bool = Field(
         False, description="Listen beyond loopback without API keys: anyone who can reach it can spend."
     )
     max_concurrent_requests: PositiveInt = Field(
-        256, description="Requests for marks in progress, a key (and in all where there are no keys)."
+        256, description="Requests for marks in progress, per key (in total where there are no keys)."
     )
     max_queued_requests: Annotated[int, Field(ge=0)] = Field(
-        1024, description="Requests that wait for their turn, likewise; more is a 429."
+        1024, description="Queued requests, likewise; more is a 429."
     )
-    shutdown_grace_s: NonNegative = Field(8.0, description="Seconds that calls in progress have to finish at a stop.")
-    log_format: Literal["text", "json"] = Field("text", description="The log for people, or an object a line.")
+    shutdown_grace_s: NonNegative = Field(8.0, description="Seconds for calls in progress to finish at a stop.")
+    log_format: Literal["text", "json"] = Field("text", description="text: for people; json: one object per line.")
 
 
 class Price(Section):
@@ -63,16 +63,18 @@ PRICES_OF_2026_11 = {
 class TeacherConfig(Section):
     """Who marks."""
 
-    name: Literal["static", "anthropic"] = Field("static", description="static is an offline stand-in and no judge.")
+    name: Literal["static", "anthropic"] = Field(
+        "static", description="anthropic: Claude; static: an offline stub and no judge."
+    )
     model: str = Field("claude-haiku-5-5", description="The anthropic teacher's model.")
     base_url: Address | None = Field(
-        None, description="Another server that speaks the Messages API; null: the provider's."
+        None, description="Another server that implements the Messages API; null: the provider's."
     )
     max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
     shuffle_group: bool = Field(
-        True, description="Show a group in a seeded random order, so that no place is favoured."
+        True, description="Show a group in a seeded random order, so that no position is favoured."
     )
-    explain: bool = Field(False, description="Ask for a short reason a sample: about four times the output tokens.")
+    explain: bool = Field(False, description="Request a short reason per sample: about four times the output tokens.")
     rubric: str | None = Field(None, description="A rubric file of your own; null: the built-in one.")
     effort: Literal["low", "medium", "high"] | None = Field(
         None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."
@@ -80,18 +82,14 @@ class TeacherConfig(Section):
     thinking_tokens: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Output tokens for thinking per call; null: 2048 where Claude always thinks, else none."
     )
-    timeout_s: Positive = Field(
-        150.0, description="Seconds a group may take in all, retries and second asking included."
-    )
-    attempt_timeout_s: Positive = Field(
-        60.0, description="Seconds one call may take before it is given up and retried."
-    )
-    max_concurrency: PositiveInt = Field(16, description="Calls in flight at most; rate limits lower it by themselves.")
+    timeout_s: Positive = Field(150.0, description="Maximum seconds per group, retries included.")
+    attempt_timeout_s: Positive = Field(60.0, description="Seconds after which one call is cancelled and retried.")
+    max_concurrency: PositiveInt = Field(16, description="Maximum calls in flight; rate limits lower it automatically.")
     cache_ttl: Literal["5m", "1h"] = Field(
-        "5m", description="Life of the cached rubric; 1h pays for gaps over 5 minutes."
+        "5m", description="Lifetime of the cached rubric; 1h is worth it for gaps over 5 minutes."
     )
     prices: dict[str, Price] = Field(
-        default_factory=dict, description="Dollars by model; adds to and replaces PRICES_OF_2026_11."
+        default_factory=dict, description="Dollars by model; adds to and overrides PRICES_OF_2026_11."
     )
 
     def price(self) -> Price | None:
@@ -127,27 +125,29 @@ class Execution(Section):
     """Where the tests of samples run: never outside a sandbox."""
 
     confirm: Literal["auto", "on", "off"] = Field(
-        "auto", description="Run what did not pass in CPython inside bubblewrap too; auto: where bubblewrap works."
+        "auto", description="Run what did not pass again in CPython inside bubblewrap; auto: where bubblewrap works."
     )
-    test_timeout_s: Positive = Field(2.0, description="Time limit for the code and one test, in seconds.")
-    sample_timeout_s: Positive = Field(5.0, description="Time limit for all tests of a sample, in seconds.")
-    memory_mib: PositiveInt = Field(128, description="MiB that a sample may use.")
-    max_queued_samples: PositiveInt = Field(4096, description="Samples that wait for a sandbox; more are unscored.")
+    test_timeout_s: Positive = Field(2.0, description="Maximum seconds for the code and one test.")
+    sample_timeout_s: Positive = Field(5.0, description="Maximum seconds for all tests of a sample.")
+    memory_mib: PositiveInt = Field(128, description="Maximum MiB per sample.")
+    max_queued_samples: PositiveInt = Field(4096, description="Samples queued for a sandbox; more are unscored.")
 
 
 class StoreConfig(Section):
     """Where marks and counts are kept."""
 
     database_url: str = Field("sqlite:///data/markbook.db", description="A SQLAlchemy URL: sqlite or postgresql.")
-    claim_lease_s: Positive = Field(15.0, description="Seconds after which a dead replica's calls are made by another.")
-    store_samples: bool = Field(True, description="Keep task and code of what the teacher marked, compressed.")
-    sample_retention_days: Positive | None = Field(None, description="Days after which these texts go; null: never.")
-    cache_max_age_days: Positive | None = Field(
-        None, description="Days after which a mark is asked for anew; null: never."
+    claim_lease_s: Positive = Field(
+        15.0, description="Seconds after which another replica takes over the calls of a dead one."
     )
+    store_samples: bool = Field(True, description="Store task and code of what the teacher judged, compressed.")
+    sample_retention_days: Positive | None = Field(
+        None, description="Days after which these texts are deleted; null: never."
+    )
+    cache_max_age_days: Positive | None = Field(None, description="Days after which a mark expires; null: never.")
     cache_max_entries: PositiveInt | None = Field(
-        None, description="Marks, and test verdicts, above which the longest unused are deleted; null: no limit."
+        None, description="Marks, and test verdicts, above which the least recently used are deleted; null: no limit."
     )
     ledger_retention_days: Positive | None = Field(
-        7.0, description="Days after which ledger lines go, their sums stay; a retry later than that counts anew."
+        7.0, description="Days until ledger lines are deleted, not their sums; later retries count as new."
     )

@@ -33,65 +33,73 @@ class Training(Section):
     learning_rate: Positive = Field(1e-4, description="AdamW step size.")
     weight_decay: NonNegative = Field(0.0, description="AdamW decay; adapters are small, so none by default.")
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="How the step size falls from its peak to 0 at max_steps; it moves with updates."
+        "constant",
+        description="How the step size falls from its peak to 0 at max_steps (linear, cosine); counted in updates.",
     )
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="Updates in which the step size rises from 0.")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="Updates over which the step size rises from 0.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
     max_steps: PositiveInt = Field(100, description="Optimizer steps in a run.")
     prompts_per_step: PositiveInt = Field(
-        8, description="Tasks a step; each gets rlaif.num_samples_per_prompt samples."
+        8, description="Tasks per step; each gets rlaif.num_samples_per_prompt samples."
     )
     chat_template_kwargs: dict[str, Any] = Field(
         {"enable_thinking": False},
         description="Variables of the model's chat template; thinking is off, as in Qwen3's.",
     )
-    max_prompt_tokens: PositiveInt = Field(1024, description="Tokens; a longer task stops the run at start, never cut.")
-    max_new_tokens: PositiveInt = Field(256, description="Tokens a sample may have.")
-    generation_batch_size: PositiveInt = Field(64, description="Samples written at a time; memory, not the result.")
-    micro_batch_size: PositiveInt = Field(
-        8, description="Samples a forward pass; memory, not the result, depends on it."
+    max_prompt_tokens: PositiveInt = Field(
+        1024, description="Tokens; a longer task stops the run at start and is never truncated."
     )
+    max_new_tokens: PositiveInt = Field(256, description="Maximum tokens per sample.")
+    generation_batch_size: PositiveInt = Field(
+        64, description="Samples generated at a time; changes memory, not the result."
+    )
+    micro_batch_size: PositiveInt = Field(8, description="Samples per forward pass; changes memory, not the result.")
     lora_r: PositiveInt = Field(16, description="Rank of the adapter.")
     lora_alpha: PositiveInt = Field(32, description="Adapter scale is lora_alpha / lora_r.")
-    lora_dropout: Share = Field(0.0, description="0 keeps the sampled and the trained policy the same.")
+    lora_dropout: Share = Field(0.0, description="0 keeps the sampling and the trained policy the same.")
     lora_target_modules: str | list[str] = Field("all-linear", description="Module names, or all-linear.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses a GPU where there is one.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on a CPU."
     )
     gradient_checkpointing: bool = Field(
-        False, description="Compute the layers again in the backward pass: less memory, one more forward pass."
+        False, description="Recompute the layers in the backward pass: less memory, one more forward pass."
     )
     load_in_4bit: bool = Field(
         False, description="Hold the frozen weights in 4 bits (NF4): a quarter of bfloat16's; requires bitsandbytes."
     )
     generation_url: Address | None = Field(
-        None, description="A vLLM server that draws the samples, with the adapter of each step; null: done here."
+        None,
+        description="A vLLM server that generates the samples, with the adapter of each step; null: generated here.",
     )
     generation_wait_s: NonNegative = Field(
-        600.0, description="Seconds to wait for a generation server that is away before giving up."
+        600.0, description="Seconds to wait for an unavailable generation server before giving up."
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Fixes task order, sampling and adapter initialisation.")
     tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language, tests} to train on.")
     task_sampling: Literal["uniform", "frontier"] = Field(
-        "uniform", description="Each task once an epoch, or those more often whose last group both passed and failed."
+        "uniform", description="uniform: each once per epoch; frontier: more often those that both passed and failed."
     )
     max_group_replacements: Annotated[int, Field(ge=0)] = Field(
-        0, description="Groups a step that are drawn anew, of other tasks, where all marks of a group are the same."
+        0, description="Groups per step replaced by other tasks where all marks of a group are the same."
     )
     eval_tasks: str | None = Field(
-        "demo/tasks/eval.jsonl", description="JSONL kept apart, marked before and after; null: none."
+        "demo/tasks/eval.jsonl", description="Held-out JSONL, marked before and after; null: none."
     )
-    eval_every_steps: PositiveInt | None = Field(None, description="Steps between; null: only before and after.")
-    eval_samples_per_task: PositiveInt = Field(4, description="Samples a task in an evaluation, with fixed seeds.")
+    eval_every_steps: PositiveInt | None = Field(
+        None, description="Steps between evaluations; null: only before and after."
+    )
+    eval_samples_per_task: PositiveInt = Field(4, description="Samples per task in an evaluation, with fixed seeds.")
     system_prompt: str = Field(
         "You write code. Answer with one fenced code block and nothing else.",
-        description="The chat template's system message; empty for none.",
+        description="The chat template's system message; empty: none.",
     )
-    output_dir: str = Field("runs", description="Each run gets a folder of its name in here.")
+    output_dir: str = Field("runs", description="Each run gets a folder of its name in it.")
     save_every_steps: PositiveInt = Field(10, description="Steps between checkpoints; --resume continues from one.")
-    save_total_limit: PositiveInt = Field(2, description="Checkpoints kept, the newest.")
-    trackers: list[str] = Field(["tensorboard"], description="Of metrics, by Accelerate's names: wandb, mlflow, ...")
+    save_total_limit: PositiveInt = Field(2, description="Number of newest checkpoints to keep.")
+    trackers: list[str] = Field(
+        ["tensorboard"], description="Where metrics are sent, by Accelerate's names: wandb, mlflow, ..."
+    )
 
     @field_validator("chat_template_kwargs")
     @classmethod
@@ -108,72 +116,86 @@ class Rlaif(Section):
         0.0, description="Samples marked strictly below it leave the loss, not the baseline."
     )
     reward_weight: Positive = Field(
-        1.0, description="Times the mark; whitening takes it out again, but for kl_in: reward."
+        1.0, description="Factor of the mark; whitening cancels it, except with kl_in: reward."
     )
     generation_temperature: Positive = Field(0.85, description="Sampling temperature.")
-    num_samples_per_prompt: Annotated[int, Field(ge=2)] = Field(4, description="Samples a task: a baseline needs two.")
+    num_samples_per_prompt: Annotated[int, Field(ge=2)] = Field(
+        4, description="Samples per task: a baseline needs two."
+    )
     use_advantage_normalization: bool = Field(True, description="Group baseline and whitening; false: the raw reward.")
     advantage_baseline: Literal["mean", "leave_one_out"] = Field(
-        "mean", description="Of the group's scored samples: all of them, or all others."
+        "mean", description="Mean over the group's scored samples: all of them, or all others (leave_one_out)."
     )
-    whiten_advantages: bool = Field(True, description="Over the deviation in the batch; false: baseline only.")
-    loss: Literal["reinforce", "ppo_clip"] = Field("reinforce", description="The policy term.")
-    clip_range: Positive = Field(0.2, description="ppo_clip: how far the ratio to the sampling policy may go from 1.")
+    whiten_advantages: bool = Field(
+        True, description="Divide by the standard deviation in the batch; false: baseline only."
+    )
+    loss: Literal["reinforce", "ppo_clip"] = Field("reinforce", description="The policy term: reinforce or ppo_clip.")
+    clip_range: Positive = Field(
+        0.2, description="ppo_clip: how far the ratio to the sampling policy may differ from 1."
+    )
     loss_agg_mode: Literal["token", "sequence"] = Field(
-        "token", description="Every token counts the same, or every sample; policy and KL term alike."
+        "token", description="Every token has the same weight, or every sample (sequence); for policy and KL term."
     )
     max_staleness: Annotated[int, Field(ge=0, le=1)] = Field(
-        0, description="Updates a sample may be behind: 1 writes the next batch while the last one's marks arrive."
+        0, description="Updates a sample may be behind: 1 generates the next batch while the last one's marks arrive."
     )
     importance_sampling_cap: Positive = Field(
-        2.0, description="reinforce on samples that old, or a generation server's: the most that a token may weigh."
+        2.0, description="reinforce on samples that old, or of a generation server: maximum weight of a token."
     )
     use_frozen_reference_for_kl: bool = Field(True, description="KL term to the frozen base; false: no KL term.")
     kl_reference: Literal["adapter_off", "copy"] = Field(
-        "adapter_off", description="The model without its adapter, or a second copy of it in memory."
+        "adapter_off", description="The model without its adapter, or a second copy of it in memory (copy)."
     )
     kl_penalty: NonNegative = Field(0.1, description="Coefficient of the KL term.")
     kl_estimator: Literal["k1", "k2", "k3", "exact"] = Field(
-        "k3", description="exact: over the vocabulary. k1 is for the reward: in the loss it pulls nowhere on average."
+        "k3", description="k1, k2, k3, or exact; k1 only with kl_in: reward (its gradient in the loss is 0 on average)."
     )
     kl_in: Literal["loss", "reward"] = Field(
-        "loss", description="A term of the loss, or taken from each sample's reward, summed over its tokens."
+        "loss", description="A term of the loss, or subtracted from each sample's reward, summed over its tokens."
     )
     adaptive_kl_enabled: bool = Field(False, description="Steer kl_penalty so that the KL stays near target_kl.")
-    target_kl: Positive = Field(0.075, description="Nats a token.")
-    kl_gain: Positive = Field(0.1, description="The coefficient moves by at most a fifth of this share a step.")
-    use_tests: bool = Field(True, description="Run the tests of samples that have some; false: they are ignored.")
+    target_kl: Positive = Field(0.075, description="Nats per token.")
+    kl_gain: Positive = Field(0.1, description="The coefficient changes by at most a fifth of this fraction per step.")
+    use_tests: bool = Field(True, description="Run the tests of samples that have any; false: ignore them.")
     tests_policy: Literal["gate", "advise", "only"] = Field(
-        "gate", description="A failed test ends it; or all go to the teacher and tests set correctness; or no teacher."
+        "gate", description="gate: a failed test decides; advise: tests set correctness; only: no teacher."
     )
-    use_tiered_scoring: bool = Field(True, description="The heuristic tier rejects broken code before anyone pays.")
-    heuristic_score_threshold: Share = Field(0.3, description="Heuristic score strictly below it: marked by the tier.")
+    use_tiered_scoring: bool = Field(
+        True, description="The heuristic tier rejects broken code before it costs anything."
+    )
+    heuristic_score_threshold: Share = Field(0.3, description="Heuristic scores strictly below it are final.")
     heuristic_audit_rate: Share = Field(
-        0.0, description="Share of rejected samples shown to the teacher too, to check the tier; paid for."
+        0.0, description="Fraction of rejected samples also sent to the teacher, to check the tier; paid for."
     )
-    truncate_prompt_for_scoring: bool = Field(True, description="Show the teacher prompt_context_chars of the task.")
-    prompt_context_chars: PositiveInt = Field(200, description="Characters of the task shown to the teacher.")
+    truncate_prompt_for_scoring: bool = Field(
+        True, description="Send the teacher only prompt_context_chars of the task."
+    )
+    prompt_context_chars: PositiveInt = Field(200, description="Characters of the task sent to the teacher.")
     prompt_context_policy: Literal["head", "head_tail"] = Field(
-        "head", description="Show its start, or its start and its end in equal parts."
+        "head", description="Its start, or its start and its end in equal parts (head_tail)."
     )
-    move_rubric_to_system_prompt: bool = Field(True, description="Rubric as system prompt, where it can be cached.")
-    scoring_url: Address = Field("http://127.0.0.1:8000", description="Where the scoring service listens.")
+    move_rubric_to_system_prompt: bool = Field(
+        True, description="Rubric as system prompt, where the provider can cache it."
+    )
+    scoring_url: Address = Field("http://127.0.0.1:8000", description="Address of the scoring service.")
     run: str | None = Field(None, description="Run id at the service; null: made from the time and the seed.")
     service_wait_s: NonNegative = Field(
-        600.0, description="Seconds to wait for a service that is away before giving up."
+        600.0, description="Seconds to wait for an unavailable service before giving up."
     )
-    request_timeout_s: Positive = Field(180.0, description="Seconds one request for marks may take.")
+    request_timeout_s: Positive = Field(180.0, description="Maximum seconds per request for marks.")
     max_unscored_fraction: Share = Field(
-        0.5, description="More of a batch without marks: pause and ask again, service_wait_s at most; 1: never."
+        0.5, description="Unscored fraction above which to pause and retry (for service_wait_s); 1: never."
     )
     reward_hacking_action: Literal["warn", "stop"] = Field(
-        "warn", description="What passing a limit below does, once each: a warning, or save and end the run."
+        "warn", description="When a limit below is exceeded, once each: warn, or save and end the run (stop)."
     )
-    reward_hacking_window: PositiveInt = Field(10, description="Steps whose mean is held against each limit.")
-    max_length_correlation: Share | None = Field(0.5, description="Of judged marks with length, + or -; null: any.")
-    max_identical_fraction: Share | None = Field(0.5, description="Of samples that equal another; null: any.")
-    max_ceiling_fraction: Share | None = Field(0.9, description="Of marks of 0.95 or more; null: any.")
+    reward_hacking_window: PositiveInt = Field(10, description="Steps whose mean is compared with each limit.")
+    max_length_correlation: Share | None = Field(
+        0.5, description="Correlation of judged marks with length, + or -; null: no limit."
+    )
+    max_identical_fraction: Share | None = Field(0.5, description="Of samples that equal another; null: no limit.")
+    max_ceiling_fraction: Share | None = Field(0.9, description="Of marks of 0.95 or more; null: no limit.")
     max_memorized_fraction: Share | None = Field(
-        0.1, description="Of samples that hold a table of their tests' inputs and results; null: any."
+        0.1, description="Of samples that contain a table of their tests' inputs and results; null: no limit."
     )
-    max_kl: Positive | None = Field(0.5, description="Nats a token; null: any.")
+    max_kl: Positive | None = Field(0.5, description="Nats per token; null: no limit.")
