@@ -80,7 +80,7 @@ async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_en
             pass
     assert first.status_code == 200
     assert (refused.status_code, refused.json()["error"]) == (503, "store_unavailable")
-    assert "log says why" in refused.json()["detail"]
+    assert "service's log" in refused.json()["detail"]
     assert back.json()["results"][0]["source"] == "teacher"
     assert "died" not in caplog.text
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]

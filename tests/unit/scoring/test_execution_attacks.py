@@ -120,7 +120,7 @@ def test_what_code_breaks_off_has_failed_and_is_no_matter_of_time(cpython):
     shut = LIES["the connection is shut"]
     results = cpython.run(shut, ["assert f(1) == 2", "assert f(2) == 4"], "", GENEROUS)
     assert [result.verdict for result in results] == ["failed", "failed"]
-    own = "def f(x): raise TimeoutError('not done after 2 s')"
+    own = "def f(x): raise TimeoutError('timed out after 2 s')"
     assert [result.verdict for result in cpython.run(own, ["assert f(1) == 2"], "", GENEROUS)] == ["failed"]
 
 

@@ -46,7 +46,9 @@ def test_the_trainer_says_so_without_importing_torch(tmp_path):
         "import sys; from markbook.trainer.__main__ import main; code = main([]); "
         "print('torch' in sys.modules); sys.exit(code)"
     )
-    (tmp_path / "config.yaml").write_text("training: {model: my-student}\n")
+    (tmp_path / "tasks.jsonl").write_text('{"prompt": "p", "language": "python"}\n')
+    settings = "training: {model: my-student, tasks: tasks.jsonl, eval_tasks: null}\n"
+    (tmp_path / "config.yaml").write_text(settings)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert (done.returncode, done.stdout) == (2, "False\n")
     assert done.stderr.startswith("training.model my-student: there is no such folder.")
