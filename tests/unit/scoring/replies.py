@@ -123,6 +123,7 @@ REFUSED: dict[str, str] = {
     "words for marks": "one eighty seventy sixty fifty",
     "marks with letters": "1 80a 70 60 50\n2 10 20 30 40",
     "ranges": "1 70-80 70 60 50\n2 10 20 30 40",
+    "ranges with spaces": "1 70 - 80 60 50\n2 10 20 30 40",
     "about": "1 ~80 70 60 50\n2 10 20 30 40",
     "named": "1: correctness 80, code_quality 70, efficiency 60, documentation 50\n2: correctness 10, code_quality 20",
     "named in another order": "1 documentation=50 correctness=80 code_quality=70 efficiency=60",

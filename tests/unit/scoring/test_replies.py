@@ -40,6 +40,13 @@ def test_a_cut_reply_in_any_form_gives_no_mark_that_was_not_finished(form):
                 assert tuple(round(100 * outcome.criteria[name]) for name in CRITERIA) == expected
 
 
+@pytest.mark.parametrize("char", [" ", "-", "|", "`", "1", ",", "a", "#"])
+def test_a_reply_of_any_length_is_read_in_linear_time(char):
+    """Other servers need not heed max_tokens. A quadratic pattern would take minutes here, and hold the service up."""
+    for text in (char * 300_000 + "x", "sample" + char * 300_000 + "x", "1 80" + char * 300_000 + "x"):
+        assert not any(isinstance(each, Judgment) for each in read_reply(text, 2, CRITERIA))
+
+
 def test_calls_saved_beside_lines_of_numbers_alone(record_property):
     """A reply that is refused as a whole is paid for again, one call per sample."""
     strict = re.compile(r"(?:\s*\d{1,6}(?:\s+\d{1,6})*\s*(?:\n|$)|\s*\n)*", re.ASCII)

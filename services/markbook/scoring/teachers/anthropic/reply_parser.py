@@ -19,13 +19,17 @@ from markbook.scoring.types import Judgment, ScoringFailure
 
 Outcome = Judgment | ScoringFailure
 
-_NUMBER = re.compile(r"(?:sample\s*)?#?\s*(?P<number>\d{1,6})(?:\s*[:)|]|\.(?=\s)|(?=[\s,;]|$))", re.ASCII | re.I)
+_NUMBER = re.compile(
+    r"(?:sample\s{0,3})?(?:#\s{0,3})?(?P<number>\d{1,6})(?:\s*[:)|]|\.(?=\s)|(?=[\s,;]|$))", re.ASCII | re.I
+)
 _MARK = re.compile(r"(?P<mark>\d{1,6})(?P<decimals>\.0{1,6})?(?:\s*/\s*100|\s*%)?(?=[\s,;|]|\.?\s*$|$)", re.ASCII)
-_GAP = re.compile(r"\s*(?:[,;|]\s*|(?<=\s)[-–—]\s+)?")
+_AFTER_NUMBER = re.compile(r"\s*(?:[,;|]\s*|(?<=\s)[-–—]\s+)?")
+_AFTER_MARK = re.compile(r"\s*(?:[,;|]\s*)?")  # no dash: `70 - 80` is a range
 _DECORATION = str.maketrans("", "", "*`")
 _BULLET = re.compile(r"^[-•]\s+")
+_DASH = re.compile(r"^[-–—]\s+")
 _FENCE = re.compile(r"^`{3,}\s*\w*$")
-_RULE = re.compile(r"^[\s|:=-]*[-=][\s|:=-]*$")
+_RULE_CHARS = frozenset(" \t|:-=")
 MAX_PROSE_CHARS = 200
 """Characters of a line of greeting or of a closing remark; longer text is not skipped."""
 
@@ -76,7 +80,7 @@ def _read_lines(lines: Sequence[str], count: int, criteria: Sequence[str], *, ex
     read: list[_Line] = []
     prose_at: list[int] = []
     for line in map(str.strip, lines):
-        if not line or _FENCE.match(line) or _RULE.match(line):
+        if not line or _FENCE.match(line) or _RULE_CHARS.issuperset(line):
             continue
         if any(char.isdigit() for char in line):
             read.append(_read_line(line, len(criteria), explain=explain))
@@ -104,18 +108,18 @@ def _read_line(line: str, marks: int, *, explain: bool) -> _Line:
     found = _NUMBER.match(plain)
     if found is None:
         raise _UnreadableReplyError(f"the teacher's reply has a line of another form: {line[:80]!r}")
-    at = _GAP.match(plain, found.end()).end()  # type: ignore[union-attr]
+    at = _AFTER_NUMBER.match(plain, found.end()).end()  # type: ignore[union-attr]
     values: list[int] = []
     decimals: list[int] = []
     while (not explain or len(values) < marks) and (mark := _MARK.match(plain, at)):
         values.append(int(mark["mark"]))
         if mark["decimals"]:
             decimals.append(int(mark["mark"]))
-        at = _GAP.match(plain, mark.end()).end()  # type: ignore[union-attr]
+        at = _AFTER_MARK.match(plain, mark.end()).end()  # type: ignore[union-attr]
     rest = plain[at:].strip()
     if not explain and rest not in ("", "."):
         raise _UnreadableReplyError(f"the teacher's reply has a line of another form: {line[:80]!r}")
-    return _Line(int(found["number"]), tuple(values), rest if explain else "", tuple(decimals))
+    return _Line(int(found["number"]), tuple(values), _DASH.sub("", rest) if explain else "", tuple(decimals))
 
 
 def _outcome(line: _Line, count: int, criteria: Sequence[str]) -> Outcome:
