@@ -236,9 +236,7 @@ class Policy(LanguageModel):
         model_type = self._causal_lm.config.model_type
         try:
             gap = self._gap_to_plain_forward()
-        except (
-            Exception
-        ) as error:  # whatever an architecture of an unknown kind does, it is refused before a run starts
+        except Exception as error:  # an unknown architecture may fail in any way: refused before a run starts
             raise ConfigError(
                 f"a model of type {model_type} cannot be trained here: reading it in parts failed with "
                 f"{type(error).__name__}: {' '.join(str(error).split())}. Choose another training.model"
