@@ -35,7 +35,7 @@ USER 10001
 EXPOSE 8000
 HEALTHCHECK --start-period=120s --interval=5s --timeout=5s \
     CMD ["python", "-c", "from http.client import *; c = HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
-ENTRYPOINT ["python", "-m", "markbook.scoring"]
+ENTRYPOINT ["markbook"]
 CMD ["serve", "--host", "0.0.0.0"]
 
 FROM base AS trainer
@@ -46,5 +46,5 @@ COPY demo demo
 RUN python -m compileall -q .
 ENV HF_HOME=/app/data/huggingface
 USER 10001
-ENTRYPOINT ["python", "-m", "markbook.trainer"]
+ENTRYPOINT ["markbook", "train"]
 CMD ["--config", "demo/demo.yaml"]

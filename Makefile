@@ -28,10 +28,10 @@ install: .venv/installed ## set up .venv with the locked versions
 	@touch $@
 
 demo: .venv/installed ## train a small student against the scoring service (several minutes on 2 cores)
-	@$(BIN)/python -m markbook.demo $(ARGS)
+	@$(BIN)/markbook demo $(ARGS)
 
 serve: .venv/installed ## the scoring service alone, on http://127.0.0.1:8000
-	@$(BIN)/python -m markbook.scoring $(ARGS)
+	@$(BIN)/markbook serve $(ARGS)
 
 up: ## the service and Postgres in containers, once their ports are found free: docker compose up
 	@test -n "$$(docker compose ps --quiet scoring)" || docker compose config --format json | $(PYTHON) deploy/ports.py

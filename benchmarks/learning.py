@@ -24,7 +24,7 @@ import yaml
 from benchmarks.learning_measure import Change, change, difference, read_evaluated
 from markbook.config.loading import ConfigError, load_config, without_secrets
 from markbook.config.settings import Config
-from markbook.demo.__main__ import DEFAULT_CONFIG, for_one_run
+from markbook.demo.cli import DEFAULT_CONFIG, for_one_run
 from markbook.demo.processes import DemoError, Interrupts, free_port, service, tail
 from markbook.trainer.monitoring.pass_at_k import Counts
 from markbook.trainer.run_dir import check_writable

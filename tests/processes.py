@@ -24,7 +24,7 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 class ServiceProcess:
-    """`python -m markbook.scoring`, ready to be asked; `with` stops it with SIGTERM."""
+    """`markbook serve`, ready to be asked; `with` stops it with SIGTERM."""
 
     def __init__(self, database_url: str, *arguments: str, port: int = 0, **environment: str) -> None:
         self._command = [sys.executable, "-m", "markbook.scoring", "--port", str(port), *arguments]

@@ -1,6 +1,6 @@
 """What NeMo Gym sends to a verifier, and what Markbook answers. Needs httpx alone.
 
-python -m markbook.scoring &
+markbook serve &
 python docs/examples/nemo_gym_verify.py http://127.0.0.1:8000
 """
 

@@ -1,6 +1,6 @@
 """What OpenRLHF sends to a remote reward model, and what Markbook answers. Needs httpx alone.
 
-    python -m markbook.scoring &
+    markbook serve &
     python docs/examples/openrlhf_get_reward.py http://127.0.0.1:8000
 
 OpenRLHF does this by itself, given the address: --reward.remote_url 'http://…/get_reward?run=…&language=…'

@@ -1,7 +1,7 @@
 """A stock GRPOTrainer script, with one line of Markbook: `reward_funcs=markbook_reward(...)`.
 
 pip install '.[service,trainer,trl]'
-python -m markbook.scoring &
+markbook serve &
 python docs/examples/trl_grpo.py --model HuggingFaceTB/SmolLM2-135M-Instruct
 """
 

@@ -1,6 +1,6 @@
 """What verl's reward manager calls, called the same way. verl itself is not needed for this.
 
-    python -m markbook.scoring &
+    markbook serve &
     python docs/examples/verl_compute_score.py http://127.0.0.1:8000
 
 verl does this by itself:

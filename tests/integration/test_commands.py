@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from markbook.scoring.__main__ import main
+from markbook.cli import main
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TASK = "Write add(a, b) that returns the sum."
@@ -46,7 +46,7 @@ def test_a_file_is_marked_from_the_shell_and_paid_for_once(ask):
     for line in ("mark      0.", ", from the teacher", "correctness", "code quality", "no judge", "key       STUDENT:"):
         assert line in told
     assert "paid      $0.0000: 0 tokens sent" in told
-    assert ", from the book" in again[1]
+    assert ", from the cache" in again[1]
 
 
 def test_broken_code_is_a_mark_with_a_reason(ask, tmp_path):
@@ -86,11 +86,13 @@ def test_what_could_not_be_marked_is_told_and_is_no_success(ask, tmp_path, sqlit
 def test_stats_are_a_table_with_units_and_budgets(ask):
     ask("score", "add.py", "--prompt", TASK, "--run", "tabled")
     status, told, _ = ask("stats", "--run", "tabled")
-    head, row = [line.split() for line in told.splitlines() if line.startswith(("RUN", "tabled"))]
+    head, row, paid_head, paid = [line.split() for line in told.splitlines() if line.startswith(("RUN", "tabled"))]
     assert status == 0
-    assert head[:8] == ["RUN", "SAMPLES", "HEURISTIC", "TESTS", "CACHE", "COALESCED", "TEACHER", "UNSCORED"]
+    assert head == ["RUN", "SAMPLES", "HEURISTIC", "TESTS", "CACHE", "COALESCED", "TEACHER", "UNSCORED"]
+    assert paid_head == ["RUN", "CALLS", "TOKENS", "IN", "TOKENS", "OUT", "TOKENS", "SAVED", "COST"]
     assert row[1] == "1"
-    assert row[-1] == "$0.0000"
+    assert paid[-1] == "$0.0000"
+    assert max(map(len, told.splitlines())) <= 80
     assert "teacher  static: " in told
     assert " MiB" in told
     budgets = {
@@ -121,7 +123,7 @@ def test_a_run_that_there_is_not_is_said_and_the_one_that_was_meant(ask):
 def test_before_anything_is_asked_for_there_is_no_run(tmp_path, capsys):
     with ServiceProcess(f"sqlite:///{tmp_path / 'empty.db'}") as empty:
         assert main(["stats", "--run", "any", "--url", empty.url]) == 2
-    assert capsys.readouterr().err == "there is no run any: nothing was asked for yet\n"
+    assert capsys.readouterr().err == "there is no run any: no run has sent a request yet\n"
 
 
 def test_a_log_of_json_lines_holds_nothing_else(service, ask):

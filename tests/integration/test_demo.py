@@ -128,7 +128,7 @@ def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(start: Start, tm
     assert process.returncode == 130, output
     assert_nothing_listens(output)
     assert "stopped on request" in output
-    assert "its service has to run again: python -m markbook.scoring --config" in output
+    assert "to continue it, start its service again: markbook serve --config" in output
     assert "Traceback" not in output
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["ended"] == "interrupted"

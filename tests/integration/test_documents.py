@@ -19,6 +19,7 @@ from tests.tiny import save_tiny_student
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 NEEDS_A_RUN = ROOT / "docs" / "reading-a-training-run.md"
 DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"), key=lambda page: page == NEEDS_A_RUN)]
+BIN = f"{Path(sys.executable).parent}/"
 WORKED_EXAMPLE = ROOT / "docs" / "your-own.md"
 """Run as a whole: its commands make the files that later ones need, and start a service of its own."""
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -129,7 +130,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shell(command: str, folder: Path, url: str, book: str = "operator.db") -> str:
     """Run as a reader would, but for the port, the interpreter, the student and the length of the run."""
-    command = command.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", sys.executable)
+    command = command.replace("http://127.0.0.1:8000", url).replace(".venv/bin/", BIN)
     environment = clean_environment(
         MARKBOOK_DATABASE_URL=f"sqlite:///{folder / book}",
         MARKBOOK_URL=url,
@@ -174,7 +175,7 @@ def test_a_block_that_starts_the_service_runs_as_it_is_pasted(folder: Path):
     assert pasted
     for text in pasted:
         port = free_port()
-        start = f'make() {{ [ "$*" = serve ] && exec .venv/bin/python -m markbook.scoring --port {port}; }}\n'
+        start = f'make() {{ [ "$*" = serve ] && exec .venv/bin/markbook serve --port {port}; }}\n'
         said = shell(
             f"{start}trap 'kill %1; wait' EXIT\nset -m\n{text}", folder, f"http://127.0.0.1:{port}", "pasted.db"
         )
@@ -191,7 +192,7 @@ def test_the_worked_example_runs_as_it_is_pasted(tmp_path: Path):
         text = text.replace(student, str(tmp_path / "student"))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    text = text.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python", sys.executable)
+    text = text.replace("http://127.0.0.1:8000", url).replace(".venv/bin/", BIN)
     text = re.sub(r"max_new_tokens(=|: )80", r"max_new_tokens\g<1>8", text)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"trap '{{ kill %1; wait; }} 2>/dev/null || true' EXIT\nset -m\n{text}"],

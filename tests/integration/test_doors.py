@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 
+from markbook.cli import main
 from markbook.client import RequestRejectedError, RetryPolicy, ScoringClient
 from markbook.contract import Sample, ScoreRequest
-from markbook.scoring.__main__ import main
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 ADD = Sample(prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b\n")
@@ -42,7 +42,7 @@ def refusal(ask: Callable[[], object]) -> RequestRejectedError | None:
 
 def test_without_keys_it_does_not_listen_where_others_reach_it(monkeypatch, capsys, sqlite_url):
     monkeypatch.setenv("MARKBOOK_DATABASE_URL", sqlite_url)
-    assert main(["--host", "0.0.0.0", "--port", "0"]) == 2
+    assert main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "0.0.0.0 can be reached by others, and there are no API keys" in said
@@ -54,7 +54,9 @@ def test_keys_made_and_revoked_are_in_force_in_a_running_service(database_url, t
     config = tmp_path / "config.yaml"
     config.write_text("service: {allow_unauthenticated: true}\n")
     with ServiceProcess(database_url, "--host", "0.0.0.0", "--config", str(config)) as service:
-        assert any("there are no API keys: whoever reaches 0.0.0.0 can spend" in line for line in service.log)
+        assert any(
+            "no API keys configured: anyone who can reach 0.0.0.0 can spend money" in line for line in service.log
+        )
         with service.client() as client:
             client.score_request(ScoreRequest(samples=[ADD]))
             secret = keys(database_url, "add", "ann")

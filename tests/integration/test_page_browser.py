@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from markbook.cli import main
 from markbook.client import RetryPolicy, ScoringClient
 from markbook.contract import Sample, ScoreRequest
-from markbook.scoring.__main__ import main
 from markbook.scoring.app import unix_ms
 from tests.chromium import BINARY, Chromium
 from tests.processes import ServiceProcess

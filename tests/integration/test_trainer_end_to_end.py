@@ -22,7 +22,7 @@ GROUP = 4
 
 
 class TrainerProcess:
-    """`python -m markbook.trainer` on the tiny student; its lines as they come."""
+    """`markbook train` on the tiny student; its lines as they come."""
 
     def __init__(self, folder: Path, url: str, steps: int = STEPS, **more: object) -> None:
         save_tiny_student(folder / "student")
@@ -136,5 +136,5 @@ def test_help_says_what_a_run_leaves_and_how_it_ends():
         [sys.executable, "-m", "markbook.trainer", "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0
-    for word in ("--config", "--run-dir", "adapter/", "summary.json", "--resume", "exit codes", "  5  ", "130"):
+    for word in ("--config", "--run-dir", "adapter/", "summary.json", "--resume", "Exit status", "  5  ", "130"):
         assert word in done.stdout

@@ -14,8 +14,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from markbook.cli import main
 from markbook.contract import Source
-from markbook.trainer.__main__ import main
 from tests.kill_at import kill_at
 from tests.processes import ServiceProcess, clean_environment
 from tests.tiny import save_tiny_student
@@ -55,7 +55,7 @@ PROCESSES.set_forkserver_preload(["markbook.trainer.loop"])
 
 
 def trainer(folder: Path, arguments: list[str], kill: tuple[str, int] | None) -> None:
-    """`python -m markbook.trainer ARGUMENTS` in this process, its output into a file; killed where `kill` says."""
+    """`markbook train ARGUMENTS` in this process, its output into a file; killed where `kill` says."""
     said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
@@ -65,7 +65,7 @@ def trainer(folder: Path, arguments: list[str], kill: tuple[str, int] | None) ->
     torch.set_num_threads(1)
     if kill:
         kill_at(*kill)
-    sys.exit(main(arguments))
+    sys.exit(main(["train", *arguments]))
 
 
 class Folder:

@@ -62,8 +62,7 @@ def test_it_holds_the_package_and_nothing_else(wheel):
 
 def test_the_service_runs_where_it_is_installed(installed, elsewhere):
     assert "migrate" in run(installed, elsewhere, "-m", "markbook.scoring", "--help")
-    said = run(installed, elsewhere, "-m", "markbook.scoring", "migrate")
-    assert "the newest" in said or "->" in said
+    assert "->" in run(Path(installed).with_name("markbook"), elsewhere, "migrate")
     code = "import sys, markbook.client; print(*{'torch', 'sqlalchemy', 'fastapi'} & {*sys.modules})"
     assert run(installed, elsewhere, "-c", code).split() == []
 
@@ -72,7 +71,7 @@ def test_the_trainer_and_the_demo_run_from_the_wheel(wheel, elsewhere, tmp_path_
     """Beside the packages of this environment: torch is too large to be fetched again."""
     folder = tmp_path_factory.mktemp("site")
     subprocess.run([sys.executable, *PIP, "install", "--no-deps", "--target", str(folder), str(wheel)], check=True)
-    for module in ("markbook.trainer", "markbook.trainer.export", "markbook.demo"):
-        assert "usage" in run(sys.executable, elsewhere, "-m", module, "--help", PYTHONPATH=str(folder))
+    for module in ("markbook.trainer", "markbook.demo"):
+        assert "Usage" in run(sys.executable, elsewhere, "-m", module, "--help", PYTHONPATH=str(folder))
     where = "import markbook.trainer, markbook.demo; print(markbook.trainer.__file__, markbook.demo.__file__)"
     assert run(sys.executable, elsewhere, "-c", where, PYTHONPATH=str(folder)).count(str(folder)) == 2

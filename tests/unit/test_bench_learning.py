@@ -13,7 +13,7 @@ from benchmarks import learning, learning_measure
 from benchmarks.learning import Outcome, configured, main, parser, table, versus
 from benchmarks.learning_measure import change, difference, read_evaluated
 from markbook.config.loading import load_config
-from markbook.demo.__main__ import DEFAULT_CONFIG
+from markbook.demo.cli import DEFAULT_CONFIG
 from markbook.demo.processes import DemoError, Interrupts
 
 CONFIG = """\

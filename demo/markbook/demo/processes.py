@@ -15,13 +15,14 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from markbook.client import ScoringClient
+from markbook.errors import MarkbookError
 
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 20.0
 _TAIL_LINES = 15
 
 
-class DemoError(Exception):
+class DemoError(MarkbookError):
     """The demo cannot go on. The message says why and what to look at."""
 
 

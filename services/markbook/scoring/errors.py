@@ -1,6 +1,6 @@
 """Domain errors. Each carries the HTTP status and the code with which it reaches a client.
 
-MarkbookError
+ServiceError
 ├── BadRequestError            422  the body is not what the contract asks for
 ├── RequestTimeoutError        408  the body took too long to arrive
 ├── UnsupportedMediaTypeError  415  a body not declared as JSON
@@ -23,9 +23,10 @@ import math
 from collections.abc import Mapping
 
 from markbook.contract import ErrorCode
+from markbook.errors import MarkbookError
 
 
-class MarkbookError(Exception):
+class ServiceError(MarkbookError):
     """Base of all errors a client can see."""
 
     status = 500
@@ -38,49 +39,49 @@ class MarkbookError(Exception):
         self.field = field
 
 
-class BadRequestError(MarkbookError):
+class BadRequestError(ServiceError):
     status = 422
     code = "invalid_request"
 
 
-class RequestTimeoutError(MarkbookError):
+class RequestTimeoutError(ServiceError):
     status = 408
     code = "request_timeout"
     headers: Mapping[str, str] = {"Connection": "close"}
 
 
-class UnsupportedMediaTypeError(MarkbookError):
+class UnsupportedMediaTypeError(ServiceError):
     status = 415
     code = "unsupported_media_type"
 
 
-class UnknownHostError(MarkbookError):
+class UnknownHostError(ServiceError):
     status = 421
     code = "unknown_host"
 
 
-class PayloadTooLargeError(MarkbookError):
+class PayloadTooLargeError(ServiceError):
     status = 413
     code = "payload_too_large"
 
 
-class UnauthorizedError(MarkbookError):
+class UnauthorizedError(ServiceError):
     status = 401
     code = "unauthorized"
     headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="markbook"'}
 
 
-class ForbiddenError(MarkbookError):
+class ForbiddenError(ServiceError):
     status = 403
     code = "forbidden"
 
 
-class MarkNotFoundError(MarkbookError):
+class MarkNotFoundError(ServiceError):
     status = 404
     code = "mark_not_found"
 
 
-class TooManyRequestsError(MarkbookError):
+class TooManyRequestsError(ServiceError):
     status = 429
     code = "too_many_requests"
 
@@ -89,7 +90,7 @@ class TooManyRequestsError(MarkbookError):
         self.headers = {"Retry-After": str(retry_after_s)}
 
 
-class UnscoredError(MarkbookError):
+class UnscoredError(ServiceError):
     """With `retry_after_s` asking again may help (503), without it does not (424)."""
 
     code = "unscored"
@@ -101,7 +102,7 @@ class UnscoredError(MarkbookError):
             self.headers = {"Retry-After": str(math.ceil(retry_after_s))}
 
 
-class StoreUnavailableError(MarkbookError):
+class StoreUnavailableError(ServiceError):
     """`str()` of it is the cause, with host and driver's text: for the log and for who starts the service. A client,
     which may have shown no key, learns `detail` alone."""
 
@@ -114,7 +115,7 @@ class StoreUnavailableError(MarkbookError):
         self.detail = "the database is unavailable (see the service's log): retry later"
 
 
-class ExecutionUnavailableError(MarkbookError):
+class ExecutionUnavailableError(ServiceError):
     """The sandbox gave no verdict, whatever the code was. Never a mark; asking again may help."""
 
     status = 503
@@ -122,7 +123,7 @@ class ExecutionUnavailableError(MarkbookError):
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
-class ServiceStoppingError(MarkbookError):
+class ServiceStoppingError(ServiceError):
     status = 503
     code = "shutting_down"
     headers: Mapping[str, str] = {"Retry-After": "1"}

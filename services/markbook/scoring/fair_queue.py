@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from markbook.scoring.errors import MarkbookError
+from markbook.scoring.errors import ServiceError
 
 
 class Caller(NamedTuple):
@@ -34,7 +34,7 @@ class FairQueue:
         self._held = 0
         self.waiting = 0
         self._waiting: OrderedDict[str | None, OrderedDict[str, deque[asyncio.Future[None]]]] = OrderedDict()
-        self._closed: MarkbookError | None = None
+        self._closed: ServiceError | None = None
         self._idle = asyncio.Event()
 
     @asynccontextmanager
@@ -63,7 +63,7 @@ class FairQueue:
                 self._held += 1
                 waiter.set_result(None)
 
-    def close(self, error: MarkbookError) -> None:
+    def close(self, error: ServiceError) -> None:
         """Refuse all waiters, now and later, with `error`; slots that are held stay held."""
         self._closed = error
         while self._waiting:

@@ -16,12 +16,13 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from markbook.contract import ErrorBody
+from markbook.errors import MarkbookError
 from markbook.statuses import is_worth_another_try
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class ClientError(Exception):
+class ClientError(MarkbookError):
     """No scores. The message says why and where. The base class of the errors below."""
 
 

@@ -15,10 +15,11 @@ from markbook.config.environment import PREFIX, SHORT_NAMES, own_variables, unkn
 from markbook.config.renamed import RENAMED, under_new_names
 from markbook.config.settings import Config, Rlaif
 from markbook.config.strict_yaml import load_yaml
+from markbook.errors import MarkbookError
 from markbook.redaction import hide_secrets
 
 
-class ConfigError(Exception):
+class ConfigError(MarkbookError):
     """The configuration cannot be used. The message is one line that a user can act on."""
 
 

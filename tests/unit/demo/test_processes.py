@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from markbook.config.loading import load_config
-from markbook.demo.__main__ import DEFAULT_CONFIG, for_one_run, introduction
+from markbook.demo.cli import DEFAULT_CONFIG, for_one_run, introduction
 from markbook.demo.processes import DemoError, Interrupts, free_port, service
 
 

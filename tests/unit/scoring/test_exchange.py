@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from markbook.scoring.__main__ import main
+from markbook.cli import main
 from markbook.scoring.fingerprint import fingerprint, hash_profile
 from markbook.scoring.store import NewMark, RetentionPolicy, Store, Texts
 from markbook.scoring.store.database import Database
@@ -132,7 +132,7 @@ def test_importing_again_changes_nothing_and_the_first_write_wins(book, database
         status, _, told = run(there, "import", "-", given=b"\xef\xbb\xbf" + exported)  # as some editors save it
         assert status == 0
         assert told.startswith(f"{new} marks imported into ")
-        assert told.endswith(f", {known} were there already\n")
+        assert told.endswith(f", {known} were stored already\n")
     lines = [json.loads(line) for line in run(there, "export")[1].splitlines()[1:]]
     assert [line["criteria"]["correctness"] for line in lines if line["code"] == "first"] == [0.5]
 
@@ -144,7 +144,7 @@ def test_a_line_twice_in_a_batch_is_one_mark(book, database_url, tmp_path, run):
     status, _, told = run(there, "import", "-", given=header + first + second)
     assert status == 0
     assert told.startswith("1 marks imported into ")
-    assert told.endswith(", 1 were there already\n")
+    assert told.endswith(", 1 were stored already\n")
     assert run(there, "export")[1] == header + first
 
 

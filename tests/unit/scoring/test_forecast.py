@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from markbook.cli import main
 from markbook.config.loading import parse_config
 from markbook.config.settings import Config
 from markbook.contract import AuditStats, CacheStats, Counters, ProfileInputs, Source, Stats, TeacherStats
-from markbook.scoring.__main__ import main
 from markbook.scoring.budgets.cost_estimate import Assumptions, Plan, forecast, is_cached
 from markbook.scoring.prompts.prompt import estimate_tokens, render, system_text
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
@@ -133,9 +133,9 @@ def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_pa
     (tmp_path / "t.jsonl").write_text('{"prompt": "Write f.", "language": "python", "id": 7}\n\n' * 3)
     told = report(capsys, "t.jsonl", "--epochs", "2", "--samples", "5")
     assert "t.jsonl: 3 tasks; 6 groups of 5 samples in 1 steps: 30 samples" in told
-    assert "teacher: claude-haiku-5-5, $0.1 a million tokens sent, $0.5 received" in told
-    assert "stand-in, which costs nothing" in told
-    assert "code has 64 / 128 / 333 tokens" in told
+    assert "teacher: claude-haiku-5-5, $0.1 per million tokens sent, $0.5 received" in told
+    assert "the free stand-in" in told
+    assert "code per sample: 64 / 128 / 333 tokens" in told
     assert "reject 40% / 10% / 0% of the samples" in told
     low, likely, high = [float(cell.lstrip("$")) for cell in build_ledger_line(told, "cost")]
     assert 0 < low < likely < high
@@ -148,9 +148,9 @@ def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_
     (tmp_path / "t.jsonl").write_text('{"prompt": "Write f.", "language": "python"}\n')
     (tmp_path / "stats.json").write_text(stats(heuristic=20, cache=30, coalesced=10, teacher=40))
     told = report(capsys, "t.jsonl", "--stats", "stats.json", "--code-tokens", "90")
-    assert "code has 90 tokens" in told
+    assert "code per sample: 90 tokens" in told
     assert "reject 20% of the samples" in told
-    assert "of the others 50% are in the book" in told
+    assert "of the others 50% are cached" in told
     (tmp_path / "stats.json").write_text(stats(heuristic=20))
     assert main(["estimate", "t.jsonl", "--stats", "stats.json"]) == 2
     assert "no sample that passed the heuristic tier" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from markbook.scoring.__main__ import main
+from markbook.cli import main
 
 GOOD = {"prompt": "p", "language": "py", "tests": ["assert f(2) == 4"], "solution": "def f(x): return 2 * x"}
 
@@ -53,4 +53,4 @@ def test_each_problem_is_named_with_its_line(check, change, said):
 def test_a_task_without_a_solution_is_no_problem_but_counted(check):
     status, lines = check({key: value for key, value in GOOD.items() if key != "solution"})
     assert status == 0
-    assert lines[1] == "1 tasks have no solution: whether their tests can be passed is not known"
+    assert lines[1] == "1 tasks have no solution, so whether their tests can be passed is unknown"

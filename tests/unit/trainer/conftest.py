@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from markbook.trainer.__main__ import main
+from markbook.cli import main
 from tests.tiny import save_tiny_student
 
 
@@ -38,6 +38,6 @@ def run(tmp_path, student, monkeypatch):
             "rlaif": {"scoring_url": service.url, "run": "test-run", "service_wait_s": 0.0} | (rlaif or {}),
         }  # fmt: skip
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-        return main(["--config", "config.yaml", *arguments])
+        return main(["train", "--config", "config.yaml", *arguments])
 
     return start

@@ -6,7 +6,7 @@ import pytest
 
 from markbook.config.settings import Config, Training
 from markbook.contract import Counters
-from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP
+from markbook.trainer.cli.train import BAD_CONFIG, FINISHED, GAVE_UP
 from markbook.trainer.dry_run import next_step, price
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import StubService, unscored
@@ -42,7 +42,7 @@ def test_the_command_that_estimates_the_run_has_the_mean_length_measured():
     task = Task(0, "p", "python", (1,))
     samples = [Sample(task, (7,) * length, "", False, (0.0,) * length) for length in (10, 15)]
     command = next_step(Config(training=Training(tasks="my tasks.jsonl")), samples).partition("with: ")[2]
-    assert command == "python -m markbook.scoring estimate 'my tasks.jsonl' --code-tokens 13"
+    assert command == "markbook estimate 'my tasks.jsonl' --code-tokens 13"
 
 
 def test_it_writes_nothing_and_the_run_meets_its_samples_again(run, tmp_path, capsys):
@@ -71,5 +71,5 @@ def test_what_a_run_could_not_use_is_found(run, capsys):
     with StubService(by_hash) as service:
         assert run(service, {"trackers": ["tensorbord"]}, arguments=("--dry-run",)) == BAD_CONFIG
         assert "training.trackers names tensorbord" in capsys.readouterr().err
-        with pytest.raises(SystemExit):
-            run(service, arguments=("--dry-run", "--resume"))
+        assert run(service, arguments=("--dry-run", "--resume")) == BAD_CONFIG
+        assert "--dry-run and --resume exclude each other" in capsys.readouterr().err

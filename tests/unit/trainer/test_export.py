@@ -7,10 +7,12 @@ import torch
 import transformers
 import yaml
 
+from markbook.cli import main
+from markbook.cli.options import FAILED
 from markbook.config.settings import Config, Training
+from markbook.trainer.cli.merge import DIFFERS
 from markbook.trainer.data.tasks import render
 from markbook.trainer.export import merge
-from markbook.trainer.export.__main__ import CANNOT, DIFFERS, EXPORTED, main
 from tests.tiny import tiny_policy
 
 TRAINING = {"lora_r": 4, "lora_alpha": 8, "device": "cpu"}
@@ -35,7 +37,7 @@ def log_probs(model, ids):
 
 
 def test_transformers_alone_loads_it_and_gives_the_adapters_log_probs(trained, tmp_path, capsys):
-    assert main(["mine", "out/deep"]) == EXPORTED
+    assert main(["merge", "mine", "out/deep"]) == 0
     out = tmp_path / "out" / "deep"
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     ids = render(tokenizer, "reverse a list", "be brief")
@@ -55,7 +57,7 @@ def test_transformers_alone_loads_it_and_gives_the_adapters_log_probs(trained, t
 
 
 def test_in_another_number_format(trained, tmp_path):
-    assert main(["runs/mine", "out", "--dtype", "bfloat16"]) == EXPORTED
+    assert main(["merge", "runs/mine", "out", "--dtype", "bfloat16"]) == 0
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
     assert model.dtype == torch.bfloat16
 
@@ -73,33 +75,33 @@ def test_the_number_format_is_the_runs_on_whatever_machine(trained, tmp_path, tr
     config = yaml.safe_load(file.read_text())
     config["training"] |= training
     file.write_text(yaml.safe_dump(config))
-    assert main(["mine", "out"]) == EXPORTED
+    assert main(["merge", "mine", "out"]) == 0
     assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").dtype == dtype
 
 
 def test_into_the_folder_one_is_in(trained, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    assert main(["../runs/mine", "."]) == EXPORTED
+    assert main(["merge", "../runs/mine", "."]) == 0
     assert list((tmp_path / "empty").glob("*.safetensors"))
 
 
 def test_below_a_file_nothing_can_be_written(trained, tmp_path, capsys):
     (tmp_path / "taken").touch()
-    assert main(["mine", "taken/out"]) == CANNOT
+    assert main(["merge", "mine", "taken/out"]) == FAILED
     assert "is a file" in capsys.readouterr().err
 
 
 def test_a_folder_of_the_runs_name_is_not_the_run(trained, tmp_path):
     (tmp_path / "mine").mkdir()
-    assert main(["mine", "out"]) == EXPORTED
+    assert main(["merge", "mine", "out"]) == 0
 
 
 def test_the_adapter_of_a_checkpoint(trained, tmp_path, capsys):
     trained.save_adapter(tmp_path / "runs" / "mine" / "checkpoints" / "step-3")
-    assert main(["mine", "out", "--checkpoint", "step-3"]) == EXPORTED
+    assert main(["merge", "mine", "out", "--checkpoint", "step-3"]) == 0
     assert "checkpoints/step-3" in capsys.readouterr().out
-    assert main(["mine", "other", "--checkpoint", "step-4"]) == CANNOT
+    assert main(["merge", "mine", "other", "--checkpoint", "step-4"]) == FAILED
     assert "no adapter in runs/mine/checkpoints/step-4; checkpoints: step-3" in capsys.readouterr().err
 
 
@@ -112,13 +114,13 @@ def test_what_cannot_be_exported_is_one_line_and_writes_nothing(trained, tmp_pat
         (["mine", "full"], "full is there already and not empty"),
         (["mine", "file"], "file is there already and not empty"),
     ]:
-        assert main(arguments) == CANNOT
+        assert main(["merge", *arguments]) == FAILED
         said = capsys.readouterr().err
         assert message in said
         assert len(said.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "runs"]
     (tmp_path / "empty").mkdir()
-    assert main(["mine", "empty"]) == EXPORTED
+    assert main(["merge", "mine", "empty"]) == 0
 
 
 @pytest.mark.parametrize("after", ["merging the adapter", "writing it down"])
@@ -129,6 +131,6 @@ def test_what_is_not_the_policy_is_not_left_behind(trained, tmp_path, capsys, mo
         return compare(found + (0.01 if what == after else 0.0), expected, what)
 
     monkeypatch.setattr(merge, "_compare", spoiled)
-    assert main(["mine", "out"]) == DIFFERS
+    assert main(["merge", "mine", "out"]) == DIFFERS
     assert f"after {after} the logits are not the policy's" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

@@ -1,4 +1,4 @@
-"""`python -m markbook.trainer`, as far as it goes without a model."""
+"""`markbook train`, as far as it goes without a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-import markbook.trainer.__main__ as command
+import markbook.trainer.cli.train as command
+from markbook.cli import main
 from markbook.client import AsyncScoringClient, ClientError
 
 
@@ -25,7 +26,7 @@ def test_the_key_of_the_service_comes_from_the_environment(monkeypatch, tmp_path
         monkeypatch.setenv("MARKBOOK_API_KEY", key)
     config = tmp_path / "config.yaml"
     config.write_text(f"training: {{output_dir: {tmp_path}}}\nservice: {{max_samples_per_request: 4}}\n")
-    assert command.main(["--config", str(config)]) == command.BAD_CONFIG
+    assert main(["train", "--config", str(config)]) == command.BAD_CONFIG
     assert seen["key"] == (key and f"Bearer {key}")
     assert seen["limits"].max_samples_per_request == 4  # those of the service that reads the same file
     assert "mb_secret" not in capsys.readouterr().out

@@ -10,7 +10,7 @@ import transformers
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
-from markbook.trainer.__main__ import FINISHED
+from markbook.trainer.cli.train import FINISHED
 from markbook.trainer.learner import Experience, Learner, accumulate
 from markbook.trainer.model.reference import adapter_off
 from tests.tiny import tiny_model, tiny_policy

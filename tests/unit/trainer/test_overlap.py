@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from markbook.trainer.__main__ import BUDGET_SPENT, FINISHED
+from markbook.trainer.cli.train import BUDGET_SPENT, FINISHED
 from markbook.trainer.learner import Learner
 from markbook.trainer.rewards.client import RewardClient
 from markbook.trainer.rollout.hf import Sampler

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from markbook.config.settings import Config
-from markbook.trainer.__main__ import BAD_CONFIG, FINISHED
+from markbook.trainer.cli.train import BAD_CONFIG, FINISHED
 from markbook.trainer.learner import Experience, Learner
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy

@@ -9,7 +9,7 @@ import torch
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
-from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP
+from markbook.trainer.cli.train import BAD_CONFIG, FINISHED, GAVE_UP
 from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.rollout.hf import Sampler

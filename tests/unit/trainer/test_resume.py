@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from markbook.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
-from markbook.trainer.__main__ import BAD_CONFIG, BUDGET_SPENT, FINISHED
 from markbook.trainer.checkpoint import checkpoints
+from markbook.trainer.cli.train import BAD_CONFIG, BUDGET_SPENT, FINISHED
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_run import adapter, by_hash, lines
 
@@ -55,7 +55,7 @@ def test_a_spent_budget_stops_the_run_and_more_money_goes_on_with_it(run, unbrok
         assert run(service, TRAINING, RLAIF) == BUDGET_SPENT
     said = capsys.readouterr()
     assert "run test-run has spent its 1.00 dollars; raise `budgets` at the scoring service" in said.err
-    assert "resume with: python -m markbook.trainer --resume run" in said.out
+    assert "resume with: markbook train --resume run" in said.out
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-1", "step-2"]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 2
 

@@ -12,8 +12,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from markbook.trainer.__main__ import BAD_CONFIG, FINISHED, GAVE_UP, INTERRUPTED, REJECTED
+from markbook.cli.options import INTERRUPTED
 from markbook.trainer.checkpoint import save_final
+from markbook.trainer.cli.train import BAD_CONFIG, FINISHED, GAVE_UP, REJECTED
 from markbook.trainer.learner import build_experiences
 from tests.tolerance import EXACT_ZERO_KL
 from tests.unit.trainer.stub import StubService, scored, unscored
@@ -227,9 +228,7 @@ def test_ctrl_c_while_saving_costs_nothing(run, tmp_path, monkeypatch, capsys):
     assert has_learned(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended"] == "interrupted"
     said = capsys.readouterr().out
-    assert said.index("interrupted: saving the state so far") < said.index(
-        "resume with: python -m markbook.trainer --resume"
-    )
+    assert said.index("interrupted: saving the state so far") < said.index("resume with: markbook train --resume")
 
 
 def test_a_run_folder_that_cannot_be_made_is_said_at_once(run, tmp_path, capsys):

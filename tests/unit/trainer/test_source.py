@@ -43,7 +43,7 @@ def test_a_file_is_no_folder(tmp_path):
 
 def test_the_trainer_says_so_without_importing_torch(tmp_path):
     program = (
-        "import sys; from markbook.trainer.__main__ import main; code = main([]); "
+        "import sys; from markbook.cli import main; code = main(['train']); "
         "print('torch' in sys.modules); sys.exit(code)"
     )
     (tmp_path / "tasks.jsonl").write_text('{"prompt": "p", "language": "python"}\n')

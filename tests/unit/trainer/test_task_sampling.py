@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from markbook.config.settings import Training
-from markbook.trainer.__main__ import FINISHED
+from markbook.trainer.cli.train import FINISHED
 from markbook.trainer.data.task_sampling import MIXED, SETTLED, UNSEEN, TaskSampler
 from markbook.trainer.types import Task
 from tests.unit.trainer.stub import StubService, scored

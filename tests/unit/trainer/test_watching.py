@@ -7,7 +7,7 @@ import shutil
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from markbook.trainer.__main__ import FINISHED, GAVE_UP, STOPPED_BY_CHECK
+from markbook.trainer.cli.train import FINISHED, GAVE_UP, STOPPED_BY_CHECK
 from tests.unit.trainer.stub import StubService, scored
 from tests.unit.trainer.test_run import AWAY, by_hash, evaluations, has_learned, lines
 
@@ -109,7 +109,7 @@ def test_a_check_may_end_the_run_which_then_goes_on_without_it(run, tmp_path, ca
     said = capsys.readouterr()
     assert said.err.startswith("stopped: the policy runs away from its reference")
     assert "above rlaif.max_kl (1e-09)" in said.err
-    assert "resume with: python -m markbook.trainer --resume run" in said.out
+    assert "resume with: markbook train --resume run" in said.out
     assert (tmp_path / "run" / "checkpoints" / "step-2").exists()
     assert has_learned(tmp_path / "run")
     with StubService(by_hash) as service:

@@ -70,7 +70,4 @@ def next_step(config: Config, samples: Sequence[Sample]) -> str:
     """The command that estimates the cost of the whole run, with the mean length measured here."""
     mean_tokens = sum(len(sample.ids) for sample in samples) / len(samples)
     tasks = shlex.quote(config.training.tasks)
-    return (
-        "estimate the cost of the whole run with: "
-        f"python -m markbook.scoring estimate {tasks} --code-tokens {math.ceil(mean_tokens)}"
-    )
+    return f"estimate the cost of the whole run with: markbook estimate {tasks} --code-tokens {math.ceil(mean_tokens)}"

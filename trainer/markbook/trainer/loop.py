@@ -141,7 +141,7 @@ class Trainer:
         write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged)
         log(f"{ended}; adapter, curves and summary are in {self.run_dir}")
         if ended != "finished":
-            log(f"resume with: python -m markbook.trainer --resume {self.run_dir}")
+            log(f"resume with: markbook train --resume {self.run_dir}")
 
     def _train(self) -> None:
         training, rlaif = self.config.training, self.config.rlaif

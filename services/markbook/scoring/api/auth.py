@@ -28,7 +28,7 @@ SESSION_S = 7 * 86_400
 
 _HOW = (
     "send Authorization: Bearer mb_…, which Markbook's own commands and trainer do with MARKBOOK_API_KEY=mb_…; "
-    "the service's owner makes a key with: python -m markbook.scoring keys add NAME"
+    "the service's owner makes a key with: markbook keys add NAME"
 )
 
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from markbook.scoring.api.auth import SESSION_COOKIE, Authenticator
 from markbook.scoring.api.cross_site import check_host, check_site
 from markbook.scoring.api.error_handlers import render
-from markbook.scoring.errors import MarkbookError, UnauthorizedError
+from markbook.scoring.errors import ServiceError, UnauthorizedError
 from markbook.scoring.store import ApiKey
 
 OPEN_PATHS = frozenset(
@@ -42,7 +42,7 @@ class AuthMiddleware:
                 key = scope["api_key"] = await self._authenticate(scope)
                 if key is None:  # with keys, every request carries one, which a browser does not add by itself
                     check_host(headers, self._allowed_hosts)
-            except MarkbookError as error:
+            except ServiceError as error:
                 to_login = scope["path"] == PAGE and isinstance(error, UnauthorizedError)
                 answer = RedirectResponse("login", 303) if to_login else render(error)
                 await answer(scope, receive, send)

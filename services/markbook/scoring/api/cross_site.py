@@ -30,7 +30,7 @@ def check_host(headers: Headers, allowed: Sequence[str]) -> None:
     if name is None or not (_is_address(name) or "." not in name or name in map(str.lower, allowed)):
         raise UnknownHostError(
             f"this service asks for no API key, so it answers to no name that it does not know: add {name!r} to "
-            "service.allowed_hosts, or make a key with: python -m markbook.scoring keys add NAME"
+            "service.allowed_hosts, or make a key with: markbook keys add NAME"
         )
 
 

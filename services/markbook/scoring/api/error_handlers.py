@@ -10,18 +10,18 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from markbook.contract import ErrorBody
-from markbook.scoring.errors import MarkbookError
+from markbook.scoring.errors import ServiceError
 from markbook.scoring.observability.logs import current
 
 
 def handle_errors(app: FastAPI) -> None:
-    app.add_exception_handler(MarkbookError, _domain_error)
+    app.add_exception_handler(ServiceError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_query)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _defect)
 
 
-def render(error: MarkbookError) -> JSONResponse:
+def render(error: ServiceError) -> JSONResponse:
     return _answer(error.status, ErrorBody(error=error.code, detail=error.detail, field=error.field), error.headers)
 
 
@@ -31,7 +31,7 @@ def _answer(status: int, body: ErrorBody, headers: Mapping[str, str] | None = No
 
 
 async def _domain_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, MarkbookError)
+    assert isinstance(error, ServiceError)
     return render(error)
 
 

@@ -8,10 +8,10 @@ from markbook.contract import ErrorBody
 from markbook.scoring.errors import (
     BadRequestError,
     ForbiddenError,
-    MarkbookError,
     MarkNotFoundError,
     PayloadTooLargeError,
     RequestTimeoutError,
+    ServiceError,
     StoreUnavailableError,
     TooManyRequestsError,
     UnauthorizedError,
@@ -27,7 +27,7 @@ _RETRY_AFTER = {
 _AUTHENTICATE = {"WWW-Authenticate": {"description": "How to send the key.", "schema": {"type": "string"}}}
 
 
-def _response(example: MarkbookError, description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+def _response(example: ServiceError, description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     body = ErrorBody(error=example.code, detail=example.detail, field=example.field).model_dump(exclude_none=True)
     content = {"application/json": {"schema": _BODY, "example": body}}
     return {"description": description, "content": content} | ({"headers": headers} if headers else {})

@@ -1,19 +1,22 @@
-"""`estimate`: what a training run would cost, before it is started. Asks nobody, needs no network and no key."""
+"""`markbook estimate`: what the marks of a training run would cost. Needs no network and no key."""
 
 from __future__ import annotations
 
-import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from pydantic import ValidationError
 
+from markbook.cli.options import ConfigOption, JsonOption, new_app, positive, table
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract import Source, Stats
 from markbook.scoring.budgets.cost_estimate import Assumptions, Forecast, Plan, forecast, is_cached
-from markbook.scoring.cli import Subparsers, add_command, add_config, table
 from markbook.scoring.cli.client import dollars
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
 from markbook.tasks import parse_tasks
@@ -24,50 +27,61 @@ PROSE = (7 / 8, 1.0, 7 / 6)
 """True tokens over estimated ones: the rubric, which is prose, has fewer, tasks with code in them have more."""
 
 
-def register(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
-        "estimate",
-        "Tells what marks for a training run would cost: calls, tokens and dollars, between a low and a high bound, "
-        "with what is assumed. The requests are rendered as the service would, counted by its estimate and priced by "
-        "the configuration. Asks nobody, so it costs nothing and needs no key.",
-        "estimate demo/tasks/train.jsonl",
-        "estimate tasks.jsonl --epochs 3 --samples 8 --code-tokens 250",
-        "estimate tasks.jsonl --stats stats.json    # an earlier run's shares, from stats --run NAME --json",
-        "estimate demo/tasks/eval.jsonl --epochs 2 --samples 4    # the evaluations before and after a run",
-    )
-    parser.add_argument("tasks", metavar="TASKS.jsonl", help="lines of {prompt, language}; - for standard input")
-    parser.add_argument(
-        "--samples", metavar="N", type=_positive(int), help="samples per task (default: rlaif.num_samples_per_prompt)"
-    )
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", metavar="N", type=_positive(int), help="steps (default: training.max_steps)")
-    length.add_argument("--epochs", metavar="X", type=_positive(float), help="times that all tasks are gone through")
-    parser.add_argument(
-        "--code-tokens",
-        metavar="N",
-        type=_positive(float),
-        help="mean tokens of a sample's code (default: a quarter, half and all of training.max_new_tokens)",
-    )
-    parser.add_argument("--stats", metavar="FILE", help="shares of an earlier run: what stats --json printed")
-    add_config(parser)
-    parser.set_defaults(run=_run)
+app = new_app(
+    "Estimates what the marks of a training run would cost: calls, tokens and dollars, with a low and a high bound and "
+    "the assumptions. Requests are rendered as the service would, their tokens estimated and priced by the "
+    "configuration. Needs no network and no key, and costs nothing.",
+    "markbook estimate demo/tasks/train.jsonl",
+    "markbook estimate tasks.jsonl --epochs 3 --samples 8 --code-tokens 250",
+    "markbook estimate tasks.jsonl --stats stats.json",
+    "markbook estimate demo/tasks/eval.jsonl --epochs 2 --samples 4",
+    notes="stats.json comes from an earlier run: `markbook stats --run NAME --json`.\n"
+    "The last example estimates the evaluations before and after a run.",
+)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    rubric = load_rubric(config.teacher.rubric)
-    plan = _plan(arguments, config)
-    shares = _shares(arguments.stats) if arguments.stats else None
-    several = assumptions(plan, config, arguments.code_tokens, shares)
-    print(*_report(arguments, plan, several, config, rubric), sep="\n")
-    return 0
+@app.command()
+def estimate(
+    tasks: Annotated[str, typer.Argument(help="Lines of {prompt, language}; - for stdin.")],
+    samples: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Samples per task (default: rlaif.num_samples_per_prompt).")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Steps (default: training.max_steps).")] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(metavar="X", parser=positive(float), help="Passes over all tasks, in place of --steps."),
+    ] = None,
+    code_tokens: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            parser=positive(float),
+            help="Mean tokens of a sample's code (default: a quarter, half and all of training.max_new_tokens).",
+        ),
+    ] = None,
+    stats: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Shares of an earlier run: what stats --json printed.")
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    if steps is not None and epochs is not None:
+        raise ConfigError("--steps and --epochs exclude each other: give one of them")
+    settings = load_config(config)
+    rubric = load_rubric(settings.teacher.rubric)
+    plan = _plan(_tasks(tasks), samples, steps, epochs, settings)
+    bounds = assumptions(plan, settings, code_tokens, _shares(stats) if stats else None)
+    found = [forecast(plan, each, settings, rubric) for each in bounds]
+    if as_json:
+        print(json.dumps(_as_json(plan, found, bounds, settings), indent=2))
+    else:
+        print(*_report(tasks, plan, found, bounds, settings, rubric), sep="\n")
 
 
 def assumptions(
     plan: Plan, config: Config, code_tokens: float | None = None, shares: tuple[float, float] | None = None
 ) -> tuple[Assumptions, Assumptions, Assumptions]:
-    """Low, likely and high. `shares`: of samples that the tier rejects, of the others that are in the book."""
+    """Low, likely and high. `shares`: of samples that the tiers reject, and of the others that are cached."""
     most = config.training.max_new_tokens
     codes = (most / 4, most / 2, most * STUDENT_TOKEN) if code_tokens is None else (code_tokens,) * 3
     tier = config.rlaif.use_tiered_scoring
@@ -78,37 +92,59 @@ def assumptions(
     return low, likely, high
 
 
-def _plan(arguments: argparse.Namespace, config: Config) -> Plan:
-    tasks = _tasks(arguments.tasks)
-    a_step = config.training.prompts_per_step
-    if arguments.epochs is None:
-        steps = arguments.steps or config.training.max_steps
-        groups = steps * a_step
+def _plan(
+    tasks: list[tuple[str, str]], samples: int | None, steps: int | None, epochs: float | None, config: Config
+) -> Plan:
+    per_step = config.training.prompts_per_step
+    if epochs is None:
+        steps = steps or config.training.max_steps
+        groups = steps * per_step
     else:
-        groups = max(round(arguments.epochs * len(tasks)), 1)
-        steps = -(-groups // a_step)
-    return Plan(tasks, groups, arguments.samples or config.rlaif.num_samples_per_prompt, steps)
+        groups = max(round(epochs * len(tasks)), 1)
+        steps = -(-groups // per_step)
+    return Plan(tasks, groups, samples or config.rlaif.num_samples_per_prompt, steps)
+
+
+def _as_json(plan: Plan, found: list[Forecast], bounds: tuple[Assumptions, ...], config: Config) -> dict[str, object]:
+    shown = {
+        bound: {
+            "samples_judged": each.judged,
+            "teacher_calls": each.calls,
+            "tokens_sent": each.tokens.sent,
+            "tokens_from_prompt_cache": each.tokens.cache_read,
+            "tokens_received": each.tokens.output,
+            "cost_usd": each.usd,
+            "assumed": asdict(assumed),
+        }
+        for bound, each, assumed in zip(("low", "likely", "high"), found, bounds, strict=True)
+    }
+    counts = {"tasks": len(plan.tasks), "groups": plan.groups, "steps": plan.steps, "samples_per_group": plan.samples}
+    return {"model": config.teacher.model, **counts, **shown}
 
 
 def _report(
-    arguments: argparse.Namespace, plan: Plan, several: tuple[Assumptions, ...], config: Config, rubric: Rubric
+    name: str,
+    plan: Plan,
+    found: list[Forecast],
+    bounds: tuple[Assumptions, ...],
+    config: Config,
+    rubric: Rubric,
 ) -> Iterator[str]:
     model, price = config.teacher.model, config.teacher.price()
     yield (
-        f"{arguments.tasks}: {len(plan.tasks):,} tasks; {plan.groups:,} groups of {plan.samples} samples in "
+        f"{name}: {len(plan.tasks):,} tasks; {plan.groups:,} groups of {plan.samples} samples in "
         f"{plan.steps:,} steps: {plan.groups * plan.samples:,} samples"
     )
     if price is None:
-        yield f"teacher: {model}, whose price is not known: set it under teacher.prices"
+        yield f"teacher: {model}, whose price is unknown: set it under teacher.prices"
     else:
-        yield f"teacher: {model}, ${price.input:g} a million tokens sent, ${price.output:g} received"
+        yield f"teacher: {model}, ${price.input:g} per million tokens sent, ${price.output:g} received"
     if config.teacher.name == "static":
-        yield f"teacher.name is static now, the stand-in, which costs nothing: this is what {model} would cost"
+        yield f"teacher.name is static, the free stand-in; this is what {model} would cost"
     yield ""
-    found = [forecast(plan, each, config, rubric) for each in several]
     yield from table([["", "LOW", "LIKELY", "HIGH"], *_rows(found)], numbers_from=1)
     yield ""
-    yield from _assumed(several, config, rubric)
+    yield from _assumed(bounds, config, rubric)
 
 
 def _rows(forecasts: list[Forecast]) -> Iterator[list[str]]:
@@ -123,26 +159,26 @@ def _rows(forecasts: list[Forecast]) -> Iterator[list[str]]:
     yield ["cost", *(dollars(each.usd) for each in forecasts)]
 
 
-def _assumed(several: tuple[Assumptions, ...], config: Config, rubric: Rubric) -> Iterator[str]:
+def _assumed(bounds: tuple[Assumptions, ...], config: Config, rubric: Rubric) -> Iterator[str]:
     def three(value: Callable[[Assumptions], str]) -> str:
-        values = [value(each) for each in several]
+        values = [value(each) for each in bounds]
         return values[0] if len(set(values)) == 1 else " / ".join(values)
 
     yield "assumed (low / likely / high, or one for all):"
-    yield f"  a sample's code has {three(lambda each: f'{each.code_tokens:,.0f}')} tokens"
+    yield f"  code per sample: {three(lambda each: f'{each.code_tokens:,.0f}')} tokens"
     yield f"  the tiers reject {three(lambda each: f'{each.rejected:.0%}')} of the samples"
-    yield f"  of the others {three(lambda each: f'{each.reused:.0%}')} are in the book or in a call already"
-    yield f"  a task's samples go to the teacher together, at most {config.teacher.max_group_size} in a call"
+    yield f"  of the others {three(lambda each: f'{each.reused:.0%}')} are cached or already in flight"
+    yield f"  a task's samples are judged together, at most {config.teacher.max_group_size} per call"
     if is_cached(config, rubric):
         writes = three(lambda each: f"{each.rubric_writes:,}")
-        yield f"  the rubric is in the prompt cache; it is written there in {writes} calls"
+        yield f"  the rubric is in the prompt cache, written in {writes} calls"
     else:
         why = (
             "too short for the model's prompt cache" if config.rlaif.move_rubric_to_system_prompt else "in the message"
         )
-        yield f"  the rubric is {why}, so it is paid in full in every call"
-    yield f"  replies use {three(lambda each: f'{each.room_used:.0%}')} of the room that they have, thinking included"
-    yield "  nothing is asked again; evaluations are not in it (see --help)"
+        yield f"  the rubric is {why}, so every call pays for it in full"
+    yield f"  replies use {three(lambda each: f'{each.room_used:.0%}')} of their token limit, thinking included"
+    yield "  no retries; evaluations are not included (see --help)"
 
 
 def _tasks(name: str) -> list[tuple[str, str]]:
@@ -158,7 +194,7 @@ def _shares(name: str) -> tuple[float, float]:
     scored = sum(counters.by_source.values())
     rejected = sum(counters.by_source.get(source, 0) for source in (Source.HEURISTIC, Source.TESTS))
     if scored == rejected:
-        raise ConfigError(f"{name} tells of no sample that passed the heuristic tier: it is no measure")
+        raise ConfigError(f"{name} has no sample that passed the heuristic tier, so it says nothing about cost")
     judged = counters.by_source.get(Source.TEACHER, 0)
     return rejected / scored, 1 - judged / (scored - rejected)
 
@@ -171,16 +207,3 @@ def _text(name: str) -> str:
         raise ConfigError(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name} is not UTF-8 text") from error
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-
-    return read

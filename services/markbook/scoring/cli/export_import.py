@@ -1,91 +1,90 @@
-"""`export` and `import`: marks out of the book and into it, as lines of JSON."""
+"""`markbook export` and `markbook import`: stored marks as lines of JSON."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Never, TextIO
+from typing import Annotated, BinaryIO, Never, TextIO
 
+import typer
 from tqdm import tqdm
 
+from markbook.cli.options import FAILED, INTERRUPTED, ConfigOption, JsonOption, new_app
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.scoring.app import unix_ms
-from markbook.scoring.cli import INTERRUPTED, Subparsers, add_command, add_config
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store import RetentionPolicy, Store
 from markbook.scoring.store.export_import import ImportFailedError, export_lines, import_lines
 from markbook.terminal import printable
 
-
-def register(subparsers: Subparsers) -> None:
-    out = add_command(
-        subparsers,
-        "export",
-        "Writes every mark, with task and code where they are kept, as a line of JSON after a header line. The service "
-        "may run meanwhile.",
-        "export book.jsonl",
-        "export | gzip > book.jsonl.gz",
-    )
-    out.add_argument("file", metavar="FILE", nargs="?", default="-", help="where to (default: -, standard output)")
-    out.set_defaults(run=_export)
-    into = add_command(
-        subparsers,
-        "import",
-        "Adds the marks of an export. What the book has already stays as it is.",
-        "import book.jsonl",
-        "import - < book.jsonl --config other.yaml",
-    )
-    into.add_argument("file", metavar="FILE", help="an export; - for standard input")
-    into.set_defaults(run=_import)
-    for parser in (out, into):
-        add_config(parser)
+export = new_app(
+    "Writes every mark, with task and code where they are stored, as a line of JSON after a header line. The service "
+    "may run meanwhile.",
+    "markbook export marks.jsonl",
+    "markbook export | gzip > marks.jsonl.gz",
+)
+import_ = new_app(
+    "Adds the marks of an export. Marks that are stored already stay as they are.",
+    "markbook import marks.jsonl",
+    "markbook import - --config other.yaml < marks.jsonl",
+)
 
 
-def _export(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    rubric = load_rubric(config.teacher.rubric)
-    with _book(config) as store, _bar(store.records.count()) as bar:
+@export.command()
+def write_marks(
+    file: Annotated[str, typer.Argument(help="File to write; - for standard output.")] = "-",
+    config: ConfigOption = None,
+) -> None:
+    settings = load_config(config)
+    rubric = load_rubric(settings.teacher.rubric)
+    with _open_store(settings) as store, _bar(store.records.count()) as bar:
         lines = 0
         try:
-            with _output(arguments.file) as file:
+            with _output(file) as output:
                 for lines, line in enumerate(export_lines(store, rubric)):
-                    file.write(line)
+                    output.write(line)
                     bar.update(lines > 0)
-                file.flush()
+                output.flush()
         except KeyboardInterrupt:
-            print("stopped: nothing is exported" if arguments.file != "-" else "stopped", file=sys.stderr)
-            return INTERRUPTED
+            print("stopped: nothing is exported" if file != "-" else "stopped", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
         bar.close()
         print(f"{lines:,} marks exported from {store.where}", file=sys.stderr)
-    return 0
 
 
-def _import(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
+@import_.command()
+def read_marks(
+    file: Annotated[str, typer.Argument(help="An export; - for standard input.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
     read = new = status = 0
-    with _book(config) as store, _input(arguments.file) as file, _bar() as bar:
+    with _open_store(load_config(config)) as store, _input(file) as lines, _bar() as bar:
         try:
-            for batch, added in import_lines(store, file, unix_ms()):
+            for batch, added in import_lines(store, lines, unix_ms()):
                 read, new = read + batch, new + added
                 bar.update(batch)
         except ImportFailedError as error:
-            print(printable(f"{arguments.file}: {error}"), file=sys.stderr)
-            status = 2
+            print(printable(f"{file}: {error}"), file=sys.stderr)
+            status = FAILED
         except KeyboardInterrupt:
             status = INTERRUPTED
         bar.close()
-        known = f", {read - new:,} were there already" if read > new else ""
+        known = f", {read - new:,} were stored already" if read > new else ""
         print(f"{new:,} marks imported into {store.where}{known}", file=sys.stderr)
-    return status
+        if as_json:
+            print(json.dumps({"read": read, "imported": new, "stored_already": read - new}))
+    if status:
+        raise typer.Exit(status)
 
 
 @contextmanager
-def _book(config: Config) -> Iterator[Store]:
+def _open_store(config: Config) -> Iterator[Store]:
     lease_ms = round(config.store.claim_lease_s * 1000)
     store = Store(config.store.database_url, lease_ms, RetentionPolicy.of(config.store))
     try:
@@ -102,7 +101,7 @@ def _bar(total: int | None = None) -> tqdm[Never]:
 
 @contextmanager
 def _output(name: str) -> Iterator[TextIO]:
-    """A file takes its name when it is whole."""
+    """The file appears under its name only once it is complete."""
     if name == "-":
         yield sys.stdout
         return

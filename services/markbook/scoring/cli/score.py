@@ -1,73 +1,76 @@
-"""`score`: marks a file from the shell, through the running service and its book."""
+"""`markbook score`: scores one file through a running service."""
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from pydantic import ValidationError
 
+from markbook.cli.options import ConfigOption, JsonOption, new_app
 from markbook.config.loading import ConfigError
 from markbook.contract import RequestUsage, Sample, Scored, ScoreRequest, TeacherStats, Unscored
-from markbook.scoring.cli import Subparsers, add_command
-from markbook.scoring.cli.client import add_service, dollars, service
+from markbook.scoring.cli.client import UrlOption, dollars, service
 from markbook.scoring.languages import of_file
 from markbook.terminal import printable
 
 UNSCORED = 1
 
 
-def register(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
-        "score",
-        "Asks a running service for the mark of a file, with a task as its prompt. Exit status: 0 with a mark, 1 "
-        "without one, 2 when nobody could be asked. What is in the book already costs nothing.",
-        "score add.py --prompt 'Write add(a, b) that returns the sum.'",
-        "score answer.rs --prompt-file task.md --json",
-        "score add.py --prompt-file task.md --tests test_add.py",
-        "cat add.py | python -m markbook.scoring score - --language python --prompt-file task.md",
-    )
-    parser.add_argument("file", metavar="FILE", help="the code, or a completion with fences; - for standard input")
-    task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--prompt", metavar="TEXT", help="the task")
-    task.add_argument("--prompt-file", metavar="FILE", help="a file with the task")
-    parser.add_argument(
-        "--tests", metavar="FILE", help="tests of the code, in Python: each statement of the file is one (assert …)"
-    )
-    parser.add_argument("--language", metavar="NAME", help="python, c++, rs, … (default: by the file's suffix)")
-    parser.add_argument(
-        "--run", dest="under", metavar="NAME", default="shell", help="counted under this run (default: shell)"
-    )
-    parser.add_argument("--json", action="store_true", help="the service's answer as it is")
-    add_service(parser)
-    parser.set_defaults(run=_run)
+app = new_app(
+    "Scores a file through a running service. A mark that is stored already costs nothing. Exit status: 0 with a mark, "
+    "1 without one, 2 if no service could be called.",
+    "markbook score add.py --prompt 'Write add(a, b) that returns the sum.'",
+    "markbook score answer.rs --prompt-file task.md --json",
+    "markbook score add.py --prompt-file task.md --tests test_add.py",
+    "cat add.py | markbook score - --language python --prompt-file task.md",
+)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    language = arguments.language or of_file(arguments.file)
+@app.command()
+def score_file(
+    file: Annotated[str, typer.Argument(help="Code, or a completion with fences; - for standard input.")],
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="The task.")] = None,
+    prompt_file: Annotated[str | None, typer.Option(metavar="FILE", help="A file with the task.")] = None,
+    tests: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Tests in Python: each statement of the file is one (assert ...)."),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="NAME", help="python, c++, rs, ... (default: from the file's suffix).")
+    ] = None,
+    run: Annotated[str, typer.Option(metavar="NAME", help="The run that it is counted under.")] = "shell",
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    if (prompt is None) == (prompt_file is None):
+        raise ConfigError("the task is needed once: give either --prompt or --prompt-file")
+    language = language or of_file(file)
     if language is None:
-        raise ConfigError(f"the name {arguments.file} does not tell the language: say --language")
-    prompt = _read(arguments.prompt_file) if arguments.prompt is None else arguments.prompt
-    code = _read(arguments.file)
+        raise ConfigError(f"the name {file} does not show the language: set --language")
+    task = _read(prompt_file) if prompt_file is not None else prompt
+    code = _read(file)
     try:
-        sample = Sample(prompt=prompt, language=language, code=code, tests=_tests(arguments.tests))
-        request = ScoreRequest(run=arguments.under, samples=[sample])
+        sample = Sample.model_validate({"prompt": task, "language": language, "code": code, "tests": _tests(tests)})
+        request = ScoreRequest(run=run, samples=[sample])
     except ValidationError as error:
         fault = error.errors()[0]
         raise ConfigError(f"--{fault['loc'][-1]} {fault['input']!r:.80}: {fault['msg']}") from error
-    with service(arguments) as client:
+    with service(url, config) as client:
         answer = client.score_request(request)
-        teacher = client.stats(arguments.under).teacher
+        teacher = client.stats(run).teacher
     [result] = answer.results
-    if arguments.json:
+    if as_json:
         print(answer.model_dump_json(indent=2))
     else:
         print(*map(printable, _lines(result, teacher, answer.usage)), sep="\n")
-    return 0 if isinstance(result, Scored) else UNSCORED
+    if not isinstance(result, Scored):
+        raise typer.Exit(UNSCORED)
 
 
 def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage) -> Iterator[str]:
@@ -87,7 +90,7 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
     else:
         yield f"unscored  {result.error.code}: {result.error.detail}"
         if result.error.retry_after_s is not None:
-            yield f"          ask again in {result.error.retry_after_s:g} s"
+            yield f"          retry in {result.error.retry_after_s:g} s"
     yield f"judged    {result.extracted_from.value.replace('_', ' ')}"
     yield f"teacher   {teacher.description}"
     sent = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
@@ -101,8 +104,8 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
 _FROM = {
     "heuristic": "the heuristic tier",
     "tests": "its tests",
-    "cache": "the book",
-    "coalesced": "a call that another had made at the same time",
+    "cache": "the cache",
+    "coalesced": "a call already in flight for another request",
     "teacher": "the teacher",
 }
 

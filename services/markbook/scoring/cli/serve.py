@@ -1,8 +1,7 @@
-"""`serve`, the default command: the scoring service as a process."""
+"""`markbook serve`: the scoring service as a process."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import logging
@@ -11,41 +10,43 @@ import signal
 import socket
 import sys
 from ipaddress import ip_address
+from typing import Annotated
 
+import typer
 import uvicorn
 from fastapi import FastAPI
 
+from markbook.cli.options import ConfigOption, new_app
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.redaction import hide_secrets
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.http_protocol import BoundedProtocol
 from markbook.scoring.app import create_app
-from markbook.scoring.cli import Subparsers, add_command, add_config
 from markbook.scoring.observability import logs
 from markbook.scoring.observability.tracing import start_tracing
 
-
-def register(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
-        "serve",
-        "Marks code samples over HTTP, until Ctrl-C or SIGTERM: POST /score, GET /stats, /metrics, /healthz, /readyz; "
-        "/docs describes all routes.",
-        "serve",
-        "serve --config config.yaml --port 9000",
-        "MARKBOOK_TEACHER=anthropic ANTHROPIC_API_KEY=… python -m markbook.scoring serve",
-    )
-    add_config(parser)
-    parser.add_argument("--host", metavar="H", help="address to listen on (default: service.host)")
-    parser.add_argument("--port", metavar="N", type=int, help="TCP port, 0 for a free one (default: service.port)")
-    parser.set_defaults(run=_run)
+app = new_app(
+    "Runs the scoring service until Ctrl-C or SIGTERM: POST /score, GET /stats, /metrics, /healthz, /readyz; /docs "
+    "describes all routes.",
+    "markbook serve",
+    "markbook serve --config config.yaml --port 9000",
+    "MARKBOOK_TEACHER=anthropic ANTHROPIC_API_KEY=... markbook serve",
+)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    host = arguments.host or config.service.host
-    return serve(config, host, config.service.port if arguments.port is None else arguments.port)
+@app.command()
+def run_service(
+    host: Annotated[str | None, typer.Option(metavar="H", help="Address to listen on (default: service.host).")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="TCP port, 0 for a free one (default: service.port).")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    settings = load_config(config)
+    status = serve(settings, host or settings.service.host, settings.service.port if port is None else port)
+    if status:
+        raise typer.Exit(status)
 
 
 def serve(config: Config, host: str, port: int) -> int:
@@ -57,13 +58,13 @@ def serve(config: Config, host: str, port: int) -> int:
     if open_to_others and not config.service.allow_unauthenticated:
         listener.close()
         raise ConfigError(
-            f"{host} can be reached by others, and there are no API keys: make one with "
-            "python -m markbook.scoring keys add NAME, listen on 127.0.0.1, or set service.allow_unauthenticated: true"
+            f"{host} can be reached by others, and there are no API keys: create one with "
+            "`markbook keys add NAME`, listen on 127.0.0.1, or set service.allow_unauthenticated: true"
         )
     logs.configure(config.service.log_format)
     log = logging.getLogger("markbook")
     if open_to_others:
-        log.warning("there are no API keys: whoever reaches %s can spend", host)
+        log.warning("no API keys configured: anyone who can reach %s can spend money", host)
     if traces_to is not None:
         log.info("traces: %s", hide_secrets(traces_to))
     url = f"http://[{host}]" if ":" in host else f"http://{host}"

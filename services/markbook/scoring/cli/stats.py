@@ -1,66 +1,77 @@
-"""`stats`: what a running service has counted, as tables for people or as JSON."""
+"""`markbook stats`: what a running service has counted, as tables or as JSON."""
 
 from __future__ import annotations
 
-import argparse
+import textwrap
 from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Annotated
 
+import typer
+
+from markbook.cli.options import ConfigOption, JsonOption, new_app, table
 from markbook.config.loading import ConfigError
 from markbook.contract import BudgetState, Counters, Source, Stats
 from markbook.scoring.api.suggestions import did_you_mean
-from markbook.scoring.cli import Subparsers, add_command, table
-from markbook.scoring.cli.client import add_service, dollars, service, since
+from markbook.scoring.cli.client import UrlOption, dollars, parse_since, service
 from markbook.terminal import printable
 
 _MIB = 1024 * 1024
+_WIDTH = 80  # columns
 
 
-def register(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
-        "stats",
-        "Asks a running service what was asked of it, where the marks came from and what they cost, by run. It counts "
-        "in the book, so all services on one book say the same.",
-        "stats",
-        "stats --run demo --since 24h",
-        "stats --url http://marks.example:8000 --json > stats.json",
-    )
-    add_service(parser)
-    parser.add_argument("--run", dest="only", metavar="NAME", help="only this run")
-    parser.add_argument("--since", metavar="TIME", type=since, help="only what came from then on: 2026-11-22, 24h, 7d")
-    parser.add_argument("--json", action="store_true", help="the service's answer as it is")
-    parser.set_defaults(run=_run)
+app = new_app(
+    "Shows what a running service has counted by run: samples, where their marks came from, teacher calls, tokens and "
+    "cost. The counts are in the database, so all services on one database show the same.",
+    "markbook stats",
+    "markbook stats --run demo --since 24h",
+    "markbook stats --url http://marks.example:8000 --json > stats.json",
+)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    with service(arguments) as client:
-        stats = client.stats(arguments.only, arguments.since)
-        if arguments.only and stats.runs.get(arguments.only, Counters()) == Counters():
-            _check_it_is_a_run(arguments.only, client.stats().runs)
-    print(stats.model_dump_json(indent=2) if arguments.json else printable("\n".join(_lines(stats))))
-    return 0
+@app.command()
+def show_stats(
+    run: Annotated[str | None, typer.Option(metavar="NAME", help="Only this run.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", parser=parse_since, help="Only what came since: 2026-11-22, 24h, 7d."),
+    ] = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    with service(url, config) as client:
+        stats = client.stats(run, since)
+        if run and stats.runs.get(run, Counters()) == Counters():
+            _check_it_is_a_run(run, client.stats().runs)
+    print(stats.model_dump_json(indent=2) if as_json else printable("\n".join(_lines(stats))))
 
 
 def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
-    """A run that asks for nothing yet has zeros on the wire, as a trainer may look before it asks. Raises ConfigError.
+    """Raises ConfigError for a run without requests: on the wire it has zeros, as a trainer may look before it starts.
 
-    A run that did ask has a line among all `runs`, whatever the time that was asked about.
+    A run with requests is among all `runs`, whatever the period of the query.
     """
     if name not in runs:
-        raise ConfigError(f"there is no run {name}{did_you_mean(name, runs) or ': nothing was asked for yet'}")
+        raise ConfigError(f"there is no run {name}{did_you_mean(name, runs) or ': no run has sent a request yet'}")
 
 
 def _lines(stats: Stats) -> Iterator[str]:
-    yield f"teacher  {stats.teacher.name}: {stats.teacher.description}"
+    teacher = f"teacher  {stats.teacher.name}: {stats.teacher.description}"
+    yield from textwrap.wrap(teacher, _WIDTH, subsequent_indent=" " * len("teacher  "))
     if stats.cache is not None:
-        yield f"book     {stats.cache.entries:,} marks, {stats.cache.bytes / _MIB:,.1f} MiB"
+        yield f"store    {stats.cache.entries:,} marks, {stats.cache.bytes / _MIB:,.1f} MiB"
     yield f"since    {stats.since}"
     yield ""
+    lines = list(stats.runs.items())
+    if len(lines) != 1:
+        lines.append(("all", stats.totals))
     names = [source.value.upper() for source in Source]
-    rows = [["RUN", "SAMPLES", *names, "UNSCORED", "CALLS", "TOKENS IN", "TOKENS OUT", "TOKENS SAVED", "COST"]]
-    rows += [_row(name, counters) for name, counters in stats.runs.items()]
-    if len(stats.runs) != 1:
-        rows.append(_row("all", stats.totals))
+    rows = [["RUN", "SAMPLES", *names, "UNSCORED"], *(_sample_row(name, counters) for name, counters in lines)]
+    yield from table(rows, numbers_from=1)
+    yield ""
+    rows = [["RUN", "CALLS", "TOKENS IN", "TOKENS OUT", "TOKENS SAVED", "COST"]]
+    rows += [_call_row(name, counters) for name, counters in lines]
     yield from table(rows, numbers_from=1)
     for name, counters in stats.runs.items():
         if counters.unscored:
@@ -77,11 +88,13 @@ def _lines(stats: Stats) -> Iterator[str]:
         yield from table(rows, numbers_from=1)
 
 
-def _row(name: str, counters: Counters) -> list[str]:
+def _sample_row(name: str, counters: Counters) -> list[str]:
+    by_source = [counters.by_source.get(source, 0) for source in Source]
+    return [name, *(f"{count:,}" for count in (counters.samples, *by_source, counters.unscored))]
+
+
+def _call_row(name: str, counters: Counters) -> list[str]:
     counts = [
-        counters.samples,
-        *(counters.by_source.get(source, 0) for source in Source),
-        counters.unscored,
         counters.teacher_calls,
         counters.api_tokens_sent,
         counters.api_tokens_received,

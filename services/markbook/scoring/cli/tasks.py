@@ -1,17 +1,19 @@
-"""`tasks check`: whether a task file's tests tell right from wrong. Runs them here, asks nobody."""
+"""`markbook tasks check`: whether a task file's tests distinguish right from wrong. Runs them on this machine."""
 
 from __future__ import annotations
 
-import argparse
 import ast
+import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
+import typer
 from tqdm import tqdm
 
-from markbook.scoring.cli import Subparsers, add_command
+from markbook.cli.options import JsonOption, new_app
 from markbook.scoring.execution import TestResult, TestRunner, Verdict, open_runner
 from markbook.scoring.execution.compare import shorten
 from markbook.scoring.execution.guest.names import UNREADABLE, called_names
@@ -22,48 +24,63 @@ PROBLEMS = 1
 """The exit status where a task has any."""
 
 
-def register(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
-        "tasks",
-        "Runs each task's solution against its tests, and functions that return None, which no test should pass. Says "
-        "which tasks have no tests, or whose own solution fails. Reads JSONL of {prompt, language, tests, test_setup, "
-        "solution}, HumanEval's and MBPP's form, .gz as well. Exit status: 0 without a problem, 1 with one.",
-        "tasks check tasks.jsonl",
-        "tasks check HumanEval.jsonl.gz --confirm off",
-    )
-    parser.add_argument("action", choices=["check"], help="check: run solutions and tests")
-    parser.add_argument("file", metavar="FILE", help="the task file")
-    parser.add_argument(
-        "--confirm",
-        choices=["auto", "on", "off"],
-        default="auto",
-        help="confirm failures with CPython inside bubblewrap (default: auto, where the machine allows it)",
-    )
-    parser.set_defaults(run=_run)
+app = new_app(
+    "Checks task files.",
+    "markbook tasks check tasks.jsonl",
+    "markbook tasks check HumanEval.jsonl.gz --confirm off",
+)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    tasks = read_tasks(arguments.file)
-    runner = open_runner(arguments.confirm)
-    found = unsolved = 0
+class Confirm(StrEnum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+@app.callback()
+def _group() -> None:
+    """A group, although it has one command so far."""
+
+
+@app.command("check", short_help="Run solutions and tests, and report what is wrong.")
+def check_file(
+    file: Annotated[str, typer.Argument(help="The task file.")],
+    confirm: Annotated[
+        Confirm,
+        typer.Option(help="Confirm failures with CPython inside bubblewrap; auto: where the machine allows it."),
+    ] = Confirm.AUTO,
+    as_json: JsonOption = False,
+) -> None:
+    """Run each task's solution against its tests, and functions that return None, which no test should pass.
+
+    Shows tasks without tests and tasks whose own solution fails. Reads JSONL of {prompt, language, tests, test_setup,
+    solution}, and HumanEval's and MBPP's form, .gz as well. Exit status: 0 without a problem, 1 with one.
+    """
+    tasks = read_tasks(file)
+    runner = open_runner(confirm.value)
     try:
         with ThreadPoolExecutor(runner.max_running) as threads, _bar(len(tasks)) as bar:
-            for (number, task), problems in zip(
-                tasks, threads.map(lambda each: list(check(each[1], runner)), tasks), strict=True
-            ):
+            found: list[dict[str, Any]] = []
+            checks = threads.map(lambda each: list(check(each[1], runner)), tasks)
+            for (number, _task), problems in zip(tasks, checks, strict=True):
                 for problem in problems:
-                    bar.write(f"{arguments.file}:{number}: {problem}", file=sys.stdout)
-                found += len(problems)
-                unsolved += task.solution is None
+                    found.append({"line": number, "problem": problem})
+                    if not as_json:
+                        bar.write(f"{file}:{number}: {problem}", file=sys.stdout)
                 bar.update()
     finally:
         runner.close()
     tests = sum(len(task.tests) for _, task in tasks)
-    print(f"{arguments.file}: {len(tasks):,} tasks, {tests:,} tests, {found:,} problems; {runner.identity}")
-    if unsolved:
-        print(f"{unsolved:,} tasks have no solution: whether their tests can be passed is not known")
-    return PROBLEMS if found else 0
+    unsolved = sum(task.solution is None for _, task in tasks)
+    if as_json:
+        counts = {"tasks": len(tasks), "tests": tests, "without_solution": unsolved, "sandbox": runner.identity}
+        print(json.dumps({**counts, "problems": found}, indent=2))
+    else:
+        print(f"{file}: {len(tasks):,} tasks, {tests:,} tests, {len(found):,} problems; {runner.identity}")
+        if unsolved:
+            print(f"{unsolved:,} tasks have no solution, so whether their tests can be passed is unknown")
+    if found:
+        raise typer.Exit(PROBLEMS)
 
 
 def check(task: TaskLine, runner: TestRunner) -> Iterator[str]:

@@ -24,7 +24,7 @@ from markbook.scoring.dashboard.cards import RUN_COLUMNS
 from markbook.scoring.dashboard.context import build_context
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.time_range import Period
-from markbook.scoring.errors import MarkbookError, UnauthorizedError
+from markbook.scoring.errors import ServiceError, UnauthorizedError
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
@@ -80,7 +80,7 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
             if run is not None:
                 check_run(key, run)
             view = await build_context(get_state(request), key, PageQuery(since, run, q.strip(), before, mark))
-        except MarkbookError as error:
+        except ServiceError as error:
             return _render("error.jinja", error.status, error.headers, error=error)
         return await asyncio.to_thread(_render, "page.jinja", view=view, base_url=str(request.base_url))
 
@@ -112,7 +112,7 @@ def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
             check_site(request.headers)
             form = parse_qs((await read_body(request, _MAX_FORM_BYTES)).decode("latin-1"))
             key = await authenticator.authenticate(f"Bearer {''.join(form.get('key', []))}")
-        except MarkbookError as error:
+        except ServiceError as error:
             return _render("login.jinja", error.status, error=error)
         answer = _redirect(".")
         if key is not None:

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from markbook.scoring.errors import MarkbookError, TooManyRequestsError, stopping
+from markbook.scoring.errors import ServiceError, TooManyRequestsError, stopping
 
 MAX_RETRY_AFTER_S = 60
 _EWMA_WEIGHT = 0.1  # of the newest request in the mean duration
@@ -133,6 +133,6 @@ class AdmissionController:
             slots.stop()
 
 
-def _refuse(waiter: asyncio.Future[None], error: MarkbookError) -> None:
+def _refuse(waiter: asyncio.Future[None], error: ServiceError) -> None:
     if not waiter.done():  # a cancelled one may still be in the queue
         waiter.set_exception(error)

@@ -1,1 +1,1 @@
-"""Merges a run's adapter into its base model: `python -m markbook.trainer.export`."""
+"""Merges a run's adapter into its base model: `markbook merge`."""
