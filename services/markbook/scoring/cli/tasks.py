@@ -92,16 +92,20 @@ def check(task: TaskLine, runner: TestRunner) -> Iterator[str]:
         yield f"tests of a task in {task.language} cannot be run: only python's can"
         return
     if task.solution is not None:
-        for test, result in zip(task.tests, runner.run_sync(task.solution, task.tests, task.test_setup), strict=True):
-            if not result.passed:
-                yield f"its own solution: {_told(test, result)}"
+        yield from _failures_of_the_solution(task, task.solution, runner)
     for name, code in (("an empty answer", ""), ("functions that return None", _idle(task))):
         for test, result in zip(task.tests, runner.run_sync(code, task.tests, task.test_setup), strict=True):
             if result.passed:
                 yield f"passed by {name}: {shorten(test, 100)}"
 
 
-def _told(test: str, result: TestResult) -> str:
+def _failures_of_the_solution(task: TaskLine, solution: str, runner: TestRunner) -> Iterator[str]:
+    for test, result in zip(task.tests, runner.run_sync(solution, task.tests, task.test_setup), strict=True):
+        if not result.passed:
+            yield f"its own solution: {_describe(test, result)}"
+
+
+def _describe(test: str, result: TestResult) -> str:
     verdict = "cannot be run here" if result.verdict is Verdict.CANNOT_RUN else result.verdict.value.replace("_", " ")
     return f"{verdict}: {shorten(test, 100)}: {result.message}"
 

@@ -75,15 +75,8 @@ class _Reader:
             raise TooLargeError(f"a value that holds more than {MAX_VALUES:,} others")
         if depth > MAX_DEPTH:
             raise ForeignValueError(f"a value nested more than {MAX_DEPTH} deep")
-        if isinstance(value, list | tuple):
-            items = [self.read(each, depth + 1) for each in value]
-            return tuple(items) if isinstance(value, tuple) else items
-        if isinstance(value, dict):  # as a dict's subclass in the sandbox arrives, too
-            return {self.read(key, depth + 1): self.read(each, depth + 1) for key, each in value.items()}
-        if isinstance(value, set | frozenset):
-            for each in value:
-                self.read(each, depth + 1)
-            return value
+        if isinstance(value, list | tuple | dict | set | frozenset):
+            return self._read_items(value, depth + 1)
         if isinstance(value, MontyClassProxy):
             if value.name not in self._classes:
                 raise ForeignValueError(f"an object of class {value.name}, not plain data")
@@ -91,6 +84,14 @@ class _Reader:
         if isinstance(value, MontyClassTypeProxy | MontyStdTypeProxy):
             return ("type", value.name)
         return value
+
+    def _read_items(self, value: Any, depth: int) -> Any:
+        if isinstance(value, dict):  # as a dict's subclass in the sandbox arrives, too
+            return {self.read(key, depth): self.read(each, depth) for key, each in value.items()}
+        items = [self.read(each, depth) for each in value]
+        if isinstance(value, set | frozenset):
+            return value
+        return tuple(items) if isinstance(value, tuple) else items
 
 
 def equal(left: Any, right: Any, classes: frozenset[str]) -> bool:

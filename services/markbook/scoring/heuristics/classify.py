@@ -64,6 +64,11 @@ def _reason(code: str, task: str, language: str, deadline: float) -> str | None:
         return "echoes_task"
     if not is_supported(language):
         return "refusal" if text.is_refusal(seen) and text.is_prose(seen) else None
+    return _supported_reason(code, seen, task, language, deadline)
+
+
+def _supported_reason(code: str, seen: str, task: str, language: str, deadline: float) -> str | None:
+    """For code in a language whose syntax is known. `seen`: its visible text."""
     if len("".join(seen.split(maxsplit=MIN_CHARS))) < MIN_CHARS and "=" not in seen:  # no need to split the rest
         return "too_short"
     if len(code) > MAX_CHARS:

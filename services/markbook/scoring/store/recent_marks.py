@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, func, select, tuple_
+from sqlalchemy import Column, Connection, Row, Select, func, select, tuple_
 
 from markbook.scoring.store import tables
 from markbook.scoring.store.database import Database
@@ -46,6 +46,45 @@ class Found:
     last: Cursor | None
 
 
+class _Scan:
+    """Goes through rows, newest first, until `want` marks match or enough was read."""
+
+    def __init__(
+        self, records: Records, viewer: Viewer, want: int, matching: Callable[[Record], bool], run: str | None
+    ) -> None:
+        self._records, self._viewer, self._want, self._matching, self._run = records, viewer, want, matching, run
+        self.found: list[Paid] = []
+        self.searched = 0
+        self._rows = self._chars = 0
+
+    def is_full(self) -> bool:
+        return len(self.found) == self._want
+
+    def may_go_on(self) -> bool:
+        return not self.is_full() and self._rows < MAX_MARKS and self._chars < MAX_CHARS_PER_BATCH
+
+    def add(self, rows: Sequence[Row[Any]], runs: Mapping[bytes, frozenset[str]]) -> Place | None:
+        """Looks at `rows`; returns the place of the last one looked at. `runs`: those of each mark, by row key."""
+        place = None
+        for row in rows:
+            if self.is_full():
+                break
+            self._rows, place = self._rows + 1, (row.at, bytes(row.key))
+            self._look_at(row, runs[place[1]])
+        return place
+
+    def _look_at(self, row: Row[Any], runs: frozenset[str]) -> None:
+        if not self._viewer.sees_mark(runs):
+            return
+        self.searched += 1
+        if self._run is not None and self._run not in runs:
+            return
+        record = self._records.record(row)
+        self._chars += len(record.mark.texts.task) + len(record.mark.texts.code) if record.mark.texts else 0
+        if self._matching(record):
+            self.found.append(_paid(record, runs, self._viewer))
+
+
 class Page:
     """`store_samples`: the latest are those of the latest texts; otherwise those written or used last."""
 
@@ -67,28 +106,14 @@ class Page:
 
         def work(connection: Connection) -> Found:
             self._records.load_profiles(connection)
-            found, passed, searched, chars = [], 0, 0, 0
+            scan = _Scan(self._records, viewer, want, matching, run)
             place = None if before is None else self._place(connection, before)
-            while passed < MAX_MARKS and chars < MAX_CHARS_PER_BATCH:
+            while scan.may_go_on():
                 rows = connection.execute(_latest(self._keep_texts, place).limit(BATCH)).all()
-                runs = runs_by_mark(connection, rows)
-                for row in rows:
-                    passed, place = passed + 1, (row.at, bytes(row.key))
-                    its_runs = runs[place[1]]
-                    if not viewer.sees_mark(its_runs):
-                        continue
-                    searched += 1
-                    if run is not None and run not in its_runs:
-                        continue
-                    record = self._records.record(row)
-                    chars += len(record.mark.texts.task) + len(record.mark.texts.code) if record.mark.texts else 0
-                    if matching(record):
-                        found.append(_paid(record, its_runs, viewer))
-                        if len(found) == want:
-                            return Found(found, searched, self._cursor(connection, place))
-                if len(rows) < BATCH:
-                    return Found(found, searched, None)
-            return Found(found, searched, None if place is None else self._cursor(connection, place))
+                place = scan.add(rows, runs_by_mark(connection, rows)) or place
+                if len(rows) < BATCH and not scan.is_full():
+                    return Found(scan.found, scan.searched, None)
+            return Found(scan.found, scan.searched, None if place is None else self._cursor(connection, place))
 
         return await self._database.read(work)
 

@@ -104,14 +104,12 @@ def judge(link: Link, setup: CodeType, test: CodeType, own: frozenset[str], limi
             exec(part, namespace)
     except Wrong as error:
         return "failed", str(error)
-    except NotPlainError as error:
+    except (NotPlainError, WireError) as error:
         return "failed", f"got {error}"
     except UnfitError as error:
         return "cannot_run", str(error)
     except EndedError as error:
         return ("timed_out" if error.timed_out else "failed"), str(error)
-    except WireError as error:
-        return "failed", f"got {error}"
     except MemoryError as error:
         return "out_of_memory", f"MemoryError: {error}"
     except BaseException as error:  # noqa: BLE001

@@ -199,23 +199,47 @@ class Link:
 
 def _update(mine: Any, theirs: Any) -> None:
     """Make `mine` what the subject made of its copy, in place and as deep as it goes."""
-    if isinstance(mine, list) and isinstance(theirs, list):
-        same = len(mine) == len(theirs)
-        for index, (old, new) in enumerate(zip(mine, theirs, strict=False)):
-            if same and isinstance(old, list | dict | set) and type(old) is type(new):
-                _update(old, new)
-                theirs[index] = old
-        mine[:] = theirs
-    elif isinstance(mine, dict) and isinstance(theirs, dict):
-        for key in mine.keys() & theirs.keys():
-            if isinstance(mine[key], list | dict | set) and type(mine[key]) is type(theirs[key]):
-                _update(mine[key], theirs[key])
-                theirs[key] = mine[key]
-        mine.clear()
-        mine.update(theirs)
-    elif isinstance(mine, set) and isinstance(theirs, set):
-        mine.clear()
-        mine.update(theirs)
-    elif isinstance(mine, deque) and isinstance(theirs, deque):
-        mine.clear()
-        mine.extend(theirs)
+    for kind in (list, dict, set, deque):
+        if isinstance(mine, kind) and isinstance(theirs, kind):
+            _UPDATES[kind](mine, theirs)
+            return
+
+
+def _update_list(mine: list[Any], theirs: list[Any]) -> None:
+    if len(mine) == len(theirs):
+        for index, (old, new) in enumerate(zip(mine, theirs, strict=True)):
+            theirs[index] = _kept(old, new)
+    mine[:] = theirs
+
+
+def _update_dict(mine: dict[Any, Any], theirs: dict[Any, Any]) -> None:
+    for key in mine.keys() & theirs.keys():
+        theirs[key] = _kept(mine[key], theirs[key])
+    mine.clear()
+    mine.update(theirs)
+
+
+def _kept(old: Any, new: Any) -> Any:
+    """`old`, updated, where both are containers of one type, as others may refer to it; else `new`."""
+    if isinstance(old, list | dict | set) and type(old) is type(new):
+        _update(old, new)
+        return old
+    return new
+
+
+def _update_set(mine: set[Any], theirs: set[Any]) -> None:
+    mine.clear()
+    mine.update(theirs)
+
+
+def _update_deque(mine: deque[Any], theirs: deque[Any]) -> None:
+    mine.clear()
+    mine.extend(theirs)
+
+
+_UPDATES: dict[type, Callable[[Any, Any], None]] = {
+    list: _update_list,
+    dict: _update_dict,
+    set: _update_set,
+    deque: _update_deque,
+}

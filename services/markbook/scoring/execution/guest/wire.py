@@ -48,6 +48,11 @@ def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
     for base, write in _SCALARS:
         if issubclass(kind, base):
             return write(value)
+    return _encode_items(value, kind, handle, depth) or _encode_named(value, kind) or handle(value)
+
+
+def _encode_items(value: Any, kind: type, handle: Callable[[Any], Any], depth: int) -> list[Any] | None:
+    """What holds other values, with these; None for anything else."""
     for tag, collection in _COLLECTIONS:  # with methods that a test may call; of a subclass it would be other ones
         if kind is collection:
             items = value if kind is deque else value.items()
@@ -59,6 +64,11 @@ def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
     if issubclass(kind, dict):
         pairs = dict.items(value)
         return ["d", [[encode(k, handle, depth + 1), encode(v, handle, depth + 1)] for k, v in pairs]]
+    return None
+
+
+def _encode_named(value: Any, kind: type) -> list[Any] | None:
+    """A value of the standard library's types that hold no others, or one of the types themselves; None otherwise."""
     if kind is range:
         return ["r", [value.start, value.stop, value.step]]
     for name, written in _WRITTEN.items():
@@ -69,7 +79,7 @@ def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
     for name, each in _TYPES.items():
         if value is each:
             return ["type", name]
-    return handle(value)
+    return None
 
 
 def class_name(kind: type) -> str:
@@ -89,9 +99,6 @@ def decode(message: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
     try:
         if tag in _READ:
             return _READ[tag](rest[0])
-        if tag in "ltSF":
-            items = [decode(each, handle, depth + 1) for each in rest[0]]
-            return {"l": list, "t": tuple, "S": set, "F": frozenset}[tag](items)
         if tag == "d":
             return {decode(k, handle, depth + 1): decode(v, handle, depth + 1) for k, v in rest[0]}
         if tag in _COLLECTED:
@@ -110,6 +117,10 @@ _SCALARS: list[tuple[Any, Callable[[Any], Any]]] = [
 ]
 _COLLECTIONS: list[tuple[str, type]] = [("D", deque), ("C", Counter), ("O", OrderedDict), ("N", defaultdict)]
 _COLLECTED: dict[str, Callable[[Any], Any]] = {
+    "l": list,
+    "t": tuple,
+    "S": set,
+    "F": frozenset,
     "D": deque,
     "C": lambda pairs: Counter(dict(pairs)),
     "O": OrderedDict,

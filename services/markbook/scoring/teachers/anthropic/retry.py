@@ -23,6 +23,7 @@ M = TypeVar("M")
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 8.0
 
+NO_SLOT = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "no free slot for a teacher call before timeout_s expired", 1.0)
 NOT_ASKED = ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "timeout_s expired before the teacher could be called", 1.0)
 
 
@@ -79,31 +80,11 @@ class RetryPolicy:
         """
         last: ScoringFailure | None = None
         for tries in itertools.count():
-            if self.clock() >= deadline:
-                return last or NOT_ASKED
-            if (down_for := self.breaker.wait_s()) > 0:
-                why = last.detail if last else "all recent calls failed"
-                return ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for)
-            if (pause := self.limiter.pause_s()) > 0:
-                if self.clock() + pause >= deadline:
-                    return last or ScoringFailure(
-                        ErrorCode.TEACHER_UNAVAILABLE, "the teacher's rate limit is exhausted", pause
-                    )
-                await self._pause(pause)
-            async with AsyncExitStack() as held:
-                try:
-                    async with asyncio.timeout(deadline - self.clock()):
-                        await held.enter_async_context(self.warmup.acquire(caller))
-                        await held.enter_async_context(self.limiter.slot(caller))
-                except TimeoutError:
-                    return last or ScoringFailure(
-                        ErrorCode.TEACHER_UNAVAILABLE, "no free slot for a teacher call before timeout_s expired", 1.0
-                    )
-                started = self.clock()
-                if started >= deadline:  # it would be cut off at once and charged at its bound
-                    return last or NOT_ASKED
-                result = await attempt(deadline - started)
-                self._update(result, started, need)
+            if (failure := await self._wait_until_open(deadline, last)) is not None:
+                return failure
+            result = await self._try_once(attempt, need, deadline, caller)
+            if isinstance(result, ScoringFailure):
+                return last or result
             if result.message is not None:
                 return result.message
             assert result.failure is not None
@@ -117,6 +98,43 @@ class RetryPolicy:
                 return last
             await self._pause(wait)
         raise AssertionError("unreachable: the loop ends by returning")
+
+    async def _wait_until_open(self, deadline: float, last: ScoringFailure | None) -> ScoringFailure | None:
+        """Waits out a pause of the rate limit. Returns why no attempt may start: deadline, breaker or rate limit."""
+        if self.clock() >= deadline:
+            return last or NOT_ASKED
+        if (down_for := self.breaker.wait_s()) > 0:
+            why = last.detail if last else "all recent calls failed"
+            return ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for)
+        if (pause := self.limiter.pause_s()) > 0:
+            if self.clock() + pause >= deadline:
+                return last or ScoringFailure(
+                    ErrorCode.TEACHER_UNAVAILABLE, "the teacher's rate limit is exhausted", pause
+                )
+            await self._pause(pause)
+        return None
+
+    async def _try_once(
+        self,
+        attempt: Callable[[float], Awaitable[Attempt[M]]],
+        need: Mapping[str, int],
+        deadline: float,
+        caller: Caller,
+    ) -> Attempt[M] | ScoringFailure:
+        """One attempt in a slot of its own, or the failure that none was free before the deadline."""
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(deadline - self.clock()):
+                    await held.enter_async_context(self.warmup.acquire(caller))
+                    await held.enter_async_context(self.limiter.slot(caller))
+            except TimeoutError:
+                return NO_SLOT
+            started = self.clock()
+            if started >= deadline:  # it would be cut off at once and charged at its bound
+                return NOT_ASKED
+            result = await attempt(deadline - started)
+            self._update(result, started, need)
+            return result
 
     def stop(self) -> None:
         """Refuse all that wait for an attempt. The budget limiter sees to it that none is started."""

@@ -42,22 +42,27 @@ def _edges(body: Iterable[ast.stmt], control: frozenset[str], returns: bool) -> 
         read = control.union(*map(names_in, own))
         for expression in own:
             for node in ast.walk(expression):
-                if isinstance(node, ast.Yield | ast.YieldFrom):
-                    yield RESULT, read
-                elif isinstance(node, ast.NamedExpr):
-                    yield node.target.id, read
-                elif isinstance(node, ast.comprehension):
-                    yield from ((name, names_in(node.iter)) for name in _base(node.target))
-                elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                    # a method may change the object it is called on
-                    yield from ((name, read) for name in _base(node.func))
-                elif isinstance(node, ast.Call) and not returns:
-                    yield RESULT, read
+                yield from _edges_within(node, read, returns)
         if isinstance(statement, ast.Return):
             yield RESULT, read
         for target in _targets(statement):
             yield from ((name, read) for name in _base(target))
         yield from _edges(_blocks(statement), read, returns)
+
+
+def _edges_within(node: ast.AST, read: frozenset[str], returns: bool) -> Iterator[tuple[str, frozenset[str]]]:
+    """Those of one node of an expression; `read`: the names that its statement reads."""
+    if isinstance(node, ast.Yield | ast.YieldFrom):
+        yield RESULT, read
+    elif isinstance(node, ast.NamedExpr):
+        yield node.target.id, read
+    elif isinstance(node, ast.comprehension):
+        yield from ((name, names_in(node.iter)) for name in _base(node.target))
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        # a method may change the object it is called on
+        yield from ((name, read) for name in _base(node.func))
+    elif isinstance(node, ast.Call) and not returns:
+        yield RESULT, read
 
 
 def _targets(statement: ast.stmt) -> list[ast.expr]:

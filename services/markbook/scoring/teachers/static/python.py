@@ -122,17 +122,7 @@ def _documentation(submission: Submission, reasons: list[str]) -> float:
 
 def _unknown_names(submission: Submission) -> Iterator[str]:
     """Names that nothing in the sample binds, and attributes that no built-in type has."""
-    bound: set[str] = set()
-    imported: set[str] = set()
-    for node in ast.walk(submission.tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            bound.add(node.id)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
-            bound.add(node.name or "")
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            imported |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    bound, imported = _bound_names(submission.tree)
     # an imported or an own type may have any attribute
     other_types = bool(imported) or any(isinstance(node, ast.ClassDef) for node in ast.walk(submission.tree))
     known = bound | imported | _BUILTINS
@@ -141,6 +131,22 @@ def _unknown_names(submission: Submission) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.Attribute) and node.attr not in _METHODS and not other_types:
             yield f".{node.attr}"
+
+
+def _bound_names(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """The names that a module binds anywhere, and those that it imports."""
+    bound: set[str] = set()
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+            bound.add(node.name or "")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            imported |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return bound, imported
 
 
 def _operations(submission: Submission) -> Iterator[str]:

@@ -21,7 +21,7 @@ _DEPTH = 3  # blocks inside each other
 
 def quality(submission: Submission, reasons: list[str]) -> float:
     """In [0, 1]. Raises tokenize.TokenError where the tokens do not end."""
-    parts = (_leftovers, _shape, _names, _habits)
+    parts = (_leftovers, _idle_statements, _shape, _names, _habits)
     return product((finding for part in parts for finding in part(submission)), reasons)
 
 
@@ -48,16 +48,23 @@ def _leftovers(submission: Submission) -> Iterator[Finding]:
                 pass
             case _:
                 yield 0.75, "statements are left outside the function"
+
+
+def _idle_statements(submission: Submission) -> Iterator[Finding]:
     for node in submission.nodes:
-        match node:
-            case ast.Call(func=ast.Name(id="print" | "input" as name)) if submission.asked.returns:
-                yield 0.7, f"calls {name} inside the function"
-            case ast.Expr(value=ast.Call() | ast.Await() | ast.Yield() | ast.YieldFrom()):
-                pass
-            case ast.Expr():
-                yield 0.8, "an expression stands there without effect"
-            case ast.Pass():
-                yield 0.9, "a pass is left"
+        yield from _idle_statement(node, submission.asked.returns)
+
+
+def _idle_statement(node: ast.AST, returns: bool) -> Iterator[Finding]:
+    match node:
+        case ast.Call(func=ast.Name(id="print" | "input" as name)) if returns:
+            yield 0.7, f"calls {name} inside the function"
+        case ast.Expr(value=ast.Call() | ast.Await() | ast.Yield() | ast.YieldFrom()):
+            pass
+        case ast.Expr():
+            yield 0.8, "an expression stands there without effect"
+        case ast.Pass():
+            yield 0.9, "a pass is left"
 
 
 def _shape(submission: Submission) -> Iterator[Finding]:
@@ -97,29 +104,39 @@ def _names(submission: Submission) -> Iterator[Finding]:
 def _habits(submission: Submission) -> Iterator[Finding]:
     """Bad habits, and operations whose outcome is fixed: they look like work and are none."""
     for node in submission.nodes:
+        yield from _fixed_operation(node)
+        yield from _fixed_branch(node)
         match node:
-            case ast.Compare(ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=None | True | False)]):
-                yield 0.9, "compares with == where `is` or nothing is meant"
-            case ast.Compare(left=left, comparators=[right, *_]) if same(left, right):
-                yield 0.6, "compares a value with itself"
-            case ast.BinOp(left=left, op=ast.Sub() | ast.Div() | ast.FloorDiv() | ast.Mod(), right=right) if same(
-                left, right
-            ):
-                yield 0.6, "takes a value from itself"
-            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Name(id=source)) if target == source:
-                yield 0.7, "assigns a name to itself"
-            case ast.If(test=ast.Constant()) | ast.IfExp(test=ast.Constant()):
-                yield 0.6, "a test whose outcome is fixed"
-            case ast.If(body=body, orelse=orelse) if same_all(body, orelse):
-                yield 0.6, "both branches are the same"
-            case ast.IfExp(body=left, orelse=right) if same(left, right):
-                yield 0.6, "both branches are the same"
             case ast.ExceptHandler(type=None):
                 yield 0.8, "catches every exception"
             case ast.Global() | ast.Nonlocal():
                 yield 0.8, "changes names outside the function"
     if any(isinstance(default, ast.List | ast.Dict | ast.Set) for default in submission.function.args.defaults):
         yield 0.8, "a default that calls share"
+
+
+def _fixed_operation(node: ast.AST) -> Iterator[Finding]:
+    match node:
+        case ast.Compare(ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=None | True | False)]):
+            yield 0.9, "compares with == where `is` or nothing is meant"
+        case ast.Compare(left=left, comparators=[right, *_]) if same(left, right):
+            yield 0.6, "compares a value with itself"
+        case ast.BinOp(left=left, op=ast.Sub() | ast.Div() | ast.FloorDiv() | ast.Mod(), right=right) if same(
+            left, right
+        ):
+            yield 0.6, "takes a value from itself"
+        case ast.Assign(targets=[ast.Name(id=target)], value=ast.Name(id=source)) if target == source:
+            yield 0.7, "assigns a name to itself"
+
+
+def _fixed_branch(node: ast.AST) -> Iterator[Finding]:
+    match node:
+        case ast.If(test=ast.Constant()) | ast.IfExp(test=ast.Constant()):
+            yield 0.6, "a test whose outcome is fixed"
+        case ast.If(body=body, orelse=orelse) if same_all(body, orelse):
+            yield 0.6, "both branches are the same"
+        case ast.IfExp(body=left, orelse=right) if same(left, right):
+            yield 0.6, "both branches are the same"
 
 
 def same_all(first: list[ast.stmt], second: list[ast.stmt]) -> bool:
