@@ -51,23 +51,23 @@ async def test_the_profile_of_the_default_teacher(monkeypatch):
             "explain": False,
             "shuffle_group": True,
         },
-        "rubric": "5c2aa5671b9e",
-        "template": "3562369b7253",
+        "rubric": "88465558171b",
+        "template": "0299d7d49d1a",
         "extractor": "2",
         "max_group_size": 8,
         "prompt_chars": 200,
         "prompt_policy": "head",
         "rubric_in_system_prompt": True,
     }
-    assert hash_profile(identity) == "7f5eee4130feb2e9"
+    assert hash_profile(identity) == "64f51afb2ae941a8"
 
 
 def test_what_the_teacher_is_shown():
     rubric = load_rubric()
-    assert (rubric.version, TEMPLATE_VERSION, EXTRACTOR_VERSION) == ("5c2aa5671b9e", "3562369b7253", "2")
+    assert (rubric.version, TEMPLATE_VERSION, EXTRACTOR_VERSION) == ("88465558171b", "0299d7d49d1a", "2")
     assert [sha256(system_text(rubric, explain=explain)) for explain in (False, True)] == [
-        "40054c76acaa5f176b46b949109f87fe0de39bddf3a2ca42457c993de506e04f",
-        "c0ec18c7389b75d4f3b038b0b2890452692a378a5953427a957e6da7c32ba2e8",
+        "fe25fa94e12967f2db0ee80042ede62b434b8908b50213e7d84b32d91024bbde",
+        "5d8d18214c6f30f896d73396508d773d3ede39f858a17b77c9c42eea412f3e9c",
     ]
     assert fence("seed", "task", ("a", "b")) == "#144950"
     assert shuffled_order("g", 5, shuffle=True) == (2, 4, 3, 0, 1)
