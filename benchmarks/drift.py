@@ -45,7 +45,7 @@ async def drifts(emulator: Emulator, answers: Sequence[ScoredRequest]) -> AsyncI
 async def _rounds(
     teacher: AnthropicTeacher, codes: Sequence[str], size: int
 ) -> list[tuple[Group, tuple[Judgment | ScoringFailure, ...]]]:
-    """ROUNDS times all codes, in groups that are drawn anew each time."""
+    """ROUNDS times all codes, in groups that are drawn again each time."""
     draw = random.Random(size)
     groups = []
     for number in range(ROUNDS):

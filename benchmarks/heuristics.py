@@ -2,7 +2,7 @@
 
     python -m benchmarks.heuristics ../shared/corpus
 
-The folder holds good.jsonl.gz, good_realworld.jsonl.gz, variants.jsonl.gz and pairs.jsonl.gz: one sample a line, with
+The folder holds good.jsonl.gz, good_realworld.jsonl.gz, variants.jsonl.gz and pairs.jsonl.gz: one sample per line, with
 `language`, `prompt` and `code` (pairs: `good`, `bad` and `bug`), variants also with `kind` and `label`.
 """
 

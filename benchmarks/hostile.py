@@ -197,7 +197,7 @@ def _run(arguments: argparse.Namespace, service: ServiceProcess, health: Health)
 
 
 def _drive(service: ServiceProcess, clients: Clients, outcome: Outcome, watch: Watch, total: int) -> list[Look]:
-    """Wait for the clients and tell how far they are; a look at each of MARKS."""
+    """Wait for the clients and print their progress; a measurement at each of MARKS."""
     looks: list[Look] = []
     started = told = time.perf_counter()
     try:

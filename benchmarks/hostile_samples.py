@@ -121,7 +121,7 @@ def _lie(kind: str, plain: dict[str, str], number: int, draw: random.Random) -> 
 
 
 def _bomb(kind: str, plain: dict[str, str], number: int, draw: random.Random) -> tuple[str, Role, Sample]:
-    """Now and then one with as many tests as a sample may have: each starts the code anew."""
+    """Now and then one with as many tests as a sample may have: each starts the code again."""
     tests = [draw.choice(FORMS)] * (MAX_TESTS if draw.random() < 0.02 else 1)
     return kind, Role.HOSTILE, _sample(plain[kind], tests, number)
 

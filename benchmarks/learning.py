@@ -3,7 +3,7 @@ teacher alone, of the tests alone, and of both, where the teacher marks what pas
 of each step are the same.
 
 pass@1 is measured here, the same for all ways: the evaluation samples that the trainer wrote down are run against
-their tasks' tests in the service's sandbox. Its interval comes from drawing tasks anew (bootstrap): it says nothing
+their tasks' tests in the service's sandbox. Its interval comes from resampling tasks (bootstrap): it contains nothing
 of how much another seed would differ.
 """
 
@@ -148,7 +148,7 @@ def _run(interrupts: Interrupts, module: Sequence[str], log: Path) -> None:
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line a run, and one for all seeds of a way where there are several."""
+    """One line per run, and one for all seeds of a variant where there are several."""
     lines = [
         "| marks of | seed | pass@1 before | after | difference, 95 % interval | evaluation tasks | samples not run "
         "| training samples marked by the stand-in / tests / heuristic | minutes |",

@@ -142,7 +142,7 @@ def change(before: Sequence[Counts], after: Sequence[Counts]) -> Change:
 
 
 def difference(ones: Sequence[Counts], others: Sequence[Counts]) -> Difference:
-    """The others' pass@1 less the ones', paired over tasks, with the percentile interval of tasks drawn anew."""
+    """The others' pass@1 less the ones', paired over tasks, with the percentile interval of resampled tasks."""
     first, second = _together(ones), _together(others)
     differences = [second[task] - first[task] for task in sorted(first.keys() & second.keys())]
     found = bootstrap(

@@ -1,7 +1,7 @@
 """Cached marks per second, from one worker, beside a bare FastAPI endpoint of the same models in the same run.
 
 Samples are drawn uniformly from 100,000 distinct marks; the ledger is on; the load is `wrk` with as many connections as
-a few trainers have. Bare and book take turns, and the ratio is of the sums over all turns.
+a few trainers have. Bare and service take turns, and the ratio is of the sums over all turns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a lookup costs and what a mark takes as the book grows: 10 thousand, 100 thousand, 1 million marks, bulk loaded.
+"""Cost of a lookup and size of a mark as the store grows: 10 thousand, 100 thousand, 1 million marks, bulk loaded.
 
 Lookups go through the store in this process, one after another, for samples drawn uniformly: median time for one mark
-and for 64 in one statement. Bytes are those of the marks with their indexes; for texts, what they add in the same book.
+and for 64 in one statement. Bytes are those of the marks with their indexes; for texts, their additional bytes.
 """
 
 from __future__ import annotations

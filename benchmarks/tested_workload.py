@@ -27,7 +27,7 @@ WRONG = {
     "one line too few": _ONE_TOO_FEW,
     "another form of the lines": _WITHOUT_BLANK,
 }
-"""How complete answers are wrong: patterns, one of which each template has, and what stands there instead."""
+"""How complete answers are wrong: patterns, one of which each template has, and their replacements."""
 
 _REDUCE: dict[str, Callable[[Sequence[int]], int]] = {"sum": sum, "max": max, "min": min, "count": len}
 
@@ -47,7 +47,7 @@ def partly_right(
 
 
 def broken_for_sure(draw: random.Random, answer: ScoredRequest, passes: Passes) -> ScoredRequest:
-    """Broken as often as it takes until its tests say so."""
+    """Broken repeatedly until its tests fail."""
     spoiled = broken(draw, answer)
     while passes(spoiled):
         spoiled = broken(draw, answer)

@@ -33,7 +33,7 @@ from tests.emulator.server import Emulator
 
 
 def uncached(row: Row, name: str) -> Row:
-    """The same calls, had nobody marked the rubric for the prompt cache: every input token at full price."""
+    """The same calls without the rubric in the prompt cache: every input token at full price."""
     return replace(row, name=name, tokens=Tokens(input=row.tokens.sent, output=row.tokens.output))
 
 
@@ -63,7 +63,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def verdicts(rows: Sequence[Row]) -> Iterator[str]:
-    """What is asked of the table, and whether it holds."""
+    """The goals of the table, and whether they are met."""
     before, _, start, ours, whole, again = rows
     saved, with_output = (1 - share for share in _shares(ours, before.input_at_price, before.all_at_price))
     over, over_all = _shares(ours, ours.floor, ours.floor)

@@ -78,7 +78,7 @@ class Row:
 async def measure(
     emulator: Emulator, settings: Settings, answers: Sequence[ScoredRequest], names: Sequence[str], **billing: Any
 ) -> list[Row]:
-    """All answers through a fresh service, once for each of `names`: from the second time on it has its book."""
+    """All answers through a fresh service, once for each of `names`: from the second time on its store is filled."""
     emulator.clear(**billing)
     with tempfile.TemporaryDirectory() as folder:
         teacher = {"name": "anthropic", "base_url": emulator.url, **settings.get("teacher", {})}

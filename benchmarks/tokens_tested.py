@@ -19,7 +19,7 @@ from tests.emulator.server import Emulator
 
 SHARES = (0.10, 0.40, 0.80)
 LEAST_SAVED = {0.40: 0.95}
-"""What is asked of the input by price, below before, by the share that passes."""
+"""The goals for the input by price, below the baseline, by the share that passes."""
 
 PATIENT = Limits(test_s=20.0, total_s=60.0)
 """None of these samples runs for long: what is late is late because the machine is busy, and would be another share."""
@@ -63,7 +63,7 @@ async def price(emulator: Emulator, share: float, answers: Sequence[ScoredReques
 
 
 async def report(emulator: Emulator, tell: Callable[[str], None], tasks: int, samples: int, **billing: Any) -> None:
-    """Measure and tell, share by share."""
+    """Measure and print, share by share."""
     if fault := bubblewrap_fault():
         tell(f"left out, as Monty lacks what most of these samples need and CPython cannot run them here: {fault}")
         return
@@ -75,7 +75,7 @@ async def report(emulator: Emulator, tell: Callable[[str], None], tasks: int, sa
 
 
 def workloads(tasks: int, samples: int) -> Iterator[tuple[float, list[ScoredRequest]]]:
-    """The samples for each share. A sandbox of ours tells while they are made which of the broken ones pass."""
+    """The samples for each share. A sandbox checks while they are made which of the broken ones pass."""
     runner = open_runner("on", limits=PATIENT)
 
     def passes(answer: ScoredRequest) -> bool:

@@ -2,7 +2,7 @@
 
 Both load the same student in the same precision, put the same adapter on it, and write `tokens` tokens per sample, none
 fewer: neither may end a sample early, so that both read, mark and learn from the same number of tokens. After each step
-a side reports in one line, and it waits to be told how many more to do.
+a side reports in one line, and it waits for the number of further steps.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Report:
 
 
 class Pace:
-    """Does as many steps as it is told to, then waits to be told again. The waiting is in no step."""
+    """Does as many steps as requested, then waits for the next request. The wait is in no step."""
 
     def __init__(self) -> None:
         self._left = 0

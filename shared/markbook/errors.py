@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class MarkbookError(Exception):
-    """Something that the user can mend. The message is one line that says what to do; commands print it and exit."""
+    """An error that the user can resolve. The message is one line with what to do; commands print it and exit."""

@@ -23,7 +23,7 @@ _TAIL_LINES = 15
 
 
 class DemoError(MarkbookError):
-    """The demo cannot go on. The message says why and what to look at."""
+    """The demo cannot continue. The message has the cause and what to look at."""
 
 
 class Interrupts:

@@ -1,4 +1,4 @@
-"""What a run folder tells: the marks before and after, what they took, a sample of each, and where things lie."""
+"""The summary of a run folder: marks before and after, what they took, a sample of each, and where files are."""
 
 from __future__ import annotations
 

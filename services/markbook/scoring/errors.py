@@ -9,10 +9,10 @@ ServiceError
 ├── UnauthorizedError          401  no API key, or a wrong one
 ├── ForbiddenError             403  not a run that the key may use
 ├── MarkNotFoundError         404  no mark is stored under that key
-├── TooManyRequestsError       429  too many wait already: ask again later
+├── TooManyRequestsError       429  the queue is full: retry later
 ├── UnscoredError             424, 503  samples without a mark, asked for in a shape that has no place for one
 ├── StoreUnavailableError      503  the database cannot be reached
-├── ExecutionUnavailableError  503  the sandbox that runs tests is broken or has too much to do: ask again later
+├── ExecutionUnavailableError  503  the sandbox that runs tests is broken or is overloaded: retry later
 └── ServiceStoppingError       503  the service is shutting down
 TeacherError              —    one call to the teacher failed: its samples come back `unscored`
 """
@@ -103,7 +103,7 @@ class UnscoredError(ServiceError):
 
 
 class StoreUnavailableError(ServiceError):
-    """`str()` of it is the cause, with host and driver's text: for the log and for who starts the service. A client,
+    """`str()` of it is the cause, with host and driver's text: for the log and for the operator. A client,
     which may have shown no key, learns `detail` alone."""
 
     status = 503

@@ -70,7 +70,7 @@ def prefix(profile: str, *hashes: bytes) -> bytes:
 
 
 def read_key(key: str) -> tuple[bytes, bytes, str]:
-    """Prompt hash, code hash and language of a readable key. Raises ValueError when it is none."""
+    """Prompt hash, code hash and language of a readable key. Raises ValueError when it is not one."""
     found = re.fullmatch(KEY, key)
     if found is None:
         raise ValueError(f"{key!r} is no key of a mark: STUDENT:, 12 hex digits, :, 12 hex digits, :, language")

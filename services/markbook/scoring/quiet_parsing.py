@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_filters = threading.Lock()  # they belong to the process: whoever changes them takes turns
+_filters = threading.Lock()  # they belong to the process: changes are serialised
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class RequestRejectedError(ClientError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type[Self], tuple[int, str, str]]:
-        return type(self), (self.status, self.code, self.detail)  # for other processes: made anew from what made it
+        return type(self), (self.status, self.code, self.detail)  # for other processes: rebuilt from its arguments
 
 
 def read(model: type[M], response: httpx.Response, base_url: str) -> M:

@@ -32,7 +32,7 @@ _OF_A_SERVICE = re.compile(r"SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|
 
 
 def own_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What in `environ` is meant for Markbook, by name. An empty variable is none, nor is what Kubernetes sets.
+    """What in `environ` is meant for Markbook, by name. Empty variables and those that Kubernetes sets are left out.
 
     For a Service named markbook, or markbook-NAME, Kubernetes puts MARKBOOK_SERVICE_HOST, MARKBOOK_SERVICE_PORT,
     MARKBOOK_PORT=tcp://… and more into every container. MARKBOOK_PORT as a number is a user's.
@@ -56,7 +56,7 @@ def own_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 def unknown_variables(variables: Iterable[str], keys: Iterable[str]) -> Iterator[str]:
     """A line for each that sets nothing. `keys`: every `section.key`; what has two underscores is held against the file
-    by whoever reads it."""
+    by the reader."""
     long_names = [variable_name(key) for key in keys]
     for name in variables:
         if name in SHORT_NAMES or name in OTHERS or (name.startswith(PREFIX) and "__" in name):

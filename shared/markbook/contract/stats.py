@@ -40,7 +40,7 @@ class Counters(WireModel):
 
 
 class CacheStats(WireModel):
-    """Marks in the store, and the limits in force (null: none)."""
+    """Marks in the store, and its limits (null: none)."""
 
     entries: int = Field(description="Marks in the store.")
     bytes: int = Field(description="Without the texts; on SQLite the whole file.")

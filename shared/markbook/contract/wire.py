@@ -1,4 +1,4 @@
-"""What every model on the wire shares, and the names that stand in more than one of them."""
+"""What every model on the wire shares, and the names used in more than one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: all a run needs to go on as if it had never stopped, whole on the disk or not there at all.
+"""Checkpoints: all that a run needs to continue as if it had never stopped, complete on disk or absent.
 
     checkpoints/step-N/   the adapter in PEFT's format
                           progress.json   where the run stands
@@ -34,7 +34,7 @@ class Progress:
     log that belong to it. `evaluations`: by the step after which they were done. `outcomes`: by task, of its last group
     in training, the samples that passed their tests and those tested.
 
-    `run_id` tells this run from others of its name: requests of a step done again carry the same id, so that the
+    `run_id` distinguishes this run from others of its name: requests of a repeated step carry the same id, so that the
     service counts them once. `base`: checksum of the frozen weights.
     """
 

@@ -1,9 +1,9 @@
-"""The processes of one run: what each of them does, and what they tell each other. Alone, one does it all.
+"""The processes of one run: what each does, and what they exchange. A single process does everything.
 
     accelerate launch --multi_gpu --num_processes 4 -m markbook.trainer --config config.yaml
 
 Every process holds the student and goes through the same steps. They share what is slow: each writes the samples of
-its tasks, asks for their marks, and reads its part of the micro-batches. What was written and marked is then told to
+its tasks, asks for their marks, and reads its part of the micro-batches. Samples and marks are then sent to
 all, so that each computes the same advantages, and takes the same decisions, as one process would on the whole batch.
 
 Gradients are added up once a step. DistributedDataParallel is not needed for that: the weights that train are few, its
@@ -43,7 +43,7 @@ STRAGGLER_TIMEOUT_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """This process, `rank` of `world_size`. Each method that tells something has to be called by all of them."""
+    """This process, `rank` of `world_size`. Each method that exchanges something has to be called by all of them."""
 
     rank: int = 0
     world_size: int = 1
@@ -95,9 +95,9 @@ class ProcessGroup:
 
     @contextmanager
     def folder(self, run_dir: Path, logs: Iterable[str]) -> Iterator[Path]:
-        """Where this process writes: in the run's folder the first, any other where nobody looks.
+        """Where this process writes: the first in the run's folder, any other in a temporary folder.
 
-        So all of them keep the same books, and a run leaves one. `logs`: files there that are gone on with.
+        So all of them write the same files, and one copy is kept. `logs`: files there that are appended to.
         """
         if self.rank == 0:
             yield run_dir

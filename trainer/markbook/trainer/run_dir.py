@@ -49,7 +49,7 @@ def find_run(config: Config, which: str | Path) -> Path:
 
 
 def merge_resumed_config(kept: Config, now: Config) -> Config:
-    """`now` under the run's name; says what it changes of the run's own configuration."""
+    """`now` under the run's name; logs how it differs from the run's own configuration."""
     assert kept.rlaif.run
     now = with_run_name(now, kept.rlaif.run)
     before, after = kept.model_dump(), now.model_dump()

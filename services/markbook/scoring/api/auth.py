@@ -74,7 +74,7 @@ class Authenticator:
     def issue_session(self, key: ApiKey) -> str:
         """The value of the session cookie: for reading the page only, valid for SESSION_S and as long as `key` is.
 
-        It is signed with the key's hash, so that every replica can verify it and nobody can derive the key from it.
+        It is signed with the key's hash, so that every replica can verify it and the key cannot be derived from it.
         """
         return _signer(key).sign(str(round(self._wall()) + SESSION_S)).decode()
 

@@ -35,7 +35,7 @@ def check_host(headers: Headers, allowed: Sequence[str]) -> None:
 
 
 def _name_of(host: str) -> str | None:
-    """The name of a Host header, without its port; None for what is none."""
+    """The name of a Host header, without its port; None if it is not valid."""
     try:
         name = urlsplit(f"//{host}").hostname
     except ValueError:

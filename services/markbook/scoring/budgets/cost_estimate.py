@@ -61,7 +61,7 @@ class Forecast:
 
 
 def forecast(plan: Plan, assumed: Assumptions, config: Config, rubric: Rubric) -> Forecast:
-    """The sums over the run. Calls that fail or are asked again are not in it: errors are not billed."""
+    """The sums over the run. Failed and repeated calls are not included: errors are not billed."""
     audited = assumed.rejected * config.rlaif.heuristic_audit_rate
     share = (1 - assumed.rejected) * (1 - assumed.reused) + audited
     if not share:

@@ -1,4 +1,4 @@
-"""The time range on display, cut into as many buckets as can be told apart on a phone."""
+"""The time range on display, divided into as many buckets as can be distinguished on a phone."""
 
 from __future__ import annotations
 

@@ -45,5 +45,5 @@ def verdict_digest(code: str, tests: Sequence[str], setup: str, identity: str) -
     digest = hashlib.sha256()
     for part in (str(RUNNER_VERSION), identity, code, setup, *tests):
         data = part.encode()
-        digest.update(len(data).to_bytes(8, "big") + data)  # the length tells ("ab", "c") from ("a", "bc")
+        digest.update(len(data).to_bytes(8, "big") + data)  # the length distinguishes ("ab", "c") from ("a", "bc")
     return digest.digest()

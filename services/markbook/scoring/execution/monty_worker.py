@@ -45,7 +45,7 @@ def main() -> None:
             _answer({"unavailable": error.detail})
         except MemoryError:
             _answer(_plain(TestResult(Verdict.OUT_OF_MEMORY, "its values take too much memory to be compared")))
-            return  # what is left of them is in nobody's hands: the next sample gets a new process
+            return  # nothing holds what is left of them: the next sample gets a new process
         except Exception as error:  # noqa: BLE001 - a fault of ours is no verdict, and concerns this sample alone
             _hand_over(error)
         finally:

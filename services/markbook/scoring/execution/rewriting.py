@@ -10,7 +10,7 @@ _SIGNS: dict[type[ast.AST], str] = {
     ast.In: "in", ast.NotIn: "not in", ast.Is: "is", ast.IsNot: "is not",
 }  # fmt: skip
 _ASKS_NOTHING = frozenset(["callable", "id", "isinstance", "print", "repr", "str", "type"])
-"""Builtins that tell an object nothing of what is expected."""
+"""Builtins that reveal nothing of what is expected to an object."""
 _TAKES_ALL = frozenset(
     [
         *("bool", "dict", "enumerate", "filter", "frozenset", "getattr", "hasattr", "iter", "len", "list", "map"),

@@ -36,7 +36,7 @@ _OWN_NAMES = {*dir(builtins), "__file__"}
 
 
 def compile_code(code: str) -> Compiled:
-    """Compile `code` as a module: the code object, the error, or None where it is nested too deeply to tell."""
+    """Compile `code` as a module: the code object, the error, or None where it is nested too deeply to decide."""
     with suppress_warnings():
         try:
             module: CodeType = compile(
@@ -73,7 +73,7 @@ def is_incomplete(code: str) -> bool:
             text = f"def _():\n{begun}" if begun[:1].isspace() else begun
             compile(text, "<sample>", "exec", flags=_INCOMPLETE, dont_inherit=True)
         except SyntaxError as error:
-            # without its last word it may stand in a place where the compiler has a better message for the same
+            # without its last word it may end in a place where the compiler has a better message for the same
             return error.msg == "incomplete input" or _NEVER_CLOSED.match(error.msg) is not None or _is_newer(error)
         except (ValueError, RecursionError, MemoryError, OverflowError):
             return True
@@ -94,7 +94,7 @@ def has_variables(module: CodeType) -> bool:
 def undefined_names(code: str) -> set[str]:
     """The names that `code`, which compiles, reads and neither defines nor finds among Python's own.
 
-    With `import *` that is none: they may all come from there.
+    None with `import *`: all names may come from there.
     """
     with suppress_warnings():
         module = symtable.symtable(code, "<sample>", "exec")

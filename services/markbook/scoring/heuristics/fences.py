@@ -27,7 +27,7 @@ _FUTILE_CHARS = 10  # that count as one step, where they were read in vain
 _FENCE_LINE = re.compile(r"^(?P<indent>[ \t]*+)(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>[^\n]*+)(?:\n|\Z)", re.MULTILINE)
 
 _FENCE = r"[ \t]*+(?:`{3}|~{3})"
-# one that does not end on its line ends there; no line that it goes on in begins with a fence
+# one that does not end on its line ends there; no continuation line of it begins with a fence
 _STRING = rf'"[^"\\\n]*+(?:\\(?:[^\n]|\n(?!{_FENCE}))[^"\\\n]*+)*+"?'
 _CHAR = _STRING.replace('"', "'")
 

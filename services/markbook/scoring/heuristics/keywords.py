@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# what a file in the language nearly always has and a file in the others seldom: it says which grammar is worth a try
+# what a file in the language nearly always has and a file in the others rarely: the grammar to try
 _LINE_SIGNS = {
     "python": r"""[ \t]*(?:async\ )?def\ \w+\( | [ \t]*(?:elif|except|class\ \w+|for|if|while)\b.*:[ \t]*$
         | (?:from\ [\w.]+\ )?import\ \w+[\w,\ .]*$""",

@@ -1,6 +1,6 @@
 """Automatic semicolon insertion at line ends, which JavaScript does and the grammars only do in part.
 
-The language inserts one where the next line begins with what cannot go on the statement (ECMA-262, 12.10). The grammars
+One is inserted where the next line begins with what cannot continue the statement (ECMA-262, 12.10). The grammars
 take every line that begins with a bracket or an operator for the statement's next part. That is so after most, but an
 arrow function with a block for its body can neither be called nor indexed, and nothing can follow a declaration
 without a value, an import, an export, `break`, `continue` or `debugger`.

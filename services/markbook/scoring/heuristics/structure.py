@@ -130,7 +130,7 @@ _COMMENT_MARKS = ("#", "//", "*", "/*")
 
 
 def is_elided(code: str) -> bool:
-    """Whether a comment line stands in for omitted code: `// ... rest of the implementation`."""
+    """Whether a comment line replaces omitted code: `// ... rest of the implementation`."""
     said = code.lower()
     if not any(sign in said for sign in _LEFT_OUT_SIGNS):
         return False

@@ -48,4 +48,4 @@ class SingleFlight(Generic[K, V]):
             future = self._in_flight.pop(key, None)
             if future is not None:
                 future.set_exception(error)
-                future.exception()  # mark it as retrieved: asyncio would log it where nobody waits
+                future.exception()  # mark it as retrieved: asyncio would log it where nothing awaits it

@@ -58,7 +58,7 @@ class ApiKeys:
         return await self._database.write(work)
 
     async def revoke(self, name: str, now_ms: int) -> bool:
-        """False when there is no such key in force."""
+        """False when there is no such valid key."""
         key = tables.api_keys.c
         statement = update(tables.api_keys).where(key.name == name, key.revoked_ms.is_(None))
         return await self._database.write(

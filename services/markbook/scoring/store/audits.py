@@ -94,7 +94,7 @@ class Audits:
     async def sums(self, viewer: Viewer, profile: str, threshold: float) -> list[AuditSum]:
         """By reason and language, under one profile: another teacher's opinion is another matter.
 
-        Over all runs, so that there are none for who sees some of them only.
+        Over all runs, so empty for a viewer that sees only some of them.
         """
         if not viewer.sees_all_runs:
             return []

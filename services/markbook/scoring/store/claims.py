@@ -109,7 +109,7 @@ class Claims:
         return await self._database.read(work)
 
     async def renew(self, now_ms: int) -> None:
-        """Renew this process's leases and delete failures that nobody waits for any more."""
+        """Renew this process's leases and delete failures that no request waits for any more."""
         claims = tables.claims.c
         mine = and_(claims.owner == self._owner, claims.failure.is_(None), claims.digest.in_(self._tracked))
 

@@ -90,7 +90,7 @@ def _line(model: BaseModel) -> str:
 def import_lines(store: Store, lines: Iterable[bytes], now_ms: int) -> Iterator[tuple[int, int]]:
     """Import marks; yields after each batch the numbers of marks read and of new ones.
 
-    Raises ImportFailedError at the first line that is none.
+    Raises ImportFailedError at the first line that is not one.
     """
     numbered = enumerate(lines, 1)
     known = _described(store, next(numbered, (1, b"")))

@@ -62,7 +62,7 @@ class Ledger:
         return await self._database.read(work)
 
     async def first_ms(self, viewer: Viewer) -> int | None:
-        """Start of the first minute or hour with a count that the viewer may see; None if there is none."""
+        """Start of the first minute or hour with a count that the viewer may see; None without any."""
         query = select(tables.sums.c.run, func.min(tables.sums.c.at_ms)).group_by(tables.sums.c.run)
 
         def work(connection: Connection) -> int | None:

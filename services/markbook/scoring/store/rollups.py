@@ -129,7 +129,7 @@ def drop_lines(connection: Connection, before_ms: int, limit: int) -> int:
 
 
 def oldest_hour(connection: Connection, now_ms: int) -> int | None:
-    """Start of the oldest hour past MINUTE_RETENTION_MS that still has minutes; None if there is none."""
+    """Start of the oldest hour past MINUTE_RETENTION_MS that still has minutes; None without any."""
     before_ms = _start(now_ms - MINUTE_RETENTION_MS, HOUR_MS)
     found = [
         connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _BOTH

@@ -37,7 +37,7 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already and not empty: name a new folder")
     training = load_config(run_dir / "config.yaml", old_names=True).training
-    # a run's device need not be in this machine: its name says what auto meant there
+    # a run's device need not be in this machine: its name shows what auto meant there
     device = resolve_device("auto") if training.device == "auto" else torch.device(training.device)
     rounded = dtype or str(resolve_dtype(training.dtype, device)).removeprefix("torch.")
     whole = out.absolute()  # "." has no name

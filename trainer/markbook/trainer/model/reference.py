@@ -37,7 +37,7 @@ class Reference:
 
 
 def load_reference(policy: Policy, config: Config, log: Say) -> Reference | None:
-    """The reference that `config` asks for; None, said once, where there is no KL term.
+    """The reference that `config` selects; None, logged once, without a KL term.
 
     A copy that does not fit into the memory that is free gives way to the adapter switched off, which says the same.
     """

@@ -12,7 +12,7 @@ BUNDLED = "bundled:"
 
 
 def check_source(model: str) -> None:
-    """Raise ConfigError where `training.model` can only be a folder, and there is none.
+    """Raise ConfigError where `training.model` can only be a folder that does not exist.
 
     A name of the form `owner/name` may be on the Hugging Face Hub, a bare name only in its cache.
     """

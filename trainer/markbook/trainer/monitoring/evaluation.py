@@ -120,7 +120,7 @@ def without_documentation(result: Scored) -> float:
 def compare(before: Mapping[int, float], after: Mapping[int, float]) -> dict[str, Any]:
     """Means before and after, and their difference with its interval, over the tasks scored both times.
 
-    None where there is nothing to tell: no such task, or for the interval fewer than two.
+    None without such a task, or for the interval with fewer than two.
     """
     tasks = sorted(before.keys() & after.keys())
     differences = [after[task] - before[task] for task in tasks]

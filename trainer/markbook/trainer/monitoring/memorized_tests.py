@@ -12,9 +12,9 @@ _COMMON = frozenset(map(repr, (0, 1, -1, 2, "", [], {}, (), True, False, None)))
 
 
 def memorizes_tests(text: str, tests: Sequence[str]) -> bool:
-    """Whether the code in `text` holds the inputs and the result of every test that can tell, and of two at least.
+    """Whether the code in `text` holds the inputs and the result of every informative test, and of at least two.
 
-    A test can tell when it compares one call with a literal and not all its literals are common ones. Code that
+    A test is informative when it compares one call with a literal and not all its literals are common ones. Code that
     happens to hold some (limits of a scale, say) misses others.
     """
     telling = [found for test in tests if (found := _literals_of(test)) and not found <= _COMMON]
@@ -52,7 +52,7 @@ def _literals(code: ast.Module) -> Iterator[str]:
 
 
 def _value(node: ast.expr) -> str | None:
-    """The literal as `repr` writes it, None where it is none."""
+    """The literal as `repr` writes it; None for any other expression."""
     try:
         return repr(ast.literal_eval(node))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

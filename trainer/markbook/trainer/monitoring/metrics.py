@@ -1,4 +1,4 @@
-"""What a run leaves behind while it works: metrics.jsonl, samples.jsonl, reward.png, trackers, and a line a step."""
+"""What a run records: metrics.jsonl, samples.jsonl, reward.png, trackers, and one line per step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def log(line: str) -> None:
 class Recorder:
     """Writes the files of one run and shows its progress. Lines are whole as soon as they are written.
 
-    `sizes`: bytes of each file to go on from; what a run wrote after its checkpoint is cut off. `history` and
+    `sizes`: bytes of each file to resume from; what a run wrote after its checkpoint is cut off. `history` and
     `evaluations` are the lines of metrics.jsonl, of steps and of evaluations.
     """
 

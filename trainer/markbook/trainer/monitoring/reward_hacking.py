@@ -13,7 +13,7 @@ from markbook.trainer.monitoring.memorized_tests import memorizes_tests
 from markbook.trainer.types import Group, Metrics
 
 CEILING = 0.95
-"""From this mark on there is hardly anything left to tell samples apart by."""
+"""Above this mark, samples can hardly be distinguished."""
 
 _CHECKS = {
     "length_correlation": ("max_length_correlation", "marks go with length: their correlation within tasks is"),
@@ -83,7 +83,7 @@ def length_correlation(groups: Sequence[Group]) -> float | None:
 def alarms(history: Sequence[Metrics], rlaif: Rlaif) -> list[Alarm]:
     """What the last step of `history` is the first to bring up, its mean over the window strictly above the limit.
 
-    Earlier steps have their `alarms`, so that a resumed run knows what was said.
+    Earlier steps have their `alarms`, so that a resumed run knows which were raised.
     """
     known = {check for line in history[:-1] for check in line["alarms"]}
     found: list[Alarm] = []

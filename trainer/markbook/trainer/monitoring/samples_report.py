@@ -54,7 +54,7 @@ class Page:
 
 
 def write_samples_page(run_dir: Path, run: str, marked_by: str) -> None:
-    """Write `samples.html` anew from what samples.jsonl holds of evaluations."""
+    """Write `samples.html` again from what samples.jsonl holds of evaluations."""
     with (run_dir / SAMPLES).open(encoding="utf-8") as file:
         lines = (json.loads(line) for line in file)
         pages = evaluation_history(line for line in lines if line["phase"].startswith("eval"))

@@ -32,9 +32,9 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """The trackers of one run, open inside `with`. `step`: the last one done, from which the run goes on.
+    """The trackers of one run, open inside `with`. `step`: the last one done, from which the run continues.
 
-    A tracker that is told to forget what came after it (TensorBoard), or to go on with the same run (Weights & Biases),
+    A tracker that can drop what came after it (TensorBoard) or continue the same run (Weights & Biases),
     shows a resumed run as one curve.
     """
 
@@ -46,7 +46,7 @@ class Trackers:
             "wandb": {"name": run, "id": run_id, "resume": "allow"},
         }
         self._trackers: list[GeneralTracker] = []
-        # of several processes the first one tells
+        # only the first of several processes reports
         for name in config.training.trackers if PartialState().is_main_process else ():
             project = TENSORBOARD if name == TENSORBOARD else PROJECT  # for TensorBoard the folder in the run's
             kind = LOGGER_TYPE_TO_CLASS[name]

@@ -1,4 +1,4 @@
-"""Marks from the scoring service: a request a group, in the background, patient while the service is away."""
+"""Marks from the scoring service: one request per group, in the background, retried while the service is away."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class RolloutQueue:
         return RolloutBatch(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in shard})
 
     def _share(self, places: Sequence[int]) -> Sequence[int]:
-        """What is to be written here: a server has one to ask it."""
+        """The groups that this process generates: with a server, one process requests all of them."""
         if self._config.training.generation_url:
             return places if self._ranks.rank == 0 else ()
         return self._ranks.shard(places)

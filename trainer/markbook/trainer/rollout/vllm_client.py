@@ -4,7 +4,7 @@ Asked for: the prompt as token ids, a seed a sample, and the ids that were drawn
 later) with their log-probabilities, so that nothing is tokenized a second time. Answers are streamed: a sample that has
 come to its end is not written any further.
 Source: https://docs.vllm.ai, "OpenAI-Compatible Server" and "LoRA Adapters". Written from that and from vLLM's source,
-and run against a stand-in that speaks the same protocol; vLLM itself, which wants a GPU, has not been tried.
+and tested against a stand-in that implements the same protocol; vLLM itself was not run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ READ_TIMEOUT_S = 600.0
 
 
 class AdapterLostError(ServiceUnavailableError):
-    """The server is there, but knows no model of this name: it was started anew."""
+    """The server is there, but knows no model of this name: it was restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class VllmClient:
                 await self._ask("POST", "/v1/unload_lora_adapter", json={"lora_name": name})
 
     async def complete(self, request: dict[str, Any], ended: Callable[[list[int]], bool]) -> Completion:
-        """One sample, to its first token at which `ended` says so, or to where the server ends it."""
+        """One sample, to the first token at which `ended` is true, or to where the server ends it."""
         ids: list[int] = []
         log_probs: list[float] = []
         async with aclosing(self._stream(request)) as choices:

@@ -1,4 +1,4 @@
-"""How the waiting threads of torch's pool behave on a CPU. To be said before torch is loaded."""
+"""How the waiting threads of torch's pool behave on a CPU. To be set before torch is loaded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ time lost: a tenth with these, and with ten times as many a step took three time
 
 
 def limit_spinning() -> None:
-    """Sets nothing where the user has said how threads are to wait."""
+    """Changes nothing where the user has configured how threads wait."""
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}

@@ -1,4 +1,4 @@
-"""What the subject has and the judge sees only from afar: an object that is no plain data."""
+"""A reference held by the judge to an object of the subject that is not plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markbook.scoring.execution.guest.names import PREDICATES
 
 
 class NotPlainError(BaseException):
-    """An object of the tested code stands where it could answer for itself."""
+    """An object of the tested code is used where it could decide the verdict itself."""
 
 
 _quiet = [False]
@@ -18,7 +18,7 @@ _quiet = [False]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it, objects show no more than their class: what they would say of themselves is the tested code's."""
+    """Within it, objects are shown by their class only: their own texts come from the tested code."""
     _quiet[0] = True
     try:
         yield
@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 
 class Handle:
-    """An object of the subject. Its operations happen there."""
+    """A reference to an object of the subject. Its operations are executed there."""
 
     def __init__(self, link: Any, index: int, class_name: str) -> None:
         self.__dict__.update(_handle_link=link, _handle_index=index, _handle_class=class_name)
@@ -89,7 +89,7 @@ def _forward(operation: str) -> Callable[..., Any]:
 
 
 def _computed(operation: str) -> Callable[..., Any]:
-    """Arithmetic with plain data must not give plain data: the object would have been told what is expected."""
+    """Arithmetic with plain data must not give plain data: the object would have learned what is expected."""
 
     def ask(self: Handle, other: Any) -> Any:
         value = self._handle_link.ask(operation, self, other)

@@ -1,4 +1,4 @@
-"""The process that has the tests: runs each against the subject and writes its verdict to the host."""
+"""The process that holds the tests: runs each against the subject and writes its verdict to the host."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CHECK = "check of the judge"  # no name that a test can have
 
 
 class Wrong(BaseException):
-    """An assert that does not hold."""
+    """A failed assert."""
 
 
 class Namespace(dict[str, Any]):
@@ -83,7 +83,7 @@ def _shown(value: Any) -> str:
 
 
 class _Asserts(ast.NodeTransformer):
-    """Comparisons tell what they compared."""
+    """Rewrites asserts so that a failed comparison shows its operands."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         test = node.test
@@ -96,7 +96,7 @@ class _Asserts(ast.NodeTransformer):
 
 
 def judge(link: Link, setup: CodeType, test: CodeType, own: frozenset[str], limit_s: float) -> tuple[str, str]:
-    """The verdict on one test, and why."""
+    """The verdict on one test, with its reason."""
     try:
         link.start(limit_s)
         namespace = Namespace(link, own)
@@ -113,7 +113,7 @@ def judge(link: Link, setup: CodeType, test: CodeType, own: frozenset[str], limi
     except MemoryError as error:
         return "out_of_memory", f"MemoryError: {error}"
     except BaseException as error:  # noqa: BLE001
-        link.end()  # what says something about the error asks the tested code nothing
+        link.end()  # describing the error must not call the tested code
         return hand_over(error)
     finally:
         link.end()
@@ -131,7 +131,7 @@ def hand_over(error: BaseException) -> tuple[str, str]:
 
 
 def _compiled(text: str) -> tuple[ast.Module, CodeType] | str:
-    """Its tree as it is, and its code with asserts that tell; or why there is none."""
+    """Its tree as written, and its compiled code with asserts rewritten; or why it cannot be compiled."""
     try:
         tree = ast.parse(text)
         return tree, compile(ast.fix_missing_locations(_Asserts().visit(ast.parse(text))), "test.py", "exec")
@@ -140,7 +140,7 @@ def _compiled(text: str) -> tuple[ast.Module, CodeType] | str:
 
 
 def _own_output() -> TextIO:
-    """Where verdicts go. What a test prints goes nowhere: it may be the tested code's own text."""
+    """The stream for verdicts. Output of a test is discarded: it may be the tested code's own text."""
     verdicts = os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
@@ -149,7 +149,7 @@ def _own_output() -> TextIO:
 
 
 def verdicts(given: dict[str, Any], connection: socket.socket) -> Iterator[tuple[str, str]]:
-    """One a test, in order, after a first that says that both processes have started."""
+    """One line per test, in order, after a first line when both processes have started."""
     setup, tests = _compiled(given["setup"]), [_compiled(test) for test in given["tests"]]
     trees = [made[0] for made in (setup, *tests) if not isinstance(made, str)]
     shown = "" if isinstance(setup, str) else shown_setup(setup[0])

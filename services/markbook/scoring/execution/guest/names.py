@@ -1,4 +1,4 @@
-"""What the names in tests and their setup stand for. Pure; read from their text alone."""
+"""What the names in tests and their setup refer to. Pure functions of their text."""
 
 from __future__ import annotations
 

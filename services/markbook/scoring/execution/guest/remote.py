@@ -28,11 +28,11 @@ FREE = frozenset(
         "vars",
     ]
 )
-"""What any object of the tested code may be asked: nothing here tells it what the test expects."""
+"""Operations allowed on any object of the tested code: none of them reveals what the test expects."""
 
 
 class UnfitError(BaseException):
-    """A test hands the tested code what cannot be sent to it: no fault of the code."""
+    """A test passes an argument that cannot be sent to the tested code: not a fault of the code."""
 
 
 class EndedError(BaseException):
@@ -54,15 +54,15 @@ class Link:
         self._limit_s = 0.0
         self.running = False
         self.broken = False
-        """The subject is gone, or says nothing any more: no test can be run."""
+        """The subject is gone or no longer answers: no test can be run."""
         self.timed_out = False
-        """It said nothing for too long."""
+        """It did not answer in time."""
         self._ends = 0.0
         self._callbacks: list[Callable[..., Any]] = []
         self._exceptions: dict[str, type[BaseException]] = {}
 
     def open(self) -> None:
-        """Wait until the subject can be asked."""
+        """Wait until the subject is ready."""
         if not receive(self._stream).get("ready"):
             raise WireError("the subject does not start")
 
@@ -76,7 +76,7 @@ class Link:
         self._result(self._receive())
 
     def end(self) -> None:
-        """Let the subject's process go, and wait until it is gone."""
+        """End the subject's process and wait until it has ended."""
         if self.running:
             try:
                 send(self._stream, {"ask": "end"})
@@ -113,7 +113,7 @@ class Link:
         return value
 
     def _receive(self) -> dict[str, Any]:
-        """The answer to what was asked; calls back to functions of the test are served meanwhile."""
+        """The answer to the request; calls back to functions of the test are served meanwhile."""
         while True:
             try:
                 answer = receive(self._stream)

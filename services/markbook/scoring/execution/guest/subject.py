@@ -1,4 +1,4 @@
-"""The process that has the tested code: a child a test, which answers what the judge asks of it."""
+"""The process that holds the tested code: one child per test, which serves the judge's requests."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Subject:
         try:
             exec(compile(setup, "setup.py", "exec"), self._namespace)
         except Exception as error:  # noqa: BLE001
-            self.hand_over(error)  # to nobody: the judge runs it too, and says what is wrong with it
+            self.hand_over(error)  # not reported: the judge runs it too, and reports the error
 
     def serve(self) -> None:
         while (message := receive(self._stream)).get("ask") != "end":
@@ -97,7 +97,7 @@ class Subject:
             send(self._stream, answer)
 
     def hand_over(self, error: BaseException) -> dict[str, Any]:
-        """An exception for the judge, none of whose own methods is asked: they are the tested code's."""
+        """An exception for the judge. None of its own methods is called: they are the tested code's."""
         names = [class_name(kind) for kind in type.mro(type(error))]
         try:
             return {"raised": names, "args": self._encode(_ARGS.__get__(error))}

@@ -1,4 +1,4 @@
-"""Values between judge and subject: plain data as JSON with tags, everything else as a numbered handle."""
+"""Serialisation between judge and subject: plain data as tagged JSON, everything else as a numbered handle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = {
 
 
 class WireError(Exception):
-    """A message that is none."""
+    """An invalid message."""
 
 
 def send(stream: Any, message: Any) -> None:
@@ -39,12 +39,12 @@ def receive(stream: Any) -> Any:
 
 
 def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
-    """Plain data by its true value: a subclass's own methods are not asked. `handle` encodes all else."""
+    """Plain data by its true value: a subclass's own methods are not called. `handle` encodes all else."""
     if depth > MAX_DEPTH:
         raise WireError(f"a value nested more than {MAX_DEPTH} deep")
     if value is None or value is True or value is False:
         return value
-    kind = type(value)  # `isinstance` would ask the value's own `__class__`
+    kind = type(value)  # `isinstance` would call the value's own `__class__`
     for base, write in _SCALARS:
         if issubclass(kind, base):
             return write(value)
@@ -53,7 +53,7 @@ def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
 
 def _encode_items(value: Any, kind: type, handle: Callable[[Any], Any], depth: int) -> list[Any] | None:
     """What holds other values, with these; None for anything else."""
-    for tag, collection in _COLLECTIONS:  # with methods that a test may call; of a subclass it would be other ones
+    for tag, collection in _COLLECTIONS:  # with methods that a test may call; a subclass could have replaced them
         if kind is collection:
             items = value if kind is deque else value.items()
             return [tag, [encode(each if kind is deque else list(each), handle, depth + 1) for each in items]]
@@ -83,12 +83,12 @@ def _encode_named(value: Any, kind: type) -> list[Any] | None:
 
 
 def class_name(kind: type) -> str:
-    """A class's name, whatever its metaclass would say."""
+    """A class's name, not what its metaclass returns."""
     return str(_NAME.__get__(kind))
 
 
 def decode(message: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
-    """Raises WireError for what `encode` never makes. `handle` gets what is no plain data."""
+    """Raises WireError for what `encode` never makes. `handle` receives what is not plain data."""
     if depth > MAX_DEPTH:
         raise WireError(f"a value nested more than {MAX_DEPTH} deep")
     if message is None or message is True or message is False:

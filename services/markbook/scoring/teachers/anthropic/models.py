@@ -1,4 +1,4 @@
-"""What the request must know of a model: how little it can be told to think, and from which length it caches.
+"""What the request must know of a model: how little it can be set to think, and from which length it caches.
 
 From the provider's model pages, read in November 2026. A name that is not here is another server's: it is sent no
 `thinking` and left no room for it, and the rubric is marked for caching all the same, which such servers ignore.

@@ -59,8 +59,8 @@ def read_reply(
     """One outcome for each of the samples 1 to `count`, in their order. Never raises, never guesses.
 
     `cut`: the reply ended at the token limit, so a last line without its line break may lack digits and does not count.
-    A number outside of lines with marks, or one of a sample that was not shown, makes the whole reply unreadable: marks
-    could be shifted, or quoted out of a sample. A number that is repeated, or wrong marks, cost that sample only.
+    A number outside of lines with marks, or of a sample that was not shown, makes the whole reply unreadable: marks may
+    be shifted, or quoted out of a sample. A number that is repeated, or wrong marks, cost that sample only.
     """
     lines = text.split("\n")  # not splitlines(): a reason may hold what that takes for the end of a line
     if cut:

@@ -31,7 +31,7 @@ def count_tokens(message: object, ttl: str) -> Tokens | None:
 
 
 def get_text(message: object) -> str:
-    """All text of the response, "" if there is none."""
+    """All text of the response, possibly ""."""
     content = getattr(message, "content", None)
     blocks: list[Any] = content if isinstance(content, list) else []
     texts = [getattr(block, "text", None) for block in blocks if getattr(block, "type", None) == "text"]

@@ -273,7 +273,7 @@ class AnthropicTeacher:
         detail = explain_status(status, kind, str(error.api_message or error.message))
         wait_s = retry_after_s(error.response.headers.get("retry-after"))
         call = self._pricer.free(kind, error.request_id)
-        # a 429 too, but it lasts until somebody raises the limit
+        # a 429 too, but it lasts until the limit is raised
         is_spend_limit = (error.error_code or "").endswith("spend_limit_reached")
         if status == 429 and not is_spend_limit:
             failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, wait_s)

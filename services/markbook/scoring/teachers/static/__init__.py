@@ -1,4 +1,4 @@
-"""The offline stand-in for a teacher: deterministic marks from syntax alone. It runs no code and understands none."""
+"""The offline stand-in for a teacher: deterministic marks from syntax alone. It neither runs nor understands code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Efficiency of Python: work repeated inside loops, and values built to be thrown away."""
+"""Efficiency of Python: work repeated inside loops, and values built and discarded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _loops(submission: Submission) -> Iterator[Finding]:
 
 
 def _repeated_work(node: ast.AST, changing: set[str], kinds: dict[str, str]) -> Iterator[Finding]:
-    """What costs a pass over everything each time the loop goes round."""
+    """Operations that cost a pass over all items in each iteration."""
     match node:
         case (
             ast.Call(func=ast.Name(id=function), args=[ast.Name(id=whole), *_])
@@ -108,7 +108,7 @@ def _kinds(submission: Submission) -> Iterator[tuple[str, str]]:
 
 
 def _iterated(loop: ast.AST) -> str | None:
-    """What a loop goes over, comparable."""
+    """What a loop iterates over, in comparable form."""
     match loop:
         case ast.For(iter=iterated) | ast.AsyncFor(iter=iterated) | ast.comprehension(iter=iterated):
             return ast.dump(iterated)
@@ -116,7 +116,7 @@ def _iterated(loop: ast.AST) -> str | None:
 
 
 def _repeated_parts(loop: ast.AST) -> list[ast.AST]:
-    """The parts of a loop that run once a round: not what it iterates over, nor its `else`."""
+    """The parts of a loop that run once per iteration: not its iterable, nor its `else`."""
     match loop:
         case ast.While(test=test, body=body):
             return [test, *body]

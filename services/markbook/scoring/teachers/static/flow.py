@@ -1,4 +1,4 @@
-"""How a function's parameters reach its result: a name depends on what is assigned to it and on the tests around it."""
+"""Data flow from a function's parameters to its result: names depend on assignments and conditions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Flow:
 
 
 def trace(function: Function, *, returns: bool) -> Flow:
-    """Follow names backwards from what is returned or yielded, or, where no value is asked for, printed."""
+    """Follow names backwards from what is returned or yielded, or, for a task without a return value, printed."""
     sources: dict[str, set[str]] = {}
     for target, names in _edges(function.body, frozenset(), returns):
         sources.setdefault(target, set()).update(names)
@@ -95,7 +95,7 @@ def _blocks(statement: ast.stmt) -> Iterator[ast.stmt]:
 
 
 def names_in(node: ast.AST) -> frozenset[str]:
-    """The names that are read."""
+    """The names that an expression reads."""
     read = (child for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load))
     return frozenset(name.id for name in read)
 
@@ -108,7 +108,7 @@ def read_parameters(function: Function) -> list[str]:
 
 
 def always_ends(body: list[ast.stmt]) -> bool:
-    """Whether every way through `body` ends in a return of a value or in a raise."""
+    """Whether every path through `body` ends in a return of a value or in a raise."""
     last = body[-1]
     if isinstance(last, ast.Return):
         return last.value is not None

@@ -1,4 +1,4 @@
-"""Whether words beside code say something: of this task, in sentences, once, and no longer than the code deserves."""
+"""Rates comments: about this task, in sentences, without repetition, and not too long for the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMALL_WORDS = frozenset(
 _FILLER = frozenset(
     re.findall(r"\w+", "function code method return returns python write good great simple efficient clean")
 )
-_ENOUGH = 4  # different words of content that say all there is to say of a small function
+_ENOUGH = 4  # distinct content words that suffice to describe a small function
 _TOO_LONG = 60  # words
 
 
@@ -30,7 +30,7 @@ def prose_mark(text: str, about: Set[str]) -> float:
         return 0.0
     said = min(1.0, len(telling) / _ENOUGH)
     related = 1.0 if telling & about else 0.0
-    # keywords strung together lack the small words, a text pasted twice has few different ones
+    # a list of keywords lacks function words, a text pasted twice has few distinct ones
     sentences = min(1.0, (len(words) - len(content)) / (0.15 * len(words)))
     once = min(1.0, len(set(content)) / len(content) / 0.6) ** 2
     brief = min(1.0, _TOO_LONG / len(words)) ** 2

@@ -1,4 +1,4 @@
-"""The four criteria for Python, from the syntax tree. Nothing is run: what syntax cannot show, the marks cannot see."""
+"""The four criteria for Python, from the syntax tree. Nothing is executed, so marks reflect syntax only."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def _mark(submission: Submission) -> Judgment:
         "efficiency": efficiency(submission, reasons),
         "documentation": _documentation(submission, reasons),
     }
-    # neat, quick and well described nothing is worth nothing, and the wrong thing half at most
+    # the other criteria are worthless for code that does nothing, and at most half for code that does something else
     marks = {"correctness": right, **{name: mark * (0.5 + 0.5 * right) for name, mark in others.items()}}
     return marked({name: mark * substance for name, mark in marks.items()}, reasons)
 
 
 def _substance(submission: Submission, reasons: list[str]) -> float:
-    """In [0.05, 1]: the share of the parameters that reach the result, and whether anything is done with them."""
+    """In [0.05, 1]: the share of the parameters that reach the result, and whether they are used."""
     given = submission.parameters
     number = max(len(given), len(submission.asked.parameters))
     unused = [name for name in given if name not in submission.flow.reached]
@@ -69,7 +69,7 @@ def _substance(submission: Submission, reasons: list[str]) -> float:
 
 
 def _correctness(submission: Submission, reasons: list[str]) -> float:
-    """Signature, a value on every way through, the operations the task speaks of; x 0.6 for each unknown name."""
+    """Signature, a value on every path, the operations that the task names; x 0.6 for each unknown name."""
     asked, function, given = submission.asked, submission.function, submission.parameters
     name = name_likeness(function.name, asked.name)
     if name < 1:
@@ -91,7 +91,7 @@ def _correctness(submission: Submission, reasons: list[str]) -> float:
 
 
 def _answers(submission: Submission, reasons: list[str]) -> float:
-    """Whether a value comes back on every way through, and whether the function ever stops calling itself."""
+    """Whether every path returns a value, and whether recursion has an end."""
     if submission.recursion() and not any(isinstance(node, _DECISIONS) for node in submission.nodes):
         reasons.append("calls itself without end")
         return 0.0
@@ -110,7 +110,7 @@ def _answers(submission: Submission, reasons: list[str]) -> float:
 
 
 def _documentation(submission: Submission, reasons: list[str]) -> float:
-    """A docstring counts whole, comments two fifths of what it leaves; both must speak of this task or this code."""
+    """A docstring counts in full, comments two fifths of the rest; both must be about this task or this code."""
     named = [node.id for node in ast.walk(submission.function) if isinstance(node, ast.Name)]
     about = submission.asked.words.union(*map(words_of, [*named, *submission.parameters]))
     docstring = prose_mark(ast.get_docstring(submission.function) or "", about)

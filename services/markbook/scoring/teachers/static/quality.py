@@ -1,4 +1,4 @@
-"""Code quality of Python: what was left behind, shape, names, habits, work that does nothing."""
+"""Code quality of Python: leftovers, shape, names, habits, work without effect."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _DEPTH = 3  # blocks inside each other
 
 
 def quality(submission: Submission, reasons: list[str]) -> float:
-    """In [0, 1]. Raises tokenize.TokenError where the tokens do not end."""
+    """In [0, 1]. Raises tokenize.TokenError for incomplete code."""
     parts = (_leftovers, _idle_statements, _shape, _names, _habits)
     return product((finding for part in parts for finding in part(submission)), reasons)
 
 
 def comments(code: str) -> list[str]:
-    """Raises tokenize.TokenError where the tokens do not end."""
+    """Raises tokenize.TokenError for incomplete code."""
     tokens = tokenize.generate_tokens(io.StringIO(code).readline)
     return [token.string for token in tokens if token.type == tokenize.COMMENT]
 
@@ -102,7 +102,7 @@ def _names(submission: Submission) -> Iterator[Finding]:
 
 
 def _habits(submission: Submission) -> Iterator[Finding]:
-    """Bad habits, and operations whose outcome is fixed: they look like work and are none."""
+    """Bad habits, and operations with a fixed outcome, which look like work."""
     for node in submission.nodes:
         yield from _fixed_operation(node)
         yield from _fixed_branch(node)

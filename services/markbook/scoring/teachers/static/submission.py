@@ -1,4 +1,4 @@
-"""A sample of Python as its marks see it: the tree, the function that answers the task, what reaches its result."""
+"""A Python sample prepared for its marks: the tree, the function that answers the task, and its data flow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_submission(code: str, asked: PageQuery) -> Submission | None:
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
     if not functions:
         return None
-    # of two of one name the later one counts, as it does in Python
+    # of two functions with one name the later one counts, as in Python
     function = max(reversed(functions), key=lambda one: name_likeness(one.name, asked.name))
     nodes = tuple(node for statement in body_of(function) for node in ast.walk(statement))
     return Submission(code, tree, asked, function, trace(function, returns=asked.returns), nodes)

@@ -1,4 +1,4 @@
-"""What a task asks for, as far as its words show it: a name, parameters, and the operations it speaks of."""
+"""The requirements that can be read from a task's text: a name, parameters, and operations."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PageQuery:
 
 
 def read_task(task: str) -> PageQuery:
-    """Read a task, however much of it is shown. The first call written out, as in `f(a, b)`, names what is asked."""
+    """Read a task, truncated or not. The first call in it, such as `f(a, b)`, gives the name and parameters."""
     call = _CALL.search(task)
     named = call or _QUOTED_NAME.search(task)
     rest = task[named.end() :] if named else task

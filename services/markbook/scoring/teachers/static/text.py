@@ -1,4 +1,4 @@
-"""The four criteria for languages without a tree here: counted in the text, so coarser than the marks for Python."""
+"""The four criteria for languages without a parser here: counted in the text, so coarser than the marks for Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a book that many trainers share needs besides its marks and its ledger."""
+"""What a store shared by many trainers needs besides its marks and its ledger."""
 
 import json
 from collections import Counter
