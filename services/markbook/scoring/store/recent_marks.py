@@ -60,20 +60,20 @@ class _Scan:
     def is_full(self) -> bool:
         return len(self.found) == self._want
 
-    def may_go_on(self) -> bool:
+    def has_room(self) -> bool:
         return not self.is_full() and self._rows < MAX_MARKS and self._chars < MAX_CHARS_PER_BATCH
 
     def add(self, rows: Sequence[Row[Any]], runs: Mapping[bytes, frozenset[str]]) -> Place | None:
-        """Looks at `rows`; returns the place of the last one looked at. `runs`: those of each mark, by row key."""
+        """Examines `rows`; returns the place of the last one examined. `runs`: those of each mark, by row key."""
         place = None
         for row in rows:
             if self.is_full():
                 break
             self._rows, place = self._rows + 1, (row.at, bytes(row.key))
-            self._look_at(row, runs[place[1]])
+            self._examine(row, runs[place[1]])
         return place
 
-    def _look_at(self, row: Row[Any], runs: frozenset[str]) -> None:
+    def _examine(self, row: Row[Any], runs: frozenset[str]) -> None:
         if not self._viewer.sees_mark(runs):
             return
         self.searched += 1
@@ -108,7 +108,7 @@ class Page:
             self._records.load_profiles(connection)
             scan = _Scan(self._records, viewer, want, matching, run)
             place = None if before is None else self._place(connection, before)
-            while scan.may_go_on():
+            while scan.has_room():
                 rows = connection.execute(_latest(self._keep_texts, place).limit(BATCH)).all()
                 place = scan.add(rows, runs_by_mark(connection, rows)) or place
                 if len(rows) < BATCH and not scan.is_full():
