@@ -243,7 +243,7 @@ async def test_the_end_of_the_line_that_a_file_left_on_a_key_is_not_part_of_it(s
 async def test_room_for_thinking_is_left_where_a_model_thinks(
     made: Made, model: str, configured: int | None, room: int
 ) -> None:
-    request = made(model=model, thinking_tokens=configured)._request("the group's message", 1)
+    request = made(model=model, thinking_tokens=configured)._requests.build(GROUP, [0])
     assert request["max_tokens"] == 16 + 3 * 5 + room
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
+from markbook.cli.files import read_text
 from markbook.cli.options import ConfigOption, JsonOption, new_app, positive, table
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
@@ -182,12 +181,12 @@ def _assumed(bounds: tuple[Assumptions, ...], config: Config, rubric: Rubric) ->
 
 
 def _tasks(name: str) -> list[tuple[str, str]]:
-    return [(task.prompt, task.language) for _, task in parse_tasks(_text(name), name)]
+    return [(task.prompt, task.language) for _, task in parse_tasks(read_text(name).replace("\r\n", "\n"), name)]
 
 
 def _shares(name: str) -> tuple[float, float]:
     try:
-        stats = Stats.model_validate_json(_text(name), extra="ignore")
+        stats = Stats.model_validate_json(read_text(name), extra="ignore")
     except ValidationError as error:
         raise ConfigError(f"{name} is not what stats --json prints: {error.errors()[0]['msg']}") from error
     [counters] = stats.runs.values() if len(stats.runs) == 1 else [stats.totals]
@@ -197,13 +196,3 @@ def _shares(name: str) -> tuple[float, float]:
         raise ConfigError(f"{name} has no sample that passed the heuristic tier, so it says nothing about cost")
     judged = counters.by_source.get(Source.TEACHER, 0)
     return rejected / scored, 1 - judged / (scored - rejected)
-
-
-def _text(name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except OSError as error:
-        raise ConfigError(f"cannot read {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name} is not UTF-8 text") from error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
+from markbook.cli.files import read_text
 from markbook.cli.options import ConfigOption, JsonOption, new_app
 from markbook.config.loading import ConfigError
 from markbook.contract import RequestUsage, Sample, Scored, ScoreRequest, TeacherStats, Unscored
@@ -53,8 +52,8 @@ def score_file(
     language = language or of_file(file)
     if language is None:
         raise ConfigError(f"the name {file} does not show the language: set --language")
-    task = _read(prompt_file) if prompt_file is not None else prompt
-    code = _read(file)
+    task = read_text(prompt_file) if prompt_file is not None else prompt
+    code = read_text(file)
     try:
         sample = Sample.model_validate({"prompt": task, "language": language, "code": code, "tests": _tests(tests)})
         request = ScoreRequest(run=run, samples=[sample])
@@ -114,7 +113,7 @@ def _tests(name: str | None) -> list[str]:
     """The statements of a file of tests."""
     if name is None:
         return []
-    text = _read(name)
+    text = read_text(name)
     try:
         statements = [ast.get_source_segment(text, node) or "" for node in ast.parse(text).body]
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -122,13 +121,3 @@ def _tests(name: str | None) -> list[str]:
     if not statements:
         raise ConfigError(f"--tests {name} holds no test: each statement of it is one")
     return statements
-
-
-def _read(name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"cannot read {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name} is not UTF-8 text") from error

@@ -22,15 +22,15 @@ from markbook.config.settings import Config, TeacherConfig
 from markbook.contract import ErrorCode
 from markbook.scoring.concurrency import results_of_all
 from markbook.scoring.errors import ServiceStoppingError, StoreUnavailableError, TeacherError
-from markbook.scoring.prompts.prompt import estimate_tokens, fence, render, shuffled_order, system_text
+from markbook.scoring.prompts.prompt import estimate_tokens, shuffled_order
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
 from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
 from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
-from markbook.scoring.teachers.anthropic.models import model_facts, thinking_room
-from markbook.scoring.teachers.anthropic.reply_parser import read_reply, reply_tokens
+from markbook.scoring.teachers.anthropic.reply_parser import read_reply
+from markbook.scoring.teachers.anthropic.request import RequestBuilder
 from markbook.scoring.teachers.anthropic.response import (
     count_tokens,
     explain_status,
@@ -85,10 +85,7 @@ class AnthropicTeacher:
         self.description = f"{config.model} over the Anthropic Messages API"
         self._config = config
         self._criteria = tuple(rubric.criteria)
-        self._system = system_text(rubric, explain=config.explain)
-        self._cached = rubric_in_system_prompt
-        self._facts = model_facts(config.model)
-        self._effort = config.effort or ("low" if self._facts.thinking == "always" else None)
+        self._requests = RequestBuilder(config, rubric, rubric_in_system_prompt=rubric_in_system_prompt)
         self._pricer = CallPricer(config.model, config.price(), config.cache_ttl)
         self._clock = clock
         self._retry_policy = RetryPolicy(
@@ -127,8 +124,8 @@ class AnthropicTeacher:
             **({} if server is None else {"server": server}),
             "name": self.name,
             "model": self.model,
-            "thinking": self._facts.thinking,
-            "effort": self._effort,
+            "thinking": self._requests.facts.thinking,
+            "effort": self._requests.effort,
             "explain": self._config.explain,
             "shuffle_group": self._config.shuffle_group,
         }
@@ -183,9 +180,7 @@ class AnthropicTeacher:
 
         `answered`: part of the group is answered and paid for: an unavailable store fails these samples alone.
         """
-        codes = [group.codes[index] for index in shown]
-        marker = fence(f"{group.id} {shown}", group.task, codes)
-        request = self._request(render(group.task, group.language, codes, marker), len(codes))
+        request = self._requests.build(group, shown)
         need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
         bound = self._bound(request, "reserved")
 
@@ -213,27 +208,10 @@ class AnthropicTeacher:
         if message.stop_reason == "refusal":
             return dict.fromkeys(shown, refusal(message))
         cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
-        read = read_reply(get_text(message), len(codes), self._criteria, cut=cut, explain=self._config.explain)
-        if cut and self._facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
+        read = read_reply(get_text(message), len(shown), self._criteria, cut=cut, explain=self._config.explain)
+        if cut and self._requests.facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
             return dict.fromkeys(shown, no_marks_within(request["max_tokens"]))
         return dict(zip(shown, read, strict=True))
-
-    def _request(self, text: str, count: int) -> dict[str, Any]:
-        """The body of one request: the rubric where it can be cached, as little thinking as the model allows."""
-        request: dict[str, Any] = {
-            "model": self.model,
-            "max_tokens": reply_tokens(count, len(self._criteria), explain=self._config.explain),
-            "messages": [{"role": "user", "content": text if self._cached else f"{self._system}\n\n{text}"}],
-        }
-        if self._cached:
-            held = {"type": "ephemeral", "ttl": self._config.cache_ttl}
-            request["system"] = [{"type": "text", "text": self._system, "cache_control": held}]
-        if self._facts.thinking in ("disabled", "between_tools"):
-            request["thinking"] = {"type": self._facts.thinking}
-        request["max_tokens"] += thinking_room(self._facts.thinking, self._config.thinking_tokens)
-        if self._effort is not None:
-            request["output_config"] = {"effort": self._effort}
-        return request
 
     async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
         """One call through the SDK. The result holds its cost, whatever happens."""
@@ -284,14 +262,13 @@ class AnthropicTeacher:
         return Attempt(AttemptOutcome.REJECTION, call, failure=ScoringFailure(ErrorCode.TEACHER_REJECTED, detail))
 
     def _bound(self, request: dict[str, Any], outcome: str) -> TeacherCall:
-        system = self._system if self._cached else ""
+        system = self._requests.system
         return self._pricer.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
 
     def _check_floor(self) -> None:
         """Warn at start if the rubric is too short for the model to cache: there is no error for that later."""
-        # the estimate is up to an eighth too high for English
-        tokens, floor = estimate_tokens(self._system) * 7 // 8, self._facts.cache_floor
-        if self._cached and floor is not None and tokens < floor:
+        if (found := self._requests.uncached_tokens()) is not None:
+            tokens, floor = found
             log.warning(
                 "%s caches prompts of at least %d tokens, the rubric has about %d: every call pays for it in full",
                 self.model,

@@ -1,0 +1,57 @@
+"""Builds the bodies of Messages API requests: the rubric where it can be cached, then a task with its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from markbook.config.settings import TeacherConfig
+from markbook.scoring.prompts.prompt import estimate_tokens, fence, render, system_text
+from markbook.scoring.prompts.rubric import Rubric
+from markbook.scoring.teachers.anthropic.models import ModelFacts, model_facts, thinking_room
+from markbook.scoring.teachers.anthropic.reply_parser import reply_tokens
+from markbook.scoring.teachers.protocol import Group
+
+
+class RequestBuilder:
+    """For one configuration and rubric. `rubric_in_system_prompt`: else it is part of each message, uncached."""
+
+    def __init__(self, config: TeacherConfig, rubric: Rubric, *, rubric_in_system_prompt: bool) -> None:
+        self._config = config
+        self._criteria = tuple(rubric.criteria)
+        self._cached = rubric_in_system_prompt
+        self.instructions = system_text(rubric, explain=config.explain)
+        self.facts: ModelFacts = model_facts(config.model)
+        self.effort = config.effort or ("low" if self.facts.thinking == "always" else None)
+
+    @cached_property
+    def system(self) -> str:
+        """The system prompt; empty where the rubric is part of each message."""
+        return self.instructions if self._cached else ""
+
+    def build(self, group: Group, shown: Sequence[int]) -> dict[str, Any]:
+        """The body for the samples with the indices `shown`, in that order. Deterministic in the group's id."""
+        codes = [group.codes[index] for index in shown]
+        marker = fence(f"{group.id} {shown}", group.task, codes)
+        text = render(group.task, group.language, codes, marker)
+        request: dict[str, Any] = {
+            "model": self._config.model,
+            "max_tokens": reply_tokens(len(codes), len(self._criteria), explain=self._config.explain)
+            + thinking_room(self.facts.thinking, self._config.thinking_tokens),
+            "messages": [{"role": "user", "content": text if self._cached else f"{self.instructions}\n\n{text}"}],
+        }
+        if self._cached:
+            held = {"type": "ephemeral", "ttl": self._config.cache_ttl}
+            request["system"] = [{"type": "text", "text": self.instructions, "cache_control": held}]
+        if self.facts.thinking in ("disabled", "between_tools"):  # as little as the model allows
+            request["thinking"] = {"type": self.facts.thinking}
+        if self.effort is not None:
+            request["output_config"] = {"effort": self.effort}
+        return request
+
+    def uncached_tokens(self) -> tuple[int, int] | None:
+        """Estimated tokens of the rubric and the model's least to cache, where the rubric is too short; else None."""
+        tokens = estimate_tokens(self.instructions) * 7 // 8  # the estimate is up to an eighth too high for English
+        floor = self.facts.cache_floor
+        return (tokens, floor) if self._cached and floor is not None and tokens < floor else None
