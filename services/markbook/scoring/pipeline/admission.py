@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from markbook.scoring.errors import ServiceError, TooManyRequestsError, stopping
+from markbook.scoring.errors import TooManyRequestsError, stopping
+from markbook.scoring.fair_queue import Caller, FairQueue
 
 MAX_RETRY_AFTER_S = 60
 _EWMA_WEIGHT = 0.1  # of the newest request in the mean duration
@@ -25,88 +24,40 @@ class RequestSlots:
         self._max_concurrent = max_concurrent
         self._max_queued = max_queued
         self._clock = clock
-        self._active = self._waiting = 0
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._queue = FairQueue(lambda: max_concurrent)
         self._mean_s = 0.0
-        self._stopping = False
 
     async def acquire(self, run: str) -> float:
         """Wait for a slot; returns when it was acquired, which `release` takes.
 
         Raises TooManyRequestsError when the queue is full, ServiceStoppingError once the service shuts down.
         """
-        if self._stopping:
-            raise stopping()
-        if self._active < self._max_concurrent:
-            self._active += 1
-            return self._clock()
-        waiter = self._join(run)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            self._give_up(run, waiter)
-            raise
+        self._queue.raise_if_closed()
+        if self._queue.is_full() and self._queue.waiting >= self._max_queued:
+            self._shed(run)
+        await self._queue.acquire(Caller(None, run))
         return self._clock()
 
     def release(self, since: float) -> None:
         """Give the slot to the next run's first request, if any waits."""
         self._mean_s += _EWMA_WEIGHT * (self._clock() - since - self._mean_s)
-        while self._queues:
-            waiter = self._next()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._active -= 1
+        self._queue.release()
 
     def stop(self) -> None:
         """Refuse all waiting requests and all later ones."""
-        self._stopping = True
-        for queue in self._queues.values():
-            for waiter in queue:
-                _refuse(waiter, stopping())
-        self._queues.clear()
-        self._waiting = 0
-
-    def _join(self, run: str) -> asyncio.Future[None]:
-        waiter = asyncio.get_running_loop().create_future()
-        if self._waiting >= self._max_queued:
-            self._shed(run)
-        self._queues.setdefault(run, deque()).append(waiter)
-        self._waiting += 1
-        return waiter
-
-    def _next(self) -> asyncio.Future[None]:
-        run, queue = next(iter(self._queues.items()))
-        waiter = queue.popleft()
-        self._waiting -= 1
-        if queue:
-            self._queues.move_to_end(run)
-        else:
-            del self._queues[run]
-        return waiter
+        self._queue.close(stopping())
 
     def _shed(self, run: str) -> None:
-        longest = max(self._queues, key=lambda name: len(self._queues[name]), default=run)
-        if longest == run or len(self._queues[longest]) <= len(self._queues.get(run, ())) + 1:
+        queued = self._queue.queued(None)
+        longest = max(queued, key=lambda name: queued[name], default=run)
+        if longest == run or queued[longest] <= queued.get(run, 0) + 1:
             raise self._refusal()
-        _refuse(self._queues[longest].pop(), self._refusal())
-        self._waiting -= 1
-
-    def _give_up(self, run: str, waiter: asyncio.Future[None]) -> None:
-        """A cancelled request leaves the queue, or hands on the slot that it was just given."""
-        queue = self._queues.get(run, deque())
-        if waiter in queue:
-            queue.remove(waiter)
-            self._waiting -= 1
-            if not queue:
-                del self._queues[run]
-        elif not waiter.cancelled() and waiter.exception() is None:
-            self.release(self._clock())
+        self._queue.refuse_last(Caller(None, longest), self._refusal())
 
     def _refusal(self) -> TooManyRequestsError:
-        wait_s = math.ceil(self._waiting * self._mean_s / self._max_concurrent)
+        wait_s = math.ceil(self._queue.waiting * self._mean_s / self._max_concurrent)
         return TooManyRequestsError(
-            f"{self._active} requests are in progress and {self._waiting} are queued: retry later",
+            f"{self._queue.held} requests are in progress and {self._queue.waiting} are queued: retry later",
             retry_after_s=min(max(wait_s, 1), MAX_RETRY_AFTER_S),
         )
 
@@ -131,8 +82,3 @@ class AdmissionController:
         self._stopping = True
         for slots in self._slots.values():
             slots.stop()
-
-
-def _refuse(waiter: asyncio.Future[None], error: ServiceError) -> None:
-    if not waiter.done():  # a cancelled one may still be in the queue
-        waiter.set_exception(error)
