@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from markbook.scoring.execution import TestRunner
-from markbook.scoring.pipeline.gathering import GroupGatherer
+from markbook.scoring.pipeline.gathering import LAST_PASSES, GroupGatherer
 from markbook.scoring.pipeline.group_scorer import GroupScorer
 from tests.fakes import RecordingTeacher, true_score
 from tests.unit.scoring.test_deadlines import LONG, TASK, body, code, codes, counts, pass_time, score, until
@@ -132,7 +132,10 @@ async def test_a_sample_whose_tests_still_run_is_waited_for(service, teacher, pa
         asked = [asyncio.create_task(ask(http, name)) for name in ("slow", "quick")]
         await begun.wait()
         await waits.until(1)
-        pass_time(LONG)  # the window is over, but one that arrived in it is not tested yet
+        pass_time(LONG)
+        for _ in range(2 * LAST_PASSES):
+            await asyncio.sleep(0)
+        # the window is over, but one that arrived in it is not tested yet
         late = asyncio.create_task(ask(http, "late"))
         await waits.until(2)
         assert teacher.groups == []
@@ -214,3 +217,15 @@ async def test_nothing_is_left_of_a_window_that_is_over(service, teacher, pass_t
         pass_time(LONG)
         await asyncio.gather(*asked)
         assert (len(gatherer._open), len(gatherer._waiting)) == (0, 0)
+
+
+async def test_what_is_in_its_socket_at_the_end_of_the_window_is_in_the_group(service, teacher, pass_time, waits):
+    async with service(GATHERING) as http:
+        asked = start(http, "a")
+        await waits.until(1)
+        pass_time(LONG)
+        asked += start(http, "b")  # in the pass in which the window ends
+        await waits.until(2)
+        pass_time(LONG)
+        await asyncio.gather(*asked)
+    assert groups(teacher) == [{code("a"), code("b")}]

@@ -23,6 +23,10 @@ from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.group_scorer import PreparedSample
 from markbook.scoring.pipeline.request_state import RequestState
 
+LAST_PASSES = 5
+"""Passes of the event loop after a window's end in which what has arrived by then still enters it: reading a request
+and starting its tasks takes three. A pass of a busy loop takes milliseconds, while requests wait in their sockets."""
+
 
 class GroupKey(NamedTuple):
     """What samples must have in common to be gathered: who pays, what the teacher is shown, how tests were decided."""
@@ -42,7 +46,7 @@ class Window:
     pending: set[Entry] = field(default_factory=set)
     ready: list[Entry] = field(default_factory=list)
     is_over: bool = False
-    end: asyncio.TimerHandle | None = None
+    end: asyncio.Handle | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -84,9 +88,9 @@ class GroupGatherer:
     def expect(self, state: RequestState, items: Sequence[PreparedSample]) -> Iterator[Entry | None]:
         """Others that arrive within the window wait for this sample until the context ends or it is ready.
 
-        None where nothing is gathered: the request carries several samples.
+        None where nothing is gathered: the request carries several samples, or another one resolves its sample.
         """
-        if not self._window_s or len(state.items) > 1:
+        if not self._window_s or len(state.items) > 1 or not items:
             yield None
             return
         [item] = items
@@ -129,11 +133,14 @@ class GroupGatherer:
         window = self._open.get(key)
         if window is None:
             window = self._open[key] = Window(key)
-            window.end = asyncio.get_running_loop().call_later(self._window_s, self._end, window)
+            window.end = asyncio.get_running_loop().call_later(self._window_s, self._end, window, LAST_PASSES)
         return window
 
-    def _end(self, window: Window) -> None:
-        """What arrives from now on belongs to the next window."""
+    def _end(self, window: Window, passes: int) -> None:
+        """After `passes` more passes of the event loop, what arrives belongs to the next window."""
+        if passes:
+            window.end = asyncio.get_running_loop().call_soon(self._end, window, passes - 1)
+            return
         window.is_over = True
         del self._open[window.key]
         self._send_if_complete(window)

@@ -165,14 +165,14 @@ class Pipeline:
 
     async def _score_missing(self, state: RequestState, items: Sequence[PreparedSample]) -> None:
         """Resolve every item, by the cheapest tier that can."""
-        with span("store lookup", **{"markbook.samples": len(items)}):
-            stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
-            items = await self._tests.recall(items)
-        items = self._resolve_known(items, stored)
-        if not items:
-            return
         rejected: list[tuple[PreparedSample, HeuristicResult]] = []
         with self._gatherer.expect(state, items) as entry:
+            with span("store lookup", **{"markbook.samples": len(items)}):
+                stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
+                items = await self._tests.recall(items)
+            items = self._resolve_known(items, stored)
+            if not items:
+                return
             if self._config.rlaif.use_tiered_scoring:
                 items, rejected = await self._reject(items, state.billing.caller)
             items = await self._test(items, state.billing.caller)
