@@ -23,6 +23,9 @@ from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.group_scorer import PreparedSample
 from markbook.scoring.pipeline.request_state import RequestState
 
+MAX_EXTENSION = 4
+"""A window lasts `gather_ms` from its last arrival, and at most this many times `gather_ms` from its first: requests of
+one task come one after the other, and a busy machine takes longer than `gather_ms` to read all of them."""
 LAST_PASSES = 5
 """Passes of the event loop after a window's end in which what has arrived by then still enters it: reading a request
 and starting its tasks takes three. A pass of a busy loop takes milliseconds, while requests wait in their sockets."""
@@ -40,9 +43,14 @@ class GroupKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Window:
-    """The samples that arrived within one window. `pending`: still in a cheaper tier; `ready`: wait for the others."""
+    """The samples that arrived within one window. `pending`: still in a cheaper tier; `ready`: wait for the others.
+
+    `due`: when it ends unless another one arrives, at `last` at the latest.
+    """
 
     key: GroupKey
+    due: float
+    last: float
     pending: set[Entry] = field(default_factory=set)
     ready: list[Entry] = field(default_factory=list)
     is_over: bool = False
@@ -130,16 +138,24 @@ class GroupGatherer:
                 entry.sent.set_exception(stopping())
 
     def _window(self, key: GroupKey) -> Window:
-        window = self._open.get(key)
+        loop, window = asyncio.get_running_loop(), self._open.get(key)
+        due = loop.time() + self._window_s
         if window is None:
-            window = self._open[key] = Window(key)
-            window.end = asyncio.get_running_loop().call_later(self._window_s, self._end, window, LAST_PASSES)
+            last = loop.time() + MAX_EXTENSION * self._window_s
+            window = self._open[key] = Window(key, due, last)
+            window.end = loop.call_at(due, self._end, window, LAST_PASSES)
+        else:
+            window.due = min(due, window.last)
         return window
 
     def _end(self, window: Window, passes: int) -> None:
         """After `passes` more passes of the event loop, what arrives belongs to the next window."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < window.due:
+            window.end = loop.call_at(window.due, self._end, window, LAST_PASSES)
+            return
         if passes:
-            window.end = asyncio.get_running_loop().call_soon(self._end, window, passes - 1)
+            window.end = loop.call_soon(self._end, window, passes - 1)
             return
         window.is_over = True
         del self._open[window.key]

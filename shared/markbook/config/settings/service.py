@@ -72,7 +72,7 @@ class TeacherConfig(Section):
     )
     max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
     gather_ms: NonNegative = Field(
-        50.0, description="Milliseconds in which requests of one sample of the same task form a group; 0: off."
+        50.0, description="Milliseconds to wait for further requests of one sample of the same task; 0: off."
     )
     shuffle_group: bool = Field(
         True, description="Show a group in a seeded random order, so that no position is favoured."
