@@ -52,6 +52,7 @@ def test_a_request_is_a_trace_of_its_steps_without_code(emulator: Emulator, tmp_
         ("POST /score", None),
         ("store lookup", "POST /score"),
         ("heuristic tier", "POST /score"),
+        ("gather", "POST /score"),
         ("teacher", "POST /score"),
         ("reserve", "teacher"),
         ("anthropic.messages.create", "teacher"),
