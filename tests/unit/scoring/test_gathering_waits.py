@@ -64,6 +64,8 @@ async def test_a_stop_refuses_what_waits_and_calls_nobody(service, teacher, data
         await waits.until(3)
     answers = await asyncio.gather(*asked)
     assert [(answer.status_code, answer.json()["error"]) for answer in answers] == [(503, "shutting_down")] * 3
+    # at once, not after service.shutdown_grace_s
+    assert {answer.json()["detail"] for answer in answers} == {"the service is stopping and takes no new work"}
     assert teacher.groups == []
 
 
