@@ -91,7 +91,7 @@ bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the e
 bench-context: .venv/installed ## what each length of task costs and hides (several minutes)
 	@$(BIN)/python -m benchmarks.context $(ARGS)
 
-bench-service: .venv/installed ## cached marks a second, added latency, growth, replicas; ARGS=a for one of a b c d; needs wrk
+bench-service: .venv/installed ## cached marks a second, added latency, growth, replicas, gathering; ARGS=a for one of a b c d e; a and b need wrk
 	@$(BIN)/python -m benchmarks.service $(ARGS)
 
 bench-trainer: .venv/installed .venv/trl ## a step of this trainer beside a step of TRL's (about 12 minutes on 2 cores)

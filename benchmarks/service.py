@@ -10,6 +10,7 @@ PARTS = {
     "b": ("benchmarks.service_latency", "latency that the service adds to a miss"),
     "c": ("benchmarks.service_growth", "a lookup's cost and a mark's size as the book grows"),
     "d": ("benchmarks.service_replicas", "eight trainers on four replicas"),
+    "e": ("benchmarks.service_gathering", "calls and latency of requests of one sample, gathered and not"),
 }
 
 

@@ -163,7 +163,8 @@ def run() -> None:
         )
         config = folder / "config.yaml"
         teacher = {"name": "anthropic", "model": MODEL, "base_url": emulator, "max_concurrency": MAX_CONCURRENCY}
-        config.write_text(yaml.safe_dump({"teacher": teacher}))
+        # a request per call, as the pass-through makes them; part e measures gathering
+        config.write_text(yaml.safe_dump({"teacher": teacher | {"gather_ms": 0.0}}))
         database = f"sqlite:///{folder / 'book.db'}"
         service = opened.enter_context(ServiceProcess(database, "--config", str(config), **key))
         port = str(free_port())

@@ -52,11 +52,12 @@ def test_a_request_is_a_trace_of_its_steps_without_code(emulator: Emulator, tmp_
         ("POST /score", None),
         ("store lookup", "POST /score"),
         ("heuristic tier", "POST /score"),
+        ("gather", "POST /score"),
         ("teacher", "POST /score"),
         ("reserve", "teacher"),
         ("anthropic.messages.create", "teacher"),
     }
-    assert len([span for span in collector.spans if span.trace_id.hex() == TRACE]) == 8  # the second has two
+    assert len([span for span in collector.spans if span.trace_id.hex() == TRACE]) == 9  # the second has two
     [teacher] = [span for span in collector.spans if span.name == "teacher"]
     [entry] = emulator.log
     assert entry.bill is not None

@@ -29,7 +29,7 @@ from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
-from markbook.scoring.observability.middleware import RequestMiddleware, request_counter
+from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
 from markbook.scoring.observability.tracing import REQUESTS
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.pipeline.tests_tier import TestsTier
@@ -104,7 +104,8 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     tier = HeuristicTier()
     watched = InstrumentedTeacher(marker, metrics.calls)
     tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
-    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, request_counter(metrics.samples))
+    recorders = request_counter(metrics.samples), gather_recorder(metrics.gather_wait)
+    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, *recorders)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 

@@ -86,7 +86,7 @@ async def test_for_people_the_facts_follow_the_message(service, lines):
     [line] = [line for line in lines() if logs.REQUESTS in line]
     assert re.search(
         r"INFO markbook.requests: request method=POST route=/score status=200 ms=[\d.]+ run=demo samples=1 "
-        r"sources=teacher:1 request_id=mine-1$",
+        r"sources=teacher:1 gather_ms=[\d.]+ request_id=mine-1$",
         line,
     )
 

@@ -35,6 +35,7 @@ class InstrumentedTeacher:
             "markbook.samples": len(group.codes),
         }
         with span("teacher", **attributes) as step:
+            self._calls.group_samples.observe(len(group.codes))
             instrumented = _InstrumentedLimiter(limiter, self._calls, step)
             try:
                 return await self._teacher.mark(group, instrumented)

@@ -31,12 +31,16 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 @dataclass(slots=True)
 class RequestFields:
-    """Fields of one request's log line. `given`: the id came from the client, in the header X-Request-Id."""
+    """Fields of one request's log line. `given`: the id came from the client, in the header X-Request-Id.
+
+    `gather_ms`: milliseconds for which its sample waited for others of its task.
+    """
 
     request_id: str
     given: bool = False
     run: str | None = None
     error: str | None = None
+    gather_ms: float | None = None
     sources: Counter[str] = field(default_factory=Counter)
     unscored: Counter[str] = field(default_factory=Counter)
 
@@ -61,6 +65,7 @@ class RequestFields:
             "samples": self.sources.total() + self.unscored.total(),
             "sources": dict(self.sources),
             "unscored": dict(self.unscored),
+            "gather_ms": self.gather_ms,
         }
         return {name: value for name, value in found.items() if value}
 

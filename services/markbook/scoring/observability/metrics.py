@@ -44,6 +44,7 @@ _OUTCOMES = frozenset(
 
 _QUICK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _REQUEST_S = (*_QUICK_S, 30, 60, 180)
+_GROUP_SAMPLES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 _CALL_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 21, 34, 60, 150)
 
 
@@ -57,6 +58,7 @@ class Metrics:
         self.samples = Samples(self._registry)
         self.calls = Calls(self._registry)
         self.store = StoreTimes(self._registry)
+        self.gather_wait = GatherWait(self._registry)
 
         self._budget_left = Gauge(
             "markbook_budget_left_usd",
@@ -159,6 +161,12 @@ class Calls:
             buckets=_CALL_S,
             registry=registry,
         )
+        self.group_samples = Histogram(
+            "markbook_teacher_group_samples",
+            "Samples per group that the teacher is asked about.",
+            buckets=_GROUP_SAMPLES,
+            registry=registry,
+        )
         self.in_progress = Gauge("markbook_teacher_calls_in_progress", "Teacher calls in progress.", registry=registry)
 
     def observe(self, call: TeacherCall) -> None:
@@ -194,3 +202,18 @@ class StoreTimes:
 
     def __call__(self, operation: str) -> AbstractContextManager[object]:
         return self._duration[operation].time()
+
+
+class GatherWait:
+    """Time that samples of requests of one sample wait for others of their task."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._duration = Histogram(
+            "markbook_gather_wait_seconds",
+            "Seconds that a request of one sample waited for others of its task, once it needed the teacher.",
+            buckets=_QUICK_S,
+            registry=registry,
+        )
+
+    def observe(self, seconds: float) -> None:
+        self._duration.observe(seconds)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from markbook.contract import Source
 from markbook.scoring.observability import logs
-from markbook.scoring.observability.metrics import Requests, Samples
+from markbook.scoring.observability.metrics import GatherWait, Requests, Samples
 from markbook.scoring.observability.tracing import PROBES
 from markbook.scoring.store import RequestLine
 
@@ -84,3 +84,13 @@ def request_counter(samples: Samples) -> Callable[[RequestLine], None]:
             fields.unscored[code] += count
 
     return record_request_counts
+
+
+def gather_recorder(wait: GatherWait) -> Callable[[float], None]:
+    """What is called with the seconds that a sample waited for others: for the metrics and the request's log line."""
+
+    def record_gather_wait(seconds: float) -> None:
+        wait.observe(seconds)
+        logs.current().gather_ms = round(seconds * 1000, 1)
+
+    return record_gather_wait

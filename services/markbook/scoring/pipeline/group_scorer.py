@@ -90,11 +90,11 @@ class GroupScorer:
         self,
         billing: BillingContext,
         items: Sequence[PreparedSample],
-        ledger_line_if_complete: Callable[[Sequence[Outcome]], RequestLine | None],
+        completed_lines: Callable[[Sequence[Outcome]], Sequence[RequestLine]],
     ) -> list[Outcome]:
         """Ask the teacher about one group and store its marks: one outcome per item, in order.
 
-        `ledger_line_if_complete` returns the request's ledger line if these outcomes complete it; it is written in the
+        `completed_lines` returns the ledger lines of the requests that these outcomes complete; they are written in the
         transaction of the marks. Raises ClaimConflictError when another replica has claimed or stored any item.
         """
         async with self.score_group(billing, items, [item.print for item in items]) as result:
@@ -103,9 +103,9 @@ class GroupScorer:
             failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, ScoringFailure)}
             bills = result.limiter.pop_unwritten()
             outcomes = [self._outcome(item, outcome) for item, outcome in pairs]
-            line = ledger_line_if_complete(outcomes)
+            lines = completed_lines(outcomes)
             await self._store.record_group(
-                self._clock_ms(), result.group_id, marked, failures, bills, line, billing.run
+                self._clock_ms(), result.group_id, marked, failures, bills, lines, billing.run
             )
         return outcomes
 

@@ -3,6 +3,7 @@
     extract -> fingerprint -> claim here -> store          -- hit ----> cache
                                          -> heuristic tier -- reject -> heuristic
                                          -> tests          -- fail ---> tests
+                                         -> requests of one sample: wait for others of the task (gathering.py)
                                          -> claim in store -> teacher -> teacher, stored before anyone sees it
     claimed by another request or replica -> wait          -----------> its result (coalesced)
 
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from functools import partial
+from typing import Any
 
 from markbook.config.settings import Config
 from markbook.contract import ScoreRequest, ScoreResponse, Source
@@ -26,6 +29,7 @@ from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.heuristics import HeuristicResult, HeuristicTier
 from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.admission import AdmissionController
+from markbook.scoring.pipeline.gathering import Entry, GroupGatherer
 from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
 from markbook.scoring.pipeline.heuristic_audit import Auditor
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
@@ -41,13 +45,15 @@ from markbook.scoring.teachers.protocol import Teacher
 
 log = logging.getLogger("markbook")
 Stored = Mapping[bytes, StoredMark]
+Work = Coroutine[Any, Any, None]
 
 CLAIM_POLL_INTERVAL_S = 0.1
 """Seconds between polls of another replica's claims: short beside a teacher call, cheap for the database."""
 
 
 class Pipeline:
-    """Scores samples. `clock_ms` returns Unix milliseconds; `on_request_counted` is called with each request's line."""
+    """Scores samples. `clock_ms` returns Unix milliseconds; `on_request_counted` is called with each request's line,
+    `on_gathered` with the seconds that a sample waited for others of its task."""
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class Pipeline:
         rubric: Rubric,
         clock_ms: Callable[[], int],
         on_request_counted: Callable[[RequestLine], None],
+        on_gathered: Callable[[float], None],
     ) -> None:
         self._config = config
         self._teacher = teacher
@@ -79,6 +86,8 @@ class Pipeline:
         self._admission = AdmissionController(limits.max_concurrent_requests, limits.max_queued_requests)
         self._in_flight: SingleFlight[bytes, Outcome] = SingleFlight()
         self._owners: set[asyncio.Task[None]] = set()
+        window_s = 0.0 if teacher.is_stub else config.teacher.gather_ms / 1000  # a stub's calls cost nothing
+        self._gatherer = GroupGatherer(window_s, config.teacher.max_group_size, self._ask_gathered, on_gathered)
 
     async def score(self, request: ScoreRequest, key: ApiKey | None = None) -> ScoreResponse:
         """Results in the order of the samples. What has none at the request's deadline is left unscored.
@@ -88,7 +97,7 @@ class Pipeline:
         """
         deadline = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
         items = await prepare_samples(request.samples, self.profile, use_tests=self._config.rlaif.use_tests)
-        state = RequestState(request, items, BillingContext(request.run, key))
+        state = RequestState(request, items, BillingContext(request.run, key), deadline)
         slots = self._admission.slots_for(key.name if key else None)
         try:
             async with asyncio.timeout_at(deadline):
@@ -114,7 +123,8 @@ class Pipeline:
             futures, owned = self._in_flight.claim(missing)
             state.futures |= futures
             state.owned += owned
-            state.owner = self._start(state, [by_digest[digest] for digest in owned])
+            items = [by_digest[digest] for digest in owned]
+            state.owner = self._start(self._score_missing(state, items), items)
             await until_done([state.owner], deadline)
             await until_done(futures.values(), deadline)
             if state.response:  # its ledger line is being written already: it can no longer be cut short
@@ -127,10 +137,10 @@ class Pipeline:
             missing = [digest for digest in futures if is_over_budget(outcomes[digest]) and digest not in owned]
         return outcomes
 
-    def _start(self, state: RequestState, items: Sequence[PreparedSample]) -> asyncio.Task[None]:
+    def _start(self, work: Work, items: Sequence[PreparedSample], context: Context | None = None) -> asyncio.Task[None]:
         """Score `items` in a task of its own: others may wait for them after this request's client or time has gone."""
         digests = [item.print.digest for item in items]
-        owner = asyncio.create_task(self._score_missing(state, items))
+        owner = asyncio.create_task(work, context=context)
         self._owners.add(owner)
         owner.add_done_callback(lambda task: self._on_owner_done(task, digests))
         return owner
@@ -141,11 +151,12 @@ class Pipeline:
         Requests without a call in progress are refused at once.
         """
         self._scorer.stopped.set()
+        self._gatherer.stop()
         self._teacher.stop()
         self._tier.stop()
         self._tests.stop()
         self._admission.stop()
-        log.info("stopping: no teacher call is started any more; requests in progress: %d", len(self._owners))
+        log.info("stopping: no teacher call is started any more; samples in progress: %d", len(self._in_flight))
         if self._owners:
             _, late = await asyncio.wait(self._owners, timeout=grace_s)
             for owner in late:
@@ -154,18 +165,24 @@ class Pipeline:
 
     async def _score_missing(self, state: RequestState, items: Sequence[PreparedSample]) -> None:
         """Resolve every item, by the cheapest tier that can."""
-        with span("store lookup", **{"markbook.samples": len(items)}):
-            stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
-            items = await self._tests.recall(items)
-        items = self._resolve_known(items, stored)
-        if not items:
-            return
         rejected: list[tuple[PreparedSample, HeuristicResult]] = []
-        if self._config.rlaif.use_tiered_scoring:
-            items, rejected = await self._reject(items, state.billing.caller)
-        items = await self._test(items, state.billing.caller)
-        items = self._resolve_stored(items, stored, Source.CACHE)
-        groups = [self._ask_teacher(state, group) for group in self._scorer.groups(items)]
+        with self._gatherer.expect(state, items) as entry:
+            with span("store lookup", **{"markbook.samples": len(items)}):
+                stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
+                items = await self._tests.recall(items)
+            items = self._resolve_known(items, stored)
+            if not items:
+                return
+            if self._config.rlaif.use_tiered_scoring:
+                items, rejected = await self._reject(items, state.billing.caller)
+            items = await self._test(items, state.billing.caller)
+            items = self._resolve_stored(items, stored, Source.CACHE)
+            if entry and items:
+                await self._gatherer.wait(entry, items[0])
+        if entry:
+            groups = [until_done([state.futures[item.print.digest] for item in items], None)]
+        else:
+            groups = [self._ask_teacher([state], group) for group in self._scorer.groups(items)]
         *asked, audited = await results_of_all([*groups, self._auditor.audit(state.billing, rejected)])
         if isinstance(audited, BaseException):  # no mark depends on it
             log.error("audit of rejected samples failed: %r", audited, exc_info=audited)
@@ -214,23 +231,31 @@ class Pipeline:
             self._resolve(item, decided)
         return decided is not None
 
-    async def _ask_teacher(self, state: RequestState, group: Sequence[PreparedSample]) -> None:
-        """Resolve a group by asking the teacher, or by waiting for the replica that asks it already."""
+    def _ask_gathered(self, entries: Sequence[Entry]) -> None:
+        items = [entry.item for entry in entries]
+        self._start(self._ask_teacher([entry.state for entry in entries], items), items, entries[0].context)
+
+    async def _ask_teacher(self, states: Sequence[RequestState], group: Sequence[PreparedSample]) -> None:
+        """Resolve a group by asking the teacher, or by waiting for the replica that asks it already.
+
+        `states`: the samples' requests, all of one run and API key. The first has the call in its usage.
+        """
         if not group:
             return
-        ledger_line = partial(self._responses.ledger_line_if_complete, state, group)
+        states = [state for state in states if state.owns_any(group)]
+        completed_lines = partial(self._responses.completed_lines, states, group)
         try:
-            outcomes = await self._scorer.ask(state.billing, group, ledger_line)
+            outcomes = await self._scorer.ask(states[0].billing, group, completed_lines)
         except ClaimConflictError as conflict:
             rest = self._resolve_stored(group, conflict.marks, Source.COALESCED)
             unclaimed = [item for item in rest if item.print.digest not in conflict.asked]
             claimed = [item for item in rest if item.print.digest in conflict.asked]
-            await gather_all([self._ask_teacher(state, unclaimed), self._wait_for_replicas(state, claimed)])
+            await gather_all([self._ask_teacher(states, unclaimed), self._wait_for_replicas(states, claimed)])
         else:
             for item, outcome in zip(group, outcomes, strict=True):
                 self._resolve(item, outcome)
 
-    async def _wait_for_replicas(self, state: RequestState, items: Sequence[PreparedSample]) -> None:
+    async def _wait_for_replicas(self, states: Sequence[RequestState], items: Sequence[PreparedSample]) -> None:
         """Resolve what other replicas store; ask for what is left once one of them is no longer claimed."""
         waiting = list(items)
         free: frozenset[bytes] = frozenset()
@@ -248,7 +273,7 @@ class Pipeline:
                     self._resolve(item, failure)
             waiting = [item for item in waiting if item.print.digest not in failed]
             free = seen.free | seen.failures.keys() - failed.keys()
-        await self._ask_teacher(state, waiting)
+        await self._ask_teacher(states, waiting)
 
     def _resolve_stored(self, items: Sequence[PreparedSample], stored: Stored, source: Source) -> list[PreparedSample]:
         """Resolve the items that have a stored mark; returns the others."""

@@ -23,12 +23,13 @@ class ScoredRequest:
 class RequestState:
     """`futures` by digest; `owned`: the digests that this request resolves itself, in the task `owner`.
 
-    `response` is built once and not changed.
+    `deadline`: by the event loop's clock; None: no limit. `response` is built once and not changed.
     """
 
     request: ScoreRequest
     items: Sequence[PreparedSample]
     billing: BillingContext
+    deadline: float | None = None
     futures: dict[bytes, asyncio.Future[Outcome]] = field(default_factory=dict)
     owned: list[bytes] = field(default_factory=list)
     owner: asyncio.Task[None] | None = None
@@ -37,6 +38,10 @@ class RequestState:
     @property
     def by_digest(self) -> dict[bytes, PreparedSample]:
         return {item.print.digest: item for item in self.items}
+
+    def owns_any(self, items: Sequence[PreparedSample]) -> bool:
+        """Whether this request is the one that resolves any of `items`."""
+        return any(item.print.digest in self.owned for item in items)
 
     def resolved(self) -> dict[bytes, Outcome]:
         """Outcomes of the samples whose futures are done and have not failed."""

@@ -60,12 +60,17 @@ class ResponseWriter:
         state.response = ScoredRequest(results, line)
         return state.response
 
-    def ledger_line_if_complete(
-        self, state: RequestState, group: Sequence[PreparedSample], outcomes: Sequence[Outcome]
-    ) -> RequestLine | None:
-        """The request's ledger line, if only these outcomes were missing: written with them, it saves a transaction."""
-        digests = [item.print.digest for item in group]
-        known = state.resolved() | dict(zip(digests, outcomes, strict=True))
+    def completed_lines(
+        self, states: Sequence[RequestState], group: Sequence[PreparedSample], outcomes: Sequence[Outcome]
+    ) -> list[RequestLine]:
+        """Ledger lines of the requests that lacked only these outcomes: written with them, they save a transaction."""
+        new = {item.print.digest: outcome for item, outcome in zip(group, outcomes, strict=True)}
+        lines = [self._line_if_complete(state, new) for state in states]
+        return [line for line in lines if line is not None]
+
+    def _line_if_complete(self, state: RequestState, new: Mapping[bytes, Outcome]) -> RequestLine | None:
+        # a gathered group also has outcomes of other requests
+        known = state.resolved() | {digest: new[digest] for digest in state.futures if digest in new}
         if state.response or len(known) < len(state.futures) or any(map(is_over_budget, known.values())):
             return None
         return self._build_response(state, known).line

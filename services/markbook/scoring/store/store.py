@@ -124,11 +124,11 @@ class Store:
         marked: Sequence[NewMark],
         failures: Mapping[bytes, ScoringFailure],
         bills: Sequence[Settlement] = (),
-        line: RequestLine | None = None,
+        lines: Sequence[RequestLine] = (),
         run: str = "",
     ) -> None:
         """After a call that `run` has paid for, in one transaction: store marks and texts, delete its claims,
-        settle its cost, and write the ledger line of the request that it completes."""
+        settle its cost, and write the ledger lines of the requests that it completes."""
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
         known: list[int] = []
@@ -142,7 +142,7 @@ class Store:
             claims.delete_claims(connection, self._owner, [mark.fingerprint.digest for mark in marked])
             claims.fail(connection, self._owner, failures)
 
-        await self._write_with_retry(work, bills, line)
+        await self._write_with_retry(work, bills, lines)
         if known[0]:  # of the first try: a later one may find its own marks, if only the answer was lost
             log.warning(
                 "%d marks were paid for by another replica too: was this process paused for longer than its lease?",
@@ -151,15 +151,15 @@ class Store:
             self._on_paid_twice(known[0])
 
     async def _write_with_retry(
-        self, work: Callable[[Connection], None], bills: Sequence[Settlement], line: RequestLine | None = None
+        self, work: Callable[[Connection], None], bills: Sequence[Settlement], lines: Sequence[RequestLine] = ()
     ) -> None:
         def work_and_settle(connection: Connection) -> None:
             work(connection)
             rollups = build_rollups()
             for bill in bills:
                 budgets.settle(connection, bill, rollups)
-            if line is not None:
-                ledger.count(connection, [line], rollups)
+            if lines:
+                ledger.count(connection, lines, rollups)
             rollups.write(connection)  # after the balances: one order everywhere, against deadlocks
 
         try:

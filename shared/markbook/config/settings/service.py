@@ -71,6 +71,9 @@ class TeacherConfig(Section):
         None, description="Another server that implements the Messages API; null: the provider's."
     )
     max_group_size: PositiveInt = Field(8, description="Samples of one task judged in one call.")
+    gather_ms: NonNegative = Field(
+        50.0, description="Milliseconds to wait for further requests of one sample of the same task; 0: off."
+    )
     shuffle_group: bool = Field(
         True, description="Show a group in a seeded random order, so that no position is favoured."
     )
