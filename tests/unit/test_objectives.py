@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
+from markbook.config import strict_yaml
 from markbook.config.loading import ConfigError, load_config, parse_config, without_secrets
 from markbook.config.settings import Config, Rlaif
 from markbook.config.settings.objectives import OBJECTIVE_KEYS, OBJECTIVES, overridden_options
@@ -119,3 +122,23 @@ def test_what_does_not_fit_is_one_line(data, message):
 def test_a_group_per_minibatch_is_enough():
     data = {"training": {"prompts_per_step": 4}, "rlaif": {"updates_per_batch": 8, "epochs_per_batch": 2}}
     assert Config.model_validate(data).rlaif.updates_per_batch == 8
+
+
+def test_the_table_of_the_documents_is_the_one_of_the_code():
+    """An empty cell is an option without effect there."""
+    text = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    [head] = [row for row in rows if "`grpo`" in row]
+    names = [cell.split("`")[1] for cell in head[1:]]
+    assert sorted(names) == sorted(OBJECTIVES)
+    shown = set()
+    for row in rows[rows.index(head) + 2 :]:
+        keys = row[0].replace("`", "").split(", ")
+        if len(row) != len(head):
+            break
+        shown.update(keys)
+        for name, cell in zip(names, row[1:], strict=True):
+            if cell:
+                values = [getattr(Rlaif(objective=name), key) for key in keys]
+                assert [strict_yaml.load_yaml(part) for part in cell.split(", ")] == values, (name, keys)
+    assert shown == set(OBJECTIVE_KEYS)
