@@ -108,7 +108,7 @@ class Learner:
 
     def step(self, experiences: Sequence[Experience], reward_kl: RewardKl | None = None) -> StepResult:
         """Learn from one batch, in `updates_per_batch` optimizer steps: each epoch goes once through the batch, divided
-        into minibatches of whole groups, each with denominators of its own. After the first update the samples are of
+        into minibatches of whole tasks, each with denominators of its own. After the first update the samples are of
         an earlier policy, and weighted as stale ones are.
 
         Raises RuntimeError, and does not take that optimizer step, if a gradient is not finite.

@@ -10,11 +10,11 @@ import numpy as np
 def split_minibatches(
     tasks: Sequence[int], in_policy: Sequence[bool], parts: int, seed: int, stream: tuple[int, int]
 ) -> list[list[int]]:
-    """Indices of samples in at most `parts` minibatches: whole groups, as many in each to within one.
+    """Indices of samples in at most `parts` minibatches, as many tasks in each to within one, a task in one of them.
 
-    `tasks`, `in_policy`: of each sample, its task and whether it counts in the policy term. Groups are shuffled by
+    `tasks`, `in_policy`: of each sample, its task and whether it counts in the policy term. Tasks are shuffled by
     `seed` and `stream` (the update it begins at, the epoch), the same in every process and after a resume, and dealt
-    out: first those in the policy term, so that no minibatch is without them. Fewer such groups make fewer minibatches.
+    out: first those in the policy term, so that no minibatch is without them. Fewer such tasks make fewer minibatches.
 
     Source: minibatches and epochs, PPO, https://arxiv.org/abs/1707.06347, algorithm 1.
     """
