@@ -119,9 +119,11 @@ def _explain(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}{_nearest(key)}"  # not its value: under a mistyped name it may be a secret
-    expected = error["msg"].removeprefix("Input should be ")
+    expected: str = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if error["type"] == "model_type":
         expected = "a section of keys"
+    if not key:  # of several sections together
+        return expected
     return f"{key} is {_show(error['input'])}, expected {expected}"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from markbook.config.settings import Rlaif
-from markbook.trainer.objective.advantages import Advantages, zero_variance
+from markbook.trainer.objective.advantages import Advantages, why_skipped, zero_variance
 from markbook.trainer.objective.advantages import compute_advantages as advantages_by
 
 NAN = math.nan
@@ -18,8 +18,13 @@ def table(*rows: list[float]) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def advantages(marks: torch.Tensor, penalties: torch.Tensor | None = None, **options: object) -> Advantages:
-    return advantages_by(marks, Rlaif.model_validate(options), penalties)
+def advantages(
+    marks: torch.Tensor,
+    penalties: torch.Tensor | None = None,
+    truncated: torch.Tensor | None = None,
+    **options: object,
+) -> Advantages:
+    return advantages_by(marks, Rlaif.model_validate(options), penalties, truncated)
 
 
 def assert_values(found: torch.Tensor, *rows: list[float]) -> None:
@@ -125,3 +130,37 @@ def test_nothing_to_learn_from(rewards):
 
 def test_groups_without_variance_are_counted():
     assert zero_variance(table([0.4, 0.4], [0.4, NAN], [NAN, NAN], [0.4, 0.5])).tolist() == [True, False, False, False]
+
+
+def test_whitening_over_the_group_is_by_its_own_deviation():
+    # 0.1, 0.5: sample deviation sqrt(0.08) = 0.2828; 0.2, 0.5, 0.8: 0.3; the hole counts nowhere
+    got = advantages(table([0.1, NAN, 0.5], [0.2, 0.5, 0.8], [0.4, 0.4, 0.4]), whiten_over="group")
+    first, second = math.sqrt(0.08) + 1e-4, 0.3 + 1e-4
+    assert_values(got.values, [-0.2 / first, 0, 0.2 / first], [-0.3 / second, 0, 0.3 / second], [0, 0, 0])
+    assert got.in_policy.tolist() == [[True, False, True], [True] * 3, [False] * 3]
+    assert_values(advantages(table([0.4, NAN]), whiten_over="group").values, [0, 0])
+
+
+def test_the_deviation_of_the_group_is_that_of_its_rewards_whatever_the_baseline():
+    got = advantages(table([0.2, 0.5, 0.8]), whiten_over="group", advantage_baseline="leave_one_out")
+    assert_values(got.values, [-0.45 / (0.3 + 1e-4), 0, 0.45 / (0.3 + 1e-4)])
+    unwhitened = advantages(table([0.2, 0.5, 0.8]), whiten_over="group", whiten_advantages=False)
+    assert_values(unwhitened.values, [-0.3, 0, 0.3])
+
+
+def test_a_sample_that_was_cut_off_leaves_the_loss_but_not_the_baseline():
+    cut_off = torch.tensor([[True, False, False]])
+    got = advantages(table([0.3, 0.5, 0.7]), truncated=cut_off, mask_truncated=True)
+    deviation = math.sqrt((0.04 + 0 + 0.04) / 3)
+    assert_values(got.values, [0, 0, 0.2 / deviation])
+    assert got.in_policy.tolist() == got.in_loss.tolist() == [[False, True, True]]
+    assert advantages(table([0.3, 0.5, 0.7]), truncated=cut_off).in_loss.all()
+
+
+def test_why_a_step_is_skipped():
+    for marks, options, why in (
+        (table([NAN, NAN]), {}, "no marks"),
+        (table([0.4, 0.4]), {}, "zero variance"),
+        (table([0.4, 0.6]), {"reward_threshold": 0.7}, "no sample in the loss"),
+    ):
+        assert why_skipped(marks, advantages(marks, **options)) == why

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from markbook.config.settings import Config
-from markbook.trainer.learner import Experience, accumulate, sample_kl
+from markbook.trainer.learner import Experience, accumulate
 from markbook.trainer.model.reference import adapter_off
+from markbook.trainer.sample_stats import sample_kl
 from tests.tiny import tiny_policy
 from tests.tolerance import TINY_MODEL
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from markbook.trainer.model.fused_logprobs import chosen_log_probs, exact_kl
+from markbook.trainer.model.fused_logprobs import chosen_log_probs, chosen_log_probs_and_entropy, exact_kl
 from markbook.trainer.model.output_head import LogitTransform, OutputHead, read_transform
 from tests.tolerance import float32_error
 
@@ -52,6 +52,24 @@ def test_values_and_gradient(monkeypatch, head, chunk):
 
 @each_head
 @pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_entropy_and_its_gradient_beside_those_of_the_log_probs(monkeypatch, head, chunk, with_gradient):
+    monkeypatch.setattr("markbook.trainer.model.fused_logprobs.CHUNK", chunk)
+    ours, plain = STATES.clone().requires_grad_(), STATES.double().requires_grad_()
+    found, entropy = chosen_log_probs_and_entropy(ours, IDS, head, 0.7, with_gradient)
+    assert torch.equal(found, chosen_log_probs(STATES, IDS, head, 0.7))
+    log_p = (exact_logits(plain, head) / 0.7).log_softmax(-1)
+    expected = -(log_p.exp() * log_p).sum(-1)
+    torch.testing.assert_close(entropy.double(), expected, rtol=0, atol=8 * float32_error(58))
+    assert entropy.requires_grad == with_gradient
+    both = (log_p[torch.arange(7), IDS] * SLOPES).sum() + with_gradient * (expected * SLOPES.flip(0)).sum()
+    ((found * SLOPES).sum() + (entropy * SLOPES.flip(0)).sum()).backward()
+    both.backward()
+    assert (ours.grad.double() - plain.grad).norm() / plain.grad.norm() < ERROR
+
+
+@each_head
+@pytest.mark.parametrize("chunk", [1, 3, 100])
 def test_exact_kl_and_its_gradient(monkeypatch, head, chunk):
     monkeypatch.setattr("markbook.trainer.model.fused_logprobs.CHUNK", chunk)
     reference = STATES.flip(0) / 2
@@ -71,8 +89,9 @@ def test_exact_kl_and_its_gradient(monkeypatch, head, chunk):
     [
         lambda states, head: chosen_log_probs(states, IDS, head, 1.0),
         lambda states, head: exact_kl(states, STATES.flip(0), head, 1.0),
+        lambda states, head: chosen_log_probs_and_entropy(states, IDS, head, 1.0, True),
     ],
-    ids=["chosen", "kl"],
+    ids=["chosen", "kl", "entropy"],
 )
 @each_head
 def test_nothing_as_wide_as_the_vocabulary_is_kept(compute, head):

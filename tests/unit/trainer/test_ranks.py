@@ -15,8 +15,9 @@ from markbook.config.settings import Config
 from markbook.trainer import distributed
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from markbook.trainer.errors import BudgetExceededError, RankLostError, RewardHackingError, ServiceTimeoutError
-from markbook.trainer.learner import Experience, accumulate, sample_kl
+from markbook.trainer.learner import Experience, accumulate
 from markbook.trainer.model.reference import adapter_off
+from markbook.trainer.sample_stats import sample_kl, sample_log_probs
 from markbook.trainer.utils import signals
 from tests.tiny import tiny_policy
 from tests.tolerance import TINY_MODEL
@@ -141,12 +142,11 @@ def test_gradients_add_up_also_where_one_has_none(pair):
         torch.testing.assert_close(mine[1].grad, torch.tensor([[13.0, 24.0]]))
 
 
-@pytest.mark.parametrize("loss", ["reinforce", "ppo_clip"])
+@pytest.mark.parametrize("objective", ["reinforce", "grpo", "gspo", "rloo"])
 @pytest.mark.parametrize("size", [1, 2, 8])  # of a micro-batch: 5, 3 and 1 of them, the last for one process alone
-def test_two_processes_have_the_gradient_of_one(pair, loss, size):
-    options = Config.model_validate(
-        {"training": {"micro_batch_size": size}, "rlaif": {"generation_temperature": TEMPERATURE, "loss": loss}}
-    )
+def test_two_processes_have_the_gradient_of_one(pair, objective, size):
+    rlaif = {"generation_temperature": TEMPERATURE, "objective": objective, "kl_in": "loss", "entropy_coef": 0.1}
+    options = Config.model_validate({"training": {"micro_batch_size": size}, "rlaif": rlaif})
     experiences = [
         Experience(replace(one, updates=-1), value, value != 0.0)
         for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
@@ -156,6 +156,7 @@ def test_two_processes_have_the_gradient_of_one(pair, loss, size):
     def work(policy, ranks):
         done = accumulate(policy, adapter_off(policy), experiences, options, 0.3, ranks)
         kl = sample_kl(policy, adapter_off(policy), SAMPLES, options, ranks)
+        kl.extend(value for values in sample_log_probs(policy, SAMPLES, options, ranks) for value in values)
         return done, kl, torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 
     alone, alone_kl, expected = work(policies[2], SINGLE_PROCESS)
@@ -163,7 +164,7 @@ def test_two_processes_have_the_gradient_of_one(pair, loss, size):
     assert torch.equal(one[2], other[2])
     assert (one[2] - expected).norm() / expected.norm() < TINY_MODEL
     assert one[0] == other[0]
-    for name in ("loss", "kl", "clip_fraction", "log_prob_gap", "ratio_max"):
+    for name in ("loss", "kl", "clip_fraction", "log_prob_gap", "ratio_max", "entropy"):
         assert getattr(one[0], name) == pytest.approx(getattr(alone, name), rel=TINY_MODEL), name
     assert one[1] == other[1] == pytest.approx(alone_kl, rel=TINY_MODEL)
 

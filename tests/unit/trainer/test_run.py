@@ -156,7 +156,7 @@ def test_options_of_the_objective_reach_the_step(run, tmp_path):
     with StubService(by_hash) as service:
         options = {"use_frozen_reference_for_kl": False, "use_advantage_normalization": False, "reward_threshold": 1.0}
         assert run(service, {"eval_tasks": None}, options) == FINISHED
-    assert {line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {"zero variance"}
+    assert {line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {"no sample in the loss"}
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert "mark" not in summary
     assert {line["kl"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {None}

@@ -1,17 +1,17 @@
-"""One optimizer step from a batch of marked samples, in micro-batches whose gradients add up to the whole batch's."""
+"""Optimizer steps on a batch of marked samples, each in micro-batches whose gradients add up to the whole step's."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor
 
-from markbook.config.settings import Config, Rlaif
+from markbook.config.settings import Config
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from markbook.trainer.model.policy import Policy, Read
 from markbook.trainer.model.reference import Reference
@@ -20,29 +20,30 @@ from markbook.trainer.objective.advantages import Advantages
 from markbook.trainer.objective.loss import (
     LossDenominators,
     LossInputs,
-    clipped_tokens,
     importance_weights,
+    limited_tokens,
+    log_ratios,
     policy_loss,
-    truncated_tokens,
+    sample_count,
+    token_weight,
 )
-from markbook.trainer.types import Sample, StepResult
+from markbook.trainer.objective.minibatches import split_minibatches
+from markbook.trainer.sample_stats import RewardKl, by_task_and_length, sample_kl, sample_log_probs, token_kl
+from markbook.trainer.types import Sample, StepResult, merge_updates
 
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """A sample with its advantage, and whether it counts in the policy term."""
+    """A sample with its advantage, and whether it counts in the policy term.
+
+    `own_log_probs`: of its tokens under the policy that drew it, by the learner's arithmetic; empty where the sampler's
+    are used.
+    """
 
     sample: Sample
     advantage: float
     in_policy: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RewardKl:
-    """KL as a part of the reward. `penalties` (N,): coefficient x nats a sample. `per_token`: mean, nats."""
-
-    penalties: Tensor
-    per_token: float
+    own_log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,14 @@ class Accumulated:
     """`kl`: nats per token before the step, None without a KL term in the loss. `clip_fraction`: of the policy term's
     tokens, those that PPO's clip or the cap of their importance holds back; None where neither applies.
     `log_prob_gap`: mean |log-prob now - when drawn| of a token, nats. `ratio_max`: the largest probability now / when
-    drawn."""
+    drawn, of a token. `entropy`: of a token's distribution, nats, mean over the tokens read."""
 
     loss: float
     kl: float | None
     clip_fraction: float | None
     log_prob_gap: float
     ratio_max: float
+    entropy: float
 
 
 class Learner:
@@ -74,7 +76,7 @@ class Learner:
             "constant_with_warmup" if training.lr_scheduler_type == "constant" else training.lr_scheduler_type,
             self._optimizer,
             num_warmup_steps=training.warmup_steps,
-            num_training_steps=training.max_steps,
+            num_training_steps=training.max_steps * config.rlaif.updates_per_batch,
         )
         self._schedule = schedule.lr_lambdas[0]  # updates done -> share of the step size
         self.kl_penalty = config.rlaif.kl_penalty
@@ -105,12 +107,51 @@ class Learner:
         return RewardKl(self.kl_penalty * nats, nats.sum().item() / tokens)
 
     def step(self, experiences: Sequence[Experience], reward_kl: RewardKl | None = None) -> StepResult:
-        """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
-        rlaif, kl_penalty, policy = self._config.rlaif, self.kl_penalty, self._policy
+        """Learn from one batch, in `updates_per_batch` optimizer steps: each epoch goes once through the batch, divided
+        into minibatches of whole tasks, each with denominators of its own. After the first update the samples are of
+        an earlier policy, and weighted as stale ones are.
+
+        Raises RuntimeError, and does not take that optimizer step, if a gradient is not finite.
+        """
+        rlaif = self._config.rlaif
+        if rlaif.importance_sampling_level == "sequence" and rlaif.updates_per_batch > 1:
+            experiences = self._with_own_log_probs(experiences)
+        result = merge_updates([self._update(part) for part in self._minibatches(experiences)])
+        found = reward_kl.per_token if reward_kl else result.kl
+        if rlaif.adaptive_kl_enabled and found is not None:
+            self.kl_penalty = kl.update_kl_coef(self.kl_penalty, found, rlaif.target_kl, rlaif.kl_gain)
+        return replace(result, kl=found)
+
+    def _minibatches(self, experiences: Sequence[Experience]) -> list[list[Experience]]:
+        rlaif = self._config.rlaif
+        tasks = [experience.sample.task.index for experience in experiences]
+        in_policy = [experience.in_policy for experience in experiences]
+        parts = rlaif.updates_per_batch // rlaif.epochs_per_batch
+        minibatches: list[list[Experience]] = []
+        for epoch in range(rlaif.epochs_per_batch):
+            stream = (self._policy.updates, epoch)
+            for places in split_minibatches(tasks, in_policy, parts, self._config.training.seed, stream):
+                minibatches.append([experiences[place] for place in places])
+        return minibatches
+
+    def _with_own_log_probs(self, experiences: Sequence[Experience]) -> list[Experience]:
+        """A ratio per sample has a clip so narrow that the sampler's rounding would trip it: fresh samples get the
+        log-probabilities that the learner itself computes before the first update."""
+        fresh = [not _off_policy(experience.sample, self._policy, self._config) for experience in experiences]
+        samples = [experience.sample for experience, is_fresh in zip(experiences, fresh, strict=True) if is_fresh]
+        found = iter(sample_log_probs(self._policy, samples, self._config, self._ranks))
+        return [
+            replace(experience, own_log_probs=next(found)) if is_fresh else experience
+            for experience, is_fresh in zip(experiences, fresh, strict=True)
+        ]
+
+    def _update(self, experiences: Sequence[Experience]) -> StepResult:
+        """Gradient, clipping, one optimizer step."""
+        policy = self._policy
         learning_rate = self._config.training.learning_rate * self._schedule(policy.updates)
         policy_lag = policy.updates - statistics.fmean(experience.sample.updates for experience in experiences)
         policy.was_read = Read()
-        done = accumulate(policy, self._reference, experiences, self._config, kl_penalty, self._ranks)
+        done = accumulate(policy, self._reference, experiences, self._config, self.kl_penalty, self._ranks)
         padding, places = self._ranks.all_reduce_sum(policy.was_read.padding, policy.was_read.places)
         norm = torch.nn.utils.clip_grad_norm_(
             policy.trainable, self._config.training.max_grad_norm, error_if_nonfinite=True
@@ -120,13 +161,10 @@ class Learner:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         policy.updates += 1
-        found = reward_kl.per_token if reward_kl else done.kl
-        if rlaif.adaptive_kl_enabled and found is not None:
-            self.kl_penalty = kl.update_kl_coef(kl_penalty, found, rlaif.target_kl, rlaif.kl_gain)
         return StepResult(
             done.loss,
-            found,
-            kl_penalty,
+            done.kl,
+            self.kl_penalty,
             done.clip_fraction,
             norm.item(),
             learning_rate,
@@ -134,6 +172,8 @@ class Learner:
             done.log_prob_gap,
             done.ratio_max,
             padding / places,
+            done.entropy,
+            self._config.rlaif.entropy_coef,
         )
 
 
@@ -148,82 +188,55 @@ def accumulate(
     """Add the gradient of the step's loss to the parameters. All processes have all lessons, and share the work."""
     rlaif = config.rlaif
     held = reference if rlaif.kl_in == "loss" else None
-    # Neighbours share a prompt and a length: less is read twice, less is padding.
+    reads_all = held is not None or rlaif.entropy_coef > 0
     order = sorted(
-        (experience for experience in experiences if held or experience.in_policy),
-        key=lambda experience: _place(experience.sample),
+        (experience for experience in experiences if reads_all or experience.in_policy),
+        key=lambda experience: by_task_and_length(experience.sample),
     )
+    counts = [sample_count(len(experience.sample.ids), rlaif) for experience in order]
     totals = LossDenominators(
-        policy=sum(_count(experience.sample, rlaif) for experience in order if experience.in_policy),
-        kl=sum(_count(experience.sample, rlaif) for experience in order),
+        policy=sum(count for count, experience in zip(counts, order, strict=True) if experience.in_policy),
+        kl=sum(counts),
     )
-    loss_sum = kl_sum = gap_sum = ratio_max = 0.0
-    clipped, policy_tokens = 0, sum(len(experience.sample.ids) for experience in order if experience.in_policy)
+    all_tokens = sum(len(experience.sample.ids) for experience in order)
+    policy_tokens = sum(len(experience.sample.ids) for experience in order if experience.in_policy)
+    loss_sum = kl_sum = gap_sum = ratio_max = entropy_sum = 0.0
+    clipped = 0
     size = config.training.micro_batch_size
     for batch in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
         samples = [experience.sample for experience in batch]
         with policy.learning():
             states = policy.states(samples)
-        log_probs = policy.log_probs(samples, rlaif.generation_temperature, states)
-        tokens = _loss_inputs(batch, log_probs, rlaif, [_off_policy(sample, policy, config) for sample in samples])
-        loss = policy_loss(tokens, totals, rlaif.loss, rlaif.clip_range)
+        log_probs, entropy = policy.log_probs_and_entropy(
+            samples, rlaif.generation_temperature, states, rlaif.entropy_coef > 0
+        )
+        tokens = _loss_inputs(batch, log_probs, policy, config)
+        loss = policy_loss(tokens, totals, rlaif)
+        entropy_sum += entropy.sum().item()
+        if rlaif.entropy_coef > 0:
+            loss = loss - rlaif.entropy_coef * entropy.sum() / all_tokens
         if held is not None:
             found = token_kl(policy, held, samples, states, tokens.log_probs, rlaif)
             term = kl.kl_term(found, tokens.weights * tokens.importance, totals.kl)
             loss = loss + kl_penalty * term
-            kl_sum += term.item()
+            # the figure stays one per token where the term is a sum over a sample's tokens, or over a constant
+            by_token = rlaif.loss_agg_mode in ("sequence_sum", "constant")
+            kl_sum += (kl.kl_term(found, tokens.importance, all_tokens) if by_token else term).item()
         with policy.learning():  # layers that are computed again have to be in the mode they were in
             loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.item()
         moved = tokens.log_probs.detach() - tokens.sampled
         gap_sum += moved.abs().sum().item()
         ratio_max = max(ratio_max, moved.max().exp().item())
-        if rlaif.loss == "ppo_clip":
-            clipped += clipped_tokens(tokens, rlaif.clip_range)
-        else:
-            clipped += truncated_tokens(tokens, rlaif.importance_sampling_cap)
+        clipped += limited_tokens(tokens, rlaif)
     ranks.add_gradients(policy.trainable)
-    loss_sum, kl_sum, gap_sum, held_back = ranks.all_reduce_sum(loss_sum, kl_sum, gap_sum, clipped)
+    sums = ranks.all_reduce_sum(loss_sum, kl_sum, gap_sum, entropy_sum, clipped)
+    loss_sum, kl_sum, gap_sum, entropy_sum, held_back = sums
     ratio_max = max(ranks.gather(lambda: ratio_max))
     has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(experience.sample, policy, config) for experience in order)
     clip_fraction = held_back / max(policy_tokens, 1) if has_clip else None
-    log_prob_gap = gap_sum / sum(len(experience.sample.ids) for experience in order)
-    return Accumulated(loss_sum, kl_sum if held else None, clip_fraction, log_prob_gap, ratio_max)
-
-
-def token_kl(
-    policy: Policy, reference: Reference, samples: Sequence[Sample], states: Tensor, log_probs: Tensor, rlaif: Rlaif
-) -> Tensor:
-    """(N,) nats, by the estimator of `rlaif`; `states` and `log_probs` are the policy's."""
-    temperature = rlaif.generation_temperature
-    if rlaif.kl_estimator == "exact":
-        return policy.exact_kl(states, reference.states(samples), temperature)
-    return kl.estimate(log_probs, reference.log_probs(samples, temperature), rlaif.kl_estimator)
-
-
-def sample_kl(
-    policy: Policy,
-    reference: Reference,
-    samples: Sequence[Sample],
-    config: Config,
-    ranks: ProcessGroup = SINGLE_PROCESS,
-) -> list[float]:
-    """Nats a sample, its tokens summed, without gradients.
-
-    As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
-    """
-    all_reduce_sum = [0.0] * len(samples)
-    order = sorted(range(len(samples)), key=lambda place: _place(samples[place]))
-    size = config.training.micro_batch_size
-    for places in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
-        batch = [samples[place] for place in places]
-        with torch.no_grad():
-            states = policy.states(batch)
-            log_probs = policy.log_probs(batch, config.rlaif.generation_temperature, states)
-        found = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
-        for place, part in zip(places, torch.split(found, [len(sample.ids) for sample in batch]), strict=True):
-            all_reduce_sum[place] = part.sum().item()
-    return ranks.all_reduce_sum(*all_reduce_sum)
+    found_kl = kl_sum if held else None
+    return Accumulated(loss_sum, found_kl, clip_fraction, gap_sum / all_tokens, ratio_max, entropy_sum / all_tokens)
 
 
 def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list[Experience]:
@@ -234,36 +247,34 @@ def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list
     return [Experience(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
 
 
-def _place(sample: Sample) -> tuple[int, int]:
-    return sample.task.index, len(sample.ids)
-
-
-def _count(sample: Sample, rlaif: Rlaif) -> int:
-    return len(sample.ids) if rlaif.loss_agg_mode == "token" else 1
-
-
 def _off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
     """Whether another policy drew it: an earlier one, or the same by another program's arithmetic."""
     return sample.updates < policy.updates or config.training.generation_url is not None
 
 
-def _loss_inputs(
-    batch: Sequence[Experience], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]
-) -> LossInputs:
+def _loss_inputs(batch: Sequence[Experience], log_probs: Tensor, policy: Policy, config: Config) -> LossInputs:
+    rlaif, device = config.rlaif, log_probs.device
     lengths = [len(experience.sample.ids) for experience in batch]
+    sample_index = torch.arange(len(batch), device=device).repeat_interleave(torch.tensor(lengths, device=device))
 
     def spread(values: Sequence[float]) -> Tensor:
-        like = torch.tensor(values, dtype=log_probs.dtype, device=log_probs.device)
-        return like.repeat_interleave(torch.tensor(lengths, device=log_probs.device))
+        return torch.tensor(values, dtype=log_probs.dtype, device=device)[sample_index]
 
-    by_sample = rlaif.loss_agg_mode == "sequence"
-    sampled = torch.tensor(
-        [value for experience in batch for value in experience.sample.log_probs], device=log_probs.device
-    )
+    def join(parts: Sequence[Sequence[float]]) -> Tensor:
+        return torch.tensor([value for part in parts for value in part], device=device)
+
+    sampled = join([experience.sample.log_probs for experience in batch])
+    off_policy = spread([_off_policy(experience.sample, policy, config) for experience in batch]) > 0
+    old = sampled
+    if rlaif.importance_sampling_level == "sequence":
+        own = join([experience.own_log_probs or experience.sample.log_probs for experience in batch])
+        old = own.where(off_policy, log_probs.detach())
+    log_ratio = log_ratios(log_probs, old, sample_index, rlaif)
     return LossInputs(
         log_probs,
         sampled,
         spread([experience.advantage for experience in batch]),
-        spread([1 / length if by_sample else 1.0 for length in lengths]),
-        importance_weights(log_probs, sampled, rlaif.importance_sampling_cap).where(spread(off_policy) > 0, 1.0),
+        spread([token_weight(length, rlaif, config.training.max_new_tokens) for length in lengths]),
+        importance_weights(log_ratio, rlaif.importance_sampling_cap).where(off_policy, 1.0),
+        log_ratio,
     )

@@ -1,7 +1,7 @@
 """READ FIRST: the training run. Prompts -> samples -> marks -> advantages -> loss -> step, in `_train` and `step`.
 
-Every process of a run goes through it, see ranks.py. What it leaves out: more than one update on a batch, samples more
-than one update old, models that do not fit one GPU.
+Every process of a run goes through it, see distributed.py. What it leaves out: samples more than one batch old, models
+that do not fit one GPU.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from markbook.trainer.monitoring.metrics import Recorder, learning_metrics, log,
 from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics
 from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
-from markbook.trainer.objective.advantages import compute_advantages, zero_variance
+from markbook.trainer.objective.advantages import compute_advantages, why_skipped, zero_variance
 from markbook.trainer.rewards.client import RewardClient, check_policy
 from markbook.trainer.rollout.queue import Draw, RolloutBatch, RolloutQueue
 from markbook.trainer.rollout.vllm import make_sampler
@@ -198,11 +198,13 @@ class Trainer:
         self.recorder.set_status("learning")
         with self.watch("learning"):
             kl = self.learner.reward_kl(samples)
-            advantages = compute_advantages(marks, self.config.rlaif, kl.penalties.view_as(marks) if kl else None)
+            truncated = torch.tensor([sample.truncated for sample in samples]).view_as(marks)
+            penalties = kl.penalties.view_as(marks) if kl else None
+            advantages = compute_advantages(marks, self.config.rlaif, penalties, truncated)
             result = (
                 self.learner.step(build_experiences(samples, advantages), kl) if advantages.in_policy.any() else None
             )
-        skipped = None if result else "no marks" if marks.isnan().all() else "zero variance"
+        skipped = None if result else why_skipped(marks, advantages)
         return {
             "step": step,
             "epoch": step * self.config.training.prompts_per_step / len(self.tasks),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 from markbook.contract import Result
@@ -46,10 +47,11 @@ Group = tuple[Sequence[Sample], Sequence[Result]]
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """`kl`: nats per token before the step, None where there is no reference. `kl_penalty`: the coefficient that was in
-    force. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn, their mean; with it grow
-    `log_prob_gap` and `ratio_max` (see Accumulated), which are float noise where sampler and learner are one policy.
-    `padding`: its share among the tokens that were read."""
+    """`kl`: nats per token before the step, None where there is no reference. `kl_penalty`, `entropy_coef`: the
+    coefficients that were in force. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn,
+    their mean; with it grow `log_prob_gap` and `ratio_max` (see Accumulated), which are float noise where sampler and
+    learner are one policy. `padding`: its share among the tokens that were read. `entropy`: of a token's distribution,
+    nats, mean. `updates`: optimizer steps that these are the figures of."""
 
     loss: float
     kl: float | None
@@ -61,3 +63,21 @@ class StepResult:
     log_prob_gap: float
     ratio_max: float
     padding: float
+    entropy: float
+    entropy_coef: float
+    updates: int = 1
+
+
+def merge_updates(results: Sequence[StepResult]) -> StepResult:
+    """The figures of several updates on one batch: means, but the largest `ratio_max` and the last `learning_rate`.
+
+    One is returned as it is. Raises IndexError where there is none.
+    """
+    if len(results) == 1:
+        return results[0]
+    merged: dict[str, Any] = {}
+    for name in ("loss", "kl", "clip_fraction", "grad_norm", "policy_lag", "log_prob_gap", "padding", "entropy"):
+        values = [value for result in results if (value := getattr(result, name)) is not None]
+        merged[name] = fmean(values) if values else None
+    last = results[-1]
+    return replace(last, **merged, ratio_max=max(result.ratio_max for result in results), updates=len(results))

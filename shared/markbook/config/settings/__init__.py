@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from markbook.config.settings.section import Section
 from markbook.config.settings.service import (
@@ -43,3 +45,13 @@ class Config(Section):
     execution: Execution = Field(default_factory=Execution)
     budgets: Budgets = Field(default_factory=Budgets)
     store: StoreConfig = Field(default_factory=StoreConfig)
+
+    @model_validator(mode="after")
+    def _a_group_per_minibatch(self) -> Self:
+        minibatches = self.rlaif.updates_per_batch // self.rlaif.epochs_per_batch
+        if minibatches > self.training.prompts_per_step:
+            raise ValueError(
+                f"rlaif.updates_per_batch / rlaif.epochs_per_batch is {minibatches}, expected at most "
+                f"training.prompts_per_step ({self.training.prompts_per_step}): a group is not divided"
+            )
+        return self

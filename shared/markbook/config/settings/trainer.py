@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from markbook.config.settings.objectives import ObjectiveName, fill_in_objective
 from markbook.config.settings.section import Address, NonNegative, Positive, PositiveInt, Section, Share
 
 SERVICE_OWNED = (
@@ -38,7 +40,9 @@ class Training(Section):
     )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="Updates over which the step size rises from 0.")
     max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
-    max_steps: PositiveInt = Field(100, description="Optimizer steps in a run.")
+    max_steps: PositiveInt = Field(
+        100, description="Batches in a run; rlaif.updates_per_batch optimizer steps on each."
+    )
     prompts_per_step: PositiveInt = Field(
         8, description="Tasks per step; each gets rlaif.num_samples_per_prompt samples."
     )
@@ -123,36 +127,54 @@ class Rlaif(Section):
         4, description="Samples per task: a baseline needs two."
     )
     use_advantage_normalization: bool = Field(True, description="Group baseline and whitening; false: the raw reward.")
+    objective: ObjectiveName = Field(
+        "reinforce", description="Sets the keys below that are null: docs/trainer.md has its value of each."
+    )
     advantage_baseline: Literal["mean", "leave_one_out"] = Field(
         "mean", description="Mean over the group's scored samples: all of them, or all others (leave_one_out)."
     )
-    whiten_advantages: bool = Field(
-        True, description="Divide by the standard deviation in the batch; false: baseline only."
+    whiten_advantages: bool = Field(True, description="Divide by a standard deviation; false: baseline only.")
+    whiten_over: Literal["batch", "group"] = Field(
+        "batch", description="The standard deviation over the batch, or in each group."
     )
     loss: Literal["reinforce", "ppo_clip"] = Field("reinforce", description="The policy term: reinforce or ppo_clip.")
-    clip_range: Positive = Field(
-        0.2, description="ppo_clip: how far the ratio to the sampling policy may differ from 1."
+    clip_range: Positive = Field(0.2, description="ppo_clip: how far the ratio to the sampling policy may be below 1.")
+    clip_range_high: Positive = Field(
+        0.2, description="ppo_clip: how far it may be above 1; where the objective has none, clip_range."
     )
-    loss_agg_mode: Literal["token", "sequence"] = Field(
-        "token", description="Every token has the same weight, or every sample (sequence); for policy and KL term."
-    )
-    max_staleness: Annotated[int, Field(ge=0, le=1)] = Field(
-        0, description="Updates a sample may be behind: 1 generates the next batch while the last one's marks arrive."
+    importance_sampling_level: Literal["token", "sequence"] = Field(
+        "token", description="A ratio per token, or per sample the geometric mean of its tokens' (sequence)."
     )
     importance_sampling_cap: Positive = Field(
-        2.0, description="reinforce on samples that old, or of a generation server: maximum weight of a token."
+        2.0, description="reinforce on samples of an earlier policy, or of a generation server: maximum weight."
+    )
+    loss_agg_mode: Literal["token", "sequence", "sequence_sum", "constant"] = Field(
+        "token",
+        description="Mean over tokens, or over samples: of their mean (sequence), sum (sequence_sum), or sum over "
+        "max_new_tokens (constant).",
+    )
+    mask_truncated: bool = Field(
+        False, description="Samples cut off at max_new_tokens leave the loss, not the baseline."
     )
     use_frozen_reference_for_kl: bool = Field(True, description="KL term to the frozen base; false: no KL term.")
-    kl_reference: Literal["adapter_off", "copy"] = Field(
-        "adapter_off", description="The model without its adapter, or a second copy of it in memory (copy)."
-    )
-    kl_penalty: NonNegative = Field(0.1, description="Coefficient of the KL term.")
     kl_estimator: Literal["k1", "k2", "k3", "exact"] = Field(
         "k3", description="k1, k2, k3, or exact; k1 only with kl_in: reward (its gradient in the loss is 0 on average)."
     )
     kl_in: Literal["loss", "reward"] = Field(
         "loss", description="A term of the loss, or subtracted from each sample's reward, summed over its tokens."
     )
+    entropy_coef: NonNegative = Field(0.0, description="Coefficient of the entropy bonus; 0: none.")
+    updates_per_batch: PositiveInt = Field(1, description="Optimizer steps on each batch, over all its epochs.")
+    epochs_per_batch: PositiveInt = Field(
+        1, description="Passes over each batch, updates_per_batch / epochs_per_batch parts (minibatches) in each."
+    )
+    max_staleness: Annotated[int, Field(ge=0, le=1)] = Field(
+        0, description="Batches a sample may be behind: 1 generates the next batch while the last one's marks arrive."
+    )
+    kl_reference: Literal["adapter_off", "copy"] = Field(
+        "adapter_off", description="The model without its adapter, or a second copy of it in memory (copy)."
+    )
+    kl_penalty: NonNegative = Field(0.1, description="Coefficient of the KL term.")
     adaptive_kl_enabled: bool = Field(False, description="Steer kl_penalty so that the KL stays near target_kl.")
     target_kl: Positive = Field(0.075, description="Nats per token.")
     kl_gain: Positive = Field(0.1, description="The coefficient changes by at most a fifth of this fraction per step.")
@@ -199,3 +221,16 @@ class Rlaif(Section):
         0.1, description="Of samples that contain a table of their tests' inputs and results; null: no limit."
     )
     max_kl: Positive | None = Field(0.5, description="Nats per token; null: no limit.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_objective(cls, section: Any) -> Any:
+        return fill_in_objective(section) if isinstance(section, Mapping) else section
+
+    @field_validator("epochs_per_batch")
+    @classmethod
+    def _whole_minibatches(cls, epochs: int, info: ValidationInfo) -> int:
+        updates = info.data.get("updates_per_batch", epochs)
+        if updates % epochs:
+            raise ValueError(f"a divisor of rlaif.updates_per_batch ({updates})")
+        return epochs

@@ -19,6 +19,7 @@ from markbook.cli.options import INTERRUPTED, ConfigOption, new_app
 from markbook.client import RequestRejectedError, ScoringClient
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
+from markbook.config.settings.objectives import overridden_options
 from markbook.contract import RunName
 from markbook.errors import MarkbookError
 from markbook.terminal import printable
@@ -185,6 +186,10 @@ def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = F
                     f"rlaif.run is {run!r}, which is not a run name: {error.errors()[0]['msg']}"
                 ) from error
             print(f"run {run}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""), flush=True)
+            if changed := overridden_options(config.rlaif.model_dump()):
+                name = config.rlaif.objective
+                found = (f"{key} {value} ({name}: {usual})" for key, (value, usual) in changed.items())
+                print(f"rlaif.objective {name}, except: {', '.join(found)}", flush=True)
             trainer = Trainer(config, run, run_dir, client, resume, ranks)
             ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
     except ServiceTimeoutError as error:

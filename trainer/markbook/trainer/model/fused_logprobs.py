@@ -1,4 +1,4 @@
-"""Log-probabilities and KL straight from the decoder's states: no (N, V) tensor outlives its chunk.
+"""Log-probabilities, entropy and KL straight from the decoder's states: no (N, V) tensor outlives its chunk.
 
 The gradient with respect to the states is worked out in the forward pass, while a chunk's probabilities are there:
 one matrix product less than checkpointing, which would compute the logits again.
@@ -27,6 +27,18 @@ def chosen_log_probs(states: Tensor, token_ids: Tensor, head: OutputHead, temper
     return torch.cat([_Chosen.apply(*chunk, head, temperature) for chunk in chunks])  # type: ignore[no-untyped-call]
 
 
+def chosen_log_probs_and_entropy(
+    states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float, entropy_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """`chosen_log_probs`, and the entropy of each token's distribution over the vocabulary: (N,) float32 both, nats.
+
+    The entropy is differentiable with `entropy_gradient` only, which costs one more product with the head.
+    """
+    chunks = zip(torch.split(states, CHUNK), torch.split(token_ids, CHUNK), strict=True)
+    parts = [_ChosenAndEntropy.apply(*chunk, head, temperature, entropy_gradient) for chunk in chunks]  # type: ignore[no-untyped-call]
+    return torch.cat([chosen for chosen, _ in parts]), torch.cat([entropy for _, entropy in parts])
+
+
 def exact_kl(states: Tensor, reference: Tensor, head: OutputHead, temperature: float) -> Tensor:
     """KL(policy || reference) over the whole vocabulary, from the states of both (N, H) and the head they share.
 
@@ -48,14 +60,7 @@ class _Chosen(torch.autograd.Function):
         total = logits.logsumexp(0)
         chosen = logits.gather(0, token_ids[None])[0] - total
         if ctx.needs_input_grad[0]:
-            probabilities = logits.sub_(total).exp_()
-            weighted = head.weight[token_ids]
-            if slope is not None:
-                probabilities.mul_(slope)
-                chosen_slope = slope if slope.ndim == 0 else slope.gather(0, token_ids[None])[0][:, None]
-                weighted = weighted * chosen_slope.to(weighted.dtype)
-            spread = probabilities.to(head.weight.dtype).t() @ head.weight
-            ctx.save_for_backward((weighted - spread) / temperature)
+            ctx.save_for_backward(_chosen_slope(logits.sub_(total).exp_(), token_ids, head, slope, temperature))
         return chosen
 
     @staticmethod
@@ -63,6 +68,59 @@ class _Chosen(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (slope,) = ctx.saved_tensors
         return (slope * grad[:, None]).to(slope.dtype), None, None, None
+
+
+class _ChosenAndEntropy(torch.autograd.Function):
+    """d entropy / d logit = -p (log p + entropy), beside the slope of _Chosen."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float, entropy_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        raw = head.transposed_logits(states)
+        slope = head.transform.slope(raw) if ctx.needs_input_grad[0] else None
+        logits = raw / temperature
+        del raw
+        total = logits.logsumexp(0)
+        chosen = logits.gather(0, token_ids[None])[0] - total
+        log_p = logits.sub_(total)
+        probabilities = log_p.exp()
+        weighted = log_p.mul_(probabilities)
+        entropy = -weighted.sum(0)
+        slopes: list[Tensor] = []
+        if ctx.needs_input_grad[0] and entropy_gradient:
+            by_logit = weighted.addcmul_(probabilities, entropy[None]).neg_()
+            if slope is not None:
+                by_logit.mul_(slope)
+            slopes.append(by_logit.to(head.weight.dtype).t() @ head.weight / temperature)
+        if ctx.needs_input_grad[0]:
+            slopes.append(_chosen_slope(probabilities, token_ids, head, slope, temperature))
+        if not entropy_gradient:
+            ctx.mark_non_differentiable(entropy)
+        ctx.save_for_backward(*slopes)
+        return chosen, entropy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor, entropy_grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        *of_entropy, slope = ctx.saved_tensors
+        total = slope * grad[:, None]
+        if of_entropy:
+            total = total + of_entropy[0] * entropy_grad[:, None]
+        return total.to(slope.dtype), None, None, None, None
+
+
+def _chosen_slope(
+    probabilities: Tensor, token_ids: Tensor, head: OutputHead, slope: Tensor | None, temperature: float
+) -> Tensor:
+    """(N, H) d log p[chosen] / d state, from the probabilities (V, N), which it overwrites."""
+    weighted = head.weight[token_ids]
+    if slope is not None:
+        probabilities.mul_(slope)
+        chosen_slope = slope if slope.ndim == 0 else slope.gather(0, token_ids[None])[0][:, None]
+        weighted = weighted * chosen_slope.to(weighted.dtype)
+    spread = probabilities.to(head.weight.dtype).t() @ head.weight
+    return (weighted - spread) / temperature
 
 
 class _ExactKl(torch.autograd.Function):

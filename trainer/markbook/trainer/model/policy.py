@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from markbook.config.loading import ConfigError
-from markbook.trainer.model.fused_logprobs import chosen_log_probs, exact_kl
+from markbook.trainer.model.fused_logprobs import chosen_log_probs, chosen_log_probs_and_entropy, exact_kl
 from markbook.trainer.model.gradient_checkpointing import checkpointed, find_layers
 from markbook.trainer.model.kv_cache import gather_rows, has_recurrent_state, select_rows
 from markbook.trainer.model.merged_weights import folded
@@ -165,6 +165,13 @@ class LanguageModel:
         states = self.states(samples) if states is None else states
         ids = torch.tensor([token for sample in samples for token in sample.ids], device=self.device)
         return chosen_log_probs(states, ids, self._output_head(), temperature)
+
+    def log_probs_and_entropy(
+        self, samples: Sequence[Sample], temperature: float, states: Tensor, entropy_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        """`log_probs`, and the entropy (N,) of each token's distribution, nats."""
+        ids = torch.tensor([token for sample in samples for token in sample.ids], device=self.device)
+        return chosen_log_probs_and_entropy(states, ids, self._output_head(), temperature, entropy_gradient)
 
     def exact_kl(self, states: Tensor, reference: Tensor, temperature: float) -> Tensor:
         """KL (N,) over the vocabulary, nats, of this model's `states` from those of a reference with the same head."""

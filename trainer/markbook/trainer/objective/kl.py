@@ -29,7 +29,7 @@ def estimate(log_probs: Tensor, reference: Tensor, estimator: Estimator) -> Tens
 
 
 def kl_term(kl: Tensor, weights: Tensor, total: int) -> Tensor:
-    """sum(weight x KL) / total of the whole step; `kl` and `weights` (N,), as in loss.Tokens and loss.Totals."""
+    """sum(weight x KL) / total of the whole step, `kl` and `weights` (N,), as in LossInputs and LossDenominators."""
     return (kl * weights).sum() / max(total, 1)
 
 
