@@ -1,8 +1,8 @@
 """verl, OpenRLHF, verifiers, SkyRL and ms-swift: their own reward code on our adapters, over HTTP to a real service.
 
-Each runs in build/trainers-venv, which `make test-long` makes; without it these tests are skipped. The service's teacher
-is the emulator: it marks by a hash of the code, and fails where a test says so. Real marks come first, then a teacher
-that refuses: what each trainer makes of a missing mark must not be a number.
+Each runs in build/trainers-venv, which `make test-long` makes; without it these tests are skipped. The teacher is the
+emulator: it marks by a hash of the code, and refuses where a test says so. What each trainer makes of a missing mark
+must not be a number.
 """
 
 from __future__ import annotations

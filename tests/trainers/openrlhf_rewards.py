@@ -21,7 +21,7 @@ class Engine:
 
     async def generate(self, _prompt: list[int], _params: Any, **_: Any) -> Any:
         code = next(self._codes)
-        ids = self._tokenizer.encode(code, add_special_tokens=False) + [self._tokenizer.eos_token_id]
+        ids = [*self._tokenizer.encode(code, add_special_tokens=False), self._tokenizer.eos_token_id]
         written = SimpleNamespace(token_ids=ids, text=code, finish_reason="stop", logprobs=None)
         return SimpleNamespace(outputs=[written])
 

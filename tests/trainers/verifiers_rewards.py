@@ -23,7 +23,7 @@ reward = markbook_reward(run="verifiers", url=CHOSEN["url"], wait_s=5.0)
 
 class CodeData(vf.TaskData):
     language: str = "python"
-    tests: list[str] = []
+    tests: tuple[str, ...] = ()
 
 
 class CodeTask(vf.Task[CodeData]):

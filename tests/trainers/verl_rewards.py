@@ -49,7 +49,6 @@ def rollouts(codes: list[str], student: str) -> Any:
     """The batch that verl's agent loop would hand to the reward loop: prompts padded left, responses right."""
     from tensordict import TensorDict
     from transformers import AutoTokenizer
-
     from verl import DataProto
 
     tokenizer = AutoTokenizer.from_pretrained(student)
@@ -82,7 +81,6 @@ def in_this_process(config: Any, data: Any) -> list[Any]:
 def through_ray(config: Any, data: Any) -> tuple[list[Any], list[float] | None]:
     """One call per sample, as verl's agent loop makes them; then the batch, unless a sample has no reward."""
     import ray
-
     from verl.experimental.reward_loop import RewardLoopManager
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
