@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from markbook.contract import Source
 from tests.emulator import faults, judges
 from tests.emulator.server import Emulator
 from tests.processes import ROOT, ServiceProcess, clean_environment
@@ -24,15 +25,22 @@ pytestmark = pytest.mark.long
 GROUP = 8
 CODES = [f"def area(width, height):\n    return width * height + {number}" for number in range(GROUP)]
 WEIGHTS = (0.3, 0.3, 0.2, 0.2)
-TRUE = [
-    sum(weight * mark / 100 for weight, mark in zip(WEIGHTS, judges.scores_of_groups(code), strict=True))
-    for code in CODES
-]
-"""What the emulator's judge gives each of CODES, weighted by hand."""
+
+
+def marks_of(codes: list[str]) -> list[float]:
+    """What the emulator's judge gives each code, weighted by hand."""
+    marks = [judges.scores_of_groups(code) for code in codes]
+    return [sum(weight * mark / 100 for weight, mark in zip(WEIGHTS, each, strict=True)) for each in marks]
+
+
+TRUE = marks_of(CODES)
 REFUSED = "teacher_refused"
 MANAGERS = ("naive", "dapo", "gdpo", "rate_limited")
 CALLS_PER_GROUP = GROUP
 """Teacher calls for a group of eight in verl: one per sample, as each is a request of its own."""
+
+one_sample_per_call = pytest.mark.parametrize("service", [{"MARKBOOK_TEACHER__MAX_GROUP_SIZE": "1"}], indirect=True)
+"""So that a fault of the emulator is that of one sample."""
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +62,9 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def service(emulator: Emulator, tmp_path: Path) -> Iterator[ServiceProcess]:
+def service(request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path) -> Iterator[ServiceProcess]:
     environment = {
+        **getattr(request, "param", {}),
         "MARKBOOK_TEACHER": "anthropic",
         "MARKBOOK_TEACHER__BASE_URL": emulator.url,
         "ANTHROPIC_API_KEY": "test-key",
@@ -82,49 +91,60 @@ def run(trainers: str, service: ServiceProcess):
     return started
 
 
-def refuse(emulator: Emulator, *, after: int) -> None:
-    """One sample of the next `GROUP` is refused, the one after `after` others."""
-    emulator.settings.faults = faults.script(*[None] * after, "refusal")
-
-
-@pytest.mark.parametrize("manager", MANAGERS)
-def test_verl_rewards_are_the_marks_and_a_missing_one_is_an_error(run, emulator, student, manager):
-    kept = {"max_concurrent": 4}
-    found = run("verl_rewards", manager=manager, student=student, reward=kept)
-    assert found["version"] == "0.9.1"
-    assert found["rewards"] == pytest.approx(TRUE, abs=1e-6)
+def test_verl_group_of_eight_costs_so_many_teacher_calls(run, emulator, student):
+    found = run("verl_rewards", rounds=[{"manager": "naive", "codes": CODES}], student=student)
+    assert found["rewards"] == [pytest.approx(TRUE, abs=1e-6)]
     assert len(emulator.log) == CALLS_PER_GROUP
-    others = [f"{code} * 2" for code in CODES]
-    refuse(emulator, after=3)
-    rewards = run("verl_rewards", manager=manager, student=student, reward=kept, codes=others)["rewards"]
-    [missing] = [reward for reward in rewards if not isinstance(reward, float)]
-    assert missing.startswith("NoRewardError: a sample of markbook/test has no mark")
-    assert REFUSED in missing
+
+
+@one_sample_per_call
+def test_verl_rewards_are_the_marks_and_a_missing_one_is_an_error(run, emulator, student):
+    """Each manager scores a group, then another, of which the teacher refuses the fourth request."""
+    rounds = [
+        {"manager": manager, "codes": [f"{code} * {number}{other}" for code in CODES], "reward": {"max_concurrent": 4}}
+        for number, manager in enumerate(MANAGERS, start=1)
+        for other in (1, 2)
+    ]
+    good, one_refused = [None] * GROUP, [*[None] * 3, "refusal", *[None] * (GROUP - 4)]
+    emulator.settings.faults = faults.script(*([*good, *one_refused] * len(MANAGERS)))
+    found = run("verl_rewards", rounds=rounds, student=student)
+    assert found["version"] == "0.9.1"
+    for number, (each, rewards) in enumerate(zip(rounds, found["rewards"], strict=True)):
+        missing = [place for place, reward in enumerate(rewards) if not isinstance(reward, float)]
+        assert len(missing) == number % 2
+        for place, (reward, mark) in enumerate(zip(rewards, marks_of(each["codes"]), strict=True)):
+            if place in missing:
+                assert reward.startswith("NoRewardError: a sample of markbook/test has no mark")
+                assert REFUSED in reward
+            else:
+                assert reward == pytest.approx(mark, abs=1e-6)
 
 
 def test_verl_makes_a_number_of_an_ordinary_exception_and_of_its_timeout(run, student):
     """Why the adapter raises what is not an Exception, and answers a cancellation with it."""
-    common = {"manager": "rate_limited", "student": student, "codes": CODES[:1]}
-    assert run("verl_rewards", control=True, **common)["rewards"] == [0.0]
+    common = {"manager": "rate_limited", "codes": CODES[:1]}
     away = {"url": "http://127.0.0.1:9", "wait_s": 60.0, "reward": {"timeout": 0.5}}
-    [missing] = run("verl_rewards", **common, **away)["rewards"]
+    rounds = [{**common, "control": True}, {**common, **away}]
+    [ordinary], [missing] = run("verl_rewards", rounds=rounds, student=student)["rewards"]
+    assert ordinary == 0.0
     assert missing == (
         "NoRewardError: a sample of markbook/test has no mark: cancelled; set reward.timeout above 60 s (wait_s)"
     )
 
 
+@one_sample_per_call
 def test_verl_workers_in_other_processes_outlive_a_missing_mark(run, emulator, student, service):
-    refuse(emulator, after=3)
-    found = run("verl_rewards", ray=True, manager="naive", student=student)
-    [missing] = [reward for reward in found["rewards"] if not isinstance(reward, float)]
+    emulator.settings.faults = faults.script(None, None, None, "refusal")
+    found = run("verl_rewards", rounds=[{"manager": "naive", "codes": CODES, "ray": True}], student=student)
+    [missing] = [reward for reward in found["rewards"][0] if not isinstance(reward, float)]
     assert missing.startswith("RayTaskError(NoRewardError)")
     assert REFUSED in missing
     # the batch is scored after that by the same workers: seven marks from the cache, the refused one again
     assert found["batch"] == pytest.approx(TRUE, abs=1e-6)
-    assert len(emulator.log) == CALLS_PER_GROUP + 1
+    assert len(emulator.log) == GROUP + 1
     with service.client() as client:
         counted = client.stats("verl").runs["verl"]
-    assert (counted.samples, counted.unscored, counted.cache_hits) == (2 * GROUP, 1, GROUP - 1)
+    assert (counted.samples, counted.unscored, counted.by_source[Source.CACHE]) == (2 * GROUP, 1, GROUP - 1)
 
 
 def test_openrlhf_reads_the_marks_and_leaves_a_missing_one_empty(run, emulator, student, service):
@@ -139,13 +159,14 @@ def test_openrlhf_reads_the_marks_and_leaves_a_missing_one_empty(run, emulator, 
     assert missing == {"reward": None, "scores": None, "extra_logs": {}}
 
 
+@one_sample_per_call
 @pytest.mark.parametrize(("via", "name", "weight"), [("reward", "markbook", 1.0), ("judge", "markbook", 0.5)])
 def test_verifiers_records_the_mark_and_a_missing_one_as_an_error(run, emulator, via, name, weight):
     found = run("verifiers_rewards", via=via, codes=CODES[:3])
     assert found["version"] == "0.4.0"
     for trace, mark in zip(found["traces"], TRUE[:3], strict=True):
         assert trace == {"ok": True, "rewards": {name: [pytest.approx(mark, abs=1e-6), weight]}, "error": None}
-    refuse(emulator, after=1)
+    emulator.settings.faults = faults.script(None, "refusal")
     traces = run("verifiers_rewards", via=via, codes=CODES[3:6])["traces"]
     [missing] = [trace for trace in traces if not trace["ok"]]
     assert missing["rewards"] == {name: None}
@@ -158,7 +179,7 @@ def test_skyrl_steps_give_the_mark_and_raise_for_a_missing_one(run, emulator):
     assert found["version"] == "0.4.0"
     for step, mark in zip(found["steps"], TRUE[:2], strict=True):
         assert step == {"observations": [], "reward": pytest.approx(mark, abs=1e-6), "done": True}
-    refuse(emulator, after=1)
+    emulator.settings.faults = faults.script(None, "refusal")
     [marked, missing] = run("skyrl_rewards", codes=CODES[2:4])["steps"]
     assert marked["reward"] == pytest.approx(TRUE[2], abs=1e-6)
     assert missing.startswith(f"NoMarksError: 1 of 1 samples have no mark: {REFUSED}")

@@ -1,8 +1,9 @@
 """verl's reward loop, with its own default configuration, on `markbook.adapters.verl` as custom reward function.
 
-Options: `url`, `manager`, `student` (a folder with a tokenizer), `codes`, and `reward`: further keys of verl's section
-of that name. `ray`: through verl's RewardLoopManager and its worker processes, else one worker in this process.
-`control`: a reward function that raises an ordinary Exception, instead of the adapter.
+Options: `url`, `student` (a folder with a tokenizer) and `rounds`, one after the other. Each may replace `url` and
+`wait_s`, and has `manager`, `codes`, and where needed `reward` (further keys of verl's section of that name), `control`
+(a reward function that raises an ordinary Exception, instead of the adapter) and `ray` (in the last round: through
+verl's RewardLoopManager and its worker processes, instead of one worker in this process).
 """
 
 from __future__ import annotations
@@ -105,13 +106,14 @@ def main() -> None:
     import verl
 
     chosen = {"wait_s": 5.0, **options()}
-    config, data = configured(chosen), rollouts(chosen["codes"], chosen["student"])
-    batch: list[float] | None = None
-    if chosen.get("ray"):
-        results, batch = through_ray(config, data)
-    else:
-        results = in_this_process(config, data)
-    rewards = [described(each) if isinstance(each, BaseException) else each["reward_score"] for each in results]
+    rewards, batch = [], None
+    for each in chosen["rounds"]:
+        config, data = configured({**chosen, **each}), rollouts(each["codes"], chosen["student"])
+        if each.get("ray"):
+            results, batch = through_ray(config, data)
+        else:
+            results = in_this_process(config, data)
+        rewards.append([described(one) if isinstance(one, BaseException) else one["reward_score"] for one in results])
     show(version=verl.__version__, rewards=rewards, batch=batch)
 
 
