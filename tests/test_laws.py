@@ -84,8 +84,8 @@ def test_dependencies_go_downward_only(side, floors):
     [
         ("markbook.contract, markbook.config.loading, markbook.client", "torch sqlalchemy fastapi transformers"),
         (
-            "markbook.adapters.trl, markbook.adapters.verl",
-            "torch trl verl transformers markbook.scoring markbook.trainer",
+            "markbook.adapters.trl, markbook.adapters.verl, markbook.adapters.verifiers, markbook.adapters.swift",
+            "torch trl verl verifiers swift transformers markbook.scoring markbook.trainer",
         ),
         (
             "markbook.scoring.app, markbook.scoring.__main__, markbook.scoring.teachers.static",

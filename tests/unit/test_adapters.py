@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import sys
 from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from markbook.adapters import swift, verifiers
 from markbook.adapters._common import NoMarksError, text_of
 from markbook.adapters.trl import markbook_reward
-from markbook.adapters.verl import compute_score
+from markbook.adapters.verl import NoRewardError, compute_score
 from markbook.client import RequestRejectedError, ServiceUnavailableError
 from markbook.contract import ErrorCode, ExtractedFrom, Result, Sample, SampleError, Unscored
 from tests.scripted import echo
@@ -111,9 +116,12 @@ async def test_a_mark_that_may_come_later_is_asked_for_again(stub):
 async def test_a_service_that_is_away_or_refuses_ends_the_run(stub):
     away = [(503, {"error": "shutting_down", "detail": "soon back"})]
     refusal = [(401, {"error": "unauthorized", "detail": "an API key is needed"})]
+    options = {"url": stub.url, "language": "python", "wait_s": 0.0}
+    messages = [[{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]]
     for ask in (
-        lambda: markbook_reward(url=stub.url, language="python", wait_s=0.0)(["p"], ["a"]),
-        lambda: compute_score("d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=0.0),
+        lambda: markbook_reward(**options)(["p"], ["a"]),
+        lambda: swift.markbook_reward(**options)()(["a"], messages),
+        lambda: verifiers.markbook_reward(**options)(SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply="a")),
     ):
         stub.faults = list(away)
         with pytest.raises(ServiceUnavailableError, match="soon back"):
@@ -136,15 +144,97 @@ async def test_verl_gets_the_mark_as_a_number(stub):
 
 
 async def test_verl_gets_an_error_and_no_number_where_there_is_no_mark(stub):
-    with pytest.raises(NoMarksError, match="a sample of d has no mark: reply_unreadable: because"):
+    with pytest.raises(NoRewardError, match=r"a sample of d has no mark: NoMarksError: .*: reply_unreadable: because"):
         await compute_score("d", "bad", None, {"prompt": MESSAGES}, language="python", url=stub.url)
+    stub.faults = [(503, {"error": "shutting_down", "detail": "soon back"})]
+    with pytest.raises(NoRewardError, match=r"ServiceUnavailableError: .*soon back"):
+        await compute_score("d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=0.0)
+    assert not issubclass(NoRewardError, Exception)  # verl's `rate_limited` manager makes 0.0 of those
 
 
 @pytest.mark.parametrize(("info", "says"), [(None, "needs the task"), ({"prompt": "p"}, "needs the language")])
 async def test_verl_is_told_what_is_missing(stub, info, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(NoRewardError, match=f"ValueError: .*{says}"):
         await compute_score("d", "a", None, info, url=stub.url)
     assert stub.requests == []
+
+
+async def test_verl_gets_an_error_of_a_call_that_it_cancels(stub):
+    stub.faults = [(503, {"error": "shutting_down", "detail": "soon back"})] * 1000
+    call = compute_score("d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=60.0)
+    with pytest.raises(NoRewardError, match=r"cancelled; set reward\.timeout above 60 s"):
+        await asyncio.wait_for(call, timeout=0.05)
+
+
+async def test_swift_gets_a_mark_for_each_completion_or_an_error(stub):
+    reward = swift.markbook_reward(url=stub.url, run="mine")(args=object())
+    messages = [[*MESSAGES[:2], {"role": "assistant", "content": code}] for code in CODES]
+    columns = {"language": ["c", "rust", "c++"], "tests": [["assert f() == 1"], None, []], "trainer_state": None}
+    with pytest.raises(NoMarksError, match="1 of 3 samples have no mark: reply_unreadable: because"):
+        await reward(CODES, messages, **columns)
+    stub.mark = lambda sample: scored(len(sample.code) / 10)
+    assert await reward(CODES, messages, **columns) == [0.1, 0.3, 0.3]
+    samples = stub.requests[-1].samples
+    assert [(s.prompt, s.language, s.code) for s in samples] == [
+        ("Write f.", "c", "a"),
+        ("Write f.", "rust", "bad"),
+        ("Write f.", "c++", "ccc"),
+    ]
+    assert [s.tests for s in samples] == [["assert f() == 1"], [], []]
+    assert reward.__name__ == "markbook"  # its name in ms-swift's log
+
+
+async def test_swift_needs_the_language(stub):
+    with pytest.raises(ValueError, match="which language"):
+        await swift.markbook_reward(url=stub.url)()(["a"], [MESSAGES])
+
+
+async def test_verifiers_gets_a_mark_or_an_error(stub):
+    reward = verifiers.markbook_reward(url=stub.url, run="mine", language="python")
+    task = SimpleNamespace(prompt_text="Write f.", language="rust", tests=["assert f() == 1"], test_setup="x = 1")
+    assert await reward(task, SimpleNamespace(last_reply="a")) == 0.1
+    assert await reward(SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply="ccc")) == 0.3
+    with pytest.raises(NoMarksError, match="1 of 1 samples have no mark: reply_unreadable: because"):
+        await reward(task, SimpleNamespace(last_reply="bad"))
+    first, second, _ = [request.samples[0] for request in stub.requests]
+    assert (first.prompt, first.language, first.tests, first.test_setup) == (
+        *("Write f.", "rust", ["assert f() == 1"]),
+        "x = 1",
+    )
+    assert (second.prompt, second.language, second.tests) == ("p", "python", [])
+    with pytest.raises(ValueError, match="which language"):
+        await verifiers.markbook_reward(url=stub.url)(SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply=""))
+
+
+@pytest.fixture
+def skyrl_env(monkeypatch: pytest.MonkeyPatch):
+    """The environment on a base class of the same shape as SkyRL's, which is not installed here."""
+
+    class BaseTextEnv:
+        turns = 0
+
+    gym = ModuleType("skyrl_gym.envs.base_text_env")
+    gym.BaseTextEnv, gym.BaseTextEnvStepOutput = BaseTextEnv, dict
+    for name in ("skyrl_gym", "skyrl_gym.envs"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, gym.__name__, gym)
+    monkeypatch.delitem(sys.modules, "markbook.adapters.skyrl", raising=False)
+    yield importlib.import_module("markbook.adapters.skyrl").MarkbookEnv
+    sys.modules.pop("markbook.adapters.skyrl")
+
+
+def test_skyrl_gets_a_mark_or_an_error(stub, skyrl_env):
+    env = skyrl_env({}, {"language": "rust", "tests": ["assert f() == 1"]}, run="mine", url=stub.url)
+    assert env.init(MESSAGES) == (MESSAGES, {})
+    step = env.step("ccc")
+    assert (step["reward"], step["done"], step["observations"]) == (0.3, True, [])
+    with pytest.raises(NoMarksError, match="1 of 1 samples have no mark: reply_unreadable: because"):
+        env.step("bad")
+    sample = stub.requests[0].samples[0]
+    assert (stub.requests[0].run, sample.prompt, sample.language) == ("mine", "Write f.\n\nIn C++.", "rust")
+    assert sample.tests == ["assert f() == 1"]
+    with pytest.raises(ValueError, match="which language"):
+        skyrl_env({}, {}, url=stub.url)
 
 
 async def test_the_key_that_is_given_is_sent_and_else_that_of_the_environment(script, monkeypatch):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from markbook.cli.files import read_text
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.strict_yaml import load_yaml
-from markbook.scoring.cli import estimate, score
+from markbook.scoring.cli import estimate
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.trainer.data.tasks import check_tasks
 
@@ -95,4 +96,4 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
     check_tasks(config.training.model_copy(update={"tasks": str(file), "eval_tasks": None}))
     assert estimate._tasks(str(file)) == [("p", "go")]
     file.write_text(BOM + "x = 1\n", encoding="utf-8")
-    assert score._read(str(file)) == "x = 1\n"
+    assert read_text(str(file)) == "x = 1\n"

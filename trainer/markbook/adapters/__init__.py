@@ -1,1 +1,1 @@
-"""Markbook's marks inside other people's trainers. Nothing here imports them, nor torch."""
+"""Markbook's marks inside other people's trainers. Nothing here imports torch, and but for skyrl.py no trainer."""

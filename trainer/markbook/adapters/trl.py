@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from markbook.adapters._common import WAIT_S, check_hope, marks, text_of
-from markbook.contract import DEFAULT_RUN, Sample, Scored, Source
+from markbook.adapters._common import WAIT_S, build_samples, check_hope, marks
+from markbook.contract import DEFAULT_RUN, Scored, Source
 
 Reward = Callable[..., Awaitable[list[float | None]]]
 
@@ -39,20 +39,7 @@ def markbook_reward(
     async def markbook(
         prompts: Sequence[Any], completions: Sequence[Any], log_metric: Any = None, **columns: Any
     ) -> list[float | None]:
-        languages = _languages(language, columns.get("language"), len(prompts))
-        tests = columns.get("tests") or [None] * len(prompts)
-        setups = columns.get("test_setup") or [None] * len(prompts)
-        rows = zip(prompts, completions, languages, tests, setups, strict=True)
-        samples = [
-            Sample(
-                prompt=text_of(prompt, "user"),
-                language=spoken,
-                code=text_of(completion, "assistant"),
-                tests=list(own or ()),
-                test_setup=setup or "",
-            )
-            for prompt, completion, spoken, own, setup in rows
-        ]
+        samples = build_samples(prompts, completions, columns, language)
         results = await marks(samples, run=run, url=url, api_key=api_key, wait_s=wait_s)
         check_hope(results)
         if log_metric is not None:
@@ -63,11 +50,3 @@ def markbook_reward(
         return [result.score for result in results]
 
     return markbook
-
-
-def _languages(language: str | None, column: Sequence[str] | None, rows: int) -> Sequence[str]:
-    if language is not None:
-        return [language] * rows
-    if column is None:
-        raise ValueError('which language? markbook_reward(language="python"), or a column `language` in the dataset')
-    return column

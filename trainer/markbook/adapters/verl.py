@@ -1,18 +1,28 @@
 """Marks for verl: its `custom_reward_function`, `path=pkg://markbook.adapters.verl`, `name=compute_score`.
 
-verl has no place for a sample without a mark: compute_score raises, and verl's default reward manager passes that on
-and ends the run. Its `rate_limited` manager makes 0.0 of an error: do not use it with this. Source:
-https://verl.readthedocs.io/en/latest/preparation/reward_function.html and
-`verl/experimental/reward_loop/reward_manager/naive.py` in https://github.com/verl-project/verl.
+verl has no value for a sample without a mark, and an error has to leave the reward manager. What follows depends on the
+trainer: with `trainer.use_v1` (verl 0.9's default) the completion is left out of its group, otherwise the run ends.
+The managers `naive`, `dapo`, `gdpo` and `rate_limited` were run with verl 0.9.1; `remote` accepts no async functions.
+Source: https://verl.readthedocs.io/en/latest/preparation/reward_function.html, `verl/experimental/reward_loop` and
+`verl/trainer/ppo/v1/agent_loop_tq.py` in https://github.com/verl-project/verl.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from markbook.adapters._common import WAIT_S, NoMarksError, marks, text_of
-from markbook.contract import DEFAULT_RUN, Sample, Scored
+from markbook.adapters._common import WAIT_S, build_sample, marks, require_scores, text_of
+from markbook.contract import DEFAULT_RUN
+
+
+class NoRewardError(BaseException):
+    """A sample has no score. The message has the reason; the cause is `__cause__`.
+
+    Not an Exception: verl's `rate_limited` manager replaces each of those by a reward of 0.0. Ray returns it to the
+    caller as a RayTaskError, and the reward worker lives on.
+    """
 
 
 async def compute_score(
@@ -33,20 +43,24 @@ async def compute_score(
 
     `extra_info` holds the task as `prompt` or `question`, a text or messages, and may hold its `language`, its `tests`
     (a list of Python statements, each one test) and their `test_setup`.
-    `ground_truth` and `data_source` are ignored. Raises ValueError where task or language is missing, NoMarksError
-    where there is no mark, ClientError where the service does not answer or refuses.
+    `ground_truth` and `data_source` are ignored. Raises NoRewardError, and nothing else, for whatever reason there is
+    no mark: task or language are missing, the service gave none, does not answer or refuses, the call was cancelled.
     """
-    info = extra_info or {}
-    task = text_of(info.get("prompt", info.get("question", "")), "user")
-    spoken = info.get("language") or language
-    if not task:
-        raise ValueError("compute_score needs the task: put it into the dataset's extra_info, as `prompt`")
-    if not spoken:
-        raise ValueError("compute_score needs the language: reward_kwargs.language, or `language` in extra_info")
-    tests, setup = info.get("tests"), info.get("test_setup") or ""
-    own = [] if tests is None else list(tests)  # an array has no truth value
-    sample = Sample(prompt=task, language=spoken, code=solution_str, tests=own, test_setup=setup)
-    [result] = await marks([sample], run=run, url=url, api_key=api_key, wait_s=wait_s)
-    if not isinstance(result, Scored):
-        raise NoMarksError(f"a sample of {data_source} has no mark: {result.error.code}: {result.error.detail}")
-    return result.score
+    try:
+        info = extra_info or {}
+        task = text_of(info.get("prompt", info.get("question", "")), "user")
+        spoken = info.get("language") or language
+        if not task:
+            raise ValueError("compute_score needs the task: put it into the dataset's extra_info, as `prompt`")
+        if not spoken:
+            raise ValueError("compute_score needs the language: reward_kwargs.language, or `language` in extra_info")
+        sample = build_sample(task, solution_str, spoken, info.get("tests"), info.get("test_setup"))
+        results = await marks([sample], run=run, url=url, api_key=api_key, wait_s=wait_s)
+        return require_scores(results)[0]
+    except asyncio.CancelledError as error:
+        # `rate_limited` cancels after `reward.timeout` seconds and records 0.0, unless another error comes back
+        raise NoRewardError(
+            f"a sample of {data_source} has no mark: cancelled; set reward.timeout above {wait_s:g} s (wait_s)"
+        ) from error
+    except Exception as error:
+        raise NoRewardError(f"a sample of {data_source} has no mark: {type(error).__name__}: {error}") from error
