@@ -37,7 +37,7 @@ TRUE = marks_of(CODES)
 REFUSED = "teacher_refused"
 MANAGERS = ("naive", "dapo", "gdpo", "rate_limited")
 MAX_CALLS = 2
-"""Teacher calls for a group of eight in verl, whose requests of one sample the service gathers: 1, on a busy machine 2."""
+"""Teacher calls for a group of eight in verl, whose requests the service gathers: 1, on a busy machine 2."""
 
 one_sample_per_call = pytest.mark.parametrize("service", [{"MARKBOOK_TEACHER__MAX_GROUP_SIZE": "1"}], indirect=True)
 """So that a fault of the emulator is that of one sample."""
