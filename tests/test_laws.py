@@ -57,7 +57,7 @@ SCORING = (
 )
 TRAINER = (
     *("__main__", "export", "dry_run", "loop", "summary", "learner", "rollout", "checkpoint", "rewards", "monitoring"),
-    *("objective", "data", "model", "distributed", "run_dir", "utils", "types", "errors"),
+    *("objective", "data", "model", "distributed", "run_dir", "utils", "step_sums", "types", "errors"),
 )
 """Rooms and files of each side, from top to bottom: what stands further down knows nothing of what is above it."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from markbook.config.settings import Config, Rlaif
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
+from markbook.trainer.model.device_tensors import to_device
 from markbook.trainer.model.policy import Policy, Read
 from markbook.trainer.model.reference import Reference
 from markbook.trainer.objective import kl
@@ -25,6 +28,7 @@ from markbook.trainer.objective.loss import (
     policy_loss,
     truncated_tokens,
 )
+from markbook.trainer.step_sums import StepSums
 from markbook.trainer.types import Sample, StepResult
 
 
@@ -157,38 +161,33 @@ def accumulate(
         policy=sum(_count(experience.sample, rlaif) for experience in order if experience.in_policy),
         kl=sum(_count(experience.sample, rlaif) for experience in order),
     )
-    loss_sum = kl_sum = gap_sum = ratio_max = 0.0
-    clipped, policy_tokens = 0, sum(len(experience.sample.ids) for experience in order if experience.in_policy)
-    size = config.training.micro_batch_size
+    policy_tokens = sum(len(experience.sample.ids) for experience in order if experience.in_policy)
+    sums, size = StepSums(policy.device), config.training.micro_batch_size
+    # Nothing in this loop reads a number from the device: its queue would run empty.
     for batch in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
         samples = [experience.sample for experience in batch]
         with policy.learning():
             states = policy.states(samples)
         log_probs = policy.log_probs(samples, rlaif.generation_temperature, states)
         tokens = _loss_inputs(batch, log_probs, rlaif, [_off_policy(sample, policy, config) for sample in samples])
-        loss = policy_loss(tokens, totals, rlaif.loss, rlaif.clip_range)
+        loss, kl_share = policy_loss(tokens, totals, rlaif.loss, rlaif.clip_range), None
         if held is not None:
             found = token_kl(policy, held, samples, states, tokens.log_probs, rlaif)
-            term = kl.kl_term(found, tokens.weights * tokens.importance, totals.kl)
-            loss = loss + kl_penalty * term
-            kl_sum += term.item()
+            kl_share = kl.kl_term(found, tokens.weights * tokens.importance, totals.kl)
+            loss = loss + kl_penalty * kl_share
         with policy.learning():  # layers that are computed again have to be in the mode they were in
             loss.backward()  # type: ignore[no-untyped-call]
-        loss_sum += loss.item()
-        moved = tokens.log_probs.detach() - tokens.sampled
-        gap_sum += moved.abs().sum().item()
-        ratio_max = max(ratio_max, moved.max().exp().item())
         if rlaif.loss == "ppo_clip":
-            clipped += clipped_tokens(tokens, rlaif.clip_range)
+            held_back = clipped_tokens(tokens, rlaif.clip_range)
         else:
-            clipped += truncated_tokens(tokens, rlaif.importance_sampling_cap)
+            held_back = truncated_tokens(tokens, rlaif.importance_sampling_cap)
+        sums.add(loss, kl_share, tokens.log_probs.detach() - tokens.sampled, held_back)
+    read = reduce(operator.add, ranks.gather(sums.read))
     ranks.add_gradients(policy.trainable)
-    loss_sum, kl_sum, gap_sum, held_back = ranks.all_reduce_sum(loss_sum, kl_sum, gap_sum, clipped)
-    ratio_max = max(ranks.gather(lambda: ratio_max))
     has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(experience.sample, policy, config) for experience in order)
-    clip_fraction = held_back / max(policy_tokens, 1) if has_clip else None
-    log_prob_gap = gap_sum / sum(len(experience.sample.ids) for experience in order)
-    return Accumulated(loss_sum, kl_sum if held else None, clip_fraction, log_prob_gap, ratio_max)
+    clip_fraction = read.held_back / max(policy_tokens, 1) if has_clip else None
+    log_prob_gap = read.gap / sum(len(experience.sample.ids) for experience in order)
+    return Accumulated(read.loss, read.kl if held else None, clip_fraction, log_prob_gap, read.ratio_max)
 
 
 def token_kl(
@@ -212,7 +211,8 @@ def sample_kl(
 
     As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
     """
-    all_reduce_sum = [0.0] * len(samples)
+    found: list[Tensor] = []
+    done: list[int] = []
     order = sorted(range(len(samples)), key=lambda place: _place(samples[place]))
     size = config.training.micro_batch_size
     for places in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
@@ -220,10 +220,14 @@ def sample_kl(
         with torch.no_grad():
             states = policy.states(batch)
             log_probs = policy.log_probs(batch, config.rlaif.generation_temperature, states)
-        found = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
-        for place, part in zip(places, torch.split(found, [len(sample.ids) for sample in batch]), strict=True):
-            all_reduce_sum[place] = part.sum().item()
-    return ranks.all_reduce_sum(*all_reduce_sum)
+        nats = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
+        parts = torch.split(nats, [len(sample.ids) for sample in batch])
+        found += [part.sum() for part in parts]
+        done += places
+    by_sample = [0.0] * len(samples)  # 0 for those of other processes
+    for place, value in zip(done, torch.stack(found).tolist() if found else [], strict=True):
+        by_sample[place] = value
+    return ranks.all_reduce_sum(*by_sample)
 
 
 def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list[Experience]:
@@ -250,20 +254,18 @@ def _off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
 def _loss_inputs(
     batch: Sequence[Experience], log_probs: Tensor, rlaif: Rlaif, off_policy: Sequence[bool]
 ) -> LossInputs:
-    lengths = [len(experience.sample.ids) for experience in batch]
-
-    def spread(values: Sequence[float]) -> Tensor:
-        like = torch.tensor(values, dtype=log_probs.dtype, device=log_probs.device)
-        return like.repeat_interleave(torch.tensor(lengths, device=log_probs.device))
-
     by_sample = rlaif.loss_agg_mode == "sequence"
-    sampled = torch.tensor(
-        [value for experience in batch for value in experience.sample.log_probs], device=log_probs.device
-    )
-    return LossInputs(
-        log_probs,
-        sampled,
-        spread([experience.advantage for experience in batch]),
-        spread([1 / length if by_sample else 1.0 for length in lengths]),
-        importance_weights(log_probs, sampled, rlaif.importance_sampling_cap).where(spread(off_policy) > 0, 1.0),
-    )
+    sampled: list[float] = []
+    advantages: list[float] = []
+    weights: list[float] = []
+    is_off_policy: list[float] = []
+    for experience, off in zip(batch, off_policy, strict=True):
+        length = len(experience.sample.ids)
+        sampled += experience.sample.log_probs
+        advantages += [experience.advantage] * length
+        weights += [1 / length if by_sample else 1.0] * length
+        is_off_policy += [float(off)] * length
+    # one copy to the device for all of them
+    rows = to_device([sampled, advantages, weights, is_off_policy], log_probs.device, log_probs.dtype)
+    importance = importance_weights(log_probs, rows[0], rlaif.importance_sampling_cap).where(rows[3] > 0, 1.0)
+    return LossInputs(log_probs, rows[0], rows[1], rows[2], importance)

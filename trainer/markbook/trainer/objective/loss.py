@@ -68,14 +68,14 @@ def policy_loss(tokens: LossInputs, totals: LossDenominators, loss: Loss, clip_r
     return -(gain * tokens.weights).sum() / max(totals.policy, 1)
 
 
-def truncated_tokens(tokens: LossInputs, cap: float) -> int:
-    """Tokens with a say whose importance the cap has made smaller."""
-    return int(((tokens.importance == cap) & (tokens.advantages != 0)).sum())
+def truncated_tokens(tokens: LossInputs, cap: float) -> Tensor:
+    """Number () of tokens with a say whose importance the cap has made smaller."""
+    return ((tokens.importance == cap) & (tokens.advantages != 0)).sum()
 
 
-def clipped_tokens(tokens: LossInputs, clip_range: float) -> int:
-    """Tokens whose gradient the clip has taken away."""
+def clipped_tokens(tokens: LossInputs, clip_range: float) -> Tensor:
+    """Number () of tokens whose gradient the clip has taken away."""
     ratio = (tokens.log_probs - tokens.sampled).exp()
     up = (ratio > 1 + clip_range) & (tokens.advantages > 0)
     down = (ratio < 1 - clip_range) & (tokens.advantages < 0)
-    return int((up | down).sum())
+    return (up | down).sum()
