@@ -56,7 +56,8 @@ SCORING = (
     *("types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (
-    *("__main__", "export", "dry_run", "loop", "summary", "learner", "rollout", "checkpoint", "rewards", "monitoring"),
+    *("__main__", "export", "dry_run", "loop", "summary", "learner"),
+    *("kl_to_reference", "rollout", "micro_batches", "checkpoint", "rewards", "monitoring"),
     *("objective", "data", "model", "distributed", "run_dir", "utils", "step_sums", "types", "errors"),
 )
 """Rooms and files of each side, from top to bottom: what stands further down knows nothing of what is above it."""

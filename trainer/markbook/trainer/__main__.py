@@ -25,7 +25,7 @@ from markbook.trainer.utils import signals
 from markbook.trainer.utils.cpu_threads import limit_spinning
 
 FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK, INTERRUPTED = 0, 2, 3, 4, 5, 6, 130
-PROCESS_LOST = 7
+PROCESS_LOST, OUT_OF_MEMORY = 7, 8
 
 _EPILOG = """\
 what a run leaves in its folder:
@@ -58,8 +58,9 @@ exit codes:
   5    the budget for marks is spent: raise it at the scoring service, then --resume
   6    a check for reward hacking stopped it (rlaif.reward_hacking_action): read the samples, then --resume
   7    another process of a run on several GPUs ended without a word
+  8    learning does not fit into the GPU's memory: lower training.micro_batch_size, then --resume
   130  interrupted (Ctrl-C or SIGTERM)
-After 3, 4, 5, 6, 7 and 130 the run folder is usable: the adapter as it was is saved in it.
+After 3, 4, 5, 6, 7, 8 and 130 the run folder is usable: the adapter as it was is saved in it.
 """
 
 
@@ -135,7 +136,13 @@ def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = F
     warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))
     from markbook.trainer.distributed import launched
     from markbook.trainer.dry_run import dry_run
-    from markbook.trainer.errors import BudgetExceededError, RankLostError, RewardHackingError, ServiceTimeoutError
+    from markbook.trainer.errors import (
+        BudgetExceededError,
+        GpuMemoryError,
+        RankLostError,
+        RewardHackingError,
+        ServiceTimeoutError,
+    )
     from markbook.trainer.loop import Trainer, evaluation_run
     from markbook.trainer.model.loading import resolve_device
 
@@ -163,6 +170,8 @@ def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = F
         return _ended(BUDGET_SPENT, error)
     except RewardHackingError as error:
         return _ended(STOPPED_BY_CHECK, f"stopped: {error}")
+    except GpuMemoryError as error:
+        return _ended(OUT_OF_MEMORY, error)
     except RequestRejectedError as error:
         return _ended(REJECTED, f"the scoring service refused: {error}")
     except RankLostError as error:

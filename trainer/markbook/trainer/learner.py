@@ -15,6 +15,8 @@ from torch import Tensor
 
 from markbook.config.settings import Config, Rlaif
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
+from markbook.trainer.kl_to_reference import by_prompt_and_length, sample_kl, token_kl
+from markbook.trainer.micro_batches import MicroBatches, gather_within_memory
 from markbook.trainer.model.device_tensors import to_device
 from markbook.trainer.model.policy import Policy, Read
 from markbook.trainer.model.reference import Reference
@@ -28,7 +30,7 @@ from markbook.trainer.objective.loss import (
     policy_loss,
     truncated_tokens,
 )
-from markbook.trainer.step_sums import StepSums
+from markbook.trainer.step_sums import StepSums, SumsRead
 from markbook.trainer.types import Sample, StepResult
 
 
@@ -82,6 +84,7 @@ class Learner:
         )
         self._schedule = schedule.lr_lambdas[0]  # updates done -> share of the step size
         self.kl_penalty = config.rlaif.kl_penalty
+        self.micro_batches = MicroBatches(training.micro_batch_size)
 
     def state(self) -> dict[str, Any]:
         """All that a later Learner needs to go on from here."""
@@ -89,6 +92,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "updates": self._policy.updates,
             "kl_penalty": self.kl_penalty,
+            "micro_batches": self.micro_batches.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -96,25 +100,34 @@ class Learner:
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         self._policy.updates = state["updates"]
+        self.micro_batches.restore(state.get("micro_batches"))
         if self._config.rlaif.adaptive_kl_enabled:
             self.kl_penalty = state["kl_penalty"]
 
     def reward_kl(self, samples: Sequence[Sample]) -> RewardKl | None:
-        """The KL of each sample; None unless it belongs in the reward."""
+        """The KL of each sample; None unless it belongs in the reward. Raises GpuMemoryError."""
         if self._reference is None or self._config.rlaif.kl_in != "reward":
             return None
-        found = sample_kl(self._policy, self._reference, samples, self._config, self._ranks)
+        policy, reference = self._policy, self._reference
+        found = self.micro_batches.run(
+            policy, lambda size: sample_kl(policy, reference, samples, self._config, self._ranks, size)
+        )
         nats = torch.tensor(found, dtype=torch.float64)
         tokens = sum(len(sample.ids) for sample in samples)
         return RewardKl(self.kl_penalty * nats, nats.sum().item() / tokens)
 
     def step(self, experiences: Sequence[Experience], reward_kl: RewardKl | None = None) -> StepResult:
-        """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite."""
+        """Gradient, clipping, step. Raises RuntimeError, and steps nowhere, if the gradient is not finite.
+
+        Raises GpuMemoryError, with the state of before, where the micro-batches cannot be made to fit.
+        """
         rlaif, kl_penalty, policy = self._config.rlaif, self.kl_penalty, self._policy
         learning_rate = self._config.training.learning_rate * self._schedule(policy.updates)
         policy_lag = policy.updates - statistics.fmean(experience.sample.updates for experience in experiences)
-        policy.was_read = Read()
-        done = accumulate(policy, self._reference, experiences, self._config, kl_penalty, self._ranks)
+        done = self.micro_batches.run(
+            policy,
+            lambda size: accumulate(policy, self._reference, experiences, self._config, kl_penalty, self._ranks, size),
+        )
         padding, places = self._ranks.all_reduce_sum(policy.was_read.padding, policy.was_read.places)
         norm = torch.nn.utils.clip_grad_norm_(
             policy.trainable, self._config.training.max_grad_norm, error_if_nonfinite=True
@@ -148,23 +161,48 @@ def accumulate(
     config: Config,
     kl_penalty: float,
     ranks: ProcessGroup = SINGLE_PROCESS,
+    micro_batch_size: int | None = None,
 ) -> Accumulated:
-    """Add the gradient of the step's loss to the parameters. All processes have all lessons, and share the work."""
-    rlaif = config.rlaif
+    """Add the gradient of the step's loss to the parameters. All processes have all lessons, and share the work.
+
+    `micro_batch_size`: instead of `training.micro_batch_size`. Raises GpuMemoryError in all processes, with a part of
+    the gradient added, where one has too little memory.
+    """
+    rlaif, size = config.rlaif, micro_batch_size or config.training.micro_batch_size
     held = reference if rlaif.kl_in == "loss" else None
     # Neighbours share a prompt and a length: less is read twice, less is padding.
     order = sorted(
         (experience for experience in experiences if held or experience.in_policy),
-        key=lambda experience: _place(experience.sample),
+        key=lambda experience: by_prompt_and_length(experience.sample),
     )
     totals = LossDenominators(
         policy=sum(_count(experience.sample, rlaif) for experience in order if experience.in_policy),
         kl=sum(_count(experience.sample, rlaif) for experience in order),
     )
     policy_tokens = sum(len(experience.sample.ids) for experience in order if experience.in_policy)
-    sums, size = StepSums(policy.device), config.training.micro_batch_size
+    shard = ranks.shard([order[start : start + size] for start in range(0, len(order), size)])
+    policy.was_read = Read()
+    sums = gather_within_memory(lambda: _add_gradients(policy, held, shard, config, kl_penalty, totals), ranks, size)
+    read = reduce(operator.add, sums)
+    ranks.add_gradients(policy.trainable)
+    has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(experience.sample, policy, config) for experience in order)
+    clip_fraction = read.held_back / max(policy_tokens, 1) if has_clip else None
+    log_prob_gap = read.gap / sum(len(experience.sample.ids) for experience in order)
+    return Accumulated(read.loss, read.kl if held else None, clip_fraction, log_prob_gap, read.ratio_max)
+
+
+def _add_gradients(
+    policy: Policy,
+    held: Reference | None,
+    micro_batches: Sequence[Sequence[Experience]],
+    config: Config,
+    kl_penalty: float,
+    totals: LossDenominators,
+) -> SumsRead:
+    """Forward and backward pass of this process's micro-batches. `held`: the reference of a KL term in the loss."""
+    rlaif, sums = config.rlaif, StepSums(policy.device)
     # Nothing in this loop reads a number from the device: its queue would run empty.
-    for batch in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
+    for batch in micro_batches:
         samples = [experience.sample for experience in batch]
         with policy.learning():
             states = policy.states(samples)
@@ -182,52 +220,7 @@ def accumulate(
         else:
             held_back = truncated_tokens(tokens, rlaif.importance_sampling_cap)
         sums.add(loss, kl_share, tokens.log_probs.detach() - tokens.sampled, held_back)
-    read = reduce(operator.add, ranks.gather(sums.read))
-    ranks.add_gradients(policy.trainable)
-    has_clip = rlaif.loss == "ppo_clip" or any(_off_policy(experience.sample, policy, config) for experience in order)
-    clip_fraction = read.held_back / max(policy_tokens, 1) if has_clip else None
-    log_prob_gap = read.gap / sum(len(experience.sample.ids) for experience in order)
-    return Accumulated(read.loss, read.kl if held else None, clip_fraction, log_prob_gap, read.ratio_max)
-
-
-def token_kl(
-    policy: Policy, reference: Reference, samples: Sequence[Sample], states: Tensor, log_probs: Tensor, rlaif: Rlaif
-) -> Tensor:
-    """(N,) nats, by the estimator of `rlaif`; `states` and `log_probs` are the policy's."""
-    temperature = rlaif.generation_temperature
-    if rlaif.kl_estimator == "exact":
-        return policy.exact_kl(states, reference.states(samples), temperature)
-    return kl.estimate(log_probs, reference.log_probs(samples, temperature), rlaif.kl_estimator)
-
-
-def sample_kl(
-    policy: Policy,
-    reference: Reference,
-    samples: Sequence[Sample],
-    config: Config,
-    ranks: ProcessGroup = SINGLE_PROCESS,
-) -> list[float]:
-    """Nats a sample, its tokens summed, without gradients.
-
-    As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
-    """
-    found: list[Tensor] = []
-    done: list[int] = []
-    order = sorted(range(len(samples)), key=lambda place: _place(samples[place]))
-    size = config.training.micro_batch_size
-    for places in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
-        batch = [samples[place] for place in places]
-        with torch.no_grad():
-            states = policy.states(batch)
-            log_probs = policy.log_probs(batch, config.rlaif.generation_temperature, states)
-        nats = token_kl(policy, reference, batch, states, log_probs, config.rlaif)
-        parts = torch.split(nats, [len(sample.ids) for sample in batch])
-        found += [part.sum() for part in parts]
-        done += places
-    by_sample = [0.0] * len(samples)  # 0 for those of other processes
-    for place, value in zip(done, torch.stack(found).tolist() if found else [], strict=True):
-        by_sample[place] = value
-    return ranks.all_reduce_sum(*by_sample)
+    return sums.read()
 
 
 def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list[Experience]:
@@ -236,10 +229,6 @@ def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list
         samples, advantages.values.flatten(), advantages.in_policy.flatten(), advantages.in_loss.flatten(), strict=True
     )
     return [Experience(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
-
-
-def _place(sample: Sample) -> tuple[int, int]:
-    return sample.task.index, len(sample.ids)
 
 
 def _count(sample: Sample, rlaif: Rlaif) -> int:

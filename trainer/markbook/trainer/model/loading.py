@@ -16,6 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Training
 from markbook.trainer.model.bundled import bundled
+from markbook.trainer.model.device_tensors import out_of_memory
 from markbook.trainer.model.source import BUNDLED
 
 _MAMBA_TYPES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
@@ -50,13 +51,18 @@ def load_base(training: Training) -> Any:
     quantized = _in_4_bits(dtype, device) if training.load_in_4bit else {}
     try:
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(_source(training), dtype=dtype, **quantized)
+    except torch.OutOfMemoryError as error:  # weights in 4 bits are loaded onto the GPU at once
+        raise out_of_memory(error) from error
     except (OSError, ValueError) as error:
         raise _not_loaded(training, error) from error
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # the layout that bitsandbytes turns such weights into when it samples on a CPU has no gradient
             module.support_avx512bf16_for_cpu = False
-    return model if quantized else model.to(device)
+    try:
+        return model if quantized else model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(error) from error
 
 
 def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

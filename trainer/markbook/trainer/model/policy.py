@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from markbook.config.loading import ConfigError
-from markbook.trainer.model.device_tensors import to_device
+from markbook.trainer.model.device_tensors import out_of_memory, to_device
 from markbook.trainer.model.fused_logprobs import chosen_log_probs, exact_kl
 from markbook.trainer.model.gradient_checkpointing import checkpointed, find_layers
 from markbook.trainer.model.kv_cache import gather_rows, has_recurrent_state, select_rows
@@ -236,11 +236,12 @@ class Policy(LanguageModel):
             raise ConfigError(f"the adapter in {folder} does not fit this model: training.lora_* differ") from error
 
     def _probe(self) -> None:
-        """Compare logits read in parts with those of the model's own forward pass. Raises ConfigError where they
-        differ: the log-probabilities would be those of another model."""
+        """Compare logits read in parts with the model's own forward pass. Raises ConfigError where they differ."""
         model_type = self._causal_lm.config.model_type
         try:
             gap = self._gap_to_plain_forward()
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error) from error
         except Exception as error:  # an unknown architecture may fail in any way: refused before a run starts
             raise ConfigError(
                 f"a model of type {model_type} cannot be trained here: reading it in parts failed with "
