@@ -25,7 +25,7 @@ from markbook.config.loading import ConfigError
 from markbook.trainer.model.device_tensors import out_of_memory, to_device
 from markbook.trainer.model.fused_logprobs import chosen_log_probs, exact_kl
 from markbook.trainer.model.gradient_checkpointing import checkpointed, find_layers
-from markbook.trainer.model.kv_cache import gather_rows, has_recurrent_state, select_rows
+from markbook.trainer.model.kv_cache import Context, gather_rows, has_recurrent_state
 from markbook.trainer.model.merged_weights import folded
 from markbook.trainer.model.output_head import OutputHead, read_transform
 from markbook.trainer.types import Sample, Task
@@ -33,26 +33,6 @@ from markbook.trainer.types import Sample, Task
 CPU_STRETCH = 64
 """What it costs to read rows in one more stretch, in tokens. On a GPU, which works on long stretches while the next
 one's kernels are launched, it would seldom pay: there they are read in one."""
-
-
-@dataclass(slots=True)
-class Context:
-    """Tokens already read, B rows, left-padded.
-
-    `mask` (B, S) is 0 on padding, `positions` (B,) the position of the next token, `hidden` (B, H) the decoder's last
-    state, from which the next token is predicted.
-    """
-
-    cache: Any
-    mask: Tensor
-    positions: Tensor
-    hidden: Tensor
-
-    def select(self, rows: Tensor) -> None:
-        """Keep, drop or repeat rows, in place."""
-        select_rows(self.cache, rows)
-        self.mask, self.positions = self.mask[rows], self.positions[rows]
-        self.hidden = gather_rows(self.hidden, rows)
 
 
 @dataclass(slots=True)
@@ -245,15 +225,22 @@ class Policy(LanguageModel):
         except Exception as error:  # an unknown architecture may fail in any way: refused before a run starts
             raise ConfigError(
                 f"a model of type {model_type} cannot be trained here: reading it in parts failed with "
-                f"{type(error).__name__}: {' '.join(str(error).split())}. Choose another training.model"
+                f"{type(error).__name__}: {' '.join(str(error).split())}. {self._other_choice()}"
             ) from error
         tolerance = 1e-3 if self._causal_lm.dtype == torch.float32 else 5e-2
         if not gap <= tolerance:
             raise ConfigError(
                 f"a model of type {model_type} cannot be trained here: its logits are not its output head, scale and "
                 f"soft cap applied to its decoder's last hidden state (relative difference {gap:.2g}, at most "
-                f"{tolerance:g}). Choose another training.model"
+                f"{tolerance:g}). {self._other_choice()}"
             )
+
+    def _other_choice(self) -> str:
+        """What to do about a model that cannot be read in parts. Other attention kernels than torch's may be why."""
+        attention = self._causal_lm.config._attn_implementation
+        if attention in ("eager", "sdpa"):
+            return "Choose another training.model"
+        return f"Set training.attn_implementation: sdpa (it is {attention}), or choose another training.model"
 
     @torch.inference_mode()
     def _gap_to_plain_forward(self) -> float:
