@@ -12,7 +12,7 @@ import torch
 import transformers
 from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers.utils import is_flash_attn_2_available
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Training
