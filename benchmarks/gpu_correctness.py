@@ -62,8 +62,9 @@ def build(dry: bool, device: torch.device, dtype: torch.dtype, dropout: float = 
     """A Qwen3 of random weights, the same for every device and precision, with an adapter away from its start."""
     size = 32 if dry else 256
     config = transformers.Qwen3Config(
-        vocab_size=258 if dry else 4096, hidden_size=size, intermediate_size=3 * size, num_hidden_layers=3 if dry else 8,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16 if dry else 64, initializer_range=0.5 / size**0.5,
+        vocab_size=258 if dry else 4096, hidden_size=size, intermediate_size=3 * size,
+        num_hidden_layers=3 if dry else 8, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=16 if dry else 64, initializer_range=0.5 / size**0.5,
         tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=1,
     )  # fmt: skip
     torch.manual_seed(0)
@@ -161,7 +162,10 @@ def resume_gap(dry: bool, device: torch.device, dtype: torch.dtype, samples: lis
 
 def waits(policy: Policy, samples: list[Sample], device: torch.device) -> Row:
     """How often learning waits for the GPU, by the file that does: torch warns of each where it is told to."""
-    row: Row = {"check": "waits for the GPU in 2 micro-batches", "dtype": str(policy.model.dtype).removeprefix("torch.")}
+    row: Row = {
+        "check": "waits for the GPU in 2 micro-batches",
+        "dtype": str(policy.model.dtype).removeprefix("torch."),
+    }
     if device.type != "cuda":
         return {**row, "found": None}
     with warnings.catch_warnings(record=True) as caught:

@@ -137,8 +137,9 @@ def test_the_halved_size_is_kept_unless_another_is_configured():
     for one in (same, other):
         one.restore(halved.state())
     assert (same.size, other.size) == (4, 6)
-    same.restore(None)  # a checkpoint of before
+    same.restore(MicroBatches(8).state())
     assert same.size == 4
+    assert MicroBatches(8).state() == {}  # a checkpoint holds nothing new
 
 
 def test_a_run_that_halved_equals_one_in_halves_also_when_it_is_resumed(run, tmp_path, monkeypatch, capsys):

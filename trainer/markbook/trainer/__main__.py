@@ -95,10 +95,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config(options.config)
         if options.resume is None:
-            return _train(*_new_run(config, options.run_dir), dry=options.dry_run)
+            return train(*_new_run(config, options.run_dir), dry=options.dry_run)
         run_dir = find_run(config, options.run_dir or options.resume)
         kept = load_config(run_dir / "config.yaml", old_names=True)
-        return _train(merge_resumed_config(kept, config) if options.config else kept, run_dir, resume=True)
+        return train(merge_resumed_config(kept, config) if options.config else kept, run_dir, resume=True)
     except (ConfigError, ClientError) as error:
         return _ended(BAD_CONFIG, error)
     except KeyboardInterrupt:
@@ -128,7 +128,8 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
     return with_run_name(config, run), run_dir
 
 
-def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
+def train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
+    """One run in this process, by a configuration that names it. Returns the exit code; raises ConfigError."""
     check_tasks(config.training)
     check_source(config.training.model)
     limit_spinning()

@@ -92,7 +92,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "updates": self._policy.updates,
             "kl_penalty": self.kl_penalty,
-            "micro_batches": self.micro_batches.state(),
+            **self.micro_batches.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -100,7 +100,7 @@ class Learner:
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         self._policy.updates = state["updates"]
-        self.micro_batches.restore(state.get("micro_batches"))
+        self.micro_batches.restore(state)
         if self._config.rlaif.adaptive_kl_enabled:
             self.kl_penalty = state["kl_penalty"]
 

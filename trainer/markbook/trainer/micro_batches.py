@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -49,13 +49,17 @@ class MicroBatches:
             _free(policy)
             raise
 
-    def state(self) -> dict[str, int]:
-        return {"configured": self.configured, "size": self.size}
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; empty unless the size was halved."""
+        if self.size == self.configured:
+            return {}
+        return {"micro_batches": {"configured": self.configured, "size": self.size}}
 
-    def restore(self, state: dict[str, Any] | None) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go on with the size of a `state()`, unless the configuration has changed since."""
-        if state and state["configured"] == self.configured:
-            self.size = state["size"]
+        kept = state.get("micro_batches")
+        if kept and kept["configured"] == self.configured:
+            self.size = kept["size"]
 
 
 def gather_within_memory(work: Callable[[], T], ranks: ProcessGroup, size: int) -> list[T]:
