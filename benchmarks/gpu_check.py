@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         left = options.minutes * 60 - (time.perf_counter() - started)
         if not lacking[part]:
             print(f"part {part}: {TITLES[part].lower()}", flush=True)
-            rows = importlib.import_module(PARTS[part]).run(options.dry, left, options.steps)
+            rows = rows_of(part, options.dry, left, options.steps)
             seconds = time.perf_counter() - started - (options.minutes * 60 - left)
             report["parts"][part] = {"seconds": round(seconds, 1), "rows": rows}
             if torch.cuda.is_available():
@@ -73,6 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     every = [row for part in report["parts"].values() for row in part["rows"]]
     failed = any(row.get("passed") is False or "error" in row for row in every)
     return 1 if failed or any(lacking.values()) else 0
+
+
+def rows_of(part: str, dry: bool, left_s: float, steps: int) -> list[dict[str, Any]]:
+    """What a part found. One that fails is a row with its error, so that the time on a GPU is not lost for the others."""
+    try:
+        rows: list[dict[str, Any]] = importlib.import_module(PARTS[part]).run(dry, left_s, steps)
+    except Exception as error:  # noqa: BLE001 - printed in full, and the exit code is 1
+        traceback.print_exc()
+        return [{"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}]
+    return rows
 
 
 def lacks(part: str, dry: bool) -> list[str]:

@@ -52,6 +52,19 @@ def test_what_fails_or_is_lacking_is_not_a_success(out, capsys):
     assert "part c is left out, it lacks: tree-sitter (see docs/gpu.md)" in capsys.readouterr().out
 
 
+def test_a_part_that_breaks_leaves_the_others_their_time(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise ZeroDivisionError("in\npart a")
+
+    monkeypatch.setattr(gpu_correctness, "run", broken)
+    monkeypatch.setattr(gpu_speed, "run", lambda *_: [{"model": "one"}])
+    assert gpu_check.main(["--dry", "--part", "a", "--part", "b", "--out", str(tmp_path)]) == 1
+    parts = json.loads((tmp_path / "gpu-check.json").read_text())["parts"]
+    assert parts["a"]["rows"] == [{"error": "ZeroDivisionError: in part a"}]
+    assert parts["b"]["rows"] == [{"model": "one"}]
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_the_students_wheel_is_not_needed_dry():
     find = importlib.util.find_spec
     with pytest.MonkeyPatch.context() as patch:
