@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rows_of(part: str, dry: bool, left_s: float, steps: int) -> list[dict[str, Any]]:
-    """What a part found. One that fails is a row with its error, so that the time on a GPU is not lost for the others."""
+    """What a part found. One that fails is a row with its error, so that the others still run."""
     try:
         rows: list[dict[str, Any]] = importlib.import_module(PARTS[part]).run(dry, left_s, steps)
     except Exception as error:  # noqa: BLE001 - printed in full, and the exit code is 1
