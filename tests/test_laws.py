@@ -56,9 +56,9 @@ SCORING = (
     *("types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (
-    *("__main__", "cli", "export", "dry_run", "loop", "summary", "learner", "sample_stats", "rollout", "checkpoint"),
-    *("rewards", "monitoring"),
-    *("objective", "data", "model", "distributed", "run_dir", "utils", "types", "errors"),
+    *("__main__", "cli", "export", "dry_run", "loop", "summary", "learner", "gradients", "sample_stats", "rollout"),
+    *("micro_batches", "checkpoint", "rewards", "monitoring"),
+    *("objective", "data", "model", "distributed", "run_dir", "utils", "step_sums", "types", "errors"),
 )
 """Rooms and files of each side, from top to bottom: what stands further down knows nothing of what is above it."""
 

@@ -16,7 +16,7 @@ from peft import PeftModel
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
-from markbook.trainer.learner import Experience, accumulate
+from markbook.trainer.gradients import Experience, accumulate
 from markbook.trainer.model.loading import add_adapter
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import adapter_off

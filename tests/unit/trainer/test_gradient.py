@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from markbook.config.settings import Config
-from markbook.trainer.learner import Experience, accumulate
+from markbook.trainer.gradients import Experience, accumulate
 from markbook.trainer.model.reference import adapter_off
 from markbook.trainer.sample_stats import sample_kl
 from tests.tiny import tiny_policy

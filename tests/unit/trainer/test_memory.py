@@ -11,7 +11,8 @@ import transformers
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
 from markbook.trainer.cli.train import FINISHED
-from markbook.trainer.learner import Experience, Learner, accumulate
+from markbook.trainer.gradients import Experience, accumulate
+from markbook.trainer.learner import Learner
 from markbook.trainer.model.reference import adapter_off
 from tests.tiny import tiny_model, tiny_policy
 from tests.tolerance import TINY_MODEL

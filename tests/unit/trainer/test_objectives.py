@@ -10,7 +10,8 @@ import torch
 
 from markbook.config.settings import Config
 from markbook.config.settings.objectives import OBJECTIVES
-from markbook.trainer.learner import Experience, Learner, accumulate
+from markbook.trainer.gradients import Experience, accumulate
+from markbook.trainer.learner import Learner
 from markbook.trainer.model.reference import adapter_off
 from markbook.trainer.objective.minibatches import split_minibatches
 from markbook.trainer.sample_stats import sample_log_probs

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from markbook.config.settings import Config, Training
-from markbook.trainer.learner import Experience, accumulate
+from markbook.trainer.gradients import Experience, accumulate
 from markbook.trainer.model.loading import add_adapter
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import adapter_off

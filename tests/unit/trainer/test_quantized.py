@@ -9,7 +9,8 @@ import torch
 
 from markbook.config.settings import Config
 from markbook.trainer.cli.train import BAD_CONFIG, FINISHED
-from markbook.trainer.learner import Experience, Learner
+from markbook.trainer.gradients import Experience
+from markbook.trainer.learner import Learner
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import adapter_off, base_bytes, base_checksum, load_reference

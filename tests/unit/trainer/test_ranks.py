@@ -15,7 +15,7 @@ from markbook.config.settings import Config
 from markbook.trainer import distributed
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from markbook.trainer.errors import BudgetExceededError, RankLostError, RewardHackingError, ServiceTimeoutError
-from markbook.trainer.learner import Experience, accumulate
+from markbook.trainer.gradients import Experience, accumulate
 from markbook.trainer.model.reference import adapter_off
 from markbook.trainer.sample_stats import sample_kl, sample_log_probs
 from markbook.trainer.utils import signals

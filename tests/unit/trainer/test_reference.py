@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from markbook.config.settings import Config
-from markbook.trainer.learner import Experience, Learner
+from markbook.trainer.gradients import Experience
+from markbook.trainer.learner import Learner
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import adapter_off, base_checksum, load_reference

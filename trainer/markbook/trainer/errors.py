@@ -20,5 +20,9 @@ class RewardHackingError(RunStoppedError):
     """A check struck, and `rlaif.reward_hacking_action` is stop."""
 
 
+class GpuMemoryError(RunStoppedError):
+    """Learning does not fit into the GPU's memory, with a halved micro-batch size either."""
+
+
 class RankLostError(Exception):
     """Another process of the run has ended without a word."""

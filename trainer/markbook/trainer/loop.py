@@ -31,7 +31,8 @@ from markbook.trainer.data.task_sampling import TaskSampler
 from markbook.trainer.data.tasks import load_tasks
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
 from markbook.trainer.errors import RewardHackingError, RunStoppedError
-from markbook.trainer.learner import Learner, build_experiences
+from markbook.trainer.gradients import build_experiences
+from markbook.trainer.learner import Learner
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import base_checksum, load_reference

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from markbook.config.settings import Config, Rlaif
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
+from markbook.trainer.micro_batches import gather_within_memory
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import Reference
 from markbook.trainer.objective import kl
@@ -40,8 +41,9 @@ def sample_kl(
     samples: Sequence[Sample],
     config: Config,
     ranks: ProcessGroup = SINGLE_PROCESS,
+    micro_batch_size: int | None = None,
 ) -> list[float]:
-    """Nats per sample, its tokens summed, without gradients.
+    """Nats per sample, its tokens summed, without gradients. `micro_batch_size`, GpuMemoryError: as for `accumulate`.
 
     As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
     """
@@ -51,16 +53,22 @@ def sample_kl(
         log_probs = policy.log_probs(batch, config.rlaif.generation_temperature, states)
         return token_kl(policy, reference, batch, states, log_probs, config.rlaif)
 
-    return [part.sum().item() for part in _read_all(samples, config, ranks, read)]
+    parts = _read_all(samples, config, ranks, read, micro_batch_size)
+    return torch.stack([part.sum() for part in parts]).tolist() if parts else []
 
 
 def sample_log_probs(
-    policy: Policy, samples: Sequence[Sample], config: Config, ranks: ProcessGroup = SINGLE_PROCESS
+    policy: Policy,
+    samples: Sequence[Sample],
+    config: Config,
+    ranks: ProcessGroup = SINGLE_PROCESS,
+    micro_batch_size: int | None = None,
 ) -> list[tuple[float, ...]]:
     """Log-probabilities of each sample's tokens under `policy` as it learns, without gradients. The sampler's differ
-    by its arithmetic: merged weights, another batch, another program."""
+    by its arithmetic: merged weights, another batch, another program. `micro_batch_size`, GpuMemoryError: as for
+    `accumulate`."""
     temperature = config.rlaif.generation_temperature
-    found = _read_all(samples, config, ranks, lambda batch: policy.log_probs(batch, temperature))
+    found = _read_all(samples, config, ranks, lambda batch: policy.log_probs(batch, temperature), micro_batch_size)
     return [tuple(part.tolist()) for part in found]
 
 
@@ -71,19 +79,31 @@ def by_task_and_length(sample: Sample) -> tuple[int, int]:
 
 @torch.no_grad()
 def _read_all(
-    samples: Sequence[Sample], config: Config, ranks: ProcessGroup, read: Callable[[Sequence[Sample]], Tensor]
+    samples: Sequence[Sample],
+    config: Config,
+    ranks: ProcessGroup,
+    read: Callable[[Sequence[Sample]], Tensor],
+    micro_batch_size: int | None,
 ) -> list[Tensor]:
     """What `read` gives for the tokens of each sample, in the order of `samples`; processes share the micro-batches."""
+    size = micro_batch_size or config.training.micro_batch_size
     order = sorted(range(len(samples)), key=lambda place: by_task_and_length(samples[place]))
-    size = config.training.micro_batch_size
+    shard = ranks.shard([order[start : start + size] for start in range(0, len(order), size)])
 
     def read_shard() -> dict[int, Tensor]:
-        found: dict[int, Tensor] = {}
-        for places in ranks.shard([order[start : start + size] for start in range(0, len(order), size)]):
+        found: list[Tensor] = []
+        for places in shard:
             batch = [samples[place] for place in places]
-            parts = torch.split(read(batch).cpu(), [len(sample.ids) for sample in batch])
-            found.update(zip(places, parts, strict=True))
-        return found
+            found.append(read(batch))
+        if not found:
+            return {}
+        done = [place for places in shard for place in places]
+        lengths = [len(samples[place].ids) for place in done]
+        parts = torch.split(torch.cat(found).cpu(), lengths)  # one copy from the device
+        return dict(zip(done, parts, strict=True))
 
-    everything = {place: part for shard in ranks.gather(read_shard) for place, part in shard.items()}
+    shards = gather_within_memory(read_shard, ranks, size)
+    everything: dict[int, Tensor] = {}
+    for found in shards:
+        everything |= found
     return [everything[place] for place in range(len(samples))]

@@ -64,7 +64,10 @@ class Training(Section):
     lora_target_modules: str | list[str] = Field("all-linear", description="Module names, or all-linear.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses a GPU where there is one.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU, float32 on a CPU."
+        "auto", description="auto: bfloat16 on a GPU, float32 on a CPU; of the frozen weights: the adapter is float32."
+    )
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        "auto", description="auto: FlashAttention where it is installed and fits, else the model's choice, mostly sdpa."
     )
     gradient_checkpointing: bool = Field(
         False, description="Recompute the layers in the backward pass: less memory, one more forward pass."

@@ -29,7 +29,8 @@ from markbook.trainer.run_dir import METRICS, check_writable, find_run, merge_re
 from markbook.trainer.utils import signals
 from markbook.trainer.utils.cpu_threads import limit_spinning
 
-FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK, PROCESS_LOST = 0, 2, 3, 4, 5, 6, 7
+FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK = 0, 2, 3, 4, 5, 6
+PROCESS_LOST, OUT_OF_MEMORY = 7, 8
 
 _NOTES = """\
 Files of a run, in its folder:
@@ -67,8 +68,10 @@ Exit status:
   6    a check for reward hacking stopped it (rlaif.reward_hacking_action):
        read the samples, then --resume
   7    another process of a run on several GPUs was lost
+  8    learning does not fit into the GPU's memory: lower
+       training.micro_batch_size, then --resume
   130  interrupted (Ctrl-C or SIGTERM)
-After 3 to 7 and 130 the adapter is saved and the run can be resumed."""
+After 3 to 8 and 130 the adapter is saved and the run can be resumed."""
 
 app = new_app(
     "Trains a student model with reinforcement learning on marks from the scoring service.",
@@ -127,10 +130,10 @@ def _start(file: Path | None, run_dir: Path | None, dry: bool, resume: str | Non
         raise ConfigError("--dry-run and --resume exclude each other: give one of them")
     config = load_config(file)
     if resume is None:
-        return _train(*_new_run(config, run_dir), dry=dry)
+        return run_training(*_new_run(config, run_dir), dry=dry)
     run_dir = find_run(config, run_dir or resume)
     kept = load_config(run_dir / "config.yaml", old_names=True)
-    return _train(merge_resumed_config(kept, config) if file else kept, run_dir, resume=True)
+    return run_training(merge_resumed_config(kept, config) if file else kept, run_dir, resume=True)
 
 
 def _is_main_process() -> bool:
@@ -156,50 +159,70 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
     return with_run_name(config, run), run_dir
 
 
-def _train(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
+def run_training(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
+    """One run in this process, by a configuration that names it. Returns the exit status; raises ConfigError."""
     check_tasks(config.training)
     check_source(config.training.model)
     limit_spinning()
     # Harmless: it lists keys that a saved adapter need not hold.
     warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))
-    from markbook.trainer.distributed import launched
-    from markbook.trainer.dry_run import dry_run
-    from markbook.trainer.errors import BudgetExceededError, RankLostError, RewardHackingError, ServiceTimeoutError
-    from markbook.trainer.loop import Trainer, evaluation_run
-    from markbook.trainer.model.loading import resolve_device
+    from markbook.trainer.errors import (
+        BudgetExceededError,
+        GpuMemoryError,
+        RankLostError,
+        RewardHackingError,
+        ServiceTimeoutError,
+    )
 
-    url, timeout_s = config.rlaif.scoring_url, config.rlaif.request_timeout_s
     try:
-        with (
-            # its key is $MARKBOOK_API_KEY: a secret, so not in the file that each run folder gets a copy of
-            ScoringClient(url, timeout_s=timeout_s, limits=config.service) as client,
-            launched(resolve_device(config.training.device), config.rlaif.service_wait_s) as ranks,
-        ):
-            # a run without a name is named by the clock, which differs between processes
-            config, run_dir = ranks.on_main(lambda: (config, run_dir))
-            run = config.rlaif.run
-            assert run
-            try:
-                TypeAdapter(RunName).validate_python(evaluation_run(run))
-            except ValidationError as error:
-                raise ConfigError(
-                    f"rlaif.run is {run!r}, which is not a run name: {error.errors()[0]['msg']}"
-                ) from error
-            print(f"run {run}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""), flush=True)
-            if changed := overridden_options(config.rlaif.model_dump()):
-                name = config.rlaif.objective
-                found = (f"{key} {value} ({name}: {usual})" for key, (value, usual) in changed.items())
-                print(f"rlaif.objective {name}, except: {', '.join(found)}", flush=True)
-            trainer = Trainer(config, run, run_dir, client, resume, ranks)
-            ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
+        _run(config, run_dir, resume=resume, dry=dry)
     except ServiceTimeoutError as error:
         return _ended(GAVE_UP, error)
     except BudgetExceededError as error:
         return _ended(BUDGET_SPENT, error)
     except RewardHackingError as error:
         return _ended(STOPPED_BY_CHECK, f"stopped: {error}")
+    except GpuMemoryError as error:
+        return _ended(OUT_OF_MEMORY, error)
     except RequestRejectedError as error:
         return _ended(REJECTED, f"the scoring service refused the request: {error}")
     except RankLostError as error:
         return _ended(PROCESS_LOST, error)
     return FINISHED
+
+
+def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool) -> None:
+    from markbook.trainer.distributed import launched
+    from markbook.trainer.dry_run import dry_run
+    from markbook.trainer.loop import Trainer
+    from markbook.trainer.model.loading import resolve_device
+
+    with (
+        # its key is $MARKBOOK_API_KEY: a secret, so not in the file that each run folder gets a copy of
+        ScoringClient(
+            config.rlaif.scoring_url, timeout_s=config.rlaif.request_timeout_s, limits=config.service
+        ) as client,
+        launched(resolve_device(config.training.device), config.rlaif.service_wait_s) as ranks,
+    ):
+        # a run without a name is named by the clock, which differs between processes
+        config, run_dir = ranks.on_main(lambda: (config, run_dir))
+        run = _checked_name(config.rlaif.run)
+        print(f"run {run}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""), flush=True)
+        if changed := overridden_options(config.rlaif.model_dump()):
+            name = config.rlaif.objective
+            found = (f"{key} {value} ({name}: {usual})" for key, (value, usual) in changed.items())
+            print(f"rlaif.objective {name}, except: {', '.join(found)}", flush=True)
+        trainer = Trainer(config, run, run_dir, client, resume, ranks)
+        ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
+
+
+def _checked_name(run: str | None) -> str:
+    """Raises ConfigError for a name that the service would refuse."""
+    from markbook.trainer.loop import evaluation_run
+
+    assert run
+    try:
+        TypeAdapter(RunName).validate_python(evaluation_run(run))
+    except ValidationError as error:
+        raise ConfigError(f"rlaif.run is {run!r}, which is not a run name: {error.errors()[0]['msg']}") from error
+    return run

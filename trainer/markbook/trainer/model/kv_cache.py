@@ -6,6 +6,7 @@ brings copies all it holds for every token, in every layer.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,26 @@ from transformers.cache_utils import (
 
 ROOM = 64
 """Tokens a buffer has room for when it is made anew."""
+
+
+@dataclass(slots=True)
+class Context:
+    """Tokens already read, B rows, left-padded.
+
+    `mask` (B, S) is 0 on padding, `positions` (B,) the position of the next token, `hidden` (B, H) the decoder's last
+    state, from which the next token is predicted.
+    """
+
+    cache: Any
+    mask: Tensor
+    positions: Tensor
+    hidden: Tensor
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, drop or repeat rows, in place."""
+        select_rows(self.cache, rows)
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+        self.hidden = gather_rows(self.hidden, rows)
 
 
 def make_room(cache: Any) -> None:

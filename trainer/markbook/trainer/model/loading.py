@@ -12,10 +12,12 @@ import torch
 import transformers
 from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
 from peft import LoraConfig, PeftModel, get_peft_model
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Training
 from markbook.trainer.model.bundled import bundled
+from markbook.trainer.model.device_tensors import out_of_memory
 from markbook.trainer.model.source import BUNDLED
 
 _MAMBA_TYPES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
@@ -50,13 +52,40 @@ def load_base(training: Training) -> Any:
     quantized = _in_4_bits(dtype, device) if training.load_in_4bit else {}
     try:
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(_source(training), dtype=dtype, **quantized)
+    except torch.OutOfMemoryError as error:  # weights in 4 bits are loaded onto the GPU at once
+        raise out_of_memory(error) from error
     except (OSError, ValueError) as error:
         raise _not_loaded(training, error) from error
+    _choose_attention(model, training.attn_implementation, device)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # the layout that bitsandbytes turns such weights into when it samples on a CPU has no gradient
             module.support_avx512bf16_for_cpu = False
-    return model if quantized else model.to(device)
+    try:
+        return model if quantized else model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(error) from error
+
+
+def _choose_attention(model: Any, name: str, device: torch.device) -> None:
+    """`auto`: FlashAttention where it is installed and does for this model, device and dtype; else what the model has
+    chosen (torch's sdpa, which has kernels of that kind, or eager where its attention is of its own).
+
+    Source: FlashAttention 2, https://arxiv.org/abs/2307.08691.
+    """
+    if name == "auto":
+        fits = device.type == "cuda" and model.dtype in (torch.bfloat16, torch.float16) and model._supports_flash_attn
+        if not fits or not is_flash_attn_2_available():
+            return
+        name = "flash_attention_2"
+    try:
+        model.set_attn_implementation(name)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"training.attn_implementation: {name} cannot be used: {_one_line(error)}") from error
+    if model.config._attn_implementation != name:  # transformers warns, and leaves it as it is
+        raise ConfigError(
+            f"training.attn_implementation: a model of type {model.config.model_type} has only its own attention: auto"
+        )
 
 
 def _in_4_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

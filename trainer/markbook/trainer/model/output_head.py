@@ -34,7 +34,7 @@ class LogitTransform:
         tanh' = 1 - tanh^2, and tanh is `transformed / softcap`.
         """
         if self.softcap is None:
-            return None if self.scale == 1.0 else torch.tensor(self.scale, device=transformed.device)
+            return None if self.scale == 1.0 else torch.full((), self.scale, device=transformed.device)
         return (1 - (transformed / self.softcap).square()) * self.scale
 
 

@@ -22,9 +22,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from markbook.config.loading import ConfigError
+from markbook.trainer.model.device_tensors import out_of_memory, to_device
 from markbook.trainer.model.fused_logprobs import chosen_log_probs, chosen_log_probs_and_entropy, exact_kl
 from markbook.trainer.model.gradient_checkpointing import checkpointed, find_layers
-from markbook.trainer.model.kv_cache import gather_rows, has_recurrent_state, select_rows
+from markbook.trainer.model.kv_cache import Context, gather_rows, has_recurrent_state
 from markbook.trainer.model.merged_weights import folded
 from markbook.trainer.model.output_head import OutputHead, read_transform
 from markbook.trainer.types import Sample, Task
@@ -32,26 +33,6 @@ from markbook.trainer.types import Sample, Task
 CPU_STRETCH = 64
 """What it costs to read rows in one more stretch, in tokens. On a GPU, which works on long stretches while the next
 one's kernels are launched, it would seldom pay: there they are read in one."""
-
-
-@dataclass(slots=True)
-class Context:
-    """Tokens already read, B rows, left-padded.
-
-    `mask` (B, S) is 0 on padding, `positions` (B,) the position of the next token, `hidden` (B, H) the decoder's last
-    state, from which the next token is predicted.
-    """
-
-    cache: Any
-    mask: Tensor
-    positions: Tensor
-    hidden: Tensor
-
-    def select(self, rows: Tensor) -> None:
-        """Keep, drop or repeat rows, in place."""
-        select_rows(self.cache, rows)
-        self.mask, self.positions = self.mask[rows], self.positions[rows]
-        self.hidden = gather_rows(self.hidden, rows)
 
 
 @dataclass(slots=True)
@@ -86,8 +67,8 @@ class LanguageModel:
     def read(self, prompts: Sequence[Sequence[int]]) -> Context:
         """Read B prompts of any lengths."""
         width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=self.device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
+        ids = to_device([[0] * (width - len(p)) + list(p) for p in prompts], self.device)
+        mask = to_device([[0] * (width - len(p)) + [1] * len(p) for p in prompts], self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         out = self._decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
         cache = getattr(out, self._cache_name)
@@ -124,13 +105,14 @@ class LanguageModel:
         """Each sample and its prompt in one row, without a cache: a recurrent state has no gradient to share."""
         rows = [[*sample.task.token_ids, *sample.ids[:-1]] for sample in samples]
         width = max(map(len, rows))
-        token_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=self.device)
+        token_ids = to_device([row + [0] * (width - len(row)) for row in rows], self.device)
         hidden_states: Tensor = self._decoder(input_ids=token_ids, use_cache=False).last_hidden_state
         self.was_read.add([len(row) for row in rows])
-        starts = torch.tensor([len(sample.task.token_ids) - 1 for sample in samples], device=self.device)[:, None]
-        ends = torch.tensor([len(row) for row in rows], device=self.device)[:, None]
-        positions = torch.arange(width, device=self.device)
-        return hidden_states[(positions >= starts) & (positions < ends)]
+        places: list[int] = []
+        for row, sample in enumerate(samples):
+            end = row * width + len(rows[row])
+            places += range(end - len(sample.ids), end)
+        return gather_rows(hidden_states.flatten(0, 1), to_device(places, self.device))
 
     def _states_by_prompt(self, samples: Sequence[Sample]) -> Tensor:
         """Each prompt once, its cache shared by its samples, in stretches that leave out rows that have ended."""
@@ -138,11 +120,11 @@ class LanguageModel:
         row_of = {prompt: row for row, prompt in enumerate(prompts)}
         order = sorted(range(len(samples)), key=lambda place: -len(samples[place].ids))
         context = self.read(list(prompts))
-        context.select(torch.tensor([row_of[samples[place].task.token_ids] for place in order], device=self.device))
+        context.select(to_device([row_of[samples[place].task.token_ids] for place in order], self.device))
         self.was_read.add([len(prompt) for prompt in prompts])
         written = [samples[place].ids for place in order]  # the longest first: those that have ended are the last
         width = len(written[0])
-        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in written], device=self.device)
+        ids = to_device([[*row, *[0] * (width - len(row))] for row in written], self.device)
         found, start = [context.hidden[:, None]], 0
         to_read = [len(row) - 1 for row in written]
         for end in stretches(to_read, CPU_STRETCH if self.device.type == "cpu" else sys.maxsize):
@@ -153,9 +135,12 @@ class LanguageModel:
             found.append(functional.pad(states, (0, 0, 0, 0, 0, len(written) - going)))
             self.was_read.add([min(length, end) - start for length in to_read[:going]])
             start = end
-        place_of = torch.tensor(order, device=self.device).argsort()
-        lengths = torch.tensor([len(sample.ids) for sample in samples], device=self.device)
-        return torch.cat(found, dim=1)[place_of][torch.arange(width, device=self.device) < lengths[:, None]]
+        row_of_sample = {place: row for row, place in enumerate(order)}
+        places: list[int] = []
+        for place, sample in enumerate(samples):
+            start = row_of_sample[place] * width
+            places += range(start, start + len(sample.ids))
+        return gather_rows(torch.cat(found, dim=1).flatten(0, 1), to_device(places, self.device))
 
     def log_probs(self, samples: Sequence[Sample], temperature: float, states: Tensor | None = None) -> Tensor:
         """Log-probabilities (N,) float32 of the samples' tokens under the distribution they are drawn from.
@@ -163,14 +148,14 @@ class LanguageModel:
         `states`: theirs, where they are there already. No (B, T, V) tensor is kept.
         """
         states = self.states(samples) if states is None else states
-        ids = torch.tensor([token for sample in samples for token in sample.ids], device=self.device)
+        ids = to_device([token for sample in samples for token in sample.ids], self.device)
         return chosen_log_probs(states, ids, self._output_head(), temperature)
 
     def log_probs_and_entropy(
         self, samples: Sequence[Sample], temperature: float, states: Tensor, entropy_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         """`log_probs`, and the entropy (N,) of each token's distribution, nats."""
-        ids = torch.tensor([token for sample in samples for token in sample.ids], device=self.device)
+        ids = to_device([token for sample in samples for token in sample.ids], self.device)
         return chosen_log_probs_and_entropy(states, ids, self._output_head(), temperature, entropy_gradient)
 
     def exact_kl(self, states: Tensor, reference: Tensor, temperature: float) -> Tensor:
@@ -238,23 +223,31 @@ class Policy(LanguageModel):
             raise ConfigError(f"the adapter in {folder} does not fit this model: training.lora_* differ") from error
 
     def _probe(self) -> None:
-        """Compare logits read in parts with those of the model's own forward pass. Raises ConfigError where they
-        differ: the log-probabilities would be those of another model."""
+        """Compare logits read in parts with the model's own forward pass. Raises ConfigError where they differ."""
         model_type = self._causal_lm.config.model_type
         try:
             gap = self._gap_to_plain_forward()
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error) from error
         except Exception as error:  # an unknown architecture may fail in any way: refused before a run starts
             raise ConfigError(
                 f"a model of type {model_type} cannot be trained here: reading it in parts failed with "
-                f"{type(error).__name__}: {' '.join(str(error).split())}. Choose another training.model"
+                f"{type(error).__name__}: {' '.join(str(error).split())}. {self._other_choice()}"
             ) from error
         tolerance = 1e-3 if self._causal_lm.dtype == torch.float32 else 5e-2
         if not gap <= tolerance:
             raise ConfigError(
                 f"a model of type {model_type} cannot be trained here: its logits are not its output head, scale and "
                 f"soft cap applied to its decoder's last hidden state (relative difference {gap:.2g}, at most "
-                f"{tolerance:g}). Choose another training.model"
+                f"{tolerance:g}). {self._other_choice()}"
             )
+
+    def _other_choice(self) -> str:
+        """What to do about a model that cannot be read in parts. Other attention kernels than torch's may be why."""
+        attention = self._causal_lm.config._attn_implementation
+        if attention in ("eager", "sdpa"):
+            return "Choose another training.model"
+        return f"Set training.attn_implementation: sdpa (it is {attention}), or choose another training.model"
 
     @torch.inference_mode()
     def _gap_to_plain_forward(self) -> float:

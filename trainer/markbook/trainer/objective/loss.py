@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from markbook.config.settings import Rlaif
@@ -68,9 +69,11 @@ def log_ratios(log_probs: Tensor, sampled: Tensor, sample_index: Tensor, rlaif: 
     by_token = log_probs - sampled
     if rlaif.importance_sampling_level == "token":
         return by_token
-    lengths = sample_index.bincount()
-    sums = by_token.new_zeros(len(lengths)).index_add(0, sample_index, by_token)
-    return (sums / lengths)[sample_index]
+    # as many places as tokens: the number of samples would have to be read from the device
+    zeros = torch.zeros_like(by_token)
+    sums = zeros.index_add(0, sample_index, by_token)
+    lengths = zeros.index_add(0, sample_index, torch.ones_like(by_token))
+    return (sums / lengths.clamp(min=1))[sample_index]
 
 
 def importance_weights(log_ratio: Tensor, cap: float) -> Tensor:
@@ -105,12 +108,12 @@ def policy_loss(tokens: LossInputs, totals: LossDenominators, rlaif: Rlaif) -> T
     return -(gain * tokens.weights).sum() / max(totals.policy, 1)
 
 
-def limited_tokens(tokens: LossInputs, rlaif: Rlaif) -> int:
-    """Tokens with a say that a bound holds back: ppo_clip, those whose gradient the clip has taken away; reinforce,
-    those whose importance the cap has made smaller."""
+def limited_tokens(tokens: LossInputs, rlaif: Rlaif) -> Tensor:
+    """Number () of tokens in the policy term that a bound limits: ppo_clip, those whose gradient the clip has removed;
+    reinforce, those whose importance the cap has reduced."""
     if rlaif.loss == "reinforce":
-        return int(((tokens.importance == rlaif.importance_sampling_cap) & (tokens.advantages != 0)).sum())
+        return ((tokens.importance == rlaif.importance_sampling_cap) & (tokens.advantages != 0)).sum()
     ratio = tokens.log_ratio.exp()
     up = (ratio > 1 + rlaif.clip_range_high) & (tokens.advantages > 0)
     down = (ratio < 1 - rlaif.clip_range) & (tokens.advantages < 0)
-    return int((up | down).sum())
+    return (up | down).sum()

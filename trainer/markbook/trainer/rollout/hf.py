@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markbook.trainer.model.device_tensors import to_device
 from markbook.trainer.model.kv_cache import make_room
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.types import Sample, Task
@@ -78,7 +79,7 @@ class Sampler:
         device = self._policy.device
         unique = list(dict.fromkeys(prompts))
         context = self._policy.read(unique)
-        context.select(torch.tensor([unique.index(prompt) for prompt in prompts], device=device))
+        context.select(to_device([unique.index(prompt) for prompt in prompts], device))
         make_room(context.cache)
         uniforms = torch.from_numpy(draws).to(device)
         written: list[list[int]] = [[] for _ in prompts]
@@ -86,11 +87,13 @@ class Sampler:
         rows = list(range(len(prompts)))
         for step in range(self._max_new_tokens):
             logits = self._policy.logits(context.hidden) / self._temperature
-            tokens = draw(logits, uniforms[rows, step])
+            tokens = draw(logits, uniforms[:, step])
             drawn = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+            # the one wait for the device per token; float64 holds every token id and every float32
+            ids_read, drawn_read = torch.stack([tokens.double(), drawn.double()]).tolist()
             going: list[int] = []
-            for i, (row, token, log_prob) in enumerate(zip(rows, tokens.tolist(), drawn.tolist(), strict=True)):
-                written[row].append(token)
+            for i, (row, token, log_prob) in enumerate(zip(rows, ids_read, drawn_read, strict=True)):
+                written[row].append(int(token))
                 log_probs[row].append(log_prob)
                 ended = self._ended(written[row])
                 if ended or step + 1 == self._max_new_tokens:
@@ -102,9 +105,9 @@ class Sampler:
             if len(going) < len(rows):
                 going = compact_rows(going)
                 rows = [rows[i] for i in going]
-                keep = torch.tensor(going, device=device)
+                keep = to_device(going, device)
                 context.select(keep)
-                tokens = tokens[keep]
+                tokens, uniforms = tokens[keep], uniforms[keep]
             self._policy.extend(context, tokens[:, None])
 
 
