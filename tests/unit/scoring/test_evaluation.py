@@ -119,6 +119,17 @@ def test_the_limits_of_high_and_low_scores():
     assert found["mean_right"] == pytest.approx((0.4 + 0.39 + 0.9) / 3)
 
 
+def test_a_share_of_none_has_an_interval_of_what_might_have_been_missed():
+    rows = [(task, float(right), 0.7 if right else 0.2) for task in range(10) for right in (True, False)]
+    found = evaluate(judged(*rows), [], tasks=10, resamples=100, seed=0)
+    # none of ten: 1 - 0.025 ** 0.1 = 0.3085, the interval of Clopper and Pearson's tables
+    assert found["wrong_scored_high"] == Figure(0.0, 0.0, pytest.approx(0.3085, abs=1e-4))
+    assert found["right_scored_low"] == found["wrong_scored_high"]
+    assert found["pairs_ordered"] == Figure(1.0, pytest.approx(0.6915, abs=1e-4), 1.0)
+    assert found["auc"] == Figure(1.0)  # no share of independent observations
+    assert found["mean_right"] == Figure(*[pytest.approx(0.7)] * 3)
+
+
 def test_cached_and_rejected_samples_do_not_make_a_teacher_cheaper_than_it_is():
     # the teacher judged 2 now for $0.004 and 2 before; 4 more needed no teacher: half of the samples cost $0.002
     costs = [TaskCost(0, 600, 0.004, scored=4, judged=2, cached=0), TaskCost(1, 0, 0.0, scored=4, judged=0, cached=2)]

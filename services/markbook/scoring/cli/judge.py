@@ -36,15 +36,17 @@ from markbook.scoring.judging.tested import find_truths
 
 BELOW = 1
 """The exit status where an AUC is below --min-auc, or undefined."""
+SLOW = 2_000_000
+"""Samples times resamples from which the intervals take some seconds."""
 
 app = new_app(
     "Measures teachers on samples whose truth is known: how well their scores agree with it, how often they are wrong, "
-    "and what they cost, each with a 95 % interval. Every configuration marks all samples through the service's own "
+    "and what they cost, each with its 95% interval. Every configuration marks all samples through the service's own "
     "pipeline: marks are stored, budgets apply, and what is stored already is not paid for again. Exit status: 0, or 1 "
     "where an AUC is below --min-auc or undefined.",
-    "markbook judge pairs.jsonl --teacher config.yaml",
-    "markbook judge pairs.jsonl.gz --teacher haiku.yaml --teacher sonnet.yaml --yes",
-    "markbook judge pairs.jsonl --teacher config.yaml --again 2 --min-auc 0.8 --json",
+    "markbook judge labelled.jsonl --teacher config.yaml --min-auc 0.8",
+    "markbook judge labelled.jsonl.gz --teacher a.yaml --teacher b.yaml --yes",
+    "markbook judge labelled.jsonl --teacher config.yaml --again 2 --json",
     notes="FILE has lines of {prompt, language, code} and one truth: passed (true or\n"
     "false), score (0 to 1, by people), or tests (Python, run in the sandbox).\n"
     "The AUC is the probability that right code has a higher score than wrong\n"
@@ -90,6 +92,8 @@ def judge(
     except KeyboardInterrupt:
         print("stopped: the marks so far are stored, and the same command continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    if len(labelled.samples) * resamples * len(candidates) > SLOW:
+        print(f"computing intervals from {resamples:,} resamples", file=sys.stderr)
     report = _evaluate(candidates, labelled, markings, resamples, seed)
     if as_json:
         settings = {"file": file, "resamples": resamples, "seed": seed, "right_from": right_from, "again": again}

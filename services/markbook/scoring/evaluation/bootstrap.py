@@ -50,6 +50,16 @@ def resampled_weights(tasks: int, resamples: int, seed: int) -> Iterator[list[in
         yield weights
 
 
+def exact_interval(value: float, observations: int) -> tuple[float, float]:
+    """The 95 % interval of a share that is 0 or 1 in all of so many independent observations, from one on.
+
+    Clopper and Pearson, Biometrika 26, 1934. Resampling cannot show that there might have been an exception: the
+    bootstrap's interval would have no width.
+    """
+    reach = 1 - ((1 - COVERAGE) / 2) ** (1 / observations)
+    return (0.0, reach) if value == 0 else (1 - reach, 1.0)
+
+
 def _interval(draws: Sequence[float | None]) -> tuple[float | None, float | None]:
     defined = sorted(draw for draw in draws if draw is not None)
     if not defined or len(defined) < MIN_DEFINED * len(draws):

@@ -52,16 +52,11 @@ def rank_correlation(samples: Sequence[JudgedSample]) -> Statistic:
 
     def value(weights: Weights) -> float | None:
         counts = [weights[task] for task in tasks]
-        mean = (sum(counts) + 1) / 2  # of ranks, ties or not
-        score_ranks, truth_ranks = _mid_ranks(by_score, counts), _mid_ranks(by_truth, counts)
-        both = score_squares = truth_squares = 0.0
-        for count, score_rank, truth_rank in zip(counts, score_ranks, truth_ranks, strict=True):
-            from_score, from_truth = score_rank - mean, truth_rank - mean
-            both += count * from_score * from_truth
-            score_squares += count * from_score * from_score
-            truth_squares += count * from_truth * from_truth
+        score_ranks, score_squares = _centred_ranks(by_score, counts)
+        truth_ranks, truth_squares = _centred_ranks(by_truth, counts)
+        products = [count * score * truth for count, score, truth in zip(counts, score_ranks, truth_ranks, strict=True)]
         spread = math.sqrt(score_squares * truth_squares)
-        return both / spread if spread else None
+        return sum(products) / spread if spread else None
 
     return value
 
@@ -147,17 +142,23 @@ def _tied_indices(values: Sequence[float]) -> list[list[int]]:
     return [list(group) for _, group in groupby(order, key=values.__getitem__)]
 
 
-def _mid_ranks(ties: Sequence[Sequence[int]], counts: Sequence[int]) -> list[float]:
-    """The rank of each index, from 1, where index i occurs `counts[i]` times; equal values share their mean rank."""
+def _centred_ranks(ties: Sequence[Sequence[int]], counts: Sequence[int]) -> tuple[list[float], float]:
+    """The rank of each index less the mean rank, where index i occurs `counts[i]` times, and the sum of their squares.
+
+    Equal values share their mean rank.
+    """
     ranks = [0.0] * len(counts)
+    squares = 0.0
     below = 0
+    mean = sum(counts) / 2
     for indices in ties:
         size = sum([counts[index] for index in indices])
-        rank = below + (size + 1) / 2
+        rank = below + size / 2 - mean
         for index in indices:
             ranks[index] = rank
+        squares += size * rank * rank
         below += size
-    return ranks
+    return ranks, squares
 
 
 def _score(sample: JudgedSample) -> float:
