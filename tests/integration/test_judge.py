@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -13,6 +14,7 @@ from tests.emulator import tokens
 from tests.emulator.faults import Faults
 from tests.emulator.judges import CRITERIA
 from tests.emulator.server import Emulator
+from tests.processes import ROOT
 
 TASKS = 30
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
@@ -187,3 +189,18 @@ def test_the_exit_status_shows_an_auc_below_the_limit(run, emulator):
     assert 0.5 < auc < 1
     assert run("--min-auc", str(auc), a=(emulator, HAIKU, {}))[0] == 0
     assert run("--min-auc", str(auc + 0.001), a=(emulator, HAIKU, {}))[0] == 1
+
+
+def test_the_page_shows_what_its_command_prints(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "choosing-a-teacher.md").read_text()
+    configurations = dict(re.findall(r"^echo '(.*)' > (\w+\.yaml)$", page, re.MULTILINE))
+    monkeypatch.chdir(tmp_path)
+    for text, name in configurations.items():
+        (tmp_path / name).write_text(text)
+    teachers = [argument for name in configurations.values() for argument in ("--teacher", name)]
+    assert main(["judge", str(ROOT / "docs" / "examples" / "labelled.jsonl"), *teachers]) == 0
+    printed = capsys.readouterr().out
+    [table] = re.findall(r"^```\n(40 samples.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert printed.startswith(table)
+    unwrapped = printed.replace("\n  ", " ")
+    assert "short and whole: different; AUC differs by -0.100 [-0.200, -0.025] on 40 samples" in unwrapped

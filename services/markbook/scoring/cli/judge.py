@@ -164,7 +164,7 @@ def _estimate(each: _Candidate, file: LabelledFile, missing: Sequence[Sequence[i
     most = [estimate_cost(each.config, file, indices, MOST) for indices in missing]
     calls = sum(forecast.calls for forecast in likely)
     tokens = sum(forecast.tokens.sent + forecast.tokens.output for forecast in likely)
-    cost = f"about {dollars(_sum_usd(likely))}, at most {dollars(_sum_usd(most))}"
+    cost = f"about {dollars(_sum_usd(likely))}, without retries at most {dollars(_sum_usd(most))}"
     return f"{known}; {each.config.teacher.model}: {calls:,.0f} calls, {tokens:,.0f} tokens, {cost}"
 
 

@@ -37,7 +37,7 @@ class LabelledFile:
 
 @dataclass(frozen=True, slots=True)
 class TeacherReport:
-    """`cost_is_estimated`: all marks were cached, so that nothing was paid now and the cost is a forecast."""
+    """`cost_is_estimated`: all marks of a paid teacher were cached, so that the cost is a forecast."""
 
     name: str
     config: Config
@@ -94,7 +94,7 @@ def report_on(
         unscored=_reasons(first.results),
         unscored_repeats=sum((_reasons(each.results) for each in repeats), Counter[str]()),
         usd=None if None in dollars else sum(cost for cost in dollars if cost is not None),
-        cost_is_estimated=is_estimated,
+        cost_is_estimated=is_estimated and config.teacher.name != "static",
     )
 
 
