@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections import Counter
@@ -151,6 +152,36 @@ def test_repeats_are_calls_of_their_own_and_their_spread_is_shown(run, emulator)
     assert figure == {name: pytest.approx(0.02**0.5) for name in ("value", "low", "high")}
     run("--again", "1", a=(emulator, HAIKU, {}))
     assert len(emulator.log) == 60
+
+
+@pytest.mark.parametrize(("shuffle", "deviation"), [(True, 0.025), (False, 0.0)])
+def test_the_retest_deviation_includes_what_the_order_changes(run, emulator, shuffle, deviation):
+    """The second place costs 0.05. In either place half of the time, a score has the variance 0.05² / 4."""
+
+    def biased(codes):
+        return [(60 - 5 * place,) * CRITERIA for place, _ in enumerate(codes)]
+
+    emulator.settings.judge = biased
+    teacher = {"teacher": {"shuffle_group": shuffle}}
+    _, out, _ = run("--yes", "--json", "--again", "3", a=(emulator, HAIKU, teacher))
+    figure = json.loads(out)["teachers"][0]["figures"]["retest_deviation"]
+    assert figure["low"] <= deviation + 1e-9
+    assert figure["high"] >= deviation
+    assert figure["high"] - figure["low"] < 0.01
+
+
+@pytest.mark.parametrize(("answer", "status", "calls"), [("y", 0, 30), ("n", 130, 0)])
+def test_on_a_terminal_the_user_is_asked(run, emulator, monkeypatch, answer, status, calls):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
+    emulator.settings.judge = judge_of(0.6)
+    found, out, err = run(a=(emulator, HAIKU, {}))
+    assert (found, len(emulator.log)) == (status, calls)
+    assert "make these calls? [y/N]" in err
+    assert "make these calls" not in out
 
 
 def test_a_failed_call_is_unscored_and_in_no_figure(run, emulator):

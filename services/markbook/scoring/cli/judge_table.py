@@ -106,7 +106,7 @@ def _cell(figure: Figure, shown: Callable[[float], str]) -> str:
 
 
 def _comparison(each: Comparison) -> str:
-    found = {True: "indistinguishable", False: "different", None: "too few tasks to compare"}[each.is_indistinguishable]
+    found = {True: "indistinguishable", False: "different", None: "not comparable"}[each.is_indistinguishable]
     difference = _cell(each.difference, lambda value: f"{value:+.3f}")
     return f"{each.first} and {each.second}: {found}; AUC differs by {difference} on {each.samples:,} samples"
 
