@@ -31,8 +31,10 @@ def _thousands(value: float) -> str:
 
 def _significant(value: float) -> str:
     """Dollars without the sign, which the label has, and in few digits: two intervals are side by side."""
+    if value >= 100:
+        return f"{value:,.0f}"
     if value == 0 or value >= 1:
-        return f"{value:,.2f}"
+        return f"{value:.2f}"
     return f"{value:.2g}" if value < 0.01 else f"{value:.3g}"
 
 
