@@ -51,9 +51,9 @@ def test_who_may_import_whom(path):
 
 
 SCORING = (
-    *("__main__", "cli", "app", "background", "dashboard", "api", "pipeline", "budgets", "observability"),
+    *("__main__", "cli", "judging", "app", "background", "dashboard", "api", "pipeline", "budgets", "observability"),
     *("teachers", "heuristics", "execution", "store", "prompts"),
-    *("types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
+    *("evaluation", "types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (
     *("__main__", "cli", "export", "dry_run", "loop", "summary", "learner", "gradients", "sample_stats", "rollout"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from markbook.config.loading import ConfigError
 from markbook.contract import Language, Test
+from markbook.jsonl import line_error, numbered_lines, read_text
 from markbook.splitting import split_check
 
 
@@ -72,35 +71,17 @@ def read_tasks(path: str | Path) -> list[tuple[int, TaskLine]]:
 
     Raises ConfigError, which names file, line and key, for anything that is no such file.
     """
-    try:
-        data = Path(path).read_bytes()
-        if str(path).endswith(".gz"):
-            data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
-    except gzip.BadGzipFile as error:
-        raise ConfigError(f"the tasks {path} are not gzip: {error}") from error
-    except (EOFError, zlib.error) as error:
-        raise ConfigError(f"the tasks {path} are cut off or damaged: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read the tasks {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the tasks {path} are not UTF-8: {error}") from error
-    return parse_tasks(text, str(path))
+    return parse_tasks(read_text(path, "the tasks "), str(path))
 
 
 def parse_tasks(text: str, name: str) -> list[tuple[int, TaskLine]]:
     """The same for text already read; `name` is used in error messages."""
     tasks: list[tuple[int, TaskLine]] = []
-    # not splitlines(), which splits at characters that a JSON text may hold
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(text):
         try:
             tasks.append((number, parse_task(line)))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"{name}:{number}: {key or 'the line'}: {first['msg']}") from error
+            raise line_error(name, number, error) from error
     if not tasks:
         raise ConfigError(f"{name} holds no tasks")
     return tasks

@@ -40,6 +40,7 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "export ANTHROPIC_API_KEY=": (None, "the reader's key"),
     "git clone": (None, "the repository is here already"),
     "accelerate launch": ("tests/integration/test_trainer_ranks.py", "accelerate"),
+    ".venv/bin/markbook judge labelled.jsonl": ("tests/integration/test_judge.py", '["judge", "file.jsonl"'),
     "docker ": ("tests/compose/stack.py", '"docker", "compose"'),
     "git pull": (None, "the reader's repository"),
     "kubectl ": (None, "no cluster; the manifest is checked against the schemas"),

@@ -83,7 +83,7 @@ def test_a_compressed_file_is_read(tmp_path):
     with pytest.raises(ConfigError, match="cut off or damaged"):
         read_tasks(path)
     path.write_bytes(b"{}")
-    with pytest.raises(ConfigError, match="are not gzip"):
+    with pytest.raises(ConfigError, match=r"cannot read the tasks .*: not gzip"):
         read_tasks(path)
 
 

@@ -32,6 +32,9 @@ SECTIONS: dict[str, dict[str, CommandSource]] = {
         "score": CommandSource("score a file", "markbook.scoring.cli.score"),
         "stats": CommandSource("show samples, sources of marks, tokens and cost", "markbook.scoring.cli.stats"),
     },
+    "teachers": {
+        "judge": CommandSource("measure teachers on samples whose truth is known", "markbook.scoring.cli.judge"),
+    },
     "training": {
         "estimate": CommandSource("estimate what the marks of a run will cost", "markbook.scoring.cli.estimate"),
         "tasks": CommandSource("check the tests and solutions of a task file", "markbook.scoring.cli.tasks"),

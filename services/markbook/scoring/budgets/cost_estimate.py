@@ -69,11 +69,39 @@ def forecast(plan: Plan, assumed: Assumptions, config: Config, rubric: Rubric) -
     judged = plan.samples * share
     calls = math.ceil(judged / config.teacher.max_group_size) * (1 - (1 - share) ** plan.samples)
     together = judged / calls
-    texts = [_text_tokens(config, task, math.ceil(together)) for task in plan.tasks]
+    shown = [""] * math.ceil(together)
+    texts = [_text_tokens(config, task, shown) for task in plan.tasks]
     text = assumed.text_factor * sum(texts) / len(texts) + together * assumed.code_tokens
-    system = assumed.text_factor * estimate_tokens(system_text(rubric, explain=config.teacher.explain))
     output = _output_tokens(together, assumed, config, rubric)
-    total = plan.groups * calls
+    return _price(plan.groups * judged, plan.groups * calls, text, output, assumed, config, rubric)
+
+
+def forecast_groups(
+    groups: Sequence[tuple[tuple[str, str], Sequence[str]]], assumed: Assumptions, config: Config, rubric: Rubric
+) -> Forecast:
+    """The same for code that is known: ((prompt, language), codes) of each task, all of it judged.
+
+    Of `assumed` only `text_factor`, `rubric_writes` and `room_used` matter.
+    """
+    size = config.teacher.max_group_size
+    text = output = 0.0
+    judged = calls = 0
+    for task, codes in groups:
+        for start in range(0, len(codes), size):
+            together = codes[start : start + size]
+            text += assumed.text_factor * _text_tokens(config, task, together)
+            output += _output_tokens(len(together), assumed, config, rubric)
+            judged, calls = judged + len(together), calls + 1
+    if not calls:
+        return Forecast(0, 0, Tokens(), 0.0)
+    return _price(judged, calls, text / calls, output / calls, assumed, config, rubric)
+
+
+def _price(
+    judged: float, total: float, text: float, output: float, assumed: Assumptions, config: Config, rubric: Rubric
+) -> Forecast:
+    """`total` calls of `text` tokens besides the rubric, each with `output` tokens of reply."""
+    system = assumed.text_factor * estimate_tokens(system_text(rubric, explain=config.teacher.explain))
     writes = min(assumed.rubric_writes, total) if is_cached(config, rubric) else 0
     if is_cached(config, rubric):
         hour = config.teacher.cache_ttl == "1h"
@@ -83,7 +111,7 @@ def forecast(plan: Plan, assumed: Assumptions, config: Config, rubric: Rubric) -
         kinds = [(total, Tokens(round(text + system), round(output)))]
     price = config.teacher.price()
     usd = None if price is None else sum(count * cost_usd(tokens, price) for count, tokens in kinds)
-    return Forecast(plan.groups * judged, total, _sum(list(starmap(_times, kinds))), usd)
+    return Forecast(judged, total, _sum(list(starmap(_times, kinds))), usd)
 
 
 def is_cached(config: Config, rubric: Rubric) -> bool:
@@ -93,8 +121,8 @@ def is_cached(config: Config, rubric: Rubric) -> bool:
     return config.rlaif.move_rubric_to_system_prompt and (floor is None or tokens >= floor)
 
 
-def _text_tokens(config: Config, task: tuple[str, str], samples: int) -> int:
-    """Of a message for `samples` samples, rendered as it would be sent, without their code."""
+def _text_tokens(config: Config, task: tuple[str, str], codes: Sequence[str]) -> int:
+    """Of a message for these samples, rendered as it would be sent."""
     rlaif, (prompt, language) = config.rlaif, task
     shown = truncate_task(
         prompt,
@@ -102,7 +130,7 @@ def _text_tokens(config: Config, task: tuple[str, str], samples: int) -> int:
         chars=rlaif.prompt_context_chars,
         policy=rlaif.prompt_context_policy,
     )
-    return estimate_tokens(render(shown, language, [""] * samples, "#000000"))
+    return estimate_tokens(render(shown, language, codes, "#000000"))
 
 
 def _output_tokens(together: float, assumed: Assumptions, config: Config, rubric: Rubric) -> float:

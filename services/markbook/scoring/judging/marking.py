@@ -1,0 +1,119 @@
+"""Marks labelled samples with one configuration: the whole service, in this process, without its HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from markbook.config.settings import Config
+from markbook.contract import RequestUsage, Result, Sample, ScoreRequest
+from markbook.scoring.api.dependencies import AppState
+from markbook.scoring.app import create_app
+from markbook.scoring.concurrency import gather_all
+from markbook.scoring.judging.labelled import LabelledSample
+from markbook.scoring.pipeline.preparation import prepare_samples
+from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.teachers import make_teacher
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage, Teacher
+from markbook.scoring.types import Judgment, ScoringFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """`results` by sample, in order; `usage` by task: what its marks cost now."""
+
+    results: Sequence[Result]
+    usage: Sequence[RequestUsage]
+    profile: str
+
+
+class RepeatedTeacher:
+    """A teacher whose marks count as those of another one: a repeat is stored, and never served as the first mark."""
+
+    def __init__(self, teacher: Teacher, repeat: int) -> None:
+        self.name = teacher.name
+        self.model = teacher.model
+        self.is_stub = teacher.is_stub
+        self.description = teacher.description
+        self._teacher = teacher
+        self._repeat = repeat
+
+    def identity(self) -> Mapping[str, object]:
+        return {**self._teacher.identity(), "repeat": self._repeat}
+
+    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+        return await self._teacher.mark(group, limiter)
+
+    def outage(self) -> Outage | None:
+        return self._teacher.outage()
+
+    def stop(self) -> None:
+        self._teacher.stop()
+
+    async def close(self) -> None:
+        await self._teacher.close()
+
+
+async def find_missing(config: Config, samples: Sequence[LabelledSample], repeat: int) -> list[int]:
+    """The samples whose mark is not in the store yet, by index. `repeat`: 0 for the first marks."""
+    async with _service(config, repeat) as state:
+        items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
+        stored = await state.store.marks.get([item.print for item in items], state.clock_ms())
+        return [index for index, item in enumerate(items) if item.print.digest not in stored]
+
+
+async def mark_samples(
+    config: Config,
+    samples: Sequence[LabelledSample],
+    tasks: Sequence[int],
+    *,
+    run: str,
+    repeat: int,
+    on_marked: Callable[[int], None],
+) -> Marking:
+    """One result per sample. The samples of a task are one request, as a trainer sends them, without their tests.
+
+    `tasks`: the task of each sample. `on_marked` is called with the number of samples of each finished request.
+    Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
+    """
+    by_task: list[list[int]] = [[] for _ in range(max(tasks) + 1)]
+    for index, task in enumerate(tasks):
+        by_task[task].append(index)
+    async with _service(config, repeat) as state:
+        # more at a time would only queue in the service, or be refused by it
+        slots = asyncio.Semaphore(min(config.teacher.max_concurrency, config.service.max_concurrent_requests))
+
+        async def score(indices: Sequence[int]) -> tuple[Sequence[Result], RequestUsage]:
+            request = ScoreRequest(run=run, samples=[_sample(samples[index]) for index in indices])
+            async with slots:
+                response = await state.pipeline.score(request)
+            on_marked(len(indices))
+            return response.results, response.usage
+
+        responses = await gather_all([score(indices) for indices in by_task])
+        results: dict[int, Result] = {}
+        usage: list[RequestUsage] = []
+        for indices, (task_results, task_usage) in zip(by_task, responses, strict=True):
+            results.update(zip(indices, task_results, strict=True))
+            usage.append(task_usage)
+        return Marking([results[index] for index in range(len(samples))], usage, state.pipeline.profile)
+
+
+@asynccontextmanager
+async def _service(config: Config, repeat: int) -> AsyncIterator[AppState]:
+    """The service's parts, started and stopped in their order."""
+    teacher: Teacher = make_teacher(config, load_rubric(config.teacher.rubric))
+    if repeat:
+        teacher = RepeatedTeacher(teacher, repeat)
+    app = create_app(config, teacher)
+    async with app.router.lifespan_context(app):
+        state = app.state.markbook
+        assert isinstance(state, AppState)
+        yield state
+
+
+def _sample(sample: LabelledSample) -> Sample:
+    """Without its tests: they would decide the mark that is to be measured."""
+    return Sample(prompt=sample.prompt, language=sample.language, code=sample.code)
