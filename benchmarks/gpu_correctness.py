@@ -162,7 +162,7 @@ def resume_gap(dry: bool, device: torch.device, dtype: torch.dtype, samples: lis
 
 
 def waits(policy: Policy, samples: list[Sample], device: torch.device) -> Row:
-    """How often learning waits for the GPU, by the file that does: torch warns of each where it is told to."""
+    """How often learning waits for the GPU, by the file that does: torch warns of each where it is configured to."""
     row: Row = {
         "check": "waits for the GPU in 2 micro-batches",
         "dtype": str(policy.model.dtype).removeprefix("torch."),

@@ -1,7 +1,7 @@
 """(b) What the service adds to a call: a miss beside a bare pass-through of the SDK, the teacher taking one second.
 
 Emulator, service (SQLite), pass-through and load (`wrk`) are four processes on this machine. N in flight are N requests
-a second at even distances, each sent when its time has come whatever the others take, as long as a connection is free:
+per second at even intervals, each sent when its time has come whatever the others take, as long as a connection is free:
 there are an eighth more than N, so what cannot keep up is shown by its answers, not by a queue without end.
 """
 
@@ -110,7 +110,7 @@ def passthrough() -> FastAPI:
 
 @contextmanager
 def process(*command: str, says: str, **environment: str) -> Iterator[tuple[str, int]]:
-    """A Python module as a process, once it says where it listens; yields its address and process id."""
+    """A Python module as a process, once it has printed its address; yields its address and process id."""
     started = subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,

@@ -85,7 +85,7 @@ def _with_routes(
 
 
 def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
-    """The service for `config`. `teacher` and `clock_ms` stand in for the real ones in tests.
+    """The service for `config`. `teacher` and `clock_ms` replace the real ones in tests.
 
     Opens the store before it returns. Raises ConfigError or StoreUnavailableError when teacher or database fail.
     """

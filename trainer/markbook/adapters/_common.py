@@ -12,11 +12,11 @@ WAIT_S = 600.0
 """Seconds to wait for a service that is away, and again for marks that it could not give."""
 
 HOPELESS = frozenset({ErrorCode.BUDGET_EXHAUSTED, ErrorCode.TEACHER_REJECTED})
-"""No later request will be marked either, until somebody does something about it."""
+"""No later request will be marked either until the cause is resolved."""
 
 
 class NoMarksError(Exception):
-    """There is no mark, and to go on would be to learn from nothing. The message says what to do."""
+    """A sample has no mark, and continuing would train on a made-up one. The message explains what to do."""
 
 
 async def marks(
@@ -79,7 +79,7 @@ def build_samples(
 
 
 def text_of(said: str | Sequence[Mapping[str, Any]], role: str) -> str:
-    """A text as it is; of a list of messages, what `role` said in them."""
+    """A text as it is; of a list of messages, the content of those by `role`."""
     if isinstance(said, str):
         return said
     contents = [message.get("content") or "" for message in said if message.get("role") == role]

@@ -28,12 +28,12 @@ def markbook_reward(
     `run`: the name under which the service counts. `language`: of all completions; without it the dataset's column
     `language` says it row by row. Columns `tests` (lists of Python statements, each one test) and `test_setup`
     reach the service as they are. Prompts and completions may be texts or messages; of messages the teacher is shown
-    what the user said. `url`, `api_key`: else those of $MARKBOOK_URL (without it http://127.0.0.1:8000) and
+    the user's messages. `url`, `api_key`: else those of $MARKBOOK_URL (without it http://127.0.0.1:8000) and
     $MARKBOOK_API_KEY.
 
     The function returns a mark in [0, 1] or None for each completion. It waits up to `wait_s` seconds for a service
     that is away, and again for marks that it could not give. It raises ClientError when that was not enough, and
-    NoMarksError when nothing more will be marked (a spent budget): the run ends, and `resume_from_checkpoint` goes on.
+    NoMarksError when nothing more will be marked (a spent budget): the run ends; `resume_from_checkpoint` continues it.
     """
 
     async def markbook(

@@ -59,8 +59,8 @@ REPLACEMENTS = 2
 class Trainer:
     """One run. Making it loads and checks everything and writes nothing; `run()` trains.
 
-    `resume`: go on from the newest checkpoint in `run_dir`. Raises ConfigError where the file, the model, the tasks or
-    the service's policy do not fit, ServiceTimeoutError where the service does not answer.
+    `resume`: continue from the newest checkpoint in `run_dir`. Raises ConfigError where the file, the model, the tasks
+    or the service's policy do not fit, ServiceTimeoutError where the service does not answer.
     """
 
     def __init__(

@@ -42,13 +42,13 @@ Metrics = dict[str, Any]
 
 
 Group = tuple[Sequence[Sample], Sequence[Result]]
-"""The samples of one task and what the service said of each."""
+"""The samples of one task and the service's result for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """`kl`: nats per token before the step, None where there is no reference. `kl_penalty`, `entropy_coef`: the
-    coefficients that were in force. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn,
+    coefficients that applied. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn,
     their mean; with it grow `log_prob_gap` and `ratio_max` (see Accumulated), which are float noise where sampler and
     learner are one policy. `padding`: its share among the tokens that were read. `entropy`: of a token's distribution,
     nats, mean. `updates`: optimizer steps that these are the figures of."""
@@ -71,7 +71,7 @@ class StepResult:
 def merge_updates(results: Sequence[StepResult]) -> StepResult:
     """The figures of several updates on one batch: means, but the largest `ratio_max` and the last `learning_rate`.
 
-    One is returned as it is. Raises IndexError where there is none.
+    One is returned as it is. Raises IndexError without any.
     """
     if len(results) == 1:
         return results[0]

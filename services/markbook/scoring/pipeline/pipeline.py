@@ -236,7 +236,7 @@ class Pipeline:
         self._start(self._ask_teacher([entry.state for entry in entries], items), items, entries[0].context)
 
     async def _ask_teacher(self, states: Sequence[RequestState], group: Sequence[PreparedSample]) -> None:
-        """Resolve a group by asking the teacher, or by waiting for the replica that asks it already.
+        """Resolve a group by asking the teacher, or by waiting for the replica that has claimed it.
 
         `states`: the samples' requests, all of one run and API key. The first has the call in its usage.
         """

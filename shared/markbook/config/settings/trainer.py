@@ -20,7 +20,7 @@ SERVICE_OWNED = (
     "prompt_context_policy",
     "move_rubric_to_system_prompt",
 )
-"""Keys of `rlaif` that decide marks. The service's values are in force; a trainer that disagrees stops at start."""
+"""Keys of `rlaif` that decide marks. The service's values apply; a trainer that disagrees stops at start."""
 
 _TEMPLATE_ARGUMENTS = frozenset({"add_generation_prompt", "conversation", "return_dict", "tokenize"})
 """Arguments of `apply_chat_template` that the trainer passes itself."""

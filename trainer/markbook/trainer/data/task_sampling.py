@@ -1,4 +1,4 @@
-"""Which tasks a step draws: every task once per epoch, or more often those at the frontier of what is learned."""
+"""The tasks of a step: every task once per epoch, or more often those at the frontier of what is learned."""
 
 from __future__ import annotations
 

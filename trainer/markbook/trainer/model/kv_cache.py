@@ -19,7 +19,7 @@ from transformers.cache_utils import (
 )
 
 ROOM = 64
-"""Tokens a buffer has room for when it is made anew."""
+"""Tokens a buffer has room for when it is reallocated."""
 
 
 @dataclass(slots=True)

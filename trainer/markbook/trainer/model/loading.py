@@ -104,7 +104,7 @@ def add_adapter(model: transformers.PreTrainedModel, training: Training) -> Peft
     """A LoRA adapter on frozen weights, the same for the same seed.
 
     `all-linear` is PEFT's: every linear layer but the output head, the fused weights of experts where the model keeps
-    them in one tensor, and plain linear routers. `_not_adaptable` says what is left out of that.
+    them in one tensor, and plain linear routers. `_not_adaptable` lists what is left out of that.
     Source: LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685.
     """
     lora = LoraConfig(

@@ -75,8 +75,8 @@ class LanguageModel:
         return Context(cache, mask, positions[:, -1] + 1, out.last_hidden_state[:, -1])
 
     def extend(self, context: Context, ids: Tensor) -> Tensor:
-        """Read `ids` (B, T) after what `context` holds; returns the states (B, T, H). Pad on the right: causal
-        attention keeps what stands there from the tokens before it."""
+        """Read `ids` (B, T) after what `context` holds; returns the states (B, T, H). Pad on the right: with
+        causal attention no token attends to padding after it."""
         steps = torch.arange(ids.shape[1], device=self.device)
         context.mask = torch.cat([context.mask, torch.ones_like(ids)], dim=1)
         out = self._decoder(

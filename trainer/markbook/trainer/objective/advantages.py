@@ -90,6 +90,6 @@ def why_skipped(marks: Tensor, advantages: Advantages) -> str:
 
 
 def _extremes(values: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest of each group's scored samples, (P, 1); where there is none, the lowest is the higher."""
+    """Lowest and highest of each group's scored samples, (P, 1); without any, the lowest is above the highest."""
     lowest = values.where(scored, torch.inf).amin(-1, keepdim=True)
     return lowest, values.where(scored, -torch.inf).amax(-1, keepdim=True)

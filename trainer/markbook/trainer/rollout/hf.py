@@ -112,7 +112,7 @@ class Sampler:
 
 
 def compact_rows(going: Sequence[int]) -> list[int]:
-    """The rows that go on, in an order that moves as few as can be: the last take the places of those that ended."""
+    """The rows that continue, in an order that moves as few as can be: the last take the places of those that ended."""
     stay, last = set(going), [row for row in going if row >= len(going)]
     return [row if row in stay else last.pop() for row in range(len(going))]
 
