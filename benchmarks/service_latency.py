@@ -1,7 +1,7 @@
 """(b) What the service adds to a call: a miss beside a bare pass-through of the SDK, the teacher taking one second.
 
 Emulator, service (SQLite), pass-through and load (`wrk`) are four processes on this machine. N in flight are N requests
-per second at even intervals, each sent when its time has come whatever the others take, as long as a connection is free:
+per second at even intervals, each sent at its time whatever the others take, as long as a connection is free:
 there are an eighth more than N, so what cannot keep up is shown by its answers, not by a queue without end.
 """
 
