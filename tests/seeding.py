@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, Table, insert
 
-from markbook.scoring.store import tables
+from markbook.scoring.store import score_sums, tables
 from markbook.scoring.store.engine import migrate, open_engine, transaction
 from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups, compact_to_hours, oldest_hour
+from markbook.scoring.store.score_sums import sum_scores
 from markbook.scoring.store.statements import Row, insert_new
 
 DAY_MINUTES = 1_440
@@ -35,6 +37,7 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
         _copy(engine, tables.calls, paid)
         _copy(engine, tables.sums, [*_sum_rows(sums)])
         _copy(engine, tables.failure_sums, [*_failure_rows(sums)])
+        _copy(engine, tables.score_rollups, [*_score_rows(sums)])
     with transaction(engine) as connection:
         insert_new(connection, tables.accounts, [*_accounts(runs)])
     while _compact_to_hours(engine, until_ms):
@@ -73,7 +76,18 @@ def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
         "teacher": teacher,
         "unscored": f'{{"{draw.choice(_FAILURES)}": 1}}' if failed else None,
         "baseline_tokens": 2_800 * (cache + teacher + 1),
+        "scores": json.dumps(_scores(draw, at_ms, heuristic=heuristic, cache=cache, coalesced=1, teacher=teacher)),
     }
+
+
+def _scores(draw: random.Random, at_ms: int, **samples: int) -> dict[str, list[int]]:
+    """Of students that get better for a day, and begin again."""
+    learned = at_ms % (DAY_MINUTES * MINUTE_MS) / (DAY_MINUTES * MINUTE_MS)
+    sums = {}
+    for source, number in samples.items():
+        top = 0.05 if source == "heuristic" else 1.0
+        sums[source] = sum_scores([top * draw.betavariate(2 + 4 * learned, 3 - learned) for _ in range(number)])
+    return sums
 
 
 def _call(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
@@ -114,6 +128,12 @@ def _failure_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
     for (start, run), tally in sums.tallies.items():
         for code, samples in tally.failures.items():
             yield {"at_ms": start, "run": run, "code": code, "samples": samples}
+
+
+def _score_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
+    for (start, run), tally in sums.tallies.items():
+        for source, scores in tally.scores.items():
+            yield {"at_ms": start, "run": run, "source": source, **{name: scores[name] for name in score_sums.COLUMNS}}
 
 
 def _accounts(runs: int) -> Iterator[dict[str, Any]]:

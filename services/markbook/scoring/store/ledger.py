@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from sqlalchemy import Connection, Table, func, select
 
@@ -17,7 +17,10 @@ from markbook.scoring.store.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """Counts of one request. The five sources and the unscored ones add up to `samples`."""
+    """Counts of one request. The five sources and the unscored ones add up to `samples`.
+
+    `scores`: by source, the values of `score_sums.COLUMNS`.
+    """
 
     request_id: str
     run: str
@@ -30,6 +33,7 @@ class RequestLine:
     teacher: int
     unscored: Mapping[str, int]
     baseline_tokens: int
+    scores: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 _COLUMNS = [each.name for each in fields(RequestLine)]
@@ -82,6 +86,7 @@ def count(connection: Connection, lines: Sequence[RequestLine], sums: Rollups) -
     for line in sorted(lines, key=lambda line: line.request_id):  # one order everywhere, against deadlocks
         row = {name: getattr(line, name) for name in _COLUMNS}
         row["unscored"] = json.dumps(dict(line.unscored)) if line.unscored else None
+        row["scores"] = json.dumps(dict(line.scores), separators=(",", ":")) if line.scores else None
         rows.append(row)
     written = run(connection, new_rows(connection.dialect.name, tables.requests), rows)
     new = {request_id for (request_id,) in written.rows}
