@@ -4,6 +4,16 @@ Field names are those of DESIGN's "The wire"; changing one is a breaking change 
 """
 
 from markbook.contract.marks import KeptGroup, KeptMarks, MarkRecord
+from markbook.contract.run_metrics import (
+    MARK,
+    MAX_METRICS,
+    PASS_AT_1,
+    Metric,
+    MetricsReport,
+    RunMetric,
+    RunMetrics,
+    StoredMetrics,
+)
 from markbook.contract.scoring import (
     ErrorCode,
     ExtractedFrom,
@@ -36,6 +46,9 @@ from markbook.contract.wire import DEFAULT_RUN, ErrorBody, Language, ProfileId, 
 
 __all__ = [
     "DEFAULT_RUN",
+    "MARK",
+    "MAX_METRICS",
+    "PASS_AT_1",
     "AuditCount",
     "AuditStats",
     "Bucket",
@@ -49,11 +62,15 @@ __all__ = [
     "KeptMarks",
     "Language",
     "MarkRecord",
+    "Metric",
+    "MetricsReport",
     "ProfileId",
     "ProfileInputs",
     "RequestId",
     "RequestUsage",
     "Result",
+    "RunMetric",
+    "RunMetrics",
     "RunName",
     "Sample",
     "SampleError",
@@ -66,6 +83,7 @@ __all__ = [
     "SeriesPoint",
     "Source",
     "Stats",
+    "StoredMetrics",
     "TeacherStats",
     "Test",
     "Unscored",

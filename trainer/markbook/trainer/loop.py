@@ -42,6 +42,7 @@ from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
 from markbook.trainer.objective.advantages import compute_advantages, zero_variance
 from markbook.trainer.rewards.client import RewardClient, check_policy
+from markbook.trainer.rewards.reporting import EvaluationReporter
 from markbook.trainer.rollout.queue import Draw, RolloutBatch, RolloutQueue
 from markbook.trainer.rollout.vllm import make_sampler
 from markbook.trainer.summary import write_config, write_summary
@@ -75,6 +76,7 @@ class Trainer:
         self.watch = Timer()
         check_trackers(config.training.trackers)
         self.marker = RewardClient(client, config.rlaif.service_wait_s, log)
+        self.reporter = EvaluationReporter(client, log)
         stats = ranks.on_main(self.marker.stats)
         check_policy(config.rlaif, stats)
         if stats.teacher.is_stub:
@@ -135,6 +137,7 @@ class Trainer:
         if ended != "finished":
             log(f"{ended}: saving the state so far")
         save_final(self.policy, self.run_dir)
+        self.reporter.close()
         self.recorder.draw()
         self.progress.seconds = dict(self.watch.total)
         base_unchanged = base_checksum(self.policy) == self.progress.base
@@ -252,6 +255,8 @@ class Trainer:
         done[step] = Evaluation.of(groups)
         seconds = self.watch.total["evaluation"] - before
         self.recorder.evaluation(step, {**evaluation_metrics(groups, done, step), "seconds": seconds})
+        if self.ranks.rank == 0:
+            self.reporter.submit(self.name, step, done[step])
         self.recorder.draw()
         write_samples_page(self.run_dir, self.name, self.marked_by)
 

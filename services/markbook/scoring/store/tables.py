@@ -195,6 +195,20 @@ score_rollups = Table(
     sqlite_with_rowid=False,
 )
 
+run_metrics = Table(
+    "run_metrics",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("value", Float, nullable=False),
+    Column("low", Float),  # ends of its interval; null: it has none
+    Column("high", Float),
+    Column("at_ms", BigInteger, nullable=False),  # when it was reported last
+    Index("run_metrics_at", "run", "at_ms"),
+    sqlite_with_rowid=False,
+)
+
 reservations = Table(
     "reservations",
     metadata,

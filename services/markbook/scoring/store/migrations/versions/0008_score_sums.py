@@ -1,4 +1,7 @@
-"""Sums and histograms of scores by run, source and time. Samples counted before have none; their counts stay."""
+"""Sums and histograms of scores by run, source and time, and figures that trainers report about their runs.
+
+Samples counted before have no scores; their counts stay.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,3 +25,15 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("score_rollups_at", "score_rollups", ["at_ms"])
+    op.create_table(
+        "run_metrics",
+        sa.Column("run", sa.Text, primary_key=True),
+        sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Float, nullable=False),
+        sa.Column("low", sa.Float),
+        sa.Column("high", sa.Float),
+        sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("run_metrics_at", "run_metrics", ["run", "at_ms"])
