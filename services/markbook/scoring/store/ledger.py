@@ -65,12 +65,19 @@ class Ledger:
 
         return await self._database.read(work)
 
-    async def first_ms(self, viewer: Viewer) -> int | None:
-        """Start of the first minute or hour with a count that the viewer may see; None if there is none."""
-        query = select(tables.sums.c.run, func.min(tables.sums.c.at_ms)).group_by(tables.sums.c.run)
+    async def activity(self, viewer: Viewer, run: str | None = None) -> tuple[int, int] | None:
+        """Starts of the first and the last minute (hour) with a count that the viewer may see; None if there is none.
 
-        def work(connection: Connection) -> int | None:
-            return min((at_ms for run, at_ms in connection.execute(query) if viewer.may_use(run)), default=None)
+        `run`: of this run only.
+        """
+        at_ms = tables.sums.c.at_ms
+        query = select(tables.sums.c.run, func.min(at_ms), func.max(at_ms)).group_by(tables.sums.c.run)
+        if run is not None:
+            query = query.where(tables.sums.c.run == run)
+
+        def work(connection: Connection) -> tuple[int, int] | None:
+            seen = [(first, last) for name, first, last in connection.execute(query) if viewer.may_use(name)]
+            return (min(first for first, _ in seen), max(last for _, last in seen)) if seen else None
 
         return await self._database.read(work)
 
