@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -162,12 +162,12 @@ def to_counters(tally: CounterTotals) -> Counters:
     """The counters that the wire has."""
     counts = tally.counts
     sent = counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
-    by_source = {Source(source): sums for source, sums in tally.scores.items()}
+    by_source = {Source(source): sums for source, sums in tally.scores.items() if source != score_sums.ALL}
     return Counters(
         samples=counts["samples"],
         by_source={source: counts[source.value] for source in Source},
-        scores=to_score_stats(tally.scores.values()),
-        scores_by_source={source: to_score_stats([sums]) for source, sums in sorted(by_source.items())},
+        scores=to_score_stats(tally.scores[score_sums.ALL]),
+        scores_by_source={source: to_score_stats(sums) for source, sums in sorted(by_source.items())},
         unscored=counts["unscored"],
         unscored_by_code=dict(sorted(tally.failures.items())),
         teacher_calls=counts["calls"] + counts["unknown_calls"],
@@ -185,19 +185,16 @@ def to_counters(tally: CounterTotals) -> Counters:
     )
 
 
-def to_score_stats(several: Iterable[Mapping[str, int]]) -> ScoreStats:
-    """The distribution of several rows of score_rollups together."""
-    total: Counter[str] = Counter()
-    for sums in several:
-        total.update(sums)
-    mean, std = score_sums.mean_and_std(total) or (None, None)
-    histogram = [total[name] for name in score_sums.BIN_COLUMNS]
+def to_score_stats(sums: Counter[str]) -> ScoreStats:
+    """The distribution of scores by column of score_rollups."""
+    mean, std = score_sums.mean_and_std(sums) or (None, None)
+    histogram = [sums[name] for name in score_sums.BIN_COLUMNS]
     return ScoreStats(
         count=sum(histogram),
         mean=mean,
         std=std,
-        sum=total[score_sums.SUM] / score_sums.MICRO,
-        sum_of_squares=total[score_sums.SQUARES] / score_sums.NANO,
+        sum=sums[score_sums.SUM] / score_sums.MICRO,
+        sum_of_squares=sums[score_sums.SQUARES] / score_sums.NANO,
         histogram=histogram,
     )
 

@@ -66,7 +66,7 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     # auto is about what is shown, all about what is stored
     active = await store.ledger.activity(viewer, query.run if query.since is Period.AUTO else None)
     time_range = resolve_time_range(query.since, now_ms, _join(active, spans.values()))
-    sums = await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run)
+    sums = await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run, by_source=False)
     totals = build_totals(sums, time_range)
     runs = learning.named_runs(totals, spans)
     newest = learning.MAX_REPORTS

@@ -81,19 +81,12 @@ def _mean_line(totals: Totals, name: str, tone: str, runs: Sequence[str], link: 
     wanted = set(runs)
     for (index, run), tally in totals.cells.items():
         if run in wanted:
-            sums[index].update(_all_scores(tally))
+            sums[index].update(tally.scores[score_sums.ALL])
     total: Counter[str] = Counter()
     for each in sums:
         total.update(each)
     overall = _mean(total)
     return Series(name, tone, [_mean(each) for each in sums], "" if overall is None else score(overall), link)
-
-
-def _all_scores(tally: CounterTotals) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for sums in tally.scores.values():
-        total.update(sums)
-    return total
 
 
 def _mean(sums: Counter[str]) -> float | None:
@@ -102,7 +95,7 @@ def _mean(sums: Counter[str]) -> float | None:
 
 
 def _bins(tally: CounterTotals) -> list[int]:
-    total = _all_scores(tally)
+    total = tally.scores[score_sums.ALL]
     return [total[name] for name in score_sums.BIN_COLUMNS]
 
 

@@ -49,13 +49,22 @@ class Ledger:
             await self._database.write(lambda connection: count(connection, lines, build_rollups()).write(connection))
 
     async def sums(
-        self, viewer: Viewer, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None
+        self,
+        viewer: Viewer,
+        since_ms: int = 0,
+        bucket_ms: int | None = None,
+        run: str | None = None,
+        *,
+        by_source: bool = True,
     ) -> Rollups:
-        """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or over all time."""
+        """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or over all time.
+
+        `by_source`: with the scores of each source, not only those of all together.
+        """
         minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
         def work(connection: Connection) -> Rollups:
-            sums = rollups.read(connection, minute_ms, bucket_ms, run)
+            sums = rollups.read(connection, minute_ms, bucket_ms, run, by_source=by_source)
             for line in _lines(connection, tables.requests, since_ms, minute_ms):
                 sums.add_request(line)
             for line in _lines(connection, tables.calls, since_ms, minute_ms):

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, literal_column, select, text
 from sqlalchemy.sql.dml import ReturningInsert
 
+from markbook.contract import Source
 from markbook.scoring.store import score_sums, tables
 from markbook.scoring.store.statements import Row, insert_into, run
 
@@ -30,13 +31,14 @@ _SUMMED = [column for column in tables.sums.columns if not column.primary_key]
 _NAMES = [column.name for column in _SUMMED]
 _FAILED = [tables.failure_sums.c.samples]
 _SCORED = [tables.score_rollups.c[name] for name in score_sums.COLUMNS]
+_SOURCES = tuple(source.value for source in Source)
 _TABLES = (tables.sums, tables.failure_sums, tables.score_rollups)
 
 
 @dataclass(slots=True)
 class CounterTotals:
     """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code, `scores` by source
-    and column of score_rollups."""
+    (score_sums.ALL: all together) and column of score_rollups."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -64,7 +66,9 @@ class Rollups:
         tally.counts.update({name: line[name] for name in columns} | {"unscored": failures.total()})
         tally.failures.update(failures)
         for source, values in json.loads(line["scores"] or "{}").items():
-            tally.scores[source].update(dict(zip(score_sums.COLUMNS, values, strict=True)))
+            sums = dict(zip(score_sums.COLUMNS, values, strict=True))
+            tally.scores[source].update(sums)
+            tally.scores[score_sums.ALL].update(sums)
 
     def add_call(self, line: Row, times: int = 1) -> None:
         """Add a row of ledger_calls; with `times` -1, subtract it."""
@@ -115,14 +119,22 @@ def build_rollups(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Ro
     return sums
 
 
-def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None) -> Rollups:
-    """Rollups from `since_ms`, the start of a minute, on; of one run or of all."""
+def read(
+    connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None, *, by_source: bool = True
+) -> Rollups:
+    """Rollups from `since_ms`, the start of a minute, on; of one run or of all.
+
+    `by_source`: with the scores of each source, not only those of all together.
+    """
     sums = Rollups(bucket_ms)
     for start, name, *totals in _read(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
         sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, map(int, totals), strict=True)))
     for start, name, code, samples in _read(connection, tables.failure_sums, _FAILED, since_ms, bucket_ms, run):
         sums.tallies[start, name].failures[code] = int(samples)
-    for start, name, source, *totals in _read(connection, tables.score_rollups, _SCORED, since_ms, bucket_ms, run):
+    sources = (*_SOURCES, score_sums.ALL) if by_source else (score_sums.ALL,)
+    for start, source, name, *totals in _read(
+        connection, tables.score_rollups, _SCORED, since_ms, bucket_ms, run, sources
+    ):
         scores = zip(score_sums.COLUMNS, map(int, totals), strict=True)
         sums.tallies[start, name].scores[source] = Counter(dict(scores))
     return sums
@@ -195,6 +207,7 @@ def _read(
     since_ms: int,
     bucket_ms: int | None,
     run: str | None,
+    sources: Sequence[str] | None = None,
 ) -> Sequence[Any]:
     """Rows of start (as in `Rollups`), the other key columns, and the totals of the `summed` columns."""
     at_ms = table.c.at_ms
@@ -204,6 +217,8 @@ def _read(
     query = query.group_by(*keys) if bucket_ms is None else query.group_by(*keys, "start")
     if run is not None:
         query = query.where(table.c.run == run)
+    if sources is not None:  # all of them too: the index begins with the source
+        query = query.where(table.c.source.in_(sources))
     return connection.execute(query).all()
 
 

@@ -12,6 +12,8 @@ NANO = 10**9
 BINS = 10
 BIN_COLUMNS = tuple(f"bin_{number}" for number in range(BINS))
 """Bin n counts scores above n/10, up to and including (n+1)/10, as Prometheus' buckets do; the first one also 0."""
+ALL = "all"
+"""The source of rows that have the scores of all sources: the dashboard reads these alone, a fifth of the rows."""
 SUM, SQUARES = "score_usum", "square_nsum"
 COLUMNS = (SUM, SQUARES, *BIN_COLUMNS)
 """Their columns in score_rollups. The number of scores is the sum of the bins."""

@@ -187,11 +187,11 @@ failure_sums = Table(
 score_rollups = Table(
     "score_rollups",
     metadata,
+    Column("source", Text, primary_key=True),  # score_sums.ALL: all sources together
     Column("run", Text, primary_key=True),
-    Column("source", Text, primary_key=True),
     Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # as in ledger_rollups
     *(Column(name, BigInteger, nullable=False) for name in score_sums.COLUMNS),
-    Index("score_rollups_at", "at_ms"),
+    Index("score_rollups_at", "source", "at_ms"),
     sqlite_with_rowid=False,
 )
 

@@ -18,13 +18,13 @@ def upgrade() -> None:
     op.add_column("ledger_requests", sa.Column("scores", sa.Text))
     op.create_table(
         "score_rollups",
-        sa.Column("run", sa.Text, primary_key=True),
         sa.Column("source", sa.Text, primary_key=True),
+        sa.Column("run", sa.Text, primary_key=True),
         sa.Column("at_ms", sa.BigInteger, primary_key=True, autoincrement=False),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in _SUMS),
         sqlite_with_rowid=False,
     )
-    op.create_index("score_rollups_at", "score_rollups", ["at_ms"])
+    op.create_index("score_rollups_at", "score_rollups", ["source", "at_ms"])
     op.create_table(
         "run_metrics",
         sa.Column("run", sa.Text, primary_key=True),
