@@ -41,7 +41,8 @@ async def report_evaluations(url: str, until_ms: int) -> None:
     store = Store(url, 60_000)
     for number in range(3):
         for step in range(0, 80, 10):
-            mark, passing = 0.42 + 0.003 * step + 0.02 * number, 0.2 + 0.006 * step - 0.03 * number
+            mark = 0.42 + 0.0025 * step * (0.3 + 0.45 * number)
+            passing = 2 * mark - 0.6
             metrics = {MARK: (mark, mark - 0.05, mark + 0.05), PASS_AT_1: (passing, passing - 0.09, passing + 0.09)}
             at_ms = until_ms - (DAY_MINUTES - 18 * step - 20) * MINUTE_MS
             await store.run_metrics.add(run_name(number), step, metrics, at_ms)

@@ -30,7 +30,8 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
     first_ms = until_ms // MINUTE_MS * MINUTE_MS - minutes * MINUTE_MS
     for start in range(0, minutes, _BATCH):
         times = [first_ms + minute * MINUTE_MS for minute in range(start, min(start + _BATCH, minutes))]
-        asked = [_request(draw, at_ms, runs) for at_ms in times for _ in range(requests)]
+        shares = {at_ms: (at_ms - first_ms) / (minutes * MINUTE_MS) for at_ms in times}
+        asked = [_request(draw, at_ms, runs, shares[at_ms]) for at_ms in times for _ in range(requests)]
         paid = [_call(draw, at_ms, runs) for at_ms in times for _ in range(calls)]
         sums = build_rollups(asked, paid)
         _copy(engine, tables.requests, asked)
@@ -62,11 +63,14 @@ def _run(draw: random.Random, runs: int) -> str:
     return run_name(min(runs - 1, int(runs * draw.random() ** 1.6)))  # some ask more than others
 
 
-def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
+def _request(draw: random.Random, at_ms: int, runs: int, share: float) -> dict[str, Any]:
+    """`share` of the time has passed: the students have become better, each at its own speed."""
+    run = _run(draw, runs)
+    learned = share * (1 + int(run[-3:]) % 5) / 5
     cache, teacher, heuristic, failed = draw.randrange(20), draw.randrange(12), draw.randrange(6), draw.random() < 0.03
     return {
         "request_id": f"{draw.getrandbits(96):024x}",
-        "run": _run(draw, runs),
+        "run": run,
         "at_ms": at_ms + draw.randrange(MINUTE_MS),
         "samples": cache + teacher + heuristic + 1 + failed,
         "heuristic": heuristic,
@@ -76,13 +80,11 @@ def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
         "teacher": teacher,
         "unscored": f'{{"{draw.choice(_FAILURES)}": 1}}' if failed else None,
         "baseline_tokens": 2_800 * (cache + teacher + 1),
-        "scores": json.dumps(_scores(draw, at_ms, heuristic=heuristic, cache=cache, coalesced=1, teacher=teacher)),
+        "scores": json.dumps(_scores(draw, learned, heuristic=heuristic, cache=cache, coalesced=1, teacher=teacher)),
     }
 
 
-def _scores(draw: random.Random, at_ms: int, **samples: int) -> dict[str, list[int]]:
-    """Of students that get better for a day, and begin again."""
-    learned = at_ms % (DAY_MINUTES * MINUTE_MS) / (DAY_MINUTES * MINUTE_MS)
+def _scores(draw: random.Random, learned: float, **samples: int) -> dict[str, list[int]]:
     sums = {}
     for source, number in samples.items():
         top = 0.05 if source == "heuristic" else 1.0

@@ -65,7 +65,7 @@ class ReportedMetrics:
     async def of_runs(
         self, viewer: Viewer, runs: Collection[str], names: Collection[str] | None = None, limit: int = MAX_PER_RUN
     ) -> list[ReportedMetric]:
-        """The newest `limit` values of those of `runs` that the viewer may see, by time, step and name.
+        """The newest `limit` values of those of `runs` that the viewer may see, by time, step, name and run.
 
         `names`: only these metrics.
         """
@@ -73,7 +73,7 @@ class ReportedMetrics:
         query = select(tables.run_metrics).where(_metric.run.in_(visible))
         if names is not None:
             query = query.where(_metric.name.in_(list(names)))
-        query = query.order_by(*(column.desc() for column in _AGE), _metric.run).limit(limit)
+        query = query.order_by(*(column.desc() for column in (*_AGE, _metric.run))).limit(limit)
         rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
         return [ReportedMetric(**row) for row in reversed(rows)]
 
