@@ -6,13 +6,17 @@ made up beforehand. Writes page-light.png (a desktop) and page-dark-phone.png (a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from markbook.client import ScoringClient
+from markbook.contract import MARK, PASS_AT_1
 from markbook.scoring.app import unix_ms
+from markbook.scoring.store import Store
+from markbook.scoring.store.rollups import MINUTE_MS
 from tests.chromium import Chromium
 from tests.emulator.server import Emulator, Settings
 from tests.processes import ROOT, ServiceProcess
@@ -32,11 +36,26 @@ def score_tasks(client: ScoringClient) -> None:
         client.score_many([{**sample, "code": code} for code in codes], run=run_name(0))
 
 
+async def report_evaluations(url: str, until_ms: int) -> None:
+    """Made up as well: every three hours, of the three largest runs."""
+    store = Store(url, 60_000)
+    for number in range(3):
+        for step in range(0, 80, 10):
+            mark = 0.42 + 0.0025 * step * (0.3 + 0.45 * number)
+            passing = 2 * mark - 0.6
+            metrics = {MARK: (mark, mark - 0.05, mark + 0.05), PASS_AT_1: (passing, passing - 0.09, passing + 0.09)}
+            at_ms = until_ms - (DAY_MINUTES - 18 * step - 20) * MINUTE_MS
+            await store.run_metrics.add(run_name(number), step, metrics, at_ms)
+    await store.close()
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch, Emulator(Settings()) as emulator:
         url = f"sqlite:///{scratch}/markbook.db"
-        fill_ledger(url, runs=20, requests=6, calls=4, minutes=DAY_MINUTES, until_ms=unix_ms())
+        now_ms = unix_ms()
+        fill_ledger(url, runs=20, requests=6, calls=4, minutes=DAY_MINUTES, until_ms=now_ms)
+        asyncio.run(report_evaluations(url, now_ms))
         settings = {"MARKBOOK_TEACHER": "anthropic", "MARKBOOK_TEACHER__BASE_URL": emulator.url}
         budgets = {"MARKBOOK_BUDGETS__TOTAL__USD": "250", "MARKBOOK_BUDGETS__PER_RUN__USD": "60"}
         with ServiceProcess(url, ANTHROPIC_API_KEY="any", **settings, **budgets) as service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, Table, insert
 
-from markbook.scoring.store import tables
+from markbook.scoring.store import score_sums, tables
 from markbook.scoring.store.engine import migrate, open_engine, transaction
 from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups, compact_to_hours, oldest_hour
+from markbook.scoring.store.score_sums import sum_scores
 from markbook.scoring.store.statements import Row, insert_new
 
 DAY_MINUTES = 1_440
@@ -28,13 +30,15 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
     first_ms = until_ms // MINUTE_MS * MINUTE_MS - minutes * MINUTE_MS
     for start in range(0, minutes, _BATCH):
         times = [first_ms + minute * MINUTE_MS for minute in range(start, min(start + _BATCH, minutes))]
-        asked = [_request(draw, at_ms, runs) for at_ms in times for _ in range(requests)]
+        shares = {at_ms: (at_ms - first_ms) / (minutes * MINUTE_MS) for at_ms in times}
+        asked = [_request(draw, at_ms, runs, shares[at_ms]) for at_ms in times for _ in range(requests)]
         paid = [_call(draw, at_ms, runs) for at_ms in times for _ in range(calls)]
         sums = build_rollups(asked, paid)
         _copy(engine, tables.requests, asked)
         _copy(engine, tables.calls, paid)
         _copy(engine, tables.sums, [*_sum_rows(sums)])
         _copy(engine, tables.failure_sums, [*_failure_rows(sums)])
+        _copy(engine, tables.score_rollups, [*_score_rows(sums)])
     with transaction(engine) as connection:
         insert_new(connection, tables.accounts, [*_accounts(runs)])
     while _compact_to_hours(engine, until_ms):
@@ -59,11 +63,14 @@ def _run(draw: random.Random, runs: int) -> str:
     return run_name(min(runs - 1, int(runs * draw.random() ** 1.6)))  # some ask more than others
 
 
-def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
+def _request(draw: random.Random, at_ms: int, runs: int, share: float) -> dict[str, Any]:
+    """`share` of the time has passed: the students have become better, each at its own speed."""
+    run = _run(draw, runs)
+    learned = share * (1 + int(run[-3:]) % 5) / 5
     cache, teacher, heuristic, failed = draw.randrange(20), draw.randrange(12), draw.randrange(6), draw.random() < 0.03
     return {
         "request_id": f"{draw.getrandbits(96):024x}",
-        "run": _run(draw, runs),
+        "run": run,
         "at_ms": at_ms + draw.randrange(MINUTE_MS),
         "samples": cache + teacher + heuristic + 1 + failed,
         "heuristic": heuristic,
@@ -73,7 +80,16 @@ def _request(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
         "teacher": teacher,
         "unscored": f'{{"{draw.choice(_FAILURES)}": 1}}' if failed else None,
         "baseline_tokens": 2_800 * (cache + teacher + 1),
+        "scores": json.dumps(_scores(draw, learned, heuristic=heuristic, cache=cache, coalesced=1, teacher=teacher)),
     }
+
+
+def _scores(draw: random.Random, learned: float, **samples: int) -> dict[str, list[int]]:
+    sums = {}
+    for source, number in samples.items():
+        top = 0.05 if source == "heuristic" else 1.0
+        sums[source] = sum_scores([top * draw.betavariate(2 + 4 * learned, 3 - learned) for _ in range(number)])
+    return sums
 
 
 def _call(draw: random.Random, at_ms: int, runs: int) -> dict[str, Any]:
@@ -114,6 +130,12 @@ def _failure_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
     for (start, run), tally in sums.tallies.items():
         for code, samples in tally.failures.items():
             yield {"at_ms": start, "run": run, "code": code, "samples": samples}
+
+
+def _score_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
+    for (start, run), tally in sums.tallies.items():
+        for source, scores in tally.scores.items():
+            yield {"at_ms": start, "run": run, "source": source, **{name: scores[name] for name in score_sums.COLUMNS}}
 
 
 def _accounts(runs: int) -> Iterator[dict[str, Any]]:

@@ -88,9 +88,9 @@ def test_stats_are_a_table_with_units_and_budgets(ask):
     status, told, _ = ask("stats", "--run", "tabled")
     head, row, paid_head, paid = [line.split() for line in told.splitlines() if line.startswith(("RUN", "tabled"))]
     assert status == 0
-    assert head == ["RUN", "SAMPLES", "HEURISTIC", "TESTS", "CACHE", "COALESCED", "TEACHER", "UNSCORED"]
+    assert head == ["RUN", "SAMPLES", "HEURISTIC", "TESTS", "CACHE", "COALESCED", "TEACHER", "UNSCORED", "MEAN"]
     assert paid_head == ["RUN", "CALLS", "TOKENS", "IN", "TOKENS", "OUT", "TOKENS", "SAVED", "COST"]
-    assert row[1] == "1"
+    assert (row[1], 0 <= float(row[-1]) <= 1) == ("1", True)
     assert paid[-1] == "$0.0000"
     assert max(map(len, told.splitlines())) <= 80
     assert "teacher  static: " in told

@@ -232,6 +232,9 @@ def test_the_snippets_for_the_client_run(service: ServiceProcess, folder: Path):
     snippets = [text for _, text in blocks("python") if "from markbook.client" in text]
     assert snippets
     for text in snippets:
+        if "report_metrics" in text:
+            assert shell(f".venv/bin/python - <<'EOF'\n{text}\nEOF", folder, service.url) == "0.71\n"
+            continue
         said = shell(f".venv/bin/python - <<'EOF'\n{text}\nprint(result)\nEOF", folder, service.url)
         assert "status='scored'" in said
 

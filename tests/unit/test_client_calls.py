@@ -19,7 +19,7 @@ from markbook.client import (
 from markbook.client.connection import resolve_url
 from markbook.config.loading import parse_config
 from markbook.config.settings import Service
-from markbook.contract import Sample, Scored, Unscored
+from markbook.contract import Metric, Sample, Scored, Unscored
 from tests.fakes import RecordingTeacher
 from tests.scripted import echo, halves, numbered
 from tests.served import served
@@ -250,3 +250,29 @@ def test_the_port_variable_moves_the_default(monkeypatch, port, url):
     monkeypatch.setenv("MARKBOOK_PORT", port)
     assert str(resolve_url(None)) == url
     assert str(resolve_url("http://h:1")) == "http://h:1"
+
+
+@both
+def test_figures_of_a_run_are_reported_and_read(call, sqlite_url):
+    with served(parse_config({"store": {"database_url": sqlite_url}}), RecordingTeacher()) as url:
+        metrics = {"mark": {"value": 0.5, "low": 0.25, "high": 0.75}, "pass_at_1": Metric(value=1.0), "loss": 2}
+        assert call(url, "report_metrics", metrics, step=7, run="team/..") is None
+        found = call(url, "run_metrics", "team/..")
+        with pytest.raises(InvalidRequestError, match=r"metrics\.mark\.value: Input should be a finite number"):
+            call(url, "report_metrics", {"mark": float("nan")}, step=7)
+        with pytest.raises(InvalidRequestError, match="step: "):
+            call(url, "report_metrics", {"mark": 0.5}, step=-1)
+        with pytest.raises(InvalidRequestError, match="run: "):
+            call(url, "report_metrics", {"mark": 0.5}, step=1, run="my run")
+    assert [(each.name, each.step, each.value, each.low) for each in found.metrics] == [
+        ("loss", 7, 2.0, None),
+        ("mark", 7, 0.5, 0.25),
+        ("pass_at_1", 7, 1.0, None),
+    ]
+
+
+def test_figures_are_reported_in_the_background(sqlite_url):
+    config = parse_config({"store": {"database_url": sqlite_url}})
+    with served(config, RecordingTeacher()) as url, ScoringClient(url, patience=RetryPolicy(0.0)) as client:
+        client.submit_metrics({"mark": 0.5}, step=1, run="a").result(30)
+        assert [each.value for each in client.run_metrics("a").metrics] == [0.5]

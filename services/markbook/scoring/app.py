@@ -23,6 +23,7 @@ from markbook.scoring.api.openapi import TAGS, describe, operation_id
 from markbook.scoring.api.query_parameters import check_query
 from markbook.scoring.api.reward_routes import router as compat
 from markbook.scoring.api.routes import router
+from markbook.scoring.api.run_routes import run_router
 from markbook.scoring.background import renew_leases, run_maintenance
 from markbook.scoring.dashboard.routes import create_dashboard_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
@@ -74,7 +75,7 @@ def _with_routes(
         telemetry=REQUESTS,
     )
     authenticator = Authenticator(store.keys)
-    for routes in (router, compat, create_dashboard_router(authenticator), docs_router()):
+    for routes in (router, run_router, compat, create_dashboard_router(authenticator), docs_router()):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)

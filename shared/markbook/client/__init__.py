@@ -15,11 +15,13 @@ from markbook.client.client import ScoringClient
 from markbook.client.connection import bearer
 from markbook.client.errors import ClientError, InvalidRequestError, RequestRejectedError, ServiceUnavailableError
 from markbook.client.retry import RetryPolicy
+from markbook.client.run_metrics import MetricLike
 
 __all__ = [
     "AsyncScoringClient",
     "ClientError",
     "InvalidRequestError",
+    "MetricLike",
     "RequestRejectedError",
     "RetryPolicy",
     "ScoringClient",

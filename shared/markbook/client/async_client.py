@@ -6,7 +6,7 @@ import asyncio
 import copy
 import itertools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -19,9 +19,20 @@ from markbook.client.batching import add_usage, make_part, split
 from markbook.client.connection import is_loopback, resolve_authorization, resolve_url
 from markbook.client.errors import RequestRejectedError, ServiceUnavailableError, read
 from markbook.client.retry import FIRST_PAUSE_S, RetryPolicy, Tell
+from markbook.client.run_metrics import MetricLike, make_report, metrics_path
 from markbook.client.samples import SampleLike, make_request
 from markbook.config.settings import Service
-from markbook.contract import DEFAULT_RUN, KeptMarks, Result, ScoreRequest, ScoreResponse, Stats, Unscored
+from markbook.contract import (
+    DEFAULT_RUN,
+    KeptMarks,
+    Result,
+    RunMetrics,
+    ScoreRequest,
+    ScoreResponse,
+    Stats,
+    StoredMetrics,
+    Unscored,
+)
 from markbook.redaction import hide_secrets
 
 KEEP_ALIVE_S = 3.0
@@ -190,6 +201,21 @@ class AsyncScoringClient:
         if since is not None:
             params["since"] = since.isoformat()
         return await self._patience.persist(lambda: self._send(Stats, "GET", "/stats", params=params))
+
+    async def report_metrics(self, metrics: Mapping[str, MetricLike], *, step: int, run: str = DEFAULT_RUN) -> None:
+        """Report figures of `run` after one of its steps, such as an evaluation, for the service's dashboard.
+
+        It draws `mark` and `pass_at_1`, in [0, 1]. A value is a number, or a mapping of `value`, `low` and `high`.
+        Raises InvalidRequestError, ServiceUnavailableError, RequestRejectedError.
+        """
+        body, path = make_report(step, metrics).model_dump_json(exclude_none=True), metrics_path(run)
+        headers = {"Content-Type": "application/json"}
+        await self._patience.persist(lambda: self._send(StoredMetrics, "POST", path, content=body, headers=headers))
+
+    async def run_metrics(self, run: str) -> RunMetrics:
+        """What was reported about `run`, by step and name; an empty list where nothing was."""
+        path = metrics_path(run)
+        return await self._patience.persist(lambda: self._send(RunMetrics, "GET", path))
 
     async def marks(self, key: str, profile: str | None = None) -> KeptMarks:
         """What is stored of a sample, by the `key` of its result. Raises RequestRejectedError (404) if nothing is."""

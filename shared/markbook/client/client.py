@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from types import TracebackType
@@ -12,8 +12,9 @@ from typing import Self, Unpack
 from markbook.client.async_client import AsyncScoringClient, Options
 from markbook.client.background import BackgroundLoop
 from markbook.client.retry import Tell
+from markbook.client.run_metrics import MetricLike
 from markbook.client.samples import SampleLike, make_request
-from markbook.contract import DEFAULT_RUN, KeptMarks, Result, ScoreRequest, ScoreResponse, Stats
+from markbook.contract import DEFAULT_RUN, KeptMarks, Result, RunMetrics, ScoreRequest, ScoreResponse, Stats
 
 
 class ScoringClient:
@@ -142,6 +143,22 @@ class ScoringClient:
         Raises ServiceUnavailableError and RequestRejectedError, as `score_many`.
         """
         return self._background.run(self._client.stats(run, since))
+
+    def report_metrics(self, metrics: Mapping[str, MetricLike], *, step: int, run: str = DEFAULT_RUN) -> None:
+        """Report figures of `run` after one of its steps, such as an evaluation, for the service's dashboard.
+
+        It draws `mark` and `pass_at_1`, in [0, 1]. A value is a number, or a mapping of `value`, `low` and `high`.
+        Raises InvalidRequestError, ServiceUnavailableError, RequestRejectedError.
+        """
+        self._background.run(self._client.report_metrics(metrics, step=step, run=run))
+
+    def submit_metrics(self, metrics: Mapping[str, MetricLike], *, step: int, run: str = DEFAULT_RUN) -> Future[None]:
+        """Start `report_metrics` and return at once, as `submit` does."""
+        return self._background.submit(self._client.report_metrics(metrics, step=step, run=run))
+
+    def run_metrics(self, run: str) -> RunMetrics:
+        """What was reported about `run`, by step and name; an empty list where nothing was."""
+        return self._background.run(self._client.run_metrics(run))
 
     def marks(self, key: str, profile: str | None = None) -> KeptMarks:
         """What is stored of a sample, by the `key` of its result. Raises RequestRejectedError (404) if nothing is."""

@@ -7,7 +7,23 @@ from enum import StrEnum
 from pydantic import Field, JsonValue
 
 from markbook.contract.scoring import Source
-from markbook.contract.wire import Score, Usd, Weighed, WireModel
+from markbook.contract.wire import Score, Squares, Usd, Weighed, WireModel
+
+
+class ScoreStats(WireModel):
+    """How the scores of some samples are distributed. Adding up `count`, the sums and `histogram` combines several."""
+
+    count: int = Field(default=0, description="Scored samples; without those scored before migration 0008.")
+    mean: Score | None = Field(default=None, description="Mean score; null: no scores.")
+    std: Score | None = Field(default=None, description="Population standard deviation; null: no scores.")
+    sum: Score = Field(default=0.0, description="Sum of the scores.")
+    sum_of_squares: Squares = Field(default=0.0, description="Sum of the squared scores.")
+    histogram: list[int] = Field(
+        default_factory=lambda: [0] * 10,
+        min_length=10,
+        max_length=10,
+        description="Ten bins: item n counts scores above n/10, up to and including (n+1)/10; the first also 0.",
+    )
 
 
 class Counters(WireModel):
@@ -16,6 +32,10 @@ class Counters(WireModel):
     samples: int = Field(default=0, description="Samples asked for.")
     by_source: dict[Source, int] = Field(
         default_factory=lambda: dict.fromkeys(Source, 0), description="Scored samples by where the mark came from."
+    )
+    scores: ScoreStats = Field(default_factory=ScoreStats, description="The scores of the scored samples.")
+    scores_by_source: dict[Source, ScoreStats] = Field(
+        default_factory=dict, description="The same by where the mark came from; sources without a score are absent."
     )
     unscored: int = Field(default=0, description="Samples that came back without a mark.")
     unscored_by_code: dict[str, int] = Field(default_factory=dict, description="Unscored samples by error code.")

@@ -30,6 +30,8 @@ Usd = Annotated[float, _rounded(9)]
 """US dollars, to the nano-dollar that the ledger counts in."""
 Weighed = Annotated[float, _rounded(3)]
 """Tokens weighed by their price."""
+Squares = Annotated[float, _rounded(9)]
+"""A sum of squared scores, to the 1e-9 that it is counted in."""
 Seconds = Annotated[float, _rounded(3)]
 
 

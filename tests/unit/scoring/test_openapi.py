@@ -17,6 +17,8 @@ OPERATIONS = {
     "score": ("post", "/score", BODY),
     "get_stats": ("get", "/stats", KEYED | {403}),
     "get_stats_series": ("get", "/stats/series", KEYED | {403}),
+    "report_run_metrics": ("post", "/runs/{run}/metrics", BODY),
+    "get_run_metrics": ("get", "/runs/{run}/metrics", KEYED | {403}),
     "get_mark": ("get", "/marks", KEYED | {404}),
     "get_metrics": ("get", "/metrics", KEYED | {403}),
     "get_health": ("get", "/healthz", {422}),
@@ -95,7 +97,7 @@ async def test_every_example_is_one_of_its_route(service):
         for method, path, operation in operations(schema):
             body = example(operation["requestBody"]) if "requestBody" in operation else None
             query = {"key": key} if path == "/marks" else {}
-            answer = await http.request(method, path, params=query, json=body)
+            answer = await http.request(method, path.format(run="my-run"), params=query, json=body)
             assert answer.status_code == 200, (path, answer.text)
             shown = example(operation["responses"]["200"])
             if isinstance(shown, str):

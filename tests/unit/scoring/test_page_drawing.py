@@ -75,7 +75,7 @@ def test_hidden_characters_are_spelled_out_and_others_stay():
     ],
 )
 def test_a_frame_has_buckets_of_a_round_length_up_to_now(period, step, first):
-    time_range = resolve_time_range(period, T0 + 20_000, T0 - 40 * DAY)
+    time_range = resolve_time_range(period, T0 + 20_000, (T0 - 40 * DAY, T0 - DAY))
     assert (time_range.first_ms, time_range.step_ms) == (first, step)
     assert time_range.first_ms + (time_range.buckets - 1) * step == T0  # now is in the last one
     assert time_range.buckets <= 61
@@ -83,7 +83,7 @@ def test_a_frame_has_buckets_of_a_round_length_up_to_now(period, step, first):
 
 def test_all_of_time_is_at_least_an_hour_and_at_most_what_can_be_drawn():
     assert resolve_time_range(Period.ALL, T0, None) == resolve_time_range(Period.HOUR, T0, None)
-    century = resolve_time_range(Period.ALL, T0, T0 - 36_500 * DAY)
+    century = resolve_time_range(Period.ALL, T0, (T0 - 36_500 * DAY, T0))
     assert (century.step_ms, century.buckets) == (1461 * DAY, 26)
 
 
@@ -125,8 +125,60 @@ def test_bars_are_stacked_to_scale():
 
 def test_a_line_breaks_where_nothing_is_known_and_a_lone_value_is_a_dot():
     time_range = TimeRange(T0, MINUTE, 4)
-    [shape] = lines("x", "X", "s", time_range, [Series("a", "one", [2, 4, None, 1], "")], str).shapes
-    assert shape.path == "M87.0 77.0h0L169.0 8.0M333.0 111.5h0"
+    chart = lines("x", "X", "s", time_range, [Series("a", "one", [2, 4, None, 1], "")], str)
+    assert [(shape.kind, shape.path) for shape in chart.shapes] == [
+        (None, "M87.0 77.0L169.0 8.0M333.0 111.5"),
+        ("dots", "M87.0 77.0h0M169.0 8.0h0M333.0 111.5h0"),
+    ]
+
+
+@pytest.mark.parametrize(("values", "drawn"), [(24, 24), (25, 0)])
+def test_each_value_is_a_dot_while_there_is_room(values, drawn):
+    time_range = TimeRange(T0, MINUTE, 60)
+    series = [Series("a", "one", [1.0] * values + [None] * (60 - values), "")]
+    shapes = lines("x", "X", "s", time_range, series, str).shapes
+    assert sum(shape.path.count("h0") for shape in shapes if shape.kind == "dots") == drawn
+
+
+def test_a_lone_value_is_a_dot_among_many():
+    values = [*[1.0] * 24, None, 0.0, None, *[1.0] * 10]
+    shapes = lines("x", "X", "s", TimeRange(T0, MINUTE, 37), [Series("a", "one", values, "")], str).shapes
+    assert [shape.path.count("h0") for shape in shapes if shape.kind == "dots"] == [1]
+
+
+def test_a_chart_is_a_table_too():
+    series = [
+        Series("a", "one", [30, 0, 0], "30"),
+        Series("b", "two", [10, 0, 80], "90"),
+        Series("c", "three", [0, 0, 0], "0"),
+    ]
+    [table] = bars("x", "X", "things", TimeRange(T0, MINUTE, 3), series, str).tables
+    assert table.columns == ("from, UTC", "a", "b")  # what is nowhere has no column
+    assert table.rows == [("8 Jan 00:00", "30", "10"), ("8 Jan 00:02", "0", "80")]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "step", "buckets"),
+    [
+        (T0, T0, MINUTE, 10),  # a first sample has room for more
+        (T0, T0 + 9 * MINUTE, MINUTE, 10),
+        (T0, T0 + 10 * MINUTE, MINUTE, 11),
+        (T0 + 30_000, T0 + 60 * MINUTE, MINUTE, 61),
+        (T0, T0 + 60 * MINUTE + 1, 2 * MINUTE, 31),
+        (T0 - 23 * HOUR, T0 - 22 * HOUR, MINUTE, 61),  # it has ended: what is empty since is not shown
+        (T0 - 48 * HOUR, T0 - 46 * HOUR, HOUR, 3),  # of minutes that are hours by now
+        (T0 - 40 * DAY, T0, DAY, 41),
+    ],
+)
+def test_auto_is_the_smallest_range_that_holds_all_activity(first, last, step, buckets):
+    found = resolve_time_range(Period.AUTO, max(T0, last) + 20_000, (first, last))
+    assert (found.step_ms, found.buckets) == (step, buckets)
+    assert found.first_ms <= first
+    assert last < found.end_ms
+
+
+def test_auto_without_activity_is_the_next_minutes():
+    assert resolve_time_range(Period.AUTO, T0, None) == TimeRange(T0, MINUTE, 10)
 
 
 def test_an_empty_chart_says_so_and_has_no_legend():
@@ -153,4 +205,4 @@ def test_addresses_keep_what_was_asked_and_leave_out_what_is_usual():
     asked = PageQuery(Period.WEEK, "a/b+c", "x & y", "1-ab", "cd")
     assert PageQuery().link() == "."
     assert asked.link(search=None, before=None, mark=None) == "?since=week&run=a%2Fb%2Bc"
-    assert asked.link("#marks", since="day") == "?run=a%2Fb%2Bc&q=x+%26+y&before=1-ab&mark=cd#marks"
+    assert asked.link("#marks", since="auto") == "?run=a%2Fb%2Bc&q=x+%26+y&before=1-ab&mark=cd#marks"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import unquote
 
 from markbook.config.settings import SERVICE_OWNED, Rlaif
 from markbook.contract import (
@@ -15,6 +16,7 @@ from markbook.contract import (
     Counters,
     ErrorCode,
     ExtractedFrom,
+    MetricsReport,
     ProfileInputs,
     RequestUsage,
     Result,
@@ -25,6 +27,7 @@ from markbook.contract import (
     ScoreResponse,
     Source,
     Stats,
+    StoredMetrics,
     TeacherStats,
     Unscored,
 )
@@ -62,6 +65,8 @@ class StubService:
         self.faults = faults or []
         self.headers = headers or {}
         self.requests: list[ScoreRequest] = []
+        self.reports: list[tuple[str, MetricsReport]] = []
+        self.report_fault: Fault | None = None
         self.counters: dict[str, Counters] = {}
         self.policy = {key: getattr(Rlaif(), key) for key in SERVICE_OWNED}
         self._last_fault: tuple[float, Fault] = (math.inf, (500, {}))
@@ -92,6 +97,13 @@ class StubService:
                 }
             )
         return ScoreResponse(results=results, usage=RequestUsage())
+
+    def report(self, path: str, body: bytes) -> tuple[int, str]:
+        if self.report_fault is not None:
+            return self.report_fault[0], json.dumps(self.report_fault[1])
+        report = MetricsReport.model_validate_json(body)
+        self.reports.append((path.removeprefix("/runs/").removesuffix("/metrics"), report))
+        return 200, StoredMetrics(stored=len(report.metrics)).model_dump_json()
 
     def fail_after(self, requests: int, fault: Fault) -> None:
         """Answer that many more requests for marks, then `fault` for ever."""
@@ -132,7 +144,9 @@ class StubService:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                if fault := service._fault():
+                if self.path.startswith("/runs/"):
+                    self._answer(*service.report(unquote(self.path), body))
+                elif fault := service._fault():
                     self._answer(fault[0], json.dumps(fault[1]))
                 else:
                     self._answer(200, service.score(ScoreRequest.model_validate_json(body)).model_dump_json())

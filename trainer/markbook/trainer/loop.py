@@ -43,6 +43,7 @@ from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
 from markbook.trainer.objective.advantages import compute_advantages, why_skipped, zero_variance
 from markbook.trainer.rewards.client import RewardClient, check_policy
+from markbook.trainer.rewards.reporting import EvaluationReporter
 from markbook.trainer.rollout.queue import Draw, RolloutBatch, RolloutQueue
 from markbook.trainer.rollout.vllm import make_sampler
 from markbook.trainer.summary import write_config, write_summary
@@ -76,6 +77,7 @@ class Trainer:
         self.watch = Timer()
         check_trackers(config.training.trackers)
         self.marker = RewardClient(client, config.rlaif.service_wait_s, log)
+        self.reporter = EvaluationReporter(client, log)
         stats = ranks.on_main(self.marker.stats)
         check_policy(config.rlaif, stats)
         if stats.teacher.is_stub:
@@ -136,6 +138,7 @@ class Trainer:
         if ended != "finished":
             log(f"{ended}: saving the state so far")
         save_final(self.policy, self.run_dir)
+        self.reporter.close()
         self.recorder.draw()
         self.progress.seconds = dict(self.watch.total)
         base_unchanged = base_checksum(self.policy) == self.progress.base
@@ -255,6 +258,8 @@ class Trainer:
         done[step] = Evaluation.of(groups)
         seconds = self.watch.total["evaluation"] - before
         self.recorder.evaluation(step, {**evaluation_metrics(groups, done, step), "seconds": seconds})
+        if self.ranks.rank == 0:
+            self.reporter.submit(self.name, step, done[step])
         self.recorder.draw()
         write_samples_page(self.run_dir, self.name, self.marked_by)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from markbook.contract import (
+    MARK,
     Bucket,
     BudgetState,
     CacheStats,
@@ -14,17 +15,23 @@ from markbook.contract import (
     KeptGroup,
     KeptMarks,
     MarkRecord,
+    Metric,
+    MetricsReport,
     ProfileInputs,
     RequestUsage,
+    RunMetric,
+    RunMetrics,
     Sample,
     SampleError,
     Scored,
     ScoreRequest,
     ScoreResponse,
+    ScoreStats,
     Series,
     SeriesPoint,
     Source,
     Stats,
+    StoredMetrics,
     TeacherStats,
     Unscored,
 )
@@ -61,6 +68,14 @@ _COUNTERS = Counters(
         Source.COALESCED: 2,
         Source.TEACHER: 31,
     },
+    scores=ScoreStats(
+        count=95,
+        mean=0.5,
+        std=0.351189,
+        sum=47.5,
+        sum_of_squares=35.466667,
+        histogram=[30, 2, 1, 4, 8, 10, 12, 14, 10, 4],
+    ),
     unscored=1,
     unscored_by_code={Code.TEACHER_UNAVAILABLE: 1},
     teacher_calls=8,
@@ -116,6 +131,9 @@ _MARKS = KeptMarks(
         )
     ]
 )
+_MARK_METRIC = RunMetric(
+    name=MARK, value=0.71, low=0.66, high=0.76, step=20, reported_at=datetime(2026, 11, 22, 18, 5, tzinfo=UTC)
+)
 _VERIFY = {
     "responses_create_params": {"input": [{"role": "user", "content": _TASK}]},
     "response": {"output": [{"type": "message", "role": "assistant", "content": f"```python\n{_CODE}\n```"}]},
@@ -141,6 +159,9 @@ REQUESTS: dict[str, Any] = {
         labels=[{"prompt": _TASK, "language": "python"}],
     ).model_dump(mode="json"),
     "verify": VerifyRequest.model_validate(_VERIFY).model_dump(mode="json", exclude_unset=True),
+    "report_run_metrics": MetricsReport(
+        step=20, metrics={"mark": Metric(value=0.71, low=0.66, high=0.76), "pass_at_1": Metric(value=0.4)}
+    ).model_dump(mode="json", exclude_unset=True),
 }
 """By operation id."""
 
@@ -153,6 +174,8 @@ RESPONSES: dict[str, Any] = {
     ).model_dump(mode="json"),
     "get_stats": _STATS.model_dump(mode="json"),
     "get_stats_series": _SERIES.model_dump(mode="json"),
+    "report_run_metrics": StoredMetrics(stored=2).model_dump(mode="json"),
+    "get_run_metrics": RunMetrics(run="my-run", metrics=[_MARK_METRIC]).model_dump(mode="json"),
     "get_mark": _MARKS.model_dump(mode="json"),
     "get_metrics": _METRICS,
     "get_health": {"status": "ok"},

@@ -9,13 +9,18 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from markbook.contract import ErrorBody, ScoreRequest
+from markbook.contract import ErrorBody, MetricsReport, ScoreRequest
 from markbook.scoring.api.auth_middleware import OPEN_PATHS
 from markbook.scoring.api.error_responses import error_responses
 from markbook.scoring.api.examples import REQUESTS, RESPONSES
 from markbook.scoring.api.reward_models import RewardRequest, VerifyRequest
 
-BODIES: dict[str, type[BaseModel]] = {"score": ScoreRequest, "get_reward": RewardRequest, "verify": VerifyRequest}
+BODIES: dict[str, type[BaseModel]] = {
+    "score": ScoreRequest,
+    "get_reward": RewardRequest,
+    "verify": VerifyRequest,
+    "report_run_metrics": MetricsReport,
+}
 """By operation id: bodies that the routes read themselves, so that FastAPI does not know of them."""
 TAGS = [
     {"name": "scoring", "description": "Samples in, marks out; and what the store has of a mark."},

@@ -21,14 +21,17 @@ _MOST_SHOWN = 8
 _SHOWN_CHARS = 80
 """Of a name that a client has sent."""
 
+_BODY_SETTING = " (service.max_body_bytes); send fewer samples"
+
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises PayloadTooLargeError as soon as it is known to be over `max_bytes`."""
-    too_large = PayloadTooLargeError(
-        f"the body is larger than {max_bytes:,} bytes (service.max_body_bytes); send fewer samples"
-    )
+async def read_body(request: Request, max_bytes: int, setting: str = _BODY_SETTING) -> bytes:
+    """The whole body. Raises PayloadTooLargeError as soon as it is known to be over `max_bytes`.
+
+    `setting`: the end of that error's text.
+    """
+    too_large = PayloadTooLargeError(f"the body is larger than {max_bytes:,} bytes{setting}")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large
@@ -101,13 +104,19 @@ def _check_tests(sample: Sample, limits: Service, field: str) -> None:
         )
 
 
-async def read_object(request: Request, limits: Service) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError."""
+async def read_object(request: Request, limits: Service, max_bytes: int | None = None) -> dict[str, Any]:
+    """The body as a JSON object. Raises BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError.
+
+    `max_bytes`: of a route whose bodies are small, whatever the service's limit.
+    """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         # any web page may send text/plain without asking; for JSON a browser asks first, and is not answered
         raise UnsupportedMediaTypeError("the body must be JSON, with the header Content-Type: application/json")
-    body = await read_body(request, limits.max_body_bytes)
+    if max_bytes is not None and max_bytes < limits.max_body_bytes:
+        body = await read_body(request, max_bytes, "")
+    else:
+        body = await read_body(request, limits.max_body_bytes)
     try:
         data = from_json(body, allow_inf_nan=False)
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from markbook.contract import (
     CacheStats,
     Counters,
     ProfileInputs,
+    ScoreStats,
     Series,
     SeriesPoint,
     Source,
@@ -34,6 +35,7 @@ from markbook.scoring.store import (
     RetentionPolicy,
     Rollups,
     Viewer,
+    score_sums,
 )
 from markbook.scoring.store.budgets import TOTAL, key_scope, run_scope
 from markbook.scoring.teachers.protocol import Teacher
@@ -160,9 +162,12 @@ def to_counters(tally: CounterTotals) -> Counters:
     """The counters that the wire has."""
     counts = tally.counts
     sent = counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
+    by_source = {Source(source): sums for source, sums in tally.scores.items() if source != score_sums.ALL}
     return Counters(
         samples=counts["samples"],
         by_source={source: counts[source.value] for source in Source},
+        scores=to_score_stats(tally.scores[score_sums.ALL]),
+        scores_by_source={source: to_score_stats(sums) for source, sums in sorted(by_source.items())},
         unscored=counts["unscored"],
         unscored_by_code=dict(sorted(tally.failures.items())),
         teacher_calls=counts["calls"] + counts["unknown_calls"],
@@ -177,6 +182,20 @@ def to_counters(tally: CounterTotals) -> Counters:
         usage_unknown_calls=counts["unknown_calls"],
         usage_unknown_tokens=counts["unknown_tokens"],
         usage_unknown_cost_usd=None if counts["unknown_unpriced"] else counts["unknown_nusd"] / 1e9,
+    )
+
+
+def to_score_stats(sums: Counter[str]) -> ScoreStats:
+    """The distribution of scores by column of score_rollups."""
+    mean, std = score_sums.mean_and_std(sums) or (None, None)
+    histogram = [sums[name] for name in score_sums.BIN_COLUMNS]
+    return ScoreStats(
+        count=sum(histogram),
+        mean=mean,
+        std=std,
+        sum=sums[score_sums.SUM] / score_sums.MICRO,
+        sum_of_squares=sums[score_sums.SQUARES] / score_sums.NANO,
+        histogram=histogram,
     )
 
 

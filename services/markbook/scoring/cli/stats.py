@@ -67,7 +67,7 @@ def _lines(stats: Stats) -> Iterator[str]:
     if len(lines) != 1:
         lines.append(("all", stats.totals))
     names = [source.value.upper() for source in Source]
-    rows = [["RUN", "SAMPLES", *names, "UNSCORED"], *(_sample_row(name, counters) for name, counters in lines)]
+    rows = [["RUN", "SAMPLES", *names, "UNSCORED", "MEAN"], *(_sample_row(name, counters) for name, counters in lines)]
     yield from table(rows, numbers_from=1)
     yield ""
     rows = [["RUN", "CALLS", "TOKENS IN", "TOKENS OUT", "TOKENS SAVED", "COST"]]
@@ -90,7 +90,8 @@ def _lines(stats: Stats) -> Iterator[str]:
 
 def _sample_row(name: str, counters: Counters) -> list[str]:
     by_source = [counters.by_source.get(source, 0) for source in Source]
-    return [name, *(f"{count:,}" for count in (counters.samples, *by_source, counters.unscored))]
+    mean = "-" if counters.scores.mean is None else f"{counters.scores.mean:.2f}"
+    return [name, *(f"{count:,}" for count in (counters.samples, *by_source, counters.unscored)), mean]
 
 
 def _call_row(name: str, counters: Counters) -> list[str]:

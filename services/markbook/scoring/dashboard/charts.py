@@ -26,7 +26,7 @@ _KINDS = {
     "input_tokens": ("other input", "warm"),
     "output_tokens": ("output", "bad"),
 }
-_TONES = ("one", "two", "three", "four", "five")
+TONES = ("one", "two", "three", "four", "five")
 
 
 def build_charts(totals: Totals, link: Callable[[str], str]) -> list[Chart]:
@@ -78,7 +78,7 @@ def _by_run(
     others = [*totals.runs][NAMED_RUNS:]
     series = [
         _series(totals, run, tone, [run], value, format_value, link(run))
-        for run, tone in zip(named, _TONES, strict=False)
+        for run, tone in zip(named, TONES, strict=False)
     ]
     return [*series, _series(totals, OTHERS, "rest", others, value, format_value)] if others else series
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import budget_states
-from markbook.scoring.dashboard import formatting, marks_table
+from markbook.scoring.dashboard import formatting, learning, marks_table
 from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
 from markbook.scoring.dashboard.marks_table import MarkDetail, Row
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import Chart
-from markbook.scoring.dashboard.time_range import resolve_time_range
+from markbook.scoring.dashboard.time_range import Period, resolve_time_range
 from markbook.scoring.dashboard.totals import build_totals
 from markbook.scoring.store import MAX_MARKS, ApiKey, Viewer
 from markbook.scoring.store.budget_alerts import SPENT
+from markbook.scoring.store.run_metrics import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class View:
     key: ApiKey | None
     now: str
     since: str
+    until: str | None
     teacher: str
     description: str
     is_stand_in: bool
@@ -44,6 +46,7 @@ class View:
     has_runs: bool
     total: Counters
     cards: list[Card]
+    curves: list[Chart]
     charts: list[Chart]
     runs: list[RunRow]
     budgets: list[BudgetRow]
@@ -59,11 +62,20 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     """The part of `query` that `key` may see. Raises StoreUnavailableError."""
     await state.pipeline.ledger.flush()
     now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
-    oldest_ms = await store.ledger.first_ms(viewer)
-    time_range = resolve_time_range(query.since, now_ms, oldest_ms)
-    totals = build_totals(
-        await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run), time_range
-    )
+    spans = await store.run_metrics.spans(viewer, learning.REPORTED, query.run)
+    # auto is about what is shown, all about what is stored
+    active = await store.ledger.activity(viewer, query.run if query.since is Period.AUTO else None)
+    time_range = resolve_time_range(query.since, now_ms, _join(active, spans.values()))
+    sums = await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run, by_source=False)
+    totals = build_totals(sums, time_range)
+    runs = learning.named_runs(totals, spans)
+    newest = learning.MAX_REPORTS
+    reported = await store.run_metrics.of_runs(viewer, runs, learning.REPORTED, newest) if spans else []
+
+    def link(name: str) -> str:
+        return query.link(run=name, before=None, mark=None)
+
+    curves = learning.build_learning_charts(totals, reported, spans, link)
     states = budget_states(await store.money.spent(viewer), state.config.budgets, query.run, key)
     size = await store.marks.size(viewer)
     return View(
@@ -71,14 +83,16 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         key=key,
         now=formatting.format_time(now_ms),
         since=formatting.format_time(time_range.first_ms),
+        until=formatting.format_time(time_range.end_ms) if time_range.end_ms <= now_ms else None,
         teacher=teacher.model,
         description=teacher.description,
         is_stand_in=teacher.is_stub,
         warnings=_build_warnings(state, states),
-        has_runs=bool(totals.runs),
+        has_runs=bool(totals.runs) or not all(chart.is_empty for chart in curves),
         total=totals.counters,
         cards=build_cards(totals),
-        charts=build_charts(totals, lambda run: query.link(run=run, before=None, mark=None)),
+        curves=curves,
+        charts=build_charts(totals, link),
         runs=build_run_rows(totals),
         budgets=build_budget_rows(states),
         marks=await _marks(state, viewer, query),
@@ -88,6 +102,12 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         explains=state.config.teacher.explain,
         most_marks=formatting.count(MAX_MARKS),
     )
+
+
+def _join(active: tuple[int, int] | None, spans: Iterable[Span]) -> tuple[int, int] | None:
+    """From the first to the last of all activity: counts, and reports of trainers."""
+    times = [*([active] if active else []), *((span.first_ms, span.last_ms) for span in spans)]
+    return (min(first for first, _ in times), max(last for _, last in times)) if times else None
 
 
 def _build_warnings(state: AppState, budgets: Mapping[str, BudgetState]) -> list[str]:

@@ -12,7 +12,7 @@ from markbook.scoring.dashboard.time_range import Period
 class PageQuery:
     """`search` filters the marks, `before` is the cursor of their list, `mark` the row key of the one in full."""
 
-    since: Period = Period.DAY
+    since: Period = Period.AUTO
     run: str | None = None
     search: str = ""
     before: str | None = None
@@ -26,7 +26,7 @@ class PageQuery:
     def link(self, at: str = "", **changes: str | None) -> str:
         """The URL of this view with `changes`; `at` is a fragment such as `#marks`."""
         values = asdict(replace(self, **changes))  # type: ignore[arg-type]
-        values["since"] = values["since"] if values["since"] != Period.DAY else None
+        values["since"] = values["since"] if values["since"] != Period.AUTO else None
         given = {_NAMES.get(name, name): value for name, value in values.items() if value}
         return f"?{urlencode(given)}{at}" if given else f".{at}"
 

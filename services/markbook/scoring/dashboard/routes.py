@@ -69,7 +69,7 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
     @router.get("/")
     async def page(
         request: Request,
-        since: Period = Period.DAY,
+        since: Period = Period.AUTO,
         run: RunName | None = None,
         q: Annotated[str, Query(max_length=200)] = "",
         before: Annotated[str | None, Query(pattern=marks_table.CURSOR_PATTERN)] = None,

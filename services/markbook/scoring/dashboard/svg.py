@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markbook.scoring.dashboard.time_range import TimeRange
 
 WIDTH, HEIGHT = 380, 168
 LEFT, RIGHT, TOP, BOTTOM = 46, 6, 8, 22
-_PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 _MAX_STEPS = 4
+_MAX_DOTS = 24
 _GAP = 0.18
 """Share of a bar's width left empty."""
 
@@ -29,8 +30,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
+    """`kind`: that of its chart, unless it is set."""
+
     tone: str
     path: str
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,14 @@ class HoverZone:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """The values of a chart as text; the first cell of a row names it."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Coordinates are those of a view box of WIDTH by HEIGHT."""
 
@@ -62,6 +74,8 @@ class Chart:
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
     hover_zones: Sequence[HoverZone]
+    tables: Sequence[Table]
+    note: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -83,13 +97,13 @@ def bars(
         for column, value in zip(columns, each.values, strict=True):
             column.append(value or 0.0)
     step, top = _scale(max(map(sum, columns), default=0.0), min_step)
-    pitch = _PLOT_WIDTH / time_range.buckets
+    pitch = PLOT_WIDTH / time_range.buckets
     paths: list[list[str]] = [[] for _ in series]
     for index, column in enumerate(columns):
         x, below = LEFT + (index + _GAP / 2) * pitch, 0.0
         for path, value in zip(paths, column, strict=True):
             if value > 0:
-                low, high = _y(below, top), _y(below + value, top)
+                low, high = y_of(below, top), y_of(below + value, top)
                 path.append(f"M{x:.1f} {low:.1f}h{pitch * (1 - _GAP):.1f}V{high:.1f}h{-pitch * (1 - _GAP):.1f}z")
                 below += value
     totals = [sum(column) for column in columns]
@@ -108,16 +122,33 @@ def lines(
     """One line per series, with gaps where it has no value. The axis reaches at least `min_top`."""
     highest = [max(known) if (known := _known(series, index)) else None for index in range(time_range.buckets)]
     step, top = _scale(max([min_top, *(value for value in highest if value is not None)]), 0.0)
-    paths: list[list[str]] = []
-    for each in series:
-        path, drawing = [], False
-        for index, value in enumerate(each.values):
-            if value is not None:
-                x, y = LEFT + (index + 0.5) * _PLOT_WIDTH / time_range.buckets, _y(value, top)
-                path.append(f"L{x:.1f} {y:.1f}" if drawing else f"M{x:.1f} {y:.1f}h0")  # h0: alone, it is a dot
-            drawing = value is not None
-        paths.append(path)
-    return _chart(id, title, unit, "lines", time_range, series, paths, step, top, highest, format_value)
+    paths = [line_path(time_range, each.values, top) for each in series]
+    chart = _chart(id, title, unit, "lines", time_range, series, paths, step, top, highest, format_value)
+    points = [Shape(each.tone, dots(time_range, each.values, top), "dots") for each in series]
+    return replace(chart, shapes=[*chart.shapes, *(shape for shape in points if shape.path)])
+
+
+def line_path(time_range: TimeRange, values: Sequence[float | None], top: float) -> list[str]:
+    """A line through the values of neighbouring buckets."""
+    path, drawing = [], False
+    for index, value in enumerate(values):
+        if value is not None:
+            path.append(f"{'L' if drawing else 'M'}{_point(time_range, index, value, top)}")
+        drawing = value is not None
+    return path
+
+
+def dots(time_range: TimeRange, values: Sequence[float | None], top: float) -> str:
+    """A dot per value while there is room for all; else only where a value has no neighbours, and so no line."""
+    known = [index for index, value in enumerate(values) if value is not None]
+    alone = set(known) - {near for index in known for near in (index - 1, index + 1)}
+    shown = known if len(known) <= _MAX_DOTS else sorted(alone)
+    points = [(index, values[index]) for index in shown]
+    return "".join(f"M{_point(time_range, index, value or 0.0, top)}h0" for index, value in points)
+
+
+def _point(time_range: TimeRange, index: int, value: float, top: float) -> str:
+    return f"{LEFT + (index + 0.5) * PLOT_WIDTH / time_range.buckets:.1f} {y_of(value, top):.1f}"
 
 
 def _chart(
@@ -134,25 +165,42 @@ def _chart(
     format_value: Callable[[float], str],
 ) -> Chart:
     filled = [index for index, height in enumerate(heights) if height]
-    pitch = _PLOT_WIDTH / time_range.buckets
     drawn = zip(series, paths, strict=True)
+    shown = [each for each in series if any(each.values)]
     return Chart(
         id=id,
         title=title,
         unit=unit,
         description=_describe(time_range, heights, format_value),
         kind=kind,
-        series=[each for each in series if any(each.values)],
+        series=shown,
         shapes=[Shape(each.tone, "".join(path)) for each, path in drawn if path],
-        x_ticks=[Tick(round(LEFT + share * _PLOT_WIDTH, 1), label) for share, label in time_range.ticks()],
-        y_ticks=[Tick(round(_y(value, top), 1), format_value(value)) for value in _steps(step, top)],
-        hover_zones=[
-            HoverZone(
-                round(LEFT + index * pitch, 1), round(pitch, 1), _tooltip(time_range, series, index, format_value)
-            )
-            for index in filled
-        ],
+        x_ticks=x_ticks(time_range),
+        y_ticks=[Tick(round(y_of(value, top), 1), format_value(value)) for value in _steps(step, top)],
+        hover_zones=[hover_zone(time_range, index, _hover_lines(shown, index, format_value)) for index in filled],
+        tables=[_table(time_range, shown, filled, format_value)] if filled else [],
     )
+
+
+def x_ticks(time_range: TimeRange) -> list[Tick]:
+    return [Tick(round(LEFT + share * PLOT_WIDTH, 1), label) for share, label in time_range.ticks()]
+
+
+def hover_zone(time_range: TimeRange, index: int, lines: Sequence[str]) -> HoverZone:
+    """The zone of a bucket; `lines` are shown below its time."""
+    pitch = PLOT_WIDTH / time_range.buckets
+    text = "\n".join([f"{time_range.label(index)} UTC", *lines])
+    return HoverZone(round(LEFT + index * pitch, 1), round(pitch, 1), text)
+
+
+def _table(
+    time_range: TimeRange, series: Sequence[Series], filled: Sequence[int], format_value: Callable[[float], str]
+) -> Table:
+    rows = []
+    for index in filled:
+        values = [each.values[index] for each in series]
+        rows.append((time_range.label(index), *("" if value is None else format_value(value) for value in values)))
+    return Table(("from, UTC", *(each.name for each in series)), rows)
 
 
 def _describe(time_range: TimeRange, heights: Sequence[float | None], format_value: Callable[[float], str]) -> str:
@@ -163,10 +211,9 @@ def _describe(time_range: TimeRange, heights: Sequence[float | None], format_val
     return f"From {time_range.label(0)} UTC; highest {top}, at {time_range.label(highest)}."
 
 
-def _tooltip(time_range: TimeRange, series: Sequence[Series], index: int, format_value: Callable[[float], str]) -> str:
+def _hover_lines(series: Sequence[Series], index: int, format_value: Callable[[float], str]) -> list[str]:
     known = [(each.name, each.values[index]) for each in series]
-    parts = [f"{name} {format_value(value)}" for name, value in known if value]
-    return "\n".join([f"{time_range.label(index)} UTC", *(parts or ["0"])])
+    return [f"{name} {format_value(value)}" for name, value in known if value] or ["0"]
 
 
 def _known(series: Sequence[Series], index: int) -> list[float]:
@@ -187,5 +234,6 @@ def _steps(step: float, top: float) -> list[float]:
     return [step * number for number in range(round(top / step) + 1)]
 
 
-def _y(value: float, top: float) -> float:
+def y_of(value: float, top: float) -> float:
+    """The y coordinate of a value on an axis from 0 to `top`."""
     return TOP + _PLOT_HEIGHT * (1 - value / top)

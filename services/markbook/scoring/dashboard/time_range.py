@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from markbook.scoring.store import HOUR_MS
+from markbook.scoring.store import HOUR_MS, MINUTE_RETENTION_MS
 
 MAX_BUCKETS = 60
 _MINUTE_MS = HOUR_MS // 60
@@ -17,9 +17,14 @@ _STEPS_MS = (
     *(days * _DAY_MS for days in (1, 2, 4, 7, 14, 30, 60, 120, 365, 1461)),
 )
 _MAX_TICKS = 5
+_MIN_AUTO_MS = 10 * _MINUTE_MS
+"""Shortest range of period AUTO: what follows a first sample has room."""
 
 
 class Period(StrEnum):
+    """AUTO: the smallest range that holds all activity, which may have ended."""
+
+    AUTO = "auto"
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
@@ -40,6 +45,10 @@ class TimeRange:
     def index(self, start_ms: int) -> int:
         return (start_ms - self.first_ms) // self.step_ms
 
+    @property
+    def end_ms(self) -> int:
+        return self.first_ms + self.buckets * self.step_ms
+
     def label(self, index: int) -> str:
         at = _utc(self.first_ms + index * self.step_ms)
         return f"{at.day} {at:%b}" if self.step_ms >= _DAY_MS else f"{at.day} {at:%b %H:%M}"
@@ -56,12 +65,23 @@ class TimeRange:
         ]
 
 
-def resolve_time_range(period: Period, now_ms: int, oldest_ms: int | None) -> TimeRange:
-    """`oldest_ms`: start of period ALL; None while nothing is counted yet."""
-    length = _LENGTHS_MS.get(period) or max(now_ms - (oldest_ms or now_ms), HOUR_MS)
-    step = next((step for step in _STEPS_MS if length <= step * MAX_BUCKETS), _STEPS_MS[-1])
-    first = (now_ms - length) // step * step
-    return TimeRange(first, step, (now_ms - first) // step + 1)
+def resolve_time_range(period: Period, now_ms: int, active: tuple[int, int] | None) -> TimeRange:
+    """`active`: times of the first and the last activity; None while there is none."""
+    first_ms, last_ms = active or (now_ms, now_ms)
+    if period is Period.AUTO:
+        # where minutes were compacted, all counts of an hour are at its start
+        least_ms = HOUR_MS if first_ms < now_ms - MINUTE_RETENTION_MS else _MINUTE_MS
+        return _cut(first_ms, max(last_ms, first_ms + _MIN_AUTO_MS - 1), least_ms)
+    length = _LENGTHS_MS.get(period) or max(now_ms - first_ms, HOUR_MS)
+    return _cut(now_ms - length, now_ms, _MINUTE_MS)
+
+
+def _cut(from_ms: int, until_ms: int, least_ms: int) -> TimeRange:
+    """At most MAX_BUCKETS buckets, and one for where the first is cut, of at least `least_ms`."""
+    fitting = (step for step in _STEPS_MS if step >= least_ms and until_ms - from_ms <= step * MAX_BUCKETS)
+    step = next(fitting, _STEPS_MS[-1])
+    first = from_ms // step * step
+    return TimeRange(first, step, (until_ms - first) // step + 1)
 
 
 def _tick(at_ms: int, step_ms: int, span_ms: int) -> str:

@@ -5,9 +5,11 @@ No label value comes from a client, so the number of series is bounded: there is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter as Totals
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import version
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,9 +21,11 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from markbook.contract import BudgetState, ErrorCode, Source
-from markbook.scoring.store import RequestLine
+from markbook.scoring.store import RequestLine, score_sums
 from markbook.scoring.teachers.protocol import Teacher
 from markbook.scoring.types import TeacherCall
 
@@ -123,7 +127,7 @@ class Requests:
 
 
 class Samples:
-    """Samples by the source of their mark, and unscored ones by error code."""
+    """Samples by the source of their mark, with their scores, and unscored ones by error code."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         marked = Counter("markbook_samples", "Samples scored, by source of the mark.", ["source"], registry=registry)
@@ -131,6 +135,7 @@ class Samples:
             "markbook_unscored_samples", "Samples left unscored, by error code.", ["code"], registry=registry
         )
         self._marked = {source: marked.labels(source.value) for source in Source}
+        self._scores = Scores(registry)
         self._unscored = {code.value: unscored.labels(code.value) for code in ErrorCode}
 
     def observe(self, line: RequestLine) -> None:
@@ -139,6 +144,34 @@ class Samples:
                 counter.inc(count)
         for code, count in line.unscored.items():
             self._unscored[code].inc(count)
+        self._scores.observe(line)
+
+
+class Scores(Collector):
+    """The scores of the marks by source. Lines hold them in bins, which a Histogram of the library cannot take."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        names = [source.value for source in Source]
+        self._sums: dict[str, Totals[str]] = {source: Totals() for source in names}
+        registry.register(self)
+
+    def observe(self, line: RequestLine) -> None:
+        for source, values in line.scores.items():
+            self._sums[source].update(dict(zip(score_sums.COLUMNS, values, strict=True)))
+
+    def collect(self) -> Iterator[Metric]:
+        scores = HistogramMetricFamily("markbook_score", "Scores of the samples, by source.", labels=["source"])
+        squares = CounterMetricFamily(
+            "markbook_score_squares", "Sum of the squared scores, for their deviation.", labels=["source"]
+        )
+        for source, sums in self._sums.items():
+            bins = accumulate(sums[name] for name in score_sums.BIN_COLUMNS)
+            ends = [str(number / score_sums.BINS) for number in range(1, score_sums.BINS + 1)]
+            buckets = [(end, float(count)) for end, count in zip(ends, bins, strict=True)]
+            scores.add_metric([source], [*buckets, ("+Inf", buckets[-1][1])], sums[score_sums.SUM] / score_sums.MICRO)
+            squares.add_metric([source], sums[score_sums.SQUARES] / score_sums.NANO)
+        yield scores
+        yield squares
 
 
 class Calls:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from markbook.contract import RequestUsage, Result, SampleError, Scored, ScoreRequest, Source, Unscored
@@ -12,7 +12,7 @@ from markbook.scoring.heuristics import explain
 from markbook.scoring.pipeline.group_scorer import Outcome, PreparedSample
 from markbook.scoring.prompts.prompt import baseline_tokens
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.store import RequestLine
+from markbook.scoring.store import RequestLine, score_sums
 from markbook.scoring.types import ScoringFailure, TeacherCall
 
 
@@ -62,6 +62,10 @@ def build_ledger_line(
 ) -> RequestLine:
     """`baseline_tokens`: what one call per sample would have sent for the scored samples."""
     sources = Counter(result.source for result in results if isinstance(result, Scored))
+    scores: defaultdict[str, list[float]] = defaultdict(list)
+    for result in results:
+        if isinstance(result, Scored):
+            scores[result.source.value].append(result.score)
     return RequestLine(
         request_id=_line_id(request, items),
         run=request.run,
@@ -74,6 +78,7 @@ def build_ledger_line(
         teacher=sources[Source.TEACHER],
         unscored=Counter(result.error.code.value for result in results if isinstance(result, Unscored)),
         baseline_tokens=baseline_tokens,
+        scores={source: score_sums.sum_scores(each) for source, each in scores.items()},
     )
 
 

@@ -1,5 +1,6 @@
 """The only room with SQL: marks, claims on marks to come, and the ledger of requests and paid calls."""
 
+from markbook.scoring.store import score_sums
 from markbook.scoring.store.api_keys import ApiKey, ApiKeys
 from markbook.scoring.store.audits import AuditSum, NewAudit
 from markbook.scoring.store.budgets import CallContext, Settlement
@@ -44,4 +45,5 @@ __all__ = [
     "Texts",
     "Verdicts",
     "Viewer",
+    "score_sums",
 ]

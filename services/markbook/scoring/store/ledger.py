@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from sqlalchemy import Connection, Table, func, select
 
@@ -17,7 +17,10 @@ from markbook.scoring.store.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """Counts of one request. The five sources and the unscored ones add up to `samples`."""
+    """Counts of one request. The five sources and the unscored ones add up to `samples`.
+
+    `scores`: by source, the values of `score_sums.COLUMNS`.
+    """
 
     request_id: str
     run: str
@@ -30,6 +33,7 @@ class RequestLine:
     teacher: int
     unscored: Mapping[str, int]
     baseline_tokens: int
+    scores: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 _COLUMNS = [each.name for each in fields(RequestLine)]
@@ -45,13 +49,22 @@ class Ledger:
             await self._database.write(lambda connection: count(connection, lines, build_rollups()).write(connection))
 
     async def sums(
-        self, viewer: Viewer, since_ms: int = 0, bucket_ms: int | None = None, run: str | None = None
+        self,
+        viewer: Viewer,
+        since_ms: int = 0,
+        bucket_ms: int | None = None,
+        run: str | None = None,
+        *,
+        by_source: bool = True,
     ) -> Rollups:
-        """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or over all time."""
+        """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or over all time.
+
+        `by_source`: with the scores of each source, not only those of all together.
+        """
         minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
         def work(connection: Connection) -> Rollups:
-            sums = rollups.read(connection, minute_ms, bucket_ms, run)
+            sums = rollups.read(connection, minute_ms, bucket_ms, run, by_source=by_source)
             for line in _lines(connection, tables.requests, since_ms, minute_ms):
                 sums.add_request(line)
             for line in _lines(connection, tables.calls, since_ms, minute_ms):
@@ -61,12 +74,19 @@ class Ledger:
 
         return await self._database.read(work)
 
-    async def first_ms(self, viewer: Viewer) -> int | None:
-        """Start of the first minute or hour with a count that the viewer may see; None without any."""
-        query = select(tables.sums.c.run, func.min(tables.sums.c.at_ms)).group_by(tables.sums.c.run)
+    async def activity(self, viewer: Viewer, run: str | None = None) -> tuple[int, int] | None:
+        """Starts of the first and the last minute (hour) with a count that the viewer may see; None without any.
 
-        def work(connection: Connection) -> int | None:
-            return min((at_ms for run, at_ms in connection.execute(query) if viewer.may_use(run)), default=None)
+        `run`: of this run only.
+        """
+        at_ms = tables.sums.c.at_ms
+        query = select(tables.sums.c.run, func.min(at_ms), func.max(at_ms)).group_by(tables.sums.c.run)
+        if run is not None:
+            query = query.where(tables.sums.c.run == run)
+
+        def work(connection: Connection) -> tuple[int, int] | None:
+            seen = [(first, last) for name, first, last in connection.execute(query) if viewer.may_use(name)]
+            return (min(first for first, _ in seen), max(last for _, last in seen)) if seen else None
 
         return await self._database.read(work)
 
@@ -82,6 +102,7 @@ def count(connection: Connection, lines: Sequence[RequestLine], sums: Rollups) -
     for line in sorted(lines, key=lambda line: line.request_id):  # one order everywhere, against deadlocks
         row = {name: getattr(line, name) for name in _COLUMNS}
         row["unscored"] = json.dumps(dict(line.unscored)) if line.unscored else None
+        row["scores"] = json.dumps(dict(line.scores), separators=(",", ":")) if line.scores else None
         rows.append(row)
     written = run(connection, new_rows(connection.dialect.name, tables.requests), rows)
     new = {request_id for (request_id,) in written.rows}

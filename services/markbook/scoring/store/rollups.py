@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, literal_column, select, text
 from sqlalchemy.sql.dml import ReturningInsert
 
-from markbook.scoring.store import tables
+from markbook.contract import Source
+from markbook.scoring.store import score_sums, tables
 from markbook.scoring.store.statements import Row, insert_into, run
 
 MINUTE_MS = 60_000
@@ -29,19 +30,25 @@ _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cr
 _SUMMED = [column for column in tables.sums.columns if not column.primary_key]
 _NAMES = [column.name for column in _SUMMED]
 _FAILED = [tables.failure_sums.c.samples]
-_BOTH = (tables.sums, tables.failure_sums)
+_SCORED = [tables.score_rollups.c[name] for name in score_sums.COLUMNS]
+_SOURCES = tuple(source.value for source in Source)
+_TABLES = (tables.sums, tables.failure_sums, tables.score_rollups)
 
 
 @dataclass(slots=True)
 class CounterTotals:
-    """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code."""
+    """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code, `scores` by source
+    (score_sums.ALL: all together) and column of score_rollups."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    scores: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, other: CounterTotals) -> None:
         self.counts.update(other.counts)
         self.failures.update(other.failures)
+        for source, sums in other.scores.items():
+            self.scores[source].update(sums)
 
 
 class Rollups:
@@ -58,6 +65,10 @@ class Rollups:
         columns = ("samples", "heuristic", "tests", "cache", "coalesced", "teacher", "baseline_tokens")
         tally.counts.update({name: line[name] for name in columns} | {"unscored": failures.total()})
         tally.failures.update(failures)
+        for source, values in json.loads(line["scores"] or "{}").items():
+            sums = dict(zip(score_sums.COLUMNS, values, strict=True))
+            tally.scores[source].update(sums)
+            tally.scores[score_sums.ALL].update(sums)
 
     def add_call(self, line: Row, times: int = 1) -> None:
         """Add a row of ledger_calls; with `times` -1, subtract it."""
@@ -82,13 +93,17 @@ class Rollups:
         """Add these to the stored rollups, in one order everywhere, against deadlocks."""
         rows: list[Row] = []
         failures: list[Row] = []
+        scores: list[Row] = []
         for (start, run_name), tally in sorted(self.tallies.items()):
             place = {"at_ms": start, "run": run_name}
             rows.append(place | {name: tally.counts[name] for name in _NAMES})
             for code, samples in sorted(tally.failures.items()):
                 failures.append(place | {"code": code, "samples": samples})
+            for source, sums in sorted(tally.scores.items()):
+                scores.append(place | {"source": source} | {name: sums[name] for name in score_sums.COLUMNS})
         _add_up(connection, tables.sums, _SUMMED, rows)
         _add_up(connection, tables.failure_sums, _FAILED, failures)
+        _add_up(connection, tables.score_rollups, _SCORED, scores)
 
     def _tally(self, line: Row) -> CounterTotals:
         return self.tallies[_start(line["at_ms"], self._bucket_ms), line["run"]]
@@ -104,13 +119,24 @@ def build_rollups(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Ro
     return sums
 
 
-def read(connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None) -> Rollups:
-    """Rollups from `since_ms`, the start of a minute, on; of one run or of all."""
+def read(
+    connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None, *, by_source: bool = True
+) -> Rollups:
+    """Rollups from `since_ms`, the start of a minute, on; of one run or of all.
+
+    `by_source`: with the scores of each source, not only those of all together.
+    """
     sums = Rollups(bucket_ms)
     for start, name, *totals in _read(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
         sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, map(int, totals), strict=True)))
     for start, name, code, samples in _read(connection, tables.failure_sums, _FAILED, since_ms, bucket_ms, run):
         sums.tallies[start, name].failures[code] = int(samples)
+    sources = (*_SOURCES, score_sums.ALL) if by_source else (score_sums.ALL,)
+    for start, source, name, *totals in _read(
+        connection, tables.score_rollups, _SCORED, since_ms, bucket_ms, run, sources
+    ):
+        scores = zip(score_sums.COLUMNS, map(int, totals), strict=True)
+        sums.tallies[start, name].scores[source] = Counter(dict(scores))
     return sums
 
 
@@ -132,7 +158,7 @@ def oldest_hour(connection: Connection, now_ms: int) -> int | None:
     """Start of the oldest hour past MINUTE_RETENTION_MS that still has minutes; None without any."""
     before_ms = _start(now_ms - MINUTE_RETENTION_MS, HOUR_MS)
     found = [
-        connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _BOTH
+        connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _TABLES
     ]
     return min((_start(at_ms, HOUR_MS) for at_ms in found if at_ms is not None), default=None)
 
@@ -145,14 +171,16 @@ def compact_to_hours(connection: Connection, hour_ms: int) -> None:
     if not _has_lock(connection):
         return
     hours = Rollups(HOUR_MS)
-    for table in _BOTH:
+    for table in _TABLES:
         minutes = delete(table).where(*_minutes(table, hour_ms, hour_ms + HOUR_MS)).returning(*table.columns)
         for row in connection.execute(minutes).mappings():
             tally = hours.tallies[hour_ms, row["run"]]
             if table is tables.sums:
                 tally.counts.update({name: row[name] for name in _NAMES})
-            else:
+            elif table is tables.failure_sums:
                 tally.failures[row["code"]] += row["samples"]
+            else:
+                tally.scores[row["source"]].update({name: row[name] for name in score_sums.COLUMNS})
     hours.write(connection)
 
 
@@ -179,6 +207,7 @@ def _read(
     since_ms: int,
     bucket_ms: int | None,
     run: str | None,
+    sources: Sequence[str] | None = None,
 ) -> Sequence[Any]:
     """Rows of start (as in `Rollups`), the other key columns, and the totals of the `summed` columns."""
     at_ms = table.c.at_ms
@@ -188,6 +217,8 @@ def _read(
     query = query.group_by(*keys) if bucket_ms is None else query.group_by(*keys, "start")
     if run is not None:
         query = query.where(table.c.run == run)
+    if sources is not None:  # all of them too: the index begins with the source
+        query = query.where(table.c.source.in_(sources))
     return connection.execute(query).all()
 
 

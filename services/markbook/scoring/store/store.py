@@ -29,6 +29,7 @@ from markbook.scoring.store.recent_marks import Page
 from markbook.scoring.store.records import Records
 from markbook.scoring.store.retention import UNLIMITED, RetentionPolicy
 from markbook.scoring.store.rollups import build_rollups
+from markbook.scoring.store.run_metrics import ReportedMetrics
 from markbook.scoring.store.test_verdicts import Verdicts
 from markbook.scoring.types import CRITERIA, ScoringFailure, TeacherCall
 
@@ -64,6 +65,7 @@ class Store:
         self.maintenance = Maintenance(self._database, retention)
         self.claims = Claims(self._database, self.marks, self._owner, lease_ms, self._clock)
         self.ledger = Ledger(self._database)
+        self.run_metrics = ReportedMetrics(self._database)
         self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock)
         self.audits = Audits(self._database)
         self.verdicts = Verdicts(self._database)

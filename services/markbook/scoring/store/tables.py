@@ -16,6 +16,8 @@ from sqlalchemy import (
     Text,
 )
 
+from markbook.scoring.store import score_sums
+
 metadata = MetaData()
 
 LATENCY_MS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
@@ -112,6 +114,7 @@ requests = Table(
     Column("coalesced", Integer, nullable=False),
     Column("teacher", Integer, nullable=False),
     Column("unscored", Text),  # JSON: error code -> samples; null when all were scored
+    Column("scores", Text),  # JSON: source -> values of score_sums.COLUMNS; null where nothing was scored
     Column("baseline_tokens", BigInteger, nullable=False),  # estimated input of one plain call per scored sample
     Index("ledger_requests_at", "at_ms"),
 )
@@ -178,6 +181,31 @@ failure_sums = Table(
     Column("code", Text, primary_key=True),
     Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # as in ledger_rollups
     Column("samples", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+score_rollups = Table(
+    "score_rollups",
+    metadata,
+    Column("source", Text, primary_key=True),  # score_sums.ALL: all sources together
+    Column("run", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # as in ledger_rollups
+    *(Column(name, BigInteger, nullable=False) for name in score_sums.COLUMNS),
+    Index("score_rollups_at", "source", "at_ms"),
+    sqlite_with_rowid=False,
+)
+
+run_metrics = Table(
+    "run_metrics",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("value", Float, nullable=False),
+    Column("low", Float),  # ends of its interval; null: it has none
+    Column("high", Float),
+    Column("at_ms", BigInteger, nullable=False),  # when it was reported last
+    Index("run_metrics_at", "run", "at_ms"),
     sqlite_with_rowid=False,
 )
 

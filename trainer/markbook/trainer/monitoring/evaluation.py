@@ -10,7 +10,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from markbook.contract import Scored
+from markbook.contract import MARK, PASS_AT_1, Metric, Scored
 from markbook.trainer.monitoring.metrics import reward_metrics
 from markbook.trainer.monitoring.pass_at_k import Counts, pass_at_k, passed, reported_k
 from markbook.trainer.types import Group, Metrics
@@ -124,15 +124,11 @@ def compare(before: Mapping[int, float], after: Mapping[int, float]) -> dict[str
     """
     tasks = sorted(before.keys() & after.keys())
     differences = [after[task] - before[task] for task in tasks]
-    interval = None
-    if len(tasks) > 1:
-        half = float(stdtrit(len(tasks) - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(len(tasks))
-        interval = [statistics.fmean(differences) - half, statistics.fmean(differences) + half]
     return {
         "before": _mean([before[task] for task in tasks or before]),
         "after": _mean([after[task] for task in tasks]),
         "difference": _mean(differences),
-        "interval_95": interval,
+        "interval_95": _interval(differences),
         "tasks": len(tasks),
         "method": METHOD,
     }
@@ -142,6 +138,29 @@ def compare_passed(before: Counts, after: Counts) -> dict[str, dict[str, Any]]:
     """`compare` of pass@k for each k worth reporting, by k as text (JSON has no other keys)."""
     samples = max((n for _, n in [*before.values(), *after.values()]), default=1)
     return {str(k): compare(pass_at_k(before, k), pass_at_k(after, k)) for k in reported_k(samples)}
+
+
+def reported_metrics(evaluation: Evaluation) -> dict[str, Metric]:
+    """What the scoring service receives of an evaluation: the mean mark and, where tasks have tests, pass@1.
+
+    Means over tasks, with their 95 % interval from Student's t, cut to [0, 1]; with one task there is no interval.
+    """
+    values = {MARK: [*evaluation.marks.values()], PASS_AT_1: [*pass_at_k(evaluation.passed, 1).values()]}
+    metrics = {}
+    for name, each in values.items():
+        if each:
+            low, high = _interval(each) or (None, None)
+            low, high = (None, None) if low is None or high is None else (max(low, 0.0), min(high, 1.0))
+            metrics[name] = Metric(value=statistics.fmean(each), low=low, high=high)
+    return metrics
+
+
+def _interval(values: Sequence[float]) -> list[float] | None:
+    """The 95 % interval of the mean of `values`; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+    return [statistics.fmean(values) - half, statistics.fmean(values) + half]
 
 
 def _mean(values: Sequence[float]) -> float | None:

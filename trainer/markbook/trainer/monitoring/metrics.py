@@ -185,8 +185,9 @@ def barren_epoch(history: Sequence[Metrics]) -> str | None:
 
 
 def service_metrics(counters: Counters) -> Metrics:
-    """The service's count of this run so far, under the service's names; `unscored` stays the step's own count."""
-    return counters.model_dump(mode="json", exclude={"unscored"})
+    """The service's count of this run so far, under the service's names; `unscored` stays the step's own count, and
+    the scores are in the step's own metrics."""
+    return counters.model_dump(mode="json", exclude={"unscored", "scores", "scores_by_source"})
 
 
 def step_line(metrics: Mapping[str, Any], steps: int) -> str:
