@@ -86,7 +86,7 @@ class Clients:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._client = ScoringClient(
-            url, timeout_s=600, max_in_flight=count, patience=RetryPolicy(10.0, tell=self._note_away)
+            url, timeout_s=600, max_in_flight=count, retry_policy=RetryPolicy(10.0, on_failure=self._note_away)
         )
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:

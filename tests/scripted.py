@@ -106,21 +106,21 @@ class Time:
         self.pauses.append(seconds)
         self.now += seconds
 
-    def patience(self, wait_s: float) -> RetryPolicy:
+    def retry_policy(self, wait_s: float) -> RetryPolicy:
         return RetryPolicy(wait_s, sleep=self.sleep, clock=lambda: self.now, jitter=lambda: 1.0)
 
 
 AT_ONCE = RetryPolicy(0.0)
 
 
-def score(url, request=REQUEST, *, rescore_s=0.0, patience=AT_ONCE, **options) -> ScoreResponse:
-    with ScoringClient(url, patience=patience, **{"timeout_s": 10, **options}) as client:
+def score(url, request=REQUEST, *, rescore_s=0.0, retry_policy=AT_ONCE, **options) -> ScoreResponse:
+    with ScoringClient(url, retry_policy=retry_policy, **{"timeout_s": 10, **options}) as client:
         return client.score_request(request, rescore_s=rescore_s)
 
 
-def score_async(url, request=REQUEST, *, rescore_s=0.0, patience=AT_ONCE, **options) -> ScoreResponse:
+def score_async(url, request=REQUEST, *, rescore_s=0.0, retry_policy=AT_ONCE, **options) -> ScoreResponse:
     async def ask() -> ScoreResponse:
-        async with AsyncScoringClient(url, patience=patience, **{"timeout_s": 10, **options}) as client:
+        async with AsyncScoringClient(url, retry_policy=retry_policy, **{"timeout_s": 10, **options}) as client:
             return await client.score_request(request, rescore_s=rescore_s)
 
     return asyncio.run(ask())

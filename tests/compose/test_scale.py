@@ -135,7 +135,7 @@ def test_a_killed_database_comes_back_with_every_mark_and_count(scaled: Stack, p
         kill(*scaled.containers("postgres"))
         assert not client.ready()
         with (
-            scaled.client(patience=RetryPolicy(wait_s=0)) as hasty,
+            scaled.client(retry_policy=RetryPolicy(wait_s=0)) as hasty,
             pytest.raises(ServiceUnavailableError, match="store_unavailable"),
         ):
             hasty.score_request(request("kept", "kept"))

@@ -138,7 +138,7 @@ class Scene:
     def ask(self, client: int, requests: Sequence[ScoreRequest]) -> list[tuple[str, str, Result]]:
         """Run, code and result of every sample of the requests, one request after the other."""
         url, found = self.replicas[client % REPLICAS].url, []
-        with ScoringClient(url, timeout_s=STEP_LIMIT_S, patience=RetryPolicy(STEP_LIMIT_S)) as http:
+        with ScoringClient(url, timeout_s=STEP_LIMIT_S, retry_policy=RetryPolicy(STEP_LIMIT_S)) as http:
             for number, request in enumerate(requests):
                 if time_of := time_of_request(number):
                     assert self.begun[time_of - 1].wait(STEP_LIMIT_S)

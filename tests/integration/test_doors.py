@@ -62,7 +62,7 @@ def test_keys_made_and_revoked_are_in_force_in_a_running_service(database_url, t
             secret = keys(database_url, "add", "ann")
             assert "keys add NAME" in until_refused(client.stats)
             assert client.ready()
-        with ScoringClient(service.url, api_key=secret, patience=RetryPolicy(0.0)) as keyed:
+        with ScoringClient(service.url, api_key=secret, retry_policy=RetryPolicy(0.0)) as keyed:
             assert keyed.score_request(ScoreRequest(samples=[ADD])).results[0].source == "cache"
             assert list(keyed.stats().budgets) == ["total", "key ann", "run default"]
             keys(database_url, "revoke", "ann")

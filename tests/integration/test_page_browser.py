@@ -40,7 +40,7 @@ def ask(service: ServiceProcess, *codes: str, run: str = "demo", key: str | None
         "Write fold(values) that adds up the numbers in a list.\n\nAn empty list gives 0. " + "Say what you do. " * 20
     )
     samples = [Sample(prompt=task, language="python", code=code) for code in codes]
-    with ScoringClient(service.url, api_key=key, timeout_s=60, patience=RetryPolicy(0.0)) as client:
+    with ScoringClient(service.url, api_key=key, timeout_s=60, retry_policy=RetryPolicy(0.0)) as client:
         client.score_request(ScoreRequest(run=run, samples=samples))
 
 

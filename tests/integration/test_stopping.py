@@ -122,12 +122,12 @@ def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once
     """The lease is an hour: only a claim that was given back lets the second replica ask."""
     settings = Settings(faults=faults.script("slow"), slow_s=3600.0, count=tokens.estimate)
     with Emulator(settings) as emulator:
-        patient = {"claim_lease_s": 3600.0}
-        one = start(postgres_url, emulator, tmp_path, {"shutdown_grace_s": 0.1}, store=patient)
+        with_retries = {"claim_lease_s": 3600.0}
+        one = start(postgres_url, emulator, tmp_path, {"shutdown_grace_s": 0.1}, store=with_retries)
         with one.client() as client:
             first = threads.submit(client.score_request, request("add", run="one"))
             until(lambda: len(emulator.log) == 1)
-            with start(postgres_url, emulator, tmp_path, {}, store=patient) as two, two.client() as other:
+            with start(postgres_url, emulator, tmp_path, {}, store=with_retries) as two, two.client() as other:
                 second = threads.submit(other.score_request, request("add", run="two"))
                 assert other.ready()
                 assert one.stop() == 0

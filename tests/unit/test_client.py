@@ -76,7 +76,7 @@ def test_what_may_pass_may_be_sent_again(script, ask, status, headers, wait):
 def test_it_is_sent_again_as_it_was_with_growing_pauses_and_the_one_that_was_asked_for(script, ask):
     time = Time()
     script.answers = [AWAY, AWAY, (429, {"Retry-After": "7"}, AWAY[2]), AWAY]
-    ask(script.url, patience=time.patience(60))
+    ask(script.url, retry_policy=time.retry_policy(60))
     assert len({body for _, _, body in script.seen}) == 1
     assert len(script.seen) == 5
     assert time.pauses == [0.5, 1.0, 7.0, 4.0]
@@ -87,7 +87,7 @@ def test_patience_ends_where_it_said(script, ask):
     time = Time()
     script.answers = [(503, {"Retry-After": "3600"}, AWAY[2]), AWAY]
     with pytest.raises(ServiceUnavailableError, match="no database"):
-        ask(script.url, patience=time.patience(20))
+        ask(script.url, retry_policy=time.retry_policy(20))
     assert time.pauses == [20.0]
     assert len(script.seen) == 2
 
@@ -103,7 +103,7 @@ def test_an_answer_that_does_not_come_is_asked_for_again_under_its_id(script, as
         return answer(request)
 
     script.answer = first_never
-    ask(script.url, patience=time.patience(60), timeout_s=0.5)
+    ask(script.url, retry_policy=time.retry_policy(60), timeout_s=0.5)
     ended.set()
     first, second = script.requests
     assert first == second
@@ -114,7 +114,7 @@ def test_an_answer_that_does_not_come_is_asked_for_again_under_its_id(script, as
 def test_what_will_not_pass_is_told_with_its_code_and_never_sent_again(script, ask, status):
     script.answers = [(status, {"Retry-After": "1"}, '{"error": "invalid_request", "detail": "samples: missing"}')]
     with pytest.raises(RequestRejectedError, match="samples: missing") as caught:
-        ask(script.url, patience=RetryPolicy(60.0))
+        ask(script.url, retry_policy=RetryPolicy(60.0))
     assert (caught.value.status, caught.value.code) == (status, "invalid_request")
     assert len(script.seen) == 1
 
@@ -157,8 +157,8 @@ def test_an_address_where_nobody_listens_is_named(ask):
 def test_patience_tells_what_it_waits_for_and_when_it_is_over(script):
     time, told = Time(), []
     script.answers = [AWAY, AWAY]
-    with ScoringClient(script.url, patience=time.patience(0)) as client:
-        client.patient(60, told.append).score_request(REQUEST)
+    with ScoringClient(script.url, retry_policy=time.retry_policy(0)) as client:
+        client.with_retries(60, told.append).score_request(REQUEST)
         assert [str(failure) for failure in told[:2]] == [str(told[0])] * 2
         assert "no database" in str(told[0])
         assert told[2] is None

@@ -29,13 +29,13 @@ ADD = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b
 
 
 def in_thread(url, method, *arguments, options=None, **keywords):
-    with ScoringClient(url, patience=RetryPolicy(0.0), **(options or {})) as client:
+    with ScoringClient(url, retry_policy=RetryPolicy(0.0), **(options or {})) as client:
         return getattr(client, method)(*arguments, **keywords)
 
 
 def in_loop(url, method, *arguments, options=None, **keywords):
     async def call():
-        async with AsyncScoringClient(url, patience=RetryPolicy(0.0), **(options or {})) as client:
+        async with AsyncScoringClient(url, retry_policy=RetryPolicy(0.0), **(options or {})) as client:
             return await getattr(client, method)(*arguments, **keywords)
 
     return asyncio.run(call())
@@ -43,7 +43,7 @@ def in_loop(url, method, *arguments, options=None, **keywords):
 
 def submitted(url, method, *arguments, options=None, **keywords):
     assert method == "score_many"
-    with ScoringClient(url, patience=RetryPolicy(0.0), **(options or {})) as client:
+    with ScoringClient(url, retry_policy=RetryPolicy(0.0), **(options or {})) as client:
         return client.submit(*arguments, **keywords).result(30)
 
 
@@ -273,6 +273,6 @@ def test_figures_of_a_run_are_reported_and_read(call, sqlite_url):
 
 def test_figures_are_reported_in_the_background(sqlite_url):
     config = parse_config({"store": {"database_url": sqlite_url}})
-    with served(config, RecordingTeacher()) as url, ScoringClient(url, patience=RetryPolicy(0.0)) as client:
+    with served(config, RecordingTeacher()) as url, ScoringClient(url, retry_policy=RetryPolicy(0.0)) as client:
         client.submit_metrics({"mark": 0.5}, step=1, run="a").result(30)
         assert [each.value for each in client.run_metrics("a").metrics] == [0.5]

@@ -78,7 +78,7 @@ def test_one_part_that_is_refused_is_the_end_of_all(script):
         (422, {}, '{"error": "invalid_request", "detail": "no"}') if request.samples[0].code == "2" else echo(request)
     )
     with pytest.raises(RequestRejectedError, match="no"):
-        score(script.url, numbered(4), limits=Service(max_samples_per_request=1), patience=RetryPolicy(60.0))
+        score(script.url, numbered(4), limits=Service(max_samples_per_request=1), retry_policy=RetryPolicy(60.0))
 
 
 def test_an_unknown_price_of_a_part_is_an_unknown_price_of_all(script):
@@ -113,11 +113,11 @@ def unscored_first(times: dict[str, int], retry_after_s: float | None) -> Callab
 def test_what_came_back_unscored_is_asked_for_again_only_where_that_was_said(script, ask):
     time = Time()
     script.answer = unscored_first({"1": 2, "3": 1}, 5.0)
-    first = ask(script.url, numbered(4), patience=time.patience(0))
+    first = ask(script.url, numbered(4), retry_policy=time.retry_policy(0))
     assert [result.score for result in first.results] == [0.0, None, 0.002, None]
     assert (len(script.seen), time.pauses) == (1, [])
     script.answer = unscored_first({"1": 2, "3": 1}, 5.0)
-    second = ask(script.url, numbered(4), rescore_s=60, patience=time.patience(0))
+    second = ask(script.url, numbered(4), rescore_s=60, retry_policy=time.retry_policy(0))
     assert [result.score for result in second.results] == [0.0, 0.001, 0.002, 0.003]
     again = script.requests[1:]
     assert [[sample.code for sample in part.samples] for part in again] == [["0", "1", "2", "3"], ["1", "3"], ["1"]]
@@ -133,6 +133,6 @@ def test_what_came_back_unscored_is_asked_for_again_only_where_that_was_said(scr
 def test_asking_again_ends_in_time_and_where_waiting_does_not_help(script, ask, retry_after_s, within_s, asked):
     time = Time()
     script.answer = unscored_first({"0": 99}, retry_after_s)
-    answer = ask(script.url, numbered(2), rescore_s=within_s, patience=time.patience(0))
+    answer = ask(script.url, numbered(2), rescore_s=within_s, retry_policy=time.retry_policy(0))
     assert [result.status for result in answer.results] == ["unscored", "scored"]
     assert len(script.seen) == asked

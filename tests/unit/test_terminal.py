@@ -99,7 +99,7 @@ def test_an_address_with_a_password_is_refused_and_not_quoted(name):
 async def test_what_a_client_says_of_its_service_has_no_password():
     with pytest.raises(ClientError) as none:
         AsyncScoringClient(f"ftp://u:{SECRET}@h")
-    async with AsyncScoringClient(f"http://u:{SECRET}@127.0.0.1:1", patience=None) as client:
+    async with AsyncScoringClient(f"http://u:{SECRET}@127.0.0.1:1", retry_policy=None) as client:
         with pytest.raises(ClientError) as away:
             await client.stats()
     for error in (none, away):

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from markbook.client.batching import add_usage, make_part, split
 from markbook.client.connection import is_loopback, resolve_authorization, resolve_url
 from markbook.client.errors import RequestRejectedError, ServiceUnavailableError, read
-from markbook.client.retry import FIRST_PAUSE_S, RetryPolicy, Tell
+from markbook.client.retry import FIRST_PAUSE_S, OnFailure, RetryPolicy
 from markbook.client.run_metrics import MetricLike, make_report, metrics_path
 from markbook.client.samples import SampleLike, make_request
 from markbook.config.settings import Service
@@ -46,7 +46,7 @@ class Options(TypedDict, total=False):
 
     timeout_s: float
     api_key: str | None
-    patience: RetryPolicy | None
+    retry_policy: RetryPolicy | None
     max_in_flight: int
     limits: Service | None
 
@@ -59,7 +59,7 @@ class AsyncScoringClient:
         timeout_s: Seconds that one attempt waits for the service to connect, and to send more of its answer. An attempt
             that times out is sent again like any other that failed.
         api_key: Sent as `Authorization: Bearer`. Without it `$MARKBOOK_API_KEY`; "" sends none.
-        patience: How long failed requests are sent again, by default for 60 seconds. `RetryPolicy(0)`: never.
+        retry_policy: How long failed requests are sent again, by default for 60 seconds. `RetryPolicy(0)`: never.
         max_in_flight: HTTP requests at the same time, of all calls together. More wait for their turn.
         limits: The service's section of config.yaml where its limits are not the default ones. A call is split by
             `max_samples_per_request` and `max_body_bytes`.
@@ -77,14 +77,14 @@ class AsyncScoringClient:
         *,
         timeout_s: float = 180.0,
         api_key: str | None = None,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         max_in_flight: int = 16,
         limits: Service | None = None,
     ) -> None:
         url = resolve_url(base_url)
         self.base_url = str(url)
         self._shown = hide_secrets(self.base_url)
-        self._patience = patience or RetryPolicy()
+        self._retry_policy = retry_policy or RetryPolicy()
         self._limits = limits or Service()
         self._slots = asyncio.Semaphore(max_in_flight)
         self._http = httpx.AsyncClient(
@@ -176,7 +176,7 @@ class AsyncScoringClient:
         """
         request = request.model_copy(update={"request_id": request.request_id or uuid.uuid4().hex})
         answer = await self._score(request)
-        ends = self._patience.clock() + rescore_s
+        ends = self._retry_policy.clock() + rescore_s
         for turn in itertools.count(1):
             again = {
                 place: result.error.retry_after_s
@@ -184,9 +184,9 @@ class AsyncScoringClient:
                 if isinstance(result, Unscored) and result.error.retry_after_s is not None
             }
             pause = max(FIRST_PAUSE_S, *again.values()) if again else 0.0
-            if not again or self._patience.clock() + pause > ends:
+            if not again or self._retry_policy.clock() + pause > ends:
                 break
-            await self._patience.sleep(pause)
+            await self._retry_policy.sleep(pause)
             newer = await self._score(make_part(request, [request.samples[place] for place in again], f"again {turn}"))
             results = dict(enumerate(answer.results)) | dict(zip(again, newer.results, strict=True))
             answer = ScoreResponse(results=list(results.values()), usage=add_usage([answer.usage, newer.usage]))
@@ -200,7 +200,7 @@ class AsyncScoringClient:
         params = {"run": run} if run else {}
         if since is not None:
             params["since"] = since.isoformat()
-        return await self._patience.persist(lambda: self._send(Stats, "GET", "/stats", params=params))
+        return await self._retry_policy.run(lambda: self._send(Stats, "GET", "/stats", params=params))
 
     async def report_metrics(self, metrics: Mapping[str, MetricLike], *, step: int, run: str = DEFAULT_RUN) -> None:
         """Report figures of `run` after one of its steps, such as an evaluation, for the service's dashboard.
@@ -210,17 +210,17 @@ class AsyncScoringClient:
         """
         body, path = make_report(step, metrics).model_dump_json(exclude_none=True), metrics_path(run)
         headers = {"Content-Type": "application/json"}
-        await self._patience.persist(lambda: self._send(StoredMetrics, "POST", path, content=body, headers=headers))
+        await self._retry_policy.run(lambda: self._send(StoredMetrics, "POST", path, content=body, headers=headers))
 
     async def run_metrics(self, run: str) -> RunMetrics:
         """What was reported about `run`, by step and name; an empty list where nothing was."""
         path = metrics_path(run)
-        return await self._patience.persist(lambda: self._send(RunMetrics, "GET", path))
+        return await self._retry_policy.run(lambda: self._send(RunMetrics, "GET", path))
 
     async def marks(self, key: str, profile: str | None = None) -> KeptMarks:
         """What is stored of a sample, by the `key` of its result. Raises RequestRejectedError (404) if nothing is."""
         params = {"key": key, **({"profile": profile} if profile else {})}
-        return await self._patience.persist(lambda: self._send(KeptMarks, "GET", "/marks", params=params))
+        return await self._retry_policy.run(lambda: self._send(KeptMarks, "GET", "/marks", params=params))
 
     async def ready(self) -> bool:
         """Whether the service is up and its store answers, now: one attempt of at most `timeout_s`."""
@@ -229,13 +229,13 @@ class AsyncScoringClient:
         except httpx.RequestError:
             return False
 
-    def patient(self, wait_s: float, tell: Tell) -> Self:
-        """The same client, sharing its connections, that retries for `wait_s` seconds and calls `tell` (RetryPolicy).
+    def with_retries(self, wait_s: float, on_failure: OnFailure) -> Self:
+        """The same client, sharing its connections, with another `wait_s` and `on_failure` (see RetryPolicy).
 
         Closing either closes both.
         """
         other = copy.copy(self)
-        other._patience = replace(self._patience, wait_s=wait_s, tell=tell)
+        other._retry_policy = replace(self._retry_policy, wait_s=wait_s, on_failure=on_failure)
         return other
 
     async def close(self) -> None:
@@ -257,7 +257,7 @@ class AsyncScoringClient:
 
     async def _ask(self, part: ScoreRequest) -> ScoreResponse:
         body, headers = part.model_dump_json(), {"Content-Type": "application/json"}
-        answer = await self._patience.persist(
+        answer = await self._retry_policy.run(
             lambda: self._send(ScoreResponse, "POST", "/score", content=body, headers=headers)
         )
         if len(answer.results) != len(part.samples):  # a score would go to another sample

@@ -11,7 +11,7 @@ from typing import Self, Unpack
 
 from markbook.client.async_client import AsyncScoringClient, Options
 from markbook.client.background import BackgroundLoop
-from markbook.client.retry import Tell
+from markbook.client.retry import OnFailure
 from markbook.client.run_metrics import MetricLike
 from markbook.client.samples import SampleLike, make_request
 from markbook.contract import DEFAULT_RUN, KeptMarks, Result, RunMetrics, ScoreRequest, ScoreResponse, Stats
@@ -21,8 +21,8 @@ class ScoringClient:
     """Scores code through a running service. Use it as a context manager; threads may share it.
 
     Takes the arguments of AsyncScoringClient, which it runs in one background thread: `base_url` (without it
-    `$MARKBOOK_URL`, else http://127.0.0.1:8000), `timeout_s`, `api_key` (without it `$MARKBOOK_API_KEY`), `patience`,
-    `max_in_flight`, `limits`. Raises ClientError where the address or the key cannot be used.
+    `$MARKBOOK_URL`, else http://127.0.0.1:8000), `timeout_s`, `api_key` (without it `$MARKBOOK_API_KEY`),
+    `retry_policy`, `max_in_flight`, `limits`. Raises ClientError where the address or the key cannot be used.
 
     Ctrl-C ends a waiting call at once and cancels its requests. A client belongs to the process that opened it: open
     another after a fork. Every method but `close` raises RuntimeError after `close`.
@@ -168,13 +168,13 @@ class ScoringClient:
         """Whether the service is up and its store answers, now: one attempt of at most `timeout_s`."""
         return self._background.run(self._client.ready())
 
-    def patient(self, wait_s: float, tell: Tell) -> Self:
-        """The same client, sharing thread and connections, that retries for `wait_s` seconds and calls `tell`.
+    def with_retries(self, wait_s: float, on_failure: OnFailure) -> Self:
+        """The same client, sharing thread and connections, with another `wait_s` and `on_failure` (see RetryPolicy).
 
-        `tell` is described at RetryPolicy. Closing either closes both.
+        Closing either closes both.
         """
         other = copy.copy(self)
-        other._client = self._client.patient(wait_s, tell)
+        other._client = self._client.with_retries(wait_s, on_failure)
         return other
 
     def close(self) -> None:

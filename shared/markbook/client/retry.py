@@ -15,24 +15,24 @@ FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 15.0
 
 T = TypeVar("T")
-Tell = Callable[[ServiceUnavailableError | None], None]
+OnFailure = Callable[[ServiceUnavailableError | None], None]
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """How a service that is away is waited for: `wait_s` seconds from the first failure of a request; 0: not at all.
 
-    Pauses grow from FIRST_PAUSE_S to MAX_PAUSE_S; a `Retry-After` that is longer is kept to. `tell` hears of every
-    failure that is waited out, and None of every answer. It is called in the client's thread.
+    Pauses grow from FIRST_PAUSE_S to MAX_PAUSE_S; a `Retry-After` that is longer is kept to. `on_failure` receives
+    every failure that is retried, and None for every answer. It is called in the client's thread.
     """
 
     wait_s: float = 60.0
-    tell: Tell = lambda _: None
+    on_failure: OnFailure = lambda _: None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
 
-    async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """`attempt`, again and again while it raises ServiceUnavailableError and there is time."""
         ends: float | None = None
         pause = FIRST_PAUSE_S
@@ -44,11 +44,11 @@ class RetryPolicy:
                 ends = now + self.wait_s if ends is None else ends
                 if now >= ends:
                     raise
-                self.tell(error)
+                self.on_failure(error)
                 # from half to the whole, so that clients that failed together do not come back together
                 wait = max(pause * (0.5 + self.jitter() / 2), error.retry_after_s or 0.0)
                 await self.sleep(min(wait, ends - now))
                 pause = min(2 * pause, MAX_PAUSE_S)
             else:
-                self.tell(None)
+                self.on_failure(None)
                 return answer

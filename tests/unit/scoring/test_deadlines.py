@@ -110,11 +110,11 @@ async def test_a_deadline_that_is_not_reached_changes_nothing(service, teacher):
 
 async def test_one_who_waits_longer_gets_what_another_gave_up_on(service, slow):
     async with service(by=slow) as http:
-        patient = asyncio.create_task(score(http, "slow", run="patient"))
+        with_retries = asyncio.create_task(score(http, "slow", run="patient"))
         await slow.asked.wait()
         hasty = await score(http, "slow", run="hasty", timeout_s=0.001)
         slow.held.set()
-        answer = await patient
+        answer = await with_retries
         waited, gave_up = await counts(http, "patient"), await counts(http, "hasty")
     assert (codes(hasty), codes(answer)) == (["deadline"], ["teacher"])
     assert (waited["teacher_calls"], gave_up["teacher_calls"], gave_up["unscored"]) == (1, 0, 1)

@@ -50,10 +50,10 @@ async def test_a_deadline_ends_the_wait_and_sends_the_group(service, teacher, da
         await teacher.asked.wait()
         assert not asked[1].done()
         teacher.gate.set()
-        patient = await asked[1]
+        with_retries = await asked[1]
         counted = await counts(http)
         again = await score(http, "a")
-    assert (codes(hasty), codes(patient), codes(again)) == (["deadline"], ["teacher"], ["cache"])
+    assert (codes(hasty), codes(with_retries), codes(again)) == (["deadline"], ["teacher"], ["cache"])
     assert groups(teacher) == [{code("a"), code("b")}]
     assert (counted["samples"], counted["unscored_by_code"], counted["teacher_calls"]) == (2, {"deadline": 1}, 1)
 

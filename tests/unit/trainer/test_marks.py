@@ -46,8 +46,8 @@ def marker():
     with contextlib.ExitStack() as opened:
 
         def make(url, recorded, wait_s=60.0):
-            patience = RetryPolicy(sleep=recorded.sleep, clock=recorded.clock, jitter=lambda: 1.0)
-            client = opened.enter_context(ScoringClient(url, timeout_s=10, patience=patience))
+            retry_policy = RetryPolicy(sleep=recorded.sleep, clock=recorded.clock, jitter=lambda: 1.0)
+            client = opened.enter_context(ScoringClient(url, timeout_s=10, retry_policy=retry_policy))
             return RewardClient(client, wait_s, recorded.lines.append)
 
         yield make

@@ -26,7 +26,7 @@ async def marks(
 
     Raises ClientError when the service does not answer within `wait_s` seconds or refuses the request.
     """
-    async with AsyncScoringClient(url, api_key=api_key or None, patience=RetryPolicy(wait_s)) as client:
+    async with AsyncScoringClient(url, api_key=api_key or None, retry_policy=RetryPolicy(wait_s)) as client:
         return await client.score_many(samples, run=run, rescore_s=wait_s)
 
 

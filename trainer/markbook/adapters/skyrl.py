@@ -62,8 +62,8 @@ class MarkbookEnv(BaseTextEnv):  # type: ignore[misc]  # skyrl_gym has no types
         Raises NoMarksError where there is no mark, ClientError where the service does not answer or refuses.
         """
         sample = build_sample(self._task, action, self._language, self._tests, self._test_setup)
-        patience = RetryPolicy(self._wait_s)
-        with ScoringClient(self._url, api_key=self._api_key or None, patience=patience) as client:
+        retry_policy = RetryPolicy(self._wait_s)
+        with ScoringClient(self._url, api_key=self._api_key or None, retry_policy=retry_policy) as client:
             results = client.score_many([sample], run=self._run, rescore_s=self._wait_s)
         reward = require_scores(results)[0]
         return BaseTextEnvStepOutput(observations=[], reward=reward, done=True, metadata={"key": results[0].key})

@@ -46,6 +46,7 @@ from markbook.trainer.rewards.client import RewardClient, check_policy
 from markbook.trainer.rewards.reporting import EvaluationReporter
 from markbook.trainer.rollout.queue import Draw, RolloutBatch, RolloutQueue
 from markbook.trainer.rollout.vllm import make_sampler
+from markbook.trainer.run_dir import evaluation_run
 from markbook.trainer.summary import write_config, write_summary
 from markbook.trainer.types import Group, Metrics
 from markbook.trainer.utils import signals
@@ -294,8 +295,3 @@ def scores_of_groups(groups: Sequence[Group]) -> torch.Tensor:
     for _, results in groups:
         scores.append([result.score if isinstance(result, Scored) else torch.nan for result in results])
     return torch.tensor(scores, dtype=torch.float64)
-
-
-def evaluation_run(run: str) -> str:
-    """The name under which the service counts a run's evaluations, apart from its training."""
-    return f"{run}/eval"

@@ -59,3 +59,8 @@ def merge_resumed_config(kept: Config, now: Config) -> Config:
                 was = before[section][key]
                 print(printable(f"changed since: {section}.{key} was {was}, is {value}"), flush=True)
     return now
+
+
+def evaluation_run(run: str) -> str:
+    """The name under which the service counts a run's evaluations, apart from its training."""
+    return f"{run}/eval"

@@ -30,7 +30,7 @@ def service(url: str | None, config: Path | None) -> Iterator[ScoringClient]:
     client = ScoringClient(
         url or rlaif.scoring_url,
         timeout_s=rlaif.request_timeout_s,
-        patience=RetryPolicy(0.0),
+        retry_policy=RetryPolicy(0.0),
     )
     with client:
         try:

@@ -25,7 +25,14 @@ from markbook.errors import MarkbookError
 from markbook.terminal import printable
 from markbook.trainer.data.tasks import check_tasks
 from markbook.trainer.model.source import check_source
-from markbook.trainer.run_dir import METRICS, check_writable, find_run, merge_resumed_config, with_run_name
+from markbook.trainer.run_dir import (
+    METRICS,
+    check_writable,
+    evaluation_run,
+    find_run,
+    merge_resumed_config,
+    with_run_name,
+)
 from markbook.trainer.utils import signals
 from markbook.trainer.utils.cpu_threads import limit_spinning
 
@@ -218,8 +225,6 @@ def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool) -> None:
 
 def _checked_name(run: str | None) -> str:
     """Raises ConfigError for a name that the service would refuse."""
-    from markbook.trainer.loop import evaluation_run
-
     assert run
     try:
         TypeAdapter(RunName).validate_python(evaluation_run(run))

@@ -19,7 +19,7 @@ class RewardClient:
     """Requests scores for groups of samples. The client's background thread waits for them while the run samples on."""
 
     def __init__(self, client: ScoringClient, wait_s: float, log: Callable[[str], None]) -> None:
-        self._client = client.patient(wait_s, self._note)
+        self._client = client.with_retries(wait_s, self._note)
         self._wait_s = wait_s
         self._say = log
         self._lock = threading.Lock()

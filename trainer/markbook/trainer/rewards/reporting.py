@@ -16,7 +16,7 @@ class EvaluationReporter:
     """Sends reports in the client's background thread. A report that fails is one log line, and nothing else."""
 
     def __init__(self, client: ScoringClient, log: Callable[[str], None]) -> None:
-        self._client = client.patient(WAIT_S, lambda _: None)
+        self._client = client.with_retries(WAIT_S, lambda _: None)
         self._log = log
         self._pending: set[Future[None]] = set()
 

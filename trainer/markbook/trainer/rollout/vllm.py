@@ -48,7 +48,7 @@ class VllmSampler:
         self._adapter: str | None = None
         self._updates = -1
         self._away = self._checked = False
-        self._patience = RetryPolicy(config.training.generation_wait_s, self._note)
+        self._retry_policy = RetryPolicy(config.training.generation_wait_s, self._note)
 
     def groups(
         self,
@@ -124,7 +124,7 @@ class VllmSampler:
                 await server.load(adapter, self._folder / adapter)
                 raise
 
-        drawn = await self._patience.persist(attempt)
+        drawn = await self._retry_policy.run(attempt)
         text = self._policy.tokenizer.decode(drawn.ids, skip_special_tokens=True)
         return Sample(task, drawn.ids, text, drawn.truncated, drawn.log_probs, updates)
 
@@ -132,11 +132,11 @@ class VllmSampler:
         """Have the server hold this step's adapter, and of this run no other."""
         if self._updates == self._policy.updates:
             return
-        await self._patience.persist(lambda: server.unload(self._prefix))
+        await self._retry_policy.run(lambda: server.unload(self._prefix))
         shutil.rmtree(self._folder, ignore_errors=True)
         adapter = f"{self._prefix}{self._policy.updates}.{uuid.uuid4().hex[:8]}"
         self._policy.save_adapter(self._folder / adapter)
-        await self._patience.persist(lambda: server.load(adapter, self._folder / adapter))
+        await self._retry_policy.run(lambda: server.load(adapter, self._folder / adapter))
         self._adapter, self._updates = adapter, self._policy.updates
 
     @torch.no_grad()
@@ -165,7 +165,7 @@ class VllmSampler:
         """One line when the server goes away, one when it is back, however many samples wait."""
         changed, self._away = self._away != (failure is not None), failure is not None
         if changed and failure is not None:
-            self._say(f"{failure}; retrying for up to {self._patience.wait_s:g} s")
+            self._say(f"{failure}; retrying for up to {self._retry_policy.wait_s:g} s")
         elif changed:
             self._say("the generation server answers again")
 
