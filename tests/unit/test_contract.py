@@ -27,8 +27,9 @@ AS_SET = {
     "AuditStats.rate",
     "AuditStats.threshold",
     "Stats.policy",
+    *(f"{model}.{name}" for model in ("Metric", "RunMetric") for name in ("value", "low", "high")),
 }
-"""What a user has set comes back as it was set."""
+"""What a user has set, or a trainer has reported, comes back as it was."""
 AS_KEPT = {"MarkRecord.criteria"}
 """An import keeps what the export had, whatever its digits."""
 
