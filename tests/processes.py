@@ -62,7 +62,7 @@ class ServiceProcess:
 
     def client(self) -> ScoringClient:
         """One that is not patient: what a test does not expect fails at once."""
-        return ScoringClient(self.url, timeout_s=60, patience=RetryPolicy(0.0))
+        return ScoringClient(self.url, timeout_s=60, retry_policy=RetryPolicy(0.0))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Stop and return the exit status (negative: the signal that ended it)."""

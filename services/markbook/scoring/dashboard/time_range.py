@@ -66,7 +66,7 @@ class TimeRange:
 
 
 def resolve_time_range(period: Period, now_ms: int, active: tuple[int, int] | None) -> TimeRange:
-    """`active`: times of the first and the last activity; None while there is none."""
+    """`active`: times of the first and the last activity; None without any."""
     first_ms, last_ms = active or (now_ms, now_ms)
     if period is Period.AUTO:
         # where minutes were compacted, all counts of an hour are at its start

@@ -31,7 +31,7 @@ def sum_scores(scores: Iterable[float]) -> list[int]:
 
 
 def mean_and_std(counts: Mapping[str, int]) -> tuple[float, float] | None:
-    """Mean and population standard deviation of the scores in `counts`, by column; None where there are none."""
+    """Mean and population standard deviation of the scores in `counts`, by column; None without any."""
     number = sum(counts[name] for name in BIN_COLUMNS)
     if not number:
         return None
