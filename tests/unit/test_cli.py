@@ -130,6 +130,13 @@ def test_an_error_of_another_file_is_a_defect(monkeypatch):
         main(["stats"])
 
 
+def test_closed_standard_streams_are_no_traceback():
+    assert run_with(">&-", ["--version"]) == (0, "")
+    assert run_with(">&-", ["rubric", "check"]) == (0, "")
+    closed = (2, "cannot read -: standard input is closed\n")
+    assert run_with("<&-", ["score", "-", "--language", "python", "--prompt", "p"]) == closed
+
+
 def test_a_missing_extra_is_one_line_that_names_it(monkeypatch, capsys):
     def missing(name: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
