@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,38 @@ def test_a_closed_pipe_ends_a_command_in_silence():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.strip() in ("0", "1")  # 0 where the help was written before the reader had ended
+
+
+def run_with(redirection: str, arguments: list[str], unbuffered: str = "") -> tuple[int, str]:
+    """Exit status and standard error of the command line in a shell."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    program = f"import sys; from markbook.cli import main; sys.exit(main({arguments}))"
+    command = f'{sys.executable} -c "{program}" {redirection}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["rubric", "check"], ["rubric", "show", "--prompt", "x" * 9999]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line_and_no_status_of_the_command(arguments, unbuffered):
+    full = run_with("> /dev/full", arguments, unbuffered)
+    assert full == (2, "cannot write to standard output: No space left on device\n")
+
+
+def test_an_error_of_another_file_is_a_defect(monkeypatch):
+    def action() -> None:
+        raise OSError(28, "No space left on device")
+
+    with_command(monkeypatch, action)
+    with pytest.raises(OSError, match="No space"):
+        main(["stats"])
+
+
+def test_closed_standard_streams_are_no_traceback():
+    assert run_with(">&-", ["--version"]) == (0, "")
+    assert run_with(">&-", ["rubric", "check"]) == (0, "")
+    closed = (2, "cannot read -: standard input is closed\n")
+    assert run_with("<&-", ["score", "-", "--language", "python", "--prompt", "p"]) == closed
 
 
 def test_a_missing_extra_is_one_line_that_names_it(monkeypatch, capsys):

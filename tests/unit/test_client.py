@@ -141,7 +141,9 @@ def test_what_a_newer_service_says_besides_is_no_error(script, ask):
 
 
 @both
-@pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000", "http://a:b:c", "http://", "ftp://a", ""])
+@pytest.mark.parametrize(
+    "address", ["localhost:8000", "127.0.0.1:8000", "http://a:b:c", "http://", "ftp://a", "http://a:65536", ""]
+)
 def test_what_is_no_address_is_said_at_once(ask, address):
     with pytest.raises(ClientError, match="is not a valid URL of a service") as caught:
         ask(address)

@@ -120,15 +120,17 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         book = asyncio.create_task(run_maintenance(store, clock_ms), name="maintenance")
         for task in (leases, book):
             task.add_done_callback(_log_death)
-        yield
-        leases.cancel()
-        book.cancel()
-        await pipeline.close(config.service.shutdown_grace_s)
-        await pipeline.ledger.close()
-        await tier.close()
-        await asyncio.to_thread(tests.close)
-        await marker.close()
-        await store.close()
+        try:
+            yield
+        finally:  # an interrupted `markbook judge` ends here as well: its calls in progress are paid for
+            leases.cancel()
+            book.cancel()
+            await pipeline.close(config.service.shutdown_grace_s)
+            await pipeline.ledger.close()
+            await tier.close()
+            await asyncio.to_thread(tests.close)
+            await marker.close()
+            await store.close()
 
     app = _with_routes(lifespan, store, config.service, metrics)
     app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics)

@@ -91,19 +91,46 @@ def main(argv: Sequence[str] | None = None, *, default: str | None = None) -> in
 
 def _run(argv: list[str]) -> int:
     try:
+        status = _call(argv)
+        if sys.stdout is not None:  # None: started with a closed standard output
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has closed the pipe
+        _discard_output()
+        return 1
+    except OSError as error:
+        if not _output_is_lost():  # else a defect of the command, whose own files are its own matter
+            raise
+        _discard_output()
+        print(f"cannot write to standard output: {error.strerror}", file=sys.stderr)
+        return FAILED
+    return status
+
+
+def _call(argv: list[str]) -> int:
+    try:
         get_command(app)(args=argv, prog_name="markbook")
-        sys.stdout.flush()
     except MarkbookError as error:
         print(printable(str(error)), file=sys.stderr)
         return FAILED
-    except BrokenPipeError:  # the reader has closed the pipe: the interpreter must not flush into it once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except SystemExit as ended:
         if ended.code is None or isinstance(ended.code, int):
             return ended.code or 0
         raise
     return 0
+
+
+def _output_is_lost() -> bool:
+    """Whether nothing more can be printed, such as to a full disk. Without a buffer only another write shows it."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _discard_output() -> None:
+    """The interpreter flushes once more at its end, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def load(name: str) -> TyperCommand | TyperGroup:

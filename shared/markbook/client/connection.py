@@ -16,6 +16,7 @@ API_KEY_VARIABLE = "MARKBOOK_API_KEY"
 PORT_VARIABLE = "MARKBOOK_PORT"
 DEFAULT_URL = "http://127.0.0.1:8000"
 """Where a service listens that was started without further settings. The default of `rlaif.scoring_url`, too."""
+MAX_PORT = 65535
 
 
 def resolve_url(base_url: str | None) -> httpx.URL:
@@ -31,7 +32,7 @@ def resolve_url(base_url: str | None) -> httpx.URL:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
         raise ClientError(f"{problem} ({error}): it looks like http://HOST:8000") from error
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > MAX_PORT:
         raise ClientError(f"{problem}: it looks like http://HOST:8000")
     return url
 

@@ -108,6 +108,9 @@ def test_since_takes_times_and_spans():
     assert (parse_since("48h") - parse_since("2d")).total_seconds() == pytest.approx(0, abs=5)
     with pytest.raises(typer.BadParameter, match="'yesterday' is not a time"):
         parse_since("yesterday")
+    for before_all_dates in ("9999999d", "99999999999d"):
+        with pytest.raises(typer.BadParameter, match=f"'{before_all_dates}' is not a time"):
+            parse_since(before_all_dates)
 
 
 @pytest.mark.parametrize(

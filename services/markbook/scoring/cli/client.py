@@ -43,11 +43,12 @@ def service(url: str | None, config: Path | None) -> Iterator[ScoringClient]:
 
 def parse_since(text: str) -> datetime:
     """An ISO 8601 time, UTC if it names no zone, or a span before now: 90m, 24h, 7d."""
-    if found := _AGO.fullmatch(text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    found = _AGO.fullmatch(text)
     try:
+        if found:
+            return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
         at = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a span may reach back to before there were dates
         raise typer.BadParameter(f"{text!r} is not a time: use 2026-11-22, 2026-11-22T18:00, 24h or 7d") from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 

@@ -13,6 +13,7 @@ from typing import Annotated, BinaryIO, Never, TextIO
 import typer
 from tqdm import tqdm
 
+from markbook.cli.files import standard_input
 from markbook.cli.options import FAILED, INTERRUPTED, ConfigOption, JsonOption, new_app
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
@@ -118,7 +119,7 @@ def _output(name: str) -> Iterator[TextIO]:
 
 def _input(name: str) -> BinaryIO:
     if name == "-":
-        return sys.stdin.buffer
+        return standard_input()
     try:
         return Path(name).open("rb")
     except OSError as error:

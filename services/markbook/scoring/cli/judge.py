@@ -148,7 +148,7 @@ def _confirm(candidates: Sequence[_Candidate], file: LabelledFile, again: int, *
         is_paid = is_paid or (any(missing) and each.config.teacher.name != "static")
     if not is_paid or yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ConfigError("these calls cost money: add --yes to make them without being asked")
     if not typer.confirm("make these calls?", err=True):
         raise typer.Exit(INTERRUPTED)
