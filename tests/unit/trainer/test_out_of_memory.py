@@ -8,6 +8,7 @@ import torch
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
 from markbook.trainer import gradients as module
+from markbook.trainer import learner as learner_module
 from markbook.trainer.cli.train import FINISHED, OUT_OF_MEMORY
 from markbook.trainer.distributed import SINGLE_PROCESS
 from markbook.trainer.errors import GpuMemoryError
@@ -186,6 +187,29 @@ def test_a_run_that_does_not_fit_ends_in_one_line_and_goes_on_with_a_smaller_siz
     assert [line["step"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
     ones = adapter(tmp_path / "ones")
     assert all(torch.equal(tensor, ones[name]) for name, tensor in adapter(tmp_path / "run").items())
+
+
+@pytest.mark.parametrize(("fails", "kept"), [(3, ["step-0", "step-1"]), (4, ["start", "step-0"])])
+def test_a_step_that_memory_ended_is_done_again_as_if_it_had_not_begun(run, tmp_path, monkeypatch, fails, kept):
+    """Before its first update the step before it is saved; between its two updates the last checkpoint stays."""
+    training, twice = {"max_steps": 2, "save_every_steps": 2}, {"updates_per_batch": 2, "epochs_per_batch": 2}
+    accumulate, calls = learner_module.accumulate, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == fails:
+            raise GpuMemoryError("full")
+        return accumulate(*arguments)
+
+    with StubService(by_hash) as service:
+        assert run(service, training, twice) == FINISHED
+        (tmp_path / "run").rename(tmp_path / "unbroken")
+        monkeypatch.setattr(learner_module, "accumulate", failing)
+        monkeypatch.setattr(MicroBatches, "run", lambda self, policy, work: work(self.size))
+        assert run(service, training, twice) == OUT_OF_MEMORY
+        assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == kept
+        assert run(service, training, twice, RESUME) == FINISHED
+    assert_equal(tmp_path / "run", tmp_path / "unbroken")
 
 
 def test_the_check_of_a_model_does_not_take_a_full_gpu_for_a_bad_model(monkeypatch):

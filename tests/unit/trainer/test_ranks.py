@@ -169,6 +169,21 @@ def test_two_processes_have_the_gradient_of_one(pair, objective, size):
     assert one[1] == other[1] == pytest.approx(alone_kl, rel=TINY_MODEL)
 
 
+def test_what_processes_send_of_samples_is_their_own_tokens_and_no_more(pair, monkeypatch):
+    sent, gather = [], pair.gather_object
+
+    def weighed(items):
+        sent.append(len(pickle.dumps(items)))
+        return gather(items)
+
+    monkeypatch.setattr(distributed, "gather_object", weighed)
+    options = Config.model_validate({"training": {"micro_batch_size": 8}})
+    samples = [replace(one, ids=one.ids[:1] * 500) for one in SAMPLES for _ in range(4)]
+    policies = [tiny_policy() for _ in range(2)]
+    pair.run(lambda ranks: sample_log_probs(policies[ranks.rank], samples, options, ranks))
+    assert max(sent) < 2 * len(samples) * 500 * 4  # bytes: float32 each
+
+
 def test_the_first_writes_into_the_runs_folder_and_the_others_where_nobody_looks(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("one line\n")
     with ProcessGroup(0, 2).folder(tmp_path, ["metrics.jsonl"]) as folder:

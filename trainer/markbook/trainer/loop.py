@@ -128,7 +128,8 @@ class Trainer:
                 raise
             except (RunStoppedError, RequestRejectedError) as error:
                 ended = str(error)
-                if self.progress.begun:
+                # between the updates on one batch there is no state to resume from: the last checkpoint stays it
+                if self.progress.begun and self.policy.updates == self.settled_updates:
                     self._save()
                 raise
             finally:
@@ -150,6 +151,7 @@ class Trainer:
 
     def _train(self) -> None:
         training, rlaif = self.config.training, self.config.rlaif
+        self.settled_updates = self.policy.updates
         rollouts = RolloutQueue(
             self.sampler, self.marker, self.config, self.ranks, self.recorder, self.watch, self.progress.request_id
         )
@@ -173,7 +175,7 @@ class Trainer:
                 sent = ahead
             struck = self._record(self.step(step, self.flying[0]))
             self.flying.popleft()
-            self.progress.step = step
+            self.progress.step, self.settled_updates = step, self.policy.updates
             if step % training.save_every_steps == 0 or step == training.max_steps:
                 self._save()
                 self.recorder.draw()
@@ -192,11 +194,9 @@ class Trainer:
     def step(self, step: int, rollout: RolloutBatch) -> Metrics:
         """One step on one batch."""
         groups, replaced = self._with_differences(step, self.rollouts.marks(rollout))
-        # from here on the service is not needed: what it refuses leaves the run where the last step ended
+        # from here on the service is not needed: what it refuses leaves the run where the last step ended, as a lack of
+        # memory in learning does, before which nothing of this step may be recorded
         self.progress.counters["training"] = self.ranks.on_main(lambda: self.marker.counters(self.name))
-        drawn = [*replaced, *groups]
-        self.recorder.groups(step, "train", drawn)
-        self.progress.outcomes.update(count_passed(drawn))
 
         marks = scores_of_groups(groups)
         samples = [sample for group, _ in groups for sample in group]
@@ -209,6 +209,9 @@ class Trainer:
             result = (
                 self.learner.step(build_experiences(samples, advantages), kl) if advantages.in_policy.any() else None
             )
+        drawn = [*replaced, *groups]
+        self.recorder.groups(step, "train", drawn)
+        self.progress.outcomes.update(count_passed(drawn))
         skipped = None if result else why_skipped(marks, advantages)
         return {
             "step": step,

@@ -100,7 +100,8 @@ def _read_all(
         done = [place for places in shard for place in places]
         lengths = [len(samples[place].ids) for place in done]
         parts = torch.split(torch.cat(found).cpu(), lengths)  # one copy from the device
-        return dict(zip(done, parts, strict=True))
+        # a view is sent to the other processes with all of its storage
+        return dict(zip(done, [part.clone() for part in parts], strict=True))
 
     shards = gather_within_memory(read_shard, ranks, size)
     everything: dict[int, Tensor] = {}
