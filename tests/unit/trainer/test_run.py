@@ -195,7 +195,7 @@ def test_a_refused_request_ends_the_run_with_its_reason(run, tmp_path, capsys):
     with StubService(by_hash) as service:
         service.fail_after(3, (413, {"error": "payload_too_large", "detail": "more than 2 samples"}))
         assert run(service) == REJECTED
-    assert "refused: payload_too_large: more than 2 samples" in capsys.readouterr().err
+    assert "refused the request: payload_too_large: more than 2 samples" in capsys.readouterr().err
     assert not has_learned(tmp_path / "run")
 
 
@@ -248,7 +248,7 @@ def test_nothing_is_written_where_the_configuration_cannot_be_used(run, tmp_path
             ({"tasks": "nowhere.jsonl", "model": "no"}, {}, "training.tasks: cannot read the tasks nowhere.jsonl"),
             ({"eval_tasks": "nowhere.jsonl"}, {}, "training.eval_tasks: cannot read the tasks nowhere.jsonl"),
             ({}, {"prompt_context_chars": 500}, "rlaif.prompt_context_chars is 500 here and 200 at the service"),
-            ({}, {"run": "no good"}, "rlaif.run is 'no good', which is no run name"),
+            ({}, {"run": "no good"}, "rlaif.run is 'no good', which is not a run name"),
             ({"learning_rat": 1.0}, {}, "did you mean training.learning_rate?"),
         ]:
             assert run(service, training, rlaif) == BAD_CONFIG
