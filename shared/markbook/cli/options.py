@@ -42,16 +42,16 @@ def _blocks(text: str) -> list[str]:
     return [block for block in text.strip("\n").split("\n\n") if block]
 
 
-def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """A parser of numbers above 0."""
+def positive(at_most: float) -> Callable[[str], float]:
+    """A parser of numbers above 0 and up to `at_most`."""
 
     def read(text: str) -> float:
         try:
-            value = kind(text)
+            value = float(text)
         except ValueError as error:
             raise typer.BadParameter(f"{text!r} is not a number") from error
-        if not 0 < value < float("inf"):
-            raise typer.BadParameter(f"{text} is not above 0")
+        if not 0 < value <= at_most:
+            raise typer.BadParameter(f"{text} is not above 0 and at most {at_most:,.0f}")
         return value
 
     return read

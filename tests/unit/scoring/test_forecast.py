@@ -159,3 +159,11 @@ def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_
 def build_ledger_line(told: str, name: str) -> list[str]:
     [line] = [line for line in told.splitlines() if line.startswith(name)]
     return line.split()[-3:]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e308", "x"])
+@pytest.mark.parametrize("option", ["--code-tokens", "--epochs"])
+def test_a_number_that_no_run_has_is_refused(tmp_path, capsys, option, value):
+    (tmp_path / "t.jsonl").write_text('{"prompt": "p", "language": "python"}\n')
+    assert main(["estimate", str(tmp_path / "t.jsonl"), option, value]) == 2
+    assert f"Invalid value for '{option}': " in capsys.readouterr().err

@@ -26,6 +26,11 @@ PROSE = (7 / 8, 1.0, 7 / 6)
 """True tokens over estimated ones: the rubric, which is prose, has fewer, tasks with code in them have more."""
 
 
+MAX_CODE_TOKENS = 1_000_000
+"""Of one sample, the context of the largest models."""
+MAX_RUN = 1_000_000
+"""Steps, samples per task or passes: a larger number is a mistake."""
+
 app = new_app(
     "Estimates what the marks of a training run would cost: calls, tokens and dollars, with a low and a high bound and "
     "the assumptions. Requests are rendered as the service would, their tokens estimated and priced by the "
@@ -43,18 +48,21 @@ app = new_app(
 def estimate(
     tasks: Annotated[str, typer.Argument(help="Lines of {prompt, language}; - for stdin.")],
     samples: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Samples per task (default: rlaif.num_samples_per_prompt).")
+        int | None,
+        typer.Option(metavar="N", min=1, max=MAX_RUN, help="Samples per task (default: rlaif.num_samples_per_prompt)."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, help="Steps (default: training.max_steps).")] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=MAX_RUN, help="Steps (default: training.max_steps).")
+    ] = None,
     epochs: Annotated[
         float | None,
-        typer.Option(metavar="X", parser=positive(float), help="Passes over all tasks, in place of --steps."),
+        typer.Option(metavar="X", parser=positive(MAX_RUN), help="Passes over all tasks, in place of --steps."),
     ] = None,
     code_tokens: Annotated[
         float | None,
         typer.Option(
             metavar="N",
-            parser=positive(float),
+            parser=positive(MAX_CODE_TOKENS),
             help="Mean tokens of a sample's code (default: a quarter, half and all of training.max_new_tokens).",
         ),
     ] = None,
