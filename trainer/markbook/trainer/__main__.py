@@ -7,4 +7,5 @@ import sys
 from markbook.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    given = sys.argv[1:]
+    sys.exit(main(given if given == ["--version"] else ["train", *given]))
