@@ -21,7 +21,7 @@ from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.languages import canonical
 from markbook.scoring.pipeline.code_extraction import extract
 from markbook.scoring.pipeline.sample_tests import share_passed, summarized
-from markbook.trainer.cli.train import FINISHED, run_training
+from markbook.trainer.run import FINISHED, run_training
 from tests.tiny import save_tiny_student
 from tests.unit.trainer.stub import StubService
 

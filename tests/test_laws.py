@@ -56,8 +56,8 @@ SCORING = (
     *("evaluation", "types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (
-    *("__main__", "cli", "export", "dry_run", "loop", "summary", "learner", "gradients", "sample_stats", "rollout"),
-    *("micro_batches", "checkpoint", "rewards", "monitoring"),
+    *("__main__", "cli", "run", "export", "dry_run", "loop", "summary", "learner", "gradients", "sample_stats"),
+    *("rollout", "micro_batches", "checkpoint", "rewards", "monitoring"),
     *("objective", "data", "model", "distributed", "run_dir", "utils", "step_sums", "types", "errors"),
 )
 """Rooms and files of each side, from top to bottom: what stands further down knows nothing of what is above it."""
@@ -87,6 +87,8 @@ def test_dependencies_go_downward_only(side, floors):
             "markbook.adapters.trl, markbook.adapters.verl, markbook.adapters.verifiers, markbook.adapters.swift",
             "torch trl verl verifiers swift transformers markbook.scoring markbook.trainer",
         ),
+        # on a machine with a GPU and no network, gpu-check has neither the command line's nor the service's packages
+        ("benchmarks.gpu_check, benchmarks.gpu_learning", "typer fastapi uvicorn sqlalchemy anthropic"),
         (
             "markbook.scoring.app, markbook.scoring.__main__, markbook.scoring.teachers.static",
             "torch transformers peft",

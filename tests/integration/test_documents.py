@@ -35,7 +35,7 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "MARKBOOK_TEACHER=anthropic make serve": ("tests/compose/emulator.yaml", "MARKBOOK_TEACHER: anthropic"),
     "make gpu-check": ("tests/unit/test_gpu_check.py", "gpu_check.main("),
     "python3 -m pip ": (None, "for a machine with a GPU and no network"),
-    "PYTHONPATH=/tmp/site ": ("tests/unit/test_gpu_check.py", "gpu_check.main("),
+    "PYTHONPATH=build/site-packages ": ("tests/unit/test_gpu_check.py", "gpu_check.main("),
     "make docs": ("tests/unit/test_site.py", '"make", "docs"'),
     "export ANTHROPIC_API_KEY=": (None, "the reader's key"),
     "git clone": (None, "the repository is here already"),

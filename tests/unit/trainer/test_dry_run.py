@@ -6,8 +6,8 @@ import pytest
 
 from markbook.config.settings import Config, Training
 from markbook.contract import Counters
-from markbook.trainer.cli.train import BAD_CONFIG, FINISHED, GAVE_UP
 from markbook.trainer.dry_run import next_step, price
+from markbook.trainer.run import BAD_CONFIG, FINISHED, GAVE_UP
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import StubService, unscored
 from tests.unit.trainer.test_run import by_hash

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import markbook.trainer.cli.train as command
+import markbook.trainer.run as command
 from markbook.cli import main
 from markbook.client import AsyncScoringClient, ClientError
 

@@ -10,10 +10,10 @@ import transformers
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
-from markbook.trainer.cli.train import FINISHED
 from markbook.trainer.gradients import Experience, accumulate
 from markbook.trainer.learner import Learner
 from markbook.trainer.model.reference import adapter_off
+from markbook.trainer.run import FINISHED
 from tests.tiny import tiny_model, tiny_policy
 from tests.tolerance import TINY_MODEL
 from tests.unit.trainer import test_gradient

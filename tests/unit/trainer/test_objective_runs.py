@@ -9,7 +9,7 @@ import yaml
 
 from markbook.config.settings import Rlaif
 from markbook.config.settings.objectives import OBJECTIVE_KEYS, OBJECTIVES
-from markbook.trainer.cli.train import FINISHED
+from markbook.trainer.run import FINISHED
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_resume import RESUME, RLAIF, TRAINING, assert_equal
 from tests.unit.trainer.test_run import by_hash, has_learned, lines

@@ -9,7 +9,6 @@ from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, Training
 from markbook.trainer import gradients as module
 from markbook.trainer import learner as learner_module
-from markbook.trainer.cli.train import FINISHED, OUT_OF_MEMORY
 from markbook.trainer.distributed import SINGLE_PROCESS
 from markbook.trainer.errors import GpuMemoryError
 from markbook.trainer.gradients import Experience
@@ -18,6 +17,7 @@ from markbook.trainer.micro_batches import MicroBatches, gather_within_memory
 from markbook.trainer.model import loading
 from markbook.trainer.model.policy import LanguageModel, Policy
 from markbook.trainer.model.reference import Reference, adapter_off
+from markbook.trainer.run import FINISHED, OUT_OF_MEMORY
 from tests.tiny import tiny_policy
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from markbook.trainer.cli.train import BUDGET_SPENT, FINISHED
 from markbook.trainer.learner import Learner
 from markbook.trainer.rewards.client import RewardClient
 from markbook.trainer.rollout.hf import Sampler
 from markbook.trainer.rollout.queue import RolloutQueue
+from markbook.trainer.run import BUDGET_SPENT, FINISHED
 from markbook.trainer.utils.timer import Timer
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_resume import RESUME, RLAIF, TRAINING, assert_equal, payer

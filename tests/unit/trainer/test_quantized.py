@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from markbook.config.settings import Config
-from markbook.trainer.cli.train import BAD_CONFIG, FINISHED
 from markbook.trainer.gradients import Experience
 from markbook.trainer.learner import Learner
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import adapter_off, base_bytes, base_checksum, load_reference
+from markbook.trainer.run import BAD_CONFIG, FINISHED
 from tests.tiny import move_adapter, save_tiny_student, tiny_policy
 from tests.tolerance import EXACT_ZERO_KL, LOG_PROBS, TINY_MODEL
 from tests.unit.trainer.stub import StubService

@@ -9,11 +9,11 @@ import torch
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
-from markbook.trainer.cli.train import BAD_CONFIG, FINISHED, GAVE_UP
 from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.rollout.hf import Sampler
 from markbook.trainer.rollout.vllm import VllmSampler
+from markbook.trainer.run import BAD_CONFIG, FINISHED, GAVE_UP
 from tests.generation_server import VllmClient
 from tests.tiny import move_adapter, tiny_model, tiny_policy, tiny_tokenizer
 from tests.unit.trainer.stub import StubService

@@ -10,7 +10,7 @@ import torch
 
 from markbook.contract import ErrorCode, ExtractedFrom, SampleError, Unscored
 from markbook.trainer.checkpoint import checkpoints
-from markbook.trainer.cli.train import BAD_CONFIG, BUDGET_SPENT, FINISHED
+from markbook.trainer.run import BAD_CONFIG, BUDGET_SPENT, FINISHED
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_run import adapter, by_hash, lines
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from markbook.cli.options import INTERRUPTED
 from markbook.trainer.checkpoint import save_final
-from markbook.trainer.cli.train import BAD_CONFIG, FINISHED, GAVE_UP, REJECTED
 from markbook.trainer.gradients import build_experiences
+from markbook.trainer.run import BAD_CONFIG, FINISHED, GAVE_UP, REJECTED
 from tests.tolerance import EXACT_ZERO_KL
 from tests.unit.trainer.stub import StubService, scored, unscored
 

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from markbook.config.settings import Training
-from markbook.trainer.cli.train import FINISHED
 from markbook.trainer.data.task_sampling import MIXED, SETTLED, UNSEEN, TaskSampler
+from markbook.trainer.run import FINISHED
 from markbook.trainer.types import Task
 from tests.unit.trainer.stub import StubService, scored
 from tests.unit.trainer.test_run import by_hash, lines

@@ -7,7 +7,7 @@ import shutil
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from markbook.trainer.cli.train import FINISHED, GAVE_UP, STOPPED_BY_CHECK
+from markbook.trainer.run import FINISHED, GAVE_UP, STOPPED_BY_CHECK
 from tests.unit.trainer.stub import StubService, scored
 from tests.unit.trainer.test_run import AWAY, by_hash, evaluations, has_learned, lines
 

@@ -16,8 +16,7 @@ from markbook.scoring.judging.labelled import LabelledSample
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers import make_teacher
-from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage, Teacher
-from markbook.scoring.types import Judgment, ScoringFailure
+from markbook.scoring.teachers.protocol import Teacher, WrappedTeacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +28,15 @@ class Marking:
     profile: str
 
 
-class RepeatedTeacher:
+class RepeatedTeacher(WrappedTeacher):
     """A teacher whose marks count as those of another one: a repeat is stored, and never served as the first mark."""
 
     def __init__(self, teacher: Teacher, repeat: int) -> None:
-        self.name = teacher.name
-        self.model = teacher.model
-        self.is_stub = teacher.is_stub
-        self.description = teacher.description
-        self._teacher = teacher
+        super().__init__(teacher)
         self._repeat = repeat
 
     def identity(self) -> Mapping[str, object]:
-        return {**self._teacher.identity(), "repeat": self._repeat}
-
-    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
-        return await self._teacher.mark(group, limiter)
-
-    def outage(self) -> Outage | None:
-        return self._teacher.outage()
-
-    def stop(self) -> None:
-        self._teacher.stop()
-
-    async def close(self) -> None:
-        await self._teacher.close()
+        return {**super().identity(), "repeat": self._repeat}
 
 
 async def find_missing(config: Config, samples: Sequence[LabelledSample], repeat: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from opentelemetry.trace import Span
@@ -11,23 +10,16 @@ from opentelemetry.util.types import AttributeValue
 
 from markbook.scoring.observability.metrics import Calls
 from markbook.scoring.observability.tracing import span
-from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage, Teacher
+from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Teacher, WrappedTeacher
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 
 
-class InstrumentedTeacher:
+class InstrumentedTeacher(WrappedTeacher):
     """Wraps a teacher: counts and times its calls as they are settled, and makes a span per group."""
 
     def __init__(self, teacher: Teacher, calls: Calls) -> None:
-        self.name = teacher.name
-        self.model = teacher.model
-        self.is_stub = teacher.is_stub
-        self.description = teacher.description
-        self._teacher = teacher
+        super().__init__(teacher)
         self._calls = calls
-
-    def identity(self) -> Mapping[str, object]:
-        return self._teacher.identity()
 
     async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         attributes: dict[str, AttributeValue] = {
@@ -41,15 +33,6 @@ class InstrumentedTeacher:
                 return await self._teacher.mark(group, instrumented)
             finally:
                 self._calls.in_progress.dec(instrumented.open)  # calls that a shutdown cut off
-
-    def outage(self) -> Outage | None:
-        return self._teacher.outage()
-
-    def stop(self) -> None:
-        self._teacher.stop()
-
-    async def close(self) -> None:
-        await self._teacher.close()
 
 
 @dataclass(slots=True)

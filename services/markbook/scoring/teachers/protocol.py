@@ -75,3 +75,29 @@ class Teacher(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class WrappedTeacher:
+    """Delegates everything to another teacher; subclasses change what they need."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.name = teacher.name
+        self.model = teacher.model
+        self.is_stub = teacher.is_stub
+        self.description = teacher.description
+        self._teacher = teacher
+
+    def identity(self) -> Mapping[str, object]:
+        return self._teacher.identity()
+
+    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+        return await self._teacher.mark(group, limiter)
+
+    def outage(self) -> Outage | None:
+        return self._teacher.outage()
+
+    def stop(self) -> None:
+        self._teacher.stop()
+
+    async def close(self) -> None:
+        await self._teacher.close()

@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
-import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from typer.core import TyperCommand
 
 from markbook.cli.options import INTERRUPTED, ConfigOption, new_app
-from markbook.client import RequestRejectedError, ScoringClient
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
-from markbook.config.settings.objectives import overridden_options
-from markbook.contract import RunName
 from markbook.errors import MarkbookError
-from markbook.terminal import printable
-from markbook.trainer.data.tasks import check_tasks
-from markbook.trainer.model.source import check_source
+from markbook.trainer.run import BAD_CONFIG, is_main_process, report_end, run_training
 from markbook.trainer.run_dir import (
     METRICS,
     check_writable,
-    evaluation_run,
     find_run,
     merge_resumed_config,
     with_run_name,
 )
 from markbook.trainer.utils import signals
-from markbook.trainer.utils.cpu_threads import limit_spinning
-
-FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK = 0, 2, 3, 4, 5, 6
-PROCESS_LOST, OUT_OF_MEMORY = 7, 8
 
 _NOTES = """\
 Files of a run, in its folder:
@@ -120,14 +107,14 @@ def train(
     config: ConfigOption = None,
 ) -> None:
     signals.install()
-    if not _is_main_process():
+    if not is_main_process():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
     try:
         status = _start(config, run_dir, dry_run, resume)
     except MarkbookError as error:
-        status = _ended(BAD_CONFIG, error)
+        status = report_end(BAD_CONFIG, error)
     except KeyboardInterrupt:
-        status = _ended(INTERRUPTED, "interrupted")
+        status = report_end(INTERRUPTED, "interrupted")
     if status:
         raise typer.Exit(status)
 
@@ -143,17 +130,6 @@ def _start(file: Path | None, run_dir: Path | None, dry: bool, resume: str | Non
     return run_training(merge_resumed_config(kept, config) if file else kept, run_dir, resume=True)
 
 
-def _is_main_process() -> bool:
-    """Only one of several processes prints."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _ended(code: int, why: object) -> int:
-    if _is_main_process():
-        print(printable(str(why)), file=sys.stderr)
-    return code
-
-
 def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
     """The configuration with the run's name, and a folder that holds no run yet."""
     run = config.rlaif.run or f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config.training.seed}"
@@ -164,70 +140,3 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
         )
     check_writable(run_dir)
     return with_run_name(config, run), run_dir
-
-
-def run_training(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
-    """One run in this process, by a configuration that names it. Returns the exit status; raises ConfigError."""
-    check_tasks(config.training)
-    check_source(config.training.model)
-    limit_spinning()
-    # Harmless: it lists keys that a saved adapter need not hold.
-    warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))
-    from markbook.trainer.errors import (
-        BudgetExceededError,
-        GpuMemoryError,
-        RankLostError,
-        RewardHackingError,
-        ServiceTimeoutError,
-    )
-
-    try:
-        _run(config, run_dir, resume=resume, dry=dry)
-    except ServiceTimeoutError as error:
-        return _ended(GAVE_UP, error)
-    except BudgetExceededError as error:
-        return _ended(BUDGET_SPENT, error)
-    except RewardHackingError as error:
-        return _ended(STOPPED_BY_CHECK, f"stopped: {error}")
-    except GpuMemoryError as error:
-        return _ended(OUT_OF_MEMORY, error)
-    except RequestRejectedError as error:
-        return _ended(REJECTED, f"the scoring service refused the request: {error}")
-    except RankLostError as error:
-        return _ended(PROCESS_LOST, error)
-    return FINISHED
-
-
-def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool) -> None:
-    from markbook.trainer.distributed import launched
-    from markbook.trainer.dry_run import dry_run
-    from markbook.trainer.loop import Trainer
-    from markbook.trainer.model.loading import resolve_device
-
-    with (
-        # its key is $MARKBOOK_API_KEY: a secret, so not in the file that each run folder gets a copy of
-        ScoringClient(
-            config.rlaif.scoring_url, timeout_s=config.rlaif.request_timeout_s, limits=config.service
-        ) as client,
-        launched(resolve_device(config.training.device), config.rlaif.service_wait_s) as ranks,
-    ):
-        # a run without a name is named by the clock, which differs between processes
-        config, run_dir = ranks.on_main(lambda: (config, run_dir))
-        run = _checked_name(config.rlaif.run)
-        print(f"run {run}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""), flush=True)
-        if changed := overridden_options(config.rlaif.model_dump()):
-            name = config.rlaif.objective
-            found = (f"{key} {value} ({name}: {usual})" for key, (value, usual) in changed.items())
-            print(f"rlaif.objective {name}, except: {', '.join(found)}", flush=True)
-        trainer = Trainer(config, run, run_dir, client, resume, ranks)
-        ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
-
-
-def _checked_name(run: str | None) -> str:
-    """Raises ConfigError for a name that the service would refuse."""
-    assert run
-    try:
-        TypeAdapter(RunName).validate_python(evaluation_run(run))
-    except ValidationError as error:
-        raise ConfigError(f"rlaif.run is {run!r}, which is not a run name: {error.errors()[0]['msg']}") from error
-    return run
