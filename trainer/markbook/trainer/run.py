@@ -19,6 +19,7 @@ from markbook.terminal import printable
 from markbook.trainer.data.tasks import check_tasks
 from markbook.trainer.model.source import check_source
 from markbook.trainer.run_dir import evaluation_run
+from markbook.trainer.utils.cpu_memory import keep_freed_memory
 from markbook.trainer.utils.cpu_threads import limit_spinning
 
 FINISHED, BAD_CONFIG, GAVE_UP, REJECTED, BUDGET_SPENT, STOPPED_BY_CHECK = 0, 2, 3, 4, 5, 6
@@ -41,6 +42,7 @@ def run_training(config: Config, run_dir: Path, *, resume: bool = False, dry: bo
     check_tasks(config.training)
     check_source(config.training.model)
     limit_spinning()
+    keep_freed_memory()
     # Harmless: it lists keys that a saved adapter need not hold.
     warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))
     from markbook.trainer.errors import (
