@@ -23,12 +23,12 @@ from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
 from markbook.scoring.execution.monty import MontySandbox
 
 LIMITS = Limits(test_s=20.0, total_s=60.0)
-SESSION_COOKIE, FAIL, CANNOT = (
+PASS, FAIL, CANNOT = (
     TestResult(Verdict.PASSED),
     TestResult(Verdict.FAILED, "no"),
     TestResult(Verdict.CANNOT_RUN, "why"),
 )
-DEADLINE_EXCEEDED = TestResult(Verdict.TIMED_OUT)
+TIMEOUT = TestResult(Verdict.TIMED_OUT)
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +142,10 @@ class Scripted:
 
 
 async def test_only_what_did_not_pass_is_confirmed_and_cpythons_word_counts():
-    first = Scripted("first", a=SESSION_COOKIE, b=FAIL, c=CANNOT, d=FAIL)
-    second = Scripted("second", b=SESSION_COOKIE, c=FAIL, d=CANNOT)
+    first = Scripted("first", a=PASS, b=FAIL, c=CANNOT, d=FAIL)
+    second = Scripted("second", b=PASS, c=FAIL, d=CANNOT)
     runner = TestRunner(first, second, max_running=1)
-    assert await runner.run("code", ["a", "b", "c", "d"]) == [SESSION_COOKIE, SESSION_COOKIE, FAIL, FAIL]
+    assert await runner.run("code", ["a", "b", "c", "d"]) == [PASS, PASS, FAIL, FAIL]
     assert second.asked == [["b", "c", "d"]]
     await asyncio.to_thread(runner.close)
     assert first.closed
@@ -153,18 +153,15 @@ async def test_only_what_did_not_pass_is_confirmed_and_cpythons_word_counts():
 
 
 async def test_verdicts_are_kept_by_everything_they_depend_on():
-    first = Scripted("first", a=SESSION_COOKIE, b=DEADLINE_EXCEEDED)
+    first = Scripted("first", a=PASS, b=TIMEOUT)
     runner = TestRunner(first, max_running=1)
     for _ in range(2):
-        assert await runner.run("code", ["a"]) == [SESSION_COOKIE]
+        assert await runner.run("code", ["a"]) == [PASS]
     assert len(first.asked) == 1
     await runner.run("code ", ["a"])
     await runner.run("code", ["a"], "setup")
     await runner.run("code", ["a", "a"])
     assert len(first.asked) == 4
-    for _ in range(2):  # a busy machine is no property of the code
-        assert await runner.run("code", ["b"]) == [DEADLINE_EXCEEDED]
-    assert len(first.asked) == 6
     runner.close()
     digests = {
         verdict_digest("ab", ["c"], "", "x"), verdict_digest("a", ["bc"], "", "x"), verdict_digest("ab", [], "c", "x"),
@@ -173,13 +170,52 @@ async def test_verdicts_are_kept_by_everything_they_depend_on():
     assert len(digests) == 5
 
 
+async def test_a_timeout_is_kept_once_a_later_run_has_timed_out_as_well():
+    first = Scripted("first", a=TIMEOUT, b=TIMEOUT, c=FAIL)
+    runner = TestRunner(first, max_running=1)
+    for runs in (1, 2, 2):  # a busy machine is no property of the code
+        assert await runner.run("code", ["a", "c"]) == [TIMEOUT, FAIL]
+        assert len(first.asked) == runs
+        assert await runner.has_cached("code", ["a", "c"]) is (runs == 2)
+    runner.close()
+
+
+async def test_a_timeout_that_another_run_does_not_have_is_not_kept():
+    first = Scripted("first", a=TIMEOUT, b=TIMEOUT)
+    runner = TestRunner(first, max_running=1)
+    assert await runner.run("code", ["a", "b"]) == [TIMEOUT, TIMEOUT]
+    first.answers["b"] = PASS
+    assert await runner.run("code", ["a", "b"]) == [TIMEOUT, PASS]
+    assert not await runner.has_cached("code", ["a", "b"])
+    first.answers["a"] = PASS
+    assert await runner.run("code", ["a", "b"]) == [PASS, PASS]
+    assert await runner.has_cached("code", ["a", "b"])
+    runner.close()
+
+
+async def test_two_runs_at_the_same_time_are_one_to_a_busy_machine():
+    class Meeting(Scripted):
+        """Both runs have begun before either ends."""
+
+        both = threading.Barrier(2)
+
+        def run(self, code, tests, setup, limits):
+            self.both.wait(30)
+            return super().run(code, tests, setup, limits)
+
+    runner = TestRunner(Meeting("first", a=TIMEOUT), max_running=2)
+    await asyncio.gather(runner.run("code", ["a"]), runner.run("code", ["a"]))
+    assert not await runner.has_cached("code", ["a"])
+    runner.close()
+
+
 async def test_the_cache_forgets_what_was_unused_longest():
     cache = MemoryVerdictCache(2)
     for name in (b"a", b"b"):
-        await cache.put(name, (SESSION_COOKIE,))
-    assert await cache.get(b"a") == (SESSION_COOKIE,)
+        await cache.put(name, (PASS,))
+    assert await cache.get(b"a") == (PASS,)
     await cache.put(b"c", (FAIL,))
-    assert [await cache.get(name) for name in (b"a", b"b", b"c")] == [(SESSION_COOKIE,), None, (FAIL,)]
+    assert [await cache.get(name) for name in (b"a", b"b", b"c")] == [(PASS,), None, (FAIL,)]
 
 
 async def test_the_cache_is_bounded_by_results_not_by_samples():
@@ -196,7 +232,7 @@ async def test_the_cache_is_bounded_by_results_not_by_samples():
 
 class Blocking(Scripted):
     def __init__(self):
-        super().__init__("blocking", a=SESSION_COOKIE)
+        super().__init__("blocking", a=PASS)
         self.go, self.started = threading.Event(), threading.Semaphore(0)
 
     def run(self, code, tests, setup, limits):
@@ -216,7 +252,7 @@ async def test_parallel_work_and_waiting_are_bounded_and_the_loop_stays_free():
         await runner.run("3", ["a"])
     assert len(sandbox.asked) == 0
     sandbox.go.set()
-    assert [await running, await waiting] == [[SESSION_COOKIE], [SESSION_COOKIE]]
+    assert [await running, await waiting] == [[PASS], [PASS]]
     runner.close()
 
 
@@ -243,7 +279,7 @@ async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_d
     sandbox.go.set()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    assert await runner.run("2", ["a"]) == [SESSION_COOKIE]
+    assert await runner.run("2", ["a"]) == [PASS]
     runner.close()
 
 

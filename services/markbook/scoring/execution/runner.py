@@ -19,7 +19,8 @@ _log = logging.getLogger(__name__)
 class TestRunner:
     """Runs a sample's tests in `first`; tests that do not pass there are rerun in `confirm`, whose verdict counts.
 
-    Verdicts are cached by digest, except for samples with a timeout, which may be due to a busy machine.
+    Verdicts are cached by digest. A timeout may be due to a busy machine, so verdicts with one are cached only once a
+    second run, begun after the first had ended, has come to the same.
     """
 
     __test__ = False  # pytest takes classes named Test* for tests
@@ -41,6 +42,7 @@ class TestRunner:
         self._queue = FairQueue(lambda: self.max_running)
         self._max_waiting = max_waiting
         self._cache = cache or MemoryVerdictCache()
+        self._timed_out_once = MemoryVerdictCache(max_results=20_000)
         self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="tests")
         names = [sandbox.name for sandbox in (first, confirm) if sandbox is not None]
         self.identity = f"{'+'.join(names)} {self.limits}"
@@ -60,6 +62,7 @@ class TestRunner:
                 f"{self._queue.waiting} samples are queued for their tests already: retry later"
             )
         async with self._queue.slot(caller):
+            before = await self._timed_out_once.get(digest)
             # shielded: a thread cannot be cancelled, and its slot must be held until it is done
             work = asyncio.get_running_loop().run_in_executor(self._threads, self.run_sync, code, tests, setup)
             try:
@@ -72,9 +75,15 @@ class TestRunner:
             except Exception as error:  # an internal error must not fail the other samples of the request
                 _log.exception("running the tests of one sample failed")
                 raise ExecutionUnavailableError(f"the sandbox failed: {type(error).__name__}") from error
-        if all(result.verdict is not Verdict.TIMED_OUT for result in results):
+        if may_be_cached(results, before):
             await self._cache.put(digest, tuple(results))
+        else:
+            await self._timed_out_once.put(digest, tuple(results))
         return results
+
+    async def has_cached(self, code: str, tests: Sequence[str], setup: str = "") -> bool:
+        """Whether the verdict of this sample will be the same at any time."""
+        return await self._cache.get(verdict_digest(code, tests, setup, self.identity)) is not None
 
     def run_sync(self, code: str, tests: Sequence[str], setup: str = "") -> list[TestResult]:
         """The same for scripts: blocks, without cache and queue."""
@@ -98,3 +107,11 @@ class TestRunner:
         self._first.close()
         if self._confirm is not None:
             self._confirm.close()
+
+
+def may_be_cached(results: Sequence[TestResult], before: Sequence[TestResult] | None) -> bool:
+    """Whether a verdict says something about the code: no test timed out, or all did as `before`, in an earlier run."""
+    verdicts = [result.verdict for result in results]
+    if Verdict.TIMED_OUT not in verdicts:
+        return True
+    return before is not None and verdicts == [result.verdict for result in before]

@@ -14,7 +14,7 @@ from markbook.config.settings import Rlaif
 from markbook.contract import ErrorCode, SampleTests, Source
 from markbook.scoring.concurrency import gather_all
 from markbook.scoring.errors import ExecutionUnavailableError
-from markbook.scoring.execution import TestRunner, Verdict, verdict_digest
+from markbook.scoring.execution import TestRunner, verdict_digest
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.pipeline.group_scorer import PreparedSample, SampleMark
 from markbook.scoring.pipeline.sample_tests import CORRECTNESS, share_passed, summarized
@@ -106,5 +106,5 @@ class TestsTier:
             results = await self._runner.run(item.code, item.tests, item.test_setup, caller=caller)
         except ExecutionUnavailableError as error:
             return ScoringFailure(ErrorCode.EXECUTION_UNAVAILABLE, error.detail, 1.0), False
-        lasting = all(result.verdict is not Verdict.TIMED_OUT for result in results)
+        lasting = await self._runner.has_cached(item.code, item.tests, item.test_setup)
         return summarized(item.tests, results), lasting
