@@ -108,7 +108,9 @@ def ours(setup: Setup) -> None:
     from markbook.trainer import loop
     from markbook.trainer.monitoring.metrics import Recorder
     from markbook.trainer.types import Metrics
+    from markbook.trainer.utils.cpu_memory import keep_freed_memory
 
+    keep_freed_memory()  # as `markbook train` does
     pace = Pace()
 
     class Paced(Recorder):
