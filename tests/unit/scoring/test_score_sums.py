@@ -120,8 +120,8 @@ async def test_sums_are_by_run_source_and_time_and_stay_when_lines_go(database_u
     assert (late.scores.count, late.scores.sum) == (3, 0.15)  # of a minute that is only partly in range
 
 
-async def test_a_store_of_the_version_before_opens_and_keeps_its_counts(database_url):
-    engine = open_engine(database_url)
+async def test_a_store_of_the_version_before_opens_and_keeps_its_counts(empty_database_url):
+    engine = open_engine(empty_database_url)
     migrate(engine, "0007")
     sums = {"run": "a", "at_ms": T0, "samples": 5, "heuristic": 1, "cache": 2, "teacher": 2, "baseline_tokens": 7}
     with transaction(engine) as connection:
@@ -131,7 +131,7 @@ async def test_a_store_of_the_version_before_opens_and_keeps_its_counts(database
         connection.execute(text(f"INSERT INTO ledger_rollups ({names}) VALUES ({values})"), row)
         connection.execute(text(f"INSERT INTO ledger_requests VALUES ('r', 'a', {T0}, 5, 1, 2, 0, 2, NULL, 7, 0)"))
     engine.dispose()
-    async with opened(database_url) as store:
+    async with opened(empty_database_url) as store:
         await store.ledger.count([line(1, T0, teacher=[0.5])])
         for since_ms in (0, T0 - 1):  # from the rollups, and from the lines
             [counted] = sum_counters(await store.ledger.sums(OWNER, since_ms))[1].values()

@@ -82,16 +82,16 @@ async def test_a_request_sent_twice_is_counted_once(store):
     assert (totals.samples, totals.by_source[Source.CACHE]) == (13, 3)
 
 
-def test_the_migrated_schema_is_the_one_in_tables(database_url):
-    engine = open_engine(database_url)
+def test_the_migrated_schema_is_the_one_in_tables(empty_database_url):
+    engine = open_engine(empty_database_url)
     migrate(engine)
     with autocommit(engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
 
 
-def test_replicas_that_start_together_migrate_once(database_url):
-    engines = [open_engine(database_url) for _ in range(4)]
+def test_replicas_that_start_together_migrate_once(empty_database_url):
+    engines = [open_engine(empty_database_url) for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(migrate, engines))
     for engine in engines:
