@@ -10,6 +10,7 @@ import pytest
 from markbook.config.settings import TeacherConfig
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.anthropic.timing import Timing
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import Reply, asked
@@ -23,7 +24,7 @@ MARKS = {"correctness": 0.8, "code_quality": 0.7, "efficiency": 0.6, "documentat
 async def teacher(llmock: Any) -> AsyncIterator[AnthropicTeacher]:
     """Real time here: llmock looks at when a client comes back."""
     config = TeacherConfig(base_url=llmock.base_url("anthropic"), attempt_timeout_s=0.5, shuffle_group=False)
-    teacher = AnthropicTeacher(config, load_rubric(), api_key="k", jitter=lambda: 0.0)
+    teacher = AnthropicTeacher(config, load_rubric(), api_key="k", timing=Timing(jitter=lambda: 0.0))
     yield teacher
     await teacher.close()
 

@@ -32,6 +32,7 @@ from markbook.scoring.observability.instrumented_teacher import InstrumentedTeac
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
 from markbook.scoring.observability.tracing import REQUESTS
+from markbook.scoring.pipeline.parts import Recorders, Tiers
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import load_rubric
@@ -105,8 +106,8 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     tier = HeuristicTier()
     watched = InstrumentedTeacher(marker, metrics.calls)
     tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
-    recorders = request_counter(metrics.samples), gather_recorder(metrics.gather_wait)
-    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, *recorders)
+    recorders = Recorders(request_counter(metrics.samples), gather_recorder(metrics.gather_wait))
+    pipeline = Pipeline(config, watched, store, Tiers(tier, tests), rubric, clock_ms, recorders)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 

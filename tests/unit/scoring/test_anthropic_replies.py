@@ -15,6 +15,7 @@ from markbook.config.settings import TeacherConfig
 from markbook.contract import ErrorCode
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.anthropic.timing import Timing
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import OpenLimiter, asked
@@ -32,7 +33,7 @@ async def made(script: Script) -> AsyncIterator[Made]:
 
     def make(**config: Any) -> AnthropicTeacher:
         settings = TeacherConfig(name="anthropic", base_url=script.url, **config)
-        teachers.append(AnthropicTeacher(settings, load_rubric(), api_key="k", sleep=_no_pause))
+        teachers.append(AnthropicTeacher(settings, load_rubric(), api_key="k", timing=Timing(sleep=_no_pause)))
         return teachers[-1]
 
     yield make

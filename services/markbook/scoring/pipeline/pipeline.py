@@ -26,21 +26,21 @@ from markbook.scoring.concurrency import gather_all, raise_first, results_of_all
 from markbook.scoring.errors import ServiceStoppingError, stopping
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.fingerprint import hash_profile
-from markbook.scoring.heuristics import HeuristicResult, HeuristicTier
+from markbook.scoring.heuristics import HeuristicResult
 from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.admission import AdmissionController
 from markbook.scoring.pipeline.gathering import Entry, GroupGatherer
 from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
 from markbook.scoring.pipeline.heuristic_audit import Auditor
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
+from markbook.scoring.pipeline.parts import Recorders, Tiers
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.pipeline.request_state import ADMISSION_TIMEOUT, DEADLINE_EXCEEDED, RequestState, is_over_budget
 from markbook.scoring.pipeline.response_writer import ResponseWriter
 from markbook.scoring.pipeline.single_flight import SingleFlight
-from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.store import ApiKey, ClaimConflictError, RequestLine, Store, StoredMark
+from markbook.scoring.store import ApiKey, ClaimConflictError, Store, StoredMark
 from markbook.scoring.teachers.protocol import Teacher
 
 log = logging.getLogger("markbook")
@@ -52,26 +52,23 @@ CLAIM_POLL_INTERVAL_S = 0.1
 
 
 class Pipeline:
-    """Scores samples. `clock_ms` returns Unix milliseconds; `on_request_counted` is called with each request's line,
-    `on_gathered` with the seconds that a sample waited for others of its task."""
+    """Scores samples. `clock_ms` returns Unix milliseconds."""
 
     def __init__(
         self,
         config: Config,
         teacher: Teacher,
         store: Store,
-        tier: HeuristicTier,
-        tests: TestsTier,
+        tiers: Tiers,
         rubric: Rubric,
         clock_ms: Callable[[], int],
-        on_request_counted: Callable[[RequestLine], None],
-        on_gathered: Callable[[float], None],
+        recorders: Recorders,
     ) -> None:
         self._config = config
         self._teacher = teacher
         self._store = store
-        self._tier = tier
-        self._tests = tests
+        self._tier = tiers.heuristics
+        self._tests = tiers.tests
         self.rubric = rubric
         self._scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
         self._auditor = Auditor(config, self._scorer, store, rubric, clock_ms)
@@ -79,15 +76,16 @@ class Pipeline:
         self.identity = mark_identity(config, teacher, rubric)
         self.profile = hash_profile(self.identity)
         self.ledger = LedgerWriter(store)
+        counted, is_paid = recorders.request_counted, not teacher.is_stub
         self._responses = ResponseWriter(
-            store, self.ledger, rubric, self.profile, clock_ms, on_request_counted, count_baseline=not teacher.is_stub
+            store, self.ledger, rubric, self.profile, clock_ms, counted, count_baseline=is_paid
         )
         limits = config.service
         self._admission = AdmissionController(limits.max_concurrent_requests, limits.max_queued_requests)
         self._in_flight: SingleFlight[bytes, Outcome] = SingleFlight()
         self._owners: set[asyncio.Task[None]] = set()
         window_s = 0.0 if teacher.is_stub else config.teacher.gather_ms / 1000  # a stub's calls cost nothing
-        self._gatherer = GroupGatherer(window_s, config.teacher.max_group_size, self._ask_gathered, on_gathered)
+        self._gatherer = GroupGatherer(window_s, config.teacher.max_group_size, self._ask_gathered, recorders.gathered)
 
     async def score(self, request: ScoreRequest, key: ApiKey | None = None) -> ScoreResponse:
         """Results in the order of the samples. What has none at the request's deadline is left unscored.

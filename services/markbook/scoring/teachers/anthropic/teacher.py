@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anthropic
@@ -41,6 +39,7 @@ from markbook.scoring.teachers.anthropic.response import (
 )
 from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
+from markbook.scoring.teachers.anthropic.timing import REAL_TIME, Timing
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 from markbook.statuses import is_worth_another_try
@@ -59,7 +58,7 @@ _NOT_SENT = (
 
 
 class AnthropicTeacher:
-    """Scores groups over the Messages API. `clock` returns monotonic seconds, `wall` Unix seconds."""
+    """Scores groups over the Messages API. `timing`: the clocks and the sleep between attempts."""
 
     name = "anthropic"
     is_stub = False
@@ -72,10 +71,7 @@ class AnthropicTeacher:
         api_key: str | None = None,
         auth_token: str | None = None,
         rubric_in_system_prompt: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,
+        timing: Timing = REAL_TIME,
     ) -> None:
         api_key, auth_token = check_key("ANTHROPIC_API_KEY", api_key), check_key("ANTHROPIC_AUTH_TOKEN", auth_token)
         if not api_key and not auth_token:
@@ -87,14 +83,14 @@ class AnthropicTeacher:
         self._criteria = tuple(rubric.criteria)
         self._requests = RequestBuilder(config, rubric, rubric_in_system_prompt=rubric_in_system_prompt)
         self._pricer = CallPricer(config.model, config.price(), config.cache_ttl)
-        self._clock = clock
+        self._clock = timing.clock
         self._retry_policy = RetryPolicy(
-            CircuitBreaker(clock, wall),
-            ConcurrencyLimiter(config.max_concurrency, clock, wall),
-            CacheWarmup(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
-            clock,
-            sleep,
-            jitter,
+            CircuitBreaker(timing.clock, timing.wall),
+            ConcurrencyLimiter(config.max_concurrency, timing.clock, timing.wall),
+            CacheWarmup(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, timing.clock),
+            timing.clock,
+            timing.sleep,
+            timing.jitter,
         )
         # own retries and timeouts: the SDK would sleep for any retry-after, however long
         self._client = anthropic.AsyncAnthropic(
