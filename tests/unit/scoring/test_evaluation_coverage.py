@@ -64,6 +64,7 @@ def covered(figure, truth):
     return figure.low <= truth <= figure.high
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("auc", [0.95, 0.80, 0.60])
 def test_intervals_cover_what_was_planted(auc):
     right, wrong = planted(auc)

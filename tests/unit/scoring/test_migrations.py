@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from markbook.scoring.fingerprint import fingerprint
@@ -82,6 +83,7 @@ async def test_an_old_book_keeps_its_marks(empty_database_url):
     assert {(row[0], bytes(row[1]), row[2], row[3]) for row in rest} == {(1_700_000_000_999, b"12345678", 2, 3)}
 
 
+@pytest.mark.long  # test_store.py has it with threads
 def test_four_processes_migrate_an_empty_database_at_once(empty_database_url):
     command = [sys.executable, "-c", MIGRATE, empty_database_url]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
