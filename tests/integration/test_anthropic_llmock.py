@@ -23,7 +23,7 @@ MARKS = {"correctness": 0.8, "code_quality": 0.7, "efficiency": 0.6, "documentat
 @pytest.fixture
 async def teacher(llmock: Any) -> AsyncIterator[AnthropicTeacher]:
     """Real time here: llmock looks at when a client comes back."""
-    config = TeacherConfig(base_url=llmock.base_url("anthropic"), attempt_timeout_s=0.5, shuffle_group=False)
+    config = TeacherConfig(base_url=llmock.base_url("anthropic"), attempt_timeout_s=2.0, shuffle_group=False)
     teacher = AnthropicTeacher(config, load_rubric(), api_key="k", timing=Timing(jitter=lambda: 0.0))
     yield teacher
     await teacher.close()
@@ -76,7 +76,7 @@ async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: Anthropic
 
 async def test_a_slow_answer_is_given_up_and_booked_at_its_bound(llmock: Any, teacher: AnthropicTeacher) -> None:
     llmock.reply(REPLY, times=None)
-    llmock.delay(1.0)
+    llmock.delay(4.0)
     reply = await asked(teacher, GROUP)
     assert_marked(reply)
     assert [call.usage_unknown for call in reply.calls] == [True, False]
