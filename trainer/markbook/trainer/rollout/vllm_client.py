@@ -3,8 +3,7 @@
 Asked for: the prompt as token ids, a seed a sample, and the ids that were drawn (`return_token_ids`, vLLM 0.10.2 and
 later) with their log-probabilities, so that nothing is tokenized a second time. Answers are streamed: a sample that has
 come to its end is not written any further.
-Source: https://docs.vllm.ai, "OpenAI-Compatible Server" and "LoRA Adapters". Written from that and from vLLM's source,
-and tested against a stand-in that implements the same protocol; vLLM itself was not run.
+Source: https://docs.vllm.ai, "OpenAI-Compatible Server" and "LoRA Adapters". Run with vLLM 0.32.
 """
 
 from __future__ import annotations
@@ -111,6 +110,13 @@ class VllmClient:
         for name in await self.models():
             if name.startswith(prefix):
                 await self._ask("POST", "/v1/unload_lora_adapter", json={"lora_name": name})
+
+    async def sleep(self) -> None:
+        """Give up the GPU's memory: weights move to the CPU, the key-value cache is dropped (`--enable-sleep-mode`)."""
+        await self._ask("POST", "/sleep", params={"level": 1})
+
+    async def wake_up(self) -> None:
+        await self._ask("POST", "/wake_up")
 
     async def complete(self, request: dict[str, Any], ended: Callable[[list[int]], bool]) -> Completion:
         """One sample, to the first token at which `ended` is true, or to where the server ends it."""
