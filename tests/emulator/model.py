@@ -119,7 +119,9 @@ def _text(request: Request, judge: judges.Judge, fault: str | None) -> str:
     explain = any(re.search("^Reply with one line .* the main reason", block.text, re.M) for block in blocks(request))
     lines = judges.lines(judge(codes), explain=explain)
     if request.output_config and request.output_config.format:
-        return json.dumps(_instance(request.output_config.format.schema_), separators=(",", ":"))
+        schema = request.output_config.format.schema_
+        found = judges.as_json(judge(codes)) if schema.get("properties", {}).keys() == {"marks"} else _instance(schema)
+        return json.dumps(found, separators=(",", ":"))
     return "\n".join(faults.REPLIES[fault](lines) if fault in faults.REPLIES else lines)
 
 

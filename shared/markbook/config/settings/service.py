@@ -78,6 +78,9 @@ class TeacherConfig(Section):
         True, description="Show a group in a seeded random order, so that no position is favoured."
     )
     explain: bool = Field(False, description="Request a short reason per sample: about four times the output tokens.")
+    constrain: Literal["auto", "on", "off"] = Field(
+        "auto", description="Hold replies to a JSON schema; auto: of models that are not Claude, where the server can."
+    )
     rubric: str | None = Field(None, description="A rubric file of your own; null: the built-in one.")
     effort: Literal["low", "medium", "high"] | None = Field(
         None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."

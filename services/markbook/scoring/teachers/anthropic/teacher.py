@@ -28,6 +28,7 @@ from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
 from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
 from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
+from markbook.scoring.teachers.anthropic.constrained import as_lines
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply
 from markbook.scoring.teachers.anthropic.request import RequestBuilder
@@ -122,6 +123,7 @@ class AnthropicTeacher:
         server = other_server(str(self._client.base_url))  # the SDK reads ANTHROPIC_BASE_URL as well
         return {
             **({} if server is None else {"server": server}),
+            **({"constrain": True} if self._requests.constrained else {}),
             "name": self.name,
             "model": self.model,
             "thinking": self._requests.facts.thinking,
@@ -181,6 +183,25 @@ class AnthropicTeacher:
         `answered`: part of the group is answered and paid for: an unavailable store fails these samples alone.
         """
         request = self._requests.build(group, shown)
+        message = await self._send(request, group, deadline, limiter, answered=answered)
+        if isinstance(message, ScoringFailure) and self._requests.drop_refused_schema(request, message):
+            request = self._requests.build(group, shown)
+            message = await self._send(request, group, deadline, limiter, answered=answered)
+        if isinstance(message, ScoringFailure):
+            return dict.fromkeys(shown, message)
+        if message.stop_reason == "refusal":
+            return dict.fromkeys(shown, refusal(message))
+        cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
+        text = as_lines(get_text(message)) if self._requests.constrained else get_text(message)
+        read = read_reply(text, len(shown), self._criteria, cut=cut, explain=self._config.explain)
+        if cut and self._requests.facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
+            return dict.fromkeys(shown, no_marks_within(request["max_tokens"]))
+        return dict(zip(shown, read, strict=True))
+
+    async def _send(
+        self, request: dict[str, Any], group: Group, deadline: float, limiter: BudgetLimiter, *, answered: bool
+    ) -> Message | ScoringFailure:
+        """`request` until it is answered, within `deadline` and budget. Raises as `mark` unless `answered`."""
         need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
         bound = self._bound(request, "reserved")
 
@@ -195,23 +216,14 @@ class AnthropicTeacher:
             return result
 
         try:
-            message = await self._retry_policy.execute(charged_attempt, need, deadline, group.caller)
+            return await self._retry_policy.execute(charged_attempt, need, deadline, group.caller)
         except TeacherError as error:  # budget exhausted; earlier outcomes stay
-            message = ScoringFailure(error.code, error.detail)
+            return ScoringFailure(error.code, error.detail)
         except (StoreUnavailableError, ServiceStoppingError) as error:
             if not answered:
                 raise
             detail = f"the teacher was not called: {error.detail}"
-            message = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
-        if isinstance(message, ScoringFailure):
-            return dict.fromkeys(shown, message)
-        if message.stop_reason == "refusal":
-            return dict.fromkeys(shown, refusal(message))
-        cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
-        read = read_reply(get_text(message), len(shown), self._criteria, cut=cut, explain=self._config.explain)
-        if cut and self._requests.facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
-            return dict.fromkeys(shown, no_marks_within(request["max_tokens"]))
-        return dict(zip(shown, read, strict=True))
+            return ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
 
     async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
         """One call through the SDK. The result holds its cost, whatever happens."""
