@@ -16,7 +16,7 @@ from contextlib import suppress
 
 STOP_S = 10.0
 """Seconds between SIGTERM, at which vLLM ends its own processes, and SIGKILL."""
-KILLED = 128
+SIGNAL_OFFSET = 128
 """Added to the number of a signal, it is the exit status of what the signal ended, as in a shell."""
 
 
@@ -45,7 +45,7 @@ def _end_group(child: subprocess.Popen[bytes]) -> int:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     status = child.wait()
-    return status if status >= 0 else KILLED - status
+    return status if status >= 0 else SIGNAL_OFFSET - status
 
 
 if __name__ == "__main__":

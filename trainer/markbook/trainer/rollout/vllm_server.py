@@ -33,7 +33,7 @@ PROGRESS_S = 15.0
 STOP_S = vllm_guard.STOP_S + 5.0
 
 _NOT_FOR_A_CHILD = re.compile(
-    # keys; and what a launcher sets for the processes of the trainer, of which the server is none
+    # keys; and what a launcher sets for the processes of the trainer
     r"MARKBOOK_.*|ANTHROPIC_.*|RANK|WORLD_SIZE|LOCAL_.*|GROUP_.*|ROLE_.*|MASTER_.*|TORCHELASTIC_.*|ACCELERATE_.*"
 )
 

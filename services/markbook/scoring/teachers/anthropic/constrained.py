@@ -33,7 +33,7 @@ def is_constrained(config: TeacherConfig, facts: ModelFacts) -> bool:
 
     The provider bills a hidden prompt in every call for it, and its models hardly ever need it: see
     docs/decisions/0001-reply-form.md. Elsewhere it costs the brackets, and where a small model writes prose instead,
-    every sample is asked again alone.
+    every sample is requested once more, alone.
     """
     return config.constrain == "on" or (config.constrain == "auto" and facts.thinking == "unknown")
 
@@ -56,7 +56,7 @@ def reply_schema(count: int, criteria: int, *, explain: bool, bounded: bool) -> 
 
 
 def as_lines(text: str) -> str:
-    """The lines of marks that a JSON reply stands for; `text` itself where it is none.
+    """The lines of marks that a JSON reply stands for; `text` itself where it is other text.
 
     Text of another form is left to the reader of lines: a server that ignores the schema may have sent lines.
     """
