@@ -34,6 +34,8 @@ class VllmClient:
     def __init__(self, model: Any, key: str | None = None, processed: bool = True, token_ids: bool = True) -> None:
         self.base, self.key, self.processed, self.token_ids = model, key, processed, token_ids
         self.faults: list[int | str] = []
+        self.load_faults: list[str] = []
+        self.healthy = True
         self.adapters: dict[str, Any] = {}
         self.loaded: list[str] = []
         self.requests: list[dict[str, Any]] = []
@@ -49,7 +51,7 @@ class VllmClient:
         self.app.post("/v1/completions")(self.completions)
 
     async def health(self) -> Response:
-        return Response()
+        return Response(status_code=200 if self.healthy else 503)
 
     async def sleep(self, level: int) -> Response:
         self.calls.append(f"sleep {level}")
@@ -64,6 +66,8 @@ class VllmClient:
 
     async def load(self, body: dict[str, str]) -> Response:
         name = body["lora_name"]
+        if self.load_faults:
+            return error(500, self.load_faults.pop(0))
         if name in self.adapters:
             return error(400, f"The lora adapter '{name}' has already been loaded.")
         if not Path(body["lora_path"]).is_absolute():

@@ -139,6 +139,23 @@ def test_a_server_that_loads_no_adapters_is_refused(remote, server):
         drawn(remote(tiny_policy()))
 
 
+def test_an_adapter_that_does_not_fit_is_refused_at_once(remote, server):
+    server.load_faults = ["Call to add_lora method failed: LoRA rank 32 is greater than max_lora_rank 16."]
+    with pytest.raises(ConfigError, match=r"LoRA rank 32 is greater .*--max-lora-rank \(at least training.lora_r\)"):
+        drawn(remote(tiny_policy()))
+
+
+def test_an_engine_that_has_died_is_waited_for(remote, server, monkeypatch):
+    monkeypatch.setattr("markbook.client.retry.FIRST_PAUSE_S", 0.01)
+    policy, said = tiny_policy(), []
+    expected = drawn(remote(policy))
+    server.load_faults, server.healthy = ["EngineCore encountered an issue."], False
+    sampler = remote(policy, said)
+    server.adapters.clear()
+    assert drawn(sampler) == expected
+    assert said[-1] == "the generation server answers again"
+
+
 def test_the_key_comes_from_the_environment(remote, server, monkeypatch):
     server.key = "secret"
     with pytest.raises(ConfigError, match=r"HTTP 401: .*MARKBOOK_GENERATION_KEY holds its key"):

@@ -23,6 +23,7 @@ from markbook.config.loading import ConfigError
 from markbook.statuses import is_worth_another_try
 
 KEY_VARIABLE = "MARKBOOK_GENERATION_KEY"
+LOAD = "/v1/load_lora_adapter"
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
 """Seconds without a new token after which a sample is asked for again."""
@@ -30,6 +31,10 @@ READ_TIMEOUT_S = 600.0
 
 class AdapterLostError(ServiceUnavailableError):
     """The server is there, but knows no model of this name: it was restarted."""
+
+
+class AdapterNotLoadedError(ServiceUnavailableError):
+    """The server failed as it loaded an adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +103,20 @@ class VllmClient:
             if name not in await self.models():
                 body = {"lora_name": name, "lora_path": str(folder)}
                 try:
-                    await self._ask("POST", "/v1/load_lora_adapter", json=body)
+                    await self._load(body)
                 except ConfigError as error:
                     raise ConfigError(
                         f"{error}; vLLM loads adapters when it is started with --enable-lora --max-lora-rank (at least "
                         "training.lora_r) and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, from a folder that it sees too"
                     ) from error
+
+    async def _load(self, body: dict[str, str]) -> None:
+        """An adapter that does not fit is a 500 to vLLM, as an engine that has died is: its health tells them apart."""
+        try:
+            await self._ask("POST", LOAD, json=body)
+        except AdapterNotLoadedError as error:
+            await self._ask("GET", "/health")
+            raise ConfigError(str(error)) from error
 
     async def unload(self, prefix: str) -> None:
         """Serve no adapter any more whose name begins so."""
@@ -191,6 +204,8 @@ class VllmClient:
         message = f"the generation server at {self._url} answered {path} with HTTP {status}: {said}"
         if status == 404 and path == "/v1/completions":
             return AdapterLostError(message)
+        if status == 500 and path == LOAD:
+            return AdapterNotLoadedError(message)
         if is_worth_another_try(status):
             return ServiceUnavailableError(message)
         if status in (401, 403):
