@@ -216,7 +216,7 @@ def test_one_that_was_killed_is_started_again_on_its_port(server, tmp_path):
     assert ended(first["pids"])  # what it had started as well
     assert started.restart_if_ended()
     assert said[-1].startswith("vLLM ended with status 137: starting it again")
-    assert f"http://127.0.0.1:{first['argv'][6]}" == started.url
+    assert f"http://127.0.0.1:{first['argv'][5]}" == started.url
 
 
 def test_it_ends_with_a_trainer_that_is_killed(tmp_path):
@@ -251,6 +251,7 @@ def test_where_it_can_it_sleeps_between_the_samples_of_two_batches(tmp_path):
         assert stand_in.calls[5:] == ["wake_up"]
 
 
+@pytest.mark.long
 def test_a_whole_run_starts_and_ends_its_server(run, tmp_path):
     settings = {"generation": "vllm", "vllm_command": executable(tmp_path, STAND_IN), "eval_tasks": None}
     with StubService(by_hash) as service:
@@ -258,7 +259,7 @@ def test_a_whole_run_starts_and_ends_its_server(run, tmp_path):
     first, second = lines(tmp_path / "run" / "metrics.jsonl")
     assert 0 < max(first["log_prob_gap"], second["log_prob_gap"]) < 1e-4
     assert (first["policy_lag"], second["policy_lag"]) == (0, 0)
-    assert (tmp_path / "run" / "vllm.log").read_text().startswith("serving on http://127.0.0.1:")
+    assert "serving on http://127.0.0.1:" in (tmp_path / "run" / "vllm.log").read_text()
     assert not [each for each in psutil.Process().children(recursive=True) if "vllm_guard" in " ".join(each.cmdline())]
 
 

@@ -85,6 +85,7 @@ class VllmServer:
         if status is None:
             return False
         self._say(f"vLLM ended with status {status}: starting it again; its log is {self._log_file}")
+        self.close()
         self._launch()
         return True
 
@@ -146,10 +147,11 @@ def serve_command(policy: Policy, training: Training, port: int) -> list[str]:
 
     Raises ConfigError where there is no such command, and for what vLLM cannot serve.
     """
-    executable = shutil.which(Path(training.vllm_command).expanduser())
+    command = training.vllm_command
+    executable = shutil.which(str(Path(command).expanduser()) if command.startswith("~") else command)
     if executable is None:
         raise ConfigError(
-            f"training.generation is vllm, and there is no command {training.vllm_command}: install vLLM in a venv of "
+            f"training.generation is vllm, and there is no command {command}: install vLLM in a venv of "
             "its own, and set training.vllm_command to the bin/vllm in it"
         )
     if training.load_in_4bit:
