@@ -21,7 +21,7 @@ from markbook.contract import ErrorCode
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import ScoringFailure
+from markbook.scoring.types import Judgment, ScoringFailure
 from markbook.trainer.model.bundled import bundled
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
@@ -37,6 +37,8 @@ from tests.vllm.process import MODEL, ON_CPU, VERSION, VllmProcess, executable
 pytestmark = pytest.mark.long
 FLOAT_NOISE = 1e-4
 """Nats a token between vLLM and the trainer; measured are 4e-6."""
+MOVED_NOISE = 1e-3
+"""The same with an adapter of random numbers, which makes larger activations; other adapters are nats away."""
 ADAPTERS, WARM = 50, 10
 GROWTH_MIB = 60
 """Below what 40 adapters take that are not unloaded: each has 4.6 MiB."""
@@ -72,7 +74,7 @@ def test_steps_on_samples_of_vllm_have_the_policys_own_log_probabilities(server,
         trainer = TrainerProcess(
             tmp_path, service.url, 3, model=str(student), generation_url=server.url, eval_tasks=None
         )
-        assert trainer.finish() == 0, "\n".join(trainer.lines)
+        assert trainer.finish(timeout_s=600) == 0, "\n".join(trainer.lines)
     steps = steps_of(trainer)
     assert [line["skipped"] for line in steps] == [None] * 3
     assert [line["policy_lag"] for line in steps] == [0] * 3
@@ -93,7 +95,7 @@ def test_a_server_that_is_killed_and_started_anew_gets_the_adapter_again(server,
         server.stop(signal.SIGKILL)
         trainer.read_until("the generation server at")
         server.start()
-        assert trainer.finish() == 0, "\n".join(trainer.lines)
+        assert trainer.finish(timeout_s=600) == 0, "\n".join(trainer.lines)
     assert "the generation server answers again" in trainer.lines
     steps = steps_of(trainer)
     assert [line["skipped"] for line in steps] == [None] * 4
@@ -116,7 +118,7 @@ def test_adapters_of_many_steps_are_unloaded_and_memory_holds(server, student, t
         [(_, samples)] = sampler.groups([task], 2, (0, update))
         served = [name for name in server.models() if name.startswith("many@")]
         assert [name.split(".")[0] for name in served] == [f"many@{update}"]
-        assert gap(policy, samples, config) < FLOAT_NOISE
+        assert gap(policy, samples, config) < MOVED_NOISE
         used.append(server.resident_mib())
     assert used[-1] - used[WARM - 1] < GROWTH_MIB
     assert len(list((tmp_path / "generation").iterdir())) == 1
@@ -165,12 +167,14 @@ CODES = ("def add(a, b):\n    return a + b", "def add(a, b):\n    return a - b")
 
 
 def teacher_on(server: VllmProcess, **config: object) -> AnthropicTeacher:
-    settings = TeacherConfig.model_validate({"name": "anthropic", "model": MODEL, "base_url": server.url} | config)
+    patience = {"timeout_s": 300.0, "attempt_timeout_s": 300.0}
+    on_server = {"name": "anthropic", "model": MODEL, "base_url": server.url}
+    settings = TeacherConfig.model_validate(on_server | patience | config)
     return AnthropicTeacher(settings, load_rubric(), api_key="any")
 
 
 async def test_prose_of_a_small_model_is_no_mark(server):
-    teacher = teacher_on(server)
+    teacher = teacher_on(server, constrain="off")
     reply = await asked(teacher, Group("g", "Write add.", "python", CODES))
     await teacher.close()
     for outcome in reply.outcomes:
@@ -178,6 +182,21 @@ async def test_prose_of_a_small_model_is_no_mark(server):
         assert outcome.code in (ErrorCode.REPLY_UNREADABLE, ErrorCode.REPLY_TRUNCATED)
     assert all(call.input_tokens > 400 and call.output_tokens > 0 for call in reply.calls)
     assert len(reply.calls) == 3  # the group, then each alone
+
+
+async def test_held_to_a_schema_the_same_model_gives_marks(server):
+    """Unless it writes blanks, which JSON allows, to the end of its tokens."""
+    teacher = teacher_on(server)
+    outcomes = [
+        outcome
+        for number in range(4)
+        for outcome in (await asked(teacher, Group(f"g{number}", "Write add.", "python", CODES))).outcomes
+    ]
+    await teacher.close()
+    judged = [outcome for outcome in outcomes if isinstance(outcome, Judgment)]
+    assert len(judged) >= 4
+    assert all(0 <= mark <= 1 for outcome in judged for mark in outcome.criteria.values())
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, ScoringFailure)} <= {ErrorCode.REPLY_TRUNCATED}
 
 
 async def test_what_does_not_fit_its_context_names_the_settings(server):

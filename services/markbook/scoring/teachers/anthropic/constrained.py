@@ -1,7 +1,7 @@
 """`teacher.constrain`: replies that the server holds to a JSON schema, `{"marks": [[NUMBER, MARK, MARK, …], …]}`.
 
 The provider and vLLM call it structured outputs; both take the schema in `output_config.format`. What comes back is
-turned into lines and read as lines are: the schema excludes prose, not a number that was not shown.
+turned into lines and read as lines are: not every server holds its model to all of a schema.
 Source: https://docs.vllm.ai, "Structured Outputs"; the provider's documentation of structured outputs.
 """
 
@@ -41,18 +41,15 @@ def is_constrained(config: TeacherConfig, facts: ModelFacts) -> bool:
 def reply_schema(count: int, criteria: int, *, explain: bool, bounded: bool) -> dict[str, Any]:
     """The schema of a reply about `count` samples.
 
-    `bounded`: with ranges and lengths. The provider refuses these, and has a prompt cache for each schema, so that one
-    for it must not depend on `count`.
+    `bounded`: with numbers, ranges and lengths. The provider refuses these, and has a prompt cache for each schema, so
+    that one for it must not depend on `count`.
     """
-    mark: dict[str, Any] = {"type": "integer"}
-    line: dict[str, Any] = {"type": "array", "items": mark}
-    marks: dict[str, Any] = {"type": "array", "items": _object({"line": line, "reason": {"type": "string"}})}
-    marks = marks if explain else {"type": "array", "items": line}
-    if bounded:
-        mark |= {"minimum": 0, "maximum": 100}
-        line |= {"minItems": criteria + 1, "maxItems": criteria + 1}
-        marks |= {"minItems": count, "maxItems": count}
-    return _object({"marks": marks})
+    if not bounded:
+        line = {"type": "array", "items": {"type": "integer"}}
+        return _object({"marks": {"type": "array", "items": _with_reason(line) if explain else line}})
+    mark = {"type": "integer", "minimum": 0, "maximum": 100}
+    lines = [_tuple([{"const": number}, *[mark] * criteria]) for number in range(1, count + 1)]
+    return _object({"marks": _tuple([_with_reason(line) for line in lines] if explain else lines)})
 
 
 def as_lines(text: str) -> str:
@@ -92,6 +89,15 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
     return found
+
+
+def _with_reason(line: dict[str, Any]) -> dict[str, Any]:
+    return _object({"line": line, "reason": {"type": "string"}})
+
+
+def _tuple(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """An array of exactly these items."""
+    return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
