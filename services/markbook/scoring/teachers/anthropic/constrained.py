@@ -75,12 +75,12 @@ def refuses_schema(failure: ScoringFailure) -> bool:
 
 def _line(row: object) -> str | None:
     """One line; None for what is no row of integers, or of a line and its reason."""
-    reason = ""
+    line, reason = row, ""
     if isinstance(row, dict) and row.keys() == {"line", "reason"} and isinstance(row["reason"], str):
-        row, reason = row["line"], " ".join(row["reason"].split())
-    if not isinstance(row, list) or not all(type(number) is int for number in row):
+        line, reason = row["line"], " ".join(row["reason"].split())
+    if not isinstance(line, list) or not all(type(number) is int for number in line):
         return None
-    return " ".join([*map(str, row), *([reason] if reason else [])])
+    return " ".join([*map(str, line), *([reason] if reason else [])])
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
