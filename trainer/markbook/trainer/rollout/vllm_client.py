@@ -111,7 +111,7 @@ class VllmClient:
                     ) from error
 
     async def _load(self, body: dict[str, str]) -> None:
-        """An adapter that does not fit is a 500 to vLLM, as an engine that has died is: its health tells them apart."""
+        """vLLM returns 500 for an adapter that does not fit and for an engine that has died: only the first is healthy."""
         try:
             await self._ask("POST", LOAD, json=body)
         except AdapterNotLoadedError as error:
