@@ -32,8 +32,8 @@ def is_constrained(config: TeacherConfig, facts: ModelFacts) -> bool:
     """Whether requests ask for it. `auto`: of a model that is not the provider's.
 
     The provider bills a hidden prompt in every call for it, and its models hardly ever need it: see
-    docs/decisions/0001-reply-form.md. At other servers it costs the brackets, and where a small model writes prose instead,
-    every sample is requested once more, alone.
+    docs/decisions/0001-reply-form.md. At other servers it costs the brackets, and where a small model writes
+    prose instead, every sample is requested once more, alone.
     """
     return config.constrain == "on" or (config.constrain == "auto" and facts.thinking == "unknown")
 
