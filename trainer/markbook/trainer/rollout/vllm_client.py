@@ -111,7 +111,7 @@ class VllmClient:
                     ) from error
 
     async def _load(self, body: dict[str, str]) -> None:
-        """vLLM returns 500 for an adapter that does not fit, and where its engine has died: then it is healthy no more."""
+        """vLLM returns 500 both for an adapter that does not fit and for a dead engine; /health distinguishes them."""
         try:
             await self._ask("POST", LOAD, json=body)
         except AdapterNotLoadedError as error:
