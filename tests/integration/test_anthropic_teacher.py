@@ -91,15 +91,6 @@ async def test_the_request(claude: TeacherFactory, emulator: Emulator) -> None:
     assert "Write f." not in system["text"]
 
 
-@pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-opus-5-5"])
-async def test_held_to_a_schema_the_marks_are_the_same(claude: TeacherFactory, emulator: Emulator, model: str) -> None:
-    reply = await asked(claude(constrain="on", model=model), group())
-    assert_true_marks(CODES, reply)
-    [entry] = emulator.log
-    assert entry.body["output_config"]["format"]["type"] == "json_schema"
-    assert ("effort" in entry.body["output_config"]) == (model == "claude-opus-5-5")
-
-
 async def test_the_rubric_can_go_back_into_each_message(claude: TeacherFactory, emulator: Emulator) -> None:
     reply = await asked(claude(rubric_in_system_prompt=False), group())
     assert_true_marks(CODES, reply)
