@@ -136,6 +136,7 @@ UNSCOPED_READS = {
     "Verdicts.get": "by content, likewise",
     "ApiKeys.all": "what viewers are made of",
     "Ledger.opened_ms": "when the store was made, which no run has to do with",
+    "Records.read_profiles": "what marks depend on, which no run has to do with",
     "Store.ping": "reads nothing",
     "Maintenance._compact_to_hours": "maintenance, shown to nobody",
     "Maintenance._last_above": "maintenance, shown to nobody",

@@ -28,6 +28,7 @@ from markbook.scoring.background import renew_leases, run_maintenance
 from markbook.scoring.dashboard.routes import create_dashboard_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
+from markbook.scoring.observability.agreement import AgreementWatch
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
@@ -101,6 +102,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         metrics.store,
         server_time=clock_ms is unix_ms,  # a test that moves its own clock means leases, too
         on_paid_twice=metrics.paid_twice.inc,
+        on_judged=metrics.agreement.observe,
     )
     tier = HeuristicTier()
     watched = InstrumentedTeacher(marker, metrics.calls)
@@ -108,6 +110,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     recorders = request_counter(metrics.samples), gather_recorder(metrics.gather_wait)
     pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, *recorders)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
+    agreement = AgreementWatch(config.rlaif, store, pipeline.profile, metrics.agreement)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 
     @asynccontextmanager
@@ -117,7 +120,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         leases = asyncio.create_task(
             renew_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims"
         )
-        book = asyncio.create_task(run_maintenance(store, clock_ms), name="maintenance")
+        book = asyncio.create_task(run_maintenance(store, clock_ms, [agreement.check]), name="maintenance")
         for task in (leases, book):
             task.add_done_callback(_log_death)
         try:
@@ -133,5 +136,5 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
             await store.close()
 
     app = _with_routes(lifespan, store, config.service, metrics)
-    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics)
+    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics, agreement)
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store import Store
@@ -18,8 +18,15 @@ SWEEP_EVERY = 60
 """Notes between sweeps."""
 
 
-async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
-    """Write last uses, and apply retention, until cancelled; both for the first time after NOTE_S seconds."""
+Check = Callable[[int], Awaitable[None]]
+"""Looks at what is stored, at a time in Unix milliseconds."""
+
+
+async def run_maintenance(store: Store, clock_ms: Callable[[], int], checks: Sequence[Check] = ()) -> None:
+    """Write last uses, apply retention and run `checks`, until cancelled; all for the first time after NOTE_S seconds.
+
+    `checks` run as often as retention, SWEEP_EVERY.
+    """
     for turn in itertools.count():
         await asyncio.sleep(NOTE_S)
         try:
@@ -27,6 +34,8 @@ async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
             if turn % SWEEP_EVERY == 0:
                 await store.maintenance.run_once(clock_ms())
                 store.given.forget()
+                for check in checks:
+                    await check(clock_ms())
         except StoreUnavailableError as error:
             log.debug("maintenance skipped, will retry: %s", error)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from markbook.contract import ErrorCode
 
-CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
+CORRECTNESS = "correctness"
+"""The criterion that tests can decide."""
+CRITERIA = (CORRECTNESS, "code_quality", "efficiency", "documentation")
 
 
 @dataclass(frozen=True, slots=True)

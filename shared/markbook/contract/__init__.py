@@ -3,6 +3,7 @@
 Field names are those of DESIGN's "The wire"; changing one is a breaking change for every client.
 """
 
+from markbook.contract.agreement import AGREES_FROM, TeacherAgreement, agreement_interval, agreement_share
 from markbook.contract.marks import KeptGroup, KeptMarks, MarkRecord
 from markbook.contract.run_metrics import (
     MARK,
@@ -29,6 +30,8 @@ from markbook.contract.scoring import (
     Unscored,
 )
 from markbook.contract.stats import (
+    AgreementCount,
+    AgreementStats,
     AuditCount,
     AuditStats,
     Bucket,
@@ -45,10 +48,13 @@ from markbook.contract.stats import (
 from markbook.contract.wire import DEFAULT_RUN, ErrorBody, Language, ProfileId, RequestId, RunName, Test, WireModel
 
 __all__ = [
+    "AGREES_FROM",
     "DEFAULT_RUN",
     "MARK",
     "MAX_METRICS",
     "PASS_AT_1",
+    "AgreementCount",
+    "AgreementStats",
     "AuditCount",
     "AuditStats",
     "Bucket",
@@ -84,8 +90,11 @@ __all__ = [
     "Source",
     "Stats",
     "StoredMetrics",
+    "TeacherAgreement",
     "TeacherStats",
     "Test",
     "Unscored",
     "WireModel",
+    "agreement_interval",
+    "agreement_share",
 ]

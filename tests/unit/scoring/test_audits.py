@@ -10,7 +10,7 @@ import pytest
 from markbook.contract import ErrorCode
 from markbook.scoring.errors import StoreUnavailableError, TeacherError
 from markbook.scoring.fingerprint import fingerprint
-from markbook.scoring.pipeline.heuristic_audit import is_chosen
+from markbook.scoring.pipeline.audit_calls import is_chosen
 from markbook.scoring.store import OWNER, NewAudit, Store
 from markbook.scoring.store.audits import Audits
 from markbook.scoring.types import ScoringFailure

@@ -6,7 +6,7 @@ import pytest
 
 from markbook.config.settings import Rlaif
 from markbook.contract import ExtractedFrom, Scored, Source
-from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics, length_correlation
+from markbook.trainer.monitoring.reward_hacking import alarms, check_step, hacking_metrics, length_correlation
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import unscored
 
@@ -115,3 +115,56 @@ def test_each_is_said_once():
     struck = QUIET | {"kl": 9.0, "alarms": ["kl"]}
     again = QUIET | {"kl": 9.0, "frac_identical": 1.0}
     assert [alarm.check for alarm in alarms([struck, QUIET, again], rlaif)] == ["frac_identical"]
+
+
+def judged(passed: int, passed_agreeing: int, failed: int = 0, failed_agreeing: int = 0, **more):
+    """A step's line with the service's counts of the run so far."""
+    counts = {
+        "passed": passed,
+        "passed_agreeing": passed_agreeing,
+        "failed": failed,
+        "failed_agreeing": failed_agreeing,
+    }
+    return {**QUIET, "judged_and_tested": counts, **more}
+
+
+class TestTheTeacherAgainstTests:
+    RLAIF = Rlaif(reward_hacking_window=2, min_agreement_samples=10, min_teacher_agreement=0.6)
+
+    def test_the_window_is_the_difference_of_the_runs_counts(self):
+        history = [judged(100, 100), judged(100, 100, 50, 40), judged(110, 106, 55, 42)]
+        line, found = check_step(history, judged(120, 110, 70, 45), self.RLAIF)
+        # since the second line: 10 of 20 that passed, 5 of 20 that failed
+        assert line["teacher_agreement"] == pytest.approx((10 / 20 + 5 / 20) / 2)
+        assert line["alarms"] == ["teacher_agreement"]
+        [alarm] = found
+        assert alarm.text.startswith("the teacher agrees with tests on 0.38 of what it judged, below rlaif.min_teacher")
+
+    def test_before_the_window_is_full_the_run_so_far_counts(self):
+        line, _ = check_step([judged(4, 4)], judged(10, 7), self.RLAIF)
+        assert line["teacher_agreement"] == 0.7
+
+    @pytest.mark.parametrize(("failed", "expected"), [(9, 0.8), (10, (0.8 + 0.0) / 2)])
+    def test_a_kind_with_too_few_samples_is_left_out(self, failed, expected):
+        line, _ = check_step([], judged(10, 8, failed, 0), self.RLAIF)
+        assert line["teacher_agreement"] == pytest.approx(expected)
+
+    @pytest.mark.parametrize(("agreeing", "raised"), [(6, []), (5, ["teacher_agreement"])])
+    def test_both_sides_of_the_limit(self, agreeing, raised):
+        line, _ = check_step([], judged(10, agreeing), self.RLAIF)
+        assert line["alarms"] == raised
+        unlimited = self.RLAIF.model_copy(update={"min_teacher_agreement": None})
+        assert check_step([], judged(10, agreeing), unlimited)[1] == []
+
+    def test_it_is_raised_once(self):
+        history = [judged(10, 5, alarms=["teacher_agreement"])]
+        assert check_step(history, judged(20, 10), self.RLAIF)[1] == []
+
+    def test_a_service_that_counts_nothing_says_nothing(self):
+        assert check_step([], QUIET, self.RLAIF)[0]["teacher_agreement"] is None
+        assert check_step([], judged(9, 0), self.RLAIF)[0]["teacher_agreement"] is None
+
+    def test_counts_that_begin_again_are_those_of_a_new_store(self):
+        history = [judged(100, 100), judged(100, 100)]
+        line, _ = check_step(history, judged(10, 9), self.RLAIF)
+        assert line["teacher_agreement"] == 0.9

@@ -38,7 +38,7 @@ from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import base_checksum, load_reference
 from markbook.trainer.monitoring.evaluation import EVALUATION, Evaluation, count_passed, evaluation_metrics
 from markbook.trainer.monitoring.metrics import Recorder, learning_metrics, log, reward_metrics, service_metrics
-from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics
+from markbook.trainer.monitoring.reward_hacking import check_step, hacking_metrics
 from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
 from markbook.trainer.objective.advantages import compute_advantages, why_skipped, zero_variance
@@ -185,8 +185,8 @@ class Trainer:
 
     def _record(self, metrics: Metrics) -> str:
         """Record a step; returns what the checks for reward hacking say, each for the first time."""
-        struck = alarms([*self.recorder.history, metrics], self.config.rlaif)
-        self.recorder.step({**metrics, "alarms": [alarm.check for alarm in struck]})
+        checked, struck = check_step(self.recorder.history, metrics, self.config.rlaif)
+        self.recorder.step(checked)
         for alarm in struck:
             log(f"warning: {alarm.text}")
         return "; ".join(alarm.text for alarm in struck)

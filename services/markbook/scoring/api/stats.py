@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from markbook.config.settings import SERVICE_OWNED, Budget, Budgets, Rlaif
 from markbook.contract import (
+    AgreementStats,
     AuditCount,
     AuditStats,
     Bucket,
@@ -23,6 +24,7 @@ from markbook.contract import (
     Stats,
     TeacherStats,
 )
+from markbook.scoring.api.agreement import build_agreement, to_agreement
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.errors import BadRequestError, StoreUnavailableError
 from markbook.scoring.store import (
@@ -51,7 +53,8 @@ async def build_stats(state: AppState, key: ApiKey | None, run: str | None, sinc
     await state.pipeline.ledger.flush()
     viewer = Viewer(key)
     since_ms = 0 if since is None else _counted_from(_unix_ms(since), state)
-    totals, runs = sum_counters(await state.store.ledger.sums(viewer, since_ms))
+    sums = await state.store.ledger.sums(viewer, since_ms)
+    totals, runs = sum_counters(sums)
     if run is not None:
         runs = {run: runs.get(run, Counters())}
     teacher, rlaif = state.teacher, state.config.rlaif
@@ -63,6 +66,7 @@ async def build_stats(state: AppState, key: ApiKey | None, run: str | None, sinc
         cache=await _cache_stats(state, viewer),
         teacher=_teacher_stats(teacher),
         audits=audit_stats(rlaif, audits, is_stub=teacher.is_stub),
+        agreement=await agreement_stats(state, viewer, sums, run),
         profile=state.pipeline.profile,
         profile_inputs=ProfileInputs.model_validate(state.pipeline.identity),
         policy={name: getattr(rlaif, name) for name in SERVICE_OWNED},
@@ -91,6 +95,13 @@ async def build_series(
         bucket=bucket,
         points=[SeriesPoint(bucket_start=_iso(start), runs=runs) for start, runs in points.items()],
     )
+
+
+async def agreement_stats(state: AppState, viewer: Viewer, sums: Rollups, run: str | None) -> AgreementStats:
+    """How far teachers agree with tests, of what is in `sums`."""
+    profiles = await state.store.records.read_profiles() if any(each.judged for each in sums.tallies.values()) else []
+    low = [name for name in state.agreement.low if viewer.may_use(name) and run in (None, name)]
+    return build_agreement(state.config.rlaif, sums, profiles, low, run)
 
 
 async def _cache_stats(state: AppState, viewer: Viewer) -> CacheStats | None:
@@ -168,6 +179,7 @@ def to_counters(tally: CounterTotals) -> Counters:
         by_source={source: counts[source.value] for source in Source},
         scores=to_score_stats(tally.scores[score_sums.ALL]),
         scores_by_source={source: to_score_stats(sums) for source, sums in sorted(by_source.items())},
+        agreement=to_agreement(tally.judged),
         unscored=counts["unscored"],
         unscored_by_code=dict(sorted(tally.failures.items())),
         teacher_calls=counts["calls"] + counts["unknown_calls"],

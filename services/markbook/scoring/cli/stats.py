@@ -73,6 +73,7 @@ def _lines(stats: Stats) -> Iterator[str]:
     rows = [["RUN", "CALLS", "TOKENS IN", "TOKENS OUT", "TOKENS SAVED", "COST"]]
     rows += [_call_row(name, counters) for name, counters in lines]
     yield from table(rows, numbers_from=1)
+    yield from _agreement(stats)
     for name, counters in stats.runs.items():
         if counters.unscored:
             why = ", ".join(f"{code} {count:,}" for code, count in counters.unscored_by_code.items())
@@ -86,6 +87,25 @@ def _lines(stats: Stats) -> Iterator[str]:
         rows = [["BUDGET", "SPENT", "LIMIT", "TOKENS", "LIMIT"]]
         rows += [_budget_row(scope, state) for scope, state in limited.items()]
         yield from table(rows, numbers_from=1)
+
+
+def _agreement(stats: Stats) -> Iterator[str]:
+    """How far teachers agree with tests, with what it rests on."""
+    if not stats.agreement.counts:
+        return
+    yield ""
+    rows = [["AGAINST TESTS", "MODEL", "RUBRIC", "LANGUAGE", "PASSED: RIGHT", "FAILED: WRONG", "AGREES", "95%", "AUC"]]
+    for each in stats.agreement.counts:
+        passed, failed = f"{each.passed_agreeing:,}/{each.passed:,}", f"{each.failed_agreeing:,}/{each.failed:,}"
+        figures = [_two(each.agreement), f"{_two(each.low)}-{_two(each.high)}", _two(each.auc)]
+        rows.append([each.run, each.model, each.rubric, each.language, passed, failed, *figures])
+    yield from table(rows, numbers_from=4)
+    for name in stats.agreement.low_runs:
+        yield f"the teacher agrees with tests less than {stats.agreement.min_agreement:g} in {name}"
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _sample_row(name: str, counters: Counters) -> list[str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.dependencies import AppState
-from markbook.scoring.api.stats import budget_states
+from markbook.scoring.api.stats import agreement_stats, budget_states
 from markbook.scoring.dashboard import formatting, learning, marks_table
+from markbook.scoring.dashboard.agreement import AgreementRow, build_agreement_chart, build_agreement_rows
 from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
 from markbook.scoring.dashboard.marks_table import MarkDetail, Row
@@ -16,6 +17,7 @@ from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import Period, resolve_time_range
 from markbook.scoring.dashboard.totals import build_totals
+from markbook.scoring.observability.agreement import describe
 from markbook.scoring.store import MAX_MARKS, ApiKey, Viewer
 from markbook.scoring.store.budget_alerts import SPENT
 from markbook.scoring.store.run_metrics import Span
@@ -49,6 +51,7 @@ class View:
     curves: list[Chart]
     charts: list[Chart]
     runs: list[RunRow]
+    agreement: list[AgreementRow]
     budgets: list[BudgetRow]
     marks: Marks
     entries: str | None
@@ -76,6 +79,8 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         return query.link(run=name, before=None, mark=None)
 
     curves = learning.build_learning_charts(totals, reported, spans, link)
+    curves.append(build_agreement_chart(totals, runs, link))
+    agreement = await agreement_stats(state, viewer, sums, query.run)
     states = budget_states(await store.money.spent(viewer), state.config.budgets, query.run, key)
     size = await store.marks.size(viewer)
     return View(
@@ -87,13 +92,14 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         teacher=teacher.model,
         description=teacher.description,
         is_stand_in=teacher.is_stub,
-        warnings=_build_warnings(state, states),
+        warnings=_build_warnings(state, viewer, states),
         has_runs=bool(totals.runs) or not all(chart.is_empty for chart in curves),
         total=totals.counters,
         cards=build_cards(totals),
         curves=curves,
         charts=build_charts(totals, link),
         runs=build_run_rows(totals),
+        agreement=build_agreement_rows(agreement.counts, agreement.low_runs),
         budgets=build_budget_rows(states),
         marks=await _marks(state, viewer, query),
         entries=None if size is None else formatting.count(size[0]),
@@ -110,7 +116,7 @@ def _join(active: tuple[int, int] | None, spans: Iterable[Span]) -> tuple[int, i
     return (min(first for first, _ in times), max(last for _, last in times)) if times else None
 
 
-def _build_warnings(state: AppState, budgets: Mapping[str, BudgetState]) -> list[str]:
+def _build_warnings(state: AppState, viewer: Viewer, budgets: Mapping[str, BudgetState]) -> list[str]:
     """Conditions that keep samples from being scored, or soon will, each with its cause and start."""
     warnings: list[str] = []
     if outage := state.teacher.outage():
@@ -120,6 +126,9 @@ def _build_warnings(state: AppState, budgets: Mapping[str, BudgetState]) -> list
         if scope in budgets:
             what = "is spent" if alert.percent == SPENT else f"is spent to {alert.percent} %"
             warnings.append(f"The budget of {scope} {what} since {formatting.format_time(alert.since_ms)} UTC.")
+    for run, low in sorted(state.agreement.low.items()):
+        if viewer.may_use(run):
+            warnings.append(f"Run {run}: {describe(low)}.")
     return warnings
 
 

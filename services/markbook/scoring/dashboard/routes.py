@@ -20,6 +20,7 @@ from markbook.scoring.api.cross_site import check_site
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.request_body import read_body
 from markbook.scoring.dashboard import marks_table, svg
+from markbook.scoring.dashboard.agreement import COLUMNS as AGREEMENT_COLUMNS
 from markbook.scoring.dashboard.cards import RUN_COLUMNS
 from markbook.scoring.dashboard.context import build_context
 from markbook.scoring.dashboard.query import PageQuery
@@ -58,6 +59,7 @@ _TEMPLATES.globals |= {
     "chart_bottom": svg.HEIGHT - svg.BOTTOM,
     "periods": [*Period],
     "run_columns": RUN_COLUMNS,
+    "agreement_columns": AGREEMENT_COLUMNS,
     "most_rows": 12,
 }
 

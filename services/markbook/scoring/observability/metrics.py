@@ -25,6 +25,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from markbook.contract import BudgetState, ErrorCode, Source
+from markbook.scoring.observability.agreement import Agreement
 from markbook.scoring.store import RequestLine, score_sums
 from markbook.scoring.teachers.protocol import Teacher
 from markbook.scoring.types import TeacherCall
@@ -63,6 +64,7 @@ class Metrics:
         self.calls = Calls(self._registry)
         self.store = StoreTimes(self._registry)
         self.gather_wait = GatherWait(self._registry)
+        self.agreement = Agreement(self._registry)
 
         self._budget_left = Gauge(
             "markbook_budget_left_usd",

@@ -14,12 +14,12 @@ from markbook.contract import ExtractedFrom, SampleTests, Source
 from markbook.scoring.budgets.limiter import BillingContext, RunBudgetLimiter
 from markbook.scoring.errors import TeacherError
 from markbook.scoring.fingerprint import Fingerprint, hash_tests
-from markbook.scoring.pipeline.sample_tests import with_verdict
+from markbook.scoring.pipeline.sample_tests import all_passed, with_verdict
 from markbook.scoring.prompts.prompt import truncate_task
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import CallContext, NewMark, RequestLine, Store, Texts
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Teacher
-from markbook.scoring.types import Judgment, ScoringFailure
+from markbook.scoring.types import CORRECTNESS, Judgment, ScoringFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +155,5 @@ class GroupScorer:
 
 
 def _new_mark(item: PreparedSample, judgment: Judgment) -> NewMark:
-    return NewMark(item.print, judgment.criteria, judgment.reasons, judgment.place, judgment.shown, item.texts)
+    passed = all_passed(item.verdict) if CORRECTNESS in judgment.criteria else None
+    return NewMark(item.print, judgment.criteria, judgment.reasons, judgment.place, judgment.shown, item.texts, passed)

@@ -22,16 +22,16 @@ from typing import Any
 from markbook.config.settings import Config
 from markbook.contract import ScoreRequest, ScoreResponse, Source
 from markbook.scoring.budgets.limiter import BillingContext
-from markbook.scoring.concurrency import gather_all, raise_first, results_of_all, until_done
+from markbook.scoring.concurrency import gather_all, until_done
 from markbook.scoring.errors import ServiceStoppingError, stopping
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.heuristics import HeuristicResult, HeuristicTier
 from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.admission import AdmissionController
+from markbook.scoring.pipeline.audits import Auditors
 from markbook.scoring.pipeline.gathering import Entry, GroupGatherer
 from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
-from markbook.scoring.pipeline.heuristic_audit import Auditor
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
@@ -74,7 +74,7 @@ class Pipeline:
         self._tests = tests
         self.rubric = rubric
         self._scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
-        self._auditor = Auditor(config, self._scorer, store, rubric, clock_ms)
+        self._auditors = Auditors(config, self._scorer, store, rubric, clock_ms)
         self._clock_ms = clock_ms
         self.identity = mark_identity(config, teacher, rubric)
         self.profile = hash_profile(self.identity)
@@ -165,28 +165,25 @@ class Pipeline:
 
     async def _score_missing(self, state: RequestState, items: Sequence[PreparedSample]) -> None:
         """Resolve every item, by the cheapest tier that can."""
-        rejected: list[tuple[PreparedSample, HeuristicResult]] = []
+        owned, rejected = items, list[tuple[PreparedSample, HeuristicResult]]()
         with self._gatherer.expect(state, items) as entry:
             with span("store lookup", **{"markbook.samples": len(items)}):
                 stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
                 items = await self._tests.recall(items)
             items = self._resolve_known(items, stored)
-            if not items:
-                return
-            if self._config.rlaif.use_tiered_scoring:
+            if items and self._config.rlaif.use_tiered_scoring:
                 items, rejected = await self._reject(items, state.billing.caller)
-            items = await self._test(items, state.billing.caller)
-            items = self._resolve_stored(items, stored, Source.CACHE)
+            if items:
+                items = await self._test(items, state.billing.caller)
+                items = self._resolve_stored(items, stored, Source.CACHE)
             if entry and items:
                 await self._gatherer.wait(entry, items[0])
-        if entry:
-            groups = [until_done([state.futures[item.print.digest] for item in items], None)]
+        work = self._auditors.start(state, owned, rejected)
+        if entry and items:
+            work.append(until_done([state.futures[item.print.digest] for item in items], None))
         else:
-            groups = [self._ask_teacher([state], group) for group in self._scorer.groups(items)]
-        *asked, audited = await results_of_all([*groups, self._auditor.audit(state.billing, rejected)])
-        if isinstance(audited, BaseException):  # no mark depends on it
-            log.error("audit of rejected samples failed: %r", audited, exc_info=audited)
-        raise_first(asked)
+            work += [self._ask_teacher([state], group) for group in self._scorer.groups(items)]
+        await gather_all(work)
 
     async def _reject(
         self, items: Sequence[PreparedSample], caller: Caller

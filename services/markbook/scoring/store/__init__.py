@@ -5,6 +5,7 @@ from markbook.scoring.store.api_keys import ApiKey, ApiKeys
 from markbook.scoring.store.audits import AuditSum, NewAudit
 from markbook.scoring.store.budgets import CallContext, Settlement
 from markbook.scoring.store.claims import ClaimConflictError
+from markbook.scoring.store.judged import JudgedKind
 from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import NewMark, Record, StoredMark
 from markbook.scoring.store.profiles import Profile
@@ -15,6 +16,7 @@ from markbook.scoring.store.sample_texts import Texts
 from markbook.scoring.store.store import Store
 from markbook.scoring.store.tables import LATENCY_BUCKETS, LATENCY_MS
 from markbook.scoring.store.test_verdicts import Verdicts
+from markbook.scoring.store.tests_audits import NewTestsAudit
 from markbook.scoring.store.viewer import OWNER, Viewer
 
 __all__ = [
@@ -31,8 +33,10 @@ __all__ = [
     "ClaimConflictError",
     "CounterTotals",
     "Cursor",
+    "JudgedKind",
     "NewAudit",
     "NewMark",
+    "NewTestsAudit",
     "Paid",
     "Profile",
     "Record",

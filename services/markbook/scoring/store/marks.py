@@ -32,7 +32,10 @@ class StoredMark:
 
 @dataclass(frozen=True, slots=True)
 class NewMark:
-    """A teacher's mark; its sample was number `place`, from 1, of the `shown` samples scored in one request."""
+    """A teacher's mark; its sample was number `place`, from 1, of the `shown` samples scored in one request.
+
+    `passed`: whether its tests all passed; None where it had none, or they showed nothing.
+    """
 
     fingerprint: Fingerprint
     criteria: Mapping[str, float]
@@ -40,6 +43,7 @@ class NewMark:
     place: int
     shown: int
     texts: Texts | None = None
+    passed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +110,13 @@ class Marks:
             found[digest] = StoredMark(criteria, parse_reasons(reasons), last_used_s)
         return found
 
-    def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> int:
-        """Store marks and their texts; returns how many are new. The first one written stays, unless it has expired."""
+    def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> frozenset[bytes]:
+        """Store marks and their texts; returns the row keys of those that are new.
+
+        The first one written stays, unless it has expired.
+        """
         if not records:
-            return 0
+            return frozenset()
         first = {each.mark.fingerprint.row: each for each in reversed(records)}
         records = [first[key] for key in sorted(first)]  # in one order, against deadlocks
         oldest = {"oldest_ms": self._retention.oldest_ms(at_ms)}
@@ -120,7 +127,7 @@ class Marks:
                 connection,
                 [(each.mark.fingerprint.row, each.mark.texts, each.created_ms) for each in records if each.mark.texts],
             )
-        return len(new)
+        return frozenset(bytes(key) for (key,) in new)
 
     def _row(self, at_ms: int, record: Record) -> Row:
         mark = record.mark

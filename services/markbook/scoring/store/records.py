@@ -42,6 +42,10 @@ class Records:
         records = await self._database.read(work)
         return [record for record in records if record.mark.fingerprint.language == language]
 
+    async def read_profiles(self) -> list[Profile]:
+        """All profiles, as `profiles`."""
+        return await self._database.read(profiles.read_all)
+
     def profiles(self) -> list[Profile]:
         return self._database.read_sync(profiles.read_all)
 
@@ -69,7 +73,7 @@ class Records:
 
     def add(self, records: Sequence[Record], at_ms: int) -> int:
         """Store marks of registered profiles; returns how many are new."""
-        return self._database.write_sync(lambda connection: self._marks.add(connection, at_ms, records))
+        return len(self._database.write_sync(lambda connection: self._marks.add(connection, at_ms, records)))
 
     def load_profiles(self, connection: Connection) -> None:
         """Register all stored profiles: `record` needs them."""

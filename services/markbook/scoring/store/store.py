@@ -19,6 +19,7 @@ from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
 from markbook.scoring.store.engine import migrate, redact_url
+from markbook.scoring.store.judged import JudgedKind, OnJudged, percent_of
 from markbook.scoring.store.lease_clock import LeaseClock
 from markbook.scoring.store.ledger import Ledger, RequestLine
 from markbook.scoring.store.maintenance import Maintenance
@@ -28,10 +29,11 @@ from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.recent_marks import Page
 from markbook.scoring.store.records import Records
 from markbook.scoring.store.retention import UNLIMITED, RetentionPolicy
-from markbook.scoring.store.rollups import build_rollups
+from markbook.scoring.store.rollups import Rollups, build_rollups
 from markbook.scoring.store.run_metrics import ReportedMetrics
 from markbook.scoring.store.test_verdicts import Verdicts
-from markbook.scoring.types import CRITERIA, ScoringFailure, TeacherCall
+from markbook.scoring.store.tests_audits import TestsAudits
+from markbook.scoring.types import CORRECTNESS, CRITERIA, ScoringFailure, TeacherCall
 
 log = logging.getLogger("markbook")
 
@@ -43,7 +45,8 @@ class Store:
 
     `timed`: a context around each read and write (see Database). `server_time`: leases use the database server's clock,
     where it has one, instead of the times given to the methods. `on_paid_twice` is called with the number of marks that
-    another replica had already paid for and stored.
+    another replica had already paid for and stored. `on_judged` is called for each sample that both the teacher and
+    its tests have judged, once that is durable.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Store:
         *,
         server_time: bool = False,
         on_paid_twice: Callable[[int], None] = lambda _: None,
+        on_judged: OnJudged = lambda _: None,
     ) -> None:
         self._on_paid_twice = on_paid_twice
+        self._on_judged = on_judged
         self._clock = LeaseClock(from_server=server_time)
         self._database = Database(database_url, timed)
         self._owner = uuid.uuid4().hex
@@ -68,6 +73,7 @@ class Store:
         self.run_metrics = ReportedMetrics(self._database)
         self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock)
         self.audits = Audits(self._database)
+        self.tests_audits = TestsAudits(self._database, on_judged)
         self.verdicts = Verdicts(self._database)
         self.given = MarkAccess(self._database)
         self.keys = ApiKeys(self._database)
@@ -117,7 +123,7 @@ class Store:
 
     async def settle(self, bills: Sequence[Settlement]) -> None:
         """Settle a call by itself; calls whose marks are stored are settled by `record_group`."""
-        await self._write_with_retry(lambda connection: None, bills)
+        await self._write_with_retry(lambda connection, rollups: None, bills)
 
     async def record_group(
         self,
@@ -134,11 +140,15 @@ class Store:
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
         known: list[int] = []
+        judged: list[JudgedKind] = []
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection, rollups: Rollups) -> None:
             claims.lock_digests(connection, settled)
             new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked])
-            known.append(len(marked) - new)
+            known.append(len(marked) - len(new))
+            judged[:] = _judged([mark for mark in marked if mark.fingerprint.row in new])
+            for kind in judged:
+                rollups.add_judged(at_ms, run, kind)
             if known[-1] and run:
                 mark_access.write(connection, sorted({mark.fingerprint.row for mark in marked}), run)
             claims.delete_claims(connection, self._owner, [mark.fingerprint.digest for mark in marked])
@@ -151,13 +161,18 @@ class Store:
                 known[0],
             )
             self._on_paid_twice(known[0])
+        for kind in judged:
+            self._on_judged(kind)
 
     async def _write_with_retry(
-        self, work: Callable[[Connection], None], bills: Sequence[Settlement], lines: Sequence[RequestLine] = ()
+        self,
+        work: Callable[[Connection, Rollups], None],
+        bills: Sequence[Settlement],
+        lines: Sequence[RequestLine] = (),
     ) -> None:
         def work_and_settle(connection: Connection) -> None:
-            work(connection)
             rollups = build_rollups()
+            work(connection, rollups)
             for bill in bills:
                 budgets.settle(connection, bill, rollups)
             if lines:
@@ -185,3 +200,14 @@ class Store:
         except StoreUnavailableError as error:
             log.warning("could not release claims; they will expire with their lease: %s", error)
         await self._database.close()
+
+
+def _judged(marks: Sequence[NewMark]) -> list[JudgedKind]:
+    """Those of the marks whose samples have shown whether they are right."""
+    kinds: list[JudgedKind] = []
+    for mark in marks:
+        if mark.passed is not None:
+            name = mark.fingerprint
+            percent = percent_of(mark.criteria[CORRECTNESS])
+            kinds.append(JudgedKind(bytes.fromhex(name.profile), name.language, mark.passed, percent))
+    return kinds

@@ -192,6 +192,10 @@ class Rlaif(Section):
     heuristic_audit_rate: Share = Field(
         0.0, description="Fraction of rejected samples also sent to the teacher, to check the tier; paid for."
     )
+    tests_audit_rate: Share = Field(
+        0.0,
+        description="Fraction of samples that failed a test also sent to the teacher, to check the teacher; paid for.",
+    )
     truncate_prompt_for_scoring: bool = Field(
         True, description="Send the teacher only prompt_context_chars of the task."
     )
@@ -224,11 +228,24 @@ class Rlaif(Section):
         0.1, description="Of samples that contain a table of their tests' inputs and results; null: no limit."
     )
     max_kl: Positive | None = Field(0.5, description="Nats per token; null: no limit.")
+    min_teacher_agreement: Share | None = Field(
+        0.6, description="Of the teacher with tests, chance is 0.5; the service checks it as well; null: no limit."
+    )
+    min_agreement_samples: PositiveInt = Field(
+        50, description="Judged samples that passed, or that failed, from which they count for it."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in_objective(cls, section: Any) -> Any:
         return fill_in_objective(section) if isinstance(section, Mapping) else section
+
+    @field_validator("tests_audit_rate")
+    @classmethod
+    def _audited_by_a_teacher(cls, rate: float, info: ValidationInfo) -> float:
+        if rate and info.data.get("tests_policy") == "only":
+            raise ValueError("0 with rlaif.tests_policy: only, which asks no teacher")
+        return rate
 
     @field_validator("epochs_per_batch")
     @classmethod

@@ -187,7 +187,9 @@ def barren_epoch(history: Sequence[Metrics]) -> str | None:
 def service_metrics(counters: Counters) -> Metrics:
     """The service's count of this run so far, under the service's names; `unscored` stays the step's own count, and
     the scores are in the step's own metrics."""
-    return counters.model_dump(mode="json", exclude={"unscored", "scores", "scores_by_source"})
+    counts = counters.model_dump(mode="json", exclude={"unscored", "scores", "scores_by_source", "agreement"})
+    judged = counters.agreement.model_dump(include={"passed", "passed_agreeing", "failed", "failed_agreeing"})
+    return {**counts, "judged_and_tested": judged}
 
 
 def step_line(metrics: Mapping[str, Any], steps: int) -> str:
