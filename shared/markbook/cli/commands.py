@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, CommandSource]] = {
     },
     "teachers": {
         "judge": CommandSource("measure teachers on samples whose truth is known", "markbook.scoring.cli.judge"),
+        "rescore": CommandSource("mark stored samples under another model or rubric", "markbook.scoring.cli.rescore"),
     },
     "training": {
         "estimate": CommandSource("estimate what the marks of a run will cost", "markbook.scoring.cli.estimate"),

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from markbook.scoring.store import OWNER, ApiKey, JudgedKind, NewTestsAudit, Store, Viewer
 from markbook.config.settings import Budget
+from markbook.scoring.store import OWNER, ApiKey, JudgedKind, NewTestsAudit, Store, Viewer
 from tests.unit.scoring.book import GROUP, NOW, PROFILE, marked, named, opened
 
 MINE = bytes.fromhex(PROFILE)

@@ -68,11 +68,11 @@ async def test_an_alarm_is_raised_once_and_again_after_a_recovery(database_url, 
         await watched.judge("a", 0.1, 0.1, 0.1, 0.9)
         assert await watched.check() == ["a 0.250"]
     assert [record.getMessage() for record in caplog.records if "agrees with tests" in record.getMessage()] == [
-        "run a: the teacher agrees with tests on 0.50, below rlaif.min_teacher_agreement (0.6): it calls 2 of 4 samples "
-        "right that passed, and 0 of 0 wrong that failed",
+        "run a: the teacher agrees with tests on 0.50, below rlaif.min_teacher_agreement (0.6): it calls 2 of 4 "
+        "samples right that passed, and 0 of 0 wrong that failed",
         "run a: the teacher agrees with tests again: 1.00",
-        "run a: the teacher agrees with tests on 0.25, below rlaif.min_teacher_agreement (0.6): it calls 1 of 4 samples "
-        "right that passed, and 0 of 0 wrong that failed",
+        "run a: the teacher agrees with tests on 0.25, below rlaif.min_teacher_agreement (0.6): it calls 1 of 4 "
+        "samples right that passed, and 0 of 0 wrong that failed",
     ]
 
 

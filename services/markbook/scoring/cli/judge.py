@@ -8,20 +8,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from tqdm import tqdm
 
 from markbook.cli.options import INTERRUPTED, JsonOption, new_app
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
-from markbook.contract.wire import RunName
 from markbook.scoring.budgets.cost_estimate import Forecast
 from markbook.scoring.cli.client import dollars
 from markbook.scoring.cli.judge_table import as_json as report_as_json
 from markbook.scoring.cli.judge_table import lines
+from markbook.scoring.cli.paid_marks import check_run_name, confirm_calls, progress_bar
 from markbook.scoring.judging.labelled import LabelledSample, number_tasks, read_labelled
 from markbook.scoring.judging.marking import Marking, find_missing, mark_samples
 from markbook.scoring.judging.report import (
@@ -83,7 +81,7 @@ def judge(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    _check_run(run)
+    check_run_name(run)
     candidates = _load(teacher)
     try:
         labelled = _label(read_labelled(file), candidates[0].config, right_from, file)
@@ -118,16 +116,9 @@ def _load(paths: Sequence[Path]) -> list[_Candidate]:
     return candidates
 
 
-def _check_run(name: str) -> None:
-    try:
-        TypeAdapter(RunName).validate_python(name)
-    except ValidationError as error:
-        raise ConfigError(f"--run {name!r:.80}: {error.errors()[0]['msg']}") from error
-
-
 def _label(samples: Sequence[LabelledSample], config: Config, right_from: float, name: str) -> LabelledFile:
     """The samples whose truth is known. Raises ConfigError where these are not both right and wrong ones."""
-    with _bar(sum(each.tests is not None for each in samples), "tests") as bar:
+    with progress_bar(sum(each.tests is not None for each in samples), "tests") as bar:
         truths = find_truths(samples, config.execution, right_from, bar.update)
     known = [(sample, truth) for sample, truth in zip(samples, truths, strict=True) if truth is not None]
     if unknown := len(samples) - len(known):
@@ -146,12 +137,8 @@ def _confirm(candidates: Sequence[_Candidate], file: LabelledFile, again: int, *
         missing = [asyncio.run(find_missing(each.config, file.samples, repeat)) for repeat in range(again + 1)]
         print(_estimate(each, file, missing), file=sys.stderr)
         is_paid = is_paid or (any(missing) and each.config.teacher.name != "static")
-    if not is_paid or yes:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise ConfigError("these calls cost money: add --yes to make them without being asked")
-    if not typer.confirm("make these calls?", err=True):
-        raise typer.Exit(INTERRUPTED)
+    if is_paid:
+        confirm_calls(yes=yes)
 
 
 def _estimate(each: _Candidate, file: LabelledFile, missing: Sequence[Sequence[int]]) -> str:
@@ -176,7 +163,7 @@ def _sum_usd(forecasts: Sequence[Forecast]) -> float | None:
 def _mark(candidates: Sequence[_Candidate], file: LabelledFile, again: int, run: str) -> list[list[Marking]]:
     """The first marks of each configuration, then its repeats."""
     markings: list[list[Marking]] = []
-    with _bar(len(file.samples) * (again + 1) * len(candidates), "marks") as bar:
+    with progress_bar(len(file.samples) * (again + 1) * len(candidates), "marks") as bar:
         for each in candidates:
             bar.set_description(each.name)
             own: list[Marking] = []
@@ -199,8 +186,3 @@ def _evaluate(
         for each, own in zip(candidates, markings, strict=True)
     ]
     return compare_teachers(teachers, tasks=file.task_count, resamples=resamples, seed=seed)
-
-
-def _bar(total: int, unit: str) -> Any:
-    """On a terminal only, on stderr."""
-    return tqdm(total=total, unit=f" {unit}", disable=None, leave=False)

@@ -6,17 +6,30 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from markbook.config.settings import Config
 from markbook.contract import RequestUsage, Result, Sample, ScoreRequest
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.app import create_app
 from markbook.scoring.concurrency import gather_all
-from markbook.scoring.judging.labelled import LabelledSample
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers import make_teacher
 from markbook.scoring.teachers.protocol import Teacher, WrappedTeacher
+
+
+class SampleText(Protocol):
+    """A sample to be marked."""
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def language(self) -> str: ...
+
+    @property
+    def code(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ class RepeatedTeacher(WrappedTeacher):
         return {**super().identity(), "repeat": self._repeat}
 
 
-async def find_missing(config: Config, samples: Sequence[LabelledSample], repeat: int) -> list[int]:
+async def find_missing(config: Config, samples: Sequence[SampleText], repeat: int) -> list[int]:
     """The samples whose mark is not in the store yet, by index. `repeat`: 0 for the first marks."""
     async with _service(config, repeat) as state:
         items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
@@ -49,7 +62,7 @@ async def find_missing(config: Config, samples: Sequence[LabelledSample], repeat
 
 async def mark_samples(
     config: Config,
-    samples: Sequence[LabelledSample],
+    samples: Sequence[SampleText],
     tasks: Sequence[int],
     *,
     run: str,
@@ -58,7 +71,7 @@ async def mark_samples(
 ) -> Marking:
     """One result per sample. The samples of a task are one request, as a trainer sends them, without their tests.
 
-    `tasks`: the task of each sample. `on_marked` is called with the number of samples of each finished request.
+    `tasks`: the task of each sample, from 0 without a gap. `on_marked` is called with the number of samples of each finished request.
     Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
     """
     by_task: list[list[int]] = [[] for _ in range(max(tasks) + 1)]
@@ -97,6 +110,6 @@ async def _service(config: Config, repeat: int) -> AsyncIterator[AppState]:
         yield state
 
 
-def _sample(sample: LabelledSample) -> Sample:
+def _sample(sample: SampleText) -> Sample:
     """Without its tests: they would decide the mark that is to be measured."""
     return Sample(prompt=sample.prompt, language=sample.language, code=sample.code)

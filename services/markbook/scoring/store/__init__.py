@@ -10,6 +10,7 @@ from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import NewMark, Record, StoredMark
 from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.recent_marks import MAX_MARKS, Cursor, Paid
+from markbook.scoring.store.records import MarkFilter
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.rollups import HOUR_MS, MINUTE_RETENTION_MS, CounterTotals, Rollups
 from markbook.scoring.store.sample_texts import Texts
@@ -34,6 +35,7 @@ __all__ = [
     "CounterTotals",
     "Cursor",
     "JudgedKind",
+    "MarkFilter",
     "NewAudit",
     "NewMark",
     "NewTestsAudit",

@@ -5,10 +5,11 @@ What only export and import use is synchronous: they are processes of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, exists, func, or_, select
 
 from markbook.scoring.fingerprint import prefix, read_key, read_row
 from markbook.scoring.store import profiles, tables
@@ -21,6 +22,19 @@ from markbook.scoring.store.viewer import Viewer
 
 _END = b"\xff" * 32
 """Appended to a prefix, it sorts after every key with that prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkFilter:
+    """Marks of one profile: of one run, that it paid for or is recorded to have been given; made in a time, in Unix ms.
+
+    None: whatever it is.
+    """
+
+    profile: str
+    run: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
 
 
 class Records:
@@ -56,8 +70,25 @@ class Records:
 
     def page(self, profile: str, after: bytes, limit: int) -> list[Record]:
         """The next marks of a profile in key order, after the row key `after` (empty: from the first on)."""
-        start = prefix(profile)
+        return self._page(MarkFilter(profile), after, limit)
+
+    def matching(self, chosen: MarkFilter, batch: int = 500) -> Iterator[Record]:
+        """The marks that the filter lets through, in key order, with their texts."""
+        after = b""
+        while page := self._page(chosen, after, batch):
+            yield from page
+            after = page[-1].mark.fingerprint.row
+
+    def _page(self, chosen: MarkFilter, after: bytes, limit: int) -> list[Record]:
+        start = prefix(chosen.profile)
         query = _whole().where(_mark.key > max(start, after), _mark.key < start + _END).limit(limit)
+        if chosen.run is not None:
+            given = exists().where(_given.key == _mark.key, _given.run == chosen.run)
+            query = query.where(or_(_mark.run == chosen.run, given))
+        if chosen.since_ms is not None:
+            query = query.where(_mark.created_ms >= chosen.since_ms)
+        if chosen.until_ms is not None:
+            query = query.where(_mark.created_ms < chosen.until_ms)
 
         def work(connection: Connection) -> list[Record]:
             self.load_profiles(connection)
@@ -101,6 +132,7 @@ class Records:
 
 
 _mark = tables.marks.c
+_given = tables.given_marks.c
 
 
 def _whole() -> Select[Any]:

@@ -1,0 +1,190 @@
+"""Old and new scores of the same samples: how alike they are, and what the new ones would have changed in training.
+
+Each figure is a statistic of how often every task is drawn, as in `statistics`, so that it can have an interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markbook.scoring.evaluation.bootstrap import Figure, measure
+from markbook.scoring.evaluation.samples import JudgedSample
+from markbook.scoring.evaluation.statistics import Statistic, Weights, ordered_pairs, rank_correlation, ratio
+
+SAME = 1e-9
+"""Scores have six digits: what differs by less is equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePair:
+    """Two scores in [0, 1] of one sample. `index` names the sample, `task` is in 0 .. tasks - 1.
+
+    `group`: the samples of one task that share a baseline.
+    """
+
+    index: int
+    task: int
+    group: int
+    old: float
+    new: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCounts:
+    """`groups` of two samples or more; in `flat_old` and `flat_new` of them all scores are equal: nothing to learn."""
+
+    groups: int
+    samples: int
+    flat_old: int
+    flat_new: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Advantage:
+    """Score less the mean of its group, by the old and by the new scores."""
+
+    pair: ScorePair
+    old: float
+    new: float
+
+
+def compare_scores(pairs: Sequence[ScorePair], *, tasks: int, resamples: int, seed: int) -> dict[str, Figure]:
+    """Every figure by name, with its interval over tasks. One that is undefined is None."""
+    samples = [JudgedSample(each.index, each.task, each.old, each.old >= 0.5, each.new) for each in pairs]
+    ones = _sums(pairs, [1.0] * len(pairs), tasks)
+    olds, news = [each.old for each in pairs], [each.new for each in pairs]
+    differences = [each.new - each.old for each in pairs]
+    advantages = _advantages(pairs)
+    statistics: dict[str, Statistic] = {
+        "mean_old": ratio(_sums(pairs, olds, tasks), ones),
+        "mean_new": ratio(_sums(pairs, news, tasks), ones),
+        "mean_difference": ratio(_sums(pairs, differences, tasks), ones),
+        "correlation": correlation(pairs, tasks),
+        "rank_correlation": rank_correlation(samples),
+        "pairs_in_order": ordered_pairs(samples, tasks),
+        "advantage_correlation": _advantage_correlation(advantages, tasks),
+        "advantage_reversed": _share_reversed(advantages, tasks),
+        "best_changed": _share_best_changed(advantages, tasks),
+    }
+    return measure(statistics, tasks, resamples, seed)
+
+
+def correlation(pairs: Sequence[ScorePair], tasks: int) -> Statistic:
+    """Pearson's correlation of the old and the new scores. None where either does not vary."""
+    columns = [
+        _sums(pairs, values, tasks)
+        for values in (
+            [1.0] * len(pairs),
+            [each.old for each in pairs],
+            [each.new for each in pairs],
+            [each.old * each.old for each in pairs],
+            [each.new * each.new for each in pairs],
+            [each.old * each.new for each in pairs],
+        )
+    ]
+
+    def value(weights: Weights) -> float | None:
+        count, old, new, old_squares, new_squares, products = (_weighted(weights, column) for column in columns)
+        if not count:
+            return None
+        old_spread, new_spread = old_squares - old * old / count, new_squares - new * new / count
+        if min(old_spread, new_spread) <= SAME:
+            return None
+        return (products - old * new / count) / math.sqrt(old_spread * new_spread)
+
+    return value
+
+
+def count_groups(pairs: Sequence[ScorePair]) -> GroupCounts:
+    groups = [group for group in _groups(pairs) if len(group) > 1]
+    return GroupCounts(
+        groups=len(groups),
+        samples=sum(map(len, groups)),
+        flat_old=sum(_is_flat([each.old for each in group]) for group in groups),
+        flat_new=sum(_is_flat([each.new for each in group]) for group in groups),
+    )
+
+
+def parted_most(pairs: Sequence[ScorePair], number: int) -> list[ScorePair]:
+    """The pairs whose scores differ most, the greatest difference first; equal ones in their order."""
+    return sorted(pairs, key=_minus_distance)[:number]
+
+
+def _minus_distance(pair: ScorePair) -> float:
+    return -round(abs(pair.new - pair.old), 9)
+
+
+def _groups(pairs: Sequence[ScorePair]) -> list[list[ScorePair]]:
+    groups: defaultdict[int, list[ScorePair]] = defaultdict(list)
+    for each in pairs:
+        groups[each.group].append(each)
+    return list(groups.values())
+
+
+def _advantages(pairs: Sequence[ScorePair]) -> list[list[_Advantage]]:
+    """By group, of those with two samples or more: a baseline of one sample is the sample itself."""
+    found: list[list[_Advantage]] = []
+    for group in _groups(pairs):
+        if len(group) > 1:
+            old = sum([each.old for each in group]) / len(group)
+            new = sum([each.new for each in group]) / len(group)
+            found.append([_Advantage(each, each.old - old, each.new - new) for each in group])
+    return found
+
+
+def _advantage_correlation(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Statistic:
+    """Of all advantages; their mean is 0 in every group. None where either scores do not vary within any group."""
+    products, old_squares, new_squares = ([0.0] * tasks for _ in range(3))
+    for group in groups:
+        for each in group:
+            products[each.pair.task] += each.old * each.new
+            old_squares[each.pair.task] += each.old * each.old
+            new_squares[each.pair.task] += each.new * each.new
+
+    def value(weights: Weights) -> float | None:
+        old, new = _weighted(weights, old_squares), _weighted(weights, new_squares)
+        return _weighted(weights, products) / math.sqrt(old * new) if min(old, new) > SAME else None
+
+    return value
+
+
+def _share_reversed(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Statistic:
+    """Of the samples that either scores reinforce or discourage, those that the other do the opposite to."""
+    reversed_, counted = [0.0] * tasks, [0.0] * tasks
+    for group in groups:
+        for each in group:
+            counted[each.pair.task] += max(abs(each.old), abs(each.new)) > SAME
+            reversed_[each.pair.task] += each.old * each.new < 0 and min(abs(each.old), abs(each.new)) > SAME
+    return ratio(reversed_, counted)
+
+
+def _share_best_changed(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Statistic:
+    """Of the groups that are not flat by the old scores, those whose best sample is none of the best any more."""
+    changed, counted = [0.0] * tasks, [0.0] * tasks
+    for group in groups:
+        task = group[0].pair.task
+        if _is_flat([each.pair.old for each in group]):
+            continue
+        best_old, best_new = max(each.old for each in group), max(each.new for each in group)
+        still = [each for each in group if best_old - each.old <= SAME and best_new - each.new <= SAME]
+        counted[task] += 1
+        changed[task] += not still
+    return ratio(changed, counted)
+
+
+def _is_flat(scores: Sequence[float]) -> bool:
+    return max(scores) - min(scores) <= SAME
+
+
+def _sums(pairs: Sequence[ScorePair], values: Sequence[float], tasks: int) -> list[float]:
+    sums = [0.0] * tasks
+    for each, value in zip(pairs, values, strict=True):
+        sums[each.task] += value
+    return sums
+
+
+def _weighted(weights: Weights, values: Sequence[float]) -> float:
+    return math.fsum([weight * value for weight, value in zip(weights, values, strict=True)])
