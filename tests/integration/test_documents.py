@@ -41,6 +41,7 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "git clone": (None, "the repository is here already"),
     "accelerate launch": ("tests/integration/test_trainer_ranks.py", "accelerate"),
     ".venv/bin/markbook judge labelled.jsonl": ("tests/integration/test_judge.py", '["judge", "file.jsonl"'),
+    ".venv/bin/markbook rescore --run demo": ("tests/integration/test_rescore.py", '["rescore", '),
     "docker ": ("tests/compose/stack.py", '"docker", "compose"'),
     "git pull": (None, "the reader's repository"),
     "kubectl ": (None, "no cluster; the manifest is checked against the schemas"),

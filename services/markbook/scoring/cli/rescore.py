@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -34,8 +35,8 @@ from markbook.scoring.store import MarkFilter
 
 app = new_app(
     "Marks stored samples again under another model or rubric, and shows old and new scores side by side: how alike "
-    "they are, where they part most, and what the new ones would have changed in the advantages. The old marks stay. An "
-    "estimate comes first; what is stored already is not paid for again. The service may run meanwhile.",
+    "they are, where they part most, and what the new ones would have changed in the advantages. The old marks stay. "
+    "An estimate comes first; what is stored already is not paid for again. The service may run meanwhile.",
     "markbook rescore --run demo --model claude-sonnet-5-5 --usd 2",
     "markbook rescore --rubric strict.md --language python --since 7d --yes",
     "markbook rescore --teacher other.yaml --limit 500 --json > rescored.json",
@@ -79,16 +80,13 @@ def rescore(
     check_run_name(as_run, "--as-run")
     old = load_config(config)
     new = _new_config(old, teacher, model, rubric)
-    chosen = MarkFilter(profile or find_profile(old), run, _ms(since), _ms(until))
+    chosen = MarkFilter(_old_profile(old, profile), run, _ms(since), _ms(until))
     if find_profile(new) == chosen.profile:
         raise ConfigError("the new teacher is the old one: give another --teacher, --model or --rubric")
     if usd is not None:
         new = limit_spending(new, as_run, usd)
     try:
         selection = select_marks(old, chosen, language and canonical(language), limit)
-        if not selection.samples:
-            why = ", ".join(f"{reason} ({count:,})" for reason, count in selection.left_out.items())
-            raise ConfigError(f"none of {sum(selection.left_out.values()):,} marks can be made again: {why}")
         _confirm(new, selection, yes=yes)
         marking = _mark(new, selection, as_run)
     except KeyboardInterrupt:
@@ -100,6 +98,12 @@ def rescore(
         print(json.dumps(report_as_json(report, old, new, settings, parted), indent=2))
     else:
         print(*lines(report, old, new, parted), sep="\n")
+
+
+def _old_profile(old: Config, given: str | None) -> str:
+    if given is not None and not re.fullmatch("[0-9a-f]{16}", given):
+        raise ConfigError(f"--profile {given!r:.80} is no profile: 16 hexadecimal digits, as in /stats and results")
+    return given or find_profile(old)
 
 
 def _new_config(old: Config, teacher: Path | None, model: str | None, rubric: str | None) -> Config:
@@ -121,6 +125,9 @@ def _new_config(old: Config, teacher: Path | None, model: str | None, rubric: st
 
 def _confirm(new: Config, selection: Selection, *, yes: bool) -> None:
     """Print the estimate; raise ConfigError, or exit, where money would be spent without consent."""
+    if not selection.samples:
+        why = ", ".join(f"{reason} ({count:,})" for reason, count in selection.left_out.items())
+        raise ConfigError(f"none of {sum(selection.left_out.values()):,} marks can be made again: {why}")
     missing = asyncio.run(find_missing(new, selection.samples, 0))
     marks = len(selection.samples)
     known = f"{marks:,} marks by {name_of(new)}, {marks - len(missing):,} of them stored"

@@ -33,8 +33,8 @@ _ADVANTAGES = {
     "best_changed": "groups whose best sample changes",
 }
 GROUPS_NOTE = (
-    "A group is what one call of the old teacher judged together: samples of one task, run and step, without those that "
-    "the cache, the heuristic tier or tests decided, and in parts where it had more than teacher.max_group_size. "
+    "A group is what one call of the old teacher judged together: samples of one task, run and step, without those "
+    "that the cache, the heuristic tier or tests decided, and in parts where it had more than teacher.max_group_size. "
     "Advantage: score less the mean of the group, before whitening."
 )
 
