@@ -1,4 +1,4 @@
-"""`markbook rescore` with teachers on the emulator: old and new scores, costs, budgets, and what cannot be made again."""
+"""`markbook rescore` with teachers on the emulator: old and new scores, costs, budgets, and what is left out."""
 
 from __future__ import annotations
 

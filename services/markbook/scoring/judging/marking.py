@@ -72,7 +72,8 @@ async def mark_samples(
     """One result per sample. The samples of a task are one request, as a trainer sends them, without their tests.
 
     `tasks`: the task of each sample, from 0 without a gap. `on_marked` is called with the number of samples of each
-    finished request. Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
+    finished request. Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an
+    unscored result.
     """
     by_task: list[list[int]] = [[] for _ in range(max(tasks) + 1)]
     for index, task in enumerate(tasks):
