@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from markbook.config.loading import ConfigError, parse_config
-from markbook.contract import ErrorCode
+from markbook.contract import ErrorCode, Stats
 from markbook.scoring.app import create_app
+from markbook.scoring.cli.stats import lines
 from markbook.scoring.errors import StoreUnavailableError, TeacherError
 from markbook.scoring.store.tests_audits import TestsAudits
 from markbook.scoring.types import Judgment, ScoringFailure
@@ -226,3 +227,16 @@ def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path, sqlite_url)
     settings = {"store": {"database_url": sqlite_url}, "teacher": {"rubric": str(rubric)}, **ALL}
     with pytest.raises(ConfigError, match="the rubric has no criterion correctness"):
         create_app(parse_config(settings), RecordingTeacher())
+
+
+async def test_the_command_shows_what_each_figure_rests_on(service, teacher):
+    teacher.doubted = {RIGHT.strip()}
+    async with service(ALL) as http:
+        await score(http, sample(RIGHT), sample(WRONG), sample(right("r")), run="team-a/7")
+        told = list(lines(Stats.model_validate((await http.get("/stats")).json())))
+    start = next(number for number, line in enumerate(told) if line.startswith("AGAINST TESTS"))
+    assert told[start].split() == ["AGAINST", "TESTS", "MODEL", "RUBRIC", "PASSED", "FAILED", "AGREES", "AUC"]
+    # one of two by Wilson: 0.0945 to 0.9055; none of one: 0 to 0.7935; the mean of 0.5 and 0 is 0.25:
+    # below sqrt(0.4055²) / 2, above sqrt(0.4055² + 0.7935²) / 2
+    assert told[start + 1].split()[3:] == ["1/2", "0/1", "0.25", "(0.05-0.70)", "-"]
+    assert max(map(len, told)) <= 80

@@ -44,7 +44,7 @@ def show_stats(
         stats = client.stats(run, since)
         if run and stats.runs.get(run, Counters()) == Counters():
             _check_it_is_a_run(run, client.stats().runs)
-    print(stats.model_dump_json(indent=2) if as_json else printable("\n".join(_lines(stats))))
+    print(stats.model_dump_json(indent=2) if as_json else printable("\n".join(lines(stats))))
 
 
 def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
@@ -56,7 +56,7 @@ def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
         raise ConfigError(f"there is no run {name}{did_you_mean(name, runs) or ': no run has sent a request yet'}")
 
 
-def _lines(stats: Stats) -> Iterator[str]:
+def lines(stats: Stats) -> Iterator[str]:
     teacher = f"teacher  {stats.teacher.name}: {stats.teacher.description}"
     yield from textwrap.wrap(teacher, _WIDTH, subsequent_indent=" " * len("teacher  "))
     if stats.cache is not None:
@@ -94,12 +94,12 @@ def _agreement(stats: Stats) -> Iterator[str]:
     if not stats.agreement.counts:
         return
     yield ""
-    rows = [["AGAINST TESTS", "MODEL", "RUBRIC", "LANGUAGE", "PASSED: RIGHT", "FAILED: WRONG", "AGREES", "95%", "AUC"]]
+    rows = [["AGAINST TESTS", "MODEL", "RUBRIC", "PASSED", "FAILED", "AGREES", "AUC"]]
     for each in stats.agreement.counts:
         passed, failed = f"{each.passed_agreeing:,}/{each.passed:,}", f"{each.failed_agreeing:,}/{each.failed:,}"
-        figures = [_two(each.agreement), f"{_two(each.low)}-{_two(each.high)}", _two(each.auc)]
-        rows.append([each.run, each.model, each.rubric, each.language, passed, failed, *figures])
-    yield from table(rows, numbers_from=4)
+        share = f"{_two(each.agreement)} ({_two(each.low)}-{_two(each.high)})"
+        rows.append([each.run, each.model, each.rubric, passed, failed, share, _two(each.auc)])
+    yield from table(rows, numbers_from=3)
     for name in stats.agreement.low_runs:
         yield f"the teacher agrees with tests less than {stats.agreement.min_agreement:g} in {name}"
 

@@ -21,6 +21,8 @@ WINDOW_MS = 24 * HOUR_MS
 """Older judgments raise no alarm: minutes are kept for a day."""
 _MINUTE_MS = HOUR_MS // 60
 AGREES_FROM_PERCENT = round(100 * AGREES_FROM)
+_TESTED_LANGUAGES = ("python",)
+"""Their series exist from the start, so that a first sample is an increase."""
 
 
 class Agreement:
@@ -38,6 +40,11 @@ class Agreement:
             "Runs in which the teacher agrees with tests less than rlaif.min_teacher_agreement.",
             registry=registry,
         )
+
+        for tests in ("passed", "failed"):
+            for teacher in ("agrees", "disagrees"):
+                for language in _TESTED_LANGUAGES:
+                    self._samples.labels(tests, teacher, language)
 
     def observe(self, kind: JudgedKind) -> None:
         tests = "passed" if kind.passed else "failed"
