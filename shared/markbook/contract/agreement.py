@@ -9,7 +9,7 @@ from pydantic import Field
 from markbook.contract.wire import Score, WireModel
 
 AGREES_FROM = 0.5
-"""The teacher calls a sample right when its own correctness is at least this, and wrong below it."""
+"""By the teacher a sample counts as right when its own correctness is at least this, and as wrong below it."""
 _Z = 1.959964
 """Of the normal distribution: 95 % lie within so many standard deviations."""
 

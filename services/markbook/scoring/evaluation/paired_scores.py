@@ -162,7 +162,7 @@ def _share_reversed(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Stati
 
 
 def _share_best_changed(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Statistic:
-    """Of the groups that are not flat by the old scores, those whose best sample is none of the best any more."""
+    """Of the groups that are not flat by the old scores, those whose best samples are all no longer the best."""
     changed, counted = [0.0] * tasks, [0.0] * tasks
     for group in groups:
         task = group[0].pair.task

@@ -75,7 +75,7 @@ class _Seen(NamedTuple):
 
 
 class AgreementWatch:
-    """Checks each run's newest judgments of the last day, of one profile: the one in force.
+    """Checks each run's newest judgments of the last day, of the current profile.
 
     Of samples that passed and of those that failed the newest minutes are taken that hold
     `rlaif.min_agreement_samples`; a kind with fewer is left out. `on_alarm` is called once when a run falls below

@@ -1,4 +1,4 @@
-"""What the teacher and the tests of a sample have said of it, as it is counted: by percent of the teacher's number."""
+"""Samples judged by both the teacher and their tests, as they are counted: by percent of the teacher's number."""
 
 from __future__ import annotations
 

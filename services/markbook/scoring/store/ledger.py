@@ -76,7 +76,7 @@ class Ledger:
         return await self._database.read(work)
 
     async def judged(self, viewer: Viewer, since_ms: int, bucket_ms: int) -> Rollups:
-        """What teachers and tests said of samples, by run, from `since_ms` on in buckets of whole minutes."""
+        """Samples judged by both teacher and tests, by run, from `since_ms` on in buckets of whole minutes."""
 
         def work(connection: Connection) -> Rollups:
             sums = Rollups(bucket_ms)

@@ -40,7 +40,7 @@ _TABLES = (tables.sums, tables.failure_sums, tables.score_rollups, tables.agreem
 @dataclass(slots=True)
 class CounterTotals:
     """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code, `scores` by source
-    (score_sums.ALL: all together) and column of score_rollups, `judged`: samples by what teacher and tests said."""
+    (score_sums.ALL: all together) and column of score_rollups, `judged`: samples by the verdicts of teacher and tests."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -154,7 +154,7 @@ def read(
 
 
 def read_judged(connection: Connection, sums: Rollups, since_ms: int, bucket_ms: int | None, run: str | None) -> None:
-    """Add to `sums` what teachers and tests said of samples; as `read`, but for nothing else."""
+    """Add to `sums` the samples judged by both teacher and tests; as `read`, but for nothing else."""
     for start, name, profile, language, passed, percent, samples in _read(
         connection, tables.agreement_rollups, _JUDGED, since_ms, bucket_ms, run
     ):
