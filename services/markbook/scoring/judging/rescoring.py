@@ -88,7 +88,7 @@ def find_profile(config: Config) -> str:
 def select_marks(config: Config, chosen: MarkFilter, language: str | None, limit: int | None) -> Selection:
     """The stored marks that the filter lets through; of more than `limit` the newest.
 
-    Read with the rubric of `config`. Raises ConfigError where there is no such mark, or where their criteria are not its.
+    Read with the rubric of `config`. Raises ConfigError where there is no such mark, or one has other criteria.
     """
     rubric = load_rubric(config.teacher.rubric)
     store = open_store(config)

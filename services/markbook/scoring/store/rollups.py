@@ -40,7 +40,7 @@ _TABLES = (tables.sums, tables.failure_sums, tables.score_rollups, tables.agreem
 @dataclass(slots=True)
 class CounterTotals:
     """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code, `scores` by source
-    (score_sums.ALL: all together) and column of score_rollups, `judged`: samples by the verdicts of teacher and tests."""
+    (score_sums.ALL: all together) and column of score_rollups, `judged`: samples by both verdicts."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
