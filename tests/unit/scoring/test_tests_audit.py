@@ -165,6 +165,8 @@ async def test_budgets_hold_for_audits(service, teacher, tokens, audited):  # on
 
 
 async def test_a_request_does_not_wait_for_audits_past_its_deadline(service, teacher):
+    async with service() as http:
+        await score(http, sample(WRONG))  # so that its verdict is known: a sandbox takes longer to start
     teacher.gate = asyncio.Event()
     async with service(ALL) as http:
         body = {"run": "demo", "timeout_s": 1.0, "samples": [sample(WRONG)]}
