@@ -106,8 +106,8 @@ def test_what_is_stored_is_not_paid_for_again_and_the_text_has_eighty_columns(re
     assert (status, len(emulator.log)) == (0, calls)
     assert "6 of them stored" in err
     assert out.startswith("6 stored marks, 6 samples of 3 tasks compared\n")
-    assert "advantages with the other sign     0.333 [" in out
-    assert "groups of equal scores, old, new   0, 1\n" in out
+    assert "advantages with the other sign    0.333 [" in out
+    assert "groups of equal scores, old, new  0, 1\n" in out
     assert "0.900 -> 0.100  STUDENT:" in out
     assert "    def f1(value):\n" in out
     assert max(map(len, out.splitlines())) <= 80
