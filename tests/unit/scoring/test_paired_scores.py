@@ -97,6 +97,15 @@ def test_what_parts_most_comes_first_and_ties_keep_their_order():
     assert len(parted_most(given, 10)) == 4
 
 
+def test_a_share_of_nothing_has_the_exact_interval_of_as_many_tasks():
+    given = pairs([(0.9, 0.8), (0.1, 0.2)], [(0.9, 0.7), (0.1, 0.3)], [(0.5, 0.1), (0.5, 0.2)])
+    figures = compare_scores(given, tasks=3, resamples=100, seed=0)
+    # Clopper and Pearson: 1 - 0.025 ** (1 / 3) of three tasks, 1 - 0.025 ** (1 / 2) of the two whose old scores differ
+    assert (figures["advantage_reversed"].low, figures["advantage_reversed"].high) == (0.0, pytest.approx(0.707598))
+    assert (figures["best_changed"].low, figures["best_changed"].high) == (0.0, pytest.approx(0.841886))
+    assert (figures["pairs_in_order"].low, figures["pairs_in_order"].high) == (pytest.approx(0.158114), 1.0)
+
+
 def test_the_interval_is_over_tasks():
     figures = compare_scores(SAME_REVERSED_FLAT, tasks=3, resamples=1000, seed=0)
     # of three tasks drawn with replacement all may be the first or the second: 1 in 27 each

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markbook.scoring.evaluation.bootstrap import Figure, measure
+from markbook.scoring.evaluation.bootstrap import Figure, at_the_ends, measure
 from markbook.scoring.evaluation.samples import JudgedSample
 from markbook.scoring.evaluation.statistics import Statistic, Weights, ordered_pairs, rank_correlation, ratio
 
@@ -69,7 +69,13 @@ def compare_scores(pairs: Sequence[ScorePair], *, tasks: int, resamples: int, se
         "advantage_reversed": _share_reversed(advantages, tasks),
         "best_changed": _share_best_changed(advantages, tasks),
     }
-    return measure(statistics, tasks, resamples, seed)
+    found = measure(statistics, tasks, resamples, seed)
+    in_groups = {each.pair.task for group in advantages for each in group}
+    differing = {group[0].pair.task for group in advantages if not _is_flat([each.pair.old for each in group])}
+    found["advantage_reversed"] = at_the_ends(found["advantage_reversed"], len(in_groups))
+    found["best_changed"] = at_the_ends(found["best_changed"], len(differing))
+    found["pairs_in_order"] = at_the_ends(found["pairs_in_order"], _differing_tasks(pairs))
+    return found
 
 
 def correlation(pairs: Sequence[ScorePair], tasks: int) -> Statistic:
@@ -111,6 +117,14 @@ def count_groups(pairs: Sequence[ScorePair]) -> GroupCounts:
 def parted_most(pairs: Sequence[ScorePair], number: int) -> list[ScorePair]:
     """The pairs whose scores differ most, the greatest difference first; equal ones in their order."""
     return sorted(pairs, key=_minus_distance)[:number]
+
+
+def _differing_tasks(pairs: Sequence[ScorePair]) -> int:
+    """The number of tasks whose old scores are not all equal."""
+    olds: defaultdict[int, list[float]] = defaultdict(list)
+    for each in pairs:
+        olds[each.task].append(each.old)
+    return sum(not _is_flat(scores) for scores in olds.values())
 
 
 def _minus_distance(pair: ScorePair) -> float:
