@@ -24,6 +24,8 @@ AS_SET = {
     "ScoreRequest.timeout_s",
     "CacheStats.max_age_days",
     "BudgetState.limit_usd",
+    "AgreementStats.min_agreement",
+    "AgreementStats.tests_audit_rate",
     "AuditStats.rate",
     "AuditStats.threshold",
     "Stats.policy",

@@ -70,8 +70,9 @@ def compare_scores(pairs: Sequence[ScorePair], *, tasks: int, resamples: int, se
         "best_changed": _share_best_changed(advantages, tasks),
     }
     found = measure(statistics, tasks, resamples, seed)
-    in_groups = {each.pair.task for group in advantages for each in group}
-    differing = {group[0].pair.task for group in advantages if not _is_flat([each.pair.old for each in group])}
+    grouped = [group for group in _groups(pairs) if len(group) > 1]
+    in_groups = {group[0].task for group in grouped}
+    differing = {group[0].task for group in grouped if not _are_equal(group)}
     found["advantage_reversed"] = at_the_ends(found["advantage_reversed"], len(in_groups))
     found["best_changed"] = at_the_ends(found["best_changed"], len(differing))
     found["pairs_in_order"] = at_the_ends(found["pairs_in_order"], _differing_tasks(pairs))
@@ -80,38 +81,32 @@ def compare_scores(pairs: Sequence[ScorePair], *, tasks: int, resamples: int, se
 
 def correlation(pairs: Sequence[ScorePair], tasks: int) -> Statistic:
     """Pearson's correlation of the old and the new scores. None where either does not vary."""
-    columns = [
-        _sums(pairs, values, tasks)
-        for values in (
-            [1.0] * len(pairs),
-            [each.old for each in pairs],
-            [each.new for each in pairs],
-            [each.old * each.old for each in pairs],
-            [each.new * each.new for each in pairs],
-            [each.old * each.new for each in pairs],
-        )
-    ]
+    products = {"count": [1.0] * len(pairs), "old": [each.old for each in pairs], "new": [each.new for each in pairs]}
+    products["old_squares"] = [each.old * each.old for each in pairs]
+    products["new_squares"] = [each.new * each.new for each in pairs]
+    products["both"] = [each.old * each.new for each in pairs]
+    sums = {name: _sums(pairs, values, tasks) for name, values in products.items()}
 
     def value(weights: Weights) -> float | None:
-        count, old, new, old_squares, new_squares, products = (_weighted(weights, column) for column in columns)
+        found = {name: _weighted(weights, column) for name, column in sums.items()}
+        count, old, new = found["count"], found["old"], found["new"]
         if not count:
             return None
-        old_spread, new_spread = old_squares - old * old / count, new_squares - new * new / count
+        old_spread, new_spread = found["old_squares"] - old * old / count, found["new_squares"] - new * new / count
         if min(old_spread, new_spread) <= SAME:
             return None
-        return (products - old * new / count) / math.sqrt(old_spread * new_spread)
+        return (found["both"] - old * new / count) / math.sqrt(old_spread * new_spread)
 
     return value
 
 
 def count_groups(pairs: Sequence[ScorePair]) -> GroupCounts:
     groups = [group for group in _groups(pairs) if len(group) > 1]
-    return GroupCounts(
-        groups=len(groups),
-        samples=sum(map(len, groups)),
-        flat_old=sum(_is_flat([each.old for each in group]) for group in groups),
-        flat_new=sum(_is_flat([each.new for each in group]) for group in groups),
-    )
+    flat_old = flat_new = 0
+    for group in groups:
+        flat_old += _are_equal(group)
+        flat_new += _is_flat([each.new for each in group])
+    return GroupCounts(len(groups), sum(map(len, groups)), flat_old, flat_new)
 
 
 def parted_most(pairs: Sequence[ScorePair], number: int) -> list[ScorePair]:
@@ -187,6 +182,11 @@ def _share_best_changed(groups: Sequence[Sequence[_Advantage]], tasks: int) -> S
         counted[task] += 1
         changed[task] += not still
     return ratio(changed, counted)
+
+
+def _are_equal(group: Sequence[ScorePair]) -> bool:
+    """Whether the old scores are."""
+    return _is_flat([each.old for each in group])
 
 
 def _is_flat(scores: Sequence[float]) -> bool:
