@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 
 import pytest
@@ -12,6 +11,7 @@ from markbook.scoring.evaluation.comparison import choose, compare
 from markbook.scoring.evaluation.figures import HIGH, LOW, evaluate
 from markbook.scoring.evaluation.samples import JudgedSample
 from markbook.scoring.evaluation.statistics import retest_deviation
+from tests.emulator.planted import with_auc
 
 GRID = [at / 20 for at in range(21)]
 TASKS, RESAMPLES, SEEDS = 120, 200, range(20)
@@ -21,29 +21,9 @@ fewer than 17 in 2 % of such tests."""
 MIN_COVERED_AUC = 19
 
 
-def distribution(slope):
-    """Probabilities of the scores of GRID, rising with the score for a positive slope."""
-    weights = [math.exp(slope * score) for score in GRID]
-    return [weight / sum(weights) for weight in weights]
-
-
-def exact_auc(right, wrong):
-    total = 0.0
-    for at, share in enumerate(right):
-        total += share * (sum(wrong[:at]) + wrong[at] / 2)
-    return total
-
-
 def planted(auc):
-    """Distributions of the scores of right and of wrong samples with this AUC, by bisection."""
-    low, high = 0.0, 50.0
-    for _ in range(60):
-        slope = (low + high) / 2
-        if exact_auc(distribution(slope), distribution(-slope)) < auc:
-            low = slope
-        else:
-            high = slope
-    return distribution(low), distribution(-low)
+    """Distributions of the scores of right and of wrong samples with this AUC."""
+    return with_auc(GRID, auc)
 
 
 def draw(auc, seed, noise=0.0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from markbook.config.loading import parse_config
-from markbook.scoring.cli.judge_table import _ROWS, lines
+from markbook.scoring.cli.judge_table import ROWS, lines
 from markbook.scoring.evaluation.bootstrap import Figure
 from markbook.scoring.evaluation.comparison import Choice, Comparison
 from markbook.scoring.judging.labelled import LabelledSample, Truth
@@ -17,7 +17,7 @@ PAID = parse_config({"teacher": {"name": "anthropic"}})
 
 
 def teacher(name, usd=1.0, **changes):
-    figures = {key: Figure(-0.123456, -0.23456, 0.3456) for key in _ROWS}
+    figures = {key: Figure(-0.123456, -0.23456, 0.3456) for key in ROWS}
     figures["tokens_per_1000"] = Figure(1_234_567, 1_200_000, 1_300_000)
     figures["usd_per_1000"] = Figure(1.23456 * usd, 1.2345 * usd, 1.3456 * usd)
     figures["usd_per_auc_point"] = Figure(0.0123456 * usd, 0.012345 * usd, 0.013456 * usd)

@@ -14,14 +14,17 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
+from markbook.cli.files import check_writable, write_text
 from markbook.cli.options import INTERRUPTED, JsonOption, new_app
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract.wire import RunName
 from markbook.scoring.budgets.cost_estimate import Forecast
 from markbook.scoring.cli.client import dollars
+from markbook.scoring.cli.judge_page import render
 from markbook.scoring.cli.judge_table import as_json as report_as_json
 from markbook.scoring.cli.judge_table import lines
+from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
 from markbook.scoring.judging.labelled import LabelledSample, number_tasks, read_labelled
 from markbook.scoring.judging.marking import Marking, find_missing, mark_samples
 from markbook.scoring.judging.report import (
@@ -47,6 +50,7 @@ app = new_app(
     "markbook judge labelled.jsonl --teacher config.yaml --min-auc 0.8",
     "markbook judge labelled.jsonl.gz --teacher a.yaml --teacher b.yaml --yes",
     "markbook judge labelled.jsonl --teacher config.yaml --again 2 --json",
+    "markbook judge labelled.jsonl --teacher config.yaml --html judged.html",
     notes="FILE has lines of {prompt, language, code} and one truth: passed (true or\n"
     "false), score (0 to 1, by people), or tests (Python, run in the sandbox).\n"
     "The AUC is the probability that right code has a higher score than wrong\n"
@@ -81,22 +85,29 @@ def judge(
     resamples: Annotated[int, typer.Option(metavar="N", min=100, help="Resamples of the bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.")] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the report as a page as well, without scripts.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     _check_run(run)
     candidates = _load(teacher)
+    if html is not None:
+        check_writable(html)  # before anything is paid for
     try:
-        labelled = _label(read_labelled(file), candidates[0].config, right_from, file)
-        _confirm(candidates, labelled, again, yes=yes)
-        markings = _mark(candidates, labelled, again, run)
+        with sigterm_as_ctrl_c():
+            labelled = _label(read_labelled(file), candidates[0].config, right_from, file)
+            _confirm(candidates, labelled, again, yes=yes)
+            markings = _mark(candidates, labelled, again, run)
+            report = _evaluate(candidates, labelled, markings, resamples, seed)
     except KeyboardInterrupt:
         print("stopped: the marks so far are stored, and the same command continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    if len(labelled.samples) * resamples * len(candidates) > SLOW:
-        print(f"computing intervals from {resamples:,} resamples", file=sys.stderr)
-    report = _evaluate(candidates, labelled, markings, resamples, seed)
+    settings = {"file": file, "resamples": resamples, "seed": seed, "right_from": right_from, "again": again}
+    if html is not None:
+        write_text(html, render(labelled, report, settings))
+        print(f"report written to {html}", file=sys.stderr)
     if as_json:
-        settings = {"file": file, "resamples": resamples, "seed": seed, "right_from": right_from, "again": again}
         print(json.dumps(report_as_json(labelled, report, settings), indent=2))
     else:
         print(*lines(labelled, report), sep="\n")
@@ -182,7 +193,7 @@ def _mark(candidates: Sequence[_Candidate], file: LabelledFile, again: int, run:
             own: list[Marking] = []
             for repeat in range(again + 1):
                 work = mark_samples(each.config, file.samples, file.tasks, run=run, repeat=repeat, on_marked=bar.update)
-                own.append(asyncio.run(work))
+                own.append(run_until_signal(work))
             markings.append(own)
     return markings
 
@@ -194,6 +205,8 @@ def _evaluate(
     resamples: int,
     seed: int,
 ) -> Report:
+    if len(file.samples) * resamples * len(candidates) > SLOW:
+        print(f"computing intervals from {resamples:,} resamples", file=sys.stderr)
     teachers = [
         report_on(each.name, each.config, file, own, resamples=resamples, seed=seed)
         for each, own in zip(candidates, markings, strict=True)

@@ -12,6 +12,7 @@ from markbook.contract import RequestUsage, Result, Sample, ScoreRequest
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.app import create_app
 from markbook.scoring.concurrency import gather_all
+from markbook.scoring.evaluation.samples import Shown
 from markbook.scoring.judging.labelled import LabelledSample
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.prompts.rubric import load_rubric
@@ -21,11 +22,13 @@ from markbook.scoring.teachers.protocol import Teacher, WrappedTeacher
 
 @dataclass(frozen=True, slots=True)
 class Marking:
-    """`results` by sample, in order; `usage` by task: what its marks cost now."""
+    """`results` by sample, in order; `usage` by task: what its marks cost now. `shown`: where each sample was in the
+    request that it was judged in, None for those that no teacher has judged."""
 
     results: Sequence[Result]
     usage: Sequence[RequestUsage]
     profile: str
+    shown: Sequence[Shown | None] = ()
 
 
 class RepeatedTeacher(WrappedTeacher):
@@ -56,16 +59,15 @@ async def mark_samples(
     repeat: int,
     on_marked: Callable[[int], None],
 ) -> Marking:
-    """One result per sample. The samples of a task are one request, as a trainer sends them, without their tests.
+    """One result per sample. A request has at most `teacher.max_group_size` samples of one task, without their tests.
 
     `tasks`: the task of each sample. `on_marked` is called with the number of samples of each finished request.
     Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
     """
-    by_task: list[list[int]] = [[] for _ in range(max(tasks) + 1)]
-    for index, task in enumerate(tasks):
-        by_task[task].append(index)
+    requests = split_by_task(tasks, config.teacher.max_group_size)
     async with _service(config, repeat) as state:
-        # more at a time would only queue in the service, or be refused by it
+        # A request is one call, and no more are sent than may be in progress: in the teacher's queue, or in the
+        # service's, the calls of a task with many samples would spend teacher.timeout_s on waiting.
         slots = asyncio.Semaphore(min(config.teacher.max_concurrency, config.service.max_concurrent_requests))
 
         async def score(indices: Sequence[int]) -> tuple[Sequence[Result], RequestUsage]:
@@ -75,13 +77,51 @@ async def mark_samples(
             on_marked(len(indices))
             return response.results, response.usage
 
-        responses = await gather_all([score(indices) for indices in by_task])
+        responses = await gather_all([score(indices) for indices in requests])
         results: dict[int, Result] = {}
-        usage: list[RequestUsage] = []
-        for indices, (task_results, task_usage) in zip(by_task, responses, strict=True):
-            results.update(zip(indices, task_results, strict=True))
-            usage.append(task_usage)
-        return Marking([results[index] for index in range(len(samples))], usage, state.pipeline.profile)
+        usage: list[list[RequestUsage]] = [[] for _ in range(max(tasks) + 1)]
+        for indices, (some_results, some_usage) in zip(requests, responses, strict=True):
+            results.update(zip(indices, some_results, strict=True))
+            usage[tasks[indices[0]]].append(some_usage)
+        ordered = [results[index] for index in range(len(samples))]
+        shown = await _find_places(state, samples)
+        return Marking(ordered, [sum_usage(each) for each in usage], state.pipeline.profile, shown)
+
+
+async def _find_places(state: AppState, samples: Sequence[LabelledSample]) -> list[Shown | None]:
+    """From the store, so that those of cached marks are known as well."""
+    items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
+    rows = [item.print.row for item in items]
+    places = await asyncio.to_thread(state.store.records.places, sorted(set(rows)))
+    found: list[Shown | None] = []
+    for row in rows:
+        if row in places:
+            group, place, size = places[row]
+            found.append(Shown(f"{group} of {size}", place))  # a sample that was retried alone is in no group
+        else:
+            found.append(None)
+    return found
+
+
+def split_by_task(tasks: Sequence[int], most: int) -> list[list[int]]:
+    """Indices into `tasks`, at most `most` together and never of two tasks, in the order of tasks and samples."""
+    by_task: list[list[int]] = [[] for _ in range(max(tasks) + 1)]
+    for index, task in enumerate(tasks):
+        by_task[task].append(index)
+    return [indices[start : start + most] for indices in by_task for start in range(0, len(indices), most)]
+
+
+def sum_usage(usage: Sequence[RequestUsage]) -> RequestUsage:
+    """What several requests have used together. The cost is unknown where that of one of them is."""
+    costs = [each.cost_usd for each in usage]
+    return RequestUsage(
+        teacher_calls=sum(each.teacher_calls for each in usage),
+        input_tokens=sum(each.input_tokens for each in usage),
+        output_tokens=sum(each.output_tokens for each in usage),
+        cache_read_input_tokens=sum(each.cache_read_input_tokens for each in usage),
+        cache_creation_input_tokens=sum(each.cache_creation_input_tokens for each in usage),
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+    )
 
 
 @asynccontextmanager

@@ -77,7 +77,7 @@ def report_on(
 ) -> TeacherReport:
     """The figures of one teacher. `markings`: the first marks, then the repeats."""
     first, *repeats = markings
-    samples = _judged(file, markings)
+    samples = _judged(file, markings, is_shuffled=config.teacher.shuffle_group)
     figures = evaluate(samples, _costs(file, first), tasks=file.task_count, resamples=resamples, seed=seed)
     cached = [index for index, result in enumerate(first.results) if result.source is Source.CACHE]
     is_estimated = bool(cached) and not any(result.source is Source.TEACHER for result in first.results)
@@ -107,7 +107,7 @@ def compare_teachers(teachers: Sequence[TeacherReport], *, tasks: int, resamples
     return Report(teachers, comparisons, choose(aucs, prices, comparisons))
 
 
-def _judged(file: LabelledFile, markings: Sequence[Marking]) -> list[JudgedSample]:
+def _judged(file: LabelledFile, markings: Sequence[Marking], *, is_shuffled: bool) -> list[JudgedSample]:
     """The samples that have a score; a repeat without one is left out of the sample's repeats."""
     samples: list[JudgedSample] = []
     first, *repeats = markings
@@ -115,7 +115,9 @@ def _judged(file: LabelledFile, markings: Sequence[Marking]) -> list[JudgedSampl
         if not isinstance(result, Scored):
             continue
         truth = file.truths[index]
-        sample = JudgedSample(index, file.tasks[index], truth.value, truth.is_right, result.score)
+        # in the order of the file a place may depend on the truth
+        shown = first.shown[index] if is_shuffled and first.shown else None
+        sample = JudgedSample(index, file.tasks[index], truth.value, truth.is_right, result.score, shown=shown)
         again = [each.results[index] for each in repeats]
         samples.append(replace(sample, repeats=tuple(each.score for each in again if isinstance(each, Scored))))
     return samples

@@ -21,6 +21,7 @@ from markbook.scoring.store.viewer import Viewer
 
 _END = b"\xff" * 32
 """Appended to a prefix, it sorts after every key with that prefix."""
+_BATCH = 500
 
 
 class Records:
@@ -60,6 +61,19 @@ class Records:
             return self._read(connection, query)
 
         return self._database.read_sync(work)
+
+    def places(self, keys: Sequence[bytes]) -> dict[bytes, tuple[str, int, int]]:
+        """Group id, place from 1 and number of samples of the request that each mark came from, by row key."""
+        found: dict[bytes, tuple[str, int, int]] = {}
+
+        def work(connection: Connection) -> None:
+            for start in range(0, len(keys), _BATCH):
+                query = select(_mark.key, _mark.group_id, _mark.group_position, _mark.group_size)
+                for row in connection.execute(query.where(_mark.key.in_(keys[start : start + _BATCH]))):
+                    found[bytes(row.key)] = row.group_id.hex(), row.group_position, row.group_size
+
+        self._database.read_sync(work)
+        return found
 
     def register_profile(self, profile: Profile) -> Profile:
         """Store a profile if it is new; returns it as stored."""
