@@ -22,7 +22,7 @@ SECTIONS: dict[str, dict[str, CommandSource]] = {
         "keys": CommandSource("create, list and revoke API keys", "markbook.scoring.cli.keys"),
         "rubric": CommandSource("check and show rubrics", "markbook.scoring.cli.rubric"),
         "export": CommandSource(
-            "write all stored marks as JSON lines", "markbook.scoring.cli.export_import", attribute="export"
+            "write stored marks as JSON lines, CSV or Parquet", "markbook.scoring.cli.export_import", attribute="export"
         ),
         "import": CommandSource(
             "add exported marks to the store", "markbook.scoring.cli.export_import", attribute="import_"

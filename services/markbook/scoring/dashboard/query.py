@@ -30,5 +30,10 @@ class PageQuery:
         given = {_NAMES.get(name, name): value for name, value in values.items() if value}
         return f"?{urlencode(given)}{at}" if given else f".{at}"
 
+    def download(self, **options: str) -> str:
+        """The URL of a download of this view's marks: those of its run."""
+        given = {**({"run": self.run} if self.run else {}), **options}
+        return f"export?{urlencode(given)}"
+
 
 _NAMES = {"search": "q"}

@@ -22,6 +22,7 @@ from markbook.scoring.api.request_body import read_body
 from markbook.scoring.dashboard import marks_table, svg
 from markbook.scoring.dashboard.cards import RUN_COLUMNS
 from markbook.scoring.dashboard.context import build_context
+from markbook.scoring.dashboard.downloads import add_downloads
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.time_range import Period
 from markbook.scoring.errors import ServiceError, UnauthorizedError
@@ -91,6 +92,7 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
             _STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
         )
 
+    add_downloads(router, HEADERS)
     _add_login(router, authenticator)
     return router
 

@@ -9,6 +9,7 @@ from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import NewMark, Record, StoredMark
 from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.recent_marks import MAX_MARKS, Cursor, Paid
+from markbook.scoring.store.records import Selection
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.rollups import HOUR_MS, MINUTE_RETENTION_MS, CounterTotals, Rollups
 from markbook.scoring.store.sample_texts import Texts
@@ -39,6 +40,7 @@ __all__ = [
     "RequestLine",
     "RetentionPolicy",
     "Rollups",
+    "Selection",
     "Settlement",
     "Store",
     "StoredMark",

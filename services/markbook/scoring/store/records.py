@@ -6,9 +6,10 @@ What only export and import use is synchronous: they are processes of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, exists, func, or_, select
 
 from markbook.scoring.fingerprint import prefix, read_key, read_row
 from markbook.scoring.store import profiles, tables
@@ -22,6 +23,17 @@ from markbook.scoring.store.viewer import Viewer
 _END = b"\xff" * 32
 """Appended to a prefix, it sorts after every key with that prefix."""
 _BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which marks are read: those that `run` paid for or was given (None: of all runs), marked from `since_ms` on."""
+
+    run: str | None = None
+    since_ms: int = 0
+
+
+ALL = Selection()
 
 
 class Records:
@@ -51,16 +63,34 @@ class Records:
             lambda connection: connection.scalar(select(func.count()).select_from(tables.marks)) or 0
         )
 
-    def page(self, profile: str, after: bytes, limit: int) -> list[Record]:
+    def page(self, profile: str, after: bytes, limit: int, selection: Selection = ALL) -> list[Record]:
         """The next marks of a profile in key order, after the row key `after` (empty: from the first on)."""
-        start = prefix(profile)
-        query = _whole().where(_mark.key > max(start, after), _mark.key < start + _END).limit(limit)
+        query = _next(profile, after, limit, selection)
 
         def work(connection: Connection) -> list[Record]:
             self.load_profiles(connection)
             return self._read(connection, query)
 
         return self._database.read_sync(work)
+
+    async def visible_page(
+        self, viewer: Viewer, profile: str, after: bytes, limit: int, selection: Selection = ALL
+    ) -> tuple[list[Record], bytes | None]:
+        """As `page`, without those that the viewer may not see; and the key to continue after, None at the end.
+
+        The run of a mark is left out of a record where the viewer may not use it.
+        """
+        query = _next(profile, after, limit, selection)
+
+        def work(connection: Connection) -> tuple[list[Record], bytes | None]:
+            self.load_profiles(connection)
+            rows = connection.execute(query).all()
+            runs = runs_by_mark(connection, rows)
+            records = [self.record(row) for row in rows if viewer.sees_mark(runs[bytes(row.key)])]
+            shown = [each if viewer.may_use(each.run) else replace(each, run="") for each in records]
+            return shown, bytes(rows[-1].key) if len(rows) == limit else None
+
+        return await self._database.read(work)
 
     def places(self, keys: Sequence[bytes]) -> dict[bytes, tuple[str, int, int]]:
         """Group id, place from 1 and number of samples of the request that each mark came from, by row key."""
@@ -111,6 +141,18 @@ class Records:
 
 
 _mark = tables.marks.c
+
+
+def _next(profile: str, after: bytes, limit: int, selection: Selection) -> Select[Any]:
+    start = prefix(profile)
+    query = _whole().where(_mark.key > max(start, after), _mark.key < start + _END).limit(limit)
+    if selection.since_ms:
+        query = query.where(_mark.created_ms >= selection.since_ms)
+    if selection.run is not None:
+        given = tables.given_marks.c
+        was_given = exists().where(given.key == _mark.key, given.run == selection.run)
+        query = query.where(or_(_mark.run == selection.run, was_given))
+    return query
 
 
 def _whole() -> Select[Any]:
