@@ -56,7 +56,19 @@ SCORING = (
     *("evaluation", "types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (
-    *("__main__", "cli", "run", "export", "dry_run", "loop", "summary", "learner", "gradients", "sample_stats"),
+    *(
+        "__main__",
+        "cli",
+        "run",
+        "export",
+        "dry_run",
+        "loop",
+        "summary",
+        "model_card",
+        "learner",
+        "gradients",
+        "sample_stats",
+    ),
     *("rollout", "micro_batches", "checkpoint", "rewards", "monitoring"),
     *("objective", "data", "model", "distributed", "run_dir", "utils", "step_sums", "types", "errors"),
 )

@@ -97,9 +97,13 @@ class Recorder:
             yield item
 
     def groups(self, step: int, phase: str, groups: Sequence[Group]) -> None:
+        lines: list[dict[str, Any]] = []
         for samples, results in groups:
             for sample, result in zip(samples, results, strict=True):
-                self._samples.write(json.dumps(sample_line(step, phase, sample, result)) + "\n")
+                lines.append(sample_line(step, phase, sample, result))
+                self._samples.write(json.dumps(lines[-1]) + "\n")
+        if phase.startswith("eval"):
+            self._trackers.log_samples("eval", lines, step)
 
     @property
     def skipped(self) -> int:
