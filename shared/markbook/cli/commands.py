@@ -20,7 +20,7 @@ SECTIONS: dict[str, dict[str, CommandSource]] = {
         "serve": CommandSource("run the scoring service", "markbook.scoring.cli.serve"),
         "migrate": CommandSource("update the database schema to this version", "markbook.scoring.cli.migrate"),
         "keys": CommandSource("create, list and revoke API keys", "markbook.scoring.cli.keys"),
-        "rubric": CommandSource("check and show rubrics", "markbook.scoring.cli.rubric"),
+        "rubric": CommandSource("check, show and try rubrics", "markbook.scoring.cli.rubric"),
         "export": CommandSource(
             "write stored marks as JSON lines, CSV or Parquet", "markbook.scoring.cli.export_import", attribute="export"
         ),

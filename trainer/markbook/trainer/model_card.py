@@ -73,7 +73,7 @@ def render_model_card(origin: Origin, summary: Mapping[str, Any]) -> str:
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# {_cell(summary['run'])}\n\n"
         f"A LoRA adapter for {_cell(origin.model)}, trained with reinforcement learning on the marks of a teacher by "
         f"Markbook {version('markbook')}.\n{warning}\n| | |\n|---|---|\n{rows}\n\n## Load it\n\n"
-        f"```python\n{_loading(origin.model)}```\n\n`markbook merge RUN --out FOLDER` writes base and adapter as one "
+        f"```python\n{_loading(origin.model)}```\n\n`markbook merge RUN OUT` writes base and adapter as one "
         "model.\n"
     )
 

@@ -21,6 +21,7 @@ from markbook.config.settings import Config
 from markbook.contract.wire import RunName
 from markbook.scoring.budgets.cost_estimate import Forecast
 from markbook.scoring.cli.client import dollars
+from markbook.scoring.cli.consent import confirm_calls
 from markbook.scoring.cli.judge_page import render
 from markbook.scoring.cli.judge_table import as_json as report_as_json
 from markbook.scoring.cli.judge_table import lines
@@ -157,12 +158,8 @@ def _confirm(candidates: Sequence[_Candidate], file: LabelledFile, again: int, *
         missing = [asyncio.run(find_missing(each.config, file.samples, repeat)) for repeat in range(again + 1)]
         print(_estimate(each, file, missing), file=sys.stderr)
         is_paid = is_paid or (any(missing) and each.config.teacher.name != "static")
-    if not is_paid or yes:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise ConfigError("these calls cost money: add --yes to make them without being asked")
-    if not typer.confirm("make these calls?", err=True):
-        raise typer.Exit(INTERRUPTED)
+    if is_paid:
+        confirm_calls(yes=yes)
 
 
 def _estimate(each: _Candidate, file: LabelledFile, missing: Sequence[Sequence[int]]) -> str:

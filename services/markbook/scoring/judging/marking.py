@@ -1,4 +1,4 @@
-"""Marks labelled samples with one configuration: the whole service, in this process, without its HTTP server."""
+"""Marks samples with one configuration: the whole service, in this process, without its HTTP server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from markbook.config.settings import Config
 from markbook.contract import RequestUsage, Result, Sample, ScoreRequest
@@ -13,7 +14,7 @@ from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.app import create_app
 from markbook.scoring.concurrency import gather_all
 from markbook.scoring.evaluation.samples import Shown
-from markbook.scoring.judging.labelled import LabelledSample
+from markbook.scoring.judging.labelled import HasTask
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers import make_teacher
@@ -31,6 +32,13 @@ class Marking:
     shown: Sequence[Shown | None] = ()
 
 
+class CodeSample(HasTask, Protocol):
+    """What is marked: code for a task. Its truth, where it has one, is not looked at here."""
+
+    @property
+    def code(self) -> str: ...
+
+
 class RepeatedTeacher(WrappedTeacher):
     """A teacher whose marks count as those of another one: a repeat is stored, and never served as the first mark."""
 
@@ -42,9 +50,9 @@ class RepeatedTeacher(WrappedTeacher):
         return {**super().identity(), "repeat": self._repeat}
 
 
-async def find_missing(config: Config, samples: Sequence[LabelledSample], repeat: int) -> list[int]:
+async def find_missing(config: Config, samples: Sequence[CodeSample], repeat: int) -> list[int]:
     """The samples whose mark is not in the store yet, by index. `repeat`: 0 for the first marks."""
-    async with _service(config, repeat) as state:
+    async with open_service(config, repeat) as state:
         items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
         stored = await state.store.marks.get([item.print for item in items], state.clock_ms())
         return [index for index, item in enumerate(items) if item.print.digest not in stored]
@@ -52,7 +60,7 @@ async def find_missing(config: Config, samples: Sequence[LabelledSample], repeat
 
 async def mark_samples(
     config: Config,
-    samples: Sequence[LabelledSample],
+    samples: Sequence[CodeSample],
     tasks: Sequence[int],
     *,
     run: str,
@@ -65,7 +73,7 @@ async def mark_samples(
     Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
     """
     requests = split_by_task(tasks, config.teacher.max_group_size)
-    async with _service(config, repeat) as state:
+    async with open_service(config, repeat) as state:
         # A request is one call, and no more are sent than may be in progress: in the teacher's queue, or in the
         # service's, the calls of a task with many samples would spend teacher.timeout_s on waiting.
         slots = asyncio.Semaphore(min(config.teacher.max_concurrency, config.service.max_concurrent_requests))
@@ -88,7 +96,7 @@ async def mark_samples(
         return Marking(ordered, [sum_usage(each) for each in usage], state.pipeline.profile, shown)
 
 
-async def _find_places(state: AppState, samples: Sequence[LabelledSample]) -> list[Shown | None]:
+async def _find_places(state: AppState, samples: Sequence[CodeSample]) -> list[Shown | None]:
     """From the store, so that those of cached marks are known as well."""
     items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
     rows = [item.print.row for item in items]
@@ -125,7 +133,7 @@ def sum_usage(usage: Sequence[RequestUsage]) -> RequestUsage:
 
 
 @asynccontextmanager
-async def _service(config: Config, repeat: int) -> AsyncIterator[AppState]:
+async def open_service(config: Config, repeat: int = 0) -> AsyncIterator[AppState]:
     """The service's parts, started and stopped in their order."""
     teacher: Teacher = make_teacher(config, load_rubric(config.teacher.rubric))
     if repeat:
@@ -137,6 +145,6 @@ async def _service(config: Config, repeat: int) -> AsyncIterator[AppState]:
         yield state
 
 
-def _sample(sample: LabelledSample) -> Sample:
+def _sample(sample: CodeSample) -> Sample:
     """Without its tests: they would decide the mark that is to be measured."""
     return Sample(prompt=sample.prompt, language=sample.language, code=sample.code)
