@@ -7,20 +7,30 @@ from urllib.parse import urlencode
 
 from markbook.scoring.dashboard.time_range import Period
 
+PAUSED = "off"
+
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """`search` filters the marks, `before` is the cursor of their list, `mark` the row key of the one in full."""
+    """`search` filters the marks, `before` is the cursor of their list, `mark` the row key of the one in full.
+
+    `refresh`: `off` keeps the page from reloading by itself.
+    """
 
     since: Period = Period.AUTO
     run: str | None = None
     search: str = ""
     before: str | None = None
     mark: str | None = None
+    refresh: str | None = None
 
     @property
     def is_live(self) -> bool:
-        """Whether the page may reload by itself: not while marks are searched or read."""
+        """Whether the page reloads by itself: not while marks are searched or read, nor while that is paused."""
+        return self.may_reload and self.refresh != PAUSED
+
+    @property
+    def may_reload(self) -> bool:
         return not (self.search or self.before or self.mark)
 
     def link(self, at: str = "", **changes: str | None) -> str:

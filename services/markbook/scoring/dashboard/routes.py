@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
 import jinja2
@@ -75,12 +75,14 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
         q: Annotated[str, Query(max_length=200)] = "",
         before: Annotated[str | None, Query(pattern=marks_table.CURSOR_PATTERN)] = None,
         mark: Annotated[str | None, Query(pattern=marks_table.ROW_PATTERN)] = None,
+        refresh: Literal["off"] | None = None,
     ) -> Response:
         key = get_api_key(request)
         try:
             if run is not None:
                 check_run(key, run)
-            view = await build_context(get_state(request), key, PageQuery(since, run, q.strip(), before, mark))
+            query = PageQuery(since, run, q.strip(), before, mark, refresh)
+            view = await build_context(get_state(request), key, query)
         except ServiceError as error:
             return _render("error.jinja", error.status, error.headers, error=error)
         return await asyncio.to_thread(_render, "page.jinja", view=view, base_url=str(request.base_url))
