@@ -96,7 +96,7 @@ def of_companions(measure, seed: int) -> dict[str, bool]:
         "right": judge.moved_by_companions([True, False, False]),
         "wrong": judge.moved_by_companions([True, True, False]),
     }
-    assert truths["right"] > 0.01 > -0.01 > truths["wrong"]
+    assert truths["right"] > 0.005 > -0.005 > truths["wrong"]
     return covered(comparison, truths)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -58,7 +57,7 @@ def test_a_stop_leaves_no_reservation_and_no_claim(database_url, tmp_path, how):
         process = subprocess.Popen(
             command,
             cwd=tmp_path,
-            env=clean_environment(ANTHROPIC_API_KEY="test-key", PYTHONPATH=os.pathsep.join(sys.path)),
+            env=clean_environment(ANTHROPIC_API_KEY="test-key"),
             stderr=subprocess.PIPE,
             text=True,
         )

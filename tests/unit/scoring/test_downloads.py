@@ -80,6 +80,13 @@ async def test_pairs_are_made_of_what_the_key_sees(keyed):
         assert pair["prompt"] == TASK
 
 
+async def test_a_browser_that_is_signed_in_downloads_with_its_session(keyed):
+    assert (await keyed.post("/login", data={"key": "mb_a"})).status_code == 303
+    assert {row["code"] for row in rows(await keyed.get("/export"))} == {"'=own", "shared"}
+    keyed.cookies.clear()
+    assert (await keyed.get("/export")).status_code == 401
+
+
 async def test_it_is_a_file_that_no_browser_shows(keyed):
     answer = await keyed.get("/export", params={"pairs": "true"}, headers=A)
     assert answer.headers["content-disposition"] == 'attachment; filename="pairs.csv"'

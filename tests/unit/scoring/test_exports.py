@@ -17,10 +17,12 @@ from markbook.scoring.exports import writers
 from markbook.scoring.exports.columns import PAIR_COLUMNS, Column
 from markbook.scoring.exports.pairs import PairFinder
 from markbook.scoring.exports.writers import CsvWriter, JsonLinesWriter, ParquetWriter
-from markbook.scoring.fingerprint import fingerprint
+from markbook.scoring.fingerprint import fingerprint, hash_profile
 from markbook.scoring.store import NewMark, Record, RetentionPolicy, Store, Texts
-from tests.unit.scoring.book import NOW, PROFILE
+from tests.unit.scoring.book import NOW
 
+IDENTITY = {"teacher": "x"}
+PROFILE = hash_profile(IDENTITY)
 CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
 
 
@@ -35,7 +37,7 @@ def fill(database_url: str, *calls: tuple[NewMark, int, str]) -> None:
 
     async def work() -> None:
         store = Store(database_url, 1_000, RetentionPolicy())
-        store.open(PROFILE, {"teacher": "x"}, NOW, list(CRITERIA))
+        store.open(PROFILE, IDENTITY, NOW, list(CRITERIA))
         for number, (each, at_ms, run) in enumerate(calls):
             await store.record_group(at_ms, f"{number:016x}", [each], {}, run=run)
         await store.given.add([calls[0][0].fingerprint.row], "borrower")
@@ -161,12 +163,12 @@ def test_a_pair_is_the_best_and_the_worst_of_one_task_in_one_language_and_profil
 
 
 def test_the_margin_is_that_of_rounded_scores():
-    marks = [mark("t", "a", 0.8), mark("t", "b", 0.7)]
-    assert 0.8 - 0.7 < 0.1
-    assert found(marks, [0.8, 0.7], min_margin=0.1) == [("t", "a", "b")]
-    assert found(marks, [0.8, 0.7], min_margin=0.100001) == []
-    assert found(marks, [0.8, 0.7], min_score=0.8) == [("t", "a", "b")]
-    assert found(marks, [0.8, 0.7], min_score=0.800001) == []
+    marks = [mark("t", "a", 0.9), mark("t", "b", 0.8)]
+    assert 0.9 - 0.8 < 0.1
+    assert found(marks, [0.9, 0.8], min_margin=0.1) == [("t", "a", "b")]
+    assert found(marks, [0.9, 0.8], min_margin=0.100001) == []
+    assert found(marks, [0.9, 0.8], min_score=0.9) == [("t", "a", "b")]
+    assert found(marks, [0.9, 0.8], min_score=0.900001) == []
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ async def test_every_chart_has_its_values_as_a_table(service):
     async with service() as http:
         broken = {**SAMPLE, "code": "def add(a, b:\n"}
         await http.post("/score", json={"run": "demo", "samples": [SAMPLE, broken, SAMPLE]})
-        metrics = {"step": 1, "metrics": {"eval/mark": {"value": 0.5}, "eval/pass_at_1": {"value": 0.25}}}
+        metrics = {"step": 1, "metrics": {"mark": {"value": 0.5}, "pass_at_1": {"value": 0.25}}}
         await http.post("/runs/demo/metrics", json=metrics)
         page = await shown(http)
     charts = page.all("figure", "chart")

@@ -101,7 +101,7 @@ def test_old_and_new_marks_are_side_by_side_and_the_cost_comes_first(run):
     # (0.45 + 0.40 + 1.00) / 3, (0.25 + 0.75 + 1.00) / 3, (0.20 + 0.35) / 3
     assert "mean score 0.617 -> 0.667, mean absolute change 0.183, on 3 samples" in lines
     assert "pairs of a task in another order: 1 of 1" in lines
-    assert lines[-1] == "paid $0.0005 in 2 calls"  # three samples of 150e-6 dollars
+    assert lines[-1] == "paid $0.00045 in 2 calls"  # three samples of 150e-6 dollars
 
 
 def test_a_second_time_everything_is_stored_and_nothing_is_asked(run):

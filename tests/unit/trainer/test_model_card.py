@@ -82,7 +82,7 @@ def test_what_others_have_written_stays_in_its_cell():
     hostile = "a | b\n# c <script> [x](y) \u202e"
     origin = Origin("owner/name", hostile, None, "m", hostile, False, "r", "p")
     _, rows = parts(render_model_card(origin, SUMMARY))
-    assert rows["tasks"] == "a \\| b # c \\<script> \\[x](y) \\u202e"
+    assert rows["tasks"] == "a \\| b # c \\<script> \\[x](y) \\\\u202e"
 
 
 def test_a_run_writes_its_card_and_the_same_in_its_summary(run, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any, Self
 import yaml
 
 from markbook.config.settings import Config
-from markbook.contract import Counters, Stats
+from markbook.contract import Counters, Source, Stats
 from markbook.terminal import printable
 from markbook.trainer.run_dir import write
 
@@ -87,7 +87,8 @@ def _rows(origin: Origin, summary: Mapping[str, Any]) -> Iterator[tuple[str, str
     yield "profile of the marks", origin.profile
     for phase in ("training", "evaluation"):
         counters = Counters.model_validate(summary[phase])
-        sources = ", ".join(f"{source.value} {count:,}" for source, count in counters.by_source.items() if count)
+        counts = [(source.value, counters.by_source.get(source, 0)) for source in Source]
+        sources = ", ".join(f"{source} {count:,}" for source, count in counts if count)
         yield f"marks, {phase}", f"{counters.samples - counters.unscored:,} of {counters.samples:,} samples: {sources}"
     for k, change in summary.get("pass_at_k", {}).items():
         yield f"pass@{k}", _change(change)

@@ -22,7 +22,9 @@ OPEN_PATHS = frozenset(
 )
 """Paths served without authentication: health probes, API docs, login. None exposes stored data, as /stats would."""
 PAGE = "/"
-"""The page accepts a session cookie, and redirects browsers without one to the login."""
+"""Redirects browsers without a session to the login."""
+SESSION_PATHS = frozenset({PAGE, "/export"})
+"""The page and its downloads accept a session cookie."""
 
 
 class AuthMiddleware:
@@ -51,7 +53,7 @@ class AuthMiddleware:
 
     async def _authenticate(self, scope: Scope) -> ApiKey | None:
         authorization = _authorization(scope)
-        if scope["path"] == PAGE and authorization is None:
+        if scope["path"] in SESSION_PATHS and authorization is None:
             return await self._authenticator.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
         return await self._authenticator.authenticate(authorization)
 

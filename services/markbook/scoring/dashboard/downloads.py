@@ -21,7 +21,7 @@ from markbook.scoring.store import Selection, Viewer
 from markbook.scoring.store.export_import import BATCH
 
 _TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
-Share = Annotated[float, Query(ge=0, le=1)]
+_Share = Query(ge=0, le=1)
 
 
 def add_downloads(router: APIRouter, headers: Mapping[str, str]) -> None:
@@ -33,9 +33,9 @@ def add_downloads(router: APIRouter, headers: Mapping[str, str]) -> None:
         format: Literal["csv", "jsonl"] = "csv",
         run: RunName | None = None,
         since: Since = None,
-        min_score: Share | None = None,
+        min_score: Annotated[float | None, _Share] = None,
         pairs: bool = False,
-        min_margin: Share = MIN_MARGIN,
+        min_margin: Annotated[float, _Share] = MIN_MARGIN,
     ) -> Response:
         state, key = get_state(request), get_api_key(request)
         if run is not None:
