@@ -53,7 +53,7 @@ async def _stream(state: AppState, viewer: Viewer, options: ExportOptions) -> As
     """Raises StoreUnavailableError, which cuts the response off, so that a part is not taken for the whole."""
     records = state.store.records
     profiles = await asyncio.to_thread(records.profiles)
-    # the header has the address of the teacher's server, which is none of the business of a key for some runs
+    # the header has the address of the teacher's server, which a key for some runs does not need
     export = MarkExport(profiles, state.pipeline.rubric, options, with_header=viewer.sees_all_runs)
     yield export.start()
     for profile in profiles:

@@ -84,14 +84,15 @@ def _compare(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    by_index = {name: {each.index: each for each in teachers[name]} for name in (first, second)}
-    in_both = by_index[first].keys() & by_index[second].keys()
+    first_scores = {each.index: each for each in teachers[first]}
+    second_scores = {each.index: each for each in teachers[second]}
+    in_both = first_scores.keys() & second_scores.keys()
     aucs: list[Statistic] = []
     for name in (first, second):
         aucs.append(auc([each for each in teachers[name] if each.index in in_both]))
     changes: dict[bool, list[tuple[int, float]]] = {True: [], False: []}
     for index in sorted(in_both):
-        one, other = by_index[first][index], by_index[second][index]
+        one, other = first_scores[index], second_scores[index]
         changes[one.is_right].append((one.task, one.score - other.score))
     statistics = {
         "difference": _difference(*aucs),

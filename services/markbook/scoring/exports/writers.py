@@ -56,7 +56,10 @@ class CsvWriter:
         return _csv([[column.name for column in self._columns]])
 
     def rows(self, rows: Sequence[Row]) -> bytes:
-        return _csv([[_cell(row[column.name]) for column in self._columns] for row in rows])
+        lines: list[list[Any]] = []
+        for row in rows:
+            lines.append([_cell(row[column.name]) for column in self._columns])
+        return _csv(lines)
 
     def end(self) -> bytes:
         return b""

@@ -94,7 +94,7 @@ def log_table(tracker: GeneralTracker, name: str, rows: Sequence[Mapping[str, An
 
         tracker.log({name: trackio.Table(dataframe=pandas.DataFrame(rows, columns=columns))}, step=step)
     elif hasattr(tracker, "log_table"):
-        data = [[row[column] for column in columns] for row in rows]
+        data = [list(row.values()) for row in rows]  # each row has the same keys, in the same order
         tracker.log_table(name, columns=columns, data=data, step=step)
 
 
