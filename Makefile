@@ -24,7 +24,7 @@ install: .venv/installed ## set up .venv with the locked versions
 
 # Apart, as peft imports bitsandbytes wherever it is installed: two seconds more for each start of a trainer.
 .venv/trl: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[trl,quantized,trackers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[trl,quantized]'
 	@touch $@
 
 # Other trainers, without their dependencies and beside the packages of .venv, so that torch is not installed twice.
@@ -86,7 +86,7 @@ hooks: .venv/installed ## have git run lint, format and types before each commit
 
 lock: ## write requirements.lock anew from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,trl,quantized,trackers,dev]'
+	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,trl,quantized,dev]'
 	build/lock/bin/pip install --quiet --disable-pip-version-check $(APART)
 	@# without the local part of torch's version, so that any build of that release will do
 	build/lock/bin/pip freeze --exclude markbook | sed 's/+cpu$$//' > requirements.lock

@@ -92,7 +92,9 @@ def log_table(tracker: GeneralTracker, name: str, rows: Sequence[Mapping[str, An
         import pandas  # Trackio depends on it; its tables take their columns from a data frame only
         import trackio
 
-        tracker.log({name: trackio.Table(dataframe=pandas.DataFrame(rows, columns=columns))}, step=step)
+        # as objects: a column of numbers would turn a missing mark into NaN
+        frame = pandas.DataFrame(rows, columns=columns, dtype=object)
+        tracker.log({name: trackio.Table(dataframe=frame)}, step=step)
     elif hasattr(tracker, "log_table"):
         data = [list(row.values()) for row in rows]  # each row has the same keys, in the same order
         tracker.log_table(name, columns=columns, data=data, step=step)
