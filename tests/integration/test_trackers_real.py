@@ -1,7 +1,7 @@
 """Sample tables in the real trackers, offline: read back from what Weights & Biases and Trackio have written.
 
-Skipped where they are not installed: pip install 'markbook[trackers]'; requirements.lock does not have them. Run with wandb
-0.31.0 and trackio 0.43.0.
+Skipped where they are not installed (pip install 'markbook[trackers]'): requirements.lock does not have them. Run
+with wandb 0.31.0 and trackio 0.43.0.
 """
 
 from __future__ import annotations
