@@ -51,8 +51,8 @@ def test_who_may_import_whom(path):
 
 
 SCORING = (
-    *("__main__", "cli", "judging", "app", "background", "dashboard", "api", "pipeline", "budgets", "observability"),
-    *("teachers", "heuristics", "execution", "store", "prompts"),
+    *("__main__", "cli", "judging", "app", "background", "dashboard", "api", "pipeline", "budgets", "alerts"),
+    *("observability", "teachers", "heuristics", "execution", "store", "prompts"),
     *("evaluation", "types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (

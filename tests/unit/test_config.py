@@ -208,6 +208,7 @@ def test_every_variable_of_the_documents_and_of_compose_is_known():
     assert {name for name in named if "__" in name} <= {variable_name(key) for key in known_keys()} | {
         "MARKBOOK_BUDGETS__TOTAL__USD",
         "MARKBOOK_BUDGETS__PER_RUN__USD",
+        "MARKBOOK_BUDGETS__RECURRING__USD",
     }
 
 

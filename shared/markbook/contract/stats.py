@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field, JsonValue
 
@@ -101,6 +102,14 @@ class BudgetState(WireModel):
     limit_usd: float | None = Field(description="Its limit in US dollars; null: none.")
     spent_tokens: int = Field(description="Tokens spent.")
     limit_tokens: int | None = Field(description="Its limit in tokens; null: none.")
+    per: Literal["day", "month"] | None = Field(
+        default=None, description="The current day or month (UTC) is counted; null: all since the store was created."
+    )
+
+    def spent_share(self) -> float | None:
+        """The spent share of its limits, the larger one; None where no limit is above zero."""
+        limits = [(self.spent_usd, self.limit_usd), (self.spent_tokens, self.limit_tokens)]
+        return max([spent / limit for spent, limit in limits if limit], default=None)
 
 
 class AuditCount(WireModel):
@@ -131,7 +140,9 @@ class Stats(WireModel):
     teacher: TeacherStats = Field(description="Who marks.")
     profile: str = Field(description="Hash of `profile_inputs`: marks of another profile are not served.")
     budgets: dict[str, BudgetState] = Field(
-        default_factory=dict, description="By scope: `total`, the asker's `key NAME`, `run NAME` of each that has paid."
+        default_factory=dict,
+        description="By scope: `total`, the asker's `key NAME`, `run NAME` of each that has paid; `SCOPE per day` and "
+        "`SCOPE per month` where a budget has a period.",
     )
     audits: AuditStats = Field(
         default_factory=AuditStats, description="How often the teacher contradicts the heuristic tier."

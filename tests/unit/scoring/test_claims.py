@@ -38,7 +38,8 @@ async def replicas(database_url: str) -> AsyncIterator[tuple[Store, Store]]:
 
 
 async def take(store: Store, wanted: list[Fingerprint], now_ms: int, **limits: Budget) -> None:
-    await store.reserve(wanted, CallContext("run", GROUP, len(wanted)), BOUND, limits, now_ms)
+    budgets = {scope: (limit,) for scope, limit in limits.items()}
+    await store.reserve(wanted, CallContext("run", GROUP, len(wanted)), BOUND, budgets, now_ms)
 
 
 async def takes(store: Store, wanted: list[Fingerprint], now_ms: int) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from markbook.config.settings import Budget
 from markbook.scoring.store.budget_alerts import BudgetAlert, BudgetWatch
+from markbook.scoring.store.budget_days import current_budget
 from markbook.scoring.teachers.protocol import Outage
 from tests.unit.scoring.test_score import code, sample, score
 
@@ -24,26 +25,26 @@ from tests.unit.scoring.test_score import code, sample, score
     ],
 )
 def test_both_sides_of_each_level(nusd, tokens, percent, caplog):
-    watch = BudgetWatch()
-    watch.spent("total", Budget(usd=1.0, tokens=100), nusd, tokens, 7)
-    assert watch.alerts == ({} if percent is None else {"total": BudgetAlert(percent, 7)})
+    watch, budget = BudgetWatch(), current_budget("total", Budget(usd=1.0, tokens=100), 7)
+    watch.spent(budget, nusd, tokens, 7)
+    assert watch.current(7) == ({} if percent is None else {"total": BudgetAlert(percent, 7, budget)})
     assert len(caplog.messages) == (percent is not None)
 
 
 def test_each_level_is_said_once_by_scope(caplog):
-    watch, limit = BudgetWatch(), Budget(tokens=100)
+    watch, total = BudgetWatch(), current_budget("total", Budget(tokens=100), 7)
     for tokens in (80, 85, 79, 92, 95):
-        watch.spent("total", limit, 0, tokens, tokens)
-        watch.spent("run a", Budget(), 0, tokens, tokens)  # without a limit there is nothing to say
-    watch.exhausted("total", 99)
-    watch.exhausted("total", 100)
-    watch.spent("total", limit, 0, 85, 101)
+        watch.spent(total, 0, tokens, tokens)
+        watch.spent(current_budget("run a", Budget(), 7), 0, tokens, tokens)  # without a limit there is nothing to say
+    watch.exhausted(total, 99)
+    watch.exhausted(total, 100)
+    watch.spent(total, 0, 85, 101)
     assert caplog.messages == [
         "80 % of the budget of total is spent or set aside",
         "90 % of the budget of total is spent or set aside",
         "100 % of the budget of total: new samples are unscored (budget_exhausted)",
     ]
-    assert watch.alerts == {"total": BudgetAlert(100, 99)}
+    assert watch.current(7) == {"total": BudgetAlert(100, 99, total)}
 
 
 async def test_a_spent_budget_is_on_the_page_at_metrics_and_in_the_log(service, caplog):
@@ -56,7 +57,8 @@ async def test_a_spent_budget_is_on_the_page_at_metrics_and_in_the_log(service, 
         metrics, page = (await http.get("/metrics")).text, (await http.get("/")).text
     assert 'markbook_budget_left_usd{scope="total"} 0.0002' in before
     assert 'markbook_budget_left_usd{scope="total"} 5' in metrics  # 5e-05
-    assert 'scope="run demo"' not in metrics  # no limit in dollars
+    assert 'left_usd{scope="run demo"}' not in metrics  # no limit in dollars
+    assert 'markbook_budget_spent_ratio{scope="run demo"} 0.11' in metrics
     assert "100 % of the budget of total: new samples are unscored (budget_exhausted)" in caplog.messages
     assert "The budget of total is spent since" in page
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from markbook.config.settings import Config
+from markbook.scoring.alerts.monitor import AlertMonitor
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.store import Store
@@ -22,6 +23,7 @@ class AppState:
     pipeline: Pipeline
     clock_ms: Callable[[], int]
     metrics: Metrics
+    alerts: AlertMonitor
 
 
 def get_state(request: Request) -> AppState:

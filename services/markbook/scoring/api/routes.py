@@ -13,10 +13,11 @@ from pydantic import BeforeValidator, Field
 from markbook.contract import Bucket, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats, WireModel
 from markbook.scoring.api.auth import check_all_runs, check_run
 from markbook.scoring.api.auth_middleware import get_api_key
+from markbook.scoring.api.budget_stats import named_budgets
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.error_responses import error_responses
 from markbook.scoring.api.request_body import read_score_request
-from markbook.scoring.api.stats import build_series, build_stats, named_budgets
+from markbook.scoring.api.stats import build_series, build_stats
 from markbook.scoring.errors import MarkNotFoundError
 from markbook.scoring.fingerprint import KEY
 from markbook.scoring.observability.logs import current

@@ -81,8 +81,11 @@ class RunBudgetLimiter:
         if unwritten := self.pop_unwritten():
             await self.store.settle(unwritten)
 
-    def _limits(self) -> dict[str, Budget]:
+    def _limits(self) -> dict[str, tuple[Budget, ...]]:
         """Limits by scope. The key's applies whatever run a client names."""
-        run = self.context.run
-        limits = {TOTAL: self.budgets.total, run_scope(run): self.budgets.of_run(run)}
-        return limits if self.key is None else {**limits, key_scope(self.key.name): self.key.budget}
+        run, budgets = self.context.run, self.budgets
+        limits: dict[str, tuple[Budget, ...]] = {
+            TOTAL: (budgets.total, budgets.recurring),
+            run_scope(run): (budgets.of_run(run),),
+        }
+        return limits if self.key is None else {**limits, key_scope(self.key.name): (self.key.budget,)}

@@ -1,8 +1,10 @@
 """The only room with SQL: marks, claims on marks to come, and the ledger of requests and paid calls."""
 
 from markbook.scoring.store import score_sums
-from markbook.scoring.store.api_keys import ApiKey, ApiKeys
+from markbook.scoring.store.alert_outbox import Alert, Delivery
+from markbook.scoring.store.api_keys import KEY_NAME, RUN_PATTERN, ApiKey, ApiKeys
 from markbook.scoring.store.audits import AuditSum, NewAudit
+from markbook.scoring.store.budget_alerts import BudgetAlert
 from markbook.scoring.store.budgets import CallContext, Settlement
 from markbook.scoring.store.claims import ClaimConflictError
 from markbook.scoring.store.ledger import RequestLine
@@ -19,18 +21,23 @@ from markbook.scoring.store.viewer import OWNER, Viewer
 
 __all__ = [
     "HOUR_MS",
+    "KEY_NAME",
     "LATENCY_BUCKETS",
     "LATENCY_MS",
     "MAX_MARKS",
     "MINUTE_RETENTION_MS",
     "OWNER",
+    "RUN_PATTERN",
+    "Alert",
     "ApiKey",
     "ApiKeys",
     "AuditSum",
+    "BudgetAlert",
     "CallContext",
     "ClaimConflictError",
     "CounterTotals",
     "Cursor",
+    "Delivery",
     "NewAudit",
     "NewMark",
     "Paid",

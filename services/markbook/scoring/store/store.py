@@ -13,8 +13,10 @@ from markbook.config.settings import Budget
 from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import budgets, claims, ledger, mark_access, profiles
+from markbook.scoring.store.alert_outbox import AlertOutbox
 from markbook.scoring.store.api_keys import ApiKeys
 from markbook.scoring.store.audits import Audits
+from markbook.scoring.store.budget_alerts import LEVELS
 from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
@@ -41,9 +43,9 @@ class Store:
 
     `lease_ms`: life of a claim after its owner's.
 
-    `timed`: a context around each read and write (see Database). `server_time`: leases use the database server's clock,
-    where it has one, instead of the times given to the methods. `on_paid_twice` is called with the number of marks that
-    another replica had already paid for and stored.
+    `timed`: a context around each read and write (see Database). `alert_percent`: see BudgetWatch. `server_time`:
+    leases use the database server's clock, where it has one, instead of the times given to the methods.
+    `on_paid_twice` is called with the number of marks that another replica had already paid for and stored.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Store:
         retention: RetentionPolicy = UNLIMITED,
         timed: Timed = nullcontext,
         *,
+        alert_percent: Sequence[int] = LEVELS,
         server_time: bool = False,
         on_paid_twice: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -66,7 +69,8 @@ class Store:
         self.claims = Claims(self._database, self.marks, self._owner, lease_ms, self._clock)
         self.ledger = Ledger(self._database)
         self.run_metrics = ReportedMetrics(self._database)
-        self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock)
+        self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock, alert_percent)
+        self.alerts = AlertOutbox(self._database)
         self.audits = Audits(self._database)
         self.verdicts = Verdicts(self._database)
         self.given = MarkAccess(self._database)
@@ -97,7 +101,7 @@ class Store:
         to_claim: Sequence[Fingerprint],
         context: CallContext,
         bound: TeacherCall,
-        limits: Mapping[str, Budget],
+        limits: Mapping[str, Sequence[Budget]],
         now_ms: int,
     ) -> str:
         """Before a call, in one transaction: claim `to_claim` and reserve `bound`. Returns the reservation's id.
@@ -182,6 +186,7 @@ class Store:
         try:
             await self.claims.release()
             await self.money.close()
+            await self.keys.flush_last_used()
         except StoreUnavailableError as error:
             log.warning("could not release claims; they will expire with their lease: %s", error)
         await self._database.close()

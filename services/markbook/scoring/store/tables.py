@@ -235,7 +235,14 @@ api_keys = Table(
     Column("runs", Text, nullable=False),  # shell pattern of the runs it may use
     Column("limit_nusd", BigInteger),  # its budget in 1e-9 US dollars; null: none
     Column("limit_tokens", BigInteger),
+    Column("limit_per", Text),  # "day" or "month"; null: in all
+    Column("is_admin", Boolean),  # may make and revoke keys; null: no
+    Column("requests_per_minute", Integer),  # null: no limit
+    Column("samples_per_minute", Integer),
     Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),  # null: never
+    Column("rotated_ms", BigInteger),  # when its secret was replaced last
+    Column("last_used_ms", BigInteger),  # to within a minute
     Column("revoked_ms", BigInteger),
 )
 

@@ -107,12 +107,24 @@ class Budget(Section):
     tokens: Annotated[int, Field(ge=0, le=10**18)] | None = Field(
         None, description="Tokens sent and received, of every kind."
     )
+    per: Literal["day", "month"] | None = Field(
+        None, description="The limit is for each day or month (UTC); null: since the store was created."
+    )
+
+
+class RecurringBudget(Budget):
+    """A budget that always has a period."""
+
+    per: Literal["day", "month"] = Field("day", description="The limit is for each day or month (UTC).")
 
 
 class Budgets(Section):
     """Exhausted budgets leave samples unscored (budget_exhausted); stored marks are still served."""
 
-    total: Budget = Field(default_factory=Budget, description="All runs together, since the store was created.")
+    total: Budget = Field(default_factory=Budget, description="All runs together.")
+    recurring: RecurringBudget = Field(
+        default_factory=RecurringBudget, description="All runs together as well, per day or month, beside total."
+    )
     per_run: Budget = Field(default_factory=Budget, description="Each run that is not named below.")
     runs: dict[str, Budget] = Field(default_factory=dict, description="Runs by name.")
 
@@ -121,7 +133,8 @@ class Budgets(Section):
 
     def in_dollars(self) -> bool:
         """Whether any limit is in dollars, so that the model's price must be known."""
-        return any(budget.usd is not None for budget in (self.total, self.per_run, *self.runs.values()))
+        budgets = (self.total, self.recurring, self.per_run, *self.runs.values())
+        return any(budget.usd is not None for budget in budgets)
 
 
 class Execution(Section):
