@@ -60,10 +60,9 @@ async def test_the_figures_are_those_of_the_ledger(service, teacher, database_ur
         await score(http, named("add"), "", run="other")  # a hit and a rejected sample
         page, other, hour = await shown(http), await shown(http, run="other"), await shown(http, since="hour")
     assert cards(page) == cards(hour)
-    assert cards(page) == {
+    assert {name: text for name, text in cards(page).items() if "saved" not in name} == {
         "Spent": "$0.00045",
         "Tokens": "330",
-        "Tokens saved": cards(page)["Tokens saved"],
         "Samples": "5",
         "Hit rate": "25 %",
         "Teacher": "–",

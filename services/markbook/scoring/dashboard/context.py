@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from markbook.contract import BudgetState, Counters
+from markbook.scoring.api.budget_stats import read_budget_states
 from markbook.scoring.api.dependencies import AppState
-from markbook.scoring.api.stats import budget_states
 from markbook.scoring.dashboard import formatting, learning, marks_table
 from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
 from markbook.scoring.dashboard.marks_table import MarkDetail, Row
+from markbook.scoring.dashboard.money import Savings, compute_savings
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import Period, resolve_time_range
@@ -46,6 +47,7 @@ class View:
     has_runs: bool
     total: Counters
     cards: list[Card]
+    savings: Savings | None
     curves: list[Chart]
     charts: list[Chart]
     runs: list[RunRow]
@@ -76,7 +78,8 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         return query.link(run=name, before=None, mark=None)
 
     curves = learning.build_learning_charts(totals, reported, spans, link)
-    states = budget_states(await store.money.spent(viewer), state.config.budgets, query.run, key)
+    states = await read_budget_states(state, key, query.run)
+    savings = compute_savings(totals.counters, state.config.teacher.price())
     size = await store.marks.size(viewer)
     return View(
         query=query,
@@ -90,7 +93,8 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         warnings=_build_warnings(state, states),
         has_runs=bool(totals.runs) or not all(chart.is_empty for chart in curves),
         total=totals.counters,
-        cards=build_cards(totals),
+        cards=build_cards(totals, savings, is_stub=teacher.is_stub),
+        savings=savings,
         curves=curves,
         charts=build_charts(totals, link),
         runs=build_run_rows(totals),
@@ -116,7 +120,7 @@ def _build_warnings(state: AppState, budgets: Mapping[str, BudgetState]) -> list
     if outage := state.teacher.outage():
         since = formatting.format_time(round(outage.since_s * 1000))
         warnings.append(f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}")
-    for scope, alert in sorted(state.store.money.watch.alerts.items()):
+    for scope, alert in sorted(state.store.money.watch.current(state.clock_ms()).items()):
         if scope in budgets:
             what = "is spent" if alert.percent == SPENT else f"is spent to {alert.percent} %"
             warnings.append(f"The budget of {scope} {what} since {formatting.format_time(alert.since_ms)} UTC.")
