@@ -12,6 +12,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from markbook.config.settings import Config, Execution, Service
+from markbook.scoring.alerts.monitor import AlertMonitor
 from markbook.scoring.api.auth import Authenticator
 from markbook.scoring.api.auth_middleware import AuthMiddleware
 from markbook.scoring.api.body_limits import BodyLimits
@@ -25,6 +26,7 @@ from markbook.scoring.api.reward_routes import router as compat
 from markbook.scoring.api.routes import router
 from markbook.scoring.api.run_routes import run_router
 from markbook.scoring.background import renew_leases, run_maintenance
+from markbook.scoring.dashboard.keys_routes import create_keys_router
 from markbook.scoring.dashboard.routes import create_dashboard_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
@@ -58,7 +60,10 @@ def _runner(config: Execution) -> TestRunner:
 
 
 def _with_routes(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], store: Store, config: Service, metrics: Metrics
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    authenticator: Authenticator,
+    config: Service,
+    metrics: Metrics,
 ) -> FastAPI:
     app = FastAPI(
         title="Markbook",
@@ -74,8 +79,8 @@ def _with_routes(
         openapi_tags=TAGS,
         telemetry=REQUESTS,
     )
-    authenticator = Authenticator(store.keys)
-    for routes in (router, run_router, compat, create_dashboard_router(authenticator), docs_router()):
+    pages = create_dashboard_router(authenticator), create_keys_router(authenticator)
+    for routes in (router, run_router, compat, *pages, docs_router()):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
@@ -99,6 +104,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         lease_ms,
         RetentionPolicy.of(config.store),
         metrics.store,
+        alert_percent=config.alerts.budget_percent,
         server_time=clock_ms is unix_ms,  # a test that moves its own clock means leases, too
         on_paid_twice=metrics.paid_twice.inc,
     )
@@ -107,6 +113,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
     recorders = request_counter(metrics.samples), gather_recorder(metrics.gather_wait)
     pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, *recorders)
+    alerts = AlertMonitor(config.alerts, marker, store, metrics.alerts, clock_ms)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 
@@ -118,20 +125,24 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
             renew_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims"
         )
         book = asyncio.create_task(run_maintenance(store, clock_ms), name="maintenance")
-        for task in (leases, book):
+        alerting = asyncio.create_task(alerts.run(), name="alerts")
+        for task in (leases, book, alerting):
             task.add_done_callback(_log_death)
         try:
             yield
         finally:  # an interrupted `markbook judge` ends here as well: its calls in progress are paid for
             leases.cancel()
             book.cancel()
+            alerting.cancel()
             await pipeline.close(config.service.shutdown_grace_s)
             await pipeline.ledger.close()
             await tier.close()
             await asyncio.to_thread(tests.close)
             await marker.close()
+            await alerts.close()
             await store.close()
 
-    app = _with_routes(lifespan, store, config.service, metrics)
-    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics)
+    authenticator = Authenticator(store.keys, wall=lambda: clock_ms() / 1000)
+    app = _with_routes(lifespan, authenticator, config.service, metrics)
+    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics, alerts)
     return app

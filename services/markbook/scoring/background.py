@@ -27,6 +27,7 @@ async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
             if turn % SWEEP_EVERY == 0:
                 await store.maintenance.run_once(clock_ms())
                 store.given.forget()
+                await store.keys.flush_last_used()
         except StoreUnavailableError as error:
             log.debug("maintenance skipped, will retry: %s", error)
 

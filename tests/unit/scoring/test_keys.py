@@ -211,6 +211,9 @@ async def test_the_keys_are_read_again_after_two_seconds_and_once_for_all_who_as
             reads += 1
             return await store.keys.all()
 
+        def note_used(self, name, now_ms):
+            store.keys.note_used(name, now_ms)
+
     hands = Hands()
     door = Authenticator(Counting(), hands)
     await store.keys.add(api_key("ann", "mb_ann"))
@@ -252,7 +255,7 @@ def test_the_commands_make_show_and_revoke(monkeypatch, capsys, database_url):
     assert (again[0], again[1]) == (2, "")
     assert "choose another" in again[2]
     head, row, _ = listed[1].splitlines()
-    assert head.split() == ["NAME", "RUNS", "USD", "TOKENS", "CREATED", "REVOKED"]
+    assert head.split() == ["NAME", "RUNS", "USD", "TOKENS", "CREATED", "USED", "EXPIRES", "REVOKED"]
     assert row.split()[:5] == ["ann", "a/*", "0.0000", "of", "2.5"]
     assert secret not in listed[1]
     assert revoked[0] == 0

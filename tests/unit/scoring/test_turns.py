@@ -10,6 +10,9 @@ import pytest
 from markbook.scoring.errors import ServiceStoppingError, TooManyRequestsError
 from markbook.scoring.pipeline.admission import AdmissionController, RequestSlots
 from tests.unit.scoring.hands import Hands
+from tests.unit.scoring.test_keys import api_key
+
+ANN, BOB = api_key("ann", "mb_ann"), api_key("bob", "mb_bob")
 
 
 class Crowd:
@@ -120,15 +123,15 @@ async def test_a_caller_that_goes_away_as_its_turn_comes_hands_it_on(first):
 
 async def test_a_stop_sends_those_who_wait_away_and_lets_nobody_in():
     reception = AdmissionController(1, 2)
-    crowd = Crowd(reception.slots_for("ann"))
+    crowd = Crowd(reception.slots_for(ANN, 1))
     _, gone, waits = await crowd.come("a", "b", "b")
     gone.cancel()
     reception.stop()
     await settled()
     assert isinstance(waits.exception(), ServiceStoppingError)
-    for key in ("ann", "bob"):
+    for key in (ANN, BOB):
         with pytest.raises(ServiceStoppingError):
-            await reception.slots_for(key).acquire("a")
+            await reception.slots_for(key, 1).acquire("a")
     await crowd.end()
     with pytest.raises(ServiceStoppingError):
         await crowd.turns.acquire("a")
@@ -136,11 +139,11 @@ async def test_a_stop_sends_those_who_wait_away_and_lets_nobody_in():
 
 async def test_keys_do_not_share_places():
     reception = AdmissionController(1, 0)
-    await reception.slots_for("ann").acquire("a")
-    await reception.slots_for("bob").acquire("a")
-    await reception.slots_for(None).acquire("a")
+    await reception.slots_for(ANN, 1).acquire("a")
+    await reception.slots_for(BOB, 1).acquire("a")
+    await reception.slots_for(None, 1).acquire("a")
     with pytest.raises(TooManyRequestsError):
-        await reception.slots_for("ann").acquire("b")
+        await reception.slots_for(ANN, 1).acquire("b")
 
 
 @pytest.mark.parametrize(("took_s", "retry_after"), [(0.0, 1), (30.0, 3), (1000.0, 60)])

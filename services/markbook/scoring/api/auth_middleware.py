@@ -21,8 +21,8 @@ OPEN_PATHS = frozenset(
     | {"/login", "/logout", "/page.css"}
 )
 """Paths served without authentication: health probes, API docs, login. None exposes stored data, as /stats would."""
-PAGE = "/"
-"""The page accepts a session cookie, and redirects browsers without one to the login."""
+PAGES = frozenset({"/", "/keys"})
+"""The pages accept a session cookie, and redirect browsers without one to the login."""
 
 
 class AuthMiddleware:
@@ -43,7 +43,7 @@ class AuthMiddleware:
                 if key is None:  # with keys, every request carries one, which a browser does not add by itself
                     check_host(headers, self._allowed_hosts)
             except ServiceError as error:
-                to_login = scope["path"] == PAGE and isinstance(error, UnauthorizedError)
+                to_login = scope["path"] in PAGES and isinstance(error, UnauthorizedError)
                 answer = RedirectResponse("login", 303) if to_login else render(error)
                 await answer(scope, receive, send)
                 return
@@ -51,7 +51,7 @@ class AuthMiddleware:
 
     async def _authenticate(self, scope: Scope) -> ApiKey | None:
         authorization = _authorization(scope)
-        if scope["path"] == PAGE and authorization is None:
+        if scope["path"] in PAGES and authorization is None:
             return await self._authenticator.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
         return await self._authenticator.authenticate(authorization)
 

@@ -81,8 +81,8 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
                 check_run(key, run)
             view = await build_context(get_state(request), key, PageQuery(since, run, q.strip(), before, mark))
         except ServiceError as error:
-            return _render("error.jinja", error.status, error.headers, error=error)
-        return await asyncio.to_thread(_render, "page.jinja", view=view, base_url=str(request.base_url))
+            return render("error.jinja", error.status, error.headers, error=error)
+        return await asyncio.to_thread(render, "page.jinja", view=view, base_url=str(request.base_url))
 
     @router.get("/page.css")
     async def style(v: str = "") -> Response:
@@ -103,8 +103,8 @@ def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
         try:
             await authenticator.authenticate(None)
         except UnauthorizedError:
-            return _render("login.jinja", error=None)
-        return _redirect(".")
+            return render("login.jinja", error=None)
+        return redirect(".")
 
     @router.post("/login")
     async def log_in(request: Request) -> Response:
@@ -113,8 +113,8 @@ def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
             form = parse_qs((await read_body(request, _MAX_FORM_BYTES)).decode("latin-1"))
             key = await authenticator.authenticate(f"Bearer {''.join(form.get('key', []))}")
         except ServiceError as error:
-            return _render("login.jinja", error.status, error=error)
-        answer = _redirect(".")
+            return render("login.jinja", error.status, error=error)
+        answer = redirect(".")
         if key is not None:
             secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
             answer.set_cookie(
@@ -130,17 +130,17 @@ def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
     @router.post("/logout")
     async def log_out(request: Request) -> Response:
         check_site(request.headers)
-        answer = _redirect("login")
+        answer = redirect("login")
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return answer
 
 
-def _render(
+def render(
     template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
 ) -> HTMLResponse:
     return HTMLResponse(_TEMPLATES.get_template(template).render(values), status, {**(headers or {}), **HEADERS})
 
 
-def _redirect(where: str) -> Response:
+def redirect(where: str) -> Response:
     """Redirect to a relative URL, so that the service can run below a path prefix."""
     return RedirectResponse(where, 303, HEADERS)

@@ -98,7 +98,7 @@ class Pipeline:
         deadline = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
         items = await prepare_samples(request.samples, self.profile, use_tests=self._config.rlaif.use_tests)
         state = RequestState(request, items, BillingContext(request.run, key), deadline)
-        slots = self._admission.slots_for(key.name if key else None)
+        slots = self._admission.slots_for(key, len(request.samples))
         try:
             async with asyncio.timeout_at(deadline):
                 admitted_at = await slots.acquire(request.run)
