@@ -15,6 +15,7 @@ import pytest
 
 from markbook.config.loading import parse_config
 from markbook.config.settings import Config
+from markbook.scoring.alerts import monitor
 from markbook.scoring.app import create_app
 from markbook.scoring.teachers.protocol import Teacher
 from tests.fakes import RecordingTeacher, StepClock
@@ -81,8 +82,11 @@ ServiceFactory = Callable[..., "asynccontextmanager[httpx.AsyncClient]"]
 
 
 @pytest.fixture
-def service(sqlite_url: str, teacher: RecordingTeacher, clock: StepClock) -> Callable[..., object]:
+def service(
+    sqlite_url: str, teacher: RecordingTeacher, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., object]:
     """`async with service({...config...}) as http:` a service in this process, on SQLite unless told otherwise."""
+    monkeypatch.setattr(monitor, "CHECK_S", 3_600.0)  # tests count statements, and check for alerts themselves
 
     @asynccontextmanager
     async def start(
