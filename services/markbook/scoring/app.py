@@ -26,13 +26,16 @@ from markbook.scoring.api.routes import router
 from markbook.scoring.api.run_routes import run_router
 from markbook.scoring.background import renew_leases, run_maintenance
 from markbook.scoring.dashboard.routes import create_dashboard_router
+from markbook.scoring.dashboard.sample_routes import create_samples_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
 from markbook.scoring.observability.tracing import REQUESTS
+from markbook.scoring.pipeline.explainer import Explainer
 from markbook.scoring.pipeline.pipeline import Pipeline
+from markbook.scoring.pipeline.sample_tests import sample_weights
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store import RetentionPolicy, Store
@@ -75,7 +78,8 @@ def _with_routes(
         telemetry=REQUESTS,
     )
     authenticator = Authenticator(store.keys)
-    for routes in (router, run_router, compat, create_dashboard_router(authenticator), docs_router()):
+    pages = create_dashboard_router(authenticator), create_samples_router(), docs_router()
+    for routes in (router, run_router, compat, *pages):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
@@ -108,7 +112,9 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     recorders = request_counter(metrics.samples), gather_recorder(metrics.gather_wait)
     pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, *recorders)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
-    store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
+    weights = sample_weights(pipeline.profile, rubric)
+    store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria), weights)
+    explainer = Explainer(config, pipeline.scorer, store, watched.model, clock_ms)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -127,11 +133,12 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
             book.cancel()
             await pipeline.close(config.service.shutdown_grace_s)
             await pipeline.ledger.close()
+            await pipeline.responses.rejects.close()
             await tier.close()
             await asyncio.to_thread(tests.close)
             await marker.close()
             await store.close()
 
     app = _with_routes(lifespan, store, config.service, metrics)
-    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics)
+    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics, explainer)
     return app

@@ -19,7 +19,11 @@ SWEEP_EVERY = 60
 
 
 async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
-    """Write last uses, and apply retention, until cancelled; both for the first time after NOTE_S seconds."""
+    """Write last uses, and apply retention, until cancelled; both for the first time after NOTE_S seconds.
+
+    Also once at the start: bring the list of samples up to date.
+    """
+    is_listed = False
     for turn in itertools.count():
         await asyncio.sleep(NOTE_S)
         try:
@@ -27,6 +31,9 @@ async def run_maintenance(store: Store, clock_ms: Callable[[], int]) -> None:
             if turn % SWEEP_EVERY == 0:
                 await store.maintenance.run_once(clock_ms())
                 store.given.forget()
+                if not is_listed:
+                    await store.catch_up.run()
+                    is_listed = True
         except StoreUnavailableError as error:
             log.debug("maintenance skipped, will retry: %s", error)
 

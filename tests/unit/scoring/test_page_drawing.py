@@ -202,7 +202,7 @@ def test_quantiles_are_read_off_the_ranges(counts, half, most):
 
 
 def test_addresses_keep_what_was_asked_and_leave_out_what_is_usual():
-    asked = PageQuery(Period.WEEK, "a/b+c", "x & y", "1-ab", "cd")
+    asked = PageQuery(Period.WEEK, "a/b+c", "x & y", "1-ab")
     assert PageQuery().link() == "."
-    assert asked.link(search=None, before=None, mark=None) == "?since=week&run=a%2Fb%2Bc"
-    assert asked.link("#marks", since="auto") == "?run=a%2Fb%2Bc&q=x+%26+y&before=1-ab&mark=cd#marks"
+    assert asked.link(search=None, before=None) == "?since=week&run=a%2Fb%2Bc"
+    assert asked.link("#marks", since="auto") == "?run=a%2Fb%2Bc&q=x+%26+y&before=1-ab#marks"

@@ -72,7 +72,7 @@ class Authenticator:
         return key
 
     def issue_session(self, key: ApiKey) -> str:
-        """The value of the session cookie: for reading the page only, valid for SESSION_S and as long as `key` is.
+        """The value of the session cookie: for the pages only, valid for SESSION_S and as long as `key` is.
 
         It is signed with the key's hash, so that every replica can verify it and the key cannot be derived from it.
         """

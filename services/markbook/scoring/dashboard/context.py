@@ -11,8 +11,9 @@ from markbook.scoring.api.stats import budget_states
 from markbook.scoring.dashboard import formatting, learning, marks_table
 from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
-from markbook.scoring.dashboard.marks_table import MarkDetail, Row
+from markbook.scoring.dashboard.marks_table import Row
 from markbook.scoring.dashboard.query import PageQuery
+from markbook.scoring.dashboard.samples_query import SamplesQuery
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import Period, resolve_time_range
 from markbook.scoring.dashboard.totals import build_totals
@@ -28,8 +29,6 @@ class Marks:
     rows: list[Row]
     searched: int
     older: str | None
-    detail: MarkDetail | None
-    is_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,8 @@ class View:
     entries: str | None
     profile: str
     store_samples: bool
-    explains: bool
     most_marks: str
+    samples: str
 
 
 async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -> View:
@@ -73,7 +72,7 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     reported = await store.run_metrics.of_runs(viewer, runs, learning.REPORTED, newest) if spans else []
 
     def link(name: str) -> str:
-        return query.link(run=name, before=None, mark=None)
+        return query.link(run=name, before=None)
 
     curves = learning.build_learning_charts(totals, reported, spans, link)
     states = budget_states(await store.money.spent(viewer), state.config.budgets, query.run, key)
@@ -99,8 +98,8 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         entries=None if size is None else formatting.count(size[0]),
         profile=state.pipeline.profile,
         store_samples=state.config.store.store_samples,
-        explains=state.config.teacher.explain,
         most_marks=formatting.count(MAX_MARKS),
+        samples=SamplesQuery(run=query.run or "").link(),
     )
 
 
@@ -127,11 +126,8 @@ async def _marks(state: AppState, viewer: Viewer, query: PageQuery) -> Marks:
     rubric, page = state.pipeline.rubric, state.store.page
     before = marks_table.parse_cursor(query.before) if query.before else None
     found = await page.latest(viewer, marks_table.PAGE_SIZE, marks_table.make_filter(query.search), before, query.run)
-    wanted = await page.mark(viewer, bytes.fromhex(query.mark)) if query.mark else None
     return Marks(
         rows=[marks_table.build_row(paid, rubric, query.search) for paid in found.marks],
         searched=found.searched,
-        older=found.last and query.link("#marks", before=marks_table.format_cursor(found.last), mark=None),
-        detail=None if wanted is None else marks_table.build_detail(wanted, rubric),
-        is_missing=bool(query.mark) and wanted is None,
+        older=found.last and query.link("#marks", before=marks_table.format_cursor(found.last)),
     )

@@ -10,18 +10,17 @@ from markbook.scoring.dashboard.time_range import Period
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """`search` filters the marks, `before` is the cursor of their list, `mark` the row key of the one in full."""
+    """`search` filters the marks, `before` is the cursor of their list."""
 
     since: Period = Period.AUTO
     run: str | None = None
     search: str = ""
     before: str | None = None
-    mark: str | None = None
 
     @property
     def is_live(self) -> bool:
-        """Whether the page may reload by itself: not while marks are searched or read."""
-        return not (self.search or self.before or self.mark)
+        """Whether the page may reload by itself: not while marks are searched."""
+        return not (self.search or self.before)
 
     def link(self, at: str = "", **changes: str | None) -> str:
         """The URL of this view with `changes`; `at` is a fragment such as `#marks`."""

@@ -189,7 +189,7 @@ def x_ticks(time_range: TimeRange) -> list[Tick]:
 def hover_zone(time_range: TimeRange, index: int, lines: Sequence[str]) -> HoverZone:
     """The zone of a bucket; `lines` are shown below its time."""
     pitch = PLOT_WIDTH / time_range.buckets
-    text = "\n".join([f"{time_range.label(index)} UTC", *lines])
+    text = "\n".join([f"{time_range.label(index)}{time_range.zone}", *lines])
     return HoverZone(round(LEFT + index * pitch, 1), round(pitch, 1), text)
 
 
@@ -200,7 +200,7 @@ def _table(
     for index in filled:
         values = [each.values[index] for each in series]
         rows.append((time_range.label(index), *("" if value is None else format_value(value) for value in values)))
-    return Table(("from, UTC", *(each.name for each in series)), rows)
+    return Table((time_range.column, *(each.name for each in series)), rows)
 
 
 def _describe(time_range: TimeRange, heights: Sequence[float | None], format_value: Callable[[float], str]) -> str:
@@ -208,7 +208,7 @@ def _describe(time_range: TimeRange, heights: Sequence[float | None], format_val
     if not heights or not heights[highest]:
         return "No data in this period."
     top = format_value(heights[highest] or 0.0)
-    return f"From {time_range.label(0)} UTC; highest {top}, at {time_range.label(highest)}."
+    return f"From {time_range.label(0)}{time_range.zone}; highest {top}, at {time_range.label(highest)}."
 
 
 def _hover_lines(series: Sequence[Series], index: int, format_value: Callable[[float], str]) -> list[str]:

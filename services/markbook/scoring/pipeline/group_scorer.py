@@ -111,11 +111,17 @@ class GroupScorer:
 
     @asynccontextmanager
     async def score_group(
-        self, billing: BillingContext, items: Sequence[PreparedSample], to_claim: Sequence[Fingerprint] = ()
+        self,
+        billing: BillingContext,
+        items: Sequence[PreparedSample],
+        to_claim: Sequence[Fingerprint] = (),
+        *,
+        explain: bool = False,
     ) -> AsyncIterator[GroupResult]:
         """Ask the teacher about one group, charged to `billing`, without storing the outcomes.
 
-        `to_claim` is claimed before the first call. All costs are written when the context ends.
+        `to_claim` is claimed before the first call. `explain`: with reasons, whatever teacher.explain is. All costs are
+        written when the context ends.
         """
         task = truncate_task(
             items[0].prompt,
@@ -128,7 +134,8 @@ class GroupScorer:
         limiter = RunBudgetLimiter(
             self._store, context, self._budgets, self._clock_ms, billing.key, billing.bills, to_claim, self.stopped
         )
-        group = Group(group_id, task, items[0].language, tuple(item.code for item in items), billing.caller)
+        codes = tuple(item.code for item in items)
+        group = Group(group_id, task, items[0].language, codes, billing.caller, explain)
         try:
             yield GroupResult(group_id, await self._outcomes(group, limiter), limiter)
         finally:
@@ -155,4 +162,13 @@ class GroupScorer:
 
 
 def _new_mark(item: PreparedSample, judgment: Judgment) -> NewMark:
-    return NewMark(item.print, judgment.criteria, judgment.reasons, judgment.place, judgment.shown, item.texts)
+    return NewMark(
+        item.print,
+        judgment.criteria,
+        judgment.reasons,
+        judgment.place,
+        judgment.shown,
+        item.texts,
+        item.verdict,
+        judgment.exchange,
+    )

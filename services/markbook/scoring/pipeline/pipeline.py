@@ -73,13 +73,13 @@ class Pipeline:
         self._tier = tier
         self._tests = tests
         self.rubric = rubric
-        self._scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
-        self._auditor = Auditor(config, self._scorer, store, rubric, clock_ms)
+        self.scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
+        self._auditor = Auditor(config, self.scorer, store, rubric, clock_ms)
         self._clock_ms = clock_ms
         self.identity = mark_identity(config, teacher, rubric)
         self.profile = hash_profile(self.identity)
         self.ledger = LedgerWriter(store)
-        self._responses = ResponseWriter(
+        self.responses = ResponseWriter(
             store, self.ledger, rubric, self.profile, clock_ms, on_request_counted, count_baseline=not teacher.is_stub
         )
         limits = config.service
@@ -103,10 +103,10 @@ class Pipeline:
             async with asyncio.timeout_at(deadline):
                 admitted_at = await slots.acquire(request.run)
         except TimeoutError:
-            return await self._responses.respond(state, dict.fromkeys(state.by_digest, ADMISSION_TIMEOUT))
+            return await self.responses.respond(state, dict.fromkeys(state.by_digest, ADMISSION_TIMEOUT))
         try:
             outcomes = await self._outcomes(state, deadline)
-            return await self._responses.respond(state, outcomes)
+            return await self.responses.respond(state, outcomes)
         finally:
             # The slot is free once the request and its last owner task have both ended.
             if state.owner is None:
@@ -150,7 +150,7 @@ class Pipeline:
 
         Requests without a call in progress are refused at once.
         """
-        self._scorer.stopped.set()
+        self.scorer.stopped.set()
         self._gatherer.stop()
         self._teacher.stop()
         self._tier.stop()
@@ -182,7 +182,7 @@ class Pipeline:
         if entry:
             groups = [until_done([state.futures[item.print.digest] for item in items], None)]
         else:
-            groups = [self._ask_teacher([state], group) for group in self._scorer.groups(items)]
+            groups = [self._ask_teacher([state], group) for group in self.scorer.groups(items)]
         *asked, audited = await results_of_all([*groups, self._auditor.audit(state.billing, rejected)])
         if isinstance(audited, BaseException):  # no mark depends on it
             log.error("audit of rejected samples failed: %r", audited, exc_info=audited)
@@ -243,9 +243,9 @@ class Pipeline:
         if not group:
             return
         states = [state for state in states if state.owns_any(group)]
-        completed_lines = partial(self._responses.completed_lines, states, group)
+        completed_lines = partial(self.responses.completed_lines, states, group)
         try:
-            outcomes = await self._scorer.ask(states[0].billing, group, completed_lines)
+            outcomes = await self.scorer.ask(states[0].billing, group, completed_lines)
         except ClaimConflictError as conflict:
             rest = self._resolve_stored(group, conflict.marks, Source.COALESCED)
             unclaimed = [item for item in rest if item.print.digest not in conflict.asked]
@@ -261,7 +261,7 @@ class Pipeline:
         free: frozenset[bytes] = frozenset()
         while waiting and not free:
             await asyncio.sleep(CLAIM_POLL_INTERVAL_S)
-            if self._scorer.stopped.is_set():
+            if self.scorer.stopped.is_set():
                 raise stopping()
             stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._resolve_stored(waiting, stored, Source.COALESCED)
@@ -280,7 +280,7 @@ class Pipeline:
         missing: list[PreparedSample] = []
         for item in items:
             if mark := stored.get(item.print.digest):
-                self._resolve(item, self._scorer.mark(item, source, mark.criteria, mark.reasons))
+                self._resolve(item, self.scorer.mark(item, source, mark.criteria, mark.reasons))
             else:
                 missing.append(item)
         return missing

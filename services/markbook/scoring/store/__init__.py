@@ -11,17 +11,22 @@ from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.recent_marks import MAX_MARKS, Cursor, Paid
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.rollups import HOUR_MS, MINUTE_RETENTION_MS, CounterTotals, Rollups
+from markbook.scoring.store.run_comparison import ComparedTask
+from markbook.scoring.store.sample_filter import MAX_SAMPLES, Order, SampleCursor, SampleFilter
 from markbook.scoring.store.sample_texts import Texts
+from markbook.scoring.store.samples import Facet, ListedSample, ListedTask
 from markbook.scoring.store.store import Store
 from markbook.scoring.store.tables import LATENCY_BUCKETS, LATENCY_MS
 from markbook.scoring.store.test_verdicts import Verdicts
 from markbook.scoring.store.viewer import OWNER, Viewer
+from markbook.scoring.store.whole_samples import WholeSample
 
 __all__ = [
     "HOUR_MS",
     "LATENCY_BUCKETS",
     "LATENCY_MS",
     "MAX_MARKS",
+    "MAX_SAMPLES",
     "MINUTE_RETENTION_MS",
     "OWNER",
     "ApiKey",
@@ -29,21 +34,29 @@ __all__ = [
     "AuditSum",
     "CallContext",
     "ClaimConflictError",
+    "ComparedTask",
     "CounterTotals",
     "Cursor",
+    "Facet",
+    "ListedSample",
+    "ListedTask",
     "NewAudit",
     "NewMark",
+    "Order",
     "Paid",
     "Profile",
     "Record",
     "RequestLine",
     "RetentionPolicy",
     "Rollups",
+    "SampleCursor",
+    "SampleFilter",
     "Settlement",
     "Store",
     "StoredMark",
     "Texts",
     "Verdicts",
     "Viewer",
+    "WholeSample",
     "score_sums",
 ]

@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy import Column, Connection, case, delete, func, select, tuple_
 
-from markbook.scoring.store import mark_access, sample_texts, tables, test_verdicts
+from markbook.scoring.store import exchanges, mark_access, sample_rows, sample_texts, tables, test_verdicts
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.rollups import compact_to_hours, drop_lines, oldest_hour
@@ -28,8 +28,8 @@ class Maintenance:
         self._retention = retention
 
     async def run_once(self, now_ms: int) -> None:
-        """Delete the least recently used marks and the oldest verdicts above `max_entries`, and verdicts, texts and
-        ledger lines past their age; compact minutes to hours."""
+        """Delete the least recently used marks and the oldest verdicts above `max_entries`, rejects and exchanges above
+        their number, and verdicts, texts and ledger lines past their age; compact minutes to hours."""
         if (most := self._retention.max_entries) is not None:
             mark, verdict = tables.marks.c, tables.test_verdicts.c
             if (last := await self._last_above(most, mark.last_used_s, mark.key)) is not None:
@@ -38,8 +38,13 @@ class Maintenance:
                 await self._in_batches(partial(test_verdicts.drop_up_to, last=last, limit=BATCH))
         if self._retention.max_age_ms is not None:
             await self._in_batches(partial(_prune_verdicts, before_ms=now_ms - self._retention.max_age_ms))
+        if (keep := self._retention.keep_rejects) is not None:
+            await self._in_batches(partial(sample_rows.drop_decided_above, most=keep, limit=BATCH))
+        await self._in_batches(partial(exchanges.drop_above, most=self._retention.keep_exchanges, limit=BATCH))
         if self._retention.texts_max_age_ms is not None:
-            await self._in_batches(partial(_prune, before_ms=now_ms - self._retention.texts_max_age_ms))
+            before_ms = now_ms - self._retention.texts_max_age_ms
+            await self._in_batches(partial(_prune, before_ms=before_ms))
+            await self._in_batches(partial(exchanges.drop_older, before_ms=before_ms, limit=BATCH))
         if self._retention.lines_max_age_ms is not None:
             await self._in_batches(
                 partial(drop_lines, before_ms=now_ms - self._retention.lines_max_age_ms, limit=BATCH)
@@ -81,6 +86,7 @@ def _evict(connection: Connection, last: Place) -> int:
     connection.execute(delete(tables.marks).where(mark.key.in_(keys)))
     sample_texts.drop(connection, keys)
     mark_access.drop(connection, keys)
+    sample_rows.drop(connection, keys)
     return len(keys)
 
 

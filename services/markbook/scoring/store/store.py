@@ -16,9 +16,11 @@ from markbook.scoring.store import budgets, claims, ledger, mark_access, profile
 from markbook.scoring.store.api_keys import ApiKeys
 from markbook.scoring.store.audits import Audits
 from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
+from markbook.scoring.store.catch_up import CatchUp
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
 from markbook.scoring.store.engine import migrate, redact_url
+from markbook.scoring.store.explanations import Explanations
 from markbook.scoring.store.lease_clock import LeaseClock
 from markbook.scoring.store.ledger import Ledger, RequestLine
 from markbook.scoring.store.maintenance import Maintenance
@@ -29,8 +31,12 @@ from markbook.scoring.store.recent_marks import Page
 from markbook.scoring.store.records import Records
 from markbook.scoring.store.retention import UNLIMITED, RetentionPolicy
 from markbook.scoring.store.rollups import build_rollups
+from markbook.scoring.store.run_comparison import RunComparison
 from markbook.scoring.store.run_metrics import ReportedMetrics
+from markbook.scoring.store.sample_rows import Weights
+from markbook.scoring.store.samples import Samples
 from markbook.scoring.store.test_verdicts import Verdicts
+from markbook.scoring.store.whole_samples import WholeSamples
 from markbook.scoring.types import CRITERIA, ScoringFailure, TeacherCall
 
 log = logging.getLogger("markbook")
@@ -72,13 +78,27 @@ class Store:
         self.given = MarkAccess(self._database)
         self.keys = ApiKeys(self._database)
         self.page = Page(self._database, self.records, store_samples=retention.store_samples)
+        self.samples = Samples(self._database, retention)
+        self.whole_samples = WholeSamples(self._database, self.records, self.marks)
+        self.explanations = Explanations(self._database)
+        self.comparison = RunComparison(self._database)
+        self.catch_up = CatchUp(self._database, self.records, self.marks)
         self.where = redact_url(self._database.engine.url)
 
     def open(
-        self, profile: str, identity: Mapping[str, object], now_ms: int, criteria: Sequence[str] = CRITERIA
+        self,
+        profile: str,
+        identity: Mapping[str, object],
+        now_ms: int,
+        criteria: Sequence[str] = CRITERIA,
+        weights: Weights | None = None,
     ) -> None:
-        """Migrate, and register the inputs and the criteria of `profile`. Blocks: call it once, before serving."""
+        """Migrate, and register the inputs and the criteria of `profile`. Blocks: call it once, before serving.
+
+        `weights`: how its marks are scored in the list of samples; None: those that are added have no score there.
+        """
         self.migrate()
+        self.marks.weights = weights
         mine = Profile(profile, identity, criteria, now_ms)
         known = self._database.write_sync(lambda connection: profiles.add(connection, mine))
         self._database.read_sync(self._clock.measure)

@@ -15,7 +15,7 @@ class Group:
     """Distinct samples of one task.
 
     `task` is the text to show, already truncated; `codes` are extracted, never raw completions. `caller`: who is
-    scheduled fairly among those that wait for a call.
+    scheduled fairly among those that wait for a call. `explain`: reasons are wanted, whatever the configuration is.
     """
 
     id: str
@@ -23,6 +23,7 @@ class Group:
     language: str
     codes: tuple[str, ...]
     caller: Caller = NOBODY
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

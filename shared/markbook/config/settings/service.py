@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from markbook.config.settings.section import Address, NonNegative, Positive, PositiveInt, Section
 
@@ -144,6 +144,12 @@ class StoreConfig(Section):
         15.0, description="Seconds after which another replica takes over the calls of a dead one."
     )
     store_samples: bool = Field(True, description="Store task and code of what the teacher judged, compressed.")
+    keep_rejects: Annotated[int, Field(ge=0)] = Field(
+        10_000, description="Samples listed that the heuristic tier or their tests decided, the latest; 0: none."
+    )
+    keep_exchanges: Annotated[int, Field(ge=0)] = Field(
+        0, description="Requests to the teacher kept with the reply, the latest, for the page of a mark; 0: none."
+    )
     sample_retention_days: Positive | None = Field(
         None, description="Days after which these texts are deleted; null: never."
     )
@@ -154,3 +160,9 @@ class StoreConfig(Section):
     ledger_retention_days: Positive | None = Field(
         7.0, description="Days until ledger lines are deleted, not their sums; later retries count as new."
     )
+
+    @model_validator(mode="after")
+    def _check_exchanges(self) -> Self:
+        if self.keep_exchanges and not self.store_samples:
+            raise ValueError("keep_exchanges stores tasks and code as well, so it requires store_samples: true")
+        return self

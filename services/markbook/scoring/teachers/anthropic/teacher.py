@@ -38,11 +38,12 @@ from markbook.scoring.teachers.anthropic.response import (
     no_marks_within,
     refusal,
     retry_after_s,
+    with_exchange,
 )
 from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
-from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
+from markbook.scoring.types import Exchange, Judgment, ScoringFailure, TeacherCall
 from markbook.statuses import is_worth_another_try
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class AnthropicTeacher:
         api_key: str | None = None,
         auth_token: str | None = None,
         rubric_in_system_prompt: bool = True,
+        keep_exchanges: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -85,7 +87,10 @@ class AnthropicTeacher:
         self.description = f"{config.model} over the Anthropic Messages API"
         self._config = config
         self._criteria = tuple(rubric.criteria)
+        self._keep_exchanges = keep_exchanges
         self._requests = RequestBuilder(config, rubric, rubric_in_system_prompt=rubric_in_system_prompt)
+        explaining = config.model_copy(update={"explain": True})
+        self._explaining = RequestBuilder(explaining, rubric, rubric_in_system_prompt=rubric_in_system_prompt)
         self._pricer = CallPricer(config.model, config.price(), config.cache_ttl)
         self._clock = clock
         self._retry_policy = RetryPolicy(
@@ -116,6 +121,7 @@ class AnthropicTeacher:
             api_key=environ.get("ANTHROPIC_API_KEY"),
             auth_token=environ.get("ANTHROPIC_AUTH_TOKEN"),
             rubric_in_system_prompt=config.rlaif.move_rubric_to_system_prompt,
+            keep_exchanges=config.store.keep_exchanges > 0,
         )
 
     def identity(self) -> Mapping[str, object]:
@@ -180,7 +186,8 @@ class AnthropicTeacher:
 
         `answered`: part of the group is answered and paid for: an unavailable store fails these samples alone.
         """
-        request = self._requests.build(group, shown)
+        explain = self._config.explain or group.explain
+        request = (self._explaining if explain else self._requests).build(group, shown)
         need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
         bound = self._bound(request, "reserved")
 
@@ -208,10 +215,17 @@ class AnthropicTeacher:
         if message.stop_reason == "refusal":
             return dict.fromkeys(shown, refusal(message))
         cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
-        read = read_reply(get_text(message), len(shown), self._criteria, cut=cut, explain=self._config.explain)
+        read = self._read(message, request, len(shown), cut=cut, explain=explain)
         if cut and self._requests.facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
             return dict.fromkeys(shown, no_marks_within(request["max_tokens"]))
         return dict(zip(shown, read, strict=True))
+
+    def _read(
+        self, message: Message, request: dict[str, Any], count: int, *, cut: bool, explain: bool
+    ) -> tuple[Judgment | ScoringFailure, ...]:
+        text = get_text(message)
+        read = read_reply(text, count, self._criteria, cut=cut, explain=explain)
+        return with_exchange(read, Exchange(request, text)) if self._keep_exchanges else read
 
     async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
         """One call through the SDK. The result holds its cost, whatever happens."""
@@ -262,7 +276,7 @@ class AnthropicTeacher:
         return Attempt(AttemptOutcome.REJECTION, call, failure=ScoringFailure(ErrorCode.TEACHER_REJECTED, detail))
 
     def _bound(self, request: dict[str, Any], outcome: str) -> TeacherCall:
-        system = self._requests.system
+        system = request["system"][0]["text"] if "system" in request else ""
         return self._pricer.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
 
     def _check_floor(self) -> None:
