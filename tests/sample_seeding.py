@@ -25,7 +25,7 @@ _REASONS = ("syntax_error", "stub", "cut_off", "prose", "wrong_language")
 
 
 def fill_samples(database_url: str, *, count: int, tasks: int, runs: int, until_ms: int) -> None:
-    """`count` samples up to `until_ms`, one per second, in groups of eight of one run and task; a third are rejected."""
+    """`count` samples up to `until_ms`, one per second, in groups of eight of one run and task; a third rejected."""
     engine = open_engine(database_url)
     migrate(engine)
     draw = random.Random(count)

@@ -53,7 +53,7 @@ class RunComparison:
         def work(connection: Connection) -> ComparedTasks:
             one, two = (_by_task(connection, viewer, name) for name in (run, other))
             gap = func.abs(one.c.mean - two.c.mean)
-            query = select(one, two.c.count.label("other_count"), two.c.mean.label("other_mean"))
+            query = select(one, two.c.number.label("other_number"), two.c.mean.label("other_mean"))
             query = query.add_columns(func.count().over().label("common"))
             query = query.join(two, two.c.task == one.c.task).order_by(gap.desc(), one.c.task).limit(want)
             rows = connection.execute(query).all()
@@ -62,7 +62,7 @@ class RunComparison:
                 ComparedTask(
                     bytes(row.task),
                     texts.get(bytes(row.task)),
-                    (row.count, row.other_count),
+                    (row.number, row.other_number),
                     (row.mean, row.other_mean),
                 )
                 for row in rows
@@ -74,7 +74,7 @@ class RunComparison:
 
 def _by_task(connection: Connection, viewer: Viewer, run: str) -> Subquery:
     where = sample_filter.conditions(connection, viewer, SampleFilter(run=run))
-    query = select(_sample.task, func.count().label("count"), func.avg(_sample.score).label("mean"))
+    query = select(_sample.task, func.count().label("number"), func.avg(_sample.score).label("mean"))
     return query.where(*where, _sample.score.is_not(None)).group_by(_sample.task).subquery()
 
 

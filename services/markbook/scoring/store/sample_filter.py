@@ -69,7 +69,7 @@ def behind(order: Order, cursor: SampleCursor, *, reverse: bool = False) -> Colu
     """After the cursor in this order; before it where `reverse`."""
     value = value_column(order)
     at: float = int(cursor.value) if order is Order.LATEST else cursor.value
-    place, last = tuple_(value, _sample.key), tuple_(at, cursor.key)
+    place, last = tuple_(value, _sample.key), (at, cursor.key)
     return place < last if is_descending(order) != reverse else place > last
 
 
@@ -103,11 +103,11 @@ def scope(connection: Connection, viewer: Viewer) -> list[ColumnElement[bool]]:
     if oldest_ms is not None:
         found.append(_sample.created_ms >= oldest_ms)
     if not viewer.sees_all_runs:
-        found.append(seen_by(connection, viewer, oldest_ms))
+        found.append(_seen_by(connection, viewer, oldest_ms))
     return found
 
 
-def seen_by(connection: Connection, viewer: Viewer, oldest_ms: int | None = None) -> ColumnElement[bool]:
+def _seen_by(connection: Connection, viewer: Viewer, oldest_ms: int | None) -> ColumnElement[bool]:
     """Samples that a run of the viewer's paid for or was given, as `mark_access` has it."""
     paying = select(_sample.run).distinct()
     if oldest_ms is not None:

@@ -113,17 +113,13 @@ class Samples:
             rows = connection.execute(select(ranked).where(ranked.c.rank <= PER_TASK).order_by(ranked.c.rank)).all()
             listed = _listed(connection, viewer, rows)
             texts = _task_texts(connection, [each.key for each in listed])
-            return [
-                ListedTask(
-                    bytes(row.task),
-                    _first_text(texts, listed, bytes(row.task)),
-                    row.count,
-                    row.mean,
-                    row.value,
-                    [each for each in listed if each.task == row.task],
-                )
-                for row in groups
-            ]
+            found: list[ListedTask] = []
+            for row in groups:
+                mine = [each for each in listed if each.task == bytes(row.task)]
+                text = next((texts[each.key] for each in mine if each.key in texts), None)
+                title = None if text is None else sample_rows.first_line(text)
+                found.append(ListedTask(bytes(row.task), title, row.number, row.mean, row.value, mine))
+            return found
 
         return await self._database.read(work)
 
@@ -164,7 +160,7 @@ class Samples:
         def work(connection: Connection) -> tuple[list[ListedSample], list[ListedSample]]:
             where = [_sample.key != key]
             if not viewer.sees_all_runs:
-                where.append(sample_filter.seen_by(connection, viewer))
+                where += sample_filter.scope(connection, viewer)
             together: Sequence[Row[Any]] = []
             if group is not None:
                 mine = select(samples).where(_sample.group_id == group, *where)
@@ -192,11 +188,11 @@ def _task_query(order: Order, where: Sequence[Any], after: SampleCursor | None) 
         Order.HIGHEST: func.max(_sample.score),
     }[order]
     query = select(
-        _sample.task, func.count().label("count"), func.avg(_sample.score).label("mean"), value.label("value")
+        _sample.task, func.count().label("number"), func.avg(_sample.score).label("mean"), value.label("value")
     )
     query = query.where(*where).group_by(_sample.task)
     if after is not None:
-        place, last = tuple_(value, _sample.task), tuple_(after.value, after.key)
+        place, last = tuple_(value, _sample.task), (after.value, after.key)
         query = query.having(place < last if sample_filter.is_descending(order) else place > last)
     if sample_filter.is_descending(order):
         return query.order_by(value.desc(), _sample.task.desc())
@@ -231,8 +227,3 @@ def _task_texts(connection: Connection, keys: Sequence[bytes]) -> Mapping[bytes,
     joined = tables.texts.join(tables.tasks, _task.hash == _text.task)
     query = select(_text.key, _task.task).select_from(joined).where(_text.key.in_(keys))
     return {bytes(key): unpack(task) for key, task in connection.execute(query)}
-
-
-def _first_text(texts: Mapping[bytes, str], listed: Sequence[ListedSample], task: bytes) -> str | None:
-    text = next((texts[each.key] for each in listed if each.task == task and each.key in texts), None)
-    return None if text is None else sample_rows.first_line(text)
