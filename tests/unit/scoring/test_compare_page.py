@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from markbook.contract import MARK, PASS_AT_1
 from markbook.scoring.dashboard.elapsed import ElapsedRange, cut_elapsed, elapsed
 from markbook.scoring.store import OWNER, Viewer
 from tests.fakes import true_score
@@ -43,8 +44,8 @@ async def test_figures_of_two_runs_and_what_the_second_has_more(service, databas
         await score(http, "a", ("T1", code(1)), ("T1", code(2)), ("T2", code(3)), ("T2", ""))
         clock.now_ms += 3 * DAY
         await score(http, "b", ("T1", code(4)), ("T2", code(5)))
-        await report(http, "a", 5, **{"mark": 0.5, "pass@1": 0.25})
-        await report(http, "b", 5, **{"mark": 0.75, "pass@1": 0.2})
+        await report(http, "a", 5, **{MARK: 0.5, PASS_AT_1: 0.25})
+        await report(http, "b", 5, **{MARK: 0.75, PASS_AT_1: 0.2})
         answer = await http.get("/", params={"run": "a", "vs": "b"})
         assert answer.status_code == 200, answer.text
         page = Page(answer.text)

@@ -146,7 +146,7 @@ async def test_a_sample_has_the_others_of_its_group_beside_it(service, database_
     assert "Judged together with it" in headings
     assert "Other samples of this task" in headings
     assert len(links(shown)) == 2 + 1 + 1  # two of the group, the rejected one, and the next one of the list
-    assert "of 3 judged together" in shown.one("article").words
+    assert "1 of 1 judged together" in shown.one("article").words  # that is what the recording teacher says
 
 
 async def test_foreign_text_is_text_on_the_new_pages(service, explaining, database_url):

@@ -76,6 +76,7 @@ async def _show(request: Request, row: str, query: SamplesQuery, problem: str | 
 
 async def _find(state: AppState, key: ApiKey | None, row: str) -> WholeSample:
     """Raises MarkNotFoundError, for a sample of others as for one that does not exist."""
+    await state.pipeline.ledger.flush()
     await state.pipeline.responses.rejects.flush()
     found = await state.store.whole_samples.get(Viewer(key), bytes.fromhex(row))
     if found is None:

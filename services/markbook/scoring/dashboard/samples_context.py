@@ -76,6 +76,7 @@ class ListView:
 
 async def build_list(state: AppState, key: ApiKey | None, query: SamplesQuery) -> ListView:
     """The samples of `query` that `key` may see. Raises StoreUnavailableError."""
+    await state.pipeline.ledger.flush()
     await state.pipeline.responses.rejects.flush()
     viewer, samples = Viewer(key), state.store.samples
     facets = await samples.facets(viewer, query.run or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, UnaryExpression, exists, func, or_, select, tuple_
 
@@ -54,7 +55,7 @@ def value_column(order: Order) -> Column[int] | Column[float]:
     return _sample.created_ms if order is Order.LATEST else _sample.score
 
 
-def order_by(order: Order, *, reverse: bool = False) -> list[UnaryExpression[object]]:
+def order_by(order: Order, *, reverse: bool = False) -> list[UnaryExpression[Any]]:
     value = value_column(order)
     if is_descending(order) != reverse:
         return [value.desc(), _sample.key.desc()]

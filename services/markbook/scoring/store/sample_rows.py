@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from sqlalchemy import Connection, delete, exists, select, update
@@ -102,6 +102,8 @@ def add_decided(
     rows = [first[key] for key in sorted(first)]  # in one order everywhere, against deadlocks
     if store_samples:
         sample_texts.add(connection, [(each.fingerprint.row, texts, each.created_ms) for each, texts in rows])
+    else:
+        rows = [(replace(each, code=None), texts) for each, texts in rows]
     insert_new(connection, samples, [each.row() for each, _ in rows])
     if note_runs:
         known = select(_sample.key, _sample.run).where(_sample.key.in_(list(first)))
