@@ -35,7 +35,7 @@ from markbook.scoring.observability.middleware import RequestMiddleware, gather_
 from markbook.scoring.observability.tracing import REQUESTS
 from markbook.scoring.pipeline.explainer import Explainer
 from markbook.scoring.pipeline.pipeline import Pipeline
-from markbook.scoring.pipeline.sample_tests import sample_weights
+from markbook.scoring.pipeline.sample_weights import sample_weights
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store import RetentionPolicy, Store

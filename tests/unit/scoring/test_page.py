@@ -6,8 +6,7 @@ import pytest
 
 from markbook.contract import ErrorCode
 from markbook.scoring.api.auth import SESSION_COOKIE, SESSION_S, Authenticator
-from markbook.scoring.dashboard import rendering
-from markbook.scoring.dashboard import routes as dashboard_routes
+from markbook.scoring.dashboard import rendering, routes
 from markbook.scoring.errors import StoreUnavailableError, UnauthorizedError
 from markbook.scoring.teachers.static import StaticTeacher
 from markbook.scoring.types import ScoringFailure
@@ -46,7 +45,6 @@ def cards(page: Page) -> dict[str, list[str]]:
 
 
 def listed_marks(page: Page) -> list[str]:
-    """Addresses of the latest marks."""
     return [each.attributes["href"] for each in page.all("a") if each.attributes["href"].startswith("samples/")]
 
 
@@ -293,7 +291,7 @@ async def test_a_database_that_is_away_is_a_page_that_tries_again(service, monke
     async def away(*_: object) -> None:
         raise StoreUnavailableError("the database is away")
 
-    monkeypatch.setattr(dashboard_routes, "build_context", away)
+    monkeypatch.setattr(routes, "build_context", away)
     async with service() as http:
         answer = await http.get("/")
     page = Page(answer.text)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from markbook.config.settings import Budget
 from markbook.contract import SampleTests
-from markbook.scoring.pipeline.sample_tests import sample_weights
+from markbook.scoring.pipeline.sample_weights import sample_weights
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store import OWNER, ApiKey, Order, SampleFilter, Store, Viewer, sample_filter, samples
 from markbook.scoring.store.engine import migrate, open_engine, transaction

@@ -164,8 +164,8 @@ def _figures(one: _Run, two: _Run) -> list[Figure]:
         _number("tokens", total_tokens(one.totals.total), total_tokens(two.totals.total), _count),
         _number("samples", counts[0]["samples"], counts[1]["samples"], _count),
         _number("unscored", counts[0]["unscored"], counts[1]["unscored"], _count),
-        _number("rejected by a tier", *rejected, _percent),
-        _number("hit rate", *reused, _percent),
+        _number("rejected by a tier", rejected[0], rejected[1], _percent),
+        _number("hit rate", reused[0], reused[1], _percent),
     ]
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
 from markbook.contract import SampleTests
 from markbook.scoring.execution import TestResult, Verdict
-from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.store.sample_rows import Weights
 
 CORRECTNESS = "correctness"
 MAX_FAILURE_CHARS = 400
@@ -43,12 +39,6 @@ def with_verdict(criteria: Mapping[str, float], verdict: SampleTests | None) -> 
     if verdict is None or CORRECTNESS not in criteria or (share := share_passed(verdict)) is None:
         return criteria
     return {**criteria, CORRECTNESS: share}
-
-
-def sample_weights(profile: str, rubric: Rubric) -> Weights:
-    """How the list of samples scores what is stored: as a request would be answered now."""
-    version = hashlib.sha256(json.dumps(dict(rubric.criteria)).encode()).hexdigest()[:12]
-    return Weights(profile, version, lambda criteria, tests: rubric.score(with_verdict(criteria, tests)))
 
 
 def _shortened(text: str) -> str:

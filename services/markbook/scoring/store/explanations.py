@@ -55,7 +55,7 @@ class Explanations:
         await self._database.write_with_retry(lambda connection: connection.execute(fill) and None)
 
     async def release(self, key: bytes) -> None:
-        """The call failed: the next one may ask again at once."""
+        """The call failed: the next one may be made at once."""
         unfilled = delete(explanations).where(_explanation.key == key, _explanation.reason.is_(None))
         await self._database.write(lambda connection: connection.execute(unfilled) and None)
 
