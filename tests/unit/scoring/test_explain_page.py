@@ -1,4 +1,4 @@
-""" "Explain this one" on both databases: one call per sample, its cost before it, booked, and refused where it must be."""
+"""The button "Explain this one" on both databases: one call per sample, its cost before it, booked, and refused."""
 
 from __future__ import annotations
 
