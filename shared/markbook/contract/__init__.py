@@ -3,6 +3,7 @@
 Field names are those of DESIGN's "The wire"; changing one is a breaking change for every client.
 """
 
+from markbook.contract.batches import Batch, BatchState
 from markbook.contract.marks import KeptGroup, KeptMarks, MarkRecord
 from markbook.contract.run_metrics import (
     MARK,
@@ -51,6 +52,8 @@ __all__ = [
     "PASS_AT_1",
     "AuditCount",
     "AuditStats",
+    "Batch",
+    "BatchState",
     "Bucket",
     "BudgetState",
     "CacheStats",

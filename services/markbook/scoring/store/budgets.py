@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, not_, or_, select, update
 from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.config.settings import Budget
@@ -21,7 +21,7 @@ from markbook.scoring.errors import TeacherError
 from markbook.scoring.store import tables
 from markbook.scoring.store.budget_alerts import BudgetWatch
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
+from markbook.scoring.store.lease_clock import BATCH_OWNER, TOLERANCE_MS, LeaseClock
 from markbook.scoring.store.rollups import Rollups, build_rollups
 from markbook.scoring.store.statements import insert_into, insert_new, run
 from markbook.scoring.store.viewer import Viewer
@@ -146,7 +146,8 @@ class BudgetStore:
         held, lease_now = tables.reservations.c, self._clock.now(now_ms)
         until_ms = lease_now + self._lease_ms
         mine = update(tables.reservations).where(held.id.in_(self._open)).values(lease_until_ms=until_ms)
-        orphaned = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
+        expired = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
+        orphaned = and_(not_(held.owner.startswith(BATCH_OWNER)), expired)  # a batch continues without its process
         await self._database.write(lambda connection: connection.execute(mine))
         await self._database.write(lambda connection: _write_orphans(connection, orphaned))
 

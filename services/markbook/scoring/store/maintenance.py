@@ -11,6 +11,7 @@ from functools import partial
 from sqlalchemy import Column, Connection, case, delete, func, select, tuple_
 
 from markbook.scoring.store import mark_access, sample_texts, tables, test_verdicts
+from markbook.scoring.store.batch_rows import drop_ended
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.rollups import compact_to_hours, drop_lines, oldest_hour
@@ -29,7 +30,7 @@ class Maintenance:
 
     async def run_once(self, now_ms: int) -> None:
         """Delete the least recently used marks and the oldest verdicts above `max_entries`, and verdicts, texts and
-        ledger lines past their age; compact minutes to hours."""
+        ledger lines and ended batches past their age; compact minutes to hours."""
         if (most := self._retention.max_entries) is not None:
             mark, verdict = tables.marks.c, tables.test_verdicts.c
             if (last := await self._last_above(most, mark.last_used_s, mark.key)) is not None:
@@ -43,6 +44,10 @@ class Maintenance:
         if self._retention.lines_max_age_ms is not None:
             await self._in_batches(
                 partial(drop_lines, before_ms=now_ms - self._retention.lines_max_age_ms, limit=BATCH)
+            )
+        if self._retention.batches_max_age_ms is not None:
+            await self._in_batches(
+                partial(drop_ended, before_ms=now_ms - self._retention.batches_max_age_ms, limit=BATCH)
             )
         await self._compact_to_hours(now_ms)
 

@@ -19,6 +19,7 @@ class RetentionPolicy:
     max_age_ms: int | None = None
     max_entries: int | None = None
     lines_max_age_ms: int | None = None
+    batches_max_age_ms: int | None = None
 
     @classmethod
     def of(cls, config: StoreConfig) -> Self:
@@ -28,6 +29,7 @@ class RetentionPolicy:
             _milliseconds(config.cache_max_age_days),
             config.cache_max_entries,
             _milliseconds(config.ledger_retention_days),
+            _milliseconds(config.batch_retention_days),
         )
 
     def oldest_ms(self, now_ms: int) -> int:

@@ -15,6 +15,7 @@ from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import budgets, claims, ledger, mark_access, profiles
 from markbook.scoring.store.api_keys import ApiKeys
 from markbook.scoring.store.audits import Audits
+from markbook.scoring.store.batches import Batches
 from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
@@ -67,6 +68,7 @@ class Store:
         self.ledger = Ledger(self._database)
         self.run_metrics = ReportedMetrics(self._database)
         self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock)
+        self.batches = Batches(self._database, self._owner, lease_ms, self._clock, self.claims, self.marks, self.money)
         self.audits = Audits(self._database)
         self.verdicts = Verdicts(self._database)
         self.given = MarkAccess(self._database)
@@ -173,6 +175,7 @@ class Store:
         """Renew this replica's leases, and clean up after replicas that died."""
         await self.claims.renew(now_ms)
         await self.money.renew(now_ms)
+        await self.batches.renew(now_ms)
 
     async def ping(self) -> None:
         await self._database.read(lambda connection: connection.execute(text("SELECT 1")))
@@ -182,6 +185,7 @@ class Store:
         try:
             await self.claims.release()
             await self.money.close()
+            await self.batches.close()
         except StoreUnavailableError as error:
             log.warning("could not release claims; they will expire with their lease: %s", error)
         await self._database.close()

@@ -15,6 +15,7 @@ class Service(Section):
     host: str = Field("127.0.0.1", description="Address to listen on; loopback only by default.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0: a free one.")
     max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
+    max_samples_per_batch: Annotated[int, Field(gt=0, le=100_000)] = Field(10_000, description="Likewise of a batch.")
     max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
     max_tests_per_sample: PositiveInt = Field(1000, description="Tests per sample; more is a 413.")
     max_test_chars: PositiveInt = Field(100_000, description="Characters of a sample's tests and setup; more is a 413.")
@@ -49,6 +50,7 @@ class Price(Section):
     cache_write_1h: NonNegative = Field(2.0, description="Times the input price to write a token for an hour.")
     long_prompt_tokens: PositiveInt | None = Field(None, description="Input tokens above which a call costs more.")
     long_prompt_factor: Annotated[float, Field(ge=1)] = Field(1.0, description="Times all prices for such a call.")
+    batch: NonNegative = Field(0.5, description="Times all prices for a request of a message batch.")
 
 
 PRICES_OF_2026_11 = {
@@ -90,6 +92,23 @@ class TeacherConfig(Section):
     max_concurrency: PositiveInt = Field(16, description="Maximum calls in flight; rate limits lower it automatically.")
     cache_ttl: Literal["5m", "1h"] = Field(
         "5m", description="Lifetime of the cached rubric; 1h is worth it for gaps over 5 minutes."
+    )
+    batch: Literal["off", "on"] = Field(
+        "off", description="on: requests that do not set batch are answered as batches, at half the price within a day."
+    )
+    batch_cache_ttl: Literal["5m", "1h"] = Field(
+        "1h", description="Lifetime of the cached rubric in batches, whose requests are spread over time."
+    )
+    batch_attempts: PositiveInt = Field(
+        2, description="Batches in which a sample is tried whose request expired, was cancelled or failed; 1: only one."
+    )
+    batch_poll_s: Positive = Field(60.0, description="Seconds between looks at a batch that is in progress.")
+    batch_send_timeout_s: Positive = Field(
+        300.0, description="Maximum seconds to send a batch; one whose sending was cut off is searched for as long."
+    )
+    base_url_has_batches: bool = Field(
+        False,
+        description="The server at base_url has the Message Batches API, as a gateway to the provider may.",
     )
     prices: dict[str, Price] = Field(
         default_factory=dict, description="Dollars by model; adds to and overrides PRICES_OF_2026_11."
@@ -150,6 +169,9 @@ class StoreConfig(Section):
     cache_max_age_days: Positive | None = Field(None, description="Days after which a mark expires; null: never.")
     cache_max_entries: PositiveInt | None = Field(
         None, description="Marks, and test verdicts, above which the least recently used are deleted; null: no limit."
+    )
+    batch_retention_days: Positive | None = Field(
+        30.0, description="Days until an ended batch and its results are deleted, not its marks; null: never."
     )
     ledger_retention_days: Positive | None = Field(
         7.0, description="Days until ledger lines are deleted, not their sums; later retries count as new."

@@ -30,8 +30,11 @@ class RequestBuilder:
         """The system prompt; empty where the rubric is part of each message."""
         return self.instructions if self._cached else ""
 
-    def build(self, group: Group, shown: Sequence[int]) -> dict[str, Any]:
-        """The body for the samples with the indices `shown`, in that order. Deterministic in the group's id."""
+    def build(self, group: Group, shown: Sequence[int], ttl: str | None = None) -> dict[str, Any]:
+        """The body for the samples with the indices `shown`, in that order. Deterministic in the group's id.
+
+        `ttl`: of the cached rubric, where it is not the configured one.
+        """
         codes = [group.codes[index] for index in shown]
         marker = fence(f"{group.id} {shown}", group.task, codes)
         text = render(group.task, group.language, codes, marker)
@@ -42,7 +45,7 @@ class RequestBuilder:
             "messages": [{"role": "user", "content": text if self._cached else f"{self.instructions}\n\n{text}"}],
         }
         if self._cached:
-            held = {"type": "ephemeral", "ttl": self._config.cache_ttl}
+            held = {"type": "ephemeral", "ttl": ttl or self._config.cache_ttl}
             request["system"] = [{"type": "text", "text": self.instructions, "cache_control": held}]
         if self.facts.thinking in ("disabled", "between_tools"):  # as little as the model allows
             request["thinking"] = {"type": self.facts.thinking}

@@ -1,6 +1,6 @@
 """Claude as the teacher, over the official SDK: one request per group, one retry layer under one deadline.
 
-The only module that imports the SDK. A call's cost is recorded whatever happens; unknown usage at its bound.
+Only this package imports the SDK. A call's cost is recorded whatever happens; unknown usage at its bound.
 """
 
 from __future__ import annotations
@@ -29,18 +29,13 @@ from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
 from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
-from markbook.scoring.teachers.anthropic.reply_parser import read_reply
+from markbook.scoring.teachers.anthropic.message_batches import MessageBatches
+from markbook.scoring.teachers.anthropic.message_reader import MessageReader
 from markbook.scoring.teachers.anthropic.request import RequestBuilder
-from markbook.scoring.teachers.anthropic.response import (
-    count_tokens,
-    explain_status,
-    get_text,
-    no_marks_within,
-    refusal,
-    retry_after_s,
-)
+from markbook.scoring.teachers.anthropic.response import count_tokens, explain_status, retry_after_s
 from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
+from markbook.scoring.teachers.batch_protocol import BatchApi
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 from markbook.statuses import is_worth_another_try
@@ -84,8 +79,9 @@ class AnthropicTeacher:
         self.model = config.model
         self.description = f"{config.model} over the Anthropic Messages API"
         self._config = config
-        self._criteria = tuple(rubric.criteria)
         self._requests = RequestBuilder(config, rubric, rubric_in_system_prompt=rubric_in_system_prompt)
+        thinking_is_known = self._requests.facts.thinking != "unknown"
+        self._reader = MessageReader(tuple(rubric.criteria), config.explain, thinking_is_known)
         self._pricer = CallPricer(config.model, config.price(), config.cache_ttl)
         self._clock = clock
         self._retry_policy = RetryPolicy(
@@ -129,6 +125,11 @@ class AnthropicTeacher:
             "explain": self._config.explain,
             "shuffle_group": self._config.shuffle_group,
         }
+
+    def batches(self) -> BatchApi | None:
+        if other_server(str(self._client.base_url)) is not None and not self._config.base_url_has_batches:
+            return None
+        return MessageBatches(self._client, self._config, self._requests, self._reader)
 
     def outage(self) -> Outage | None:
         return self._retry_policy.breaker.outage
@@ -205,12 +206,7 @@ class AnthropicTeacher:
             message = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
         if isinstance(message, ScoringFailure):
             return dict.fromkeys(shown, message)
-        if message.stop_reason == "refusal":
-            return dict.fromkeys(shown, refusal(message))
-        cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
-        read = read_reply(get_text(message), len(shown), self._criteria, cut=cut, explain=self._config.explain)
-        if cut and self._requests.facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
-            return dict.fromkeys(shown, no_marks_within(request["max_tokens"]))
+        read = self._reader.read(message, len(shown), request["max_tokens"])
         return dict(zip(shown, read, strict=True))
 
     async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
