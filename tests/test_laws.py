@@ -135,6 +135,10 @@ UNSCOPED_READS = {
     "Claims.poll": "by content, likewise",
     "Verdicts.get": "by content, likewise",
     "ApiKeys.all": "what viewers are made of",
+    **dict.fromkeys(
+        [f"Batches.{name}" for name in ("samples", "open_requests", "provider_ids", "bills")],
+        "for those who continue a batch or have made it; a route shows what Batches.get does",
+    ),
     "Ledger.opened_ms": "when the store was made, which no run has to do with",
     "Store.ping": "reads nothing",
     "Maintenance._compact_to_hours": "maintenance, shown to nobody",

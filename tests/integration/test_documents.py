@@ -40,6 +40,10 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "export ANTHROPIC_API_KEY=": (None, "the reader's key"),
     "git clone": (None, "the repository is here already"),
     "accelerate launch": ("tests/integration/test_trainer_ranks.py", "accelerate"),
+    ".venv/bin/markbook score add.py --prompt-file task.md --batch": (
+        "tests/integration/test_batches_commands.py",
+        '"--batch"',
+    ),
     ".venv/bin/markbook judge labelled.jsonl": ("tests/integration/test_judge.py", '["judge", "file.jsonl"'),
     "docker ": ("tests/compose/stack.py", '"docker", "compose"'),
     "git pull": (None, "the reader's repository"),

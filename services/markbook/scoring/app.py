@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from markbook.config.settings import Config, Execution, Service
 from markbook.scoring.api.auth import Authenticator
 from markbook.scoring.api.auth_middleware import AuthMiddleware
+from markbook.scoring.api.batch_routes import batch_router
 from markbook.scoring.api.body_limits import BodyLimits
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.docs_page import docs_router
@@ -32,6 +33,7 @@ from markbook.scoring.observability.instrumented_teacher import InstrumentedTeac
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
 from markbook.scoring.observability.tracing import REQUESTS
+from markbook.scoring.pipeline.batches import BatchService
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import load_rubric
@@ -75,7 +77,7 @@ def _with_routes(
         telemetry=REQUESTS,
     )
     authenticator = Authenticator(store.keys)
-    for routes in (router, run_router, compat, create_dashboard_router(authenticator), docs_router()):
+    for routes in (router, batch_router, run_router, compat, create_dashboard_router(authenticator), docs_router()):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
@@ -107,6 +109,11 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
     recorders = request_counter(metrics.samples), gather_recorder(metrics.gather_wait)
     pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, *recorders)
+    batches = BatchService(
+        *(config, watched, store, tier, tests, rubric, pipeline.profile, clock_ms),
+        on_call=metrics.calls.observe,
+        on_counted=metrics.samples.observe,
+    )
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
 
@@ -118,13 +125,16 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
             renew_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims"
         )
         book = asyncio.create_task(run_maintenance(store, clock_ms), name="maintenance")
-        for task in (leases, book):
+        work = asyncio.create_task(batches.run(), name="batches")
+        for task in (leases, book, work):
             task.add_done_callback(_log_death)
         try:
             yield
         finally:  # an interrupted `markbook judge` ends here as well: its calls in progress are paid for
             leases.cancel()
             book.cancel()
+            work.cancel()
+            await batches.close(config.service.shutdown_grace_s)
             await pipeline.close(config.service.shutdown_grace_s)
             await pipeline.ledger.close()
             await tier.close()
@@ -133,5 +143,5 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
             await store.close()
 
     app = _with_routes(lifespan, store, config.service, metrics)
-    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics)
+    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics, batches)
     return app

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from markbook.config.settings import Config
 from markbook.scoring.observability.metrics import Metrics
+from markbook.scoring.pipeline.batches import BatchService
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.store import Store
 from markbook.scoring.teachers.protocol import Teacher
@@ -22,6 +23,7 @@ class AppState:
     pipeline: Pipeline
     clock_ms: Callable[[], int]
     metrics: Metrics
+    batches: BatchService
 
 
 def get_state(request: Request) -> AppState:

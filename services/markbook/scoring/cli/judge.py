@@ -23,7 +23,7 @@ from markbook.scoring.cli.client import dollars
 from markbook.scoring.cli.judge_table import as_json as report_as_json
 from markbook.scoring.cli.judge_table import lines
 from markbook.scoring.judging.labelled import LabelledSample, number_tasks, read_labelled
-from markbook.scoring.judging.marking import Marking, find_missing, mark_samples
+from markbook.scoring.judging.marking import Marking, find_missing, in_batches, mark_samples
 from markbook.scoring.judging.report import (
     MOST,
     LabelledFile,
@@ -80,17 +80,21 @@ def judge(
     run: Annotated[str, typer.Option(metavar="NAME", help="The run that the marks are counted under.")] = "judge",
     resamples: Annotated[int, typer.Option(metavar="N", min=100, help="Resamples of the bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.")] = 0,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Mark in batches, as with teacher.batch: half the price, up to a day.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     _check_run(run)
-    candidates = _load(teacher)
+    candidates = _load(teacher, batch=batch)
     try:
         labelled = _label(read_labelled(file), candidates[0].config, right_from, file)
         _confirm(candidates, labelled, again, yes=yes)
         markings = _mark(candidates, labelled, again, run)
     except KeyboardInterrupt:
-        print("stopped: the marks so far are stored, and the same command continues", file=sys.stderr)
+        in_progress = ", batches continue at the provider" if any(map(_is_batched, candidates)) else ""
+        print(f"stopped: the marks so far are stored{in_progress}, and the same command continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     if len(labelled.samples) * resamples * len(candidates) > SLOW:
         print(f"computing intervals from {resamples:,} resamples", file=sys.stderr)
@@ -105,7 +109,7 @@ def judge(
         raise typer.Exit(BELOW)
 
 
-def _load(paths: Sequence[Path]) -> list[_Candidate]:
+def _load(paths: Sequence[Path], *, batch: bool) -> list[_Candidate]:
     """The configurations, named by their files' stems, or by their whole paths where two have the same stem."""
     if duplicate := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigError(f"--teacher {duplicate} is given twice")
@@ -115,7 +119,11 @@ def _load(paths: Sequence[Path]) -> list[_Candidate]:
     for path, each in zip(paths, candidates, strict=True):
         if each.config.rlaif.tests_policy == "only":
             raise ConfigError(f"{path}: rlaif.tests_policy is only, so that there is no teacher to measure")
-    return candidates
+    return [_Candidate(each.name, in_batches(each.config)) for each in candidates] if batch else candidates
+
+
+def _is_batched(candidate: _Candidate) -> bool:
+    return candidate.config.teacher.batch == "on"
 
 
 def _check_run(name: str) -> None:

@@ -8,15 +8,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from markbook.config.settings import Config
-from markbook.contract import RequestUsage, Result, Sample, ScoreRequest
+from markbook.contract import Batch, BatchState, RequestUsage, Result, Sample, ScoreRequest
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.app import create_app
 from markbook.scoring.concurrency import gather_all
 from markbook.scoring.judging.labelled import LabelledSample
+from markbook.scoring.pipeline.batches import LOOK_S
 from markbook.scoring.pipeline.preparation import prepare_samples
+from markbook.scoring.pipeline.results import sum_usage
 from markbook.scoring.prompts.rubric import load_rubric
+from markbook.scoring.store import OWNER
 from markbook.scoring.teachers import make_teacher
 from markbook.scoring.teachers.protocol import Teacher, WrappedTeacher
+from markbook.scoring.types import TeacherCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,11 @@ class RepeatedTeacher(WrappedTeacher):
         return {**super().identity(), "repeat": self._repeat}
 
 
+def in_batches(config: Config) -> Config:
+    """The configuration with `teacher.batch`."""
+    return config.model_copy(update={"teacher": config.teacher.model_copy(update={"batch": "on"})})
+
+
 async def find_missing(config: Config, samples: Sequence[LabelledSample], repeat: int) -> list[int]:
     """The samples whose mark is not in the store yet, by index. `repeat`: 0 for the first marks."""
     async with _service(config, repeat) as state:
@@ -59,12 +68,15 @@ async def mark_samples(
     """One result per sample. The samples of a task are one request, as a trainer sends them, without their tests.
 
     `tasks`: the task of each sample. `on_marked` is called with the number of samples of each finished request.
+    With `teacher.batch` the samples are a batch instead, which other processes on the same store may continue.
     Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
     """
     by_task: list[list[int]] = [[] for _ in range(max(tasks) + 1)]
     for index, task in enumerate(tasks):
         by_task[task].append(index)
     async with _service(config, repeat) as state:
+        if config.teacher.batch == "on":
+            return await _mark_in_batches(state, samples, tasks, run, on_marked)
         # more at a time would only queue in the service, or be refused by it
         slots = asyncio.Semaphore(min(config.teacher.max_concurrency, config.service.max_concurrent_requests))
 
@@ -82,6 +94,42 @@ async def mark_samples(
             results.update(zip(indices, task_results, strict=True))
             usage.append(task_usage)
         return Marking([results[index] for index in range(len(samples))], usage, state.pipeline.profile)
+
+
+async def _mark_in_batches(
+    state: AppState,
+    samples: Sequence[LabelledSample],
+    tasks: Sequence[int],
+    run: str,
+    on_marked: Callable[[int], None],
+) -> Marking:
+    size = state.config.service.max_samples_per_batch
+    batches: list[Batch] = []
+    for start in range(0, len(samples), size):
+        part = [_sample(each) for each in samples[start : start + size]]
+        batches.append(await state.batches.submit(ScoreRequest(run=run, samples=part), None))
+    items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
+    task_of = {item.print.digest: task for item, task in zip(items, tasks, strict=True)}
+    results: list[Result] = []
+    calls: dict[int, list[TeacherCall]] = {}
+    for batch in batches:
+        ended = await _end(state, batch)
+        results += ended.results or []
+        on_marked(ended.samples)
+        for digests, call in await state.store.batches.bills(batch.id):  # a request has samples of one task
+            calls.setdefault(task_of[digests[0]], []).append(call)
+    usage = [sum_usage(calls.get(task, [])) for task in range(max(tasks) + 1)]
+    return Marking(results, usage, state.pipeline.profile)
+
+
+async def _end(state: AppState, batch: Batch) -> Batch:
+    """The batch once it has ended."""
+    while batch.state is not BatchState.ENDED:
+        await asyncio.sleep(min(LOOK_S, state.config.teacher.batch_poll_s))
+        newer = await state.batches.get(OWNER, batch.id)
+        assert newer is not None
+        batch = newer
+    return batch
 
 
 @asynccontextmanager

@@ -69,7 +69,20 @@ def estimate_cost(
     for each in by_task.values():
         first = file.samples[each[0]]
         groups.append(((first.prompt, first.language), [file.samples[index].code for index in each]))
-    return forecast_groups(groups, assumed, config, load_rubric(config.teacher.rubric))
+    return forecast_groups(groups, assumed, _priced(config), load_rubric(config.teacher.rubric))
+
+
+def _priced(config: Config) -> Config:
+    """The configuration with the prices and the cache of batches, where these are used."""
+    teacher, price = config.teacher, config.teacher.price()
+    if teacher.batch == "off":
+        return config
+    prices = dict(teacher.prices)
+    if price is not None:
+        halved = {"input": price.input * price.batch, "output": price.output * price.batch}
+        prices[teacher.model] = price.model_copy(update=halved)
+    batched = teacher.model_copy(update={"prices": prices, "cache_ttl": teacher.batch_cache_ttl})
+    return config.model_copy(update={"teacher": batched})
 
 
 def report_on(

@@ -99,7 +99,7 @@ class GroupScorer:
         """
         async with self.score_group(billing, items, [item.print for item in items]) as result:
             pairs = list(zip(items, result.outcomes, strict=True))
-            marked = [_new_mark(item, outcome) for item, outcome in pairs if isinstance(outcome, Judgment)]
+            marked = [new_mark(item, outcome) for item, outcome in pairs if isinstance(outcome, Judgment)]
             failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, ScoringFailure)}
             bills = result.limiter.pop_unwritten()
             outcomes = [self._outcome(item, outcome) for item, outcome in pairs]
@@ -154,5 +154,5 @@ class GroupScorer:
         return SampleMark(source, self._rubric.score(shown), shown, reasons, item.verdict)
 
 
-def _new_mark(item: PreparedSample, judgment: Judgment) -> NewMark:
+def new_mark(item: PreparedSample, judgment: Judgment) -> NewMark:
     return NewMark(item.print, judgment.criteria, judgment.reasons, judgment.place, judgment.shown, item.texts)
