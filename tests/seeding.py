@@ -34,11 +34,11 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
         asked = [_request(draw, at_ms, runs, shares[at_ms]) for at_ms in times for _ in range(requests)]
         paid = [_call(draw, at_ms, runs) for at_ms in times for _ in range(calls)]
         sums = build_rollups(asked, paid)
-        _copy(engine, tables.requests, asked)
-        _copy(engine, tables.calls, paid)
-        _copy(engine, tables.sums, [*_sum_rows(sums)])
-        _copy(engine, tables.failure_sums, [*_failure_rows(sums)])
-        _copy(engine, tables.score_rollups, [*_score_rows(sums)])
+        copy_rows(engine, tables.requests, asked)
+        copy_rows(engine, tables.calls, paid)
+        copy_rows(engine, tables.sums, [*_sum_rows(sums)])
+        copy_rows(engine, tables.failure_sums, [*_failure_rows(sums)])
+        copy_rows(engine, tables.score_rollups, [*_score_rows(sums)])
     with transaction(engine) as connection:
         insert_new(connection, tables.accounts, [*_accounts(runs)])
     while _compact_to_hours(engine, until_ms):
@@ -143,7 +143,7 @@ def _accounts(runs: int) -> Iterator[dict[str, Any]]:
         yield {"scope": scope, "nusd": 90_000_000_000 // (1 + number), "tokens": 400_000_000 // (1 + number)}
 
 
-def _copy(engine: Engine, table: Table, rows: Sequence[Row]) -> None:
+def copy_rows(engine: Engine, table: Table, rows: Sequence[Row]) -> None:
     """As fast as each database takes them."""
     if not rows:
         return

@@ -51,12 +51,24 @@ def test_who_may_import_whom(path):
 
 
 SCORING = (
-    *("__main__", "cli", "judging", "app", "background", "dashboard", "api", "pipeline", "budgets", "observability"),
-    *("teachers", "heuristics", "execution", "store", "prompts"),
+    *("__main__", "cli", "judging", "app", "background", "dashboard", "api", "pipeline", "budgets", "alerts"),
+    *("observability", "exports", "teachers", "heuristics", "execution", "store", "prompts"),
     *("evaluation", "types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (
-    *("__main__", "cli", "run", "export", "dry_run", "loop", "summary", "learner", "gradients", "sample_stats"),
+    *(
+        "__main__",
+        "cli",
+        "run",
+        "export",
+        "dry_run",
+        "loop",
+        "summary",
+        "model_card",
+        "learner",
+        "gradients",
+        "sample_stats",
+    ),
     *("rollout", "micro_batches", "checkpoint", "rewards", "monitoring"),
     *("objective", "data", "model", "distributed", "run_dir", "utils", "step_sums", "types", "errors"),
 )
@@ -135,10 +147,16 @@ UNSCOPED_READS = {
     "Claims.poll": "by content, likewise",
     "Verdicts.get": "by content, likewise",
     "ApiKeys.all": "what viewers are made of",
+    **dict.fromkeys(
+        [f"Batches.{name}" for name in ("samples", "open_requests", "provider_ids", "bills")],
+        "for those who continue a batch or have made it; a route shows what Batches.get does",
+    ),
     "Ledger.opened_ms": "when the store was made, which no run has to do with",
+    "Records.read_profiles": "what marks depend on, which no run has to do with",
     "Store.ping": "reads nothing",
     "Maintenance._compact_to_hours": "maintenance, shown to nobody",
     "Maintenance._last_above": "maintenance, shown to nobody",
+    "Maintenance._drop_found": "maintenance, shown to nobody",
 }
 
 

@@ -41,8 +41,11 @@ REPLIES: dict[str, Callable[[list[str]], list[str]]] = {
 STOPS = ("cut", "refusal")
 """A reply that ends early: billed."""
 
-ALL = (*ERRORS, *TRANSPORT, *REPLIES, *STOPS)
-FLEETING = tuple(kind for kind in ALL if kind not in ("rate_limit_long", "spend_limit", "bad_key", "billing"))
+BATCHED = ("errored", "invalid", "expired", "canceled")
+"""What becomes of a request in a batch instead of an answer: not billed."""
+
+ALL = (*ERRORS, *TRANSPORT, *REPLIES, *STOPS, *BATCHED)
+FLEETING = tuple(kind for kind in ALL if kind not in ("rate_limit_long", "spend_limit", "bad_key", "billing", *BATCHED))
 """Those that pass when asked again."""
 
 

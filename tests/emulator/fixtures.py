@@ -12,6 +12,7 @@ import pytest
 from markbook.config.settings import TeacherConfig
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.anthropic.timing import Timing
 from tests.emulator import tokens
 from tests.emulator.server import Emulator
 
@@ -71,10 +72,7 @@ async def claude(emulator: Emulator, passing_time: SkippingTime) -> AsyncIterato
             rubric or load_rubric(),
             api_key="test-key",
             rubric_in_system_prompt=rubric_in_system_prompt,
-            clock=passing_time.clock,
-            wall=passing_time.wall,
-            sleep=passing_time.sleep,
-            jitter=lambda: 0.5,
+            timing=Timing(passing_time.clock, passing_time.wall, passing_time.sleep, jitter=lambda: 0.5),
         )
         made.append(teacher)
         return teacher

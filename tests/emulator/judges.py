@@ -72,5 +72,10 @@ def lines(marks: Sequence[Marks], *, explain: bool = False) -> list[str]:
     return [f"{number} {' '.join(map(str, each))}{reason}" for number, each in enumerate(marks, start=1)]
 
 
+def as_json(marks: Sequence[Marks]) -> dict[str, list[list[int]]]:
+    """The same under a schema."""
+    return {"marks": [[number, *each] for number, each in enumerate(marks, start=1)]}
+
+
 def _clip(values: object) -> Marks:
     return tuple(min(100, max(0, value)) for value in values)  # type: ignore[attr-defined]

@@ -112,6 +112,26 @@ def bill(split: Split, output_tokens: int) -> Settlement:
     return Settlement(split.input, output_tokens, split.read, split.write_5m, split.write_1h)
 
 
+def scope(asked: Request) -> str:
+    """What a prefix depends on besides its text: other models and other output formats share no cache."""
+    form = asked.output_config.format.schema_ if asked.output_config and asked.output_config.format else None
+    return json.dumps([asked.model, form], sort_keys=True)
+
+
+def message(number: int, name: str, bill: Settlement, reply: Reply, tier: str = "standard") -> dict[str, Any]:
+    return {
+        "id": f"msg_{number:08d}",
+        "type": "message",
+        "role": "assistant",
+        "model": name,
+        "content": reply.content,
+        "stop_reason": reply.stop_reason,
+        "stop_sequence": None,
+        "stop_details": reply.stop_details,
+        "usage": {**bill.usage(), "service_tier": tier},
+    }
+
+
 def _text(request: Request, judge: judges.Judge, fault: str | None) -> str:
     codes = codes_of(request)
     if not codes:
@@ -119,7 +139,9 @@ def _text(request: Request, judge: judges.Judge, fault: str | None) -> str:
     explain = any(re.search("^Reply with one line .* the main reason", block.text, re.M) for block in blocks(request))
     lines = judges.lines(judge(codes), explain=explain)
     if request.output_config and request.output_config.format:
-        return json.dumps(_instance(request.output_config.format.schema_), separators=(",", ":"))
+        schema = request.output_config.format.schema_
+        found = judges.as_json(judge(codes)) if schema.get("properties", {}).keys() == {"marks"} else _instance(schema)
+        return json.dumps(found, separators=(",", ":"))
     return "\n".join(faults.REPLIES[fault](lines) if fault in faults.REPLIES else lines)
 
 

@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tests.emulator import faults, judges, model, tokens
+from tests.emulator.batches import Batches
 from tests.emulator.cache import PromptCache
 from tests.emulator.catalog import MODELS
 from tests.emulator.errors import ApiError, invalid
@@ -61,7 +62,13 @@ class Settings:
     structured_output_overhead: int = 250
     overhead_always: bool = False
     """Bill it in requests that ask for no structured output as well: what that would cost."""
+    batch_faults: faults.Faults = field(default_factory=faults.Faults)
+    """Of the requests in batches."""
     faults: faults.Faults = field(default_factory=faults.Faults)
+    batch_s: float = 0.0
+    """Seconds from the creation of a batch to its end."""
+    batch_request_s: float = 0.0
+    """Seconds between its requests, as far as the prompt cache is concerned."""
     count: Callable[[str], int] = tokens.exact
     limits: list[Bucket] = field(default_factory=list)
 
@@ -83,9 +90,12 @@ class Entry:
     bill: model.Settlement | None = None
     answered: bool = True
     key: str = ""
+    custom_id: str = ""
+    """Of a request in a batch, which costs half."""
 
     def dollars(self) -> float:
-        return self.bill.dollars(MODELS[self.body["model"]]) if self.bill else 0.0
+        whole = self.bill.dollars(MODELS[self.body["model"]]) if self.bill else 0.0
+        return whole / 2 if self.custom_id else whole
 
 
 class Emulator:
@@ -103,8 +113,10 @@ class Emulator:
         self._idle.set()
         self._socket = socket.create_server((host, port))
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        self.batches = Batches(self)
         routes = [
             Route("/v1/messages", self._messages, methods=["POST"]),
+            *self.batches.routes(),
             Route("/_emulator/log", self._show_log),
             Route("/_emulator/settings", self._change, methods=["PUT"]),
             Route("/_emulator/reset", self._reset, methods=["POST"]),
@@ -147,6 +159,7 @@ class Emulator:
         """As new, with these settings."""
         self.settings = Settings(**settings)
         self.log.clear()
+        self.batches.clear()
         self.most_in_flight = 0
         self.cache.clear()
 
@@ -187,7 +200,7 @@ class Emulator:
         shown = model.segments(
             asked, settings.count, settings.structured_output_overhead, always=settings.overhead_always
         )
-        split = self.cache.split(_scope(asked), shown, known.floor)
+        split = self.cache.split(model.scope(asked), shown, known.floor)
         needs = {"requests": 1, "input-tokens": split.input + split.write_5m + split.write_1h}
         for bucket in settings.limits:
             bucket.take(needs[bucket.kind])
@@ -196,6 +209,7 @@ class Emulator:
         thinking = settings.thinking_tokens if model.thinks(asked, known) else 0
         reply = model.reply_to(asked, settings.judge, settings.count, thinking, fault)
         entry.bill = model.bill(split, reply.output_tokens)
+        message = model.message(entry.number, asked.model, entry.bill, reply)
         entry.status, entry.stop_reason = 200, reply.stop_reason
         headers = {name: value for bucket in settings.limits for name, value in bucket.headers().items()}
         if fault == "reset_after":
@@ -207,18 +221,29 @@ class Emulator:
             return PlainTextResponse("<html>a proxy's page</html>", headers=headers)
         if fault in ("broken_json", "no_usage"):
             entry.answered = False
-            message = {key: value for key, value in _message(entry, reply).items() if key != "usage"}
+            del message["usage"]
             text = json.dumps(message)[: -1 if fault == "broken_json" else None]
             return Response(text, media_type="application/json", headers=headers)
         if fault == "cut_body":
             entry.answered = False
-            return _CutBody(_message(entry, reply), headers=headers)
-        return JSONResponse(_message(entry, reply), headers=headers)
+            return _CutBody(message, headers=headers)
+        return JSONResponse(message, headers=headers)
+
+    def note(self, body: dict[str, Any], codes: list[str], bill: model.Settlement, custom_id: str, key: str) -> Entry:
+        """Log an answered request of a batch."""
+        number = next(self._numbers)
+        entry = Entry(number, f"req_{number:08d}", body, codes, status=200, bill=bill, key=key, custom_id=custom_id)
+        self.log.append(entry)
+        return entry
+
+    def cut_off(self) -> Response:
+        """Reset the connection of the request that is being answered."""
+        _transport.get().abort()
+        return Response()
 
     def _cut_off(self, entry: Entry) -> Response:
         entry.answered = False
-        _transport.get().abort()
-        return Response()
+        return self.cut_off()
 
     async def _show_log(self, _: HttpRequest) -> Response:
         return JSONResponse([asdict(entry) for entry in self.log])
@@ -228,9 +253,9 @@ class Emulator:
         for name, value in (await request.json()).items():
             if name == "judge":
                 value = judges.JUDGES[value]
-            elif name == "faults":
+            elif name in ("faults", "batch_faults"):
                 value = faults.Faults(**{key: tuple(kept) if key == "kinds" else kept for key, kept in value.items()})
-            elif name not in ("latency_s", "slow_s", "thinking_tokens", "structured_output_overhead"):
+            elif name not in ("latency_s", "slow_s", "batch_s", "thinking_tokens", "structured_output_overhead"):
                 return JSONResponse({"error": f"unknown setting {name}"}, 422)
             setattr(self.settings, name, value)
         return Response(status_code=204)
@@ -244,24 +269,3 @@ async def _until_given_up(request: HttpRequest, most_s: float) -> None:
     """Until the client goes away (the only message after the body), or for `most_s` seconds."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(request.receive(), most_s)
-
-
-def _scope(asked: Any) -> str:
-    """What a prefix depends on besides its text: other models and other output formats share no cache."""
-    form = asked.output_config.format.schema_ if asked.output_config and asked.output_config.format else None
-    return json.dumps([asked.model, form], sort_keys=True)
-
-
-def _message(entry: Entry, reply: model.Reply) -> dict[str, Any]:
-    assert entry.bill is not None
-    return {
-        "id": f"msg_{entry.number:08d}",
-        "type": "message",
-        "role": "assistant",
-        "model": entry.body["model"],
-        "content": reply.content,
-        "stop_reason": reply.stop_reason,
-        "stop_sequence": None,
-        "stop_details": reply.stop_details,
-        "usage": entry.bill.usage(),
-    }

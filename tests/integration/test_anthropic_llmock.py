@@ -10,6 +10,7 @@ import pytest
 from markbook.config.settings import TeacherConfig
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
+from markbook.scoring.teachers.anthropic.timing import Timing
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import Reply, asked
@@ -22,8 +23,8 @@ MARKS = {"correctness": 0.8, "code_quality": 0.7, "efficiency": 0.6, "documentat
 @pytest.fixture
 async def teacher(llmock: Any) -> AsyncIterator[AnthropicTeacher]:
     """Real time here: llmock looks at when a client comes back."""
-    config = TeacherConfig(base_url=llmock.base_url("anthropic"), attempt_timeout_s=0.5, shuffle_group=False)
-    teacher = AnthropicTeacher(config, load_rubric(), api_key="k", jitter=lambda: 0.0)
+    config = TeacherConfig(base_url=llmock.base_url("anthropic"), attempt_timeout_s=2.0, shuffle_group=False)
+    teacher = AnthropicTeacher(config, load_rubric(), api_key="k", timing=Timing(jitter=lambda: 0.0))
     yield teacher
     await teacher.close()
 
@@ -75,7 +76,7 @@ async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: Anthropic
 
 async def test_a_slow_answer_is_given_up_and_booked_at_its_bound(llmock: Any, teacher: AnthropicTeacher) -> None:
     llmock.reply(REPLY, times=None)
-    llmock.delay(1.0)
+    llmock.delay(4.0)
     reply = await asked(teacher, GROUP)
     assert_marked(reply)
     assert [call.usage_unknown for call in reply.calls] == [True, False]

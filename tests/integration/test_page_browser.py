@@ -27,6 +27,14 @@ HOSTILE = """</pre></code><script>window.hacked = 1; alert(1)</script>
 <a href="javascript:window.hacked = 4">press</a><style>body { display: none }</style>
 <iframe src="javascript:parent.hacked = 5"></iframe>{{ 7 * 7 }}<meta http-equiv="refresh" content="0; http://hostile.invalid/">"""
 PHONE, DESK = 390, 1280
+SMALL_TARGETS = """
+[...document.querySelectorAll('a, button, input:not([type=hidden]), summary')]
+  .filter(e => e.getClientRects().length && !e.closest('p:not(.pager), dd, .banner, pre'))
+  .map(e => [e.textContent.trim() || e.name, e.getBoundingClientRect()])
+  .filter(([_, box]) => box.width < 24 || box.height < 24)
+  .map(([name, box]) => `${name}: ${box.width} x ${box.height}`)
+"""
+"""WCAG 2.5.8, target size: what can be pressed and is no link within a sentence."""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,7 @@ def check_fits(browser: Chromium) -> None:
     assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "scrolls to the side"
     heights = browser.evaluate("[...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height)")
     assert all(height >= 9 for height in heights)
+    assert browser.evaluate(SMALL_TARGETS) == []
 
 
 def look_at_all(browser: Chromium, url: str, folder: Path, name: str) -> None:

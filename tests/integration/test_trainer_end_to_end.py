@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import peft
@@ -22,18 +23,27 @@ GROUP = 4
 
 
 class TrainerProcess:
-    """`markbook train` on the tiny student; its lines as they come."""
+    """`markbook train` on the tiny student, or on another that `more` names; its lines as they come."""
 
-    def __init__(self, folder: Path, url: str, steps: int = STEPS, **more: object) -> None:
-        save_tiny_student(folder / "student")
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        steps: int = STEPS,
+        rlaif: Mapping[str, object] | None = None,
+        **more: object,
+    ) -> None:
+        if "model" not in more:
+            save_tiny_student(folder / "student")
         tasks = [{"prompt": f"Write a function that adds {i}.", "language": "python"} for i in range(4)]
         (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
         training = {
             "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl", "eval_samples_per_task": 2,
             "max_steps": steps, "prompts_per_step": 2, "max_new_tokens": 8, "device": "cpu", "lora_r": 4,
         } | more  # fmt: skip
-        rlaif = {"scoring_url": url, "run": "end-to-end", "num_samples_per_prompt": GROUP, "service_wait_s": 60.0}
-        (folder / "config.yaml").write_text(yaml.safe_dump({"training": training, "rlaif": rlaif}))
+        marks = {"scoring_url": url, "run": "end-to-end", "num_samples_per_prompt": GROUP, "service_wait_s": 60.0}
+        settings = {"training": training, "rlaif": {**marks, **(rlaif or {})}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings))
         self.run_dir = folder / "runs" / "end-to-end"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "markbook.trainer", "--config", "config.yaml"],
@@ -53,8 +63,8 @@ class TrainerProcess:
                 return
         raise AssertionError("\n".join(self.lines))
 
-    def finish(self) -> int:
-        rest, _ = self.process.communicate(timeout=120)
+    def finish(self, timeout_s: float = 120) -> int:
+        rest, _ = self.process.communicate(timeout=timeout_s)
         self.lines += rest.splitlines()
         return self.process.returncode
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
 from markbook.config.settings import Config, Execution, Service
+from markbook.scoring.alerts.monitor import AlertMonitor
 from markbook.scoring.api.auth import Authenticator
 from markbook.scoring.api.auth_middleware import AuthMiddleware
+from markbook.scoring.api.batch_routes import batch_router
 from markbook.scoring.api.body_limits import BodyLimits
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.docs_page import docs_router
@@ -24,32 +23,31 @@ from markbook.scoring.api.query_parameters import check_query
 from markbook.scoring.api.reward_routes import router as compat
 from markbook.scoring.api.routes import router
 from markbook.scoring.api.run_routes import run_router
-from markbook.scoring.background import renew_leases, run_maintenance
+from markbook.scoring.background import Lifespan, lifespan
+from markbook.scoring.dashboard.keys_routes import create_keys_router
 from markbook.scoring.dashboard.routes import create_dashboard_router
+from markbook.scoring.dashboard.sample_routes import create_samples_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
+from markbook.scoring.observability.agreement import AgreementWatch
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
 from markbook.scoring.observability.tracing import REQUESTS
+from markbook.scoring.pipeline.batches import BatchRecorders, BatchService
+from markbook.scoring.pipeline.explainer import Explainer
+from markbook.scoring.pipeline.parts import Recorders, Tiers
 from markbook.scoring.pipeline.pipeline import Pipeline
+from markbook.scoring.pipeline.sample_weights import sample_weights
 from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store import RetentionPolicy, Store
+from markbook.scoring.store import RetentionPolicy, Store, StoreObservers
 from markbook.scoring.teachers import make_teacher
 from markbook.scoring.teachers.protocol import Teacher
-
-log = logging.getLogger("markbook")
 
 
 def unix_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _log_death(task: asyncio.Task[None]) -> None:
-    """These background tasks are never awaited: log it if one dies."""
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("background task %s died, restart the service: %s", task.get_name(), error, exc_info=error)
 
 
 def _runner(config: Execution) -> TestRunner:
@@ -58,13 +56,16 @@ def _runner(config: Execution) -> TestRunner:
 
 
 def _with_routes(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], store: Store, config: Service, metrics: Metrics
+    lives: Lifespan,
+    authenticator: Authenticator,
+    config: Service,
+    metrics: Metrics,
 ) -> FastAPI:
     app = FastAPI(
         title="Markbook",
         version=version("markbook"),
         description="Asks a teacher to mark code that students write, keeps every mark, pays for none twice.",
-        lifespan=lifespan,
+        lifespan=lives,
         docs_url=None,  # ours loads nothing from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # to the Host that the request names, which may be anybody's
@@ -74,8 +75,11 @@ def _with_routes(
         openapi_tags=TAGS,
         telemetry=REQUESTS,
     )
-    authenticator = Authenticator(store.keys)
-    for routes in (router, run_router, compat, create_dashboard_router(authenticator), docs_router()):
+    pages = (
+        *(create_dashboard_router(authenticator), create_samples_router(), create_keys_router(authenticator)),
+        docs_router(),
+    )
+    for routes in (router, batch_router, run_router, compat, *pages):
         app.include_router(routes)
     app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
@@ -99,39 +103,26 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         lease_ms,
         RetentionPolicy.of(config.store),
         metrics.store,
+        alert_percent=config.alerts.budget_percent,
         server_time=clock_ms is unix_ms,  # a test that moves its own clock means leases, too
-        on_paid_twice=metrics.paid_twice.inc,
+        observers=StoreObservers(metrics.paid_twice.inc, metrics.agreement.observe),
     )
-    tier = HeuristicTier()
     watched = InstrumentedTeacher(marker, metrics.calls)
-    tests = TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
-    recorders = request_counter(metrics.samples), gather_recorder(metrics.gather_wait)
-    pipeline = Pipeline(config, watched, store, tier, tests, rubric, clock_ms, *recorders)
+    tiers = Tiers(HeuristicTier(), TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric))
+    recorders = Recorders(request_counter(metrics.samples), gather_recorder(metrics.gather_wait))
+    pipeline = Pipeline(config, watched, store, tiers, rubric, clock_ms, recorders)
+    recorded = BatchRecorders(metrics.calls.observe, metrics.samples.observe)
+    batches = BatchService(config, watched, store, tiers, rubric, clock_ms, recorded)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
-    store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria))
+    agreement = AgreementWatch(config.rlaif, store, pipeline.profile, metrics.agreement)
+    alerts = AlertMonitor(config.alerts, marker, store, metrics.alerts, clock_ms, agreement.low_texts)
+    weights = sample_weights(pipeline.profile, rubric)
+    store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria), weights)
+    explainer = Explainer(config, pipeline.scorer, store, watched.model, clock_ms)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        log.info("teacher: %s", marker.description)
-        log.info("database: %s, profile %s", store.where, pipeline.profile)
-        leases = asyncio.create_task(
-            renew_leases(store, clock_ms, config.store.claim_lease_s), name="renewal of claims"
-        )
-        book = asyncio.create_task(run_maintenance(store, clock_ms), name="maintenance")
-        for task in (leases, book):
-            task.add_done_callback(_log_death)
-        try:
-            yield
-        finally:  # an interrupted `markbook judge` ends here as well: its calls in progress are paid for
-            leases.cancel()
-            book.cancel()
-            await pipeline.close(config.service.shutdown_grace_s)
-            await pipeline.ledger.close()
-            await tier.close()
-            await asyncio.to_thread(tests.close)
-            await marker.close()
-            await store.close()
-
-    app = _with_routes(lifespan, store, config.service, metrics)
-    app.state.markbook = AppState(config, marker, store, pipeline, clock_ms, metrics)
+    authenticator = Authenticator(store.keys, wall=lambda: clock_ms() / 1000)
+    app = _with_routes(lifespan(tiers), authenticator, config.service, metrics)
+    app.state.markbook = AppState(
+        config, marker, store, pipeline, clock_ms, metrics, agreement, alerts, explainer, batches
+    )
     return app

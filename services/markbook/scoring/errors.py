@@ -9,6 +9,7 @@ ServiceError
 ├── UnauthorizedError          401  no API key, or a wrong one
 ├── ForbiddenError             403  not a run that the key may use
 ├── MarkNotFoundError         404  no mark is stored under that key
+├── BatchNotFoundError         404  there is no such batch, or the key may not use its run
 ├── TooManyRequestsError       429  the queue is full: retry later
 ├── UnscoredError             424, 503  samples without a mark, asked for in a shape that has no place for one
 ├── StoreUnavailableError      503  the database cannot be reached
@@ -79,6 +80,11 @@ class ForbiddenError(ServiceError):
 class MarkNotFoundError(ServiceError):
     status = 404
     code = "mark_not_found"
+
+
+class BatchNotFoundError(ServiceError):
+    status = 404
+    code = "batch_not_found"
 
 
 class TooManyRequestsError(ServiceError):

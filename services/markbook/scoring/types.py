@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from markbook.contract import ErrorCode
 
-CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
+CORRECTNESS = "correctness"
+"""The criterion that tests can decide."""
+CRITERIA = (CORRECTNESS, "code_quality", "efficiency", "documentation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,26 @@ class TeacherCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """The body of a request to a teacher, without headers and so without keys, and the text of the reply to it."""
+
+    request: Mapping[str, Any]
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
 class Judgment:
     """The teacher's judgment of one sample: each criterion in [0, 1], and reasons if requested.
 
     It stood at `place` of the `shown` samples of its request, counted from 1; asked again alone, it stood alone.
+    `exchange`: what made it, where that is kept.
     """
 
     criteria: Mapping[str, float]
     reasons: tuple[str, ...] = ()
     place: int = 1
     shown: int = 1
+    exchange: Exchange | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ SECTIONS: dict[str, dict[str, CommandSource]] = {
         "serve": CommandSource("run the scoring service", "markbook.scoring.cli.serve"),
         "migrate": CommandSource("update the database schema to this version", "markbook.scoring.cli.migrate"),
         "keys": CommandSource("create, list and revoke API keys", "markbook.scoring.cli.keys"),
-        "rubric": CommandSource("check and show rubrics", "markbook.scoring.cli.rubric"),
+        "rubric": CommandSource("check, show and try rubrics", "markbook.scoring.cli.rubric"),
         "export": CommandSource(
-            "write all stored marks as JSON lines", "markbook.scoring.cli.export_import", attribute="export"
+            "write stored marks as JSON lines, CSV or Parquet", "markbook.scoring.cli.export_import", attribute="export"
         ),
         "import": CommandSource(
             "add exported marks to the store", "markbook.scoring.cli.export_import", attribute="import_"
@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, CommandSource]] = {
     },
     "teachers": {
         "judge": CommandSource("measure teachers on samples whose truth is known", "markbook.scoring.cli.judge"),
+        "rescore": CommandSource("mark stored samples under another model or rubric", "markbook.scoring.cli.rescore"),
     },
     "training": {
         "estimate": CommandSource("estimate what the marks of a run will cost", "markbook.scoring.cli.estimate"),

@@ -15,15 +15,16 @@ from typing import Any, Self, TypedDict, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from markbook.client.batching import add_usage, make_part, split
+from markbook.client.batching import add_usage, batch_path, make_part, split
 from markbook.client.connection import is_loopback, resolve_authorization, resolve_url
 from markbook.client.errors import RequestRejectedError, ServiceUnavailableError, read
 from markbook.client.retry import FIRST_PAUSE_S, OnFailure, RetryPolicy
 from markbook.client.run_metrics import MetricLike, make_report, metrics_path
-from markbook.client.samples import SampleLike, make_request
+from markbook.client.samples import SampleLike, list_tests, make_request
 from markbook.config.settings import Service
 from markbook.contract import (
     DEFAULT_RUN,
+    Batch,
     KeptMarks,
     Result,
     RunMetrics,
@@ -129,7 +130,7 @@ class AsyncScoringClient:
         """
         sample = {"prompt": prompt, "code": code, "language": language, "test_setup": test_setup}
         results = await self.score_many(
-            [{**sample, "tests": _listed(tests)}], run=run, timeout_s=timeout_s, rescore_s=rescore_s
+            [{**sample, "tests": list_tests(tests)}], run=run, timeout_s=timeout_s, rescore_s=rescore_s
         )
         return results[0]
 
@@ -191,6 +192,21 @@ class AsyncScoringClient:
             results = dict(enumerate(answer.results)) | dict(zip(again, newer.results, strict=True))
             answer = ScoreResponse(results=list(results.values()), usage=add_usage([answer.usage, newer.usage]))
         return answer
+
+    async def submit_batch(
+        self, samples: Iterable[SampleLike], *, run: str = DEFAULT_RUN, request_id: str | None = None
+    ) -> Batch:
+        """Have samples scored at half the price within a day. Returns at once: the `id` is for `get_batch`.
+
+        They are one request: more than `service.max_samples_per_batch` are refused. Raises as `score_many`.
+        """
+        request = make_request(samples, run=run, request_id=request_id or uuid.uuid4().hex, batch=True)
+        body, headers = request.model_dump_json(), {"Content-Type": "application/json"}
+        return await self._retry_policy.run(lambda: self._send(Batch, "POST", "/score", content=body, headers=headers))
+
+    async def get_batch(self, batch: str) -> Batch:
+        """A batch by its id; once its `state` is `ended` it has `results`. Raises RequestRejectedError (404)."""
+        return await self._retry_policy.run(lambda: self._send(Batch, "GET", batch_path(batch)))
 
     async def stats(self, run: str | None = None, since: datetime | None = None) -> Stats:
         """Counts and costs of all runs or of `run`, of all time or from `since` on, which has a time zone.
@@ -282,8 +298,3 @@ class AsyncScoringClient:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _listed(tests: Iterable[str]) -> list[str] | str:
-    """A text stays one, to be refused: as a list it would be a test per letter."""
-    return tests if isinstance(tests, str) else list(tests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 
 from markbook.config.settings import Service
 from markbook.contract import RequestUsage, Sample, ScoreRequest
@@ -35,6 +36,11 @@ def make_part(request: ScoreRequest, samples: Sequence[Sample], what: str) -> Sc
     """Some of a request's samples, under an id that is the same whenever this part of this request is sent."""
     name = uuid.uuid5(uuid.NAMESPACE_OID, f"{request.request_id} {what}").hex
     return request.model_copy(update={"samples": samples, "request_id": name})
+
+
+def batch_path(batch: str) -> str:
+    """The address of a batch, whatever is in its name."""
+    return f"/batches/{quote(batch, safe='')}"
 
 
 def add_usage(usages: Sequence[RequestUsage]) -> RequestUsage:

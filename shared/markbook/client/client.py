@@ -14,7 +14,7 @@ from markbook.client.background import BackgroundLoop
 from markbook.client.retry import OnFailure
 from markbook.client.run_metrics import MetricLike
 from markbook.client.samples import SampleLike, make_request
-from markbook.contract import DEFAULT_RUN, KeptMarks, Result, RunMetrics, ScoreRequest, ScoreResponse, Stats
+from markbook.contract import DEFAULT_RUN, Batch, KeptMarks, Result, RunMetrics, ScoreRequest, ScoreResponse, Stats
 
 
 class ScoringClient:
@@ -136,6 +136,19 @@ class ScoringClient:
         that ends within so many seconds; each time they are counted. What remains stays Unscored.
         """
         return self._background.run(self._client.score_request(request, rescore_s=rescore_s))
+
+    def submit_batch(
+        self, samples: Iterable[SampleLike], *, run: str = DEFAULT_RUN, request_id: str | None = None
+    ) -> Batch:
+        """Have samples scored at half the price within a day. Returns at once: the `id` is for `get_batch`.
+
+        They are one request: more than `service.max_samples_per_batch` are refused. Raises as `score_many`.
+        """
+        return self._background.run(self._client.submit_batch(samples, run=run, request_id=request_id))
+
+    def get_batch(self, batch: str) -> Batch:
+        """A batch by its id; once its `state` is `ended` it has `results`. Raises RequestRejectedError (404)."""
+        return self._background.run(self._client.get_batch(batch))
 
     def stats(self, run: str | None = None, since: datetime | None = None) -> Stats:
         """Counts and costs of all runs or of `run`, of all time or from `since` on, which has a time zone.

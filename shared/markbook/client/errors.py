@@ -64,6 +64,9 @@ def read(model: type[M], response: httpx.Response, base_url: str) -> M:
             # a newer service may say more than this client knows of
             return model.model_validate_json(response.content, extra="ignore")
         except ValidationError as error:
+            if response.status_code == 202:
+                detail = f"{base_url} answers with batches (teacher.batch is on): use submit_batch, or set it to off"
+                raise RequestRejectedError(202, "batch", detail) from error
             raise RequestRejectedError(
                 response.status_code, "not_markbook", f"{base_url} gave no {model.__name__}"
             ) from error

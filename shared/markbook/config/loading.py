@@ -65,11 +65,14 @@ def _overrides(variables: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str
             keys = variable.removeprefix(PREFIX).lower().split("__")
         else:
             continue
-        yield variable, keys, value if keys in _AS_WRITTEN else _read(variable, value)
+        as_written = keys in _AS_WRITTEN or ".".join(keys) == _SECRET  # an error in YAML would quote it
+        yield variable, keys, value if as_written else _read(variable, value)
 
 
 _AS_WRITTEN = (("teacher", "name"), ("teacher", "model"), ("store", "database_url"), ("rlaif", "scoring_url"))
 """Text under a short name, which needs no quotes."""
+_SECRET = "alerts.webhook_url"
+"""No message quotes its value."""
 
 
 def _read(variable: str, value: str) -> Any:
@@ -124,6 +127,8 @@ def _explain(error: dict[str, Any]) -> str:
         expected = "a section of keys"
     if not key:  # of several sections together
         return expected
+    if key == _SECRET:
+        return f"{key} is wrong, expected {expected}"
     return f"{key} is {_show(error['input'])}, expected {expected}"
 
 
@@ -146,8 +151,9 @@ def _siblings(key: str, known: list[str]) -> list[str]:
 
 
 def without_secrets(config: Config) -> dict[str, Any]:
-    """The configuration in JSON's types, to be written down where others may read it: a run needs no database URL."""
-    return config.model_dump(mode="json", exclude={"store": {"database_url"}})
+    """The configuration in JSON's types, to be written down where others may read it: a run needs no database
+    URL and no webhook."""
+    return config.model_dump(mode="json", exclude={"store": {"database_url"}, "alerts": {"webhook_url"}})
 
 
 def _show(value: object) -> str:

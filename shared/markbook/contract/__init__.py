@@ -3,6 +3,8 @@
 Field names are those of DESIGN's "The wire"; changing one is a breaking change for every client.
 """
 
+from markbook.contract.agreement import AGREES_FROM, TeacherAgreement, agreement_interval, agreement_share
+from markbook.contract.batches import Batch, BatchState
 from markbook.contract.marks import KeptGroup, KeptMarks, MarkRecord
 from markbook.contract.run_metrics import (
     MARK,
@@ -29,6 +31,8 @@ from markbook.contract.scoring import (
     Unscored,
 )
 from markbook.contract.stats import (
+    AgreementCount,
+    AgreementStats,
     AuditCount,
     AuditStats,
     Bucket,
@@ -45,12 +49,17 @@ from markbook.contract.stats import (
 from markbook.contract.wire import DEFAULT_RUN, ErrorBody, Language, ProfileId, RequestId, RunName, Test, WireModel
 
 __all__ = [
+    "AGREES_FROM",
     "DEFAULT_RUN",
     "MARK",
     "MAX_METRICS",
     "PASS_AT_1",
+    "AgreementCount",
+    "AgreementStats",
     "AuditCount",
     "AuditStats",
+    "Batch",
+    "BatchState",
     "Bucket",
     "BudgetState",
     "CacheStats",
@@ -84,8 +93,11 @@ __all__ = [
     "Source",
     "Stats",
     "StoredMetrics",
+    "TeacherAgreement",
     "TeacherStats",
     "Test",
     "Unscored",
     "WireModel",
+    "agreement_interval",
+    "agreement_share",
 ]

@@ -58,11 +58,17 @@ class ErrorCode(StrEnum):
     """The sample's tests cannot be run here: no sandbox for its language, or for what the tests use."""
     TESTS_MISSING = "tests_missing"
     """`rlaif.tests_policy` is `only`, and the sample has no tests to be scored by."""
+    IN_BATCH = "in_batch"
+    """A batch has asked for this sample: its mark is stored when that ends, and asking for it now would pay twice."""
 
 
 def _is_empty(value: object) -> bool:
     """A sample without tests goes over the wire as it did before there were any."""
     return not value
+
+
+def _is_unset(value: object) -> bool:
+    return value is None
 
 
 class Sample(WireModel):
@@ -96,6 +102,12 @@ class ScoreRequest(WireModel):
         le=86_400,
         strict=True,  # else `true` would be a second
         description="Seconds after which what has no mark yet comes back `deadline`.",
+    )
+    batch: bool | None = Field(
+        default=None,
+        exclude_if=_is_unset,
+        strict=True,
+        description="True: answered 202 with a batch, at half the price, within a day; null: as `teacher.batch` is.",
     )
     samples: list[Sample] = Field(description="Samples to mark; the results keep their order.")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from markbook.contract.agreement import TeacherAgreement
 from markbook.contract.scoring import Source
 from markbook.contract.wire import Score, Squares, Usd, Weighed, WireModel
 
@@ -36,6 +38,9 @@ class Counters(WireModel):
     scores: ScoreStats = Field(default_factory=ScoreStats, description="The scores of the scored samples.")
     scores_by_source: dict[Source, ScoreStats] = Field(
         default_factory=dict, description="The same by where the mark came from; sources without a score are absent."
+    )
+    agreement: TeacherAgreement = Field(
+        default_factory=TeacherAgreement, description="The teacher's judgments that this paid for, against tests."
     )
     unscored: int = Field(default=0, description="Samples that came back without a mark.")
     unscored_by_code: dict[str, int] = Field(default_factory=dict, description="Unscored samples by error code.")
@@ -101,6 +106,14 @@ class BudgetState(WireModel):
     limit_usd: float | None = Field(description="Its limit in US dollars; null: none.")
     spent_tokens: int = Field(description="Tokens spent.")
     limit_tokens: int | None = Field(description="Its limit in tokens; null: none.")
+    per: Literal["day", "month"] | None = Field(
+        default=None, description="The current day or month (UTC) is counted; null: all since the store was created."
+    )
+
+    def spent_share(self) -> float | None:
+        """The spent share of its limits, the larger one; None where no limit is above zero."""
+        limits = [(self.spent_usd, self.limit_usd), (self.spent_tokens, self.limit_tokens)]
+        return max([spent / limit for spent, limit in limits if limit], default=None)
 
 
 class AuditCount(WireModel):
@@ -122,6 +135,28 @@ class AuditStats(WireModel):
     counts: list[AuditCount] = Field(default_factory=list, description="By reason and language.")
 
 
+class AgreementCount(TeacherAgreement):
+    """The agreement of one run, teacher and language."""
+
+    run: str = Field(description="The run that paid for the judgments.")
+    profile: str = Field(description="What the judgments depend on besides their samples: `profile_inputs` hashed.")
+    model: str = Field(description="Its teacher's model.")
+    rubric: str = Field(description="Its rubric's version.")
+    language: str = Field(description="The samples' language.")
+
+
+class AgreementStats(WireModel):
+    """How far teachers agree with tests, in the period of the query."""
+
+    tests_audit_rate: float = Field(default=0.0, description="Share of the samples that failed a test that is audited.")
+    min_agreement: float | None = Field(default=None, description="rlaif.min_teacher_agreement; null: no limit.")
+    min_samples: int = Field(default=0, description="rlaif.min_agreement_samples.")
+    low_runs: list[str] = Field(
+        default_factory=list, description="Runs whose agreement is below the limit, as this process last saw it."
+    )
+    counts: list[AgreementCount] = Field(default_factory=list, description="By run, profile and language.")
+
+
 class Stats(WireModel):
     """What was counted, what may be spent, and what applies."""
 
@@ -131,10 +166,15 @@ class Stats(WireModel):
     teacher: TeacherStats = Field(description="Who marks.")
     profile: str = Field(description="Hash of `profile_inputs`: marks of another profile are not served.")
     budgets: dict[str, BudgetState] = Field(
-        default_factory=dict, description="By scope: `total`, the asker's `key NAME`, `run NAME` of each that has paid."
+        default_factory=dict,
+        description="By scope: `total`, the asker's `key NAME`, `run NAME` of each that has paid; `SCOPE per day` and "
+        "`SCOPE per month` where a budget has a period.",
     )
     audits: AuditStats = Field(
         default_factory=AuditStats, description="How often the teacher contradicts the heuristic tier."
+    )
+    agreement: AgreementStats = Field(
+        default_factory=AgreementStats, description="How often the teacher agrees with tests."
     )
     policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
     profile_inputs: ProfileInputs = Field(description="What a mark depends on besides its sample.")

@@ -11,7 +11,7 @@ from markbook.cli import main
 from tests.tiny import save_tiny_student
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def student(tmp_path_factory):
     folder = tmp_path_factory.mktemp("student")
     save_tiny_student(folder)

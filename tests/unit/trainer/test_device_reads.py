@@ -15,7 +15,7 @@ from markbook.trainer.rollout.hf import Sampler
 from markbook.trainer.sample_stats import sample_kl
 from markbook.trainer.step_sums import StepSums, SumsRead
 from tests.tiny import tiny_policy
-from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES
+from tests.unit.trainer.model.test_policy import ADVANTAGES, SAMPLES
 
 WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"}
 """Operations whose result's value or size the host has to know before it goes on."""

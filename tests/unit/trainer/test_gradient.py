@@ -14,7 +14,7 @@ from markbook.trainer.model.reference import adapter_off
 from markbook.trainer.sample_stats import sample_kl
 from tests.tiny import tiny_policy
 from tests.tolerance import TINY_MODEL
-from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model
+from tests.unit.trainer.model.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model
 
 KL_PENALTY = 0.3
 CLIP_RANGE, CAP = 0.2, 1.3

@@ -17,9 +17,9 @@ from markbook.trainer.run import FINISHED
 from tests.tiny import tiny_model, tiny_policy
 from tests.tolerance import TINY_MODEL
 from tests.unit.trainer import test_gradient
+from tests.unit.trainer.model.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model, gradient
 from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_gradient import KL_PENALTY, Plain, config
-from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE, float64_model, gradient
 from tests.unit.trainer.test_run import adapter, by_hash, has_learned, lines
 
 EXPERIENCES = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]

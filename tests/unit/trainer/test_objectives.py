@@ -17,8 +17,8 @@ from markbook.trainer.objective.minibatches import split_minibatches
 from markbook.trainer.sample_stats import sample_log_probs
 from tests.tiny import tiny_policy
 from tests.tolerance import LOG_PROBS, TINY_MODEL
+from tests.unit.trainer.model.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
 from tests.unit.trainer.test_gradient import KL_PENALTY, Plain
-from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
 
 MAX_NEW_TOKENS = 16
 ENTROPY_COEF = 0.2

@@ -19,8 +19,8 @@ from markbook.trainer.model.policy import LanguageModel, Policy
 from markbook.trainer.model.reference import Reference, adapter_off
 from markbook.trainer.run import FINISHED, OUT_OF_MEMORY
 from tests.tiny import tiny_policy
+from tests.unit.trainer.model.test_policy import ADVANTAGES, SAMPLES
 from tests.unit.trainer.stub import StubService
-from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES
 from tests.unit.trainer.test_resume import RESUME, assert_equal
 from tests.unit.trainer.test_run import adapter, by_hash, lines
 

@@ -21,7 +21,7 @@ from markbook.trainer.sample_stats import sample_kl, sample_log_probs
 from markbook.trainer.utils import signals
 from tests.tiny import tiny_policy
 from tests.tolerance import TINY_MODEL
-from tests.unit.trainer.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
+from tests.unit.trainer.model.test_policy import ADVANTAGES, SAMPLES, TEMPERATURE
 
 
 class Pair:

@@ -155,7 +155,7 @@ def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list
 
 def is_off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
     """Whether another policy drew it: an earlier one, or the same by another program's arithmetic."""
-    return sample.updates < policy.updates or config.training.generation_url is not None
+    return sample.updates < policy.updates or config.training.generates_elsewhere
 
 
 def _loss_inputs(batch: Sequence[Experience], log_probs: Tensor, policy: Policy, config: Config) -> LossInputs:

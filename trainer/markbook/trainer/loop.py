@@ -36,9 +36,10 @@ from markbook.trainer.learner import Learner
 from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import base_checksum, load_reference
+from markbook.trainer.model_card import Origin
 from markbook.trainer.monitoring.evaluation import EVALUATION, Evaluation, count_passed, evaluation_metrics
 from markbook.trainer.monitoring.metrics import Recorder, learning_metrics, log, reward_metrics, service_metrics
-from markbook.trainer.monitoring.reward_hacking import alarms, hacking_metrics
+from markbook.trainer.monitoring.reward_hacking import check_step, hacking_metrics
 from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
 from markbook.trainer.objective.advantages import compute_advantages, why_skipped, zero_variance
@@ -74,8 +75,7 @@ class Trainer:
         resume: bool = False,
         ranks: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.name, self.run_dir, self.ranks = config, run, run_dir, ranks
-        self.watch = Timer()
+        self.config, self.name, self.run_dir, self.ranks, self.watch = config, run, run_dir, ranks, Timer()
         check_trackers(config.training.trackers)
         self.marker = RewardClient(client, config.rlaif.service_wait_s, log)
         self.reporter = EvaluationReporter(client, log)
@@ -83,7 +83,7 @@ class Trainer:
         check_policy(config.rlaif, stats)
         if stats.teacher.is_stub:
             log(f"teacher: {stats.teacher.description}")
-        self.marked_by = f"{stats.teacher.model}: {stats.teacher.description}"
+        self.origin = Origin.of(config, stats)
         ranks.all_or_raise(lambda: self._load(resume))
         self.progress.run_id = ranks.on_main(lambda: self.progress.run_id)
 
@@ -144,7 +144,7 @@ class Trainer:
         self.recorder.draw()
         self.progress.seconds = dict(self.watch.total)
         base_unchanged = base_checksum(self.policy) == self.progress.base
-        write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged)
+        write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged, self.origin)
         log(f"{ended}; adapter, curves and summary are in {self.run_dir}")
         if ended != "finished":
             log(f"resume with: markbook train --resume {self.run_dir}")
@@ -185,8 +185,8 @@ class Trainer:
 
     def _record(self, metrics: Metrics) -> str:
         """Record a step; returns what the checks for reward hacking say, each for the first time."""
-        struck = alarms([*self.recorder.history, metrics], self.config.rlaif)
-        self.recorder.step({**metrics, "alarms": [alarm.check for alarm in struck]})
+        checked, struck = check_step(self.recorder.history, metrics, self.config.rlaif)
+        self.recorder.step(checked)
         for alarm in struck:
             log(f"warning: {alarm.text}")
         return "; ".join(alarm.text for alarm in struck)
@@ -265,7 +265,7 @@ class Trainer:
         if self.ranks.rank == 0:
             self.reporter.submit(self.name, step, done[step])
         self.recorder.draw()
-        write_samples_page(self.run_dir, self.name, self.marked_by)
+        write_samples_page(self.run_dir, self.name, self.origin.marked_by)
 
     def _save(self, name: str | None = None) -> None:
         self.progress.logs, self.progress.seconds = self.recorder.sizes(), dict(self.watch.total)

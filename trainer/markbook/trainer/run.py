@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -92,7 +93,8 @@ def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool) -> None:
             found = (f"{key} {value} ({name}: {usual})" for key, (value, usual) in changed.items())
             print(f"rlaif.objective {name}, except: {', '.join(found)}", flush=True)
         trainer = Trainer(config, run, run_dir, client, resume, ranks)
-        ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
+        with closing(trainer.sampler):
+            ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
 
 
 def _checked_name(run: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What a run folder says of its run as a whole: config.yaml as used, summary.json."""
+"""What a run folder holds of its run as a whole: config.yaml as used, summary.json, the adapter's card."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from markbook.config.loading import ConfigError, without_secrets
 from markbook.config.settings import Config
 from markbook.trainer.checkpoint import Progress
+from markbook.trainer.model_card import Origin, write_model_card
 from markbook.trainer.monitoring.evaluation import summarize
 from markbook.trainer.run_dir import write
 from markbook.trainer.types import Metrics
@@ -27,8 +28,15 @@ def write_config(config: Config, run_dir: Path) -> None:
 
 
 def write_summary(
-    run_dir: Path, run: str, ended: str, progress: Progress, history: Sequence[Metrics], base_unchanged: bool
+    run_dir: Path,
+    run: str,
+    ended: str,
+    progress: Progress,
+    history: Sequence[Metrics],
+    base_unchanged: bool,
+    origin: Origin,
 ) -> None:
+    """summary.json, and the same for people as the card of the adapter, which is saved already."""
     seconds = dict.fromkeys(STEP, 0.0)
     for line in history:
         for what in STEP:
@@ -36,6 +44,7 @@ def write_summary(
     summary = {
         "run": run,
         "ended": ended,
+        **origin.as_json(),
         "steps": len(history),
         "skipped_steps": sum(line["skipped"] is not None for line in history),
         **summarize(progress.evaluations, progress.step),
@@ -48,3 +57,4 @@ def write_summary(
         },
     }
     write(run_dir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_model_card(run_dir, origin, summary)

@@ -69,10 +69,13 @@ class Authenticator:
             raise UnauthorizedError(f"invalid API key: {_HOW}")
         if key.revoked_ms is not None:
             raise UnauthorizedError(f"the API key {key.name} was revoked: {_HOW}")
+        if key.has_expired(self._wall() * 1000):
+            raise UnauthorizedError(f"the API key {key.name} has expired: {_HOW}")
+        self._note_used(key)
         return key
 
     def issue_session(self, key: ApiKey) -> str:
-        """The value of the session cookie: for reading the page only, valid for SESSION_S and as long as `key` is.
+        """The value of the session cookie: for the pages only, valid for SESSION_S and as long as `key` is.
 
         It is signed with the key's hash, so that every replica can verify it and the key cannot be derived from it.
         """
@@ -90,10 +93,18 @@ class Authenticator:
                 until_s = int(_signer(key).unsign(cookie))
             except BadSignature:
                 continue
-            if self._wall() >= until_s or key.revoked_ms is not None:
-                raise UnauthorizedError("the session has expired or its API key was revoked: sign in again")
+            if self._wall() >= until_s or key.revoked_ms is not None or key.has_expired(self._wall() * 1000):
+                raise UnauthorizedError("the session or its API key has expired or was revoked: sign in again")
+            self._note_used(key)
             return key
         raise UnauthorizedError("the session cookie is invalid: sign in again")
+
+    def forget_keys(self) -> None:
+        """Read the keys again for the next request: this process has just changed them."""
+        self._stale_at = -1.0
+
+    def _note_used(self, key: ApiKey) -> None:
+        self._stored_keys.note_used(key.name, round(self._wall() * 1000))
 
     async def _fresh(self) -> Sequence[ApiKey]:
         if self._clock() >= self._stale_at:
@@ -109,6 +120,14 @@ def check_all_runs(key: ApiKey | None) -> None:
     """Raises ForbiddenError when `key` may use some runs only."""
     if key is not None and not Viewer(key).sees_all_runs:
         raise ForbiddenError(f"the API key {key.name} may use the runs {key.runs} only, and this covers all runs")
+
+
+def check_admin(key: ApiKey | None) -> None:
+    """Raises ForbiddenError unless `key` may manage keys; without keys always: the first one is made by command."""
+    if key is None:
+        raise ForbiddenError("there are no API keys: make the first one with: markbook keys add NAME --admin")
+    if not key.is_admin:
+        raise ForbiddenError(f"the API key {key.name} may not manage keys: sign in with one made with --admin")
 
 
 def check_run(key: ApiKey | None, run: str) -> None:

@@ -21,8 +21,10 @@ OPEN_PATHS = frozenset(
     | {"/login", "/logout", "/page.css"}
 )
 """Paths served without authentication: health probes, API docs, login. None exposes stored data, as /stats would."""
-PAGE = "/"
-"""The page accepts a session cookie, and redirects browsers without one to the login."""
+PAGES = frozenset({"/", "/keys", "/samples"})
+"""They, and what is below /samples/, redirect browsers without a session to the login."""
+DOWNLOAD = "/export"
+"""Accepts a session cookie, as the pages do."""
 
 
 class AuthMiddleware:
@@ -43,17 +45,23 @@ class AuthMiddleware:
                 if key is None:  # with keys, every request carries one, which a browser does not add by itself
                     check_host(headers, self._allowed_hosts)
             except ServiceError as error:
-                to_login = scope["path"] == PAGE and isinstance(error, UnauthorizedError)
-                answer = RedirectResponse("login", 303) if to_login else render(error)
+                to_login = is_page(scope["path"]) and isinstance(error, UnauthorizedError)
+                login = "../" * (scope["path"].count("/") - 1) + "login"  # relative: there may be a path prefix
+                answer = RedirectResponse(login, 303) if to_login else render(error)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     async def _authenticate(self, scope: Scope) -> ApiKey | None:
         authorization = _authorization(scope)
-        if scope["path"] == PAGE and authorization is None:
+        if (is_page(scope["path"]) or scope["path"] == DOWNLOAD) and authorization is None:
             return await self._authenticator.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
         return await self._authenticator.authenticate(authorization)
+
+
+def is_page(path: str) -> bool:
+    """Whether this is a page for browsers, which send a session cookie instead of a key."""
+    return path in PAGES or path.startswith("/samples/")
 
 
 def get_api_key(request: Request) -> ApiKey | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from markbook.contract import (
     MARK,
+    BatchState,
     Bucket,
     BudgetState,
     CacheStats,
@@ -36,6 +37,7 @@ from markbook.contract import (
     Unscored,
 )
 from markbook.contract import ErrorCode as Code
+from markbook.scoring.api.batch_routes import QUEUED
 from markbook.scoring.api.reward_models import RewardRequest, RewardResponse, VerifyRequest, VerifyResponse
 
 _TASK = "Write add(a, b) that returns the sum."
@@ -171,6 +173,14 @@ RESPONSES: dict[str, Any] = {
         usage=RequestUsage(
             teacher_calls=1, input_tokens=612, output_tokens=26, cache_read_input_tokens=940, cost_usd=8.36e-05
         ),
+    ).model_dump(mode="json"),
+    "get_batch": QUEUED.model_copy(
+        update={
+            "state": BatchState.ENDED,
+            "ended_at": datetime(2026, 11, 22, 18, 41, tzinfo=UTC),
+            "results": [_SCORED, _UNSCORED],
+            "usage": RequestUsage(teacher_calls=1, input_tokens=612, output_tokens=26, cost_usd=4.18e-05),
+        }
     ).model_dump(mode="json"),
     "get_stats": _STATS.model_dump(mode="json"),
     "get_stats_series": _SERIES.model_dump(mode="json"),

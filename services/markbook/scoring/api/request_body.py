@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from markbook.config.settings import Service
+from markbook.config.settings import Config, Service
 from markbook.contract import Sample, ScoreRequest
 from markbook.scoring.api.suggestions import did_you_mean
 from markbook.scoring.errors import BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
@@ -46,12 +46,21 @@ async def read_body(request: Request, max_bytes: int, setting: str = _BODY_SETTI
     return bytes(body)
 
 
-async def read_score_request(request: Request, limits: Service) -> ScoreRequest:
+def is_batch(request: ScoreRequest, config: Config) -> bool:
+    """Whether a request is to be answered as a batch."""
+    return config.teacher.batch == "on" if request.batch is None else request.batch
+
+
+async def read_score_request(request: Request, config: Config) -> ScoreRequest:
     """The request, within the service's limits. Raises BadRequestError (422) or PayloadTooLargeError (413)."""
+    limits = config.service
     data = await read_object(request, limits)
     samples = data.get("samples")
     if isinstance(samples, list):
-        check_count(len(samples), limits, "samples")
+        if data.get("batch", config.teacher.batch == "on") is True:
+            check_batch_count(len(samples), limits)
+        else:
+            check_count(len(samples), limits, "samples")
     # pydantic collects every error before reporting the first: a million unknown keys would block the service
     for values in (data, *(samples if isinstance(samples, list) else ())):
         if isinstance(values, dict) and len(values) > MAX_KEYS:
@@ -75,6 +84,14 @@ def check_count(samples: int, limits: Service, field: str) -> None:
             f"{samples} samples in one request; at most {limits.max_samples_per_request} "
             "(service.max_samples_per_request)",
             field=field,
+        )
+
+
+def check_batch_count(samples: int, limits: Service) -> None:
+    if samples > limits.max_samples_per_batch:
+        raise PayloadTooLargeError(
+            f"{samples} samples in one batch; at most {limits.max_samples_per_batch} (service.max_samples_per_batch)",
+            field="samples",
         )
 
 

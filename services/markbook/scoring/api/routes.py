@@ -13,10 +13,12 @@ from pydantic import BeforeValidator, Field
 from markbook.contract import Bucket, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats, WireModel
 from markbook.scoring.api.auth import check_all_runs, check_run
 from markbook.scoring.api.auth_middleware import get_api_key
+from markbook.scoring.api.batch_routes import accepted
+from markbook.scoring.api.budget_stats import named_budgets
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.error_responses import error_responses
-from markbook.scoring.api.request_body import read_score_request
-from markbook.scoring.api.stats import build_series, build_stats, named_budgets
+from markbook.scoring.api.request_body import is_batch, read_score_request
+from markbook.scoring.api.stats import build_series, build_stats
 from markbook.scoring.errors import MarkNotFoundError
 from markbook.scoring.fingerprint import KEY
 from markbook.scoring.observability.logs import current
@@ -50,15 +52,25 @@ class ProbeStatus(WireModel):
 
 
 @router.post(
-    "/score", tags=["scoring"], response_model=ScoreResponse, responses=error_responses(403, 408, 413, 415, 429, 503)
+    "/score",
+    tags=["scoring"],
+    response_model=ScoreResponse,
+    responses={202: accepted(), **error_responses(403, 408, 413, 415, 429, 503)},
 )
 async def score(request: Request) -> Response:
-    """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number."""
+    """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number.
+
+    With `batch` the answer is 202 and the id of a batch, whose results `GET /batches/ID` has once it has ended.
+    """
     state = get_state(request)
-    asked = await read_score_request(request, state.config.service)
+    asked = await read_score_request(request, state.config)
     current().set_request(asked.run, asked.request_id)
     key = get_api_key(request)
     check_run(key, asked.run)
+    if is_batch(asked, state.config):
+        batch = await state.batches.submit(asked, key)
+        headers = {"Location": f"/batches/{batch.id}"}
+        return Response(batch.model_dump_json(), status_code=202, media_type="application/json", headers=headers)
     answer = await state.pipeline.score(asked, key)
     return Response(answer.model_dump_json(), media_type="application/json")
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from markbook.config.settings import SERVICE_OWNED, Budget, Budgets, Rlaif
+from markbook.config.settings import SERVICE_OWNED, Rlaif
 from markbook.contract import (
+    AgreementStats,
     AuditCount,
     AuditStats,
     Bucket,
-    BudgetState,
     CacheStats,
     Counters,
     ProfileInputs,
@@ -23,12 +23,13 @@ from markbook.contract import (
     Stats,
     TeacherStats,
 )
+from markbook.scoring.api.agreement import build_agreement, to_agreement
+from markbook.scoring.api.budget_stats import read_budget_states
 from markbook.scoring.api.dependencies import AppState
-from markbook.scoring.errors import BadRequestError, StoreUnavailableError
+from markbook.scoring.errors import BadRequestError
 from markbook.scoring.store import (
     HOUR_MS,
     MINUTE_RETENTION_MS,
-    OWNER,
     ApiKey,
     AuditSum,
     CounterTotals,
@@ -37,7 +38,6 @@ from markbook.scoring.store import (
     Viewer,
     score_sums,
 )
-from markbook.scoring.store.budgets import TOTAL, key_scope, run_scope
 from markbook.scoring.teachers.protocol import Teacher
 
 _BUCKET_MS = {Bucket.MINUTE: HOUR_MS // 60, Bucket.HOUR: HOUR_MS, Bucket.DAY: 24 * HOUR_MS}
@@ -51,7 +51,8 @@ async def build_stats(state: AppState, key: ApiKey | None, run: str | None, sinc
     await state.pipeline.ledger.flush()
     viewer = Viewer(key)
     since_ms = 0 if since is None else _counted_from(_unix_ms(since), state)
-    totals, runs = sum_counters(await state.store.ledger.sums(viewer, since_ms))
+    sums = await state.store.ledger.sums(viewer, since_ms)
+    totals, runs = sum_counters(sums)
     if run is not None:
         runs = {run: runs.get(run, Counters())}
     teacher, rlaif = state.teacher, state.config.rlaif
@@ -59,10 +60,11 @@ async def build_stats(state: AppState, key: ApiKey | None, run: str | None, sinc
     return Stats(
         totals=totals,
         runs=runs,
-        budgets=budget_states(await state.store.money.spent(viewer), state.config.budgets, run, key),
+        budgets=await read_budget_states(state, key, run),
         cache=await _cache_stats(state, viewer),
         teacher=_teacher_stats(teacher),
         audits=audit_stats(rlaif, audits, is_stub=teacher.is_stub),
+        agreement=await agreement_stats(state, viewer, sums, run),
         profile=state.pipeline.profile,
         profile_inputs=ProfileInputs.model_validate(state.pipeline.identity),
         policy={name: getattr(rlaif, name) for name in SERVICE_OWNED},
@@ -93,6 +95,13 @@ async def build_series(
     )
 
 
+async def agreement_stats(state: AppState, viewer: Viewer, sums: Rollups, run: str | None) -> AgreementStats:
+    """How far teachers agree with tests, of what is in `sums`."""
+    profiles = await state.store.records.read_profiles() if any(each.judged for each in sums.tallies.values()) else []
+    low = [name for name in state.agreement.low if viewer.may_use(name) and run in (None, name)]
+    return build_agreement(state.config.rlaif, sums, profiles, low, run)
+
+
 async def _cache_stats(state: AppState, viewer: Viewer) -> CacheStats | None:
     size = await state.store.marks.size(viewer)
     if size is None:
@@ -114,21 +123,6 @@ def _teacher_stats(teacher: Teacher) -> TeacherStats:
         down_since=_iso(round(outage.since_s * 1000)) if outage else None,
         down_cause=outage.cause if outage else None,
     )
-
-
-async def named_budgets(state: AppState) -> dict[str, BudgetState]:
-    """The budgets that the owner has named: the total, named runs, keys. Not each run's: clients choose their names.
-
-    None while the database is unavailable; the process's own counters are reported all the same.
-    """
-    try:
-        spent, keys = await state.store.money.spent(OWNER), await state.store.keys.all()
-    except StoreUnavailableError:
-        return {}
-    budgets = state.config.budgets
-    limits = {TOTAL: budgets.total, **{run_scope(run): budget for run, budget in budgets.runs.items()}}
-    limits |= {key_scope(key.name): key.budget for key in keys if key.revoked_ms is None}
-    return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
 
 
 def _counted_from(since_ms: int, state: AppState) -> int:
@@ -168,6 +162,7 @@ def to_counters(tally: CounterTotals) -> Counters:
         by_source={source: counts[source.value] for source in Source},
         scores=to_score_stats(tally.scores[score_sums.ALL]),
         scores_by_source={source: to_score_stats(sums) for source, sums in sorted(by_source.items())},
+        agreement=to_agreement(tally.judged),
         unscored=counts["unscored"],
         unscored_by_code=dict(sorted(tally.failures.items())),
         teacher_calls=counts["calls"] + counts["unknown_calls"],
@@ -206,25 +201,3 @@ def audit_stats(rlaif: Rlaif, sums: Sequence[AuditSum], *, is_stub: bool) -> Aud
         is_stub=is_stub,
         counts=[AuditCount(**asdict(each)) for each in sums],
     )
-
-
-def budget_states(
-    spent: Mapping[str, tuple[int, int]], budgets: Budgets, run: str | None, key: ApiKey | None
-) -> dict[str, BudgetState]:
-    """The total, the asker's key, and every run that has paid or only the `run` that is named.
-
-    A key sees the runs that it may use, and the total only if it may use all runs.
-    """
-    paid = [scope.removeprefix("run ") for scope in spent if scope.startswith("run ")] if run is None else [run]
-    limits = {run_scope(name): budgets.of_run(name) for name in paid if Viewer(key).may_use(name)}
-    if key is not None:
-        limits = {key_scope(key.name): key.budget, **limits}
-    if Viewer(key).sees_all_runs:
-        limits = {TOTAL: budgets.total, **limits}
-    return {scope: budget_state(spent.get(scope, (0, 0)), limit) for scope, limit in limits.items()}
-
-
-def budget_state(spent: tuple[int, int], limit: Budget) -> BudgetState:
-    """`spent`: nano-dollars and tokens, reservations included."""
-    nusd, tokens = spent
-    return BudgetState(spent_usd=nusd / 1e9, limit_usd=limit.usd, spent_tokens=tokens, limit_tokens=limit.tokens)

@@ -81,8 +81,14 @@ class RunBudgetLimiter:
         if unwritten := self.pop_unwritten():
             await self.store.settle(unwritten)
 
-    def _limits(self) -> dict[str, Budget]:
-        """Limits by scope. The key's applies whatever run a client names."""
-        run = self.context.run
-        limits = {TOTAL: self.budgets.total, run_scope(run): self.budgets.of_run(run)}
-        return limits if self.key is None else {**limits, key_scope(self.key.name): self.key.budget}
+    def _limits(self) -> dict[str, tuple[Budget, ...]]:
+        return budgets_by_scope(self.budgets, self.context.run, self.key)
+
+
+def budgets_by_scope(budgets: Budgets, run: str, key: ApiKey | None) -> dict[str, tuple[Budget, ...]]:
+    """The limits of a call for `run`. The key's applies whatever run a client names."""
+    limits: dict[str, tuple[Budget, ...]] = {
+        TOTAL: (budgets.total, budgets.recurring),
+        run_scope(run): (budgets.of_run(run),),
+    }
+    return limits if key is None else {**limits, key_scope(key.name): (key.budget,)}

@@ -1,4 +1,4 @@
-"""`markbook export` and `markbook import`: stored marks as lines of JSON."""
+"""`markbook export` and `markbook import`: stored marks as JSON lines, CSV or Parquet, and JSON lines as marks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, Never, TextIO
+from typing import Annotated, BinaryIO, Never
 
 import typer
 from tqdm import tqdm
@@ -18,16 +18,25 @@ from markbook.cli.options import FAILED, INTERRUPTED, ConfigOption, JsonOption, 
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.scoring.app import unix_ms
+from markbook.scoring.cli.client import parse_since
+from markbook.scoring.exports.export import ExportFormat, ExportOptions, MarkExport
+from markbook.scoring.exports.pairs import MIN_MARGIN
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store import RetentionPolicy, Store
-from markbook.scoring.store.export_import import ImportFailedError, export_lines, import_lines
+from markbook.scoring.store import MarkFilter, RetentionPolicy, Store
+from markbook.scoring.store.export_import import ImportFailedError, import_lines, pages
 from markbook.terminal import printable
 
 export = new_app(
-    "Writes every mark, with task and code where they are stored, as a line of JSON after a header line. The service "
-    "may run meanwhile.",
+    "Writes the marks of the store, with task and code where they are stored. JSON lines have a header line and can be "
+    "imported again. The service may run meanwhile.",
     "markbook export marks.jsonl",
     "markbook export | gzip > marks.jsonl.gz",
+    "markbook export marks.csv --run demo --since 7d --min-score 0.8",
+    "markbook export pairs.jsonl --pairs --min-margin 0.2",
+    notes="--pairs writes the best and the worst sample of each task in the columns\n"
+    "prompt, chosen and rejected, as TRL's DPO and reward trainers read them.\n"
+    "In CSV, text that a spreadsheet would run as a formula (=, +, -, @) has an\n"
+    "apostrophe before it; JSON lines and Parquet hold it unchanged.",
 )
 import_ = new_app(
     "Adds the marks of an export. Marks that are stored already stay as they are.",
@@ -39,23 +48,50 @@ import_ = new_app(
 @export.command()
 def write_marks(
     file: Annotated[str, typer.Argument(help="File to write; - for standard output.")] = "-",
+    format: Annotated[
+        ExportFormat | None, typer.Option(help="Default: from the suffix of FILE, else jsonl. parquet needs pyarrow.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only marks that this run paid for or received.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only marks from then on: 2026-11-22, 24h or 7d.")
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(metavar="X", min=0, max=1, help="Only marks, or pairs' best, of at least X.")
+    ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Preference pairs instead of marks.")] = False,
+    min_margin: Annotated[
+        float, typer.Option(metavar="X", min=0, max=1, help="Least difference of the scores of a pair.")
+    ] = MIN_MARGIN,
     config: ConfigOption = None,
 ) -> None:
     settings = load_config(config)
+    selection = MarkFilter(run, None if since is None else round(parse_since(since).timestamp() * 1000))
+    options = ExportOptions(format or _format_of(file), selection, min_score, pairs, min_margin)
     rubric = load_rubric(settings.teacher.rubric)
     with _open_store(settings) as store, _bar(store.records.count()) as bar:
-        lines = 0
+        profiles = store.records.profiles()
+        marks = MarkExport(profiles, rubric, options)
         try:
             with _output(file) as output:
-                for lines, line in enumerate(export_lines(store, rubric)):
-                    output.write(line)
-                    bar.update(lines > 0)
+                output.write(marks.start())
+                for page in pages(store, profiles, selection):
+                    output.write(marks.page(page))
+                    bar.update(len(page))
+                output.write(marks.end())
                 output.flush()
         except KeyboardInterrupt:
             print("stopped: nothing is exported" if file != "-" else "stopped", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         bar.close()
-        print(f"{lines:,} marks exported from {store.where}", file=sys.stderr)
+        what = "pairs" if pairs else "marks"
+        print(f"{marks.exported:,} {what} exported from {store.where}", file=sys.stderr)
+
+
+def _format_of(name: str) -> ExportFormat:
+    suffix = Path(name).suffix.removeprefix(".").lower()
+    return ExportFormat(suffix) if suffix in set(ExportFormat) else ExportFormat.JSONL
 
 
 @import_.command()
@@ -101,14 +137,16 @@ def _bar(total: int | None = None) -> tqdm[Never]:
 
 
 @contextmanager
-def _output(name: str) -> Iterator[TextIO]:
+def _output(name: str) -> Iterator[BinaryIO]:
     """The file appears under its name only once it is complete."""
     if name == "-":
-        yield sys.stdout
+        if sys.stdout is None:
+            raise ConfigError("cannot write -: standard output is closed")
+        yield sys.stdout.buffer
         return
     part = Path(f"{name}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("wb") as file:
             yield file
         part.replace(name)
     except OSError as error:

@@ -8,22 +8,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from tqdm import tqdm
 
+from markbook.cli.files import check_writable, write_text
 from markbook.cli.options import INTERRUPTED, JsonOption, new_app
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
-from markbook.contract.wire import RunName
 from markbook.scoring.budgets.cost_estimate import Forecast
 from markbook.scoring.cli.client import dollars
+from markbook.scoring.cli.judge_page import render
 from markbook.scoring.cli.judge_table import as_json as report_as_json
 from markbook.scoring.cli.judge_table import lines
+from markbook.scoring.cli.paid_marks import check_run_name, confirm_calls, progress_bar
+from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
 from markbook.scoring.judging.labelled import LabelledSample, number_tasks, read_labelled
-from markbook.scoring.judging.marking import Marking, find_missing, mark_samples
+from markbook.scoring.judging.marking import Marking, find_missing, in_batches, mark_samples
 from markbook.scoring.judging.report import (
     MOST,
     LabelledFile,
@@ -47,6 +48,7 @@ app = new_app(
     "markbook judge labelled.jsonl --teacher config.yaml --min-auc 0.8",
     "markbook judge labelled.jsonl.gz --teacher a.yaml --teacher b.yaml --yes",
     "markbook judge labelled.jsonl --teacher config.yaml --again 2 --json",
+    "markbook judge labelled.jsonl --teacher config.yaml --html judged.html",
     notes="FILE has lines of {prompt, language, code} and one truth: passed (true or\n"
     "false), score (0 to 1, by people), or tests (Python, run in the sandbox).\n"
     "The AUC is the probability that right code has a higher score than wrong\n"
@@ -80,23 +82,34 @@ def judge(
     run: Annotated[str, typer.Option(metavar="NAME", help="The run that the marks are counted under.")] = "judge",
     resamples: Annotated[int, typer.Option(metavar="N", min=100, help="Resamples of the bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.")] = 0,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Mark in batches, as with teacher.batch: half the price, up to a day.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the report as a page as well, without scripts.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    _check_run(run)
-    candidates = _load(teacher)
+    check_run_name(run)
+    candidates = _load(teacher, batch=batch)
+    if html is not None:
+        check_writable(html)  # before anything is paid for
     try:
-        labelled = _label(read_labelled(file), candidates[0].config, right_from, file)
-        _confirm(candidates, labelled, again, yes=yes)
-        markings = _mark(candidates, labelled, again, run)
+        with sigterm_as_ctrl_c():
+            labelled = _label(read_labelled(file), candidates[0].config, right_from, file)
+            _confirm(candidates, labelled, again, yes=yes)
+            markings = _mark(candidates, labelled, again, run)
+            report = _evaluate(candidates, labelled, markings, resamples, seed)
     except KeyboardInterrupt:
-        print("stopped: the marks so far are stored, and the same command continues", file=sys.stderr)
+        in_progress = ", batches continue at the provider" if any(map(_is_batched, candidates)) else ""
+        print(f"stopped: the marks so far are stored{in_progress}, and the same command continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    if len(labelled.samples) * resamples * len(candidates) > SLOW:
-        print(f"computing intervals from {resamples:,} resamples", file=sys.stderr)
-    report = _evaluate(candidates, labelled, markings, resamples, seed)
+    settings = {"file": file, "resamples": resamples, "seed": seed, "right_from": right_from, "again": again}
+    if html is not None:
+        write_text(html, render(labelled, report, settings))
+        print(f"report written to {html}", file=sys.stderr)
     if as_json:
-        settings = {"file": file, "resamples": resamples, "seed": seed, "right_from": right_from, "again": again}
         print(json.dumps(report_as_json(labelled, report, settings), indent=2))
     else:
         print(*lines(labelled, report), sep="\n")
@@ -105,7 +118,7 @@ def judge(
         raise typer.Exit(BELOW)
 
 
-def _load(paths: Sequence[Path]) -> list[_Candidate]:
+def _load(paths: Sequence[Path], *, batch: bool) -> list[_Candidate]:
     """The configurations, named by their files' stems, or by their whole paths where two have the same stem."""
     if duplicate := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigError(f"--teacher {duplicate} is given twice")
@@ -115,19 +128,16 @@ def _load(paths: Sequence[Path]) -> list[_Candidate]:
     for path, each in zip(paths, candidates, strict=True):
         if each.config.rlaif.tests_policy == "only":
             raise ConfigError(f"{path}: rlaif.tests_policy is only, so that there is no teacher to measure")
-    return candidates
+    return [_Candidate(each.name, in_batches(each.config)) for each in candidates] if batch else candidates
 
 
-def _check_run(name: str) -> None:
-    try:
-        TypeAdapter(RunName).validate_python(name)
-    except ValidationError as error:
-        raise ConfigError(f"--run {name!r:.80}: {error.errors()[0]['msg']}") from error
+def _is_batched(candidate: _Candidate) -> bool:
+    return candidate.config.teacher.batch == "on"
 
 
 def _label(samples: Sequence[LabelledSample], config: Config, right_from: float, name: str) -> LabelledFile:
     """The samples whose truth is known. Raises ConfigError where these are not both right and wrong ones."""
-    with _bar(sum(each.tests is not None for each in samples), "tests") as bar:
+    with progress_bar(sum(each.tests is not None for each in samples), "tests") as bar:
         truths = find_truths(samples, config.execution, right_from, bar.update)
     known = [(sample, truth) for sample, truth in zip(samples, truths, strict=True) if truth is not None]
     if unknown := len(samples) - len(known):
@@ -146,12 +156,8 @@ def _confirm(candidates: Sequence[_Candidate], file: LabelledFile, again: int, *
         missing = [asyncio.run(find_missing(each.config, file.samples, repeat)) for repeat in range(again + 1)]
         print(_estimate(each, file, missing), file=sys.stderr)
         is_paid = is_paid or (any(missing) and each.config.teacher.name != "static")
-    if not is_paid or yes:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise ConfigError("these calls cost money: add --yes to make them without being asked")
-    if not typer.confirm("make these calls?", err=True):
-        raise typer.Exit(INTERRUPTED)
+    if is_paid:
+        confirm_calls(yes=yes)
 
 
 def _estimate(each: _Candidate, file: LabelledFile, missing: Sequence[Sequence[int]]) -> str:
@@ -176,13 +182,13 @@ def _sum_usd(forecasts: Sequence[Forecast]) -> float | None:
 def _mark(candidates: Sequence[_Candidate], file: LabelledFile, again: int, run: str) -> list[list[Marking]]:
     """The first marks of each configuration, then its repeats."""
     markings: list[list[Marking]] = []
-    with _bar(len(file.samples) * (again + 1) * len(candidates), "marks") as bar:
+    with progress_bar(len(file.samples) * (again + 1) * len(candidates), "marks") as bar:
         for each in candidates:
             bar.set_description(each.name)
             own: list[Marking] = []
             for repeat in range(again + 1):
                 work = mark_samples(each.config, file.samples, file.tasks, run=run, repeat=repeat, on_marked=bar.update)
-                own.append(asyncio.run(work))
+                own.append(run_until_signal(work))
             markings.append(own)
     return markings
 
@@ -194,13 +200,10 @@ def _evaluate(
     resamples: int,
     seed: int,
 ) -> Report:
+    if len(file.samples) * resamples * len(candidates) > SLOW:
+        print(f"computing intervals from {resamples:,} resamples", file=sys.stderr)
     teachers = [
         report_on(each.name, each.config, file, own, resamples=resamples, seed=seed)
         for each, own in zip(candidates, markings, strict=True)
     ]
     return compare_teachers(teachers, tasks=file.task_count, resamples=resamples, seed=seed)
-
-
-def _bar(total: int, unit: str) -> Any:
-    """On a terminal only, on stderr."""
-    return tqdm(total=total, unit=f" {unit}", disable=None, leave=False)

@@ -25,6 +25,10 @@ def _three_digits(value: float) -> str:
     return f"{value:.3f}"
 
 
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
 def _thousands(value: float) -> str:
     return f"{value / 1000:,.1f}k" if value < 100_000 else f"{value / 1000:,.0f}k"
 
@@ -38,7 +42,7 @@ def _significant(value: float) -> str:
     return f"{value:.2g}" if value < 0.01 else f"{value:.3g}"
 
 
-_ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
+ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
     "auc": ("AUC (0.5 is chance)", _three_digits),
     "rank_correlation": ("rank correlation", _three_digits),
     "pairs_ordered": ("pairs of a task ordered", _three_digits),
@@ -47,11 +51,14 @@ _ROWS: dict[str, tuple[str, Callable[[float], str]]] = {
     "wrong_scored_high": ("wrong, score >= 0.8", _three_digits),
     "right_scored_low": ("right, score < 0.4", _three_digits),
     "retest_deviation": ("retest std. deviation", _three_digits),
+    "order_effect": ("score per later place", _signed),
     "tokens_per_1000": ("tokens per 1,000", _thousands),
     "usd_per_1000": ("$ per 1,000", _significant),
     "usd_per_auc_point": ("$ per AUC point", _significant),
 }
-_COSTS = ("tokens_per_1000", "usd_per_1000", "usd_per_auc_point")
+OPTIONAL = ("retest_deviation", "order_effect")
+"""Not shown where no teacher has them."""
+COSTS = ("tokens_per_1000", "usd_per_1000", "usd_per_auc_point")
 
 
 def lines(file: LabelledFile, report: Report) -> Iterator[str]:
@@ -63,10 +70,10 @@ def lines(file: LabelledFile, report: Report) -> Iterator[str]:
         block = report.teachers[start : start + _PER_BLOCK]
         yield ""
         yield from table([["", *(_short(each.name) for each in block)], *_rows(block)])
-    notes = [*map(_comparison, report.comparisons), *_notes(report)]
-    if notes:
+    below = [*map(_comparison, report.comparisons), *notes(report)]
+    if below:
         yield ""
-    for note in notes:
+    for note in below:
         yield from textwrap.wrap(printable(note), WIDTH, subsequent_indent="  ")
 
 
@@ -86,11 +93,11 @@ def as_json(file: LabelledFile, report: Report, settings: Mapping[str, Any]) -> 
 
 
 def _rows(block: Sequence[TeacherReport]) -> Iterator[list[str]]:
-    for key, (label, shown) in _ROWS.items():
-        if key == "retest_deviation" and all(each.figures[key].value is None for each in block):
+    for key, (label, shown) in ROWS.items():
+        if key in OPTIONAL and all(each.figures[key].value is None for each in block):
             continue
-        cells = [_cell(each.figures[key], shown) for each in block]
-        if key in _COSTS:
+        cells = [format_figure(each.figures[key], shown) for each in block]
+        if key in COSTS:
             cells = [f"~{cell}" if each.cost_is_estimated else cell for cell, each in zip(cells, block, strict=True)]
         yield [label, *cells]
     yield ["scored", *(f"{len(each.samples):,}" for each in block)]
@@ -99,7 +106,8 @@ def _rows(block: Sequence[TeacherReport]) -> Iterator[list[str]]:
     yield ["paid now", *(dollars(each.usd) for each in block)]
 
 
-def _cell(figure: Figure, shown: Callable[[float], str]) -> str:
+def format_figure(figure: Figure, shown: Callable[[float], str]) -> str:
+    """Value and interval; `-` where it is undefined."""
     if figure.value is None:
         return "-"
     if figure.low is None or figure.high is None:
@@ -107,13 +115,21 @@ def _cell(figure: Figure, shown: Callable[[float], str]) -> str:
     return f"{shown(figure.value)} [{shown(figure.low)}, {shown(figure.high)}]"
 
 
+def verdict(each: Comparison) -> str:
+    """Whether two teachers differ, in words."""
+    return {True: "indistinguishable", False: "different", None: "not comparable"}[each.is_indistinguishable]
+
+
 def _comparison(each: Comparison) -> str:
-    found = {True: "indistinguishable", False: "different", None: "not comparable"}[each.is_indistinguishable]
-    difference = _cell(each.difference, lambda value: f"{value:+.3f}")
-    return f"{each.first} and {each.second}: {found}; AUC differs by {difference} on {each.samples:,} samples"
+    auc, right, wrong = (format_figure(figure, _signed) for figure in (each.difference, each.right, each.wrong))
+    found = f"{each.first} and {each.second}: {verdict(each)}; AUC differs by {auc} on {each.samples:,} samples"
+    if each.right.value is None and each.wrong.value is None:
+        return found
+    return f"{found}; mean score of right code differs by {right}, of wrong code by {wrong}"
 
 
-def _notes(report: Report) -> Iterator[str]:
+def notes(report: Report) -> Iterator[str]:
+    """The choice, and what a reader of the figures has to know."""
     if report.choice is not None and len(report.teachers) > 1:
         yield _choice(report.choice)
     for each in report.teachers:

@@ -1,4 +1,5 @@
-"""`markbook rubric`: checks a rubric file, and shows the exact request that a teacher would receive. No network."""
+"""`markbook rubric`: checks a rubric file, and shows the exact request that a teacher would receive, both without
+network; tries a rubric on stored samples (rubric_try.py)."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from markbook.cli.files import read_text
 from markbook.cli.options import ConfigOption, JsonOption, new_app, table
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
+from markbook.scoring.cli.rubric_try import try_rubric
 from markbook.scoring.languages import canonical, of_file
 from markbook.scoring.pipeline.code_extraction import extract
 from markbook.scoring.prompts.prompt import estimate_tokens, truncate_task
@@ -25,11 +27,13 @@ TASK = "Write add(a, b) that returns the sum."
 CODES = ("def add(a, b):\n    return a + b", "def add(a, b):\n    return a - b")
 
 app = new_app(
-    "Checks and shows rubrics. Without FILE the configured one (teacher.rubric), else the built-in one.",
+    "Checks, shows and tries rubrics. Without FILE the configured one (teacher.rubric), else the built-in one.",
     "markbook rubric check my-rubric.md",
     "markbook rubric show my-rubric.md",
     "markbook rubric show --prompt-file task.md --code a.py --code b.py --json",
+    "markbook rubric try my-rubric.md --from-store 5",
 )
+app.command("try")(try_rubric)
 
 FileArgument = Annotated[str | None, typer.Argument(help="A rubric file.")]
 

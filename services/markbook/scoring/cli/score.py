@@ -13,6 +13,7 @@ from markbook.cli.files import read_text
 from markbook.cli.options import ConfigOption, JsonOption, new_app
 from markbook.config.loading import ConfigError
 from markbook.contract import RequestUsage, Sample, Scored, ScoreRequest, TeacherStats, Unscored
+from markbook.scoring.cli.batches import wait_for_batch
 from markbook.scoring.cli.client import UrlOption, dollars, service
 from markbook.scoring.languages import of_file
 from markbook.terminal import printable
@@ -26,6 +27,7 @@ app = new_app(
     "markbook score add.py --prompt 'Write add(a, b) that returns the sum.'",
     "markbook score answer.rs --prompt-file task.md --json",
     "markbook score add.py --prompt-file task.md --tests test_add.py",
+    "markbook score add.py --prompt-file task.md --batch",
     "cat add.py | markbook score - --language python --prompt-file task.md",
 )
 
@@ -43,6 +45,9 @@ def score_file(
         str | None, typer.Option(metavar="NAME", help="python, c++, rs, ... (default: from the file's suffix).")
     ] = None,
     run: Annotated[str, typer.Option(metavar="NAME", help="The run that it is counted under.")] = "shell",
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Hand it over as a batch and wait: half the price, up to a day.")
+    ] = False,
     as_json: JsonOption = False,
     url: UrlOption = None,
     config: ConfigOption = None,
@@ -61,7 +66,7 @@ def score_file(
         fault = error.errors()[0]
         raise ConfigError(f"--{fault['loc'][-1]} {fault['input']!r:.80}: {fault['msg']}") from error
     with service(url, config) as client:
-        answer = client.score_request(request)
+        answer = wait_for_batch(client, [sample], run) if batch else client.score_request(request)
         teacher = client.stats(run).teacher
     [result] = answer.results
     if as_json:

@@ -44,7 +44,7 @@ def show_stats(
         stats = client.stats(run, since)
         if run and stats.runs.get(run, Counters()) == Counters():
             _check_it_is_a_run(run, client.stats().runs)
-    print(stats.model_dump_json(indent=2) if as_json else printable("\n".join(_lines(stats))))
+    print(stats.model_dump_json(indent=2) if as_json else printable("\n".join(lines(stats))))
 
 
 def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
@@ -56,7 +56,7 @@ def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
         raise ConfigError(f"there is no run {name}{did_you_mean(name, runs) or ': no run has sent a request yet'}")
 
 
-def _lines(stats: Stats) -> Iterator[str]:
+def lines(stats: Stats) -> Iterator[str]:
     teacher = f"teacher  {stats.teacher.name}: {stats.teacher.description}"
     yield from textwrap.wrap(teacher, _WIDTH, subsequent_indent=" " * len("teacher  "))
     if stats.cache is not None:
@@ -73,6 +73,7 @@ def _lines(stats: Stats) -> Iterator[str]:
     rows = [["RUN", "CALLS", "TOKENS IN", "TOKENS OUT", "TOKENS SAVED", "COST"]]
     rows += [_call_row(name, counters) for name, counters in lines]
     yield from table(rows, numbers_from=1)
+    yield from _agreement(stats)
     for name, counters in stats.runs.items():
         if counters.unscored:
             why = ", ".join(f"{code} {count:,}" for code, count in counters.unscored_by_code.items())
@@ -86,6 +87,25 @@ def _lines(stats: Stats) -> Iterator[str]:
         rows = [["BUDGET", "SPENT", "LIMIT", "TOKENS", "LIMIT"]]
         rows += [_budget_row(scope, state) for scope, state in limited.items()]
         yield from table(rows, numbers_from=1)
+
+
+def _agreement(stats: Stats) -> Iterator[str]:
+    """How far teachers agree with tests, with what it rests on."""
+    if not stats.agreement.counts:
+        return
+    yield ""
+    rows = [["AGAINST TESTS", "MODEL", "RUBRIC", "PASSED", "FAILED", "AGREES", "AUC"]]
+    for each in stats.agreement.counts:
+        passed, failed = f"{each.passed_agreeing:,}/{each.passed:,}", f"{each.failed_agreeing:,}/{each.failed:,}"
+        share = f"{_two(each.agreement)} ({_two(each.low)}-{_two(each.high)})"
+        rows.append([each.run, each.model, each.rubric, passed, failed, share, _two(each.auc)])
+    yield from table(rows, numbers_from=3)
+    for name in stats.agreement.low_runs:
+        yield f"the teacher agrees with tests less than {stats.agreement.min_agreement:g} in {name}"
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _sample_row(name: str, counters: Counters) -> list[str]:

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.stats import to_counters
 from markbook.scoring.dashboard import formatting, latency
+from markbook.scoring.dashboard.money import Savings, has_money, signed_usd
 from markbook.scoring.dashboard.totals import Totals, hits, lookups, total_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`more`: lines below the number. `help`: the id of the note that explains how it is counted."""
+    """`more`: lines below the number. `help`: the id of the note that explains how it is counted; `title`: tooltip."""
 
     name: str
     value: str
     more: tuple[str, ...]
     help: str | None = None
+    title: str = "How this is counted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """`kind`: total, key or run."""
+    """`kind`: total, key or run. `per`: day or month; None: since the start."""
 
     kind: str
     name: str
+    per: str | None
     meters: tuple[Meter, ...]
     spent: str
 
@@ -54,12 +57,29 @@ class BudgetRow:
 RUN_COLUMNS = ("samples", "hit rate", "tokens", "saved", "dollars", "unscored")
 
 
-def build_cards(totals: Totals) -> list[Card]:
-    total, counts = totals.counters, totals.total.counts
-    half, most = (latency.quantile(counts, share) for share in (0.5, 0.95))
+def build_cards(totals: Totals, savings: Savings | None, *, is_stub: bool) -> list[Card]:
+    """Without the cards of money and calls where only the stand-in has marked: they would all be empty."""
+    if not has_money(totals.counters, is_stub=is_stub):
+        return _sample_cards(totals)
+    return [*_money_cards(totals.counters, totals, savings), *_sample_cards(totals), _teacher_card(totals)]
+
+
+def _money_cards(total: Counters, totals: Totals, savings: Savings | None) -> list[Card]:
     plain = total.tokens_saved + total.api_tokens_sent
+    cards = [Card("Spent", formatting.usd(total.cost_usd), _cost_notes(total))]
+    if savings is not None:
+        share = formatting.percent(savings.saved_usd, savings.baseline_usd)
+        cards.append(
+            Card(
+                "Dollars saved",
+                signed_usd(savings.saved_usd),
+                (f"{share} of the baseline",),
+                "dollars",
+                savings.formula,
+            )
+        )
     return [
-        Card("Spent", formatting.usd(total.cost_usd), _cost_notes(total)),
+        *cards,
         Card(
             "Tokens",
             formatting.compact(total_tokens(totals.total)),
@@ -74,6 +94,12 @@ def build_cards(totals: Totals) -> list[Card]:
             (f"{formatting.percent(total.tokens_saved, plain)} of the baseline",) if plain else (),
             "saved",
         ),
+    ]
+
+
+def _sample_cards(totals: Totals) -> list[Card]:
+    total = totals.counters
+    return [
         Card(
             "Samples",
             formatting.compact(total.samples),
@@ -88,16 +114,21 @@ def build_cards(totals: Totals) -> list[Card]:
             (f"{formatting.count(hits(totals.total))} of {formatting.count(lookups(totals.total))} samples",),
             "hit-rate",
         ),
-        Card(
-            "Teacher",
-            f"≈{formatting.NBSP}{formatting.seconds(half)}" if half is not None else formatting.NONE,
-            (
-                f"95{formatting.NBSP}% within {formatting.seconds(most)}" if most is not None else "no calls timed",
-                f"{formatting.count(total.teacher_calls)} calls, {formatting.count(counts['failed_calls'])} failed",
-            ),
-            "latency",
-        ),
     ]
+
+
+def _teacher_card(totals: Totals) -> Card:
+    total, counts = totals.counters, totals.total.counts
+    half, most = (latency.quantile(counts, share) for share in (0.5, 0.95))
+    return Card(
+        "Teacher",
+        f"≈{formatting.NBSP}{formatting.seconds(half)}" if half is not None else formatting.NONE,
+        (
+            f"95{formatting.NBSP}% within {formatting.seconds(most)}" if most is not None else "no calls timed",
+            f"{formatting.count(total.teacher_calls)} calls, {formatting.count(counts['failed_calls'])} failed",
+        ),
+        "latency",
+    )
 
 
 def _cost_notes(total: Counters) -> tuple[str, ...]:
@@ -136,9 +167,9 @@ def build_budget_rows(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
     for scope, state in states.items():
         meters = _meters(state)
         if meters:
-            kind, _, name = scope.partition(" ")
+            kind, _, name = scope.removesuffix(f" per {state.per}").partition(" ")
             spent = f"{formatting.usd(state.spent_usd)}, {formatting.compact(state.spent_tokens)} tokens"
-            rows.append(BudgetRow(kind, name, meters, spent))
+            rows.append(BudgetRow(kind, name, state.per, meters, spent))
     order = ("total", "key", "run")
     return sorted(rows, key=lambda row: (order.index(row.kind), -max(meter.share for meter in row.meters), row.name))
 

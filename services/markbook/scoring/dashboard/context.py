@@ -6,16 +6,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from markbook.contract import BudgetState, Counters
+from markbook.scoring.api.budget_stats import read_budget_states
 from markbook.scoring.api.dependencies import AppState
-from markbook.scoring.api.stats import budget_states
+from markbook.scoring.api.stats import agreement_stats
 from markbook.scoring.dashboard import formatting, learning, marks_table
+from markbook.scoring.dashboard.agreement import AgreementRow, build_agreement_chart, build_agreement_rows
 from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
-from markbook.scoring.dashboard.marks_table import MarkDetail, Row
+from markbook.scoring.dashboard.marks_table import Row
+from markbook.scoring.dashboard.money import Savings, compute_savings
 from markbook.scoring.dashboard.query import PageQuery
+from markbook.scoring.dashboard.samples_query import SamplesQuery
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import Period, resolve_time_range
 from markbook.scoring.dashboard.totals import build_totals
+from markbook.scoring.observability.agreement import describe
 from markbook.scoring.store import MAX_MARKS, ApiKey, Viewer
 from markbook.scoring.store.budget_alerts import SPENT
 from markbook.scoring.store.run_metrics import Span
@@ -28,8 +33,6 @@ class Marks:
     rows: list[Row]
     searched: int
     older: str | None
-    detail: MarkDetail | None
-    is_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,18 @@ class View:
     has_runs: bool
     total: Counters
     cards: list[Card]
+    savings: Savings | None
     curves: list[Chart]
     charts: list[Chart]
     runs: list[RunRow]
+    agreement: list[AgreementRow]
     budgets: list[BudgetRow]
     marks: Marks
     entries: str | None
     profile: str
     store_samples: bool
-    explains: bool
     most_marks: str
+    samples: str
 
 
 async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -> View:
@@ -73,10 +78,13 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     reported = await store.run_metrics.of_runs(viewer, runs, learning.REPORTED, newest) if spans else []
 
     def link(name: str) -> str:
-        return query.link(run=name, before=None, mark=None)
+        return query.link(run=name, before=None)
 
     curves = learning.build_learning_charts(totals, reported, spans, link)
-    states = budget_states(await store.money.spent(viewer), state.config.budgets, query.run, key)
+    curves.append(build_agreement_chart(totals, runs, link))
+    agreement = await agreement_stats(state, viewer, sums, query.run)
+    states = await read_budget_states(state, key, query.run)
+    savings = compute_savings(totals.counters, state.config.teacher.price())
     size = await store.marks.size(viewer)
     return View(
         query=query,
@@ -87,20 +95,22 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         teacher=teacher.model,
         description=teacher.description,
         is_stand_in=teacher.is_stub,
-        warnings=_build_warnings(state, states),
+        warnings=_build_warnings(state, viewer, states),
         has_runs=bool(totals.runs) or not all(chart.is_empty for chart in curves),
         total=totals.counters,
-        cards=build_cards(totals),
+        cards=build_cards(totals, savings, is_stub=teacher.is_stub),
+        savings=savings,
         curves=curves,
         charts=build_charts(totals, link),
         runs=build_run_rows(totals),
+        agreement=build_agreement_rows(agreement.counts, agreement.low_runs),
         budgets=build_budget_rows(states),
         marks=await _marks(state, viewer, query),
         entries=None if size is None else formatting.count(size[0]),
         profile=state.pipeline.profile,
         store_samples=state.config.store.store_samples,
-        explains=state.config.teacher.explain,
         most_marks=formatting.count(MAX_MARKS),
+        samples=SamplesQuery(run=query.run or "").link(),
     )
 
 
@@ -110,16 +120,19 @@ def _join(active: tuple[int, int] | None, spans: Iterable[Span]) -> tuple[int, i
     return (min(first for first, _ in times), max(last for _, last in times)) if times else None
 
 
-def _build_warnings(state: AppState, budgets: Mapping[str, BudgetState]) -> list[str]:
+def _build_warnings(state: AppState, viewer: Viewer, budgets: Mapping[str, BudgetState]) -> list[str]:
     """Conditions that keep samples from being scored, or soon will, each with its cause and start."""
     warnings: list[str] = []
     if outage := state.teacher.outage():
         since = formatting.format_time(round(outage.since_s * 1000))
         warnings.append(f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}")
-    for scope, alert in sorted(state.store.money.watch.alerts.items()):
+    for scope, alert in sorted(state.store.money.watch.current(state.clock_ms()).items()):
         if scope in budgets:
             what = "is spent" if alert.percent == SPENT else f"is spent to {alert.percent} %"
             warnings.append(f"The budget of {scope} {what} since {formatting.format_time(alert.since_ms)} UTC.")
+    for run, low in sorted(state.agreement.low.items()):
+        if viewer.may_use(run):
+            warnings.append(f"Run {run}: {describe(low)}.")
     return warnings
 
 
@@ -127,11 +140,8 @@ async def _marks(state: AppState, viewer: Viewer, query: PageQuery) -> Marks:
     rubric, page = state.pipeline.rubric, state.store.page
     before = marks_table.parse_cursor(query.before) if query.before else None
     found = await page.latest(viewer, marks_table.PAGE_SIZE, marks_table.make_filter(query.search), before, query.run)
-    wanted = await page.mark(viewer, bytes.fromhex(query.mark)) if query.mark else None
     return Marks(
         rows=[marks_table.build_row(paid, rubric, query.search) for paid in found.marks],
         searched=found.searched,
-        older=found.last and query.link("#marks", before=marks_table.format_cursor(found.last), mark=None),
-        detail=None if wanted is None else marks_table.build_detail(wanted, rubric),
-        is_missing=bool(query.mark) and wanted is None,
+        older=found.last and query.link("#marks", before=marks_table.format_cursor(found.last)),
     )

@@ -56,6 +56,11 @@ def format_time(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
+def utc_ms(time: datetime) -> int:
+    """Unix milliseconds; UTC where the time names no zone."""
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 def visible(text: str) -> str:
     """Untrusted text with control and bidirectional characters spelled out, so that it reads as it was judged."""
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text.replace("\r\n", "\n"))

@@ -91,7 +91,7 @@ def curves(
         x_ticks=x_ticks(time_range),
         y_ticks=_unit_ticks(),
         hover_zones=zones,
-        tables=[*_series_table(time_range, drawn), *_report_table(reports, what)],
+        tables=[*_series_table(time_range, drawn), *_report_table(time_range, reports, what)],
     )
 
 
@@ -175,7 +175,7 @@ def _describe(time_range: TimeRange, drawn: Sequence[Series], reports: Sequence[
         parts.append(f"{each.name} from {score(known[0])} to {score(known[-1])}")
     latest = {report.run: report for report in reports}
     parts += [f"{run}, latest {what} {report.text} after step {report.step}" for run, report in latest.items()]
-    return f"From {time_range.label(0)} UTC: {'; '.join(parts)}."
+    return f"From {time_range.label(0)}{time_range.zone}: {'; '.join(parts)}."
 
 
 def _describe_bins(bins: Sequence[int]) -> str:
@@ -198,16 +198,20 @@ def _series_table(time_range: TimeRange, drawn: Sequence[Series]) -> list[Table]
         if any(value is not None for value in values):
             cells = ["" if value is None else score(value) for value in values]
             rows.append((time_range.label(index), *cells))
-    return [Table(("from, UTC", *(each.name for each in drawn)), rows)] if rows else []
+    return [Table((time_range.column, *(each.name for each in drawn)), rows)] if rows else []
 
 
-def _report_table(reports: Sequence[Report], what: str) -> list[Table]:
-    rows = [(formatting.format_time(each.at_ms), each.run, str(each.step), each.text) for each in reports]
-    return [Table(("reported, UTC", "run", "after step", what), rows)] if rows else []
+def _report_table(time_range: TimeRange, reports: Sequence[Report], what: str) -> list[Table]:
+    rows = [(time_range.moment(each.at_ms), each.run, str(each.step), each.text) for each in reports]
+    return (
+        [Table((f"reported{',' * bool(time_range.zone)}{time_range.zone}", "run", "after step", what), rows)]
+        if rows
+        else []
+    )
 
 
 def _bin_table(time_range: TimeRange, columns: Sequence[Sequence[int]]) -> Table:
     rows = [
         (time_range.label(index), *map(formatting.count, counts)) for index, counts in enumerate(columns) if sum(counts)
     ]
-    return Table(("from, UTC", *(f"≤ {(row + 1) / len(columns[0]):.1f}" for row in range(len(columns[0])))), rows)
+    return Table((time_range.column, *(f"≤ {(row + 1) / len(columns[0]):.1f}" for row in range(len(columns[0])))), rows)

@@ -1,4 +1,4 @@
-"""The list of the latest marks, and one mark in full."""
+"""The dashboard's list of the latest marks."""
 
 from __future__ import annotations
 
@@ -30,26 +30,6 @@ class Row:
     snippet: str
 
 
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    name: str
-    value: float
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class MarkDetail:
-    row: Row
-    criteria: list[Criterion]
-    reasons: list[str]
-    task: str | None
-    code: str | None
-    key: str
-    profile: str
-    place: int
-    size: int
-
-
 def build_row(paid: Paid, rubric: Rubric, query: str = "") -> Row:
     mark = to_wire(paid.record, rubric)
     return Row(
@@ -59,21 +39,6 @@ def build_row(paid: Paid, rubric: Rubric, query: str = "") -> Row:
         runs=", ".join(sorted(paid.runs)),
         at=formatting.format_time(paid.record.created_ms),
         snippet=_snippet(paid.record, query),
-    )
-
-
-def build_detail(paid: Paid, rubric: Rubric) -> MarkDetail:
-    mark = to_wire(paid.record, rubric)
-    return MarkDetail(
-        row=build_row(paid, rubric),
-        criteria=[Criterion(name, value, rubric.criteria.get(name, 0.0)) for name, value in mark.criteria.items()],
-        reasons=[formatting.visible(reason) for reason in mark.reasons],
-        task=None if mark.task is None else formatting.visible(mark.task),
-        code=None if mark.code is None else formatting.visible(mark.code),
-        key=formatting.visible(mark.key),
-        profile=mark.profile,
-        place=mark.group.position,
-        size=mark.group.size,
     )
 
 

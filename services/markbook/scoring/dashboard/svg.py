@@ -107,7 +107,8 @@ def bars(
                 path.append(f"M{x:.1f} {low:.1f}h{pitch * (1 - _GAP):.1f}V{high:.1f}h{-pitch * (1 - _GAP):.1f}z")
                 below += value
     totals = [sum(column) for column in columns]
-    return _chart(id, title, unit, "bars", time_range, series, paths, step, top, totals, format_value)
+    heading, axis = _Heading(id, title, unit, "bars"), _ValueAxis(step, top, format_value)
+    return _chart(heading, time_range, series, paths, axis, totals)
 
 
 def lines(
@@ -123,7 +124,8 @@ def lines(
     highest = [max(known) if (known := _known(series, index)) else None for index in range(time_range.buckets)]
     step, top = _scale(max([min_top, *(value for value in highest if value is not None)]), 0.0)
     paths = [line_path(time_range, each.values, top) for each in series]
-    chart = _chart(id, title, unit, "lines", time_range, series, paths, step, top, highest, format_value)
+    heading, axis = _Heading(id, title, unit, "lines"), _ValueAxis(step, top, format_value)
+    chart = _chart(heading, time_range, series, paths, axis, highest)
     points = [Shape(each.tone, dots(time_range, each.values, top), "dots") for each in series]
     return replace(chart, shapes=[*chart.shapes, *(shape for shape in points if shape.path)])
 
@@ -151,32 +153,52 @@ def _point(time_range: TimeRange, index: int, value: float, top: float) -> str:
     return f"{LEFT + (index + 0.5) * PLOT_WIDTH / time_range.buckets:.1f} {y_of(value, top):.1f}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    """What names a chart."""
+
+    id: str
+    title: str
+    unit: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueAxis:
+    """The vertical axis: a tick every `step` up to `top`."""
+
+    step: float
+    top: float
+    format_value: Callable[[float], str]
+
+    def ticks(self) -> list[Tick]:
+        steps = _steps(self.step, self.top)
+        return [Tick(round(y_of(value, self.top), 1), self.format_value(value)) for value in steps]
+
+
 def _chart(
-    id: str,
-    title: str,
-    unit: str,
-    kind: str,
+    heading: _Heading,
     time_range: TimeRange,
     series: Sequence[Series],
     paths: Sequence[Sequence[str]],
-    step: float,
-    top: float,
+    axis: _ValueAxis,
     heights: Sequence[float | None],
-    format_value: Callable[[float], str],
 ) -> Chart:
+    """`heights`: of each bucket, what is highest in it."""
+    format_value = axis.format_value
     filled = [index for index, height in enumerate(heights) if height]
     drawn = zip(series, paths, strict=True)
     shown = [each for each in series if any(each.values)]
     return Chart(
-        id=id,
-        title=title,
-        unit=unit,
+        id=heading.id,
+        title=heading.title,
+        unit=heading.unit,
         description=_describe(time_range, heights, format_value),
-        kind=kind,
+        kind=heading.kind,
         series=shown,
         shapes=[Shape(each.tone, "".join(path)) for each, path in drawn if path],
         x_ticks=x_ticks(time_range),
-        y_ticks=[Tick(round(y_of(value, top), 1), format_value(value)) for value in _steps(step, top)],
+        y_ticks=axis.ticks(),
         hover_zones=[hover_zone(time_range, index, _hover_lines(shown, index, format_value)) for index in filled],
         tables=[_table(time_range, shown, filled, format_value)] if filled else [],
     )
@@ -189,7 +211,7 @@ def x_ticks(time_range: TimeRange) -> list[Tick]:
 def hover_zone(time_range: TimeRange, index: int, lines: Sequence[str]) -> HoverZone:
     """The zone of a bucket; `lines` are shown below its time."""
     pitch = PLOT_WIDTH / time_range.buckets
-    text = "\n".join([f"{time_range.label(index)} UTC", *lines])
+    text = "\n".join([f"{time_range.label(index)}{time_range.zone}", *lines])
     return HoverZone(round(LEFT + index * pitch, 1), round(pitch, 1), text)
 
 
@@ -200,7 +222,7 @@ def _table(
     for index in filled:
         values = [each.values[index] for each in series]
         rows.append((time_range.label(index), *("" if value is None else format_value(value) for value in values)))
-    return Table(("from, UTC", *(each.name for each in series)), rows)
+    return Table((time_range.column, *(each.name for each in series)), rows)
 
 
 def _describe(time_range: TimeRange, heights: Sequence[float | None], format_value: Callable[[float], str]) -> str:
@@ -208,7 +230,7 @@ def _describe(time_range: TimeRange, heights: Sequence[float | None], format_val
     if not heights or not heights[highest]:
         return "No data in this period."
     top = format_value(heights[highest] or 0.0)
-    return f"From {time_range.label(0)} UTC; highest {top}, at {time_range.label(highest)}."
+    return f"From {time_range.label(0)}{time_range.zone}; highest {top}, at {time_range.label(highest)}."
 
 
 def _hover_lines(series: Sequence[Series], index: int, format_value: Callable[[float], str]) -> list[str]:

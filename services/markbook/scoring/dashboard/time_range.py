@@ -49,6 +49,20 @@ class TimeRange:
     def end_ms(self) -> int:
         return self.first_ms + self.buckets * self.step_ms
 
+    @property
+    def zone(self) -> str:
+        """Behind a label where it stands alone."""
+        return " UTC"
+
+    @property
+    def column(self) -> str:
+        """The head of a column of labels."""
+        return "from, UTC"
+
+    def moment(self, at_ms: int) -> str:
+        """A time within the range, to the minute."""
+        return f"{_utc(at_ms):%Y-%m-%d %H:%M}"
+
     def label(self, index: int) -> str:
         at = _utc(self.first_ms + index * self.step_ms)
         return f"{at.day} {at:%b}" if self.step_ms >= _DAY_MS else f"{at.day} {at:%b %H:%M}"
@@ -60,9 +74,15 @@ class TimeRange:
         step = next(steps, _STEPS_MS[-1])
         first = -(-self.first_ms // step) * step
         return [
-            ((at_ms - self.first_ms) / span, _tick(at_ms, step, span))
+            ((at_ms - self.first_ms) / span, self.tick_label(at_ms, step))
             for at_ms in range(first, self.first_ms + span, step)
         ]
+
+    def tick_label(self, at_ms: int, step_ms: int) -> str:
+        at = _utc(at_ms)
+        if self.buckets * self.step_ms > 300 * _DAY_MS:
+            return f"{at:%b %Y}"
+        return f"{at.day} {at:%b}" if step_ms >= _DAY_MS or at_ms % _DAY_MS == 0 else f"{at:%H:%M}"
 
 
 def resolve_time_range(period: Period, now_ms: int, active: tuple[int, int] | None) -> TimeRange:
@@ -78,17 +98,15 @@ def resolve_time_range(period: Period, now_ms: int, active: tuple[int, int] | No
 
 def _cut(from_ms: int, until_ms: int, least_ms: int) -> TimeRange:
     """At most MAX_BUCKETS buckets, and one for where the first is cut, of at least `least_ms`."""
-    fitting = (step for step in _STEPS_MS if step >= least_ms and until_ms - from_ms <= step * MAX_BUCKETS)
-    step = next(fitting, _STEPS_MS[-1])
+    step = pick_step(least_ms, until_ms - from_ms)
     first = from_ms // step * step
     return TimeRange(first, step, (until_ms - first) // step + 1)
 
 
-def _tick(at_ms: int, step_ms: int, span_ms: int) -> str:
-    at = _utc(at_ms)
-    if span_ms > 300 * _DAY_MS:
-        return f"{at:%b %Y}"
-    return f"{at.day} {at:%b}" if step_ms >= _DAY_MS or at_ms % _DAY_MS == 0 else f"{at:%H:%M}"
+def pick_step(least_ms: int, length_ms: int) -> int:
+    """The smallest bucket, of at least `least_ms`, of which MAX_BUCKETS cover `length_ms`."""
+    fitting = (step for step in _STEPS_MS if step >= least_ms and length_ms <= step * MAX_BUCKETS)
+    return next(fitting, _STEPS_MS[-1])
 
 
 def _utc(at_ms: int) -> datetime:

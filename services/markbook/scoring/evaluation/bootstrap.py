@@ -60,6 +60,16 @@ def exact_interval(value: float, observations: int) -> tuple[float, float]:
     return (0.0, reach) if value == 0 else (1 - reach, 1.0)
 
 
+def at_the_ends(figure: Figure, observations: int) -> Figure:
+    """A share of exactly 0 or 1 with its exact interval; without one where there is no number of observations.
+
+    One observation per task: the samples of a task may depend on each other completely.
+    """
+    if figure.low is None or figure.value not in (0.0, 1.0):
+        return figure
+    return Figure(figure.value, *exact_interval(figure.value, observations)) if observations else Figure(figure.value)
+
+
 def _interval(draws: Sequence[float | None]) -> tuple[float | None, float | None]:
     defined = sorted(draw for draw in draws if draw is not None)
     if not defined or len(defined) < MIN_DEFINED * len(draws):

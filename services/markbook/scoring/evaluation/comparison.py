@@ -1,4 +1,4 @@
-"""Two teachers on the same samples: whether their AUCs differ, and which of those that do not is the cheapest."""
+"""Two teachers on the same samples: whether AUCs and scores differ, and which of equal ones is the cheapest."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from itertools import combinations
 
 from markbook.scoring.evaluation.bootstrap import Figure, measure
 from markbook.scoring.evaluation.samples import JudgedSample
-from markbook.scoring.evaluation.statistics import Statistic, Weights, auc
+from markbook.scoring.evaluation.statistics import Statistic, Weights, auc, mean_difference
+
+UNDEFINED = Figure(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`difference` of the AUCs, first less second, on the `samples` that both have scored."""
+    """`difference` of the AUCs, first less second, on the `samples` that both have scored.
+
+    `right` and `wrong`: the mean differences of their scores of right and of wrong code.
+    """
 
     first: str
     second: str
     samples: int
     difference: Figure
+    right: Figure = UNDEFINED
+    wrong: Figure = UNDEFINED
 
     @property
     def is_indistinguishable(self) -> bool | None:
@@ -77,12 +84,23 @@ def _compare(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    in_both = {each.index for each in teachers[first]} & {each.index for each in teachers[second]}
-    statistics: list[Statistic] = []
+    first_scores = {each.index: each for each in teachers[first]}
+    second_scores = {each.index: each for each in teachers[second]}
+    in_both = first_scores.keys() & second_scores.keys()
+    aucs: list[Statistic] = []
     for name in (first, second):
-        statistics.append(auc([each for each in teachers[name] if each.index in in_both]))
-    difference = measure({"difference": _difference(*statistics)}, tasks, resamples, seed)["difference"]
-    return Comparison(first, second, len(in_both), difference)
+        aucs.append(auc([each for each in teachers[name] if each.index in in_both]))
+    changes: dict[bool, list[tuple[int, float]]] = {True: [], False: []}
+    for index in sorted(in_both):
+        one, other = first_scores[index], second_scores[index]
+        changes[one.is_right].append((one.task, one.score - other.score))
+    statistics = {
+        "difference": _difference(*aucs),
+        "right": mean_difference(changes[True], tasks),
+        "wrong": mean_difference(changes[False], tasks),
+    }
+    found = measure(statistics, tasks, resamples, seed)
+    return Comparison(first, second, len(in_both), found["difference"], found["right"], found["wrong"])
 
 
 def _difference(first: Statistic, second: Statistic) -> Statistic:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from markbook.scoring.evaluation.bootstrap import Figure, exact_interval, measure
+from markbook.scoring.evaluation.bootstrap import Figure, at_the_ends, measure
 from markbook.scoring.evaluation.samples import JudgedSample, TaskCost
 from markbook.scoring.evaluation.statistics import (
     Statistic,
     Weights,
     auc,
     mean_score,
+    order_effect,
     ordered_pairs,
     rank_correlation,
     ratio,
@@ -49,16 +50,17 @@ def evaluate(
         "right_scored_low": share(right, _is_low, tasks),
         "pairs_ordered": ordered_pairs(samples, tasks),
         "retest_deviation": retest_deviation(samples, tasks),
+        "order_effect": order_effect(samples, tasks),
         "tokens_per_1000": tokens,
         "usd_per_1000": dollars,
         "usd_per_auc_point": _per_point(dollars, quality),
     }
     found = measure(statistics, tasks, resamples, seed)
     right_tasks, wrong_tasks = {each.task for each in right}, {each.task for each in wrong}
-    found["wrong_scored_high"] = _at_the_ends(found["wrong_scored_high"], len(wrong_tasks))
-    found["right_scored_low"] = _at_the_ends(found["right_scored_low"], len(right_tasks))
-    found["pairs_ordered"] = _at_the_ends(found["pairs_ordered"], len(right_tasks & wrong_tasks))
-    found["auc"] = _at_the_ends(found["auc"], 0)
+    found["wrong_scored_high"] = at_the_ends(found["wrong_scored_high"], len(wrong_tasks))
+    found["right_scored_low"] = at_the_ends(found["right_scored_low"], len(right_tasks))
+    found["pairs_ordered"] = at_the_ends(found["pairs_ordered"], len(right_tasks & wrong_tasks))
+    found["auc"] = at_the_ends(found["auc"], 0)
     return found
 
 
@@ -67,16 +69,6 @@ def per_auc_point(usd_per_1000: float | None, auc: float | None) -> float | None
     if usd_per_1000 is None or auc is None or auc <= CHANCE:
         return None
     return usd_per_1000 / ((auc - CHANCE) / POINT)
-
-
-def _at_the_ends(figure: Figure, observations: int) -> Figure:
-    """A share of exactly 0 or 1 with its exact interval; without one where there is no number of observations.
-
-    One observation per task: the samples of a task may depend on each other completely.
-    """
-    if figure.low is None or figure.value not in (0.0, 1.0):
-        return figure
-    return Figure(figure.value, *exact_interval(figure.value, observations)) if observations else Figure(figure.value)
 
 
 def _per_thousand(costs: Sequence[TaskCost], amounts: Sequence[float | None], tasks: int) -> Statistic:

@@ -6,11 +6,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """Where a sample was in the request that it was judged in: `place` from 1, among those of the same `group`."""
+
+    group: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class JudgedSample:
     """One sample that has a score. A sample without one is left out: there is no number for it.
 
     `index` names the sample in its file, `task` is in 0 .. tasks - 1. `truth` and `score` are in [0, 1]; `is_right` is
-    the truth as yes or no. `repeats`: the scores of later, independent requests for the same mark.
+    the truth as yes or no. `repeats`: the scores of later, independent requests for the same mark. `shown` is None
+    where its place is not known, or was not drawn at random.
     """
 
     index: int
@@ -19,6 +28,7 @@ class JudgedSample:
     is_right: bool
     score: float
     repeats: tuple[float, ...] = ()
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ None, never a number.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import combinations, groupby
 
@@ -114,6 +115,35 @@ def retest_deviation(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
         return None if variance is None else math.sqrt(variance)
 
     return value
+
+
+def order_effect(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
+    """By how much the score changes from one place in the request to the next. None without groups of several samples.
+
+    The least-squares slope of score on place, both less their means over the group. Places are random, so that what
+    differs between the samples has no part in the expected slope.
+    """
+    groups: defaultdict[tuple[int, str], list[tuple[int, float]]] = defaultdict(list)
+    for each in samples:
+        if each.shown is not None:
+            groups[each.task, each.shown.group].append((each.shown.place, each.score))
+    products, squares = [0.0] * tasks, [0.0] * tasks
+    for (task, _), shown in groups.items():
+        mean_place = sum(place for place, _ in shown) / len(shown)
+        mean_score = sum(score for _, score in shown) / len(shown)
+        for place, score in shown:
+            products[task] += (place - mean_place) * (score - mean_score)
+            squares[task] += (place - mean_place) ** 2
+    return ratio(products, squares)
+
+
+def mean_difference(pairs: Sequence[tuple[int, float]], tasks: int) -> Statistic:
+    """The mean of differences, each given with its task. None without any."""
+    sums, counts = [0.0] * tasks, [0.0] * tasks
+    for task, difference in pairs:
+        sums[task] += difference
+        counts[task] += 1
+    return ratio(sums, counts)
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Statistic:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -75,7 +75,17 @@ def given_truth(sample: LabelledSample, right_from: float) -> Truth | None:
     return None
 
 
-def number_tasks(samples: Sequence[LabelledSample]) -> list[int]:
+class HasTask(Protocol):
+    """A sample of some task in some language."""
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def language(self) -> str: ...
+
+
+def number_tasks(samples: Sequence[HasTask]) -> list[int]:
     """The task of each sample, from 0 in the order of the file: one prompt in one language is one task."""
     numbers: dict[tuple[str, str], int] = {}
     return [numbers.setdefault((each.prompt, canonical(each.language)), len(numbers)) for each in samples]

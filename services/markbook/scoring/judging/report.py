@@ -69,7 +69,20 @@ def estimate_cost(
     for each in by_task.values():
         first = file.samples[each[0]]
         groups.append(((first.prompt, first.language), [file.samples[index].code for index in each]))
-    return forecast_groups(groups, assumed, config, load_rubric(config.teacher.rubric))
+    return forecast_groups(groups, assumed, _priced(config), load_rubric(config.teacher.rubric))
+
+
+def _priced(config: Config) -> Config:
+    """The configuration with the prices and the cache of batches, where these are used."""
+    teacher, price = config.teacher, config.teacher.price()
+    if teacher.batch == "off":
+        return config
+    prices = dict(teacher.prices)
+    if price is not None:
+        halved = {"input": price.input * price.batch, "output": price.output * price.batch}
+        prices[teacher.model] = price.model_copy(update=halved)
+    batched = teacher.model_copy(update={"prices": prices, "cache_ttl": teacher.batch_cache_ttl})
+    return config.model_copy(update={"teacher": batched})
 
 
 def report_on(
@@ -77,7 +90,7 @@ def report_on(
 ) -> TeacherReport:
     """The figures of one teacher. `markings`: the first marks, then the repeats."""
     first, *repeats = markings
-    samples = _judged(file, markings)
+    samples = _judged(file, markings, is_shuffled=config.teacher.shuffle_group)
     figures = evaluate(samples, _costs(file, first), tasks=file.task_count, resamples=resamples, seed=seed)
     cached = [index for index, result in enumerate(first.results) if result.source is Source.CACHE]
     is_estimated = bool(cached) and not any(result.source is Source.TEACHER for result in first.results)
@@ -107,7 +120,7 @@ def compare_teachers(teachers: Sequence[TeacherReport], *, tasks: int, resamples
     return Report(teachers, comparisons, choose(aucs, prices, comparisons))
 
 
-def _judged(file: LabelledFile, markings: Sequence[Marking]) -> list[JudgedSample]:
+def _judged(file: LabelledFile, markings: Sequence[Marking], *, is_shuffled: bool) -> list[JudgedSample]:
     """The samples that have a score; a repeat without one is left out of the sample's repeats."""
     samples: list[JudgedSample] = []
     first, *repeats = markings
@@ -115,7 +128,9 @@ def _judged(file: LabelledFile, markings: Sequence[Marking]) -> list[JudgedSampl
         if not isinstance(result, Scored):
             continue
         truth = file.truths[index]
-        sample = JudgedSample(index, file.tasks[index], truth.value, truth.is_right, result.score)
+        # in the order of the file a place may depend on the truth
+        shown = first.shown[index] if is_shuffled and first.shown else None
+        sample = JudgedSample(index, file.tasks[index], truth.value, truth.is_right, result.score, shown=shown)
         again = [each.results[index] for each in repeats]
         samples.append(replace(sample, repeats=tuple(each.score for each in again if isinstance(each, Scored))))
     return samples

@@ -25,6 +25,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from markbook.contract import BudgetState, ErrorCode, Source
+from markbook.scoring.observability.agreement import Agreement
 from markbook.scoring.store import RequestLine, score_sums
 from markbook.scoring.teachers.protocol import Teacher
 from markbook.scoring.types import TeacherCall
@@ -63,10 +64,18 @@ class Metrics:
         self.calls = Calls(self._registry)
         self.store = StoreTimes(self._registry)
         self.gather_wait = GatherWait(self._registry)
+        self.agreement = Agreement(self._registry)
+        self.alerts = AlertCounts(self._registry)
 
         self._budget_left = Gauge(
             "markbook_budget_left_usd",
             "US dollars left of a budget, after reservations of calls in progress.",
+            ["scope"],
+            registry=self._registry,
+        )
+        self._budget_spent = Gauge(
+            "markbook_budget_spent_ratio",
+            "Spent share of a budget above zero, of dollars or tokens whichever is larger.",
             ["scope"],
             registry=self._registry,
         )
@@ -94,7 +103,10 @@ class Metrics:
     def exposition(self, budgets: Mapping[str, BudgetState] | None = None) -> bytes:
         """All metrics in Prometheus' text format. `budgets` by scope; those without a limit in dollars are left out."""
         self._budget_left.clear()
+        self._budget_spent.clear()
         for scope, state in (budgets or {}).items():
+            if (share := state.spent_share()) is not None:
+                self._budget_spent.labels(scope).set(share)
             if state.limit_usd is not None:
                 self._budget_left.labels(scope).set(max(0.0, state.limit_usd - state.spent_usd))
         return generate_latest(self._registry)
@@ -250,3 +262,20 @@ class GatherWait:
 
     def observe(self, seconds: float) -> None:
         self._duration.observe(seconds)
+
+
+class AlertCounts:
+    """Alerts that this process raised or tried to deliver; each is raised by one replica."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        raised = Counter("markbook_alerts", "Alerts raised, by kind.", ["kind"], registry=registry)
+        self._raised = {kind: raised.labels(kind) for kind in ("budget", "outage", "unscored", "agreement")}
+        what = "Deliveries of alerts to the webhook, by outcome."
+        deliveries = Counter("markbook_alert_deliveries", what, ["outcome"], registry=registry)
+        self._deliveries = {outcome: deliveries.labels(outcome) for outcome in ("ok", "failed", "given_up")}
+
+    def raised(self, kind: str) -> None:
+        self._raised[kind].inc()
+
+    def delivery(self, outcome: str) -> None:
+        self._deliveries[outcome].inc()

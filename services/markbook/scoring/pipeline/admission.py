@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from markbook.scoring.errors import TooManyRequestsError, stopping
 from markbook.scoring.fair_queue import Caller, FairQueue
+from markbook.scoring.pipeline.rate_limits import RateLimiter
+from markbook.scoring.store import ApiKey
 
 MAX_RETRY_AFTER_S = 60
 _EWMA_WEIGHT = 0.1  # of the newest request in the mean duration
@@ -63,17 +65,21 @@ class RequestSlots:
 
 
 class AdmissionController:
-    """RequestSlots per API key; shared by all requests where there are no keys."""
+    """RequestSlots and rate limits per API key; slots are shared by all requests where there are no keys."""
 
     def __init__(self, max_concurrent: int, max_queued: int) -> None:
         self._size = max_concurrent, max_queued
         self._slots: dict[str | None, RequestSlots] = {}
+        self._rates = RateLimiter()
         self._stopping = False
 
-    def slots_for(self, key: str | None) -> RequestSlots:
-        slots = self._slots.get(key)
+    def slots_for(self, key: ApiKey | None, samples: int) -> RequestSlots:
+        """For a request of so many samples. Raises TooManyRequestsError where it is over the key's rate limits."""
+        self._rates.take(key, samples)
+        name = key.name if key else None
+        slots = self._slots.get(name)
         if slots is None:
-            slots = self._slots[key] = RequestSlots(*self._size)
+            slots = self._slots[name] = RequestSlots(*self._size)
             if self._stopping:
                 slots.stop()
         return slots

@@ -14,12 +14,12 @@ from markbook.contract import ExtractedFrom, SampleTests, Source
 from markbook.scoring.budgets.limiter import BillingContext, RunBudgetLimiter
 from markbook.scoring.errors import TeacherError
 from markbook.scoring.fingerprint import Fingerprint, hash_tests
-from markbook.scoring.pipeline.sample_tests import with_verdict
+from markbook.scoring.pipeline.sample_tests import all_passed, with_verdict
 from markbook.scoring.prompts.prompt import truncate_task
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import CallContext, NewMark, RequestLine, Store, Texts
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Teacher
-from markbook.scoring.types import Judgment, ScoringFailure
+from markbook.scoring.types import CORRECTNESS, Judgment, ScoringFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class GroupScorer:
         """
         async with self.score_group(billing, items, [item.print for item in items]) as result:
             pairs = list(zip(items, result.outcomes, strict=True))
-            marked = [_new_mark(item, outcome) for item, outcome in pairs if isinstance(outcome, Judgment)]
+            marked = [new_mark(item, outcome) for item, outcome in pairs if isinstance(outcome, Judgment)]
             failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, ScoringFailure)}
             bills = result.limiter.pop_unwritten()
             outcomes = [self._outcome(item, outcome) for item, outcome in pairs]
@@ -111,11 +111,17 @@ class GroupScorer:
 
     @asynccontextmanager
     async def score_group(
-        self, billing: BillingContext, items: Sequence[PreparedSample], to_claim: Sequence[Fingerprint] = ()
+        self,
+        billing: BillingContext,
+        items: Sequence[PreparedSample],
+        to_claim: Sequence[Fingerprint] = (),
+        *,
+        explain: bool = False,
     ) -> AsyncIterator[GroupResult]:
         """Ask the teacher about one group, charged to `billing`, without storing the outcomes.
 
-        `to_claim` is claimed before the first call. All costs are written when the context ends.
+        `to_claim` is claimed before the first call. `explain`: with reasons, whatever teacher.explain is. All costs are
+        written when the context ends.
         """
         task = truncate_task(
             items[0].prompt,
@@ -128,7 +134,8 @@ class GroupScorer:
         limiter = RunBudgetLimiter(
             self._store, context, self._budgets, self._clock_ms, billing.key, billing.bills, to_claim, self.stopped
         )
-        group = Group(group_id, task, items[0].language, tuple(item.code for item in items), billing.caller)
+        codes = tuple(item.code for item in items)
+        group = Group(group_id, task, items[0].language, codes, billing.caller, explain)
         try:
             yield GroupResult(group_id, await self._outcomes(group, limiter), limiter)
         finally:
@@ -154,5 +161,15 @@ class GroupScorer:
         return SampleMark(source, self._rubric.score(shown), shown, reasons, item.verdict)
 
 
-def _new_mark(item: PreparedSample, judgment: Judgment) -> NewMark:
-    return NewMark(item.print, judgment.criteria, judgment.reasons, judgment.place, judgment.shown, item.texts)
+def new_mark(item: PreparedSample, judgment: Judgment) -> NewMark:
+    return NewMark(
+        item.print,
+        judgment.criteria,
+        judgment.reasons,
+        judgment.place,
+        judgment.shown,
+        item.texts,
+        passed=all_passed(item.verdict) if CORRECTNESS in judgment.criteria else None,
+        tests=item.verdict,
+        exchange=judgment.exchange,
+    )

@@ -22,25 +22,25 @@ from typing import Any
 from markbook.config.settings import Config
 from markbook.contract import ScoreRequest, ScoreResponse, Source
 from markbook.scoring.budgets.limiter import BillingContext
-from markbook.scoring.concurrency import gather_all, raise_first, results_of_all, until_done
+from markbook.scoring.concurrency import gather_all, until_done
 from markbook.scoring.errors import ServiceStoppingError, stopping
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.fingerprint import hash_profile
-from markbook.scoring.heuristics import HeuristicResult, HeuristicTier
+from markbook.scoring.heuristics import HeuristicResult
 from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.admission import AdmissionController
+from markbook.scoring.pipeline.audits import Auditors
 from markbook.scoring.pipeline.gathering import Entry, GroupGatherer
 from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
-from markbook.scoring.pipeline.heuristic_audit import Auditor
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
+from markbook.scoring.pipeline.parts import Recorders, Tiers
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.pipeline.request_state import ADMISSION_TIMEOUT, DEADLINE_EXCEEDED, RequestState, is_over_budget
 from markbook.scoring.pipeline.response_writer import ResponseWriter
 from markbook.scoring.pipeline.single_flight import SingleFlight
-from markbook.scoring.pipeline.tests_tier import TestsTier
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.store import ApiKey, ClaimConflictError, RequestLine, Store, StoredMark
+from markbook.scoring.store import ApiKey, ClaimConflictError, Store, StoredMark
 from markbook.scoring.teachers.protocol import Teacher
 
 log = logging.getLogger("markbook")
@@ -52,42 +52,40 @@ CLAIM_POLL_INTERVAL_S = 0.1
 
 
 class Pipeline:
-    """Scores samples. `clock_ms` returns Unix milliseconds; `on_request_counted` is called with each request's line,
-    `on_gathered` with the seconds that a sample waited for others of its task."""
+    """Scores samples. `clock_ms` returns Unix milliseconds."""
 
     def __init__(
         self,
         config: Config,
         teacher: Teacher,
         store: Store,
-        tier: HeuristicTier,
-        tests: TestsTier,
+        tiers: Tiers,
         rubric: Rubric,
         clock_ms: Callable[[], int],
-        on_request_counted: Callable[[RequestLine], None],
-        on_gathered: Callable[[float], None],
+        recorders: Recorders,
     ) -> None:
         self._config = config
         self._teacher = teacher
         self._store = store
-        self._tier = tier
-        self._tests = tests
+        self._tier = tiers.heuristics
+        self._tests = tiers.tests
         self.rubric = rubric
-        self._scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
-        self._auditor = Auditor(config, self._scorer, store, rubric, clock_ms)
+        self.scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
+        self._auditors = Auditors(config, self.scorer, store, rubric, clock_ms)
         self._clock_ms = clock_ms
         self.identity = mark_identity(config, teacher, rubric)
         self.profile = hash_profile(self.identity)
         self.ledger = LedgerWriter(store)
-        self._responses = ResponseWriter(
-            store, self.ledger, rubric, self.profile, clock_ms, on_request_counted, count_baseline=not teacher.is_stub
+        counted, is_paid = recorders.request_counted, not teacher.is_stub
+        self.responses = ResponseWriter(
+            store, self.ledger, rubric, self.profile, clock_ms, counted, count_baseline=is_paid
         )
         limits = config.service
         self._admission = AdmissionController(limits.max_concurrent_requests, limits.max_queued_requests)
         self._in_flight: SingleFlight[bytes, Outcome] = SingleFlight()
         self._owners: set[asyncio.Task[None]] = set()
         window_s = 0.0 if teacher.is_stub else config.teacher.gather_ms / 1000  # a stub's calls cost nothing
-        self._gatherer = GroupGatherer(window_s, config.teacher.max_group_size, self._ask_gathered, on_gathered)
+        self._gatherer = GroupGatherer(window_s, config.teacher.max_group_size, self._ask_gathered, recorders.gathered)
 
     async def score(self, request: ScoreRequest, key: ApiKey | None = None) -> ScoreResponse:
         """Results in the order of the samples. What has none at the request's deadline is left unscored.
@@ -98,15 +96,15 @@ class Pipeline:
         deadline = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
         items = await prepare_samples(request.samples, self.profile, use_tests=self._config.rlaif.use_tests)
         state = RequestState(request, items, BillingContext(request.run, key), deadline)
-        slots = self._admission.slots_for(key.name if key else None)
+        slots = self._admission.slots_for(key, len(request.samples))
         try:
             async with asyncio.timeout_at(deadline):
                 admitted_at = await slots.acquire(request.run)
         except TimeoutError:
-            return await self._responses.respond(state, dict.fromkeys(state.by_digest, ADMISSION_TIMEOUT))
+            return await self.responses.respond(state, dict.fromkeys(state.by_digest, ADMISSION_TIMEOUT))
         try:
             outcomes = await self._outcomes(state, deadline)
-            return await self._responses.respond(state, outcomes)
+            return await self.responses.respond(state, outcomes)
         finally:
             # The slot is free once the request and its last owner task have both ended.
             if state.owner is None:
@@ -150,7 +148,7 @@ class Pipeline:
 
         Requests without a call in progress are refused at once.
         """
-        self._scorer.stopped.set()
+        self.scorer.stopped.set()
         self._gatherer.stop()
         self._teacher.stop()
         self._tier.stop()
@@ -165,28 +163,25 @@ class Pipeline:
 
     async def _score_missing(self, state: RequestState, items: Sequence[PreparedSample]) -> None:
         """Resolve every item, by the cheapest tier that can."""
-        rejected: list[tuple[PreparedSample, HeuristicResult]] = []
+        owned, rejected = items, list[tuple[PreparedSample, HeuristicResult]]()
         with self._gatherer.expect(state, items) as entry:
             with span("store lookup", **{"markbook.samples": len(items)}):
                 stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
                 items = await self._tests.recall(items)
             items = self._resolve_known(items, stored)
-            if not items:
-                return
-            if self._config.rlaif.use_tiered_scoring:
+            if items and self._config.rlaif.use_tiered_scoring:
                 items, rejected = await self._reject(items, state.billing.caller)
-            items = await self._test(items, state.billing.caller)
-            items = self._resolve_stored(items, stored, Source.CACHE)
+            if items:
+                items = await self._test(items, state.billing.caller)
+                items = self._resolve_stored(items, stored, Source.CACHE)
             if entry and items:
                 await self._gatherer.wait(entry, items[0])
-        if entry:
-            groups = [until_done([state.futures[item.print.digest] for item in items], None)]
+        work = self._auditors.start(state, owned, rejected)
+        if entry and items:
+            work.append(until_done([state.futures[item.print.digest] for item in items], None))
         else:
-            groups = [self._ask_teacher([state], group) for group in self._scorer.groups(items)]
-        *asked, audited = await results_of_all([*groups, self._auditor.audit(state.billing, rejected)])
-        if isinstance(audited, BaseException):  # no mark depends on it
-            log.error("audit of rejected samples failed: %r", audited, exc_info=audited)
-        raise_first(asked)
+            work += [self._ask_teacher([state], group) for group in self.scorer.groups(items)]
+        await gather_all(work)
 
     async def _reject(
         self, items: Sequence[PreparedSample], caller: Caller
@@ -243,9 +238,9 @@ class Pipeline:
         if not group:
             return
         states = [state for state in states if state.owns_any(group)]
-        completed_lines = partial(self._responses.completed_lines, states, group)
+        completed_lines = partial(self.responses.completed_lines, states, group)
         try:
-            outcomes = await self._scorer.ask(states[0].billing, group, completed_lines)
+            outcomes = await self.scorer.ask(states[0].billing, group, completed_lines)
         except ClaimConflictError as conflict:
             rest = self._resolve_stored(group, conflict.marks, Source.COALESCED)
             unclaimed = [item for item in rest if item.print.digest not in conflict.asked]
@@ -261,7 +256,7 @@ class Pipeline:
         free: frozenset[bytes] = frozenset()
         while waiting and not free:
             await asyncio.sleep(CLAIM_POLL_INTERVAL_S)
-            if self._scorer.stopped.is_set():
+            if self.scorer.stopped.is_set():
                 raise stopping()
             stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._resolve_stored(waiting, stored, Source.COALESCED)
@@ -280,7 +275,7 @@ class Pipeline:
         missing: list[PreparedSample] = []
         for item in items:
             if mark := stored.get(item.print.digest):
-                self._resolve(item, self._scorer.mark(item, source, mark.criteria, mark.reasons))
+                self._resolve(item, self.scorer.mark(item, source, mark.criteria, mark.reasons))
             else:
                 missing.append(item)
         return missing

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from markbook.contract import ScoreResponse, Source
 from markbook.scoring.pipeline.group_scorer import Outcome, PreparedSample
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
+from markbook.scoring.pipeline.reject_writer import RejectWriter
 from markbook.scoring.pipeline.request_state import RequestState, ScoredRequest, is_over_budget
 from markbook.scoring.pipeline.results import build_ledger_line, build_results, sum_baseline_tokens, sum_usage
 from markbook.scoring.prompts.rubric import Rubric
@@ -29,6 +30,7 @@ class ResponseWriter:
     ) -> None:
         self._store = store
         self._ledger = ledger
+        self.rejects = RejectWriter(store, clock_ms)
         self._rubric = rubric
         self._profile = profile
         self._clock_ms = clock_ms
@@ -57,6 +59,7 @@ class ResponseWriter:
         results = list(build_results(state.items, outcomes, state.owned, self._profile))
         baseline = sum_baseline_tokens(state.items, results, self._rubric) if self._count_baseline else 0
         line = build_ledger_line(state.request, state.items, results, self._clock_ms(), baseline)
+        self.rejects.add(state.items, results, state.billing.run)
         state.response = ScoredRequest(results, line)
         return state.response
 

@@ -67,7 +67,7 @@ def build_ledger_line(
         if isinstance(result, Scored):
             scores[result.source.value].append(result.score)
     return RequestLine(
-        request_id=_line_id(request, items),
+        request_id=line_id(request, items),
         run=request.run,
         at_ms=at_ms,
         samples=len(results),
@@ -82,7 +82,7 @@ def build_ledger_line(
     )
 
 
-def _line_id(request: ScoreRequest, items: Sequence[PreparedSample]) -> str:
+def line_id(request: ScoreRequest, items: Sequence[PreparedSample]) -> str:
     """Stable for a request that is sent again; different for other samples under the same request id."""
     if request.request_id is None:
         return f"{random.getrandbits(128):032x}"  # not uuid4, which asks the system each time

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from markbook.contract import SampleTests
 from markbook.scoring.execution import TestResult, Verdict
+from markbook.scoring.types import CORRECTNESS
 
-CORRECTNESS = "correctness"
 MAX_FAILURE_CHARS = 400
 
 
@@ -32,6 +32,12 @@ def share_passed(verdict: SampleTests) -> float | None:
     if verdict.passed < verdict.total:
         return verdict.passed / verdict.total
     return None if verdict.not_run else 1.0
+
+
+def all_passed(verdict: SampleTests | None) -> bool | None:
+    """Whether the tests showed that the sample is right; None where there were none, or they showed nothing."""
+    share = None if verdict is None else share_passed(verdict)
+    return None if share is None else share == 1
 
 
 def with_verdict(criteria: Mapping[str, float], verdict: SampleTests | None) -> Mapping[str, float]:

@@ -17,11 +17,13 @@ from markbook.scoring.errors import ExecutionUnavailableError
 from markbook.scoring.execution import TestRunner, verdict_digest
 from markbook.scoring.fair_queue import Caller
 from markbook.scoring.pipeline.group_scorer import PreparedSample, SampleMark
-from markbook.scoring.pipeline.sample_tests import CORRECTNESS, share_passed, summarized
+from markbook.scoring.pipeline.sample_tests import share_passed, summarized
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import Verdicts
-from markbook.scoring.types import ScoringFailure
+from markbook.scoring.types import CORRECTNESS, ScoringFailure
 
+FAILED = "tests_failed"
+"""The reason of a sample that a failed test decided."""
 LOWEST = 0.05
 """Of a sample that runs: what the heuristic tier rejects gets at most this."""
 LANGUAGE = "python"
@@ -81,7 +83,7 @@ class TestsTier:
         share = share_passed(verdict)
         if share is not None and share < 1 and self._policy != "advise":
             score = LOWEST + (self._weight - LOWEST) * share
-            return SampleMark(Source.TESTS, score, {CORRECTNESS: share}, ("tests_failed",), verdict)
+            return SampleMark(Source.TESTS, score, {CORRECTNESS: share}, (FAILED,), verdict)
         if self._policy != "only":
             return None
         return _NOT_RUN if share is None else SampleMark(Source.TESTS, 1.0, {CORRECTNESS: 1.0}, (), verdict)

@@ -1,17 +1,18 @@
-"""Logs once when a budget reaches 80 %, 90 %, and when a call no longer fits."""
+"""Logs once per budget and period when it reaches a level (80 %, 90 %), and when a call no longer fits."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markbook.config.settings import Budget
+from markbook.scoring.store.budget_days import CurrentBudget
 
 log = logging.getLogger("markbook")
 
-LEVELS = (90, 80)
-"""Percent spent, reservations included, at which a warning is due."""
+LEVELS = (80, 90)
+"""The default of `alerts.budget_percent`: reservations included."""
 SPENT = 100
 
 
@@ -21,33 +22,46 @@ class BudgetAlert:
 
     percent: int
     since_ms: int
+    budget: CurrentBudget
+
+    def applies(self, now_ms: int) -> bool:
+        period = self.budget.period
+        return period is None or now_ms < period.end_ms
 
 
 class BudgetWatch:
-    """This process's alerts by scope. Each level of a scope is logged once; thread-safe."""
+    """This process's alerts by the name of the budget. Each level is logged once per period; thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: Sequence[int] = LEVELS) -> None:
+        self._levels = sorted(levels, reverse=True)
         self._alerts: dict[str, BudgetAlert] = {}
 
-    @property
-    def alerts(self) -> Mapping[str, BudgetAlert]:
-        return dict(self._alerts)
+    def current(self, now_ms: int) -> Mapping[str, BudgetAlert]:
+        """Without those of a day or month that is over."""
+        return {name: alert for name, alert in dict(self._alerts).items() if alert.applies(now_ms)}
 
-    def spent(self, scope: str, limit: Budget, nusd: int, tokens: int, now_ms: int) -> None:
-        """So much of `limit` is spent, calls in progress included."""
-        shares = [nusd / (limit.usd * 1e9)] if limit.usd else []
-        shares += [tokens / limit.tokens] if limit.tokens else []
-        percent = 100 * max(shares, default=0.0)
-        level = next((level for level in LEVELS if percent >= level), None)
+    def spent(self, budget: CurrentBudget, nusd: int, tokens: int, now_ms: int) -> None:
+        """So much is spent, calls in progress included."""
+        share = spent_share(budget.limit, nusd / 1e9, tokens)
+        level = next((level for level in self._levels if share >= level / 100), None)
         if level is not None:
-            self._reach(scope, level, now_ms, "%d %% of the budget of %s is spent or set aside")
+            self._reach(BudgetAlert(level, now_ms, budget), "%d %% of the budget of %s is spent or set aside")
 
-    def exhausted(self, scope: str, now_ms: int) -> None:
+    def exhausted(self, budget: CurrentBudget, now_ms: int) -> None:
         """A call does not fit into what is left."""
-        self._reach(scope, SPENT, now_ms, "%d %% of the budget of %s: new samples are unscored (budget_exhausted)")
+        text = "%d %% of the budget of %s: new samples are unscored (budget_exhausted)"
+        self._reach(BudgetAlert(SPENT, now_ms, budget), text)
 
-    def _reach(self, scope: str, percent: int, now_ms: int, text: str) -> None:
-        known = self._alerts.get(scope)
-        if known is None or known.percent < percent:
-            self._alerts[scope] = BudgetAlert(percent, now_ms)
-            log.warning(text, percent, scope)
+    def _reach(self, alert: BudgetAlert, text: str) -> None:
+        name = alert.budget.name
+        known = self._alerts.get(name)
+        if known is None or known.budget != alert.budget or known.percent < alert.percent:
+            self._alerts[name] = alert
+            log.warning(text, alert.percent, name)
+
+
+def spent_share(limit: Budget, usd: float, tokens: int) -> float:
+    """The share of a budget that is spent, of dollars or tokens whichever is larger; 0 without a limit."""
+    shares = [usd / limit.usd] if limit.usd else []
+    shares += [tokens / limit.tokens] if limit.tokens else []
+    return max(shares, default=0.0)

@@ -7,21 +7,22 @@ charged at its bound and becomes a ledger line of unknown usage.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, not_, or_, select, update
 from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.errors import TeacherError
-from markbook.scoring.store import tables
+from markbook.scoring.store import budget_days, tables
 from markbook.scoring.store.budget_alerts import BudgetWatch
+from markbook.scoring.store.budget_days import CurrentBudget, current_budget, period_at
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
+from markbook.scoring.store.lease_clock import BATCH_OWNER, TOLERANCE_MS, LeaseClock
 from markbook.scoring.store.rollups import Rollups, build_rollups
 from markbook.scoring.store.statements import insert_into, insert_new, run
 from markbook.scoring.store.viewer import Viewer
@@ -79,7 +80,7 @@ _NEWER = {"duration_ms": None, "failed": True}
 _HELD, _CALL = tables.reservations.c, tables.calls.c
 # module constants: building a statement takes longer than running it
 _INSERT_RESERVATION, _INSERT_CALL = tables.reservations.insert(), tables.calls.insert()
-_DELETE_RESERVATION = delete(tables.reservations).where(_HELD.id == bindparam("reservation"))
+_DELETE_RESERVATION: Any = delete(tables.reservations).where(_HELD.id == bindparam("reservation")).returning(_HELD.line)
 _DELETE_ORPHAN = (
     delete(tables.calls)
     .where(_CALL.id == bindparam("reservation"), _CALL.outcome == ORPHANED)
@@ -90,13 +91,15 @@ _DELETE_ORPHAN = (
 class BudgetStore:
     """The reservations of one process, `owner`, and the balances of all scopes. Times are Unix milliseconds."""
 
-    def __init__(self, database: Database, owner: str, lease_ms: int, clock: LeaseClock) -> None:
+    def __init__(
+        self, database: Database, owner: str, lease_ms: int, clock: LeaseClock, alert_percent: Sequence[int]
+    ) -> None:
         self._database = database
         self._owner = owner
         self._lease_ms = lease_ms
         self._clock = clock
         self._open: set[str] = set()
-        self.watch = BudgetWatch()
+        self.watch = BudgetWatch(alert_percent)
 
     def reserve(
         self,
@@ -104,7 +107,7 @@ class BudgetStore:
         reservation: str,
         context: CallContext,
         bound: TeacherCall,
-        limits: Mapping[str, Budget],
+        limits: Mapping[str, Sequence[Budget]],
         now_ms: int,
     ) -> None:
         """Charge `bound` to every scope of `context`. Raises BudgetExceededError: the transaction must be rolled back.
@@ -112,26 +115,33 @@ class BudgetStore:
         `limits`: budgets by scope; a scope without one is charged as well, in case it gets one later.
         """
         line = {**_line(context, bound, now_ms), "outcome": ORPHANED, "usage_unknown": True, "failed": True}
-        spent = _add_spend(connection, context, *_amounts(bound))
+        in_all = _add_spend(connection, context, *_amounts(bound), now_ms)
         for scope in context.scopes:
-            limit, (nusd, tokens) = limits.get(scope, Budget()), spent[scope]
-            if limit.usd is not None and bound.cost_usd is None:
-                raise BudgetExceededError(scope, f"is in dollars, but {bound.model} has no price in teacher.prices")
-            # a key must not learn what all keys spend together
-            show_left = scope != TOTAL or context.key is None
-            if limit.usd is not None and nusd > (maximum := round(limit.usd * 1e9)):
-                self.watch.exhausted(scope, now_ms)
-                raise BudgetExceededError(
-                    scope, _why_exceeded(maximum, nusd, _amounts(bound)[0], _dollars, show_left=show_left)
-                )
-            if limit.tokens is not None and tokens > limit.tokens:
-                self.watch.exhausted(scope, now_ms)
-                raise BudgetExceededError(
-                    scope, _why_exceeded(limit.tokens, tokens, _amounts(bound)[1], _tokens, show_left=show_left)
-                )
-            self.watch.spent(scope, limit, nusd, tokens, now_ms)
+            for limit in limits.get(scope, ()):
+                budget = current_budget(scope, limit, now_ms)
+                period = budget.period
+                spent = in_all[scope] if period is None else budget_days.spent(connection, scope, period)
+                # a key must not learn what all keys spend together
+                self._check(budget, spent, bound, now_ms, show_left=scope != TOTAL or context.key is None)
         lease = {"owner": self._owner, "lease_until_ms": self._clock.now(now_ms) + self._lease_ms}
         run(connection, _INSERT_RESERVATION, [{"id": reservation, **lease, "line": json.dumps(line)}])
+
+    def _check(
+        self, budget: CurrentBudget, spent: tuple[int, int], bound: TeacherCall, now_ms: int, *, show_left: bool
+    ) -> None:
+        """Raises BudgetExceededError. `spent`: nano-dollars and tokens in the budget's period, `bound` included."""
+        limit, (nusd, tokens), (bound_nusd, bound_tokens) = budget.limit, spent, _amounts(bound)
+        if limit.usd is not None and bound.cost_usd is None:
+            raise BudgetExceededError(budget.name, f"is in dollars, but {bound.model} has no price in teacher.prices")
+        why = None
+        if limit.usd is not None and nusd > (maximum := round(limit.usd * 1e9)):
+            why = _why_exceeded(maximum, nusd, bound_nusd, _dollars, show_left=show_left)
+        elif limit.tokens is not None and tokens > limit.tokens:
+            why = _why_exceeded(limit.tokens, tokens, bound_tokens, _tokens, show_left=show_left)
+        if why is not None:
+            self.watch.exhausted(budget, now_ms)
+            raise BudgetExceededError(budget.name, why)
+        self.watch.spent(budget, nusd, tokens, now_ms)
 
     def track(self, reservation: str) -> None:
         """Have `renew` renew this reservation until `untrack`."""
@@ -146,7 +156,8 @@ class BudgetStore:
         held, lease_now = tables.reservations.c, self._clock.now(now_ms)
         until_ms = lease_now + self._lease_ms
         mine = update(tables.reservations).where(held.id.in_(self._open)).values(lease_until_ms=until_ms)
-        orphaned = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
+        expired = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
+        orphaned = and_(not_(held.owner.startswith(BATCH_OWNER)), expired)  # a batch continues without its process
         await self._database.write(lambda connection: connection.execute(mine))
         await self._database.write(lambda connection: _write_orphans(connection, orphaned))
 
@@ -166,6 +177,12 @@ class BudgetStore:
             }
         )
 
+    async def spent_in(self, viewer: Viewer, per: Literal["day", "month"], now_ms: int) -> dict[str, tuple[int, int]]:
+        """The same of the current UTC day or month."""
+        period = period_at(per, now_ms)
+        found = await self._database.read(lambda connection: budget_days.spent_by_scope(connection, period))
+        return {scope: amounts for scope, amounts in found.items() if _is_shown(scope, viewer)}
+
 
 def _is_shown(scope: str, viewer: Viewer) -> bool:
     """A key limited to some runs sees what these and itself have spent, not the total nor other keys."""
@@ -181,21 +198,30 @@ def settle(connection: Connection, bill: Settlement, rollups: Rollups) -> None:
     If the reservation counted as orphaned meanwhile, the ledger holds the bound already: that line is replaced.
     """
     line = _row({"id": bill.reservation, **_line(bill.context, bill.call, bill.at_ms)})
-    if not run(connection, _DELETE_RESERVATION, [{"reservation": bill.reservation}]).count:
+    if reserved := run(connection, _DELETE_RESERVATION, [{"reservation": bill.reservation}]).rows:
+        reserved_ms: int = json.loads(reserved[0][0])["at_ms"]
+    else:
         orphan = connection.execute(_DELETE_ORPHAN, {"reservation": bill.reservation}).mappings().one_or_none()
         if orphan is None:
             return  # settled before, but the answer to that commit was lost
         rollups.add_call(dict(orphan), times=-1)
+        reserved_ms = orphan["at_ms"]
     run(connection, _INSERT_CALL, [line])
     held, spent = _amounts(bill.bound), _amounts(bill.call)
-    _add_spend(connection, bill.context, spent[0] - held[0], spent[1] - held[1])
+    _add_spend(connection, bill.context, spent[0] - held[0], spent[1] - held[1], reserved_ms)
     rollups.add_call(line)
 
 
-def _add_spend(connection: Connection, context: CallContext, nusd: int, tokens: int) -> dict[str, tuple[int, int]]:
-    """Add nano-dollars and tokens to every scope; returns the new balances, whose rows stay locked."""
+def _add_spend(
+    connection: Connection, context: CallContext, nusd: int, tokens: int, reserved_ms: int
+) -> dict[str, tuple[int, int]]:
+    """Add nano-dollars and tokens to every scope, in all and on the day of the reservation.
+
+    Returns the new balances in all, whose rows stay locked, and with them those of the days.
+    """
     rows = [{"scope": scope, "nusd": nusd, "tokens": tokens} for scope in context.scopes]
     spent = run(connection, _add(connection.dialect.name), rows).rows
+    budget_days.add(connection, context.scopes, nusd, tokens, reserved_ms)
     return {scope: (total_nusd, total_tokens) for scope, total_nusd, total_tokens in spent}
 
 

@@ -12,19 +12,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.contract import ErrorCode
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import tables
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
+from markbook.scoring.store.lease_clock import BATCH_OWNER, TOLERANCE_MS, LeaseClock
 from markbook.scoring.store.marks import Marks, StoredMark
 from markbook.scoring.store.statements import insert_into, run
 from markbook.scoring.types import ScoringFailure
 
 KEEP_FAILURES_MS = 60_000
+IN_BATCH = ScoringFailure(
+    ErrorCode.IN_BATCH,
+    "a batch has asked for this sample, and may take a day: its mark is stored when that ends",
+    60.0,
+)
+_CHUNK = 500
+"""Marks per statement, far below the databases' limits for parameters."""
 
 
 class ClaimConflictError(Exception):
@@ -65,18 +84,36 @@ class Claims:
         """
         if not wanted:
             return
+        owned, marks = self._take(connection, self._owner, wanted, now_ms)
+        if marks or len(owned) < len(wanted):
+            raise ClaimConflictError(marks, frozenset({each.digest for each in wanted} - owned - marks.keys()))
+
+    def acquire_free(
+        self, connection: Connection, owner: str, wanted: Sequence[Fingerprint], now_ms: int
+    ) -> tuple[set[bytes], dict[bytes, StoredMark]]:
+        """Claim for `owner` what is free of `wanted`: its digests, and the marks that are stored by now instead."""
+        claimed: set[bytes] = set()
+        stored: dict[bytes, StoredMark] = {}
+        ordered = sorted(wanted, key=lambda each: each.digest)
+        for start in range(0, len(ordered), _CHUNK):
+            owned, marks = self._take(connection, owner, ordered[start : start + _CHUNK], now_ms)
+            delete_claims(connection, owner, owned & marks.keys())
+            claimed |= owned - marks.keys()
+            stored |= marks
+        return claimed, stored
+
+    def _take(
+        self, connection: Connection, owner: str, wanted: Sequence[Fingerprint], now_ms: int
+    ) -> tuple[set[bytes], dict[bytes, StoredMark]]:
         lease_now = self._clock.now(now_ms)
         lease = {"lease_until_ms": lease_now + self._lease_ms, "now_ms": lease_now, "last_ms": self._last_ms(lease_now)}
-        claim = {"owner": self._owner, "failure": None, **lease}
+        claim = {"owner": owner, "failure": None, **lease}
         # sorted everywhere, so that two replicas that claim the same marks do not deadlock
         digests = sorted(each.digest for each in wanted)
         taken = run(
             connection, _claim_statement(connection.dialect.name), [{"digest": each, **claim} for each in digests]
         )
-        owned = {digest for (digest,) in taken.rows}
-        marks = self._marks.find(connection, wanted, now_ms)
-        if marks or len(owned) < len(digests):
-            raise ClaimConflictError(marks, frozenset(set(digests) - owned - marks.keys()))
+        return {digest for (digest,) in taken.rows}, self._marks.find(connection, wanted, now_ms)
 
     def track(self, digests: Iterable[bytes]) -> None:
         """Have `renew` renew the claims of these digests until `untrack`."""
@@ -92,15 +129,21 @@ class Claims:
         self._tracked.difference_update(digests)
 
     async def poll(self, digests: Sequence[bytes], now_ms: int) -> ClaimStatus:
-        """The state of other replicas' claims. A failure is newer than the wait for it: an older one can be claimed."""
+        """The state of other replicas' claims. A failure is newer than the wait for it: an older one can be claimed.
+
+        What a batch has claimed fails at once: no request waits for a day.
+        """
         claims, lease_now = tables.claims.c, self._clock.now(now_ms)
-        query = select(claims.digest, claims.lease_until_ms, claims.failure).where(claims.digest.in_(digests))
+        query = select(claims.digest, claims.owner, claims.lease_until_ms, claims.failure)
+        query = query.where(claims.digest.in_(digests))
 
         def work(connection: Connection) -> ClaimStatus:
             failures: dict[bytes, ScoringFailure] = {}
             busy: set[bytes] = set()
             for row in connection.execute(query):
-                if row.failure is not None:
+                if row.owner.startswith(BATCH_OWNER):
+                    failures[row.digest] = IN_BATCH
+                elif row.failure is not None:
                     failures[row.digest] = _failure(row.failure)
                 elif lease_now <= row.lease_until_ms <= self._last_ms(lease_now):
                     busy.add(row.digest)
@@ -146,13 +189,24 @@ def _claim_statement(dialect: str) -> ReturningInsert[bytes]:
         index_elements=[claims.digest],
         set_={name: insert.excluded[name] for name in ("owner", "lease_until_ms", "failure")},
         where=or_(
-            claims.lease_until_ms < bindparam("now_ms"),
-            claims.lease_until_ms > bindparam("last_ms"),
-            claims.failure.is_not(None),
+            and_(
+                _no_batch(claims.owner),
+                or_(
+                    claims.lease_until_ms < bindparam("now_ms"),
+                    claims.lease_until_ms > bindparam("last_ms"),
+                    claims.failure.is_not(None),
+                ),
+            ),
             claims.owner == insert.excluded.owner,
         ),
     )
     return insert.returning(claims.digest)  # with RETURNING it is one statement for all rows
+
+
+def _no_batch(owner: Column[str]) -> ColumnElement[bool]:
+    """Without parameters, which `statements.run` would take for columns."""
+    size: ColumnElement[int] = literal_column(str(len(BATCH_OWNER)))
+    return func.substr(owner, literal_column("1"), size) != literal_column(f"'{BATCH_OWNER}'")
 
 
 def lock(connection: Connection, which: ColumnElement[bool]) -> list[bytes]:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +162,13 @@ def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | No
 
     Returns the versions before and after; None: no schema yet.
     """
-    config = _migrations()
     with _usable(engine), transaction(engine) as connection:  # on SQLite, BEGIN IMMEDIATE is the lock
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         before = _version(engine, connection)
+        if version == "head" and before == _newest():
+            return before, before
+        config = _migrations()
         config.attributes["connection"] = connection
         command.upgrade(config, version)
         return before, _version(engine, connection)
@@ -174,18 +177,27 @@ def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | No
 def versions(engine: Engine) -> tuple[str | None, str | None]:
     """The schema's current version (None: no schema yet) and the newest."""
     with _usable(engine), autocommit(engine) as connection:
-        return _version(engine, connection), ScriptDirectory.from_config(_migrations()).get_current_head()
+        return _version(engine, connection), _newest()
 
 
 def _version(engine: Engine, connection: Connection) -> str | None:
     version = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions()}
-    if version is not None and version not in known:
+    if version is not None and version not in {script.revision for script in _scripts().walk_revisions()}:
         raise ConfigError(
             f"the database {redact_url(engine.url)} has a schema ({version}) of a newer Markbook: run that "
             "version, or restore a backup from before the upgrade"
         )
     return version
+
+
+def _newest() -> str | None:
+    return _scripts().get_current_head()
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations, read once per process."""
+    return ScriptDirectory.from_config(_migrations())
 
 
 def _migrations() -> AlembicConfig:

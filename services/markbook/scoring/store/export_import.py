@@ -7,7 +7,7 @@ rows' keys, which is the same in every database: a store copied to another datab
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from markbook.contract import KeptGroup, MarkRecord, ProfileId
 from markbook.scoring.fingerprint import Fingerprint, fingerprint, hash_profile, read_key
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.store import NewMark, Profile, Record, Store, Texts
+from markbook.scoring.store import MarkFilter, NewMark, Profile, Record, Store, Texts
 
 BATCH = 200
 """Marks read or written at a time: what is in memory, texts and all."""
@@ -61,30 +61,23 @@ def to_wire(record: Record, rubric: Rubric) -> MarkRecord:
     )
 
 
-def export_lines(store: Store, rubric: Rubric) -> Iterator[str]:
-    """All marks; those added meanwhile may be included, each at most once."""
-    profiles = store.records.profiles()
+def header_of(profiles: Sequence[Profile]) -> Header:
     lines = {
         each.id: ProfileLine(
             profile_inputs=dict(each.identity), criteria=list(each.criteria), created_at=_time(each.created_ms)
         )
         for each in profiles
     }
-    yield _line(Header(markbook_export=2, profiles=lines))
+    return Header(markbook_export=2, profiles=lines)
+
+
+def pages(store: Store, profiles: Sequence[Profile], selection: MarkFilter) -> Iterator[list[Record]]:
+    """The marks of the profiles in key order, BATCH at a time; those added meanwhile may be included, at most once."""
     for profile in profiles:
         after = b""
-        while page := store.records.page(profile.id, after, BATCH):
-            for record in page:
-                yield _line(to_wire(record, rubric))
+        while page := store.records.page(profile.id, after, BATCH, selection):
+            yield page
             after = page[-1].mark.fingerprint.row
-
-
-def _line(model: BaseModel) -> str:
-    """One line of JSON, for readers too that take other characters than a line feed for the end of one."""
-    text = model.model_dump_json()
-    for char in ("\x85", "\u2028", "\u2029"):
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text + "\n"
 
 
 def import_lines(store: Store, lines: Iterable[bytes], now_ms: int) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, text
 
+BATCH_OWNER = "batch "
+"""Start of the owner of claims and reservations that a batch holds: these have no lease and end with the batch."""
 TOLERANCE_MS = 1_000
 """A lease that ends later than a whole lease and this was not made by this clock, and is ignored."""
 

@@ -59,7 +59,8 @@ class Ledger:
     ) -> Rollups:
         """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or over all time.
 
-        `by_source`: with the scores of each source, not only those of all together.
+        `by_source`: with the scores of each source, not only those of all together. `judged` begins with the first
+        whole minute.
         """
         minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
@@ -69,6 +70,17 @@ class Ledger:
                 sums.add_request(line)
             for line in _lines(connection, tables.calls, since_ms, minute_ms):
                 sums.add_call(line)
+            sums.restrict(viewer.may_use)
+            return sums
+
+        return await self._database.read(work)
+
+    async def judged(self, viewer: Viewer, since_ms: int, bucket_ms: int) -> Rollups:
+        """Samples judged by both teacher and tests, by run, from `since_ms` on in buckets of whole minutes."""
+
+        def work(connection: Connection) -> Rollups:
+            sums = Rollups(bucket_ms)
+            rollups.read_judged(connection, sums, since_ms, bucket_ms, None)
             sums.restrict(viewer.may_use)
             return sums
 

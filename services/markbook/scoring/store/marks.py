@@ -10,13 +10,17 @@ from functools import cache, partial
 from sqlalchemy import Connection, and_, bindparam, func, select, text, update
 from sqlalchemy.sql.dml import ReturningInsert
 
+from markbook.contract import SampleTests
 from markbook.scoring.fingerprint import Fingerprint
-from markbook.scoring.store import sample_texts, tables
+from markbook.scoring.store import exchanges, sample_rows, sample_texts, tables
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.retention import RetentionPolicy
+from markbook.scoring.store.sample_rows import NewSample, Weights
+from markbook.scoring.store.sample_tables import TEACHER
 from markbook.scoring.store.sample_texts import Texts
 from markbook.scoring.store.statements import Row, insert_into, run
 from markbook.scoring.store.viewer import Viewer
+from markbook.scoring.types import Exchange
 
 COARSE_S = 60
 """Seconds by which a mark's last use may lag behind: a mark in constant use costs one write per minute."""
@@ -32,7 +36,11 @@ class StoredMark:
 
 @dataclass(frozen=True, slots=True)
 class NewMark:
-    """A teacher's mark; its sample was number `place`, from 1, of the `shown` samples scored in one request."""
+    """A teacher's mark; its sample was number `place`, from 1, of the `shown` samples scored in one request.
+
+    `passed`: whether its tests all passed; None where it had none, or they showed nothing.
+    `tests`: what came of the sample's tests, if it has any. `exchange`: the request that made it, if that is kept.
+    """
 
     fingerprint: Fingerprint
     criteria: Mapping[str, float]
@@ -40,6 +48,9 @@ class NewMark:
     place: int
     shown: int
     texts: Texts | None = None
+    passed: bool | None = None
+    tests: SampleTests | None = None
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,8 @@ class Marks:
         self._retention = retention
         self._names: dict[str, Sequence[str]] = {}
         self._used: set[bytes] = set()
+        self.weights: Weights | None = None
+        """How marks are scored for the list of samples, once the store is opened."""
 
     def register_profile(self, profile: str, names: Sequence[str]) -> None:
         """Register the criteria of a profile's marks, in the order in which their numbers are stored."""
@@ -106,10 +119,13 @@ class Marks:
             found[digest] = StoredMark(criteria, parse_reasons(reasons), last_used_s)
         return found
 
-    def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> int:
-        """Store marks and their texts; returns how many are new. The first one written stays, unless it has expired."""
+    def add(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> frozenset[bytes]:
+        """Store marks and their texts; returns the row keys of those that are new.
+
+        The first one written stays, unless it has expired.
+        """
         if not records:
-            return 0
+            return frozenset()
         first = {each.mark.fingerprint.row: each for each in reversed(records)}
         records = [first[key] for key in sorted(first)]  # in one order, against deadlocks
         oldest = {"oldest_ms": self._retention.oldest_ms(at_ms)}
@@ -120,7 +136,37 @@ class Marks:
                 connection,
                 [(each.mark.fingerprint.row, each.mark.texts, each.created_ms) for each in records if each.mark.texts],
             )
-        return len(new)
+        added = {bytes(row[0]) for row in new}
+        self._list(connection, at_ms, [each for each in records if each.mark.fingerprint.row in added])
+        return frozenset(added)
+
+    def _list(self, connection: Connection, at_ms: int, records: Sequence[Record]) -> None:
+        kept = [each.mark.exchange for each in records if each.mark.exchange] if self._retention.keep_exchanges else []
+        exchanges.add(connection, kept, at_ms)
+        ids = {id(each): exchanges.identify(each) for each in kept}
+        sample_rows.write(connection, [self._sample(each, ids.get(id(each.mark.exchange))) for each in records])
+
+    def _sample(self, record: Record, exchange: bytes | None) -> NewSample:
+        mark = record.mark
+        score, weights = self.score(mark.fingerprint.profile, mark.criteria, mark.tests)
+        return NewSample(
+            mark.fingerprint,
+            TEACHER,
+            score,
+            record.run,
+            record.created_ms,
+            mark.texts.code if mark.texts and self._retention.store_samples else None,
+            tests=mark.tests,
+            weights=weights,
+            group_id=bytes.fromhex(record.group_id),
+            exchange=exchange,
+        )
+
+    def score(self, profile: str, criteria: Mapping[str, float], tests: SampleTests | None) -> tuple[float | None, str]:
+        """The score under the weights in use, and their id; None for marks of another profile."""
+        if self.weights is None or self.weights.profile != profile:
+            return None, ""
+        return self.weights.score(criteria, tests), self.weights.id
 
     def _row(self, at_ms: int, record: Record) -> Row:
         mark = record.mark

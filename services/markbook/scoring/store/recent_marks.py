@@ -129,19 +129,6 @@ class Page:
         number = select(func.count()).where(at == place[0], key >= place[1])
         return place[0], connection.scalar(number) or 1
 
-    async def mark(self, viewer: Viewer, key: bytes) -> Paid | None:
-        """The mark with this row key, if the viewer sees it."""
-
-        def work(connection: Connection) -> Paid | None:
-            self._records.load_profiles(connection)
-            row = connection.execute(_joined(store_samples=False).where(tables.marks.c.key == key)).one_or_none()
-            if row is None:
-                return None
-            runs = runs_by_mark(connection, [row])[bytes(row.key)]
-            return _paid(self._records.record(row), runs, viewer) if viewer.sees_mark(runs) else None
-
-        return await self._database.read(work)
-
 
 _LAST_S = 2**31 - 1
 """The most that `marks.last_used_s` holds: a later second in a link is no number to Postgres."""

@@ -12,13 +12,17 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """Ages in milliseconds; None: without limit."""
+    """Ages in milliseconds; None: without limit. `keep_rejects`: samples listed that a tier decided; 0: none.
+    `keep_exchanges`: requests to the teacher with their replies, likewise."""
 
     store_samples: bool = True
     texts_max_age_ms: int | None = None
     max_age_ms: int | None = None
     max_entries: int | None = None
     lines_max_age_ms: int | None = None
+    keep_rejects: int | None = None
+    keep_exchanges: int = 0
+    batches_max_age_ms: int | None = None
 
     @classmethod
     def of(cls, config: StoreConfig) -> Self:
@@ -28,6 +32,9 @@ class RetentionPolicy:
             _milliseconds(config.cache_max_age_days),
             config.cache_max_entries,
             _milliseconds(config.ledger_retention_days),
+            config.keep_rejects,
+            config.keep_exchanges,
+            _milliseconds(config.batch_retention_days),
         )
 
     def oldest_ms(self, now_ms: int) -> int:

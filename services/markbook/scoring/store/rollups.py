@@ -19,6 +19,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.contract import Source
 from markbook.scoring.store import score_sums, tables
+from markbook.scoring.store.judged import JudgedKind
 from markbook.scoring.store.statements import Row, insert_into, run
 
 MINUTE_MS = 60_000
@@ -31,22 +32,25 @@ _SUMMED = [column for column in tables.sums.columns if not column.primary_key]
 _NAMES = [column.name for column in _SUMMED]
 _FAILED = [tables.failure_sums.c.samples]
 _SCORED = [tables.score_rollups.c[name] for name in score_sums.COLUMNS]
+_JUDGED = [tables.agreement_rollups.c.samples]
 _SOURCES = tuple(source.value for source in Source)
-_TABLES = (tables.sums, tables.failure_sums, tables.score_rollups)
+_TABLES = (tables.sums, tables.failure_sums, tables.score_rollups, tables.agreement_rollups)
 
 
 @dataclass(slots=True)
 class CounterTotals:
     """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code, `scores` by source
-    (score_sums.ALL: all together) and column of score_rollups."""
+    (score_sums.ALL: all together) and column of score_rollups, `judged`: samples by both verdicts."""
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     scores: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    judged: Counter[JudgedKind] = field(default_factory=Counter)
 
     def add(self, other: CounterTotals) -> None:
         self.counts.update(other.counts)
         self.failures.update(other.failures)
+        self.judged.update(other.judged)
         for source, sums in other.scores.items():
             self.scores[source].update(sums)
 
@@ -84,6 +88,10 @@ class Rollups:
             counts[tables.LATENCY_BUCKETS[bisect_left(tables.LATENCY_MS, line["duration_ms"])]] = 1
         self._tally(line).counts.update({name: times * count for name, count in counts.items()})
 
+    def add_judged(self, at_ms: int, run: str, kind: JudgedKind) -> None:
+        """Add a sample that the teacher has judged and whose tests have shown whether it is right."""
+        self.tallies[_start(at_ms, self._bucket_ms), run].judged[kind] += 1
+
     def restrict(self, may_see: Callable[[str], bool]) -> None:
         """Drop the runs that may not be seen."""
         for place in [place for place in self.tallies if not may_see(place[1])]:
@@ -94,6 +102,7 @@ class Rollups:
         rows: list[Row] = []
         failures: list[Row] = []
         scores: list[Row] = []
+        judged: list[Row] = []
         for (start, run_name), tally in sorted(self.tallies.items()):
             place = {"at_ms": start, "run": run_name}
             rows.append(place | {name: tally.counts[name] for name in _NAMES})
@@ -101,9 +110,12 @@ class Rollups:
                 failures.append(place | {"code": code, "samples": samples})
             for source, sums in sorted(tally.scores.items()):
                 scores.append(place | {"source": source} | {name: sums[name] for name in score_sums.COLUMNS})
+            for kind, samples in sorted(tally.judged.items()):
+                judged.append(place | kind._asdict() | {"samples": samples})
         _add_up(connection, tables.sums, _SUMMED, rows)
         _add_up(connection, tables.failure_sums, _FAILED, failures)
         _add_up(connection, tables.score_rollups, _SCORED, scores)
+        _add_up(connection, tables.agreement_rollups, _JUDGED, judged)
 
     def _tally(self, line: Row) -> CounterTotals:
         return self.tallies[_start(line["at_ms"], self._bucket_ms), line["run"]]
@@ -137,7 +149,17 @@ def read(
     ):
         scores = zip(score_sums.COLUMNS, map(int, totals), strict=True)
         sums.tallies[start, name].scores[source] = Counter(dict(scores))
+    read_judged(connection, sums, since_ms, bucket_ms, run)
     return sums
+
+
+def read_judged(connection: Connection, sums: Rollups, since_ms: int, bucket_ms: int | None, run: str | None) -> None:
+    """Add to `sums` the samples judged by both teacher and tests; as `read`, but for nothing else."""
+    for start, name, profile, language, passed, percent, samples in _read(
+        connection, tables.agreement_rollups, _JUDGED, since_ms, bucket_ms, run
+    ):
+        kind = JudgedKind(bytes(profile), language, bool(passed), percent)
+        sums.tallies[start, name].judged[kind] = int(samples)
 
 
 def drop_lines(connection: Connection, before_ms: int, limit: int) -> int:
@@ -179,6 +201,9 @@ def compact_to_hours(connection: Connection, hour_ms: int) -> None:
                 tally.counts.update({name: row[name] for name in _NAMES})
             elif table is tables.failure_sums:
                 tally.failures[row["code"]] += row["samples"]
+            elif table is tables.agreement_rollups:
+                kind = JudgedKind(bytes(row["profile"]), row["language"], bool(row["passed"]), row["percent"])
+                tally.judged[kind] += row["samples"]
             else:
                 tally.scores[row["source"]].update({name: row[name] for name in score_sums.COLUMNS})
     hours.write(connection)

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import Connection, delete, exists, false, select
+from sqlalchemy import Connection, delete, exists, false, select, update
 from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.scoring.store import tables
+from markbook.scoring.store.sample_tables import samples
 from markbook.scoring.store.statements import insert_into, run
 
 
@@ -85,6 +86,7 @@ def drop(connection: Connection, keys: Sequence[bytes]) -> None:
     unused = ~exists().where(text.task == task.hash)
     # a separate statement: it sees what writers have committed for which the lock had to wait
     connection.execute(delete(tables.tasks).where(task.hash.in_(hashes), unused))
+    connection.execute(update(samples).where(samples.c.key.in_(keys)).values(first_line=None))
 
 
 def drop_older(connection: Connection, before_ms: int, limit: int) -> int:

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
@@ -13,12 +14,18 @@ from markbook.config.settings import Budget
 from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import budgets, claims, ledger, mark_access, profiles
+from markbook.scoring.store.alert_outbox import AlertOutbox
 from markbook.scoring.store.api_keys import ApiKeys
 from markbook.scoring.store.audits import Audits
+from markbook.scoring.store.batches import Batches
+from markbook.scoring.store.budget_alerts import LEVELS
 from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
+from markbook.scoring.store.catch_up import CatchUp
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
 from markbook.scoring.store.engine import migrate, redact_url
+from markbook.scoring.store.explanations import Explanations
+from markbook.scoring.store.judged import JudgedKind, OnJudged, percent_of
 from markbook.scoring.store.lease_clock import LeaseClock
 from markbook.scoring.store.ledger import Ledger, RequestLine
 from markbook.scoring.store.maintenance import Maintenance
@@ -28,12 +35,29 @@ from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.recent_marks import Page
 from markbook.scoring.store.records import Records
 from markbook.scoring.store.retention import UNLIMITED, RetentionPolicy
-from markbook.scoring.store.rollups import build_rollups
+from markbook.scoring.store.rollups import Rollups, build_rollups
+from markbook.scoring.store.run_comparison import RunComparison
 from markbook.scoring.store.run_metrics import ReportedMetrics
+from markbook.scoring.store.sample_rows import Weights
+from markbook.scoring.store.samples import Samples
 from markbook.scoring.store.test_verdicts import Verdicts
-from markbook.scoring.types import CRITERIA, ScoringFailure, TeacherCall
+from markbook.scoring.store.tests_audits import TestsAudits
+from markbook.scoring.store.whole_samples import WholeSamples
+from markbook.scoring.types import CORRECTNESS, CRITERIA, ScoringFailure, TeacherCall
 
 log = logging.getLogger("markbook")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreObservers:
+    """`on_paid_twice` is called with the number of marks that another replica had already paid for and stored,
+    `on_judged` for each sample that both the teacher and its tests have judged, once that is durable."""
+
+    on_paid_twice: Callable[[int], None] = lambda _: None
+    on_judged: OnJudged = lambda _: None
+
+
+NO_OBSERVERS = StoreObservers()
 
 
 class Store:
@@ -41,9 +65,8 @@ class Store:
 
     `lease_ms`: life of a claim after its owner's.
 
-    `timed`: a context around each read and write (see Database). `server_time`: leases use the database server's clock,
-    where it has one, instead of the times given to the methods. `on_paid_twice` is called with the number of marks that
-    another replica had already paid for and stored.
+    `timed`: a context around each read and write (see Database). `alert_percent`: see BudgetWatch. `server_time`:
+    leases use the database server's clock, where it has one, instead of the times given to the methods.
     """
 
     def __init__(
@@ -53,10 +76,12 @@ class Store:
         retention: RetentionPolicy = UNLIMITED,
         timed: Timed = nullcontext,
         *,
+        alert_percent: Sequence[int] = LEVELS,
         server_time: bool = False,
-        on_paid_twice: Callable[[int], None] = lambda _: None,
+        observers: StoreObservers = NO_OBSERVERS,
     ) -> None:
-        self._on_paid_twice = on_paid_twice
+        self._on_paid_twice = observers.on_paid_twice
+        self._on_judged = observers.on_judged
         self._clock = LeaseClock(from_server=server_time)
         self._database = Database(database_url, timed)
         self._owner = uuid.uuid4().hex
@@ -66,19 +91,36 @@ class Store:
         self.claims = Claims(self._database, self.marks, self._owner, lease_ms, self._clock)
         self.ledger = Ledger(self._database)
         self.run_metrics = ReportedMetrics(self._database)
-        self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock)
+        self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock, alert_percent)
+        self.batches = Batches(self._database, self._owner, lease_ms, self._clock, self.claims, self.marks, self.money)
+        self.alerts = AlertOutbox(self._database)
         self.audits = Audits(self._database)
+        self.tests_audits = TestsAudits(self._database, observers.on_judged)
         self.verdicts = Verdicts(self._database)
         self.given = MarkAccess(self._database)
         self.keys = ApiKeys(self._database)
         self.page = Page(self._database, self.records, store_samples=retention.store_samples)
+        self.samples = Samples(self._database, retention)
+        self.whole_samples = WholeSamples(self._database, self.records, self.marks)
+        self.explanations = Explanations(self._database)
+        self.comparison = RunComparison(self._database)
+        self.catch_up = CatchUp(self._database, self.records, self.marks)
         self.where = redact_url(self._database.engine.url)
 
     def open(
-        self, profile: str, identity: Mapping[str, object], now_ms: int, criteria: Sequence[str] = CRITERIA
+        self,
+        profile: str,
+        identity: Mapping[str, object],
+        now_ms: int,
+        criteria: Sequence[str] = CRITERIA,
+        weights: Weights | None = None,
     ) -> None:
-        """Migrate, and register the inputs and the criteria of `profile`. Blocks: call it once, before serving."""
+        """Migrate, and register the inputs and the criteria of `profile`. Blocks: call it once, before serving.
+
+        `weights`: how its marks are scored in the list of samples; None: those that are added have no score there.
+        """
         self.migrate()
+        self.marks.weights = weights
         mine = Profile(profile, identity, criteria, now_ms)
         known = self._database.write_sync(lambda connection: profiles.add(connection, mine))
         self._database.read_sync(self._clock.measure)
@@ -97,7 +139,7 @@ class Store:
         to_claim: Sequence[Fingerprint],
         context: CallContext,
         bound: TeacherCall,
-        limits: Mapping[str, Budget],
+        limits: Mapping[str, Sequence[Budget]],
         now_ms: int,
     ) -> str:
         """Before a call, in one transaction: claim `to_claim` and reserve `bound`. Returns the reservation's id.
@@ -117,7 +159,7 @@ class Store:
 
     async def settle(self, bills: Sequence[Settlement]) -> None:
         """Settle a call by itself; calls whose marks are stored are settled by `record_group`."""
-        await self._write_with_retry(lambda connection: None, bills)
+        await self._write_with_retry(lambda connection, rollups: None, bills)
 
     async def record_group(
         self,
@@ -134,11 +176,15 @@ class Store:
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
         known: list[int] = []
+        judged: list[JudgedKind] = []
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection, rollups: Rollups) -> None:
             claims.lock_digests(connection, settled)
             new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked])
-            known.append(len(marked) - new)
+            known.append(len(marked) - len(new))
+            judged[:] = _judged([mark for mark in marked if mark.fingerprint.row in new])
+            for kind in judged:
+                rollups.add_judged(at_ms, run, kind)
             if known[-1] and run:
                 mark_access.write(connection, sorted({mark.fingerprint.row for mark in marked}), run)
             claims.delete_claims(connection, self._owner, [mark.fingerprint.digest for mark in marked])
@@ -151,13 +197,18 @@ class Store:
                 known[0],
             )
             self._on_paid_twice(known[0])
+        for kind in judged:
+            self._on_judged(kind)
 
     async def _write_with_retry(
-        self, work: Callable[[Connection], None], bills: Sequence[Settlement], lines: Sequence[RequestLine] = ()
+        self,
+        work: Callable[[Connection, Rollups], None],
+        bills: Sequence[Settlement],
+        lines: Sequence[RequestLine] = (),
     ) -> None:
         def work_and_settle(connection: Connection) -> None:
-            work(connection)
             rollups = build_rollups()
+            work(connection, rollups)
             for bill in bills:
                 budgets.settle(connection, bill, rollups)
             if lines:
@@ -173,6 +224,7 @@ class Store:
         """Renew this replica's leases, and clean up after replicas that died."""
         await self.claims.renew(now_ms)
         await self.money.renew(now_ms)
+        await self.batches.renew(now_ms)
 
     async def ping(self) -> None:
         await self._database.read(lambda connection: connection.execute(text("SELECT 1")))
@@ -182,6 +234,19 @@ class Store:
         try:
             await self.claims.release()
             await self.money.close()
+            await self.keys.flush_last_used()
+            await self.batches.close()
         except StoreUnavailableError as error:
             log.warning("could not release claims; they will expire with their lease: %s", error)
         await self._database.close()
+
+
+def _judged(marks: Sequence[NewMark]) -> list[JudgedKind]:
+    """Those of the marks whose samples have shown whether they are right."""
+    kinds: list[JudgedKind] = []
+    for mark in marks:
+        if mark.passed is not None:
+            name = mark.fingerprint
+            percent = percent_of(mark.criteria[CORRECTNESS])
+            kinds.append(JudgedKind(bytes.fromhex(name.profile), name.language, mark.passed, percent))
+    return kinds

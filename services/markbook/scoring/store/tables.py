@@ -195,6 +195,20 @@ score_rollups = Table(
     sqlite_with_rowid=False,
 )
 
+agreement_rollups = Table(
+    "agreement_rollups",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # as in ledger_rollups
+    Column("profile", LargeBinary, primary_key=True),
+    Column("language", Text, primary_key=True),
+    Column("passed", Boolean, primary_key=True),  # whether the samples passed all their tests
+    Column("percent", SmallInteger, primary_key=True, autoincrement=False),  # the teacher's own correctness
+    Column("samples", BigInteger, nullable=False),
+    Index("agreement_rollups_at", "at_ms"),
+    sqlite_with_rowid=False,
+)
+
 run_metrics = Table(
     "run_metrics",
     metadata,
@@ -235,7 +249,14 @@ api_keys = Table(
     Column("runs", Text, nullable=False),  # shell pattern of the runs it may use
     Column("limit_nusd", BigInteger),  # its budget in 1e-9 US dollars; null: none
     Column("limit_tokens", BigInteger),
+    Column("limit_per", Text),  # "day" or "month"; null: in all
+    Column("is_admin", Boolean),  # may make and revoke keys; null: no
+    Column("requests_per_minute", Integer),  # null: no limit
+    Column("samples_per_minute", Integer),
     Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),  # null: never
+    Column("rotated_ms", BigInteger),  # when its secret was replaced last
+    Column("last_used_ms", BigInteger),  # to within a minute
     Column("revoked_ms", BigInteger),
 )
 
@@ -251,5 +272,19 @@ audits = Table(
     Column("heuristic_score", Float, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("criteria", Text),  # JSON, as in marks; null while the teacher is asked
+    Column("teacher_score", Float),  # their sum under the weights of that day
+)
+
+tests_audits = Table(
+    "tests_audits",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # as in heuristic_audits, and so the next two
+    Column("profile", LargeBinary, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("run", Text, nullable=False),  # that paid
+    Column("language", Text, nullable=False),
+    Column("tests_score", Float, nullable=False),  # the sample's mark, which its tests decided
+    Column("at_ms", BigInteger, nullable=False),
+    Column("criteria", Text),  # JSON; null while the teacher is asked
     Column("teacher_score", Float),  # their sum under the weights of that day
 )

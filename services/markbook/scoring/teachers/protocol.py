@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from markbook.scoring.fair_queue import NOBODY, Caller
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
+
+if TYPE_CHECKING:  # it needs Group
+    from markbook.scoring.teachers.batch_protocol import BatchApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,7 @@ class Group:
     """Distinct samples of one task.
 
     `task` is the text to show, already truncated; `codes` are extracted, never raw completions. `caller`: who is
-    scheduled fairly among those that wait for a call.
+    scheduled fairly among those that wait for a call. `explain`: reasons are wanted, whatever the configuration is.
     """
 
     id: str
@@ -23,6 +26,7 @@ class Group:
     language: str
     codes: tuple[str, ...]
     caller: Caller = NOBODY
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,10 @@ class Teacher(Protocol):
         """
         ...
 
+    def batches(self) -> BatchApi | None:
+        """How to ask this teacher in batches; None where that is not possible."""
+        ...
+
     def outage(self) -> Outage | None:
         """Set while the circuit breaker is open: calls fail and only probes are made. None otherwise."""
         ...
@@ -92,6 +100,9 @@ class WrappedTeacher:
 
     async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
         return await self._teacher.mark(group, limiter)
+
+    def batches(self) -> BatchApi | None:
+        return self._teacher.batches()
 
     def outage(self) -> Outage | None:
         return self._teacher.outage()

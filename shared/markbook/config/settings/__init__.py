@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from markbook.config.settings.alerts import Alerts
 from markbook.config.settings.section import Section
 from markbook.config.settings.service import (
     PRICES_OF_2026_11,
@@ -22,6 +23,7 @@ from markbook.config.settings.trainer import SERVICE_OWNED, Rlaif, Training
 __all__ = [
     "PRICES_OF_2026_11",
     "SERVICE_OWNED",
+    "Alerts",
     "Budget",
     "Budgets",
     "Config",
@@ -44,6 +46,7 @@ class Config(Section):
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     execution: Execution = Field(default_factory=Execution)
     budgets: Budgets = Field(default_factory=Budgets)
+    alerts: Alerts = Field(default_factory=Alerts)
     store: StoreConfig = Field(default_factory=StoreConfig)
 
     @model_validator(mode="after")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from markbook.config.settings.section import Address, NonNegative, Positive, PositiveInt, Section
 
@@ -15,6 +15,7 @@ class Service(Section):
     host: str = Field("127.0.0.1", description="Address to listen on; loopback only by default.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="TCP port; 0: a free one.")
     max_samples_per_request: Annotated[int, Field(gt=0, le=4096)] = Field(256, description="More than this is a 413.")
+    max_samples_per_batch: Annotated[int, Field(gt=0, le=100_000)] = Field(10_000, description="Likewise of a batch.")
     max_sample_chars: PositiveInt = Field(100_000, description="Characters of task plus code; more is a 413.")
     max_tests_per_sample: PositiveInt = Field(1000, description="Tests per sample; more is a 413.")
     max_test_chars: PositiveInt = Field(100_000, description="Characters of a sample's tests and setup; more is a 413.")
@@ -49,6 +50,7 @@ class Price(Section):
     cache_write_1h: NonNegative = Field(2.0, description="Times the input price to write a token for an hour.")
     long_prompt_tokens: PositiveInt | None = Field(None, description="Input tokens above which a call costs more.")
     long_prompt_factor: Annotated[float, Field(ge=1)] = Field(1.0, description="Times all prices for such a call.")
+    batch: NonNegative = Field(0.5, description="Times all prices for a request of a message batch.")
 
 
 PRICES_OF_2026_11 = {
@@ -78,6 +80,9 @@ class TeacherConfig(Section):
         True, description="Show a group in a seeded random order, so that no position is favoured."
     )
     explain: bool = Field(False, description="Request a short reason per sample: about four times the output tokens.")
+    constrain: Literal["auto", "on", "off"] = Field(
+        "auto", description="Hold replies to a JSON schema; auto: of models that are not Claude, where the server can."
+    )
     rubric: str | None = Field(None, description="A rubric file of your own; null: the built-in one.")
     effort: Literal["low", "medium", "high"] | None = Field(
         None, description="Sent to the model if set; null: low where thinking cannot be switched off, else not sent."
@@ -90,6 +95,23 @@ class TeacherConfig(Section):
     max_concurrency: PositiveInt = Field(16, description="Maximum calls in flight; rate limits lower it automatically.")
     cache_ttl: Literal["5m", "1h"] = Field(
         "5m", description="Lifetime of the cached rubric; 1h is worth it for gaps over 5 minutes."
+    )
+    batch: Literal["off", "on"] = Field(
+        "off", description="on: requests that do not set batch are answered as batches, at half the price within a day."
+    )
+    batch_cache_ttl: Literal["5m", "1h"] = Field(
+        "1h", description="Lifetime of the cached rubric in batches, whose requests are spread over time."
+    )
+    batch_attempts: PositiveInt = Field(
+        2, description="Batches in which a sample is tried whose request expired, was cancelled or failed; 1: only one."
+    )
+    batch_poll_s: Positive = Field(60.0, description="Seconds between looks at a batch that is in progress.")
+    batch_send_timeout_s: Positive = Field(
+        300.0, description="Maximum seconds to send a batch; one whose sending was cut off is searched for as long."
+    )
+    base_url_has_batches: bool = Field(
+        False,
+        description="The server at base_url has the Message Batches API, as a gateway to the provider may.",
     )
     prices: dict[str, Price] = Field(
         default_factory=dict, description="Dollars by model; adds to and overrides PRICES_OF_2026_11."
@@ -107,12 +129,24 @@ class Budget(Section):
     tokens: Annotated[int, Field(ge=0, le=10**18)] | None = Field(
         None, description="Tokens sent and received, of every kind."
     )
+    per: Literal["day", "month"] | None = Field(
+        None, description="The limit is for each day or month (UTC); null: since the store was created."
+    )
+
+
+class RecurringBudget(Budget):
+    """A budget that always has a period."""
+
+    per: Literal["day", "month"] = Field("day", description="The limit is for each day or month (UTC).")
 
 
 class Budgets(Section):
     """Exhausted budgets leave samples unscored (budget_exhausted); stored marks are still served."""
 
-    total: Budget = Field(default_factory=Budget, description="All runs together, since the store was created.")
+    total: Budget = Field(default_factory=Budget, description="All runs together.")
+    recurring: RecurringBudget = Field(
+        default_factory=RecurringBudget, description="All runs together as well, per day or month, beside total."
+    )
     per_run: Budget = Field(default_factory=Budget, description="Each run that is not named below.")
     runs: dict[str, Budget] = Field(default_factory=dict, description="Runs by name.")
 
@@ -121,7 +155,8 @@ class Budgets(Section):
 
     def in_dollars(self) -> bool:
         """Whether any limit is in dollars, so that the model's price must be known."""
-        return any(budget.usd is not None for budget in (self.total, self.per_run, *self.runs.values()))
+        budgets = (self.total, self.recurring, self.per_run, *self.runs.values())
+        return any(budget.usd is not None for budget in budgets)
 
 
 class Execution(Section):
@@ -144,6 +179,12 @@ class StoreConfig(Section):
         15.0, description="Seconds after which another replica takes over the calls of a dead one."
     )
     store_samples: bool = Field(True, description="Store task and code of what the teacher judged, compressed.")
+    keep_rejects: Annotated[int, Field(ge=0)] = Field(
+        10_000, description="Samples listed that the heuristic tier or their tests decided, the latest; 0: none."
+    )
+    keep_exchanges: Annotated[int, Field(ge=0)] = Field(
+        0, description="Requests to the teacher kept with the reply, the latest, for the page of a mark; 0: none."
+    )
     sample_retention_days: Positive | None = Field(
         None, description="Days after which these texts are deleted; null: never."
     )
@@ -151,6 +192,15 @@ class StoreConfig(Section):
     cache_max_entries: PositiveInt | None = Field(
         None, description="Marks, and test verdicts, above which the least recently used are deleted; null: no limit."
     )
+    batch_retention_days: Positive | None = Field(
+        30.0, description="Days until an ended batch and its results are deleted, not its marks; null: never."
+    )
     ledger_retention_days: Positive | None = Field(
         7.0, description="Days until ledger lines are deleted, not their sums; later retries count as new."
     )
+
+    @model_validator(mode="after")
+    def _check_exchanges(self) -> Self:
+        if self.keep_exchanges and not self.store_samples:
+            raise ValueError("keep_exchanges stores tasks and code as well, so it requires store_samples: true")
+        return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -75,12 +75,24 @@ class Training(Section):
     load_in_4bit: bool = Field(
         False, description="Hold the frozen weights in 4 bits (NF4): a quarter of bfloat16's; requires bitsandbytes."
     )
+    generation: Literal["hf", "vllm"] = Field(
+        "hf",
+        description="hf: in the trainer, or by generation_url; vllm: by a vLLM server that the trainer runs itself.",
+    )
     generation_url: Address | None = Field(
         None,
         description="A vLLM server that generates the samples, with the adapter of each step; null: generated here.",
     )
     generation_wait_s: NonNegative = Field(
         600.0, description="Seconds to wait for an unavailable generation server before giving up."
+    )
+    vllm_command: str = Field("vllm", description="generation vllm: the command of vLLM, or its path in another venv.")
+    vllm_args: list[str] = Field([], description="generation vllm: further arguments of vllm serve.")
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="generation vllm: fraction of the GPU's memory that it takes; the trainer needs the rest."
+    )
+    vllm_enable_sleep_mode: bool = Field(
+        True, description="generation vllm, on a GPU: free its memory between steps; takes that much of the host's."
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Fixes task order, sampling and adapter initialisation.")
     tasks: str = Field("demo/tasks/train.jsonl", description="JSONL of {prompt, language, tests} to train on.")
@@ -107,6 +119,17 @@ class Training(Section):
     trackers: list[str] = Field(
         ["tensorboard"], description="Where metrics are sent, by Accelerate's names: wandb, mlflow, ..."
     )
+
+    @property
+    def generates_elsewhere(self) -> bool:
+        """Whether a server draws the samples, this run's own or another: by other arithmetic than the trainer's."""
+        return self.generation == "vllm" or self.generation_url is not None
+
+    @model_validator(mode="after")
+    def _one_server(self) -> Self:
+        if self.generation == "vllm" and self.generation_url is not None:
+            raise ValueError("generation vllm starts a server of its own: set generation_url to null")
+        return self
 
     @field_validator("chat_template_kwargs")
     @classmethod
@@ -192,6 +215,10 @@ class Rlaif(Section):
     heuristic_audit_rate: Share = Field(
         0.0, description="Fraction of rejected samples also sent to the teacher, to check the tier; paid for."
     )
+    tests_audit_rate: Share = Field(
+        0.0,
+        description="Fraction of samples that failed a test also sent to the teacher, to check the teacher; paid for.",
+    )
     truncate_prompt_for_scoring: bool = Field(
         True, description="Send the teacher only prompt_context_chars of the task."
     )
@@ -224,11 +251,24 @@ class Rlaif(Section):
         0.1, description="Of samples that contain a table of their tests' inputs and results; null: no limit."
     )
     max_kl: Positive | None = Field(0.5, description="Nats per token; null: no limit.")
+    min_teacher_agreement: Share | None = Field(
+        0.6, description="Of the teacher with tests, chance is 0.5; the service checks it as well; null: no limit."
+    )
+    min_agreement_samples: PositiveInt = Field(
+        50, description="Judged samples that passed, or that failed, from which they count for it."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in_objective(cls, section: Any) -> Any:
         return fill_in_objective(section) if isinstance(section, Mapping) else section
+
+    @field_validator("tests_audit_rate")
+    @classmethod
+    def _audited_by_a_teacher(cls, rate: float, info: ValidationInfo) -> float:
+        if rate and info.data.get("tests_policy") == "only":
+            raise ValueError("0 with rlaif.tests_policy: only, which asks no teacher")
+        return rate
 
     @field_validator("epochs_per_batch")
     @classmethod

@@ -31,7 +31,7 @@ def load_student(training: Training) -> tuple[PeftModel, Any]:
     """
     model = load_base(training)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(_source(training), padding_side="left")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model_source(training), padding_side="left")
     except (OSError, ValueError) as error:
         raise _not_loaded(training, error) from error
     if tokenizer.eos_token_id is None:
@@ -51,7 +51,7 @@ def load_base(training: Training) -> Any:
     dtype = resolve_dtype(training.dtype, device)
     quantized = _in_4_bits(dtype, device) if training.load_in_4bit else {}
     try:
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(_source(training), dtype=dtype, **quantized)
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(model_source(training), dtype=dtype, **quantized)
     except torch.OutOfMemoryError as error:  # weights in 4 bits are loaded onto the GPU at once
         raise out_of_memory(error) from error
     except (OSError, ValueError) as error:
@@ -168,7 +168,8 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def _source(training: Training) -> str:
+def model_source(training: Training) -> str:
+    """The folder or the Hugging Face id of the student's weights."""
     return str(bundled(training.model)) if training.model.startswith(BUNDLED) else training.model
 
 

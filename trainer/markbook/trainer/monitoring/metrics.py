@@ -97,9 +97,13 @@ class Recorder:
             yield item
 
     def groups(self, step: int, phase: str, groups: Sequence[Group]) -> None:
+        lines: list[dict[str, Any]] = []
         for samples, results in groups:
             for sample, result in zip(samples, results, strict=True):
-                self._samples.write(json.dumps(sample_line(step, phase, sample, result)) + "\n")
+                lines.append(sample_line(step, phase, sample, result))
+                self._samples.write(json.dumps(lines[-1]) + "\n")
+        if phase.startswith("eval"):
+            self._trackers.log_samples("eval", lines, step)
 
     @property
     def skipped(self) -> int:
@@ -187,7 +191,9 @@ def barren_epoch(history: Sequence[Metrics]) -> str | None:
 def service_metrics(counters: Counters) -> Metrics:
     """The service's count of this run so far, under the service's names; `unscored` stays the step's own count, and
     the scores are in the step's own metrics."""
-    return counters.model_dump(mode="json", exclude={"unscored", "scores", "scores_by_source"})
+    counts = counters.model_dump(mode="json", exclude={"unscored", "scores", "scores_by_source", "agreement"})
+    judged = counters.agreement.model_dump(include={"passed", "passed_agreeing", "failed", "failed_agreeing"})
+    return {**counts, "judged_and_tested": judged}
 
 
 def step_line(metrics: Mapping[str, Any], steps: int) -> str:

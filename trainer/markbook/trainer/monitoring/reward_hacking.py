@@ -1,4 +1,5 @@
-"""Signs of reward hacking: length, sameness, the ceiling, memorized tests, a policy that runs away. Pure."""
+"""Signs of reward hacking: length, sameness, the ceiling, memorized tests, a policy that runs away, a teacher that is
+fooled. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markbook.config.settings import Rlaif
-from markbook.contract import Scored, Source
+from markbook.contract import Scored, Source, TeacherAgreement, agreement_share
 from markbook.trainer.monitoring.memorized_tests import memorizes_tests
 from markbook.trainer.types import Group, Metrics
 
@@ -26,6 +27,7 @@ _CHECKS = {
     "kl": ("max_kl", "the policy runs away from its reference: the KL in nats per token is"),
 }
 """By metric: its limit in `rlaif`, and what it means to be above it."""
+AGREEMENT = "teacher_agreement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,30 @@ def length_correlation(groups: Sequence[Group]) -> float | None:
     return statistics.correlation(lengths, marks)
 
 
+def check_step(history: Sequence[Metrics], metrics: Metrics, rlaif: Rlaif) -> tuple[Metrics, list[Alarm]]:
+    """The metrics of a step with what the checks add to them, and what they raise. `history`: the steps before it."""
+    metrics = {**metrics, AGREEMENT: teacher_agreement(history, metrics, rlaif)}
+    found = alarms([*history, metrics], rlaif)
+    return {**metrics, "alarms": [alarm.check for alarm in found]}, found
+
+
+def teacher_agreement(history: Sequence[Metrics], metrics: Metrics, rlaif: Rlaif) -> float | None:
+    """How far the teacher agrees with tests on what it judged for this run in the window's steps (agreement_share).
+
+    Of samples that passed, and of those that failed, only if there are `min_agreement_samples`; None without either.
+    """
+    now = metrics.get("judged_and_tested")
+    if now is None:
+        return None
+    window = rlaif.reward_hacking_window
+    # the service counts from the start of the run
+    before = (history[-window].get("judged_and_tested") if len(history) >= window else None) or {}
+    if any(now[name] < count for name, count in before.items()):
+        before = {}  # the service has another store than it had then
+    counts = TeacherAgreement(**{name: count - before.get(name, 0) for name, count in now.items()})
+    return agreement_share(counts, rlaif.min_agreement_samples)
+
+
 def alarms(history: Sequence[Metrics], rlaif: Rlaif) -> list[Alarm]:
     """What the last step of `history` is the first to bring up, its mean over the window strictly above the limit.
 
@@ -96,6 +122,10 @@ def alarms(history: Sequence[Metrics], rlaif: Rlaif) -> list[Alarm]:
         if (abs(mean) if check == "length_correlation" else mean) > limit:
             text = f"{what} {mean:.2f} over {len(values)} steps, above rlaif.{limit_key} ({limit:g})"
             found.append(Alarm(check, text))
+    share, least = history[-1].get(AGREEMENT), rlaif.min_teacher_agreement
+    if share is not None and least is not None and share < least and AGREEMENT not in known:
+        text = f"the teacher agrees with tests on {share:.2f} of what it judged, below rlaif.min_teacher_agreement"
+        found.append(Alarm(AGREEMENT, f"{text} ({least:g}): what it marks without tests may be rewarded wrongly"))
     return found
 
 

@@ -15,6 +15,10 @@ from markbook.config.settings import Config
 
 PROJECT = "markbook"
 TENSORBOARD = "tensorboard"
+MAX_ROWS = 1_000
+"""Samples of an evaluation in a tracker's table; samples.jsonl has all of them."""
+MAX_CHARS = 10_000
+"""Characters of a task or a sample in it."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -44,6 +48,7 @@ class Trackers:
         options: dict[str, dict[str, Any]] = {
             TENSORBOARD: {"purge_step": purge_from},
             "wandb": {"name": run, "id": run_id, "resume": "allow"},
+            "trackio": {"name": run, "resume": "allow"},
         }
         self._trackers: list[GeneralTracker] = []
         # only the first of several processes reports
@@ -72,6 +77,48 @@ class Trackers:
         numbers = {name: value for name, value in _flat(metrics).items() if isinstance(value, int | float)}
         for tracker in self._trackers:
             tracker.log({f"{phase}/{name}": value for name, value in numbers.items()}, step=step)
+
+    def log_samples(self, phase: str, lines: Sequence[Mapping[str, Any]], step: int) -> None:
+        """The first MAX_ROWS `lines` of samples.jsonl as the table `phase/samples`, where a tracker has tables."""
+        rows = [_row(line) for line in lines[:MAX_ROWS]]
+        for tracker in self._trackers if rows else ():
+            log_table(tracker, f"{phase}/samples", rows, step)
+
+
+def log_table(tracker: GeneralTracker, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+    """A table in Weights & Biases, ClearML (which Accelerate has a method for) and Trackio (which it has none for)."""
+    columns = list(rows[0])
+    if tracker.name == "trackio":
+        import pandas  # Trackio depends on it; its tables take their columns from a data frame only
+        import trackio
+
+        # as objects: a column of numbers would turn a missing mark into NaN
+        frame = pandas.DataFrame(rows, columns=columns, dtype=object)
+        tracker.log({name: trackio.Table(dataframe=frame)}, step=step)
+    elif hasattr(tracker, "log_table"):
+        data = [list(row.values()) for row in rows]  # each row has the same keys, in the same order
+        tracker.log_table(name, columns=columns, data=data, step=step)
+
+
+def _row(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of samples.jsonl in flat types, the same in each column: Weights & Biases refuses others."""
+    tests, error = line["tests"], line["error"]
+    criteria = line["criteria"] or {}
+    return {
+        "task": line["task"],
+        "language": line["language"],
+        "prompt": line["prompt"][:MAX_CHARS],
+        "sample": line["sample"][:MAX_CHARS],
+        "mark": line["mark"],
+        "passed": line["passed"],
+        "criteria": ", ".join(f"{name} {value:.2f}" for name, value in criteria.items()),
+        "reasons": "; ".join(line["reasons"]),
+        "failed test": (tests or {}).get("first_failure") or "",
+        "source": line["source"] or "",
+        "unscored": error["code"] if error else "",
+        "tokens": line["tokens"],
+        "truncated": line["truncated"],
+    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -67,6 +67,9 @@ class Sampler:
                     if all(groups[place]):
                         yield place, [sample for sample in groups[place] if sample]
 
+    def close(self) -> None:
+        """Nothing of it is left; `VllmSampler` may have a server to end."""
+
     def _uniforms(self, num_generations: int, seed_stream: tuple[int, ...]) -> np.ndarray:
         """(per_task, max_new_tokens): one generator per sample, one number per token."""
         shape = self._max_new_tokens

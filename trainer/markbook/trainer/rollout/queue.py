@@ -101,7 +101,7 @@ class RolloutQueue:
 
     def _share(self, places: Sequence[int]) -> Sequence[int]:
         """The groups that this process generates: with a server, one process requests all of them."""
-        if self._config.training.generation_url:
+        if self._config.training.generates_elsewhere:
             return places if self._ranks.rank == 0 else ()
         return self._ranks.shard(places)
 

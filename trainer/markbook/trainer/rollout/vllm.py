@@ -21,6 +21,7 @@ from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.rollout.hf import Ending, Sampler
 from markbook.trainer.rollout.vllm_client import KEY_VARIABLE, AdapterLostError, Completion, VllmClient
+from markbook.trainer.rollout.vllm_server import VllmServer
 from markbook.trainer.types import Sample, Task
 
 VERIFIED_SAMPLES = 4
@@ -36,18 +37,27 @@ class VllmSampler:
 
     `folder`: where the adapter is put for the server to read; it is emptied. Adapters go under names of their own, for
     servers keep what they read of a prompt under the adapter's name: https://github.com/vllm-project/vllm/issues/42125.
+    `own`: the server to use in place of `training.generation_url`; started with the first samples, closed by `close`.
     """
 
-    def __init__(self, policy: Policy, config: Config, folder: Path, log: Callable[[str], None]) -> None:
-        assert config.training.generation_url
+    def __init__(
+        self,
+        policy: Policy,
+        config: Config,
+        folder: Path,
+        log: Callable[[str], None],
+        own: VllmServer | None = None,
+    ) -> None:
         assert config.rlaif.run
-        _check_address(config.training.generation_url)
+        self._own = own
+        self._url = own.url if own else _checked_address(config.training.generation_url)
+        self._key = own.key if own else os.environ.get(KEY_VARIABLE)
         self._policy, self._config, self._folder, self._say = policy, config, folder.absolute(), log
         self._ended = Ending(policy)
         self._prefix = f"{config.rlaif.run}@"
         self._adapter: str | None = None
         self._updates = -1
-        self._away = self._checked = False
+        self._away = self._checked = self._asleep = False
         self._retry_policy = RetryPolicy(config.training.generation_wait_s, self._note)
 
     def groups(
@@ -65,10 +75,13 @@ class VllmSampler:
         if not shard:
             return
         training = self._config.training
-        server = VllmClient(training.generation_url or "", os.environ.get(KEY_VARIABLE), training.generation_batch_size)
+        if self._own:
+            self._own.start()
+        server = VllmClient(self._url, self._key, training.generation_batch_size)
         started: list[asyncio.Task[tuple[int, list[Sample]]]] = []
         with asyncio.Runner() as runner:
             try:
+                runner.run(self._wake(server))
                 runner.run(self.sync_weights(server))
                 started = [
                     runner.get_loop().create_task(
@@ -82,6 +95,7 @@ class VllmSampler:
                     for place, samples in sorted((task.result() for task in done), key=lambda found: found[0]):
                         self.verify_logprobs(samples)
                         yield place, samples
+                runner.run(self._sleep(server))
             except ServiceUnavailableError as error:
                 wait_s = training.generation_wait_s
                 raise ServiceTimeoutError(
@@ -91,6 +105,22 @@ class VllmSampler:
                 for task in started:
                     task.cancel()
                 runner.run(_ended(started, server))
+
+    def close(self) -> None:
+        """End the server, if it is this run's own."""
+        if self._own:
+            self._own.close()
+
+    async def _wake(self, server: VllmClient) -> None:
+        if self._asleep:
+            await self._retry_policy.run(server.wake_up)
+            self._asleep = False
+
+    async def _sleep(self, server: VllmClient) -> None:
+        """Until the next samples the GPU's memory is the trainer's."""
+        if self._own and self._own.sleeps:
+            await self._retry_policy.run(server.sleep)
+            self._asleep = True
 
     async def _group(
         self, server: VllmClient, task: Task, place: int, num_generations: int, seed_stream: tuple[int, ...]
@@ -148,7 +178,7 @@ class VllmSampler:
         theirs = torch.tensor([value for sample in samples for value in sample.log_probs], device=self._policy.device)
         gap = (self._policy.log_probs(samples, temperature) - theirs).abs().mean().item()
         raw_gap = (self._policy.log_probs(samples, 1.0) - theirs).abs().mean().item()
-        url = self._config.training.generation_url
+        url = self._url
         if gap > WARN_LOG_PROB_GAP and raw_gap < gap / 2:
             raise ConfigError(
                 f"the generation server at {url} gives log-probabilities without the temperature: "
@@ -163,6 +193,8 @@ class VllmSampler:
 
     def _note(self, failure: ServiceUnavailableError | None) -> None:
         """One line when the server goes away, one when it is back, however many samples wait."""
+        if failure is not None and self._own and self._own.restart_if_ended():
+            self._asleep = False
         changed, self._away = self._away != (failure is not None), failure is not None
         if changed and failure is not None:
             self._say(f"{failure}; retrying for up to {self._retry_policy.wait_s:g} s")
@@ -171,8 +203,12 @@ class VllmSampler:
 
 
 def make_sampler(policy: Policy, config: Config, run_dir: Path, log: Callable[[str], None]) -> Sampler | VllmSampler:
-    """The sampler that `config` asks for: in this process, or by the server at `training.generation_url`."""
+    """The sampler that `config` asks for: in this process, by a server of this run's own, or by the one at
+    `training.generation_url`."""
     training = config.training
+    if training.generation == "vllm":
+        own = VllmServer(policy, training, run_dir / "vllm.log", log)
+        return VllmSampler(policy, config, run_dir / "generation", log, own)
     if training.generation_url:
         return VllmSampler(policy, config, run_dir / "generation", log)
     return Sampler(
@@ -193,10 +229,12 @@ async def _ended(tasks: Sequence[asyncio.Task[Any]], server: VllmClient) -> None
     await server.close()
 
 
-def _check_address(url: str) -> None:
+def _checked_address(url: str | None) -> str:
+    assert url
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ConfigError(f"training.generation_url {url} is not a valid URL: {error}") from error
     if address.scheme not in ("http", "https") or not address.host:
         raise ConfigError(f"training.generation_url {url} is not a valid URL: it looks like http://HOST:8000")
+    return url

@@ -3,8 +3,7 @@
 Asked for: the prompt as token ids, a seed a sample, and the ids that were drawn (`return_token_ids`, vLLM 0.10.2 and
 later) with their log-probabilities, so that nothing is tokenized a second time. Answers are streamed: a sample that has
 come to its end is not written any further.
-Source: https://docs.vllm.ai, "OpenAI-Compatible Server" and "LoRA Adapters". Written from that and from vLLM's source,
-and tested against a stand-in that implements the same protocol; vLLM itself was not run.
+Source: https://docs.vllm.ai, "OpenAI-Compatible Server" and "LoRA Adapters". Run with vLLM 0.32.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from markbook.config.loading import ConfigError
 from markbook.statuses import is_worth_another_try
 
 KEY_VARIABLE = "MARKBOOK_GENERATION_KEY"
+LOAD = "/v1/load_lora_adapter"
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 600.0
 """Seconds without a new token after which a sample is asked for again."""
@@ -31,6 +31,10 @@ READ_TIMEOUT_S = 600.0
 
 class AdapterLostError(ServiceUnavailableError):
     """The server is there, but knows no model of this name: it was restarted."""
+
+
+class AdapterNotLoadedError(ServiceUnavailableError):
+    """The server failed as it loaded an adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +103,33 @@ class VllmClient:
             if name not in await self.models():
                 body = {"lora_name": name, "lora_path": str(folder)}
                 try:
-                    await self._ask("POST", "/v1/load_lora_adapter", json=body)
+                    await self._load(body)
                 except ConfigError as error:
                     raise ConfigError(
                         f"{error}; vLLM loads adapters when it is started with --enable-lora --max-lora-rank (at least "
                         "training.lora_r) and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, from a folder that it sees too"
                     ) from error
 
+    async def _load(self, body: dict[str, str]) -> None:
+        """vLLM returns 500 both for an adapter that does not fit and for a dead engine; /health distinguishes them."""
+        try:
+            await self._ask("POST", LOAD, json=body)
+        except AdapterNotLoadedError as error:
+            await self._ask("GET", "/health")
+            raise ConfigError(str(error)) from error
+
     async def unload(self, prefix: str) -> None:
         """Serve no adapter any more whose name begins so."""
         for name in await self.models():
             if name.startswith(prefix):
                 await self._ask("POST", "/v1/unload_lora_adapter", json={"lora_name": name})
+
+    async def sleep(self) -> None:
+        """Give up the GPU's memory: weights move to the CPU, the key-value cache is dropped (`--enable-sleep-mode`)."""
+        await self._ask("POST", "/sleep", params={"level": 1})
+
+    async def wake_up(self) -> None:
+        await self._ask("POST", "/wake_up")
 
     async def complete(self, request: dict[str, Any], ended: Callable[[list[int]], bool]) -> Completion:
         """One sample, to the first token at which `ended` is true, or to where the server ends it."""
@@ -185,6 +204,8 @@ class VllmClient:
         message = f"the generation server at {self._url} answered {path} with HTTP {status}: {said}"
         if status == 404 and path == "/v1/completions":
             return AdapterLostError(message)
+        if status == 500 and path == LOAD:
+            return AdapterNotLoadedError(message)
         if is_worth_another_try(status):
             return ServiceUnavailableError(message)
         if status in (401, 403):

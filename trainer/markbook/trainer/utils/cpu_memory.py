@@ -13,9 +13,9 @@ _LARGEST_KEPT = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks of up to 1 GiB and hand them out again; returns whether it does.
+    """Let glibc keep freed blocks of up to 1 GiB and use them for later allocations; returns whether it does.
 
-    By default it maps every block of more than 32 MiB (of 128 KiB at first) anew and unmaps it when freed. Each tensor
+    By default it maps every block of more than 32 MiB (128 KiB at first) and unmaps it when it is freed. Each tensor
     of such a size then costs a page fault per 4 KiB, which was a tenth to a quarter of a step on 2 cores. The process
     keeps the memory it needed at most until it ends. Changes nothing with another C library, nor where the user has
     configured glibc's allocator.

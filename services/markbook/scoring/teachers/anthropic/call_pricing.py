@@ -12,11 +12,12 @@ from markbook.scoring.types import TeacherCall
 
 @dataclass(frozen=True, slots=True)
 class CallPricer:
-    """Prices calls of one model. Without `price`, tokens are known and dollars are not."""
+    """Prices calls of one model. Without `price`, tokens are known and dollars are not. `factor`: times all prices."""
 
     model: str
     price: Price | None
     cache_ttl: Literal["5m", "1h"]
+    factor: float = 1.0
 
     def free(self, outcome: str, request_id: str | None = None) -> TeacherCall:
         """An attempt that is not billed: an error response, or one that was never sent."""
@@ -48,8 +49,8 @@ class CallPricer:
             output_tokens=tokens.output,
             cache_read_input_tokens=tokens.cache_read,
             cache_creation_input_tokens=tokens.cache_write,
-            cost_usd=None if self.price is None else cost_usd(tokens, self.price),
-            billed_input_equivalent=billed_input_equivalent(tokens, self.price),
+            cost_usd=None if self.price is None else cost_usd(tokens, self.price) * self.factor,
+            billed_input_equivalent=billed_input_equivalent(tokens, self.price) * self.factor,
             usage_unknown=unknown,
             provider_request_id=request_id,
         )

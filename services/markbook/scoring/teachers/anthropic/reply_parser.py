@@ -48,9 +48,12 @@ class _UnreadableReplyError(Exception):
     """No line of the reply can be trusted."""
 
 
-def reply_tokens(count: int, criteria: int, *, explain: bool) -> int:
-    """Room for a whole reply about `count` samples, in output tokens: three per number, and a reason if requested."""
-    return 16 + count * (3 * (criteria + 1) + (48 if explain else 0))
+def reply_tokens(count: int, criteria: int, *, explain: bool, constrained: bool = False) -> int:
+    """Room for a whole reply about `count` samples, in output tokens: three per number, and a reason if requested.
+
+    `constrained`: in JSON, with two more per number for what is around it.
+    """
+    return 16 + count * ((5 if constrained else 3) * (criteria + 1) + (48 if explain else 0))
 
 
 def read_reply(

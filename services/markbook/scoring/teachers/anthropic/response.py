@@ -6,11 +6,13 @@ Nothing here raises: the call is paid for, and the SDK returns whatever was sent
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from markbook.contract import ErrorCode
 from markbook.scoring.teachers.anthropic.pricing import Tokens
-from markbook.scoring.types import ScoringFailure
+from markbook.scoring.types import Exchange, Judgment, ScoringFailure
 
 _KINDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _TOO_LONG = re.compile(r"context (?:length|window|size)|max_(?:model_)?(?:tokens|len)|too (?:long|many tokens)", re.I)
@@ -36,6 +38,14 @@ def get_text(message: object) -> str:
     blocks: list[Any] = content if isinstance(content, list) else []
     texts = [getattr(block, "text", None) for block in blocks if getattr(block, "type", None) == "text"]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def with_exchange(
+    outcomes: Sequence[Judgment | ScoringFailure], exchange: Exchange
+) -> tuple[Judgment | ScoringFailure, ...]:
+    """The outcomes, each judgment with the exchange that brought it; half a character in the reply is replaced."""
+    kept = replace(exchange, reply=exchange.reply.encode(errors="replace").decode())
+    return tuple(replace(each, exchange=kept) if isinstance(each, Judgment) else each for each in outcomes)
 
 
 def classify_wording(message: object) -> str:

@@ -1,6 +1,6 @@
 """Claude as the teacher, over the official SDK: one request per group, one retry layer under one deadline.
 
-The only module that imports the SDK. A call's cost is recorded whatever happens; unknown usage at its bound.
+Only this package imports the SDK. A call's cost is recorded whatever happens; unknown usage at its bound.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anthropic
@@ -29,20 +27,22 @@ from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
 from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
 from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
-from markbook.scoring.teachers.anthropic.reply_parser import read_reply
+from markbook.scoring.teachers.anthropic.message_batches import MessageBatches
+from markbook.scoring.teachers.anthropic.message_reader import MessageReader
 from markbook.scoring.teachers.anthropic.request import RequestBuilder
 from markbook.scoring.teachers.anthropic.response import (
     count_tokens,
     explain_status,
     get_text,
-    no_marks_within,
-    refusal,
     retry_after_s,
+    with_exchange,
 )
 from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
 from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
+from markbook.scoring.teachers.anthropic.timing import REAL_TIME, Timing
+from markbook.scoring.teachers.batch_protocol import BatchApi
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
-from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
+from markbook.scoring.types import Exchange, Judgment, ScoringFailure, TeacherCall
 from markbook.statuses import is_worth_another_try
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ _NOT_SENT = (
 
 
 class AnthropicTeacher:
-    """Scores groups over the Messages API. `clock` returns monotonic seconds, `wall` Unix seconds."""
+    """Scores groups over the Messages API. `timing`: the clocks and the sleep between attempts."""
 
     name = "anthropic"
     is_stub = False
@@ -72,10 +72,8 @@ class AnthropicTeacher:
         api_key: str | None = None,
         auth_token: str | None = None,
         rubric_in_system_prompt: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,
+        keep_exchanges: bool = False,
+        timing: Timing = REAL_TIME,
     ) -> None:
         api_key, auth_token = check_key("ANTHROPIC_API_KEY", api_key), check_key("ANTHROPIC_AUTH_TOKEN", auth_token)
         if not api_key and not auth_token:
@@ -84,17 +82,23 @@ class AnthropicTeacher:
         self.model = config.model
         self.description = f"{config.model} over the Anthropic Messages API"
         self._config = config
-        self._criteria = tuple(rubric.criteria)
         self._requests = RequestBuilder(config, rubric, rubric_in_system_prompt=rubric_in_system_prompt)
+        explaining = config.model_copy(update={"explain": True})
+        self._explaining = RequestBuilder(explaining, rubric, rubric_in_system_prompt=rubric_in_system_prompt)
+        thinking_is_known = self._requests.facts.thinking != "unknown"
+        self._reader = MessageReader(
+            tuple(rubric.criteria), config.explain, thinking_is_known, self._requests.constrained
+        )
+        self._keep_exchanges = keep_exchanges
         self._pricer = CallPricer(config.model, config.price(), config.cache_ttl)
-        self._clock = clock
+        self._clock = timing.clock
         self._retry_policy = RetryPolicy(
-            CircuitBreaker(clock, wall),
-            ConcurrencyLimiter(config.max_concurrency, clock, wall),
-            CacheWarmup(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, clock),
-            clock,
-            sleep,
-            jitter,
+            CircuitBreaker(timing.clock, timing.wall),
+            ConcurrencyLimiter(config.max_concurrency, timing.clock, timing.wall),
+            CacheWarmup(_TTL_S[config.cache_ttl] if rubric_in_system_prompt else None, timing.clock),
+            timing.clock,
+            timing.sleep,
+            timing.jitter,
         )
         # own retries and timeouts: the SDK would sleep for any retry-after, however long
         self._client = anthropic.AsyncAnthropic(
@@ -116,12 +120,14 @@ class AnthropicTeacher:
             api_key=environ.get("ANTHROPIC_API_KEY"),
             auth_token=environ.get("ANTHROPIC_AUTH_TOKEN"),
             rubric_in_system_prompt=config.rlaif.move_rubric_to_system_prompt,
+            keep_exchanges=config.store.keep_exchanges > 0,
         )
 
     def identity(self) -> Mapping[str, object]:
         server = other_server(str(self._client.base_url))  # the SDK reads ANTHROPIC_BASE_URL as well
         return {
             **({} if server is None else {"server": server}),
+            **({"constrain": True} if self._requests.constrained else {}),
             "name": self.name,
             "model": self.model,
             "thinking": self._requests.facts.thinking,
@@ -129,6 +135,11 @@ class AnthropicTeacher:
             "explain": self._config.explain,
             "shuffle_group": self._config.shuffle_group,
         }
+
+    def batches(self) -> BatchApi | None:
+        if other_server(str(self._client.base_url)) is not None and not self._config.base_url_has_batches:
+            return None
+        return MessageBatches(self._client, self._config, self._requests, self._reader)
 
     def outage(self) -> Outage | None:
         return self._retry_policy.breaker.outage
@@ -180,7 +191,24 @@ class AnthropicTeacher:
 
         `answered`: part of the group is answered and paid for: an unavailable store fails these samples alone.
         """
-        request = self._requests.build(group, shown)
+        explain = self._config.explain or group.explain
+        builder = self._explaining if explain else self._requests
+        request = builder.build(group, shown)
+        message = await self._send(request, group, deadline, limiter, answered=answered)
+        if isinstance(message, ScoringFailure) and builder.drop_refused_schema(request, message):
+            request = builder.build(group, shown)
+            message = await self._send(request, group, deadline, limiter, answered=answered)
+        if isinstance(message, ScoringFailure):
+            return dict.fromkeys(shown, message)
+        read = self._reader.read(message, len(shown), request["max_tokens"], explain=explain)
+        if self._keep_exchanges:
+            read = with_exchange(read, Exchange(request, get_text(message)))
+        return dict(zip(shown, read, strict=True))
+
+    async def _send(
+        self, request: dict[str, Any], group: Group, deadline: float, limiter: BudgetLimiter, *, answered: bool
+    ) -> Message | ScoringFailure:
+        """`request` until it is answered, within `deadline` and budget. Raises as `mark` unless `answered`."""
         need = {"requests": 1, "input-tokens": estimate_tokens(str(request)), "output-tokens": request["max_tokens"]}
         bound = self._bound(request, "reserved")
 
@@ -195,23 +223,14 @@ class AnthropicTeacher:
             return result
 
         try:
-            message = await self._retry_policy.execute(charged_attempt, need, deadline, group.caller)
+            return await self._retry_policy.execute(charged_attempt, need, deadline, group.caller)
         except TeacherError as error:  # budget exhausted; earlier outcomes stay
-            message = ScoringFailure(error.code, error.detail)
+            return ScoringFailure(error.code, error.detail)
         except (StoreUnavailableError, ServiceStoppingError) as error:
             if not answered:
                 raise
             detail = f"the teacher was not called: {error.detail}"
-            message = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
-        if isinstance(message, ScoringFailure):
-            return dict.fromkeys(shown, message)
-        if message.stop_reason == "refusal":
-            return dict.fromkeys(shown, refusal(message))
-        cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
-        read = read_reply(get_text(message), len(shown), self._criteria, cut=cut, explain=self._config.explain)
-        if cut and self._requests.facts.thinking == "unknown" and not any(isinstance(each, Judgment) for each in read):
-            return dict.fromkeys(shown, no_marks_within(request["max_tokens"]))
-        return dict(zip(shown, read, strict=True))
+            return ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, detail, 1.0)
 
     async def _attempt(self, request: dict[str, Any], left_s: float) -> Attempt[Message]:
         """One call through the SDK. The result holds its cost, whatever happens."""
@@ -262,7 +281,7 @@ class AnthropicTeacher:
         return Attempt(AttemptOutcome.REJECTION, call, failure=ScoringFailure(ErrorCode.TEACHER_REJECTED, detail))
 
     def _bound(self, request: dict[str, Any], outcome: str) -> TeacherCall:
-        system = self._requests.system
+        system = request["system"][0]["text"] if "system" in request else ""
         return self._pricer.bound(outcome, system, request["messages"][0]["content"], request["max_tokens"])
 
     def _check_floor(self) -> None:

@@ -37,6 +37,9 @@ class StaticTeacher:
         # in a thread: a sample of 100,000 characters can take seconds
         return await asyncio.to_thread(_mark, group)
 
+    def batches(self) -> None:
+        return None
+
     def outage(self) -> Outage | None:
         return None
 

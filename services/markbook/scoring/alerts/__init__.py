@@ -1,0 +1,1 @@
+"""Alerts on spent budgets, outages of the teacher, unscored samples and falling agreement; see `monitor.py`."""

@@ -1,0 +1,27 @@
+"""Samples judged by both the teacher and their tests, as they are counted: by percent of the teacher's number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class JudgedKind(NamedTuple):
+    """Samples that the teacher and their tests have judged alike: the key columns of agreement_rollups.
+
+    `profile`: of the judgment. `passed`: all tests. `percent`: the teacher's own correctness.
+    """
+
+    profile: bytes
+    language: str
+    passed: bool
+    percent: int
+
+
+OnJudged = Callable[[JudgedKind], None]
+
+
+def percent_of(correctness: float) -> int:
+    """Whole hundredths, all that a teacher marks in; finer ones are rounded down, so that 0.499 is not 0.5."""
+    return math.floor(correctness * 100 + 1e-6)  # 0.29 * 100 is 28.999999999999996
