@@ -5,6 +5,7 @@ Quick: one seed of each. Long: twenty seeds, of which about nineteen cover.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 
@@ -47,11 +48,13 @@ def measure(tmp_path, capsys, monkeypatch, emulator: Emulator):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.jsonl").write_text("\n".join(map(json.dumps, samples())))
 
+    stores = itertools.count()
+
     def run(judge: PlantedJudge, seed: int, **teachers):
         emulator.settings.judge = judge
         arguments = []
         for name, settings in teachers.items():
-            store = {"database_url": f"sqlite:///{name}-{seed}-{id(judge)}.db"}
+            store = {"database_url": f"sqlite:///{name}-{next(stores)}.db"}
             teacher = {"name": "anthropic", "base_url": emulator.url, **settings}
             (tmp_path / f"{name}.yaml").write_text(json.dumps({"teacher": teacher, "store": store}))
             arguments += ["--teacher", f"{name}.yaml"]

@@ -111,7 +111,7 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
     tiers = Tiers(HeuristicTier(), TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric))
     recorders = Recorders(request_counter(metrics.samples), gather_recorder(metrics.gather_wait))
     pipeline = Pipeline(config, watched, store, tiers, rubric, clock_ms, recorders)
-    recorded = BatchRecorders(metrics.calls.observe, metrics.samples.observe)
+    recorded = BatchRecorders(metrics.calls.observe, metrics.samples.observe, pipeline.responses.rejects)
     batches = BatchService(config, watched, store, tiers, rubric, clock_ms, recorded)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
     agreement = AgreementWatch(config.rlaif, store, pipeline.profile, metrics.agreement)

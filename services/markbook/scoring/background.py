@@ -84,15 +84,23 @@ def lifespan(tiers: Tiers) -> Lifespan:
 def _start_tasks(state: AppState) -> list[asyncio.Task[None]]:
     store, clock_ms = state.store, state.clock_ms
     leases = renew_leases(store, clock_ms, state.config.store.claim_lease_s)
+    checks = [state.agreement.check, _forget_rejects(state)]
     tasks = [
         asyncio.create_task(leases, name="renewal of claims"),
-        asyncio.create_task(run_maintenance(store, clock_ms, [state.agreement.check]), name="maintenance"),
+        asyncio.create_task(run_maintenance(store, clock_ms, checks), name="maintenance"),
         asyncio.create_task(state.alerts.run(), name="alerts"),
         asyncio.create_task(state.batches.run(), name="batches"),
     ]
     for task in tasks:
         task.add_done_callback(_log_death)
     return tasks
+
+
+def _forget_rejects(state: AppState) -> Check:
+    async def forget(_: int) -> None:
+        state.pipeline.responses.rejects.forget()
+
+    return forget
 
 
 async def _stop(state: AppState, tiers: Tiers) -> None:

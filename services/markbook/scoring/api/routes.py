@@ -68,6 +68,7 @@ async def score(request: Request) -> Response:
     key = get_api_key(request)
     check_run(key, asked.run)
     if is_batch(asked, state.config):
+        state.pipeline.check_rate(key, len(asked.samples))
         batch = await state.batches.submit(asked, key)
         headers = {"Location": f"/batches/{batch.id}"}
         return Response(batch.model_dump_json(), status_code=202, media_type="application/json", headers=headers)

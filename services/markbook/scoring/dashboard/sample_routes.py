@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -81,11 +82,15 @@ async def _find(state: AppState, key: ApiKey | None, row: str) -> WholeSample:
     found = await state.store.whole_samples.get(Viewer(key), bytes.fromhex(row))
     if found is None:
         raise MarkNotFoundError("This sample is no longer stored, or belongs to a run that your key may not use.")
+    pending = found.explanation
+    if pending and pending.reasons is None and pending.at_ms < state.clock_ms() - state.explainer.stale_ms:
+        return replace(found, explanation=None)  # its process died: it can be requested again
     return found
 
 
 async def _explain(state: AppState, key: ApiKey | None, sample: WholeSample) -> ScoringFailure | None:
     if sample.texts is None:
         raise MarkNotFoundError("The text of this sample is not stored, so that the teacher cannot be asked about it.")
+    state.pipeline.check_rate(key, 1)
     billing = BillingContext(payer(Viewer(key), sample), key)
     return await state.explainer.explain(billing, sample.name, sample.texts)

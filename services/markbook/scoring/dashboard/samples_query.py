@@ -77,10 +77,14 @@ def format_cursor(cursor: SampleCursor) -> str:
     return f"{cursor.value!r}_{cursor.key.hex()}"
 
 
+_NO_NUL = r"^[^\x00]*$"
+"""Postgres takes no NUL in text."""
+
+
 def read_samples_query(
-    run: Annotated[str, Query(max_length=128)] = "",
+    run: Annotated[str, Query(max_length=128, pattern=_NO_NUL)] = "",
     source: Annotated[str, Query(pattern=r"^(teacher|tests|heuristic|)$")] = "",
-    language: Annotated[str, Query(max_length=64)] = "",
+    language: Annotated[str, Query(max_length=64, pattern=_NO_NUL)] = "",
     reason: Annotated[str, Query(pattern=r"^[a-z_]{0,40}$")] = "",
     task: Annotated[str, Query(pattern=_TASK)] = "",
     low: Annotated[str, Query(pattern=_SCORE)] = "",

@@ -73,6 +73,10 @@ class AdmissionController:
         self._rates = RateLimiter()
         self._stopping = False
 
+    def check_rate(self, key: ApiKey | None, samples: int) -> None:
+        """Count samples that take no slot. Raises TooManyRequestsError where they are over the key's rate limits."""
+        self._rates.take(key, samples)
+
     def slots_for(self, key: ApiKey | None, samples: int) -> RequestSlots:
         """For a request of so many samples. Raises TooManyRequestsError where it is over the key's rate limits."""
         self._rates.take(key, samples)

@@ -147,7 +147,10 @@ class BatchPlanner:
     async def _limits(self, batch: StoredBatch) -> dict[str, tuple[Budget, ...]]:
         """Limits by scope, of today's configuration and keys."""
         keys = {key.name: key for key in await self._store.keys.all()}
-        return budgets_by_scope(self._budgets, batch.run, keys.get(batch.key) if batch.key is not None else None)
+        key = keys.get(batch.key) if batch.key is not None else None
+        if key is not None and key.revoked_ms is not None:  # what is at the provider is still collected
+            key = replace(key, budget=Budget(tokens=0))
+        return budgets_by_scope(self._budgets, batch.run, key)
 
     async def _resolve(
         self, batch: StoredBatch, outcomes: Mapping[bytes, Outcome], known: Mapping[bytes, SampleState]

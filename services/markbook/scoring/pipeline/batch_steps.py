@@ -15,6 +15,7 @@ from markbook.scoring.errors import TeacherError
 from markbook.scoring.pipeline.batch_outcomes import dump_outcome, end_batch, is_worth_another_batch, load_outcome
 from markbook.scoring.pipeline.batch_planner import BatchPlanner, Items, custom_id_prefix, group_id, with_tests
 from markbook.scoring.pipeline.group_scorer import GroupScorer, PreparedSample, new_mark
+from markbook.scoring.pipeline.reject_writer import RejectWriter
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import (
     QUEUED,
@@ -35,6 +36,8 @@ log = logging.getLogger("markbook")
 SKEW_MS = 300_000
 """How far the provider's clock may be behind ours."""
 _DAY_MS = 86_400_000
+_LISTED_AT_ONCE = 1000
+"""Fewer than a RejectWriter holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class BatchSteps:
     clock_ms: Callable[[], int]
     on_call: Callable[[TeacherCall], None]
     on_counted: Callable[[RequestLine], None]
+    rejects: RejectWriter
     stopped: asyncio.Event
 
     async def advance(self, batch: StoredBatch, work: BatchWork) -> StoredBatch | None:
@@ -216,6 +220,10 @@ class BatchSteps:
             pairs = zip(work.samples, ended.results, strict=True)
             given = {item.print.row for item, result in pairs if result.source in (Source.CACHE, Source.COALESCED)}
             await self.store.given.add(given, batch.run)
+        for start in range(0, len(work.samples), _LISTED_AT_ONCE):
+            part = slice(start, start + _LISTED_AT_ONCE)
+            self.rejects.add(work.samples[part], ended.results[part], batch.run)
+            await self.rejects.flush()
         await self.store.batches.finish(batch, ended.response(), ended.line, at_ms)
         self.on_counted(ended.line)
         log.info("batch %s: ended, %d samples", batch.id, len(work.samples))

@@ -29,6 +29,7 @@ from markbook.scoring.pipeline.group_scorer import GroupScorer
 from markbook.scoring.pipeline.parts import Tiers
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
+from markbook.scoring.pipeline.reject_writer import RejectWriter
 from markbook.scoring.pipeline.results import line_id
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import (
@@ -54,10 +55,12 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BatchRecorders:
-    """Callbacks of the metrics: `billed` with each call's bill, `counted` with the line of each batch that ended."""
+    """`billed` is called with each call's bill, `counted` with the line of each batch that ended. `rejects` lists the
+    samples that a tier decided."""
 
     billed: Callable[[TeacherCall], None]
     counted: Callable[[RequestLine], None]
+    rejects: RejectWriter
 
 
 class BatchService:
@@ -99,6 +102,7 @@ class BatchService:
                 clock_ms=clock_ms,
                 on_call=recorders.billed,
                 on_counted=recorders.counted,
+                rejects=recorders.rejects,
                 stopped=self._stopped,
             )
 

@@ -21,7 +21,7 @@ class Explainer:
     def __init__(
         self, config: Config, scorer: GroupScorer, store: Store, model: str, clock_ms: Callable[[], int]
     ) -> None:
-        self._stale_ms = round(2 * config.teacher.timeout_s * 1000)  # longer than any call that still runs
+        self.stale_ms = round(2 * config.teacher.timeout_s * 1000)  # longer than any call that still runs
         self._scorer = scorer
         self._store = store
         self._model = model
@@ -34,7 +34,7 @@ class Explainer:
         ServiceStoppingError.
         """
         mine = await self._store.explanations.acquire(
-            name.row, billing.run, self._model, self._clock_ms(), self._stale_ms
+            name.row, billing.run, self._model, self._clock_ms(), self.stale_ms
         )
         if not mine:
             return None

@@ -11,6 +11,8 @@ from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, Prepare
 from markbook.scoring.pipeline.parts import Tiers
 from markbook.scoring.store import Store, StoredMark
 
+_TESTED_AT_ONCE = 64
+"""Samples of a batch in the queue of the sandboxes: requests that clients wait for share it."""
 _CHUNK = 500
 """Marks per lookup, far below the databases' limits for parameters."""
 
@@ -48,8 +50,7 @@ class FreeTiers:
                 outcomes[item.print.digest] = known
         if self._rlaif.use_tiered_scoring:
             waiting = await self._reject(waiting, caller, outcomes)
-        waiting, failed = await self._tests.run(waiting, caller, self._clock_ms())
-        outcomes |= {item.print.digest: failure for item, failure in failed}
+        waiting = await self._run_tests(waiting, caller, outcomes)
         left: list[PreparedSample] = []
         for item in waiting:
             outcome = self._tests.decide(item) or self._cached(item, stored)
@@ -73,6 +74,18 @@ class FreeTiers:
     def _cached(self, item: PreparedSample, stored: dict[bytes, StoredMark]) -> Outcome | None:
         mark = stored.get(item.print.digest)
         return None if mark is None else self._scorer.mark(item, Source.CACHE, mark.criteria, mark.reasons)
+
+    async def _run_tests(
+        self, items: Sequence[PreparedSample], caller: Caller, outcomes: dict[bytes, Outcome]
+    ) -> list[PreparedSample]:
+        """The samples whose tests were run; the failures of the others are added to `outcomes`."""
+        tested: list[PreparedSample] = []
+        for start in range(0, len(items), _TESTED_AT_ONCE):
+            part = items[start : start + _TESTED_AT_ONCE]
+            done, failed = await self._tests.run(part, caller, self._clock_ms())
+            tested += done
+            outcomes |= {item.print.digest: failure for item, failure in failed}
+        return tested
 
     async def _reject(
         self, items: Sequence[PreparedSample], caller: Caller, outcomes: dict[bytes, Outcome]

@@ -87,6 +87,10 @@ class Pipeline:
         window_s = 0.0 if teacher.is_stub else config.teacher.gather_ms / 1000  # a stub's calls cost nothing
         self._gatherer = GroupGatherer(window_s, config.teacher.max_group_size, self._ask_gathered, recorders.gathered)
 
+    def check_rate(self, key: ApiKey | None, samples: int) -> None:
+        """For samples that are not in a `score` request. Raises TooManyRequestsError over the key's rate limits."""
+        self._admission.check_rate(key, samples)
+
     async def score(self, request: ScoreRequest, key: ApiKey | None = None) -> ScoreResponse:
         """Results in the order of the samples. What has none at the request's deadline is left unscored.
 

@@ -45,6 +45,10 @@ class RejectWriter:
         if self._waiting and self._writer is None:
             self._writer = asyncio.create_task(self._write_later())
 
+    def forget(self) -> None:
+        """List samples again that were noted before: some may have been deleted meanwhile."""
+        self._known.clear()
+
     def _note(self, item: PreparedSample, result: Scored, run: str) -> None:
         known = (item.print.row, run)
         if known in self._known or len(self._waiting) >= MAX_WAITING:

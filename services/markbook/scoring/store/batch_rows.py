@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -92,6 +93,21 @@ def drop_ended(connection: Connection, ids: Sequence[str]) -> None:
 def read_batch(row: Row[Any]) -> StoredBatch:
     names = StoredBatch.__dataclass_fields__
     return StoredBatch(**{name: value for name, value in row._mapping.items() if name in names})
+
+
+def request_rows(batch: str, round_: int, requests: Sequence[StoredRequest]) -> list[dict[str, Any]]:
+    """Rows of requests whose result is open."""
+    return [
+        {
+            "id": request.id,
+            "batch": batch,
+            "round": round_,
+            "digests": b"".join(request.digests),
+            "bound": json.dumps(asdict(request.bound)),
+            "done": False,
+        }
+        for request in requests
+    ]
 
 
 def split_digests(digests: bytes) -> list[bytes]:

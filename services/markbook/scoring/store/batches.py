@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, delete, or_, select, update
@@ -27,6 +27,7 @@ from markbook.scoring.store.batch_rows import (
     drop_claims,
     read_batch,
     read_call,
+    request_rows,
     split_digests,
     write_states,
 )
@@ -34,6 +35,7 @@ from markbook.scoring.store.batch_tables import ENDED, QUEUED, SENDING, SENT, ba
 from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
 from markbook.scoring.store.claims import Claims, lock, lock_digests
 from markbook.scoring.store.database import Database
+from markbook.scoring.store.judged import JudgedKind, OnJudged, judged_kinds
 from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import Marks, Record, StoredMark
@@ -70,6 +72,8 @@ class Batches:
         self._marks = marks
         self._money = money
         self._held: set[str] = set()
+        self.on_judged: OnJudged = lambda _: None
+        """Called for each sample that both the teacher and its tests have judged, once that is durable."""
 
     def now(self, now_ms: int) -> int:
         """The time that `due_ms` and `send_ms` are in: the same for all replicas."""
@@ -206,18 +210,8 @@ class Batches:
         def work(connection: Connection) -> None:
             self._set(connection, batch.id, {name: getattr(planned, name) for name in names}, now_ms)
             for request, context in requests:
-                self._money.reserve(connection, request.id, context, request.bound, limits, now_ms)
-            rows = [
-                {
-                    "id": request.id,
-                    "batch": batch.id,
-                    "round": planned.round,
-                    "digests": b"".join(request.digests),
-                    "bound": json.dumps(asdict(request.bound)),
-                    "done": False,
-                }
-                for request, _ in requests
-            ]
+                self._money.reserve(connection, request.id, context, request.bound, limits, now_ms, watched=False)
+            rows = request_rows(batch.id, planned.round, [request for request, _ in requests])
             held = tables.reservations.c
             for part in chunks(rows):
                 insert_new(connection, batch_requests, part)
@@ -252,6 +246,7 @@ class Batches:
         bill = Settlement(result.request.id, context, result.request.bound, result.bill, now_ms)
         digests = sorted(result.states)
         done = update(batch_requests).where(_REQUEST.id == result.request.id, ~_REQUEST.done).values(done=True)
+        judged: list[JudgedKind] = []
 
         def work(connection: Connection) -> None:
             self._set(connection, batch.id, {}, now_ms)
@@ -259,16 +254,22 @@ class Batches:
                 return
             lock_digests(connection, digests)
             records = [Record(mark, now_ms, result.group_id, batch.run) for mark in result.marked]
-            if len(self._marks.add(connection, now_ms, records)) < len(records):
+            new = self._marks.add(connection, now_ms, records)
+            judged[:] = judged_kinds([mark for mark in result.marked if mark.fingerprint.row in new])
+            if len(new) < len(records):
                 rows = sorted({mark.fingerprint.row for mark in result.marked})
                 mark_access.write(connection, rows, batch.run)
             write_states(connection, batch.id, result.states)
             drop_claims(connection, batch, result.states)
             rollups = build_rollups()
+            for kind in judged:
+                rollups.add_judged(now_ms, batch.run, kind)
             budgets.settle(connection, bill, rollups)
             rollups.write(connection)
 
         await self._database.write_with_retry(work)
+        for kind in judged:
+            self.on_judged(kind)
 
     async def finish(self, batch: StoredBatch, response: bytes, line: RequestLine, now_ms: int) -> None:
         """Store the results and count the request; what was needed until then is deleted."""

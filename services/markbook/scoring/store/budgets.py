@@ -109,8 +109,12 @@ class BudgetStore:
         bound: TeacherCall,
         limits: Mapping[str, Sequence[Budget]],
         now_ms: int,
+        *,
+        watched: bool = True,
     ) -> None:
         """Charge `bound` to every scope of `context`. Raises BudgetExceededError: the transaction must be rolled back.
+
+        `watched`: whether a level that is reached raises an alert. Not within a batch, which is rolled back as a whole.
 
         `limits`: budgets by scope; a scope without one is charged as well, in case it gets one later.
         """
@@ -122,12 +126,20 @@ class BudgetStore:
                 period = budget.period
                 spent = in_all[scope] if period is None else budget_days.spent(connection, scope, period)
                 # a key must not learn what all keys spend together
-                self._check(budget, spent, bound, now_ms, show_left=scope != TOTAL or context.key is None)
+                show_left = scope != TOTAL or context.key is None
+                self._check(budget, spent, bound, now_ms, show_left=show_left, watched=watched)
         lease = {"owner": self._owner, "lease_until_ms": self._clock.now(now_ms) + self._lease_ms}
         run(connection, _INSERT_RESERVATION, [{"id": reservation, **lease, "line": json.dumps(line)}])
 
     def _check(
-        self, budget: CurrentBudget, spent: tuple[int, int], bound: TeacherCall, now_ms: int, *, show_left: bool
+        self,
+        budget: CurrentBudget,
+        spent: tuple[int, int],
+        bound: TeacherCall,
+        now_ms: int,
+        *,
+        show_left: bool,
+        watched: bool,
     ) -> None:
         """Raises BudgetExceededError. `spent`: nano-dollars and tokens in the budget's period, `bound` included."""
         limit, (nusd, tokens), (bound_nusd, bound_tokens) = budget.limit, spent, _amounts(bound)
@@ -139,9 +151,11 @@ class BudgetStore:
         elif limit.tokens is not None and tokens > limit.tokens:
             why = _why_exceeded(limit.tokens, tokens, bound_tokens, _tokens, show_left=show_left)
         if why is not None:
-            self.watch.exhausted(budget, now_ms)
+            if watched:
+                self.watch.exhausted(budget, now_ms)
             raise BudgetExceededError(budget.name, why)
-        self.watch.spent(budget, nusd, tokens, now_ms)
+        if watched:
+            self.watch.spent(budget, nusd, tokens, now_ms)
 
     def track(self, reservation: str) -> None:
         """Have `renew` renew this reservation until `untrack`."""

@@ -131,6 +131,8 @@ def drop_decided(connection: Connection, keys: Sequence[bytes]) -> None:
     unused = [bytes(key) for key in connection.execute(unmarked).scalars()]
     sample_texts.drop(connection, unused)
     connection.execute(delete(tables.given_marks).where(tables.given_marks.c.key.in_(unused)))
+    told = explanations.c.key.in_(unused) & explanations.c.reason.is_not(None)  # not one that is being made
+    connection.execute(delete(explanations).where(told))
     connection.execute(delete(samples).where(_sample.key.in_(keys), _sample.source != TEACHER))
 
 

@@ -25,7 +25,7 @@ from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
 from markbook.scoring.store.engine import migrate, redact_url
 from markbook.scoring.store.explanations import Explanations
-from markbook.scoring.store.judged import JudgedKind, OnJudged, percent_of
+from markbook.scoring.store.judged import JudgedKind, OnJudged, judged_kinds
 from markbook.scoring.store.lease_clock import LeaseClock
 from markbook.scoring.store.ledger import Ledger, RequestLine
 from markbook.scoring.store.maintenance import Maintenance
@@ -43,7 +43,7 @@ from markbook.scoring.store.samples import Samples
 from markbook.scoring.store.test_verdicts import Verdicts
 from markbook.scoring.store.tests_audits import TestsAudits
 from markbook.scoring.store.whole_samples import WholeSamples
-from markbook.scoring.types import CORRECTNESS, CRITERIA, ScoringFailure, TeacherCall
+from markbook.scoring.types import CRITERIA, ScoringFailure, TeacherCall
 
 log = logging.getLogger("markbook")
 
@@ -93,6 +93,7 @@ class Store:
         self.run_metrics = ReportedMetrics(self._database)
         self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock, alert_percent)
         self.batches = Batches(self._database, self._owner, lease_ms, self._clock, self.claims, self.marks, self.money)
+        self.batches.on_judged = observers.on_judged
         self.alerts = AlertOutbox(self._database)
         self.audits = Audits(self._database)
         self.tests_audits = TestsAudits(self._database, observers.on_judged)
@@ -182,7 +183,7 @@ class Store:
             claims.lock_digests(connection, settled)
             new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked])
             known.append(len(marked) - len(new))
-            judged[:] = _judged([mark for mark in marked if mark.fingerprint.row in new])
+            judged[:] = judged_kinds([mark for mark in marked if mark.fingerprint.row in new])
             for kind in judged:
                 rollups.add_judged(at_ms, run, kind)
             if known[-1] and run:
@@ -239,14 +240,3 @@ class Store:
         except StoreUnavailableError as error:
             log.warning("could not release claims; they will expire with their lease: %s", error)
         await self._database.close()
-
-
-def _judged(marks: Sequence[NewMark]) -> list[JudgedKind]:
-    """Those of the marks whose samples have shown whether they are right."""
-    kinds: list[JudgedKind] = []
-    for mark in marks:
-        if mark.passed is not None:
-            name = mark.fingerprint
-            percent = percent_of(mark.criteria[CORRECTNESS])
-            kinds.append(JudgedKind(bytes.fromhex(name.profile), name.language, mark.passed, percent))
-    return kinds

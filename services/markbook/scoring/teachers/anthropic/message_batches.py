@@ -69,7 +69,7 @@ class MessageBatches:
         return list(split_by_length(order, group.codes))
 
     def build(self, group: Group) -> BatchRequest:
-        params = self._requests.build(group, range(len(group.codes)), self._config.batch_cache_ttl)
+        params = self._requests.build(group, range(len(group.codes)), self._config.batch_cache_ttl, in_batch=True)
         message = params["messages"][0]["content"]
         bound = self._pricer.bound("reserved", self._requests.system, message, params["max_tokens"])
         return BatchRequest(params, bound)

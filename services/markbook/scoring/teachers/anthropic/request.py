@@ -39,10 +39,13 @@ class RequestBuilder:
         """The system prompt; empty where the rubric is part of each message."""
         return self.instructions if self._cached else ""
 
-    def build(self, group: Group, shown: Sequence[int], ttl: str | None = None) -> dict[str, Any]:
+    def build(
+        self, group: Group, shown: Sequence[int], ttl: str | None = None, *, in_batch: bool = False
+    ) -> dict[str, Any]:
         """The body for the samples with the indices `shown`, in that order. Deterministic in the group's id.
 
-        `ttl`: of the cached rubric, where it is not the configured one.
+        `ttl`: of the cached rubric, where it is not the configured one. `in_batch`: a server that refuses the schema
+        would refuse the whole batch, so that `teacher.constrain: auto` sends none.
         """
         codes = [group.codes[index] for index in shown]
         marker = fence(f"{group.id} {shown}", group.task, codes)
@@ -61,7 +64,8 @@ class RequestBuilder:
         if self.facts.thinking in ("disabled", "between_tools"):  # as little as the model allows
             request["thinking"] = {"type": self.facts.thinking}
         output: dict[str, Any] = {} if self.effort is None else {"effort": self.effort}
-        if output := output | self._format(len(codes)):
+        sends_schema = not (in_batch and self._config.constrain == "auto")
+        if output := output | (self._format(len(codes)) if sends_schema else {}):
             request["output_config"] = output
         return request
 
