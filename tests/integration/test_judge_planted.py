@@ -1,6 +1,6 @@
 """`markbook judge` against judges on the emulator with planted faults: intervals cover what was planted.
 
-Quick: one seed of each. Long: twenty seeds, of which about nineteen cover.
+Quick: one seed of each. Long: eight seeds of each AUC.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tests.emulator.server import Emulator
 TASKS = 40
 COPIES = 2
 """Right samples of each task, and as many wrong ones."""
-SEEDS = range(20)
-MIN_COVERED = 17
-"""Of twenty: each interval covers in 95 % of all runs, so that 19 do on average, and fewer than 17 in 2 % of tests."""
+SEEDS = range(8)
+MIN_COVERED = 6
+"""Of eight: each interval covers in 95 % of all runs, and fewer than six cover in 0.6 % of tests."""
 MIDDLE = tuple(at / 100 for at in range(30, 71, 5))
 """Scores that a place or companions can move without reaching an end of the scale."""
 LEVELS = (0.95, 0.80, 0.60)
@@ -131,14 +131,7 @@ def count(found) -> Counter[str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("auc", LEVELS)
-def test_nineteen_of_twenty_cover_a_planted_auc(measure, auc):
+def test_most_intervals_cover_a_planted_auc(measure, auc):
     hits = count(of_auc(measure, auc, seed) for seed in SEEDS)
     assert len(hits) == 7
-    assert min(hits.values()) >= MIN_COVERED, hits
-
-
-@pytest.mark.long
-def test_nineteen_of_twenty_cover_planted_order_and_companions(measure):
-    hits = count(of_order(measure, seed) for seed in SEEDS) + count(of_companions(measure, seed) for seed in SEEDS)
-    assert len(hits) == 3
     assert min(hits.values()) >= MIN_COVERED, hits

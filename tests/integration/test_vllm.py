@@ -34,7 +34,7 @@ from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_run import by_hash
 from tests.vllm.process import MODEL, ON_CPU, VERSION, VllmProcess, executable
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.vllm
 FLOAT_NOISE = 1e-4
 """Nats a token between vLLM and the trainer; measured are 4e-6."""
 MOVED_NOISE = 1e-3
