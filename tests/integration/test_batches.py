@@ -9,6 +9,7 @@ import pytest
 
 from markbook.config.settings import Budget
 from markbook.scoring.api.auth import hash_secret
+from markbook.scoring.pipeline.batches import BatchService
 from markbook.scoring.store import ApiKey
 from tests.emulator import faults
 from tests.integration.batching import billed, counted, replica, sample, samples
@@ -108,6 +109,33 @@ async def test_a_key_for_other_runs_sees_no_batch(sqlite_url, emulator):
         seen = [(await service.http.get(f"/batches/{batch}", headers=header(name))) for name in ("ann", "bob")]
         assert [answer.status_code for answer in seen] == [200, 404]
         assert seen[1].json()["error"] == "batch_not_found"
+
+
+async def test_batches_count_towards_the_rate_limit_of_their_key(sqlite_url, emulator):
+    async with replica(sqlite_url, emulator) as service:
+        key = ApiKey("ann", hash_secret("ann"), "*", Budget(), 1, samples_per_minute=4)
+        await service.store.keys.add(key)
+        codes = []
+        for number in range(2):
+            body = {"samples": samples(1, 4), "batch": True, "request_id": f"request-{number}"}
+            answer = await service.http.post("/score", json=body, headers={"authorization": "Bearer ann"})
+            codes.append(answer.status_code)
+    assert codes == [202, 429]
+
+
+async def test_a_batch_whose_key_is_revoked_makes_no_call(sqlite_url, emulator, monkeypatch):
+    monkeypatch.setattr(BatchService, "_start", lambda *_: None)  # nothing is planned yet
+    async with replica(sqlite_url, emulator) as service:
+        await service.store.keys.add(ApiKey("ann", hash_secret("ann"), "*", Budget(), 1))
+        body = {"samples": samples(1, 2), "batch": True}
+        answer = await service.http.post("/score", json=body, headers={"authorization": "Bearer ann"})
+        await service.store.keys.revoke("ann", 2)
+    monkeypatch.undo()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
+    async with replica(sqlite_url, emulator) as service:
+        await service.store.keys.add(ApiKey("bob", hash_secret("bob"), "*", Budget(), 1))
+        stored = await service.until_stored(answer.json()["id"], lambda row: row.state == "ended")
+    assert (stored.state, emulator.batches.all()) == ("ended", [])
 
 
 async def test_a_budget_takes_the_whole_batch_at_its_bound_and_gives_back_the_rest(sqlite_url, emulator, tmp_path):

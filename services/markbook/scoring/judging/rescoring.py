@@ -14,6 +14,7 @@ from markbook.scoring.budgets.cost_estimate import Assumptions, Forecast, foreca
 from markbook.scoring.evaluation.bootstrap import Figure
 from markbook.scoring.evaluation.paired_scores import GroupCounts, ScorePair, compare_scores, count_groups
 from markbook.scoring.fingerprint import hash_profile
+from markbook.scoring.judging.kept import KeptSample
 from markbook.scoring.judging.marking import Marking
 from markbook.scoring.pipeline.code_extraction import extract
 from markbook.scoring.pipeline.profile_inputs import mark_identity
@@ -27,18 +28,13 @@ READ_DIFFERENTLY = "the code would be read differently when sent again"
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSample:
-    """A stored mark with its texts. `score`: by the weights of the rubric that the old marks are read with."""
+class StoredSample(KeptSample):
+    """A kept sample, and which mark it is of. `score`: by the weights of the rubric that old marks are read with."""
 
-    prompt: str
-    language: str
-    code: str
     key: str
     run: str
     created_ms: int
     group_id: str
-    criteria: Mapping[str, float]
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +182,7 @@ def _selection(profile: str, records: Sequence[Record], rubric: Rubric) -> Selec
             texts, score = mark.texts, rubric.score(mark.criteria)
             key, run, at_ms = mark.fingerprint.key, record.run, record.created_ms
             samples.append(
-                StoredSample(texts.task, language, texts.code, key, run, at_ms, record.group_id, mark.criteria, score)
+                StoredSample(texts.task, language, texts.code, mark.criteria, score, key, run, at_ms, record.group_id)
             )
     tasks: dict[tuple[str, str], int] = {}
     groups: dict[str, int] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +13,9 @@ from markbook.scoring.store import OWNER, CallContext, Store
 from markbook.scoring.store.budget_days import DAY_MS, Period, current_budget, period_at
 from markbook.scoring.store.budgets import BudgetExceededError
 from tests.unit.scoring.api.test_keys import api_key
-from tests.unit.scoring.budgets.test_money import BILL, BOUND, LEASE
+from tests.unit.scoring.budgets.test_money import BILL, BOUND, LEASE, replicas
+
+__all__ = ["replicas"]
 
 
 def at(text: str) -> int:
@@ -32,16 +33,6 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now_ms
-
-
-@pytest.fixture
-async def replicas(database_url: str) -> AsyncIterator[list[Store]]:
-    stores = [Store(database_url, LEASE) for _ in range(2)]
-    for store in stores:
-        store.open("00" * 8, {}, 0)
-    yield stores
-    for store in stores:
-        await store.close()
 
 
 def limiter(store: Store, clock: Clock, run: str = "a", **budgets: dict[str, object]) -> RunBudgetLimiter:

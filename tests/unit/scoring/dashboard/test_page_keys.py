@@ -244,3 +244,10 @@ async def test_dollars_need_a_price(admin):
     async with admin(settings=settings) as http:
         answer = await send(http, "add", name="bob", runs="*", usd="1")
     assert (answer.status_code, "it needs the price of unheard-of" in answer.text) == (422, True)
+
+
+async def test_the_form_of_a_key_has_every_digit_of_its_budget(admin):
+    async with admin() as http:
+        await send(http, "add", name="bob", runs="*", usd="12345.67")
+        page = Page((await http.get("/keys")).text)
+    assert "12345.67" in [each.attributes.get("value") for each in page.all("input")]

@@ -111,7 +111,17 @@ async def test_filters_narrow_the_list_and_stay_in_its_links(service, database_u
         assert f"/samples/{after}" == links(by_score)[1]
         chosen = [each.attributes["value"] for each in by_score.all("option") if "selected" in each.attributes]
         assert chosen == ["lowest", "heuristic", "none"]
-        for wrong in ("source=all", "low=2", "low=x", "task=zz", "after=1", "sort=best", "page=2"):
+        for wrong in (
+            "source=all",
+            "low=2",
+            "low=x",
+            "task=zz",
+            "after=1",
+            "sort=best",
+            "page=2",
+            "run=%00",
+            "language=%00",
+        ):
             assert (await http.get(f"/samples?{wrong}")).status_code == 422, wrong
 
 

@@ -140,6 +140,7 @@ async def test_a_batch_is_reserved_as_a_whole_or_not_at_all(database_url):
         with pytest.raises(BudgetExceededError):
             await planned(first, batch, "one", "two", limits={TOTAL: [Budget(tokens=2199)]})
         assert await spent(first) == (0, 0)
+        assert first.money.watch.current(NOW) == {}  # the budget is neither spent nor exhausted
         assert await count(first, "batch_requests") == await count(first, "reservations") == 0
         now = await planned(first, batch, "one", "two", limits={TOTAL: [Budget(tokens=2200)]})
         assert (now.state, now.round, now.requests, now.send_ms) == ("sending", 1, 2, None)
