@@ -34,6 +34,7 @@ app = new_app(
 class Confirm(StrEnum):
     AUTO = "auto"
     ON = "on"
+    NOT_RUN = "not_run"
     OFF = "off"
 
 
@@ -47,7 +48,10 @@ def check_file(
     file: Annotated[str, typer.Argument(help="The task file.")],
     confirm: Annotated[
         Confirm,
-        typer.Option(help="Confirm failures with CPython inside bubblewrap; auto: where the machine allows it."),
+        typer.Option(
+            help="Confirm failures with CPython inside bubblewrap; auto: where the machine allows it; "
+            "not_run: only what Monty cannot run."
+        ),
     ] = Confirm.AUTO,
     as_json: JsonOption = False,
 ) -> None:

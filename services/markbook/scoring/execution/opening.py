@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_runner(
-    confirm: Literal["auto", "on", "off"] = "auto",
+    confirm: Literal["auto", "on", "not_run", "off"] = "auto",
     *,
     limits: Limits | None = None,
     max_running: int | None = None,
@@ -26,6 +26,7 @@ def open_runner(
 ) -> TestRunner:
     """Monty, plus CPython inside bubblewrap to confirm failures if `confirm` and the machine allow it.
 
+    `not_run` runs in CPython only what Monty cannot run, where bubblewrap works.
     Blocks while processes start. Raises ConfigError for `on` where bubblewrap does not work, and
     ExecutionUnavailableError when Monty does not start.
     """
@@ -38,12 +39,14 @@ def open_runner(
         elif confirm == "on":
             raise ConfigError(f"failed tests cannot be confirmed by CPython here: {fault}")
         else:
-            _log.info("failed tests are not confirmed by CPython: %s", fault)
+            _log.info("there is no second run of tests in CPython: %s", fault)
     if second is not None:
-        _log.info("failed tests are confirmed by CPython inside bubblewrap")
+        which = "Monty cannot run" if confirm == "not_run" else "do not pass in Monty"
+        _log.info("tests that %s are run in CPython inside bubblewrap", which)
     return TestRunner(
         MontySandbox(running),
         second,
+        confirm_failures=confirm != "not_run",
         limits=limits,
         max_running=running,
         max_waiting=max_waiting,

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 class TestRunner:
     """Runs a sample's tests in `first`; tests that do not pass there are rerun in `confirm`, whose verdict counts.
 
+    With `confirm_failures=False` only tests that `first` cannot run are rerun: failures are most of a weak student's.
+
     Verdicts are cached by digest. A timeout may be due to a busy machine, so verdicts with one are cached only once a
     second run, begun after the first had ended, has come to the same.
     """
@@ -30,6 +32,7 @@ class TestRunner:
         first: Sandbox,
         confirm: Sandbox | None = None,
         *,
+        confirm_failures: bool = True,
         limits: Limits | None = None,
         max_running: int | None = None,
         max_waiting: int = 4096,
@@ -38,6 +41,7 @@ class TestRunner:
         self.max_running = max_running or os.cpu_count() or 1
         self._first = first
         self._confirm = confirm
+        self._confirm_failures = confirm_failures
         self.limits = limits or Limits()
         self._queue = FairQueue(lambda: self.max_running)
         self._max_waiting = max_waiting
@@ -45,7 +49,8 @@ class TestRunner:
         self._timed_out_once = MemoryVerdictCache(max_results=20_000)
         self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="tests")
         names = [sandbox.name for sandbox in (first, confirm) if sandbox is not None]
-        self.identity = f"{'+'.join(names)} {self.limits}"
+        scope = "" if confirm is None or confirm_failures else " (not_run)"
+        self.identity = f"{'+'.join(names)}{scope} {self.limits}"
 
     async def run(
         self, code: str, tests: Sequence[str], setup: str = "", *, caller: Caller = NOBODY
@@ -88,7 +93,7 @@ class TestRunner:
     def run_sync(self, code: str, tests: Sequence[str], setup: str = "") -> list[TestResult]:
         """The same for scripts: blocks, without cache and queue."""
         results = self._first.run(code, tests, setup, self.limits)
-        doubted = [number for number, result in enumerate(results) if not result.passed]
+        doubted = [number for number, result in enumerate(results) if self._is_doubted(result)]
         if self._confirm is None or not doubted:
             return results
         confirmed = self._confirm.run(code, [tests[number] for number in doubted], setup, self.limits)
@@ -96,6 +101,9 @@ class TestRunner:
             if result.verdict is not Verdict.CANNOT_RUN:
                 results[number] = result
         return results
+
+    def _is_doubted(self, result: TestResult) -> bool:
+        return result.verdict is Verdict.CANNOT_RUN or (self._confirm_failures and not result.passed)
 
     def stop(self) -> None:
         """Reject queued samples; running ones finish."""

@@ -162,8 +162,10 @@ class Budgets(Section):
 class Execution(Section):
     """Where the tests of samples run: never outside a sandbox."""
 
-    confirm: Literal["auto", "on", "off"] = Field(
-        "auto", description="Run what did not pass again in CPython inside bubblewrap; auto: where bubblewrap works."
+    confirm: Literal["auto", "on", "not_run", "off"] = Field(
+        "auto",
+        description="Run what did not pass again in CPython inside bubblewrap; auto: where bubblewrap works; "
+        "not_run: the same, but only what the first sandbox cannot run.",
     )
     test_timeout_s: Positive = Field(2.0, description="Maximum seconds for the code and one test.")
     sample_timeout_s: Positive = Field(5.0, description="Maximum seconds for all tests of a sample.")

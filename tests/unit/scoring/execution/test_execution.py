@@ -152,6 +152,16 @@ async def test_only_what_did_not_pass_is_confirmed_and_cpythons_word_counts():
     assert second.closed
 
 
+async def test_failures_are_not_confirmed_where_only_what_cannot_run_is():
+    first = Scripted("first", a=PASS, b=FAIL, c=CANNOT, d=TIMEOUT)
+    second = Scripted("second", c=PASS)
+    runner = TestRunner(first, second, confirm_failures=False, max_running=1)
+    assert await runner.run("code", ["a", "b", "c", "d"]) == [PASS, FAIL, PASS, TIMEOUT]
+    assert second.asked == [["c"]]
+    assert runner.identity != TestRunner(first, second, max_running=1).identity
+    await asyncio.to_thread(runner.close)
+
+
 async def test_verdicts_are_kept_by_everything_they_depend_on():
     first = Scripted("first", a=PASS, b=TIMEOUT)
     runner = TestRunner(first, max_running=1)
@@ -287,7 +297,7 @@ def test_on_needs_bubblewrap_auto_does_not(monkeypatch):
     monkeypatch.setattr(opening, "bubblewrap_fault", lambda: "no user namespaces")
     with pytest.raises(ConfigError, match="cannot be confirmed by CPython here: no user namespaces"):
         open_runner("on")
-    for confirm in ("auto", "off"):
+    for confirm in ("auto", "not_run", "off"):
         runner = open_runner(confirm, max_running=1)
         assert runner.identity.startswith("monty Limits")
         runner.close()
