@@ -22,7 +22,7 @@ from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.pipeline.results import build_ledger_line
 from markbook.scoring.prompts.prompt import TEMPLATE_VERSION, fence, render, shuffled_order, system_text
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store.budgets import TOTAL, CallContext, _line, key_scope, run_scope
+from markbook.scoring.store.settlement import TOTAL, CallContext, key_scope, ledger_line, run_scope
 from markbook.scoring.teachers import make_teacher
 from markbook.scoring.types import ScoringFailure, TeacherCall
 from markbook.trainer.checkpoint import Progress
@@ -78,7 +78,7 @@ def test_what_the_teacher_is_shown():
 def test_the_scopes_of_budgets_and_the_columns_of_a_reserved_call():
     assert (TOTAL, run_scope("demo"), key_scope("ann")) == ("total", "run demo", "key ann")
     call = TeacherCall("m", "ok", 1, 2, 3, 4, cost_usd=1e-9, billed_input_equivalent=5.0)
-    assert _line(CallContext("demo", "ab" * 8, 6), call, 7) == {
+    assert ledger_line(CallContext("demo", "ab" * 8, 6), call, 7) == {
         "at_ms": 7,
         "model": "m",
         "outcome": "ok",

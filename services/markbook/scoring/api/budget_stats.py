@@ -12,7 +12,7 @@ from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store import OWNER, ApiKey, Viewer
 from markbook.scoring.store.budget_days import current_budget
-from markbook.scoring.store.budgets import TOTAL, key_scope, run_scope
+from markbook.scoring.store.settlement import TOTAL, key_scope, run_scope
 
 Amounts = Mapping[str, tuple[int, int]]
 """Nano-dollars and tokens by scope, reservations included."""

@@ -13,7 +13,7 @@ from markbook.scoring.fair_queue import Caller
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.observability.tracing import span
 from markbook.scoring.store import ApiKey, CallContext, Settlement, Store
-from markbook.scoring.store.budgets import TOTAL, key_scope, run_scope
+from markbook.scoring.store.settlement import TOTAL, key_scope, run_scope
 from markbook.scoring.types import TeacherCall
 
 

@@ -21,7 +21,7 @@ from markbook.scoring.api.key_admin import KeySettings, parse_settings
 from markbook.scoring.app import unix_ms
 from markbook.scoring.errors import BadRequestError
 from markbook.scoring.store import KEY_NAME, OWNER, RUN_PATTERN, ApiKey, Store
-from markbook.scoring.store.budgets import key_scope
+from markbook.scoring.store.settlement import key_scope
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.dashboard import formatting
 from markbook.scoring.errors import ServiceError
 from markbook.scoring.store import OWNER, ApiKey
-from markbook.scoring.store.budgets import key_scope
+from markbook.scoring.store.settlement import key_scope
 
 _DONE = {"change": "changed", "revoke": "revoked: it is refused from now on, by other replicas within 2 seconds"}
 

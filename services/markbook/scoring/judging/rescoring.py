@@ -20,7 +20,7 @@ from markbook.scoring.pipeline.code_extraction import extract
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
 from markbook.scoring.store import OWNER, MarkFilter, Record, RetentionPolicy, Store
-from markbook.scoring.store.budgets import run_scope
+from markbook.scoring.store.settlement import run_scope
 from markbook.scoring.teachers import make_teacher
 
 NO_TEXTS = "no texts are stored"

@@ -8,7 +8,6 @@ from markbook.scoring.store.batch_rows import NewResult, SampleState, StoredBatc
 from markbook.scoring.store.batch_tables import ENDED, QUEUED, SENDING, SENT
 from markbook.scoring.store.batches import BatchTakenError
 from markbook.scoring.store.budget_alerts import BudgetAlert
-from markbook.scoring.store.budgets import CallContext, Settlement
 from markbook.scoring.store.claims import ClaimConflictError
 from markbook.scoring.store.judged import JudgedKind
 from markbook.scoring.store.ledger import RequestLine
@@ -22,6 +21,7 @@ from markbook.scoring.store.run_comparison import ComparedTask
 from markbook.scoring.store.sample_filter import MAX_SAMPLES, Order, SampleCursor, SampleFilter
 from markbook.scoring.store.sample_texts import Texts
 from markbook.scoring.store.samples import Facet, ListedSample, ListedTask
+from markbook.scoring.store.settlement import CallContext, Settlement
 from markbook.scoring.store.store import Store, StoreObservers
 from markbook.scoring.store.tables import LATENCY_BUCKETS, LATENCY_MS
 from markbook.scoring.store.test_verdicts import Verdicts

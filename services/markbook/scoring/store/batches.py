@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, or_, select, update
 
 from markbook.config.settings import Budget
 from markbook.scoring.fingerprint import Fingerprint
-from markbook.scoring.store import budgets, ledger, mark_access, tables
+from markbook.scoring.store import ledger, mark_access, tables
 from markbook.scoring.store.batch_rows import (
     NewResult,
     SampleState,
@@ -32,7 +32,7 @@ from markbook.scoring.store.batch_rows import (
     write_states,
 )
 from markbook.scoring.store.batch_tables import ENDED, QUEUED, SENDING, SENT, batch_requests, batch_samples, batches
-from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
+from markbook.scoring.store.budgets import BudgetStore
 from markbook.scoring.store.claims import Claims, lock, lock_digests
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.judged import JudgedKind, OnJudged, judged_kinds
@@ -40,6 +40,7 @@ from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import Marks, Record, StoredMark
 from markbook.scoring.store.rollups import build_rollups
+from markbook.scoring.store.settlement import CallContext, Settlement, settle
 from markbook.scoring.store.statements import insert_new
 from markbook.scoring.store.viewer import Viewer
 from markbook.scoring.types import TeacherCall
@@ -264,7 +265,7 @@ class Batches:
             rollups = build_rollups()
             for kind in judged:
                 rollups.add_judged(now_ms, batch.run, kind)
-            budgets.settle(connection, bill, rollups)
+            settle(connection, bill, rollups)
             rollups.write(connection)
 
         await self._database.write_with_retry(work)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Connection, and_, bindparam, delete, not_, or_, select, update
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy import Connection, and_, not_, or_, select, update
 
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
@@ -23,41 +20,22 @@ from markbook.scoring.store.budget_alerts import BudgetWatch
 from markbook.scoring.store.budget_days import CurrentBudget, current_budget, period_at
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.lease_clock import BATCH_OWNER, TOLERANCE_MS, LeaseClock
-from markbook.scoring.store.rollups import Rollups, build_rollups
-from markbook.scoring.store.statements import insert_into, insert_new, run
+from markbook.scoring.store.settlement import (
+    ORPHANED,
+    TOTAL,
+    CallContext,
+    Settlement,
+    add_spend,
+    amounts,
+    key_scope,
+    ledger_line,
+    write_orphans,
+)
+from markbook.scoring.store.statements import run
 from markbook.scoring.store.viewer import Viewer
 from markbook.scoring.types import TeacherCall
 
-TOTAL = "total"
-ORPHANED = "killed"
-"""The outcome of a call whose owner died before it was settled."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """What a call is for, as the ledger records it, and the API key that it is charged to, if there are keys."""
-
-    run: str
-    group_id: str
-    samples: int
-    key: str | None = None
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """The balances that it is charged to, in one order everywhere, against deadlocks."""
-        keyed = () if self.key is None else (key_scope(self.key),)
-        return (TOTAL, *keyed, run_scope(self.run))
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The cost of a call, `call`, which replaces its reserved `bound`. `reservation` is the reservation's id."""
-
-    reservation: str
-    context: CallContext
-    bound: TeacherCall
-    call: TeacherCall
-    at_ms: int
+_INSERT_RESERVATION = tables.reservations.insert()  # building a statement takes longer than running it
 
 
 class BudgetExceededError(TeacherError):
@@ -65,27 +43,6 @@ class BudgetExceededError(TeacherError):
 
     def __init__(self, scope: str, why: str) -> None:
         super().__init__(ErrorCode.BUDGET_EXHAUSTED, f"the budget of {scope} {why}")
-
-
-def run_scope(run: str) -> str:
-    return f"run {run}"
-
-
-def key_scope(name: str) -> str:
-    return f"key {name}"
-
-
-_NEWER = {"duration_ms": None, "failed": True}
-"""Columns that reservations of versions without call durations lack."""
-_HELD, _CALL = tables.reservations.c, tables.calls.c
-# module constants: building a statement takes longer than running it
-_INSERT_RESERVATION, _INSERT_CALL = tables.reservations.insert(), tables.calls.insert()
-_DELETE_RESERVATION: Any = delete(tables.reservations).where(_HELD.id == bindparam("reservation")).returning(_HELD.line)
-_DELETE_ORPHAN = (
-    delete(tables.calls)
-    .where(_CALL.id == bindparam("reservation"), _CALL.outcome == ORPHANED)
-    .returning(*tables.calls.columns)
-)
 
 
 class BudgetStore:
@@ -118,8 +75,8 @@ class BudgetStore:
 
         `limits`: budgets by scope; a scope without one is charged as well, in case it gets one later.
         """
-        line = {**_line(context, bound, now_ms), "outcome": ORPHANED, "usage_unknown": True, "failed": True}
-        in_all = _add_spend(connection, context, *_amounts(bound), now_ms)
+        line = {**ledger_line(context, bound, now_ms), "outcome": ORPHANED, "usage_unknown": True, "failed": True}
+        in_all = add_spend(connection, context, *amounts(bound), now_ms)
         for scope in context.scopes:
             for limit in limits.get(scope, ()):
                 budget = current_budget(scope, limit, now_ms)
@@ -142,7 +99,7 @@ class BudgetStore:
         watched: bool,
     ) -> None:
         """Raises BudgetExceededError. `spent`: nano-dollars and tokens in the budget's period, `bound` included."""
-        limit, (nusd, tokens), (bound_nusd, bound_tokens) = budget.limit, spent, _amounts(bound)
+        limit, (nusd, tokens), (bound_nusd, bound_tokens) = budget.limit, spent, amounts(bound)
         if limit.usd is not None and bound.cost_usd is None:
             raise BudgetExceededError(budget.name, f"is in dollars, but {bound.model} has no price in teacher.prices")
         why = None
@@ -173,12 +130,12 @@ class BudgetStore:
         expired = or_(held.lease_until_ms < lease_now, held.lease_until_ms > until_ms + TOLERANCE_MS)
         orphaned = and_(not_(held.owner.startswith(BATCH_OWNER)), expired)  # a batch continues without its process
         await self._database.write(lambda connection: connection.execute(mine))
-        await self._database.write(lambda connection: _write_orphans(connection, orphaned))
+        await self._database.write(lambda connection: write_orphans(connection, orphaned))
 
     async def close(self) -> None:
         """Charge this process's open reservations at their bound: their calls were cut off."""
         await self._database.write(
-            lambda connection: _write_orphans(connection, tables.reservations.c.owner == self._owner)
+            lambda connection: write_orphans(connection, tables.reservations.c.owner == self._owner)
         )
 
     async def spent(self, viewer: Viewer) -> dict[str, tuple[int, int]]:
@@ -206,47 +163,6 @@ def _is_shown(scope: str, viewer: Viewer) -> bool:
     return viewer.may_use(name) if kind == "run" else scope == key_scope(viewer.key.name)
 
 
-def settle(connection: Connection, bill: Settlement, rollups: Rollups) -> None:
-    """Replace the bound by the cost, in the balances and in the ledger; the caller writes `rollups`. Idempotent.
-
-    If the reservation counted as orphaned meanwhile, the ledger holds the bound already: that line is replaced.
-    """
-    line = _row({"id": bill.reservation, **_line(bill.context, bill.call, bill.at_ms)})
-    if reserved := run(connection, _DELETE_RESERVATION, [{"reservation": bill.reservation}]).rows:
-        reserved_ms: int = json.loads(reserved[0][0])["at_ms"]
-    else:
-        orphan = connection.execute(_DELETE_ORPHAN, {"reservation": bill.reservation}).mappings().one_or_none()
-        if orphan is None:
-            return  # settled before, but the answer to that commit was lost
-        rollups.add_call(dict(orphan), times=-1)
-        reserved_ms = orphan["at_ms"]
-    run(connection, _INSERT_CALL, [line])
-    held, spent = _amounts(bill.bound), _amounts(bill.call)
-    _add_spend(connection, bill.context, spent[0] - held[0], spent[1] - held[1], reserved_ms)
-    rollups.add_call(line)
-
-
-def _add_spend(
-    connection: Connection, context: CallContext, nusd: int, tokens: int, reserved_ms: int
-) -> dict[str, tuple[int, int]]:
-    """Add nano-dollars and tokens to every scope, in all and on the day of the reservation.
-
-    Returns the new balances in all, whose rows stay locked, and with them those of the days.
-    """
-    rows = [{"scope": scope, "nusd": nusd, "tokens": tokens} for scope in context.scopes]
-    spent = run(connection, _add(connection.dialect.name), rows).rows
-    budget_days.add(connection, context.scopes, nusd, tokens, reserved_ms)
-    return {scope: (total_nusd, total_tokens) for scope, total_nusd, total_tokens in spent}
-
-
-@cache
-def _add(dialect: str) -> ReturningInsert[tuple[str, int, int]]:
-    account, insert = tables.accounts.c, insert_into(dialect, tables.accounts)
-    added = {name: account[name] + insert.excluded[name] for name in ("nusd", "tokens")}
-    insert = insert.on_conflict_do_update(index_elements=[account.scope], set_=added)
-    return insert.returning(account.scope, account.nusd, account.tokens)
-
-
 def _why_exceeded(limit: int, spent: int, bound: int, shown: Callable[[int], str], *, show_left: bool) -> str:
     """Why a call is not made. `spent` includes its `bound`; `show_left`: whether to report the remainder."""
     left = limit - (spent - bound)
@@ -267,33 +183,3 @@ def _dollars(nusd: int) -> str:
 
 def _tokens(count: int) -> str:
     return f"{count:,} tokens"
-
-
-def _write_orphans(connection: Connection, which: Any) -> None:
-    held = tables.reservations.c
-    dead = connection.execute(delete(tables.reservations).where(which).returning(held.id, held.line)).all()
-    lines = [_row({"id": row.id, **_NEWER, **json.loads(row.line)}) for row in dead]
-    insert_new(connection, tables.calls, lines)
-    build_rollups(calls=lines).write(connection)
-
-
-def _line(context: CallContext, call: TeacherCall, now_ms: int) -> dict[str, Any]:
-    """A ledger row in JSON types."""
-    columns = asdict(call)
-    del columns["cost_usd"]
-    columns |= {"run": context.run, "group_id": context.group_id, "samples": context.samples}
-    return {"at_ms": now_ms, **columns, "cost_nusd": _nusd(call)}
-
-
-def _row(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {**line, "group_id": bytes.fromhex(line["group_id"])}
-
-
-def _amounts(call: TeacherCall) -> tuple[int, int]:
-    """Nano-dollars (0 if the price is not known) and tokens of all kinds."""
-    tokens = call.input_tokens + call.output_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens
-    return _nusd(call) or 0, tokens
-
-
-def _nusd(call: TeacherCall) -> int | None:
-    return None if call.cost_usd is None else round(call.cost_usd * 1e9)

@@ -13,13 +13,13 @@ from sqlalchemy import Connection, text
 from markbook.config.settings import Budget
 from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.fingerprint import Fingerprint
-from markbook.scoring.store import budgets, claims, ledger, mark_access, profiles
+from markbook.scoring.store import claims, ledger, mark_access, profiles
 from markbook.scoring.store.alert_outbox import AlertOutbox
 from markbook.scoring.store.api_keys import ApiKeys
 from markbook.scoring.store.audits import Audits
 from markbook.scoring.store.batches import Batches
 from markbook.scoring.store.budget_alerts import LEVELS
-from markbook.scoring.store.budgets import BudgetStore, CallContext, Settlement
+from markbook.scoring.store.budgets import BudgetStore
 from markbook.scoring.store.catch_up import CatchUp
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
@@ -40,6 +40,7 @@ from markbook.scoring.store.run_comparison import RunComparison
 from markbook.scoring.store.run_metrics import ReportedMetrics
 from markbook.scoring.store.sample_rows import Weights
 from markbook.scoring.store.samples import Samples
+from markbook.scoring.store.settlement import CallContext, Settlement, settle
 from markbook.scoring.store.test_verdicts import Verdicts
 from markbook.scoring.store.tests_audits import TestsAudits
 from markbook.scoring.store.whole_samples import WholeSamples
@@ -211,7 +212,7 @@ class Store:
             rollups = build_rollups()
             work(connection, rollups)
             for bill in bills:
-                budgets.settle(connection, bill, rollups)
+                settle(connection, bill, rollups)
             if lines:
                 ledger.count(connection, lines, rollups)
             rollups.write(connection)  # after the balances: one order everywhere, against deadlocks

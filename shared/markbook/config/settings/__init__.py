@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from markbook.config.settings.alerts import Alerts
+from markbook.config.settings.rlaif import SERVICE_OWNED, Rlaif
 from markbook.config.settings.section import Section
 from markbook.config.settings.service import (
     PRICES_OF_2026_11,
@@ -18,7 +19,7 @@ from markbook.config.settings.service import (
     StoreConfig,
     TeacherConfig,
 )
-from markbook.config.settings.trainer import SERVICE_OWNED, Rlaif, Training
+from markbook.config.settings.training import Training
 
 __all__ = [
     "PRICES_OF_2026_11",

@@ -19,7 +19,8 @@ from markbook.scoring.store import (
     Store,
     StoredRequest,
 )
-from markbook.scoring.store.budgets import TOTAL, BudgetExceededError
+from markbook.scoring.store.budgets import BudgetExceededError
+from markbook.scoring.store.settlement import TOTAL
 from markbook.scoring.types import TeacherCall
 from tests.unit.scoring.book import GROUP, NOW, PROFILE, count, held, marked, named, opened
 
