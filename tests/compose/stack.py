@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, Unpack
 
 from markbook.client import ScoringClient
-from markbook.client.async_client import Options
+from markbook.client.options import Options
 from markbook.demo.processes import free_port
 from tests.processes import ROOT, clean_environment
 

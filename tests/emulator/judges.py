@@ -33,19 +33,19 @@ def read_samples(message: str) -> list[str]:
     return [text.removesuffix("\n") for text in texts[:-1]]
 
 
-def scores_of_groups(code: str) -> Marks:
+def marks_for(code: str) -> Marks:
     """The steady judge's marks: from 0 to 100, spread evenly, by nothing but the text."""
     digest = hashlib.sha256(code.encode()).digest()
     return tuple(int.from_bytes(digest[2 * at : 2 * at + 2]) % 101 for at in range(CRITERIA))
 
 
 def steady(codes: Sequence[str]) -> list[Marks]:
-    return [scores_of_groups(code) for code in codes]
+    return [marks_for(code) for code in codes]
 
 
 def position_biased(codes: Sequence[str]) -> list[Marks]:
     """Likes what it reads first: 5 marks less at each later place."""
-    return [_clip(mark - 5 * place for mark in scores_of_groups(code)) for place, code in enumerate(codes)]
+    return [_clip(mark - 5 * place for mark in marks_for(code)) for place, code in enumerate(codes)]
 
 
 def companion_leaning(codes: Sequence[str]) -> list[Marks]:

@@ -65,7 +65,7 @@ async def test_all_off_is_a_call_a_sample_with_rubric_and_whole_task_in_each_mes
         assert CUT not in message.removeprefix(rubric)
         assert (entry.bill.cache_read_input_tokens, entry.bill.cache_write_5m) == (0, 0)
     for code, result in zip(CODES, results, strict=True):
-        true = zip(CRITERIA, judges.scores_of_groups(code), strict=True)
+        true = zip(CRITERIA, judges.marks_for(code), strict=True)
         assert result["criteria"] == {name: mark / 100 for name, mark in true}
 
 
@@ -97,7 +97,7 @@ async def test_the_place_of_each_sample_is_kept_beside_its_mark(marked, emulator
     together, alone = [entry.codes for entry in emulator.log]
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as book:
         rows = book.execute("SELECT criteria, group_position, group_size FROM marks").fetchall()
-    codes = {judges.scores_of_groups(code): code for code in CODES}
+    codes = {judges.marks_for(code): code for code in CODES}
     kept = {codes[marks_in(criteria)]: (place, shown) for criteria, place, shown in rows}
     assert kept == {together[0]: (1, 3), together[1]: (2, 3), alone[0]: (1, 1)}
     assert alone == together[2:]
@@ -113,4 +113,4 @@ async def test_a_rubric_of_your_own_is_used_by_the_service(marked, emulator, tmp
     file.write_text(f"---\ncriteria:\n{criteria}---\nstyle, speed, safety and sense: as you see fit.")
     result = (await marked(rubric=str(file)))[0]
     assert list(result["criteria"]) == ["style", "speed", "safety", "sense"]
-    assert result["score"] == pytest.approx(sum(judges.scores_of_groups(CODES[0])) / 400)
+    assert result["score"] == pytest.approx(sum(judges.marks_for(CODES[0])) / 400)

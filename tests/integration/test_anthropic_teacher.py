@@ -31,7 +31,7 @@ def group(name: str = "g", codes: tuple[str, ...] = CODES, task: str = "Write f.
 
 
 def true_marks(code: str) -> dict[str, float]:
-    return {name: mark / 100 for name, mark in zip(CRITERIA, judges.scores_of_groups(code), strict=True)}
+    return {name: mark / 100 for name, mark in zip(CRITERIA, judges.marks_for(code), strict=True)}
 
 
 def assert_true_marks(codes: Iterable[str], reply: Reply) -> None:

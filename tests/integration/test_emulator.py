@@ -205,10 +205,10 @@ def test_the_judges_do_what_they_are_named_for() -> None:
     codes = [f"x = {number}" for number in range(200)]
     assert judges.steady(codes) == judges.steady(codes[::-1])[::-1]
     same = ["x = 1"] * 4
-    middle = [max(20, mark) for mark in judges.scores_of_groups("x = 1")]
+    middle = [max(20, mark) for mark in judges.marks_for("x = 1")]
     assert len(set(judges.position_biased(same))) > 1, middle
     alone, company = judges.companion_leaning(["x = 1"])[0], judges.companion_leaning(["x = 1", *codes[2:5]])[0]
-    assert alone == judges.scores_of_groups("x = 1")
+    assert alone == judges.marks_for("x = 1")
     assert alone != company
     mean = sum(sum(marks) for marks in judges.steady(codes)) / (200 * 4)
     assert mean == pytest.approx(50, abs=4)

@@ -66,7 +66,7 @@ def test_calls_of_concurrent_requests_of_one_sample(database_url, emulator, tmp_
 
 
 def true_marks(number: int) -> judges.Marks:
-    return judges.scores_of_groups(code(number))
+    return judges.marks_for(code(number))
 
 
 def test_a_server_that_fails_leaves_every_member_unscored_with_a_reason(database_url, emulator, tmp_path):

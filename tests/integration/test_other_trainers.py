@@ -29,7 +29,7 @@ WEIGHTS = (0.3, 0.3, 0.2, 0.2)
 
 def marks_of(codes: list[str]) -> list[float]:
     """What the emulator's judge gives each code, weighted by hand."""
-    marks = [judges.scores_of_groups(code) for code in codes]
+    marks = [judges.marks_for(code) for code in codes]
     return [sum(weight * mark / 100 for weight, mark in zip(WEIGHTS, each, strict=True)) for each in marks]
 
 

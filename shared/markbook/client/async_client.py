@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -40,16 +40,6 @@ KEEP_ALIVE_S = 3.0
 """Seconds that an idle connection is used again: the service closes it after 5, which a request should not meet."""
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class Options(TypedDict, total=False):
-    """What both clients take, described at AsyncScoringClient."""
-
-    timeout_s: float
-    api_key: str | None
-    retry_policy: RetryPolicy | None
-    max_in_flight: int
-    limits: Service | None
 
 
 class AsyncScoringClient:

@@ -9,8 +9,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self, Unpack
 
-from markbook.client.async_client import AsyncScoringClient, Options
+from markbook.client.async_client import AsyncScoringClient
 from markbook.client.background import BackgroundLoop
+from markbook.client.options import Options
 from markbook.client.retry import OnFailure
 from markbook.client.run_metrics import MetricLike
 from markbook.client.samples import SampleLike, make_request

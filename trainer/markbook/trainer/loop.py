@@ -7,7 +7,6 @@ that do not fit one GPU.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import torch
 from markbook.client import RequestRejectedError, ScoringClient
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
-from markbook.contract import Scored
 from markbook.trainer.checkpoint import (
     START,
     Progress,
@@ -45,18 +43,17 @@ from markbook.trainer.monitoring.trackers import Trackers, check_trackers
 from markbook.trainer.objective.advantages import compute_advantages, why_skipped, zero_variance
 from markbook.trainer.rewards.client import RewardClient, check_policy
 from markbook.trainer.rewards.reporting import EvaluationReporter
+from markbook.trainer.rollout.group_replacement import replace_uniform_groups, scores_of_groups
 from markbook.trainer.rollout.queue import Draw, RolloutBatch, RolloutQueue
 from markbook.trainer.rollout.vllm import make_sampler
 from markbook.trainer.run_dir import evaluation_run
 from markbook.trainer.summary import write_config, write_summary
-from markbook.trainer.types import Group, Metrics
+from markbook.trainer.types import Metrics
 from markbook.trainer.utils import signals
 from markbook.trainer.utils.timer import Timer
 
 TRAINING = 0
 """The sampling stream of training; evaluation has its own."""
-REPLACEMENTS = 2
-"""The first of the streams of groups that are drawn in place of others, one for each round of a step."""
 
 
 class Trainer:
@@ -193,7 +190,9 @@ class Trainer:
 
     def step(self, step: int, rollout: RolloutBatch) -> Metrics:
         """One step on one batch."""
-        groups, replaced = self._with_differences(step, self.rollouts.marks(rollout))
+        groups, replaced = replace_uniform_groups(
+            self.rollouts.marks(rollout), self.rollouts, self.order, self.config, self.name, step
+        )
         # from here on the service is not needed: what it refuses leaves the run where the last step ended, as a lack of
         # memory in learning does, before which nothing of this step may be recorded
         self.progress.counters["training"] = self.ranks.on_main(lambda: self.marker.counters(self.name))
@@ -226,25 +225,6 @@ class Trainer:
             **service_metrics(self.progress.counters["training"]),
             **self.watch.lap(),
         }
-
-    def _with_differences(self, step: int, groups: list[Group]) -> tuple[list[Group], list[Group]]:
-        """The batch with groups whose marks are all the same replaced by groups of other tasks, as far as the bound
-        allows; and the groups that were replaced."""
-        training, replaced = self.config.training, list[Group]()
-        drawn = {samples[0].task.index for samples, _ in groups}
-        for round_ in range(training.max_group_replacements):
-            flat = zero_variance(scores_of_groups(groups)).nonzero().flatten().tolist()
-            wanted = min(len(flat), training.max_group_replacements - len(replaced))
-            tasks = self.order.replacements(wanted, step, round_, frozenset(drawn)) if wanted else []
-            if not tasks:
-                break
-            drawn |= {task.index for task in tasks}
-            draw = Draw(self.name, f"again_{round_}", REPLACEMENTS + round_, step)
-            rollout = self.rollouts.start(draw, tasks, self.config.rlaif.num_samples_per_prompt)
-            for place, group in zip(flat, self.rollouts.marks(rollout), strict=False):
-                replaced.append(groups[place])
-                groups[place] = group
-        return groups, replaced
 
     def _evaluate(self) -> None:
         """Mark the tasks kept apart, unless that is done for this step."""
@@ -290,11 +270,3 @@ class Trainer:
         for what, seconds in self.progress.seconds.items():
             self.watch.total[what] += seconds
         log(f"resuming after step {self.progress.step} of {self.config.training.max_steps}")
-
-
-def scores_of_groups(groups: Sequence[Group]) -> torch.Tensor:
-    """(groups, samples) scores; a sample without one is NaN, and nowhere a number."""
-    scores: list[list[float]] = []
-    for _, results in groups:
-        scores.append([result.score if isinstance(result, Scored) else torch.nan for result in results])
-    return torch.tensor(scores, dtype=torch.float64)
