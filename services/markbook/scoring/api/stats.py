@@ -23,7 +23,7 @@ from markbook.contract import (
     Stats,
     TeacherStats,
 )
-from markbook.scoring.api.agreement import build_agreement, to_agreement
+from markbook.scoring.api.agreement_stats import build_agreement, to_agreement
 from markbook.scoring.api.budget_stats import read_budget_states
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.errors import BadRequestError

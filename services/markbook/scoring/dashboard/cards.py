@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.stats import to_counters
 from markbook.scoring.dashboard import formatting, latency
-from markbook.scoring.dashboard.money import Savings, has_money, signed_usd
+from markbook.scoring.dashboard.savings import Savings, has_money, signed_usd
 from markbook.scoring.dashboard.totals import Totals, hits, lookups, total_tokens
 
 

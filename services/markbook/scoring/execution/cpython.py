@@ -30,7 +30,7 @@ GUEST = Path(__file__).parent / "guest"
 PACKAGE = "markbook.scoring.execution.guest"
 IMPORT_GUEST = "import runpy, sys; sys.path.insert(0, '/guest'); "
 PROGRAM = IMPORT_GUEST + f"runpy.run_module({PACKAGE!r}, run_name='__main__')"
-PROBE = IMPORT_GUEST + f"from {PACKAGE}.processes import forbid_harm; forbid_harm(); print(6 * 7)"
+PROBE = IMPORT_GUEST + f"from {PACKAGE}.seccomp import forbid_harm; forbid_harm(); print(6 * 7)"
 START_S = 20.0
 """Seconds for the processes to start, not counted towards the tests' time."""
 GRACE_S = 1.0

@@ -23,9 +23,9 @@ from markbook.scoring.store.budget_alerts import BudgetWatch
 from markbook.scoring.store.budget_days import CurrentBudget, current_budget, period_at
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.lease_clock import BATCH_OWNER, TOLERANCE_MS, LeaseClock
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.rollups import Rollups, build_rollups
 from markbook.scoring.store.statements import insert_into, insert_new, run
-from markbook.scoring.store.viewer import Viewer
 from markbook.scoring.types import TeacherCall
 
 TOTAL = "total"

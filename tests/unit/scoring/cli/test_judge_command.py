@@ -9,8 +9,8 @@ import pytest
 
 from markbook.cli import main
 from markbook.scoring.execution import TestResult, Verdict
+from markbook.scoring.judging.ground_truth import decide
 from markbook.scoring.judging.labelled import LabelledSample, Truth, given_truth, number_tasks
-from markbook.scoring.judging.tested import decide
 
 GOOD = {"prompt": "Write add(a, b).", "language": "py", "code": "def add(a, b):\n    return a + b", "passed": True}
 BAD = {**GOOD, "code": "def add(a, b:\n", "passed": False}

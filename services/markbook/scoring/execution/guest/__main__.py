@@ -6,7 +6,7 @@ import sys
 
 if __name__ == "__main__":
     if sys.argv[1] == "judge":
-        from markbook.scoring.execution.guest.judge import main
+        from markbook.scoring.execution.guest.tests_process import main
     else:
-        from markbook.scoring.execution.guest.subject import main
+        from markbook.scoring.execution.guest.code_process import main
     main()

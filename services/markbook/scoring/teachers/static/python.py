@@ -8,10 +8,10 @@ import platform
 import tokenize
 from collections.abc import Iterator
 
+from markbook.scoring.teachers.static.comments import prose_mark, words_of
 from markbook.scoring.teachers.static.efficiency import efficiency
 from markbook.scoring.teachers.static.findings import marked
 from markbook.scoring.teachers.static.flow import Function, always_ends
-from markbook.scoring.teachers.static.prose import prose_mark, words_of
 from markbook.scoring.teachers.static.quality import comments, quality
 from markbook.scoring.teachers.static.submission import Submission, name_likeness, read_submission
 from markbook.scoring.teachers.static.task import PageQuery

@@ -6,7 +6,7 @@ import ast
 import difflib
 from dataclasses import dataclass
 
-from markbook.scoring.quiet_parsing import suppress_warnings
+from markbook.scoring.parser_warnings import suppress_warnings
 from markbook.scoring.teachers.static.flow import Flow, Function, read_parameters, trace
 from markbook.scoring.teachers.static.task import PageQuery
 

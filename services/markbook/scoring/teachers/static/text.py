@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from markbook.scoring.teachers.static.comments import prose_mark, words_of
 from markbook.scoring.teachers.static.findings import Finding, marked, product
-from markbook.scoring.teachers.static.prose import prose_mark, words_of
 from markbook.scoring.teachers.static.task import PageQuery
 from markbook.scoring.types import Judgment
 

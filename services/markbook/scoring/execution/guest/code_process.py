@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from markbook.scoring.execution.guest.processes import forbid_harm, hide_from_children
-from markbook.scoring.execution.guest.wire import WireError, class_name, decode, encode, receive, send
+from markbook.scoring.execution.guest.seccomp import forbid_harm, hide_from_children
+from markbook.scoring.execution.guest.serialization import WireError, class_name, decode, encode, receive, send
 
 MAX_FILE = 2**20
 MAX_FILES = 64

@@ -16,10 +16,16 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any, TextIO
 
-from markbook.scoring.execution.guest.handle import Handle, NotPlainError, quiet
-from markbook.scoring.execution.guest.names import MODULES, UNREADABLE, class_names, shown_setup, tested_builtins
-from markbook.scoring.execution.guest.remote import EndedError, Link, UnfitError
-from markbook.scoring.execution.guest.wire import WireError
+from markbook.scoring.execution.guest.connection import EndedError, Link, UnfitError
+from markbook.scoring.execution.guest.name_resolution import (
+    MODULES,
+    UNREADABLE,
+    class_names,
+    shown_setup,
+    tested_builtins,
+)
+from markbook.scoring.execution.guest.proxy import Handle, NotPlainError, quiet
+from markbook.scoring.execution.guest.serialization import WireError
 
 OPERATORS: dict[str, tuple[str, Any]] = {
     "Eq": ("==", operator.eq),

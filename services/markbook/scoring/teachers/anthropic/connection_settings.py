@@ -1,4 +1,4 @@
-"""The teacher's server: the provider's, or another that implements its Messages API."""
+"""Checks the teacher's base URL and API key, and tells the provider's server from another with its Messages API."""
 
 from __future__ import annotations
 

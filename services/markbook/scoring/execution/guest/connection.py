@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from markbook.scoring.execution.guest.handle import Handle, NotPlainError
-from markbook.scoring.execution.guest.wire import WireError, decode, encode, receive, send
+from markbook.scoring.execution.guest.proxy import Handle, NotPlainError
+from markbook.scoring.execution.guest.serialization import WireError, decode, encode, receive, send
 
 FREE = frozenset(
     [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from markbook.scoring.execution.guest.names import PREDICATES
+from markbook.scoring.execution.guest.name_resolution import PREDICATES
 
 
 class NotPlainError(BaseException):
