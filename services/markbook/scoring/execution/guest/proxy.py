@@ -1,4 +1,4 @@
-"""A reference held by the judge to an object of the subject that is not plain data."""
+"""A proxy, in the tests' process, of an object of the tested code that is not plain data."""
 
 from __future__ import annotations
 
@@ -26,64 +26,64 @@ def quiet() -> Iterator[None]:
         _quiet[0] = False
 
 
-class Handle:
-    """A reference to an object of the subject. Its operations are executed there."""
+class Proxy:
+    """A proxy of an object in the code process, which executes its operations."""
 
-    def __init__(self, link: Any, index: int, class_name: str) -> None:
-        self.__dict__.update(_handle_link=link, _handle_index=index, _handle_class=class_name)
+    def __init__(self, connection: Any, index: int, class_name: str) -> None:
+        self.__dict__.update(_proxy_connection=connection, _proxy_index=index, _proxy_class=class_name)
 
     def __getattr__(self, name: str) -> Any:
-        if name in PREDICATES and self._handle_class not in self._handle_link._classes:
-            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
-        return self._handle_link.ask("getattr", self, name)
+        if name in PREDICATES and self._proxy_class not in self._proxy_connection._classes:
+            raise NotPlainError(f"an object of class {self._proxy_class}, not plain data")
+        return self._proxy_connection.ask("getattr", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._handle_link.ask("setattr", self, name, value)
+        self._proxy_connection.ask("setattr", self, name, value)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Handle):
-            if self._handle_class in self._handle_link._classes:
-                raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+        if not isinstance(other, Proxy):
+            if self._proxy_class in self._proxy_connection._classes:
+                raise NotPlainError(f"an object of class {self._proxy_class}, not plain data")
             return False
-        if self._handle_index == other._handle_index:
+        if self._proxy_index == other._proxy_index:
             return True
-        if self._handle_class != other._handle_class or self._handle_class not in self._handle_link._classes:
+        if self._proxy_class != other._proxy_class or self._proxy_class not in self._proxy_connection._classes:
             return False
         # before the comparison, which may change them
-        mine, theirs = self._handle_link.ask("vars", self), self._handle_link.ask("vars", other)
-        return self._handle_link.ask("eq", self, other) is True and bool(mine == theirs)
+        mine, theirs = self._proxy_connection.ask("vars", self), self._proxy_connection.ask("vars", other)
+        return self._proxy_connection.ask("eq", self, other) is True and bool(mine == theirs)
 
     def __ne__(self, other: object) -> bool:
-        if not isinstance(other, Handle):
-            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+        if not isinstance(other, Proxy):
+            raise NotPlainError(f"an object of class {self._proxy_class}, not plain data")
         return not self == other
 
     def __repr__(self) -> str:
-        if _quiet[0] or not self._handle_link.running:
-            return f"an object of class {self._handle_class}"
-        return str(self._handle_link.ask("repr", self))
+        if _quiet[0] or not self._proxy_connection.running:
+            return f"an object of class {self._proxy_class}"
+        return str(self._proxy_connection.ask("repr", self))
 
     def __str__(self) -> str:
-        if _quiet[0] or not self._handle_link.running:
+        if _quiet[0] or not self._proxy_connection.running:
             return repr(self)
-        return str(self._handle_link.ask("str", self))
+        return str(self._proxy_connection.ask("str", self))
 
     def __hash__(self) -> int:
-        return hash(self._handle_index)
+        return hash(self._proxy_index)
 
     def __instancecheck__(self, value: Any) -> bool:
-        return bool(self._handle_link.ask("isinstance", self, value))
+        return bool(self._proxy_connection.ask("isinstance", self, value))
 
     def __bool__(self) -> bool:
-        return bool(self._handle_link.ask("truth", self))
+        return bool(self._proxy_connection.ask("truth", self))
 
     def __contains__(self, item: Any) -> bool:
-        return bool(self._handle_link.ask("contains", self, item))
+        return bool(self._proxy_connection.ask("contains", self, item))
 
 
 def _forward(operation: str) -> Callable[..., Any]:
-    def ask(self: Handle, *args: Any, **kwargs: Any) -> Any:
-        return self._handle_link.ask(operation, self, *args, **kwargs)
+    def ask(self: Proxy, *args: Any, **kwargs: Any) -> Any:
+        return self._proxy_connection.ask(operation, self, *args, **kwargs)
 
     return ask
 
@@ -91,31 +91,31 @@ def _forward(operation: str) -> Callable[..., Any]:
 def _computed(operation: str) -> Callable[..., Any]:
     """Arithmetic with plain data must not give plain data: the object would have learned what is expected."""
 
-    def ask(self: Handle, other: Any) -> Any:
-        value = self._handle_link.ask(operation, self, other)
-        if not isinstance(other, Handle) and not isinstance(value, Handle):
-            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+    def ask(self: Proxy, other: Any) -> Any:
+        value = self._proxy_connection.ask(operation, self, other)
+        if not isinstance(other, Proxy) and not isinstance(value, Proxy):
+            raise NotPlainError(f"an object of class {self._proxy_class}, not plain data")
         return value
 
     return ask
 
 
 def _compared(operation: str) -> Callable[..., Any]:
-    def ask(self: Handle, other: Any) -> Any:
-        if not isinstance(other, Handle):
-            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
-        return self._handle_link.ask(operation, self, other)
+    def ask(self: Proxy, other: Any) -> Any:
+        if not isinstance(other, Proxy):
+            raise NotPlainError(f"an object of class {self._proxy_class}, not plain data")
+        return self._proxy_connection.ask(operation, self, other)
 
     return ask
 
 
 def _swapped(operation: str) -> Callable[..., Any]:
-    def ask(self: Handle, other: Any) -> Any:
-        if self._handle_class not in self._handle_link._classes:
-            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
-        value = self._handle_link.ask(operation, other, self)
-        if not isinstance(value, Handle):
-            raise NotPlainError(f"an object of class {self._handle_class}, not plain data")
+    def ask(self: Proxy, other: Any) -> Any:
+        if self._proxy_class not in self._proxy_connection._classes:
+            raise NotPlainError(f"an object of class {self._proxy_class}, not plain data")
+        value = self._proxy_connection.ask(operation, other, self)
+        if not isinstance(value, Proxy):
+            raise NotPlainError(f"an object of class {self._proxy_class}, not plain data")
         return value
 
     return ask
@@ -137,9 +137,9 @@ for _name in [
     "pos",
     "invert",
 ]:
-    setattr(Handle, f"__{_name}__", _forward(_name))
+    setattr(Proxy, f"__{_name}__", _forward(_name))
 for _name in ["lt", "le", "gt", "ge"]:
-    setattr(Handle, f"__{_name}__", _compared(_name))
+    setattr(Proxy, f"__{_name}__", _compared(_name))
 for _name in [
     "add",
     "sub",
@@ -155,5 +155,5 @@ for _name in [
     "or_",
     "xor",
 ]:
-    setattr(Handle, f"__{_name.rstrip('_')}__", _computed(_name))
-    setattr(Handle, f"__r{_name.rstrip('_')}__", _swapped(_name))
+    setattr(Proxy, f"__{_name.rstrip('_')}__", _computed(_name))
+    setattr(Proxy, f"__r{_name.rstrip('_')}__", _swapped(_name))

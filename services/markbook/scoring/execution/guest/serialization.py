@@ -1,4 +1,4 @@
-"""Serialisation between judge and subject: plain data as tagged JSON, everything else as a numbered handle."""
+"""Serialisation between the two processes: plain data as tagged JSON, everything else by number, for a proxy."""
 
 from __future__ import annotations
 
