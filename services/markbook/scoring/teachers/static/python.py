@@ -14,7 +14,7 @@ from markbook.scoring.teachers.static.findings import marked
 from markbook.scoring.teachers.static.flow import Function, always_ends
 from markbook.scoring.teachers.static.quality import comments, quality
 from markbook.scoring.teachers.static.submission import Submission, name_likeness, read_submission
-from markbook.scoring.teachers.static.task import PageQuery
+from markbook.scoring.teachers.static.task import TaskRequirements
 from markbook.scoring.types import CRITERIA, Judgment
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__"}
@@ -27,7 +27,7 @@ _VERSION = ".".join(platform.python_version_tuple()[:2])
 _DECISIONS = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.While, ast.Try)
 
 
-def mark_python(code: str, asked: PageQuery) -> Judgment:
+def mark_python(code: str, asked: TaskRequirements) -> Judgment:
     try:
         submission = read_submission(code, asked)
         return _mark(submission) if submission else _nothing("defines no function")
