@@ -116,7 +116,7 @@ def introduction(config: Config, run_dir: Path) -> str:
 
 def _teacher(config: Config) -> str:
     if config.teacher.name == "static":
-        return "static: an offline STAND-IN and no judge, for what passes its tests; it looks at syntax only"
+        return "static: an offline stub and no judge, for what passes its tests; it looks at syntax only"
     return f"{config.teacher.name}, {config.teacher.model}: every new mark costs money"
 
 

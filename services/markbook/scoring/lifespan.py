@@ -58,7 +58,7 @@ async def renew_leases(store: Store, clock_ms: Callable[[], int], lease_s: float
         try:
             await store.renew(clock_ms())
         except StoreUnavailableError as error:
-            log.debug("claims not renewed, another replica may ask again: %s", error)
+            log.debug("claims not renewed, another replica may request these marks too: %s", error)
 
 
 def lifespan(tiers: Tiers) -> Lifespan:

@@ -18,7 +18,7 @@ def test_the_demo_file_is_valid_and_names_the_stand_in():
     assert config.training.model == "bundled:smollm2-135m"
     assert config.teacher.name == "static"
     text = introduction(config, DEFAULT_CONFIG.parent)
-    assert "STAND-IN" in text
+    assert "offline stub" in text
     assert "several minutes" in text
 
 

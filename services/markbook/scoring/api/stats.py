@@ -171,7 +171,7 @@ def to_counters(tally: CounterTotals) -> Counters:
         cache_read_input_tokens=counts["cache_read_input_tokens"],
         cache_creation_input_tokens=counts["cache_creation_input_tokens"],
         billed_input_equivalent=counts["billed_utokens"] / 1e6,
-        # nothing is saved where the baseline costs nothing: with the stand-in it is 0 tokens
+        # nothing is saved where the baseline costs nothing: with the stub it is 0 tokens
         tokens_saved=counts["baseline_tokens"] - sent,
         cost_usd=None if counts["unpriced"] else counts["cost_nusd"] / 1e9,
         usage_unknown_calls=counts["unknown_calls"],

@@ -58,7 +58,7 @@ RUN_COLUMNS = ("samples", "hit rate", "tokens", "saved", "dollars", "unscored")
 
 
 def build_cards(totals: Totals, savings: Savings | None, *, is_stub: bool) -> list[Card]:
-    """Without the cards of money and calls where only the stand-in has marked: they would all be empty."""
+    """Without the cards of money and calls where only the stub has marked: they would all be empty."""
     if not has_money(totals.counters, is_stub=is_stub):
         return _sample_cards(totals)
     return [*_money_cards(totals.counters, totals, savings), *_sample_cards(totals), _teacher_card(totals)]

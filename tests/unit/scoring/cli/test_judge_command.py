@@ -41,7 +41,7 @@ def test_a_table_of_eighty_columns(judge):
     assert "AUC (0.5 is chance)      1.000" in out
     assert "  by the heuristic tier  1\n" in out
     assert "retest" not in out
-    assert "static: the teacher is the static stand-in, which is no judge" in out
+    assert "static: the teacher is the static stub, which is no judge" in out
     assert max(map(len, out.splitlines())) <= 80
 
 

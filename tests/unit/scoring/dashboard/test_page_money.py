@@ -1,4 +1,4 @@
-"""Money on the page: dollars saved by hand, and no empty cards with the stand-in."""
+"""Money on the page: dollars saved by hand, and no empty cards with the stub."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Connection:
                 self.timed_out = True
                 raise self._ended(timed_out=True) from error
             if not isinstance(answer, dict):
-                raise WireError("an answer that is none")
+                raise WireError("an invalid answer")
             if answer.get("ended"):
                 self.running = False
                 raise self._ended(timed_out=time.monotonic() >= self._ends)
@@ -193,7 +193,7 @@ class Connection:
         if message[0] == "E":
             return self._exception_class([str(name) for name in message[1]])
         if message[0] != "o":
-            raise WireError("a value that is none")
+            raise WireError("an invalid value")
         return Proxy(self, int(message[1]), str(message[2]))
 
 

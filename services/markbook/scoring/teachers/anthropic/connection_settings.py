@@ -1,4 +1,4 @@
-"""Checks the teacher's base URL and API key, and tells the provider's server from another with its Messages API."""
+"""Checks the teacher's base URL and API key, and recognizes the provider's own server."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _documentation(submission: Submission, reasons: list[str]) -> float:
     docstring = prose_mark(ast.get_docstring(submission.function) or "", about)
     beside = prose_mark("\n".join(comments(submission.code)), about)
     if docstring < 0.5:
-        reasons.append("no docstring that says what it does")
+        reasons.append("no docstring that describes what it does")
     return docstring + (1 - docstring) * 0.4 * beside
 
 
