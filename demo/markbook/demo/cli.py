@@ -30,6 +30,7 @@ app = new_app(
     "results before and after.",
     "markbook demo",
     "markbook demo --seed 1 --out runs",
+    "markbook demo --max-steps 2    # a look at everything, without a result",
     notes="Exit status: 0 finished, 2 it could not start; else that of `markbook train`.",
 )
 
@@ -40,12 +41,18 @@ def demo(
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the run's folder is made (default: training.output_dir).")
     ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Steps of training (default: training.max_steps)."),
+    ] = None,
     config: Annotated[
-        Path, typer.Option(metavar="FILE", help="Configuration (default: demo/demo.yaml).")
+        Path,
+        typer.Option(metavar="FILE", show_default=False, help="Configuration (default: demo/demo.yaml)."),
     ] = DEFAULT_CONFIG,
 ) -> None:
     with Interrupts() as interrupts:
-        status = run_demo(load_config(config), seed, out, interrupts)
+        base = with_max_steps(load_config(config), max_steps)
+        status = run_demo(base, seed, out, interrupts)
     if status:
         raise typer.Exit(status)
 
@@ -80,6 +87,14 @@ def run_demo(base: Config, seed: int | None, out: str | None, interrupts: Interr
             _say(f"to continue it, start its service again: markbook serve --config {file}")
     _say(f"\n{summary_text(run_dir, teacher)}")
     return code
+
+
+def with_max_steps(base: Config, max_steps: int | None) -> Config:
+    """`base`, with `max_steps` steps where that is given."""
+    if max_steps is None:
+        return base
+    training = base.training.model_copy(update={"max_steps": max_steps})
+    return base.model_copy(update={"training": training})
 
 
 def for_one_run(base: Config, seed: int | None, out: str | None, port: int, moment: str) -> Config:
