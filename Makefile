@@ -11,15 +11,15 @@ JOBS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve up test test-long vllm-test compose-test coverage check format docs hooks lock emulator bench-tokens bench-context bench-service bench-trainer bench-learning bench-heuristics bench-execution clean bench-hostile gpu-check
 
-help: ## what can be made
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
-	@echo 'ARGS goes to what is started: make demo ARGS=--help, make serve ARGS="--port 9000"'
+	@echo 'ARGS is passed to the command: make demo ARGS=--help, make serve ARGS="--port 9000"'
 
 install: .venv/installed ## set up .venv with the locked versions
 
 .venv/installed: pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit("Markbook needs Python 3.11 or newer; say make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
-	@echo 'setting up .venv, once: a few minutes, without a word from pip unless something is wrong'
+	@$(PYTHON) -c 'import sys; sys.exit("Markbook needs Python 3.11 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 11) else 0)'
+	@echo 'setting up .venv, once: a few minutes; pip prints errors only'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[service,trainer,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(APART) -c requirements.lock
@@ -77,14 +77,14 @@ coverage: .venv/installed ## the tests again, and how much of each package they 
 	@$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 	@$(BIN)/python -m tests.coverage_table
 
-check: .venv/installed ## lint, types and the laws of the house
+check: .venv/installed ## lint, types and the laws
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry services trainer shared demo
 	$(BIN)/python -m pytest tests/test_laws.py
 
-format: .venv/installed ## what of lint and format can be mended without you
+format: .venv/installed ## auto-fix lint and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -101,35 +101,35 @@ docs: build/docs-venv/installed ## README and docs/ as a site in build/site, lin
 hooks: .venv/installed ## have git run lint, format and types before each commit
 	$(BIN)/pre-commit install
 
-lock: ## write requirements.lock anew from pyproject.toml
+lock: ## update requirements.lock from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --disable-pip-version-check '.[service,trainer,trl,quantized,dev]'
 	build/lock/bin/pip install --quiet --disable-pip-version-check $(APART)
 	@# without the local part of torch's version, so that any build of that release will do
 	build/lock/bin/pip freeze --exclude markbook | sed 's/+cpu$$//' > requirements.lock
 
-emulator: .venv/installed ## a local server that speaks the Messages API, for trying things without a key
+emulator: .venv/installed ## a local server that implements the Messages API, to try things without a key
 	@$(BIN)/python -m tests.emulator $(ARGS)
 
-bench-tokens: .venv/installed ## what marks cost, the old way and ours, at the emulator's bill (several minutes)
+bench-tokens: .venv/installed ## what marks cost, per sample and grouped, by the emulator's bill (several minutes)
 	@$(BIN)/python -m benchmarks.tokens $(ARGS)
 
-bench-context: .venv/installed ## what each length of task costs and hides (several minutes)
+bench-context: .venv/installed ## cost of each length of the shown task, and what it hides (several minutes)
 	@$(BIN)/python -m benchmarks.context $(ARGS)
 
-bench-service: .venv/installed ## cached marks a second, added latency, growth, replicas, gathering; ARGS=a for one of a b c d e; a and b need wrk
+bench-service: .venv/installed ## cached marks per second, added latency, growth, replicas, gathering; ARGS=a for one of a b c d e; a and b need wrk
 	@$(BIN)/python -m benchmarks.service $(ARGS)
 
 bench-trainer: .venv/installed .venv/trl ## a step of this trainer beside a step of TRL's (about 12 minutes on 2 cores)
 	@$(BIN)/python -m benchmarks.trainer $(ARGS)
 
-bench-learning: .venv/installed ## what tests bring: the demo on marks of the stand-in, of tests, of both (three demos, one after the other)
+bench-learning: .venv/installed ## the demo on marks of the stub, of tests, of both (three demos, one after the other)
 	@$(BIN)/python -m benchmarks.learning $(ARGS)
 
 bench-heuristics: .venv/installed ## what the heuristic tier rejects, on correct code in the folder CORPUS=FOLDER
 	@$(BIN)/python -m benchmarks.heuristics $(CORPUS)
 
-bench-execution: .venv/installed ## verdicts on solutions that are right, in HUMANEVAL=FILE MBPP=FILE, and on pairs in PAIRS=FILE
+bench-execution: .venv/installed ## verdicts on right solutions, in HUMANEVAL=FILE MBPP=FILE, and on pairs in PAIRS=FILE
 	@$(BIN)/python -m benchmarks.execution $(HUMANEVAL) $(MBPP) $(if $(PAIRS),--pairs $(PAIRS)) $(ARGS)
 
 bench-hostile: .venv/installed ## 10,000 samples that try to cheat or to break the service (about 20 minutes on 2 cores); ARGS="--samples 500"

@@ -24,7 +24,7 @@ from typing import Any
 from markbook.scoring.execution import TestResult, TestRunner, Verdict, open_runner
 from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
 from markbook.scoring.execution.monty import MontySandbox
-from markbook.splitting import split_check
+from markbook.split_tests import split_check
 from markbook.tasks import read_tasks
 
 CORES = 2

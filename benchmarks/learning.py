@@ -1,6 +1,6 @@
-"""`make bench-learning`: what tests bring to learning. The demo, three ways: on the marks of its offline stand-in for a
-teacher alone, of the tests alone, and of both, where the teacher marks what passes. Student, seeds, steps and the tasks
-of each step are the same.
+"""`make bench-learning`: what tests bring to learning. The demo, three ways: on the marks of its offline stub alone,
+of the tests alone, and of both, where the teacher marks what passes. Student, seeds, steps and the tasks of each step
+are the same.
 
 pass@1 is measured here, the same for all ways: the evaluation samples that the trainer wrote down are run against
 their tasks' tests in the service's sandbox. Its interval comes from resampling tasks (bootstrap): it contains nothing
@@ -30,7 +30,7 @@ from markbook.trainer.monitoring.pass_at_k import Counts
 from markbook.trainer.run_dir import check_writable
 
 WAYS: Mapping[str, Mapping[str, Any]] = {
-    "stand-in": {"use_tests": False},
+    "stub": {"use_tests": False},
     "tests": {"use_tests": True, "tests_policy": "only"},
     "both": {"use_tests": True, "tests_policy": "gate"},
 }
@@ -151,7 +151,7 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     """One line per run, and one for all seeds of a variant where there are several."""
     lines = [
         "| marks of | seed | pass@1 before | after | difference, 95 % interval | evaluation tasks | samples not run "
-        "| training samples marked by the stand-in / tests / heuristic | minutes |",
+        "| training samples marked by the stub / tests / heuristic | minutes |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for way in dict.fromkeys(outcome.way for outcome in outcomes):

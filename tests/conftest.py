@@ -19,7 +19,7 @@ from markbook.config.loading import parse_config
 from markbook.config.settings import Config
 from markbook.scoring.alerts import monitor
 from markbook.scoring.app import create_app
-from markbook.scoring.execution import opening
+from markbook.scoring.execution import factory
 from markbook.scoring.store.engine import migrate, open_engine
 from markbook.scoring.teachers.protocol import Teacher
 from tests.fakes import RecordingTeacher, StepClock
@@ -134,7 +134,7 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 def bubblewrap_is_tried_once() -> Iterator[None]:
     """Each service that starts runs a sandbox to see whether it works; the machine's answer stays the same."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "bubblewrap_fault", cache(opening.bubblewrap_fault))
+        patch.setattr(factory, "bubblewrap_fault", cache(factory.bubblewrap_fault))
         yield
 
 

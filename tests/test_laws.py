@@ -51,9 +51,9 @@ def test_who_may_import_whom(path):
 
 
 SCORING = (
-    *("__main__", "cli", "judging", "app", "background", "dashboard", "api", "pipeline", "budgets", "alerts"),
+    *("__main__", "cli", "judging", "app", "lifespan", "dashboard", "api", "pipeline", "budgets", "alerts"),
     *("observability", "exports", "teachers", "heuristics", "execution", "store", "prompts"),
-    *("evaluation", "types", "quiet_parsing", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
+    *("evaluation", "types", "parser_warnings", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
 )
 TRAINER = (
     *(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from markbook.config.loading import ConfigError
 from markbook.contract import Language, Test
 from markbook.jsonl import line_error, numbered_lines, read_text
-from markbook.splitting import split_check
+from markbook.split_tests import split_check
 
 
 class TaskLine(BaseModel):

@@ -32,7 +32,8 @@ def main() -> None:
     if options.requests_per_minute:
         settings.limits.append(Bucket("requests", options.requests_per_minute, emulator.clock))
     print(
-        f"Messages API emulator on {emulator.url}  (ANTHROPIC_BASE_URL={emulator.url} ANTHROPIC_API_KEY=any)",
+        f"Messages API emulator on {emulator.url}  (MARKBOOK_TEACHER=anthropic "
+        f"ANTHROPIC_BASE_URL={emulator.url} ANTHROPIC_API_KEY=any make serve)",
         flush=True,
     )
     with contextlib.suppress(KeyboardInterrupt):

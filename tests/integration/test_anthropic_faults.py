@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
+from markbook.scoring.teachers.anthropic.group_splitting import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall

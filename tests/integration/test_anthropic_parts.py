@@ -10,7 +10,7 @@ import pytest
 from markbook.contract import ErrorCode
 from markbook.scoring.errors import ServiceStoppingError, StoreUnavailableError
 from markbook.scoring.store import Store
-from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
+from markbook.scoring.teachers.anthropic.group_splitting import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 from tests.emulator import faults

@@ -13,7 +13,7 @@ from markbook.config.settings import Config, Price, TeacherConfig
 from markbook.contract import ErrorCode
 from markbook.scoring.prompts.prompt import shuffled_order, system_text
 from markbook.scoring.prompts.rubric import load_rubric, parse_rubric
-from markbook.scoring.teachers.anthropic.group_parts import MAX_CHARS_PER_BATCH
+from markbook.scoring.teachers.anthropic.group_splitting import MAX_CHARS_PER_BATCH
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import CRITERIA, Judgment, ScoringFailure, TeacherCall

@@ -103,7 +103,7 @@ def test_it_runs_again_and_beside_a_taken_port(start: Start, tmp_path: Path):
             outputs.append(finish(process))
             assert process.returncode == 0, outputs[-1]
     for output in outputs:
-        assert "STAND-IN" in output
+        assert "offline stub" in output
         assert "mean mark" in output
         assert_nothing_listens(output)
     folders = list((tmp_path / "runs").iterdir())

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 from markbook.cli import main
-from markbook.scoring.evaluation.figures import HIGH, LOW
+from markbook.scoring.evaluation.judge_metrics import HIGH, LOW
 from tests.emulator.planted import PlantedJudge, mean
 from tests.emulator.server import Emulator
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 from tests.processes import ROOT
 
 CHECKED = (
-    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "config.yaml", "docs", ".env.example"),
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "config.yaml", "docs", ".env.example", "Makefile"),
     *("services/markbook", "trainer/markbook", "shared/markbook", "demo/markbook", "benchmarks"),
 )
-"""Files and folders whose texts are checked. Of Python files the comments and docstrings are."""
+"""Files and folders whose texts are checked. Of Python files these are comments and docstrings."""
+WITH_MESSAGES = ("services", "trainer", "shared", "demo")
+"""Folders in which strings are texts, too: errors, log lines, help, descriptions."""
 OLD_RUBRIC = ROOT / "benchmarks" / "texts" / "rubric_before.md"  # of the script this started from
-SUFFIXES = (".md", ".yaml", ".yml", ".py", ".jinja", ".example")
+SUFFIXES = (".md", ".yaml", ".yml", ".py", ".jinja", ".example", "Makefile")
 
 UNITS = "samples?|steps?|calls?|tokens?|tasks?|groups?|requests?|lines?|seconds?|dollars?|nats|marks?|runs?|bytes"
 UNIT = "sample|step|call|token|task|group|request|second|day|run|line|criterion|batch"
@@ -41,6 +44,7 @@ PHRASES = {
 _PATTERN = {re.compile(phrase): instead for phrase, instead in PHRASES.items()}
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\([^)]*\)")
+_JINJA = re.compile(r"\{[%{].*?[%}]\}|<[^>]*>", re.DOTALL)
 
 
 def files() -> Iterator[Path]:
@@ -51,14 +55,27 @@ def files() -> Iterator[Path]:
 
 
 def prose(path: Path) -> str:
-    """The text without what is quoted: code, links, and in other files than Markdown everything but comments."""
+    """The text without what is quoted: code, links, tags; of YAML the comments."""
     text = path.read_text()
     if path.suffix == ".md":
         return _LINK.sub("]", _CODE.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text))
     if path.suffix == ".py":
         docstrings = re.findall(r'"""(?:.|\n)*?"""', text)
-        return "\n".join([*docstrings, *re.findall(r"#.*$", text, re.MULTILINE)])
+        found = messages(text) if path.relative_to(ROOT).parts[0] in WITH_MESSAGES else []
+        return "\n".join([*docstrings, *re.findall(r"#.*$", text, re.MULTILINE), *found])
+    if path.suffix == ".jinja":
+        return _JINJA.sub(" ", text)
+    if path.name == "Makefile":
+        return text
     return "\n".join(line.partition("#")[2] for line in text.splitlines())
+
+
+def messages(source: str) -> list[str]:
+    """The strings of Python source that are more than one word, each part of an f-string by itself."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bare = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # docstrings
+    strings = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in bare]
+    return [node.value for node in strings if isinstance(node.value, str) and " " in node.value]
 
 
 def faults(text: str) -> list[str]:
@@ -107,3 +124,8 @@ def test_what_is_quoted_or_only_looks_alike_is_not(sentence: str, tmp_path: Path
     page = tmp_path / "page.md"
     page.write_text(sentence)
     assert faults(prose(page)) == []
+
+
+def test_messages_are_texts_and_names_are_not():
+    source = '"""Nobody."""\nraise Error(f"{name} is none, says {who}")\nkind = "told"\n'
+    assert messages(source) == [" is none, says "]

@@ -30,6 +30,7 @@ app = new_app(
     "results before and after.",
     "markbook demo",
     "markbook demo --seed 1 --out runs",
+    "markbook demo --max-steps 2    # a look at everything, without a result",
     notes="Exit status: 0 finished, 2 it could not start; else that of `markbook train`.",
 )
 
@@ -40,12 +41,18 @@ def demo(
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the run's folder is made (default: training.output_dir).")
     ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Steps of training (default: training.max_steps)."),
+    ] = None,
     config: Annotated[
-        Path, typer.Option(metavar="FILE", help="Configuration (default: demo/demo.yaml).")
+        Path,
+        typer.Option(metavar="FILE", show_default=False, help="Configuration (default: demo/demo.yaml)."),
     ] = DEFAULT_CONFIG,
 ) -> None:
     with Interrupts() as interrupts:
-        status = run_demo(load_config(config), seed, out, interrupts)
+        base = with_max_steps(load_config(config), max_steps)
+        status = run_demo(base, seed, out, interrupts)
     if status:
         raise typer.Exit(status)
 
@@ -82,6 +89,14 @@ def run_demo(base: Config, seed: int | None, out: str | None, interrupts: Interr
     return code
 
 
+def with_max_steps(base: Config, max_steps: int | None) -> Config:
+    """`base`, with `max_steps` steps where that is given."""
+    if max_steps is None:
+        return base
+    training = base.training.model_copy(update={"max_steps": max_steps})
+    return base.model_copy(update={"training": training})
+
+
 def for_one_run(base: Config, seed: int | None, out: str | None, port: int, moment: str) -> Config:
     """`base` with a run of its own: its seed, its folder, its name at the service, the service's address."""
     training = base.training.model_copy(
@@ -116,7 +131,7 @@ def introduction(config: Config, run_dir: Path) -> str:
 
 def _teacher(config: Config) -> str:
     if config.teacher.name == "static":
-        return "static: an offline STAND-IN and no judge, for what passes its tests; it looks at syntax only"
+        return "static: an offline stub and no judge, for what passes its tests; it looks at syntax only"
     return f"{config.teacher.name}, {config.teacher.model}: every new mark costs money"
 
 

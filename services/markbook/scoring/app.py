@@ -23,20 +23,20 @@ from markbook.scoring.api.query_parameters import check_query
 from markbook.scoring.api.reward_routes import router as compat
 from markbook.scoring.api.routes import router
 from markbook.scoring.api.run_routes import run_router
-from markbook.scoring.background import Lifespan, lifespan
 from markbook.scoring.dashboard.keys_routes import create_keys_router
 from markbook.scoring.dashboard.routes import create_dashboard_router
 from markbook.scoring.dashboard.sample_routes import create_samples_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
+from markbook.scoring.lifespan import Lifespan, lifespan
 from markbook.scoring.observability.agreement import AgreementWatch
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
 from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
 from markbook.scoring.observability.tracing import REQUESTS
 from markbook.scoring.pipeline.batches import BatchRecorders, BatchService
+from markbook.scoring.pipeline.components import Recorders, Tiers
 from markbook.scoring.pipeline.explainer import Explainer
-from markbook.scoring.pipeline.parts import Recorders, Tiers
 from markbook.scoring.pipeline.pipeline import Pipeline
 from markbook.scoring.pipeline.sample_weights import sample_weights
 from markbook.scoring.pipeline.tests_tier import TestsTier

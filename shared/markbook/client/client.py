@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from markbook.client.async_client import AsyncScoringClient
-from markbook.client.background import BackgroundLoop
+from markbook.client.event_loop_thread import BackgroundLoop
 from markbook.client.options import Options
 from markbook.client.retry import OnFailure
 from markbook.client.run_metrics import MetricLike

@@ -61,7 +61,7 @@ def bearer(key: str | None, name: str) -> dict[str, str]:
     """
     key = (key or "").strip()
     if not key.isascii() or not key.isprintable():
-        raise ClientError(f"{name} holds controls or letters beyond ASCII, as no key does: copy it anew")
+        raise ClientError(f"{name} contains control characters or non-ASCII letters, as no API key does: copy it again")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from markbook.contract import ErrorBody
 from markbook.errors import MarkbookError
-from markbook.statuses import is_worth_another_try
+from markbook.retryable_statuses import is_worth_another_try
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from markbook.config.environment import PREFIX, SHORT_NAMES, own_variables, unknown_variables
-from markbook.config.renamed import RENAMED, under_new_names
+from markbook.config.renamed_keys import RENAMED, under_new_names
 from markbook.config.settings import Config, Rlaif
 from markbook.config.strict_yaml import load_yaml
 from markbook.errors import MarkbookError

@@ -24,7 +24,7 @@ class MarkRecord(WireModel):
     profile: ProfileId = Field(description="Hash of all that the mark depends on besides its sample.")
     digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of profile, whole task, code and language.")
     language: str = Field(description="The sample's language, by its canonical name.")
-    score: Score | None = Field(description="With the weights in force; null for the criteria of another rubric.")
+    score: Score | None = Field(description="With the current weights; null for the criteria of another rubric.")
     criteria: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(
         description="The teacher's mark for each criterion of the rubric, in [0, 1]."
     )

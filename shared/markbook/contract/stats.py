@@ -176,7 +176,7 @@ class Stats(WireModel):
     agreement: AgreementStats = Field(
         default_factory=AgreementStats, description="How often the teacher agrees with tests."
     )
-    policy: dict[str, bool | int | float | str] = Field(description="The settings in force that marks depend on.")
+    policy: dict[str, bool | int | float | str] = Field(description="The current settings that marks depend on.")
     profile_inputs: ProfileInputs = Field(description="What a mark depends on besides its sample.")
     since: str = Field(description="ISO 8601: start of the period. Without `since`: when the store was created.")
 

@@ -45,5 +45,5 @@ class ErrorBody(WireModel):
     error: str = Field(description="Code of the error, for programs: `invalid_request`, `unauthorized`, …")
     detail: str = Field(description="What is wrong and what to change, in one line for people.")
     field: str | None = Field(
-        default=None, description="Path of the field that is wrong: `samples[3].language`; absent where there is none."
+        default=None, description="Path of the wrong field: `samples[3].language`; absent if there is no single one."
     )

@@ -30,7 +30,7 @@ def test_only_where_marks_come_from_differs_between_the_ways():
     base = load_config(DEFAULT_CONFIG, {})
     ways = {way: configured(base, way, parser().parse_args([])) for way in learning.WAYS}
     policies = {way: (config.rlaif.use_tests, config.rlaif.tests_policy) for way, config in ways.items()}
-    assert policies == {"stand-in": (False, "gate"), "tests": (True, "only"), "both": (True, "gate")}
+    assert policies == {"stub": (False, "gate"), "tests": (True, "only"), "both": (True, "gate")}
     same_tasks = base.training.model_copy(update={"task_sampling": "uniform"})
     assert all(config.training == same_tasks for config in ways.values())
     asked = parser().parse_args(["--steps", "3", "--task-sampling", "frontier"])
@@ -89,17 +89,17 @@ def outcome(way: str, seed: int, passed: int) -> Outcome:
 
 
 def test_the_table_has_a_line_a_run_one_for_all_seeds_and_the_ways_beside_the_first():
-    outcomes = [outcome("stand-in", 0, 1), outcome("both", 0, 2), outcome("stand-in", 1, 2), outcome("both", 1, 4)]
+    outcomes = [outcome("stub", 0, 1), outcome("both", 0, 2), outcome("stub", 1, 2), outcome("both", 1, 4)]
     lines = table(outcomes)[2:]
     assert [line.split(" | ")[:2] for line in lines] == [
-        *(["| stand-in", seed] for seed in ("0", "1", "all")),
+        *(["| stub", seed] for seed in ("0", "1", "all")),
         *(["| both", seed] for seed in ("0", "1", "all")),
     ]
     assert lines[3] == "| both | 0 | 0.250 | 0.500 | +0.250 (+0.250 to +0.250) | 2 | 1 | 3 / 4 / 1 | 6.2 |"
     assert lines[5] == "| both | all | 0.250 | 0.750 | +0.500 (+0.500 to +0.500) | 2 | 2 | 6 / 8 / 2 | 12.5 |"
     assert versus(outcomes) == [
         "",
-        "pass@1 after training, marks of both against those of stand-in: +0.375 (+0.375 to +0.375)",
+        "pass@1 after training, marks of both against those of stub: +0.375 (+0.375 to +0.375)",
     ]
     assert versus(outcomes[:1]) == []
 
@@ -142,18 +142,18 @@ def test_runs_that_finished_before_a_stop_are_shown_and_written(tmp_path, monkey
     def one(config, way, seed, folder, interrupts):
         if (way, seed) == ("tests", 1):
             raise learning.StoppedError(signal.SIGINT)
-        right = {"stand-in": 1, "tests": 3}[way]
+        right = {"stub": 1, "tests": 3}[way]
         counts = dict.fromkeys((0, 1), (right + seed, 4))
         return Outcome(way, seed, {0: (0, 4), 1: (0, 4)}, counts, 0, {"tests": 4}, 1.0)
 
     monkeypatch.setattr(learning, "one", one)
     file = tmp_path / "found.json"
-    arguments = ["--seeds", "0", "1", "--ways", "stand-in", "tests", "--json", str(file)]
+    arguments = ["--seeds", "0", "1", "--ways", "stub", "tests", "--json", str(file)]
     assert main(arguments) == 128 + signal.SIGINT
     shown = capsys.readouterr().out
     assert "stopped: the run under way is lost, 3 finished before it" in shown
-    assert "| stand-in | all | 0.000 | 0.375 |" in shown
-    assert "marks of tests against those of stand-in: +0.500" in shown  # seed 0 alone: the other has no pair
+    assert "| stub | all | 0.000 | 0.375 |" in shown
+    assert "marks of tests against those of stub: +0.500" in shown  # seed 0 alone: the other has no pair
     assert len(json.loads(file.read_text())["runs"]) == 3
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from markbook.config.loading import load_config
-from markbook.demo.cli import DEFAULT_CONFIG, for_one_run, introduction
+from markbook.demo.cli import DEFAULT_CONFIG, for_one_run, introduction, with_max_steps
 from markbook.demo.processes import DemoError, Interrupts, free_port, service
 
 
@@ -18,7 +18,7 @@ def test_the_demo_file_is_valid_and_names_the_stand_in():
     assert config.training.model == "bundled:smollm2-135m"
     assert config.teacher.name == "static"
     text = introduction(config, DEFAULT_CONFIG.parent)
-    assert "STAND-IN" in text
+    assert "offline stub" in text
     assert "several minutes" in text
 
 
@@ -39,6 +39,13 @@ def test_every_run_has_its_own_name_seed_and_port():
     assert untouched.training.seed == base.training.seed
     assert untouched.training.output_dir == base.training.output_dir
     assert untouched.store == base.store
+
+
+def test_a_short_demo_is_announced_with_its_number_of_steps():
+    base = load_config(DEFAULT_CONFIG, {})
+    text = introduction(with_max_steps(base, 2), DEFAULT_CONFIG.parent)
+    assert "with seed 0: 2 steps of 2 tasks x 8 samples" in text
+    assert with_max_steps(base, None) == base
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 from markbook.contract import Counters, Source, TeacherStats
 from markbook.demo.summary import summary_text
 
-TEACHER = TeacherStats(name="static", model="static-1", is_stub=True, description="offline stand-in, no judge")
+TEACHER = TeacherStats(name="static", model="static-1", is_stub=True, description="offline stub, no judge")
 COUNTERS = Counters(
     samples=6,
     by_source={Source.TEACHER: 3, Source.HEURISTIC: 1, Source.CACHE: 1, Source.COALESCED: 0},

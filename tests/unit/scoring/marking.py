@@ -1,4 +1,4 @@
-"""Marking by the stand-in teacher, for its tests: two tasks with their honest solutions."""
+"""Marking by the stub teacher, for its tests: two tasks with their honest solutions."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from markbook.contract import TeacherAgreement, agreement_interval, agreement_sh
 from markbook.scoring.evaluation.agreement import auc_of_counts
 from markbook.scoring.evaluation.samples import JudgedSample
 from markbook.scoring.evaluation.statistics import auc
-from markbook.scoring.store.judged import percent_of
+from markbook.scoring.store.agreement_counts import percent_of
 
 BOTH = TeacherAgreement(passed=10, passed_agreeing=8, failed=4, failed_agreeing=3)
 

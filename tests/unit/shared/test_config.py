@@ -10,7 +10,7 @@ import yaml
 
 from markbook.config.environment import unknown_variables, variable_name
 from markbook.config.loading import ConfigError, known_keys, load_config, parse_config
-from markbook.config.renamed import RENAMED
+from markbook.config.renamed_keys import RENAMED
 from markbook.config.settings import Config
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from markbook.config.loading import ConfigError
-from markbook.splitting import split_check
+from markbook.split_tests import split_check
 from markbook.tasks import parse_task, read_tasks
 
 CHECK = '''

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from markbook.config.settings import SERVICE_OWNED, Rlaif
 from markbook.contract import (
@@ -68,6 +68,7 @@ class StubService:
         self.reports: list[tuple[str, MetricsReport]] = []
         self.report_fault: Fault | None = None
         self.counters: dict[str, Counters] = {}
+        self.forbidden: set[str] = set()  # runs that the API key may not use
         self.policy = {key: getattr(Rlaif(), key) for key in SERVICE_OWNED}
         self._last_fault: tuple[float, Fault] = (math.inf, (500, {}))
         self._lock = threading.Lock()
@@ -152,7 +153,11 @@ class StubService:
                     self._answer(200, service.score(ScoreRequest.model_validate_json(body)).model_dump_json())
 
             def do_GET(self) -> None:
-                self._answer(200, service.stats().model_dump_json())
+                [run] = parse_qs(urlsplit(self.path).query).get("run", [""])
+                if run in service.forbidden:
+                    self._answer(403, json.dumps({"error": "forbidden", "detail": f"not {run}"}))
+                else:
+                    self._answer(200, service.stats().model_dump_json())
 
             def _answer(self, status: int, body: str) -> None:
                 data = body.encode()

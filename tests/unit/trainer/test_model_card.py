@@ -75,7 +75,7 @@ def test_it_shows_how_to_load_it(model, base):
     code = card.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
     assert rows["evaluation tasks"] == "none"
-    assert "static stand-in, which is no judge" in card
+    assert "static stub, which is no judge" in card
 
 
 def test_what_others_have_written_stays_in_its_cell():

@@ -199,6 +199,17 @@ def test_a_refused_request_ends_the_run_with_its_reason(run, tmp_path, capsys):
     assert not has_learned(tmp_path / "run")
 
 
+@pytest.mark.parametrize("forbidden", ["test-run", "test-run/eval"])
+def test_a_run_that_the_key_may_not_use_is_refused_before_a_model_is_loaded(run, capsys, forbidden):
+    with StubService(by_hash) as service:
+        service.forbidden.add(forbidden)
+        assert run(service, {"model": "nowhere/to-be-found"}) == REJECTED
+        assert f"refused the request: forbidden: not {forbidden}" in capsys.readouterr().err
+        service.forbidden = {"test-run/eval"}
+        # nothing is evaluated: only the run itself has to be allowed
+        assert run(service, {"max_steps": 1, "eval_tasks": None}) == FINISHED
+
+
 def test_ctrl_c_leaves_a_usable_folder(run, tmp_path, monkeypatch):
     def interrupt(_, name, *__):
         if name == "step-1":

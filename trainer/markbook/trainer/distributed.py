@@ -112,7 +112,7 @@ class ProcessGroup:
             return call()
         except RuntimeError as error:
             signals.check()  # it may have been interrupted with us
-            raise RankLostError("another process of this run has ended: what it said is above") from error
+            raise RankLostError("another process of this run has ended: see its error above") from error
 
 
 SINGLE_PROCESS = ProcessGroup()

@@ -76,7 +76,7 @@ class Trainer:
         check_trackers(config.training.trackers)
         self.marker = RewardClient(client, config.rlaif.service_wait_s, log)
         self.reporter = EvaluationReporter(client, log)
-        stats = ranks.on_main(self.marker.stats)
+        stats = ranks.on_main(lambda: self.marker.check_access(run, config.training.eval_tasks))
         check_policy(config.rlaif, stats)
         if stats.teacher.is_stub:
             log(f"teacher: {stats.teacher.description}")

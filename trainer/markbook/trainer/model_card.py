@@ -68,7 +68,7 @@ def render_model_card(origin: Origin, summary: Mapping[str, Any]) -> str:
         "tags": ["lora", "reinforcement-learning", "markbook"],
     }
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in _rows(origin, summary))
-    warning = "\nThe teacher was the static stand-in, which is no judge.\n" if origin.teacher_is_stub else ""
+    warning = "\nThe teacher was the static stub, which is no judge.\n" if origin.teacher_is_stub else ""
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# {_cell(summary['run'])}\n\n"
         f"A LoRA adapter for {_cell(origin.model)}, trained with reinforcement learning on the marks of a teacher by "

@@ -133,7 +133,8 @@ def check_admin(key: ApiKey | None) -> None:
 def check_run(key: ApiKey | None, run: str) -> None:
     """Raises ForbiddenError when `key` may not use `run`."""
     if key is not None and not Viewer(key).may_use(run):
-        raise ForbiddenError(f"the API key {key.name} may use the runs {key.runs}, not {run}", field="run")
+        detail = f"the API key {key.name} may use the runs {key.runs}, not {run}: set another run "
+        raise ForbiddenError(f"{detail}(rlaif.run of a trainer, --run of a command)", field="run")
 
 
 def _signer(key: ApiKey) -> Signer:

@@ -42,7 +42,7 @@ class BodyLimits:
             if self._held > self._limits.max_held_body_bytes:
                 raise TooManyRequestsError(
                     f"the requests in progress hold {self._limits.max_held_body_bytes:,} bytes "
-                    "(service.max_held_body_bytes): ask again later",
+                    "(service.max_held_body_bytes): retry later",
                     retry_after_s=1,
                 )
             return message

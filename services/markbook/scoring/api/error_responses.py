@@ -77,13 +77,13 @@ ERRORS: dict[int, dict[str, Any]] = {
     ),
     429: _response(
         TooManyRequestsError("16 requests are in progress and 256 are queued: retry later", retry_after_s=1),
-        "Too many requests wait already: ask again later.",
+        "Too many requests are queued: retry later.",
         _RETRY_AFTER,
     ),
     503: _response(
         StoreUnavailableError(""),
         "The database cannot be reached, the service is stopping, or, for other trainers, a mark is missing that may "
-        "come: ask again.",
+        "come: retry.",
         _RETRY_AFTER,
     ),
 }

@@ -42,7 +42,7 @@ _LONGEST_TOKEN = 40
 Run = Annotated[RunName, Query(description="The name under which the samples are counted.")]
 Spoken = Annotated[Language | None, Query(description="The language of samples that do not name their own.")]
 TimeoutS = Annotated[
-    float | None, Query(gt=0, le=86_400, description="Seconds after which a missing mark is a 503: ask again.")
+    float | None, Query(gt=0, le=86_400, description="Seconds after which a missing mark is a 503: retry.")
 ]
 
 _ERRORS = error_responses(403, 408, 413, 415, 424, 429, 503)

@@ -23,7 +23,7 @@ from markbook.contract import (
     Stats,
     TeacherStats,
 )
-from markbook.scoring.api.agreement import build_agreement, to_agreement
+from markbook.scoring.api.agreement_stats import build_agreement, to_agreement
 from markbook.scoring.api.budget_stats import read_budget_states
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.errors import BadRequestError
@@ -171,7 +171,7 @@ def to_counters(tally: CounterTotals) -> Counters:
         cache_read_input_tokens=counts["cache_read_input_tokens"],
         cache_creation_input_tokens=counts["cache_creation_input_tokens"],
         billed_input_equivalent=counts["billed_utokens"] / 1e6,
-        # nothing is saved where the baseline costs nothing: with the stand-in it is 0 tokens
+        # nothing is saved where the baseline costs nothing: with the stub it is 0 tokens
         tokens_saved=counts["baseline_tokens"] - sent,
         cost_usd=None if counts["unpriced"] else counts["cost_nusd"] / 1e9,
         usage_unknown_calls=counts["unknown_calls"],

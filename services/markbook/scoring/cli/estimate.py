@@ -147,7 +147,7 @@ def _report(
     else:
         yield f"teacher: {model}, ${price.input:g} per million tokens sent, ${price.output:g} received"
     if config.teacher.name == "static":
-        yield f"teacher.name is static, the free stand-in; this is what {model} would cost"
+        yield f"teacher.name is static, the free stub; this is what {model} would cost"
     yield ""
     yield from table([["", "LOW", "LIKELY", "HIGH"], *_rows(found)], numbers_from=1)
     yield ""

@@ -18,11 +18,12 @@ from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.scoring.budgets.cost_estimate import Forecast
 from markbook.scoring.cli.client import dollars
+from markbook.scoring.cli.confirm_cost import check_run_name, confirm_calls, progress_bar
 from markbook.scoring.cli.judge_page import render
 from markbook.scoring.cli.judge_table import as_json as report_as_json
 from markbook.scoring.cli.judge_table import lines
-from markbook.scoring.cli.paid_marks import check_run_name, confirm_calls, progress_bar
 from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
+from markbook.scoring.judging.ground_truth import find_truths
 from markbook.scoring.judging.labelled import LabelledSample, number_tasks, read_labelled
 from markbook.scoring.judging.marking import Marking, find_missing, in_batches, mark_samples
 from markbook.scoring.judging.report import (
@@ -33,7 +34,6 @@ from markbook.scoring.judging.report import (
     estimate_cost,
     report_on,
 )
-from markbook.scoring.judging.tested import find_truths
 
 BELOW = 1
 """The exit status where an AUC is below --min-auc, or undefined."""

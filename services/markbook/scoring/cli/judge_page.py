@@ -159,7 +159,7 @@ def _settings(each: TeacherReport) -> dict[str, str]:
     is_stub = teacher.name == "static"
     shown = f"{rlaif.prompt_context_chars:,} ({rlaif.prompt_context_policy})"
     return {
-        "model": "static stand-in" if is_stub else teacher.model,
+        "model": "static stub" if is_stub else teacher.model,
         "rubric": teacher.rubric or "built-in",
         "rubric version": load_rubric(teacher.rubric).version,
         "samples per call": f"{teacher.max_group_size:,}",

@@ -134,7 +134,7 @@ def notes(report: Report) -> Iterator[str]:
         yield _choice(report.choice)
     for each in report.teachers:
         if each.config.teacher.name == "static":
-            yield f"{each.name}: the teacher is the static stand-in, which is no judge"
+            yield f"{each.name}: the teacher is the static stub, which is no judge"
         if each.cost_is_estimated:
             yield f"{each.name}: every mark was cached, so costs (~) are estimates"
         if each.unscored:

@@ -43,10 +43,12 @@ app = new_app(
 )
 
 
-def _matching(form: re.Pattern[str]) -> Callable[[str], str]:
+def _matching(form: re.Pattern[str], marks: str) -> Callable[[str], str]:
+    """A parser of text in this form. `marks`: what it may contain besides letters and digits."""
+
     def read(text: str) -> str:
         if not form.fullmatch(text):
-            raise typer.BadParameter(f"{text!r} has other characters than {form.pattern}")
+            raise typer.BadParameter(f"{text!r} is not 1 to 128 letters, digits and any of {marks}")
         return text
 
     return read
@@ -54,11 +56,20 @@ def _matching(form: re.Pattern[str]) -> Callable[[str], str]:
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(parser=_matching(KEY_NAME), help="Name of the key; a name is used once.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            parser=_matching(KEY_NAME, ". _ : / @ + -"),
+            help="Name of the key; a name is used once.",
+        ),
+    ],
     runs: Annotated[
         str,
         typer.Option(
-            metavar="PATTERN", parser=_matching(RUN_PATTERN), help="Runs that it may use, such as 'team-a/*'."
+            metavar="PATTERN",
+            parser=_matching(RUN_PATTERN, ". _ : / @ + - * ? [ ] !"),
+            help="Runs that it may use, such as 'team-a/*'.",
         ),
     ] = "*",
     usd: Annotated[float | None, typer.Option(metavar="X", help="Dollars it may spend.")] = None,

@@ -17,7 +17,7 @@ from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.scoring.budgets.cost_estimate import Forecast
 from markbook.scoring.cli.client import dollars, parse_since
-from markbook.scoring.cli.paid_marks import check_run_name, confirm_calls, progress_bar
+from markbook.scoring.cli.confirm_cost import check_run_name, confirm_calls, progress_bar
 from markbook.scoring.cli.rescore_table import as_json as report_as_json
 from markbook.scoring.cli.rescore_table import lines, name_of
 from markbook.scoring.judging.marking import Marking, find_missing, mark_samples

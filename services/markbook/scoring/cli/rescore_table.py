@@ -88,7 +88,7 @@ def as_json(
 def name_of(config: Config) -> str:
     """The teacher in a few words: model and rubric."""
     teacher = config.teacher
-    who = "the static stand-in" if teacher.name == "static" else teacher.model
+    who = "the static stub" if teacher.name == "static" else teacher.model
     return printable(who if teacher.rubric is None else f"{who} with {teacher.rubric}")
 
 

@@ -16,11 +16,11 @@ from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract import RequestUsage, Scored, Unscored
 from markbook.scoring.cli.client import dollars
-from markbook.scoring.cli.paid_marks import confirm_calls
+from markbook.scoring.cli.confirm_cost import confirm_calls
 from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
-from markbook.scoring.judging.kept import KeptSample, TriedSample, estimate_cost, read_latest
 from markbook.scoring.judging.labelled import number_tasks
 from markbook.scoring.judging.marking import add_usage, find_missing, mark_samples
+from markbook.scoring.judging.stored_samples import KeptSample, TriedSample, estimate_cost, read_latest
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
 from markbook.terminal import printable
 

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from markbook.cli.files import read_text
 from markbook.cli.options import ConfigOption, JsonOption, new_app
 from markbook.config.loading import ConfigError
-from markbook.contract import RequestUsage, Sample, Scored, ScoreRequest, TeacherStats, Unscored
+from markbook.contract import (
+    ExtractedFrom,
+    RequestUsage,
+    Sample,
+    Scored,
+    ScoreRequest,
+    TeacherStats,
+    Unscored,
+)
 from markbook.scoring.cli.batches import wait_for_batch
 from markbook.scoring.cli.client import UrlOption, dollars, service
 from markbook.scoring.languages import of_file
@@ -95,7 +103,7 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
         yield f"unscored  {result.error.code}: {result.error.detail}"
         if result.error.retry_after_s is not None:
             yield f"          retry in {result.error.retry_after_s:g} s"
-    yield f"judged    {result.extracted_from.value.replace('_', ' ')}"
+    yield f"code      {EXTRACTED[result.extracted_from]}"
     yield f"teacher   {teacher.description}"
     sent = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
     yield (
@@ -105,6 +113,12 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
     yield f"key       {result.key}"
 
 
+EXTRACTED = {
+    ExtractedFrom.COMPLETION: "all of the text",
+    ExtractedFrom.BLOCK: "a fenced block of the text",
+    ExtractedFrom.BLOCK_CUT_OFF: "a fenced block that the end of the text cut off",
+    ExtractedFrom.BEFORE_FENCE: "the text before a closing fence",
+}
 _FROM = {
     "heuristic": "the heuristic tier",
     "tests": "its tests",

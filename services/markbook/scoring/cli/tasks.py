@@ -16,7 +16,7 @@ from tqdm import tqdm
 from markbook.cli.options import JsonOption, new_app
 from markbook.scoring.execution import TestResult, TestRunner, Verdict, open_runner
 from markbook.scoring.execution.compare import shorten
-from markbook.scoring.execution.guest.names import UNREADABLE, called_names
+from markbook.scoring.execution.guest.name_resolution import UNREADABLE, called_names
 from markbook.scoring.languages import canonical
 from markbook.tasks import TaskLine, read_tasks
 

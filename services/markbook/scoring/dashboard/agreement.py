@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markbook.contract import AgreementCount, TeacherAgreement
-from markbook.scoring.api.agreement import to_agreement
+from markbook.scoring.api.agreement_stats import to_agreement
 from markbook.scoring.dashboard import formatting
 from markbook.scoring.dashboard.charts import TONES
 from markbook.scoring.dashboard.learning_svg import curves, score

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.stats import to_counters
 from markbook.scoring.dashboard import formatting, latency
-from markbook.scoring.dashboard.money import Savings, has_money, signed_usd
+from markbook.scoring.dashboard.savings import Savings, has_money, signed_usd
 from markbook.scoring.dashboard.totals import Totals, hits, lookups, total_tokens
 
 
@@ -58,7 +58,7 @@ RUN_COLUMNS = ("samples", "hit rate", "tokens", "saved", "dollars", "unscored")
 
 
 def build_cards(totals: Totals, savings: Savings | None, *, is_stub: bool) -> list[Card]:
-    """Without the cards of money and calls where only the stand-in has marked: they would all be empty."""
+    """Without the cards of money and calls where only the stub has marked: they would all be empty."""
     if not has_money(totals.counters, is_stub=is_stub):
         return _sample_cards(totals)
     return [*_money_cards(totals.counters, totals, savings), *_sample_cards(totals), _teacher_card(totals)]

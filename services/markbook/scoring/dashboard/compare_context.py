@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from markbook.contract import MARK, PASS_AT_1
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import to_counters
-from markbook.scoring.dashboard import formatting, learning
+from markbook.scoring.dashboard import formatting, learning_charts
 from markbook.scoring.dashboard.elapsed import ElapsedRange, cut_elapsed
 from markbook.scoring.dashboard.learning_svg import Report, curves, score
 from markbook.scoring.dashboard.samples_query import SamplesQuery
@@ -97,7 +97,7 @@ async def build_comparison(state: AppState, key: ApiKey | None, runs: tuple[str,
 
 
 async def _read_runs(state: AppState, viewer: Viewer, runs: tuple[str, str]) -> tuple[ElapsedRange, list[_Run]]:
-    spans = await state.store.run_metrics.spans(viewer, learning.REPORTED)
+    spans = await state.store.run_metrics.spans(viewer, learning_charts.REPORTED)
     now_ms = state.clock_ms()
     starts, ends = [], []
     for run in runs:
@@ -107,7 +107,7 @@ async def _read_runs(state: AppState, viewer: Viewer, runs: tuple[str, str]) -> 
         starts.append(min(first for first, _ in times))
         ends.append(max(last for _, last in times))
     whole, own = cut_elapsed(starts, ends)
-    values = await state.store.run_metrics.of_runs(viewer, runs, learning.REPORTED, learning.MAX_REPORTS)
+    values = await state.store.run_metrics.of_runs(viewer, runs, learning_charts.REPORTED, learning_charts.MAX_REPORTS)
     found = []
     for run, time_range in zip(runs, own, strict=True):
         sums = await state.store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, run, by_source=False)

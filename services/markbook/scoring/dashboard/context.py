@@ -9,14 +9,14 @@ from markbook.contract import BudgetState, Counters
 from markbook.scoring.api.budget_stats import read_budget_states
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import agreement_stats
-from markbook.scoring.dashboard import formatting, learning, marks_table
+from markbook.scoring.dashboard import formatting, learning_charts, marks_table
 from markbook.scoring.dashboard.agreement import AgreementRow, build_agreement_chart, build_agreement_rows
 from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
 from markbook.scoring.dashboard.marks_table import Row
-from markbook.scoring.dashboard.money import Savings, compute_savings
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.samples_query import SamplesQuery
+from markbook.scoring.dashboard.savings import Savings, compute_savings
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import Period, resolve_time_range
 from markbook.scoring.dashboard.totals import build_totals
@@ -67,20 +67,20 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     """The part of `query` that `key` may see. Raises StoreUnavailableError."""
     await state.pipeline.ledger.flush()
     now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
-    spans = await store.run_metrics.spans(viewer, learning.REPORTED, query.run)
+    spans = await store.run_metrics.spans(viewer, learning_charts.REPORTED, query.run)
     # auto is about what is shown, all about what is stored
     active = await store.ledger.activity(viewer, query.run if query.since is Period.AUTO else None)
     time_range = resolve_time_range(query.since, now_ms, _join(active, spans.values()))
     sums = await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run, by_source=False)
     totals = build_totals(sums, time_range)
-    runs = learning.named_runs(totals, spans)
-    newest = learning.MAX_REPORTS
-    reported = await store.run_metrics.of_runs(viewer, runs, learning.REPORTED, newest) if spans else []
+    runs = learning_charts.named_runs(totals, spans)
+    newest = learning_charts.MAX_REPORTS
+    reported = await store.run_metrics.of_runs(viewer, runs, learning_charts.REPORTED, newest) if spans else []
 
     def link(name: str) -> str:
         return query.link(run=name, before=None)
 
-    curves = learning.build_learning_charts(totals, reported, spans, link)
+    curves = learning_charts.build_learning_charts(totals, reported, spans, link)
     curves.append(build_agreement_chart(totals, runs, link))
     agreement = await agreement_stats(state, viewer, sums, query.run)
     states = await read_budget_states(state, key, query.run)

@@ -4,7 +4,7 @@ The code under test cannot forge a verdict: values are compared outside its proc
 """
 
 from markbook.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest
-from markbook.scoring.execution.opening import open_runner
+from markbook.scoring.execution.factory import open_runner
 from markbook.scoring.execution.runner import TestRunner
 from markbook.scoring.execution.types import RUNNER_VERSION, Limits, Sandbox, TestResult, Verdict
 

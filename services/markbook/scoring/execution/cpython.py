@@ -30,11 +30,12 @@ GUEST = Path(__file__).parent / "guest"
 PACKAGE = "markbook.scoring.execution.guest"
 IMPORT_GUEST = "import runpy, sys; sys.path.insert(0, '/guest'); "
 PROGRAM = IMPORT_GUEST + f"runpy.run_module({PACKAGE!r}, run_name='__main__')"
-PROBE = IMPORT_GUEST + f"from {PACKAGE}.processes import forbid_harm; forbid_harm(); print(6 * 7)"
+PROBE = IMPORT_GUEST + f"from {PACKAGE}.seccomp import forbid_harm; forbid_harm(); print(6 * 7)"
 START_S = 20.0
 """Seconds for the processes to start, not counted towards the tests' time."""
 GRACE_S = 1.0
-"""Seconds above a sample's limit after which the judge process counts as hung; it stops tests at their limit itself."""
+"""Seconds above a sample's limit after which the tests' process counts as hung. It stops tests
+at their limit itself."""
 END_S = 1.0
 """Seconds for a process to exit by itself."""
 
@@ -93,13 +94,15 @@ class CPythonSandbox:
         }
         with ExitStack() as opened:
             theirs, ours = (opened.enter_context(end) for end in socket.socketpair())
-            subject = opened.enter_context(Process("subject", theirs, {**given, "code": code}))
-            judge = opened.enter_context(Process("judge", ours, {**given, "setup": setup, "tests": list(tests)}))
+            code_process = opened.enter_context(Process("code", theirs, {**given, "code": code}))
+            tests_process = opened.enter_context(
+                Process("tests", ours, {**given, "setup": setup, "tests": list(tests)})
+            )
             theirs.close()
             ours.close()
-            output = _read_verdicts(judge.output, len(tests), limits.total_s)
-            subject.wait(END_S)
-            judge.wait(END_S)
+            output = _read_verdicts(tests_process.output, len(tests), limits.total_s)
+            code_process.wait(END_S)
+            tests_process.wait(END_S)
         if not output.started:
             raise ExecutionUnavailableError(f"the CPython sandbox does not start within {START_S:g} s")
         if output.ended and len(output.verdicts) < len(tests):
@@ -112,7 +115,7 @@ class CPythonSandbox:
 
 
 class Process:
-    """The judge or the subject process, each in a sandbox of its own until the context ends."""
+    """The tests' process or the code process, each in a sandbox of its own until the context ends."""
 
     def __init__(self, role: str, connection: socket.socket, given: dict[str, Any]) -> None:
         number = connection.fileno()
@@ -122,7 +125,7 @@ class Process:
                 self._process = subprocess.Popen(
                     [*_command(info_write), "-I", "-S", "-B", "-c", PROGRAM, role, str(number)],
                     stdin=stdin_file,
-                    stdout=subprocess.PIPE if role == "judge" else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if role == "tests" else subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     pass_fds=(number, info_write),
                     process_group=0,
@@ -194,7 +197,7 @@ def _inner_process(info_read: int) -> int | None:
 
 @dataclass
 class _Output:
-    """Output of the judge process: whether it started, its verdicts, and whether it exited by itself."""
+    """Output of the tests' process: whether it started, its verdicts, and whether it exited by itself."""
 
     started: bool = False
     ended: bool = False
@@ -202,7 +205,7 @@ class _Output:
 
 
 def _read_verdicts(output: IO[bytes], count: int, limit_s: float) -> _Output:
-    """The judge's verdicts, as many as arrive within `limit_s` seconds of its start."""
+    """The verdicts of the tests' process, as many as arrive within `limit_s` seconds of its start."""
     os.set_blocking(output.fileno(), False)
     state = _Output()
     ends = time.monotonic() + START_S

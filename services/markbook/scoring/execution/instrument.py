@@ -13,7 +13,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from markbook.scoring.execution.guest.names import BUILTINS, MODULES, bound_names, imported_names
+from markbook.scoring.execution.guest.name_resolution import BUILTINS, MODULES, bound_names, imported_names
 from markbook.scoring.execution.rewriting import Rewriter
 
 NEEDED = frozenset(["isinstance", "list", "repr"])

@@ -32,7 +32,7 @@ from markbook.scoring.execution.compare import (
     to_plain,
     value_kind,
 )
-from markbook.scoring.execution.guest.names import (
+from markbook.scoring.execution.guest.name_resolution import (
     BUILTINS,
     PREDICATES,
     UNREADABLE,
@@ -41,8 +41,8 @@ from markbook.scoring.execution.guest.names import (
     tested_builtins,
 )
 from markbook.scoring.execution.instrument import HOST, PLAIN, Instrumented, Instrumenter
+from markbook.scoring.execution.monty_gaps import UnsupportedFeatures, find_unsupported
 from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
-from markbook.scoring.execution.unsupported import UnsupportedFeatures, find_unsupported
 
 CHECKOUT_S = 30.0
 MAX_CALLS = 1_000_000

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from types import CodeType
 
-from markbook.scoring.quiet_parsing import suppress_warnings
+from markbook.scoring.parser_warnings import suppress_warnings
 
 # what later versions added: (version, pattern of the error's message or line)
 _NEWER = (

@@ -11,7 +11,7 @@ from markbook.contract import Result, Scored, Source, Unscored
 from markbook.scoring.budgets.cost_estimate import Assumptions, Forecast, forecast_groups
 from markbook.scoring.evaluation.bootstrap import Figure
 from markbook.scoring.evaluation.comparison import Choice, Comparison, choose, compare
-from markbook.scoring.evaluation.figures import evaluate, per_auc_point
+from markbook.scoring.evaluation.judge_metrics import evaluate, per_auc_point
 from markbook.scoring.evaluation.samples import JudgedSample, TaskCost
 from markbook.scoring.judging.labelled import LabelledSample, Truth
 from markbook.scoring.judging.marking import Marking

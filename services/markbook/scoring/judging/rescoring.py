@@ -14,8 +14,8 @@ from markbook.scoring.budgets.cost_estimate import Assumptions, Forecast, foreca
 from markbook.scoring.evaluation.bootstrap import Figure
 from markbook.scoring.evaluation.paired_scores import GroupCounts, ScorePair, compare_scores, count_groups
 from markbook.scoring.fingerprint import hash_profile
-from markbook.scoring.judging.kept import KeptSample
 from markbook.scoring.judging.marking import Marking
+from markbook.scoring.judging.stored_samples import KeptSample
 from markbook.scoring.pipeline.code_extraction import extract
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.prompts.rubric import Rubric, load_rubric

@@ -24,9 +24,9 @@ from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.pipeline.batch_outcomes import load_response
 from markbook.scoring.pipeline.batch_planner import BatchPlanner
 from markbook.scoring.pipeline.batch_steps import BatchSteps, make_work
+from markbook.scoring.pipeline.components import Tiers
 from markbook.scoring.pipeline.free_tiers import FreeTiers
 from markbook.scoring.pipeline.group_scorer import GroupScorer
-from markbook.scoring.pipeline.parts import Tiers
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.pipeline.reject_writer import RejectWriter

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from markbook.config.settings import Config
 from markbook.contract import Source
 from markbook.scoring.fair_queue import Caller
+from markbook.scoring.pipeline.components import Tiers
 from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
-from markbook.scoring.pipeline.parts import Tiers
 from markbook.scoring.store import Store, StoredMark
 
 _TESTED_AT_ONCE = 64

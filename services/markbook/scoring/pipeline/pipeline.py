@@ -30,10 +30,10 @@ from markbook.scoring.heuristics import HeuristicResult
 from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.admission import AdmissionController
 from markbook.scoring.pipeline.audits import Auditors
+from markbook.scoring.pipeline.components import Recorders, Tiers
 from markbook.scoring.pipeline.gathering import Entry, GroupGatherer
 from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
-from markbook.scoring.pipeline.parts import Recorders, Tiers
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.pipeline.request_state import ADMISSION_TIMEOUT, DEADLINE_EXCEEDED, RequestState, is_over_budget

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, s
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import tables
 from markbook.scoring.store.database import Database
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.statements import Row, insert_into
-from markbook.scoring.store.viewer import Viewer
 
 AuditedMarks = Mapping[bytes, tuple[Mapping[str, float], float]]
 """The teacher's criteria and their score, by digest."""

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, or_, select, update
 from markbook.config.settings import Budget
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import ledger, mark_access, tables
+from markbook.scoring.store.agreement_counts import JudgedKind, OnJudged, judged_kinds
 from markbook.scoring.store.batch_rows import (
     NewResult,
     SampleState,
@@ -35,14 +36,13 @@ from markbook.scoring.store.batch_tables import ENDED, QUEUED, SENDING, SENT, ba
 from markbook.scoring.store.budgets import BudgetStore
 from markbook.scoring.store.claims import Claims, lock, lock_digests
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.judged import JudgedKind, OnJudged, judged_kinds
 from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
 from markbook.scoring.store.ledger import RequestLine
 from markbook.scoring.store.marks import Marks, Record, StoredMark
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.rollups import build_rollups
 from markbook.scoring.store.settlement import CallContext, Settlement, settle
 from markbook.scoring.store.statements import insert_new
-from markbook.scoring.store.viewer import Viewer
 from markbook.scoring.types import TeacherCall
 
 _BATCH, _SAMPLE, _REQUEST = batches.c, batch_samples.c, batch_requests.c

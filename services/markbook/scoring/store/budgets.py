@@ -20,6 +20,7 @@ from markbook.scoring.store.budget_alerts import BudgetWatch
 from markbook.scoring.store.budget_days import CurrentBudget, current_budget, period_at
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.lease_clock import BATCH_OWNER, TOLERANCE_MS, LeaseClock
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.settlement import (
     ORPHANED,
     TOTAL,
@@ -32,7 +33,6 @@ from markbook.scoring.store.settlement import (
     write_orphans,
 )
 from markbook.scoring.store.statements import run
-from markbook.scoring.store.viewer import Viewer
 from markbook.scoring.types import TeacherCall
 
 _INSERT_RESERVATION = tables.reservations.insert()  # building a statement takes longer than running it

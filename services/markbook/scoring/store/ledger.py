@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Table, func, select
 
 from markbook.scoring.store import rollups, tables
 from markbook.scoring.store.database import Database
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups
 from markbook.scoring.store.statements import Row, new_rows, run
-from markbook.scoring.store.viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)

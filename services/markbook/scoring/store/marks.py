@@ -14,12 +14,12 @@ from markbook.contract import SampleTests
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import exchanges, sample_rows, sample_texts, tables
 from markbook.scoring.store.database import Database
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.sample_rows import NewSample, Weights
 from markbook.scoring.store.sample_tables import TEACHER
 from markbook.scoring.store.sample_texts import Texts
 from markbook.scoring.store.statements import Row, insert_into, run
-from markbook.scoring.store.viewer import Viewer
 from markbook.scoring.types import Exchange
 
 COARSE_S = 60

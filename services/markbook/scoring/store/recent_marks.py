@@ -13,8 +13,8 @@ from markbook.scoring.store import tables
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.mark_access import runs_by_mark
 from markbook.scoring.store.marks import Record
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.records import Records
-from markbook.scoring.store.viewer import Viewer
 
 BATCH = 250
 MAX_MARKS = 2_000

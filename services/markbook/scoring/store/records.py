@@ -16,9 +16,9 @@ from markbook.scoring.store import profiles, tables
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.mark_access import runs_by_mark
 from markbook.scoring.store.marks import Marks, NewMark, Record, parse_reasons
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.profiles import Profile
 from markbook.scoring.store.sample_texts import Texts, unpack
-from markbook.scoring.store.viewer import Viewer
 
 _END = b"\xff" * 32
 """Appended to a prefix, it sorts after every key with that prefix."""

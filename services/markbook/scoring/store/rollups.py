@@ -19,7 +19,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.contract import Source
 from markbook.scoring.store import score_sums, tables
-from markbook.scoring.store.judged import JudgedKind
+from markbook.scoring.store.agreement_counts import JudgedKind
 from markbook.scoring.store.statements import Row, insert_into, run
 
 MINUTE_MS = 60_000

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, Subquery, func, select
 
 from markbook.scoring.store import sample_filter, tables
 from markbook.scoring.store.database import Database
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.sample_filter import SampleFilter
 from markbook.scoring.store.sample_rows import first_line
 from markbook.scoring.store.sample_tables import samples
 from markbook.scoring.store.sample_texts import unpack
-from markbook.scoring.store.viewer import Viewer
 
 _sample = samples.c
 _text = tables.texts.c

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, delete, func, select, tuple_
 
 from markbook.scoring.store import tables
 from markbook.scoring.store.database import Database
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.statements import insert_into
-from markbook.scoring.store.viewer import Viewer
 
 MAX_PER_RUN = 10_000
 """Values kept of one run; with more, the oldest are deleted."""

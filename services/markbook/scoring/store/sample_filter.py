@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, UnaryExpression, exists, func, or_, select, tuple_
 
 from markbook.scoring.store import tables
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.sample_tables import samples
-from markbook.scoring.store.viewer import Viewer
 
 MAX_SAMPLES = 100_000
 """The latest samples among which a page sorts and filters, so that its time does not grow with the store."""

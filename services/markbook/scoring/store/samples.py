@@ -14,12 +14,12 @@ from markbook.contract import SampleTests
 from markbook.scoring.store import sample_filter, sample_rows, tables
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.mark_access import runs_by_mark
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.sample_filter import Order, SampleCursor, SampleFilter
 from markbook.scoring.store.sample_rows import NewSample
 from markbook.scoring.store.sample_tables import samples
 from markbook.scoring.store.sample_texts import Texts, unpack
-from markbook.scoring.store.viewer import Viewer
 
 PER_TASK = 4
 """Samples shown of a task in a list of tasks."""

@@ -14,18 +14,17 @@ from markbook.config.settings import Budget
 from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import claims, ledger, mark_access, profiles
+from markbook.scoring.store.agreement_counts import JudgedKind, OnJudged, judged_kinds
 from markbook.scoring.store.alert_outbox import AlertOutbox
 from markbook.scoring.store.api_keys import ApiKeys
 from markbook.scoring.store.audits import Audits
 from markbook.scoring.store.batches import Batches
 from markbook.scoring.store.budget_alerts import LEVELS
 from markbook.scoring.store.budgets import BudgetStore
-from markbook.scoring.store.catch_up import CatchUp
 from markbook.scoring.store.claims import Claims
 from markbook.scoring.store.database import Database, Timed
 from markbook.scoring.store.engine import migrate, redact_url
 from markbook.scoring.store.explanations import Explanations
-from markbook.scoring.store.judged import JudgedKind, OnJudged, judged_kinds
 from markbook.scoring.store.lease_clock import LeaseClock
 from markbook.scoring.store.ledger import Ledger, RequestLine
 from markbook.scoring.store.maintenance import Maintenance
@@ -38,12 +37,13 @@ from markbook.scoring.store.retention import UNLIMITED, RetentionPolicy
 from markbook.scoring.store.rollups import Rollups, build_rollups
 from markbook.scoring.store.run_comparison import RunComparison
 from markbook.scoring.store.run_metrics import ReportedMetrics
+from markbook.scoring.store.sample_backfill import SampleBackfill
+from markbook.scoring.store.sample_details import WholeSamples
 from markbook.scoring.store.sample_rows import Weights
 from markbook.scoring.store.samples import Samples
 from markbook.scoring.store.settlement import CallContext, Settlement, settle
 from markbook.scoring.store.test_verdicts import Verdicts
 from markbook.scoring.store.tests_audits import TestsAudits
-from markbook.scoring.store.whole_samples import WholeSamples
 from markbook.scoring.types import CRITERIA, ScoringFailure, TeacherCall
 
 log = logging.getLogger("markbook")
@@ -106,7 +106,7 @@ class Store:
         self.whole_samples = WholeSamples(self._database, self.records, self.marks)
         self.explanations = Explanations(self._database)
         self.comparison = RunComparison(self._database)
-        self.catch_up = CatchUp(self._database, self.records, self.marks)
+        self.backfill = SampleBackfill(self._database, self.records, self.marks)
         self.where = redact_url(self._database.engine.url)
 
     def open(

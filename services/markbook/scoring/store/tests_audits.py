@@ -9,9 +9,9 @@ from sqlalchemy import Connection, select
 
 from markbook.scoring.fingerprint import Fingerprint
 from markbook.scoring.store import tables
+from markbook.scoring.store.agreement_counts import JudgedKind, OnJudged, percent_of
 from markbook.scoring.store.audits import AuditedMarks, AuditTable, build_row
 from markbook.scoring.store.database import Database
-from markbook.scoring.store.judged import JudgedKind, OnJudged, percent_of
 from markbook.scoring.store.rollups import build_rollups
 from markbook.scoring.store.statements import Row
 from markbook.scoring.types import CORRECTNESS

@@ -1,4 +1,4 @@
-"""Those who mark: the protocol, the Anthropic API, and an offline stand-in."""
+"""Those who mark: the protocol, the Anthropic API, and an offline stub."""
 
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config

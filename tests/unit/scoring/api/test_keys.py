@@ -267,13 +267,13 @@ def test_the_commands_make_show_and_revoke(monkeypatch, capsys, database_url):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["add", "a b"], "has other characters than"),
-        (["add", "ann", "--runs", "a b"], "has other characters than"),
+        (["add", "a b"], "'a b' is not 1 to 128 letters, digits and any of . _ : / @ + -"),
+        (["add", "ann", "--runs", "a b"], "is not 1 to 128 letters, digits and any of"),
         (["add", "ann", "--usd", "much"], "Invalid value for '--usd'"),
         (["add", "ann", "--usd", "-1"], "--usd is -1.0: Input should be greater than or equal to 0"),
         (["add", "ann", "--usd", "nan"], "--usd is nan"),
         (["add", "ann", "--tokens", "-1"], "--tokens is -1"),
-        (["add"], "Missing argument 'name'"),
+        (["add"], "Missing argument 'NAME'"),
         ([], "Missing command"),
     ],
 )

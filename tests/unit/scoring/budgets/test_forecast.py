@@ -134,7 +134,7 @@ def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_pa
     told = report(capsys, "t.jsonl", "--epochs", "2", "--samples", "5")
     assert "t.jsonl: 3 tasks; 6 groups of 5 samples in 1 steps: 30 samples" in told
     assert "teacher: claude-haiku-5-5, $0.1 per million tokens sent, $0.5 received" in told
-    assert "the free stand-in" in told
+    assert "the free stub" in told
     assert "code per sample: 64 / 128 / 333 tokens" in told
     assert "reject 40% / 10% / 0% of the samples" in told
     low, likely, high = [float(cell.lstrip("$")) for cell in build_ledger_line(told, "cost")]

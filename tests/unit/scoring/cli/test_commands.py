@@ -9,8 +9,10 @@ import typer
 from sqlalchemy import text
 
 from markbook.cli import main
+from markbook.contract import ExtractedFrom
 from markbook.scoring.cli import migrate
 from markbook.scoring.cli.client import dollars, parse_since
+from markbook.scoring.cli.score import EXTRACTED
 from markbook.scoring.store.engine import migrate as bring_up
 from markbook.scoring.store.engine import open_engine, transaction, versions
 
@@ -145,3 +147,7 @@ def test_every_error_is_one_line(monkeypatch, capsys, tmp_path, arguments, messa
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
     assert message in said.err
+
+
+def test_score_has_words_for_every_text_that_the_code_is_taken_from():
+    assert EXTRACTED.keys() == {*ExtractedFrom}

@@ -9,8 +9,8 @@ import pytest
 
 from markbook.cli import main
 from markbook.scoring.execution import TestResult, Verdict
+from markbook.scoring.judging.ground_truth import decide
 from markbook.scoring.judging.labelled import LabelledSample, Truth, given_truth, number_tasks
-from markbook.scoring.judging.tested import decide
 
 GOOD = {"prompt": "Write add(a, b).", "language": "py", "code": "def add(a, b):\n    return a + b", "passed": True}
 BAD = {**GOOD, "code": "def add(a, b:\n", "passed": False}
@@ -41,7 +41,7 @@ def test_a_table_of_eighty_columns(judge):
     assert "AUC (0.5 is chance)      1.000" in out
     assert "  by the heuristic tier  1\n" in out
     assert "retest" not in out
-    assert "static: the teacher is the static stand-in, which is no judge" in out
+    assert "static: the teacher is the static stub, which is no judge" in out
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -93,7 +93,7 @@ async def test_the_saving_is_a_subtraction_that_comes_out(service):
 async def test_the_stand_in_is_named_on_top(service):
     async with service(by=StaticTeacher()) as http:
         page = await shown(http)
-    assert page.one("p", "banner").words.startswith("No real marks. They come from an offline stand-in, no judge")
+    assert page.one("p", "banner").words.startswith("No real marks. They come from an offline stub, no judge")
 
 
 @pytest.mark.parametrize("path", ["/", "/?since=week", "/?run=a+b", "/login", "/page.css", "/?before=1-" + "ab" * 30])

@@ -6,7 +6,7 @@ import pytest
 
 from markbook.config.settings import Budget
 from markbook.scoring.api.auth import hash_secret
-from markbook.scoring.dashboard.learning import build_learning_charts, named_runs
+from markbook.scoring.dashboard.learning_charts import build_learning_charts, named_runs
 from markbook.scoring.dashboard.learning_svg import LEVELS, histogram
 from markbook.scoring.dashboard.svg import Chart
 from markbook.scoring.dashboard.time_range import TimeRange

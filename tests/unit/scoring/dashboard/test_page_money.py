@@ -1,4 +1,4 @@
-"""Money on the page: dollars saved by hand, and no empty cards with the stand-in."""
+"""Money on the page: dollars saved by hand, and no empty cards with the stub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from markbook.config.settings import Price
 from markbook.contract import Counters
-from markbook.scoring.dashboard.money import Savings, compute_savings, has_money, signed_usd
+from markbook.scoring.dashboard.savings import Savings, compute_savings, has_money, signed_usd
 from markbook.scoring.teachers.static import StaticTeacher
 from tests.unit.scoring.dashboard.test_page import CODE, cards, named, score, shown
 

@@ -8,7 +8,7 @@ import pytest
 
 from markbook.scoring.evaluation.bootstrap import Figure, measure, percentile, resampled_weights
 from markbook.scoring.evaluation.comparison import Choice, Comparison, choose, compare
-from markbook.scoring.evaluation.figures import evaluate, per_auc_point
+from markbook.scoring.evaluation.judge_metrics import evaluate, per_auc_point
 from markbook.scoring.evaluation.samples import JudgedSample, TaskCost
 from markbook.scoring.evaluation.statistics import auc, ordered_pairs, rank_correlation, ratio, retest_deviation
 

@@ -8,7 +8,7 @@ import pytest
 
 from markbook.scoring.evaluation.bootstrap import measure
 from markbook.scoring.evaluation.comparison import choose, compare
-from markbook.scoring.evaluation.figures import HIGH, LOW, evaluate
+from markbook.scoring.evaluation.judge_metrics import HIGH, LOW, evaluate
 from markbook.scoring.evaluation.samples import JudgedSample
 from markbook.scoring.evaluation.statistics import retest_deviation
 from tests.emulator.planted import with_auc

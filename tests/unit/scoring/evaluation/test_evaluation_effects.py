@@ -6,7 +6,7 @@ import pytest
 
 from markbook.scoring.evaluation.bootstrap import Figure
 from markbook.scoring.evaluation.comparison import compare
-from markbook.scoring.evaluation.figures import evaluate
+from markbook.scoring.evaluation.judge_metrics import evaluate
 from markbook.scoring.evaluation.samples import JudgedSample, Shown
 from markbook.scoring.evaluation.statistics import mean_difference, order_effect
 

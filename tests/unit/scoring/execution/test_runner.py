@@ -14,8 +14,8 @@ from markbook.scoring.execution import (
     TestResult,
     TestRunner,
     Verdict,
+    factory,
     open_runner,
-    opening,
     verdict_digest,
 )
 
@@ -194,7 +194,7 @@ async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_d
 
 
 def test_on_needs_bubblewrap_auto_does_not(monkeypatch):
-    monkeypatch.setattr(opening, "bubblewrap_fault", lambda: "no user namespaces")
+    monkeypatch.setattr(factory, "bubblewrap_fault", lambda: "no user namespaces")
     with pytest.raises(ConfigError, match="cannot be confirmed by CPython here: no user namespaces"):
         open_runner("on")
     for confirm in ("auto", "not_run", "off"):

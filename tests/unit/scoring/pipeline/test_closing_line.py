@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from markbook.scoring import background
+from markbook.scoring import lifespan
 from markbook.scoring.errors import StoreUnavailableError
 from markbook.scoring.store import Store
 from markbook.scoring.store.ledger import Ledger
@@ -25,7 +25,7 @@ __all__ = ["pass_time"]
 
 
 async def test_the_line_comes_with_the_last_marks(service, database_url, monkeypatch):
-    monkeypatch.setattr(background, "NOTE_S", 3600.0)  # no maintenance while commits are counted
+    monkeypatch.setattr(lifespan, "NOTE_S", 3600.0)  # no maintenance while commits are counted
     names = ["a", "b"]
     async with service(database_url=database_url) as http:
         with commits() as ended:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from markbook.scoring.background import run_maintenance
+from markbook.scoring.lifespan import run_maintenance
 from markbook.scoring.store.maintenance import BATCH
 from markbook.scoring.store.marks import COARSE_S
 from tests.fakes import StepClock
@@ -98,7 +98,7 @@ async def test_replicas_that_sweep_together_drop_no_more_than_is_too_much(databa
 
 
 async def test_the_upkeep_notes_and_sweeps_until_it_is_cancelled(database_url, monkeypatch):
-    monkeypatch.setattr("markbook.scoring.background.NOTE_S", 0.0)
+    monkeypatch.setattr("markbook.scoring.lifespan.NOTE_S", 0.0)
     async with opened(database_url, max_entries=1) as store:
         await keep(store, marked("a"), marked("b"))
         swept = asyncio.Event()

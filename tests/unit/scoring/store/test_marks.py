@@ -81,7 +81,7 @@ async def test_the_marks_of_another_rubric_have_its_names(database_url):
 @pytest.mark.parametrize("texts", [True, False])
 async def test_a_request_is_as_many_statements_however_many_samples(service, database_url, texts, monkeypatch):
     """One group of 1, 2 and 64 samples: first asked of the teacher, then out of the book."""
-    monkeypatch.setattr("markbook.scoring.background.NOTE_S", 3600.0)
+    monkeypatch.setattr("markbook.scoring.lifespan.NOTE_S", 3600.0)
     settings = {
         "rlaif": {"use_tiered_scoring": False},
         "teacher": {"max_group_size": 64},

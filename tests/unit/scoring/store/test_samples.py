@@ -216,8 +216,8 @@ async def test_marks_of_before_the_list_are_listed_at_the_start_and_scored_anew_
         store = Store(empty_database_url, 1_000)
         weights = Weights(MINE, f"id {correctness}", lambda given, _, share=correctness: share * given["correctness"])
         store.open(MINE, {"teacher": "x"}, 9, list(CRITERIA), weights)
-        assert await store.catch_up.run() == 450
-        assert await store.catch_up.run() == 0
+        assert await store.backfill.run() == 450
+        assert await store.backfill.run() == 0
         found = await store.samples.latest(OWNER, SampleFilter(), 500)
         assert [each.score for each in found] == pytest.approx([expected] * 450)
         await store.close()

@@ -1,4 +1,4 @@
-"""The stand-in teacher: each fault costs in its criterion, marks climb with the work done, odd input does no harm."""
+"""The stub teacher: each fault costs in its criterion, marks climb with the work done, odd input does no harm."""
 
 from __future__ import annotations
 

@@ -106,10 +106,10 @@ def test_what_cannot_be_seen_or_reorders_what_is_shows_as_an_escape():
 def test_it_is_made_of_the_evaluations_in_the_log_alone(tmp_path):
     lines = [line(0, 0, 0.5, "kept"), line(1, 0, 0.9, "trained on", phase="train"), line(2, 0, None, "lost")]
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-    write_samples_page(tmp_path, "run", "static: a stand-in")
+    write_samples_page(tmp_path, "run", "static: a stub")
     page = (tmp_path / "samples.html").read_text()
     assert "kept" in page
     assert "trained on" not in page
     assert "lost" not in page  # without a mark it is neither good nor bad
-    assert "static: a stand-in" in page
+    assert "static: a stub" in page
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []

@@ -12,6 +12,7 @@ from markbook.config.settings import SERVICE_OWNED, Rlaif
 from markbook.contract import Counters, Result, Stats
 from markbook.contract import Sample as WireSample
 from markbook.trainer.errors import ServiceTimeoutError
+from markbook.trainer.run_dir import evaluation_run
 from markbook.trainer.types import Sample
 
 
@@ -51,6 +52,13 @@ class RewardClient:
             return self._client.stats(run)
         except ServiceUnavailableError as error:
             raise self._translate(error) from error
+
+    def check_access(self, run: str, eval_tasks: str | None) -> Stats:
+        """The service's counts of `run`. Raises RequestRejectedError where the API key may not use it, or
+        its evaluations: before a model is loaded and samples are generated for minutes."""
+        if eval_tasks:
+            self.stats(evaluation_run(run))
+        return self.stats(run)
 
     def counters(self, run: str) -> Counters:
         """What the service has counted under `run` so far."""

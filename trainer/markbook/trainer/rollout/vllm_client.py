@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from markbook.client import ServiceUnavailableError, bearer
 from markbook.config.loading import ConfigError
-from markbook.statuses import is_worth_another_try
+from markbook.retryable_statuses import is_worth_another_try
 
 KEY_VARIABLE = "MARKBOOK_GENERATION_KEY"
 LOAD = "/v1/load_lora_adapter"

@@ -1,5 +1,6 @@
 """What runs inside the CPython sandbox: two processes that share nothing but a socket. Standard library only.
 
-`subject` has the tested code, `judge` the tests. Names that a test does not define are looked up in the subject; its
-answers are read as plain data, so that the tested code never sees the tests, the expected values or the verdict.
+`code_process` has the tested code, `tests_process` the tests. Names that a test does not define
+are looked up in the code process. Its answers are read as plain data, so that the tested code never
+sees the tests, the expected values or the verdict.
 """

@@ -21,7 +21,7 @@ from markbook.contract import ErrorCode
 from markbook.scoring.errors import TeacherError
 from markbook.scoring.prompts.prompt import shuffled_order
 from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
-from markbook.scoring.teachers.anthropic.group_parts import split_by_length
+from markbook.scoring.teachers.anthropic.group_splitting import split_by_length
 from markbook.scoring.teachers.anthropic.message_reader import MessageReader
 from markbook.scoring.teachers.anthropic.request import RequestBuilder
 from markbook.scoring.teachers.anthropic.response import count_tokens, explain_status, retry_after_s

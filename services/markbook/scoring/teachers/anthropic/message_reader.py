@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markbook.scoring.teachers.anthropic.constrained import as_lines
 from markbook.scoring.teachers.anthropic.reply_parser import read_reply
 from markbook.scoring.teachers.anthropic.response import get_text, no_marks_within, refusal
+from markbook.scoring.teachers.anthropic.structured_output import as_lines
 from markbook.scoring.types import Judgment, ScoringFailure
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from markbook.config.settings import TeacherConfig
 from markbook.scoring.prompts.prompt import estimate_tokens, fence, render, system_text
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.teachers.anthropic import constrained
+from markbook.scoring.teachers.anthropic import structured_output
 from markbook.scoring.teachers.anthropic.models import ModelFacts, model_facts, thinking_room
 from markbook.scoring.teachers.anthropic.reply_parser import reply_tokens
 from markbook.scoring.teachers.protocol import Group
@@ -27,11 +27,11 @@ class RequestBuilder:
         self._criteria = tuple(rubric.criteria)
         self._cached = rubric_in_system_prompt
         self.facts: ModelFacts = model_facts(config.model)
-        self.constrained = constrained.is_constrained(config, self.facts)
+        self.constrained = structured_output.is_constrained(config, self.facts)
         self._sends_schema = self.constrained
         self.instructions = system_text(rubric, explain=config.explain)
         if self.constrained:
-            self.instructions += constrained.FORM_EXPLAINED if config.explain else constrained.FORM
+            self.instructions += structured_output.FORM_EXPLAINED if config.explain else structured_output.FORM
         self.effort = config.effort or ("low" if self.facts.thinking == "always" else None)
 
     @cached_property
@@ -75,7 +75,7 @@ class RequestBuilder:
         Then no request has a schema any more; the form is still asked for.
         """
         sent = "format" in request.get("output_config", {})
-        if self._config.constrain != "auto" or not sent or not constrained.refuses_schema(failure):
+        if self._config.constrain != "auto" or not sent or not structured_output.refuses_schema(failure):
             return False
         if self._sends_schema:
             log.warning("the teacher's server takes no schema of its replies (teacher.constrain): %s", failure.detail)
@@ -85,7 +85,7 @@ class RequestBuilder:
     def _format(self, count: int) -> dict[str, Any]:
         if not self._sends_schema:
             return {}
-        schema = constrained.reply_schema(
+        schema = structured_output.reply_schema(
             count, len(self._criteria), explain=self._config.explain, bounded=self.facts.thinking == "unknown"
         )
         return {"format": {"type": "json_schema", "schema": schema}}

@@ -18,6 +18,7 @@ from anthropic.types import Message
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config, TeacherConfig
 from markbook.contract import ErrorCode
+from markbook.retryable_statuses import is_worth_another_try
 from markbook.scoring.concurrency import results_of_all
 from markbook.scoring.errors import ServiceStoppingError, StoreUnavailableError, TeacherError
 from markbook.scoring.prompts.prompt import estimate_tokens, shuffled_order
@@ -26,7 +27,8 @@ from markbook.scoring.teachers.anthropic.cache_warmup import CacheWarmup
 from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.circuit_breaker import CircuitBreaker
 from markbook.scoring.teachers.anthropic.concurrency_limiter import ConcurrencyLimiter
-from markbook.scoring.teachers.anthropic.group_parts import is_answered, split_by_length, worth_asking_again
+from markbook.scoring.teachers.anthropic.connection_settings import NO_KEY, check_base_url, check_key, other_server
+from markbook.scoring.teachers.anthropic.group_splitting import is_answered, split_by_length, worth_asking_again
 from markbook.scoring.teachers.anthropic.message_batches import MessageBatches
 from markbook.scoring.teachers.anthropic.message_reader import MessageReader
 from markbook.scoring.teachers.anthropic.request import RequestBuilder
@@ -38,12 +40,10 @@ from markbook.scoring.teachers.anthropic.response import (
     with_exchange,
 )
 from markbook.scoring.teachers.anthropic.retry import Attempt, AttemptOutcome, RetryPolicy
-from markbook.scoring.teachers.anthropic.server import NO_KEY, check_base_url, check_key, other_server
 from markbook.scoring.teachers.anthropic.timing import REAL_TIME, Timing
 from markbook.scoring.teachers.batch_protocol import BatchApi
 from markbook.scoring.teachers.protocol import BudgetLimiter, Group, Outage
 from markbook.scoring.types import Exchange, Judgment, ScoringFailure, TeacherCall
-from markbook.statuses import is_worth_another_try
 
 log = logging.getLogger(__name__)
 

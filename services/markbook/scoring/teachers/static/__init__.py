@@ -1,4 +1,4 @@
-"""The offline stand-in for a teacher: deterministic marks from syntax alone. It neither runs nor understands code."""
+"""The offline stub teacher: deterministic marks from syntax alone. It neither runs nor understands code."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class StaticTeacher:
     model = f"static-{VERSION}"
     is_stub = True
     description = (
-        "offline stand-in, no judge: it looks at syntax only, runs no code, "
-        "and tells wrong code from right only where its syntax shows it"
+        "offline stub, no judge: it looks at syntax only, runs no code, "
+        "and recognizes wrong code only where its syntax shows it"
     )
 
     def identity(self) -> Mapping[str, object]:

@@ -8,13 +8,13 @@ import platform
 import tokenize
 from collections.abc import Iterator
 
+from markbook.scoring.teachers.static.comments import prose_mark, words_of
 from markbook.scoring.teachers.static.efficiency import efficiency
 from markbook.scoring.teachers.static.findings import marked
 from markbook.scoring.teachers.static.flow import Function, always_ends
-from markbook.scoring.teachers.static.prose import prose_mark, words_of
 from markbook.scoring.teachers.static.quality import comments, quality
 from markbook.scoring.teachers.static.submission import Submission, name_likeness, read_submission
-from markbook.scoring.teachers.static.task import PageQuery
+from markbook.scoring.teachers.static.task import TaskRequirements
 from markbook.scoring.types import CRITERIA, Judgment
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__"}
@@ -27,7 +27,7 @@ _VERSION = ".".join(platform.python_version_tuple()[:2])
 _DECISIONS = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.While, ast.Try)
 
 
-def mark_python(code: str, asked: PageQuery) -> Judgment:
+def mark_python(code: str, asked: TaskRequirements) -> Judgment:
     try:
         submission = read_submission(code, asked)
         return _mark(submission) if submission else _nothing("defines no function")
@@ -116,7 +116,7 @@ def _documentation(submission: Submission, reasons: list[str]) -> float:
     docstring = prose_mark(ast.get_docstring(submission.function) or "", about)
     beside = prose_mark("\n".join(comments(submission.code)), about)
     if docstring < 0.5:
-        reasons.append("no docstring that says what it does")
+        reasons.append("no docstring that describes what it does")
     return docstring + (1 - docstring) * 0.4 * beside
 
 

@@ -62,7 +62,7 @@ def _idle_statement(node: ast.AST, returns: bool) -> Iterator[Finding]:
         case ast.Expr(value=ast.Call() | ast.Await() | ast.Yield() | ast.YieldFrom()):
             pass
         case ast.Expr():
-            yield 0.8, "an expression stands there without effect"
+            yield 0.8, "an expression without effect"
         case ast.Pass():
             yield 0.9, "a pass is left"
 

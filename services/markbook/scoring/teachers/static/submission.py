@@ -6,16 +6,16 @@ import ast
 import difflib
 from dataclasses import dataclass
 
-from markbook.scoring.quiet_parsing import suppress_warnings
+from markbook.scoring.parser_warnings import suppress_warnings
 from markbook.scoring.teachers.static.flow import Flow, Function, read_parameters, trace
-from markbook.scoring.teachers.static.task import PageQuery
+from markbook.scoring.teachers.static.task import TaskRequirements
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
     code: str
     tree: ast.Module
-    asked: PageQuery
+    asked: TaskRequirements
     function: Function
     flow: Flow
     nodes: tuple[ast.AST, ...]
@@ -38,7 +38,7 @@ class Submission:
         ]
 
 
-def read_submission(code: str, asked: PageQuery) -> Submission | None:
+def read_submission(code: str, asked: TaskRequirements) -> Submission | None:
     """None: it defines no function. Raises SyntaxError, ValueError, RecursionError, MemoryError, as ast.parse does."""
     with suppress_warnings():
         tree = ast.parse(code)

@@ -47,7 +47,7 @@ _HINTS = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class PageQuery:
+class TaskRequirements:
     """`operations`: for each phrase found in the task, syntax of which at least one piece is to be expected."""
 
     name: str | None
@@ -57,13 +57,13 @@ class PageQuery:
     words: frozenset[str]
 
 
-def read_task(task: str) -> PageQuery:
+def read_task(task: str) -> TaskRequirements:
     """Read a task, truncated or not. The first call in it, such as `f(a, b)`, gives the name and parameters."""
     call = _CALL.search(task)
     named = call or _QUOTED_NAME.search(task)
     rest = task[named.end() :] if named else task
     lowered = rest.lower()
-    return PageQuery(
+    return TaskRequirements(
         name=named[1] if named else None,
         parameters=tuple(_parameter_names(call[2])) if call else (),
         returns="print" not in lowered or "return" in lowered,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from markbook.scoring.teachers.static.comments import prose_mark, words_of
 from markbook.scoring.teachers.static.findings import Finding, marked, product
-from markbook.scoring.teachers.static.prose import prose_mark, words_of
-from markbook.scoring.teachers.static.task import PageQuery
+from markbook.scoring.teachers.static.task import TaskRequirements
 from markbook.scoring.types import Judgment
 
 _HASH = frozenset({"python", "ruby", "bash", "shell", "sh", "perl", "r", "julia", "elixir", "powershell"})
@@ -24,7 +24,7 @@ _LINES = 40
 _DEPTH = 5  # brackets inside each other
 
 
-def mark_text(code: str, asked: PageQuery, language: str) -> Judgment:
+def mark_text(code: str, asked: TaskRequirements, language: str) -> Judgment:
     body, comments = _split(code, language)
     reasons = [f"counted in the text: no syntax tree for {language} here"]
     defined = re.search(rf"\b{re.escape(asked.name)}\b", body) if asked.name else re.search(r"\w+\s*\(", body)
@@ -63,7 +63,7 @@ def _split(code: str, language: str) -> tuple[str, str]:
     return pattern.sub(lambda found: '""' if found[1] else " ", code), comments
 
 
-def _untidy(body: str, asked: PageQuery) -> Iterator[Finding]:
+def _untidy(body: str, asked: TaskRequirements) -> Iterator[Finding]:
     lines = body.splitlines()
     if asked.returns:
         yield from ((0.8, "prints beside returning") for _ in _PRINT.findall(body))

@@ -1,4 +1,4 @@
-"""What a pipeline is put together from, where several parts belong together."""
+"""Components of the pipeline that are passed together: its tiers, and the callbacks of metrics."""
 
 from __future__ import annotations
 

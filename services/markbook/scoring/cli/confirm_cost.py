@@ -1,4 +1,4 @@
-"""Shared by `judge`, `rescore` and `rubric try`: the run's name, consent to calls that cost money, the progress bar."""
+"""Confirms calls that cost money, for `judge`, `rescore` and `rubric try`; checks their run's name, shows progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who looks at stored data. Every read that lists runs or samples takes a Viewer, so that no caller forgets it."""
+"""Which runs and samples an API key may see. Every read that lists them takes a Viewer, so that none forgets it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs beside requests, from start to stop: maintenance of the store, leases, alerts, batches."""
+"""FastAPI's lifespan: the background tasks (maintenance, leases, alerts, batches), and the order of shutdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.errors import StoreUnavailableError
-from markbook.scoring.pipeline.parts import Tiers
+from markbook.scoring.pipeline.components import Tiers
 from markbook.scoring.store import Store
 
 log = logging.getLogger("markbook")
@@ -42,7 +42,7 @@ async def run_maintenance(store: Store, clock_ms: Callable[[], int], checks: Seq
                 await store.maintenance.run_once(clock_ms())
                 store.given.forget()
                 if not is_listed:
-                    await store.catch_up.run()
+                    await store.backfill.run()
                     is_listed = True
                 for check in checks:
                     await check(clock_ms())
@@ -58,7 +58,7 @@ async def renew_leases(store: Store, clock_ms: Callable[[], int], lease_s: float
         try:
             await store.renew(clock_ms())
         except StoreUnavailableError as error:
-            log.debug("claims not renewed, another replica may ask again: %s", error)
+            log.debug("claims not renewed, another replica may request these marks too: %s", error)
 
 
 def lifespan(tiers: Tiers) -> Lifespan:

@@ -1,4 +1,4 @@
-"""The process that holds the tested code: one child per test, which serves the judge's requests."""
+"""The process that holds the tested code: one child per test, which serves the requests of the tests' process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from markbook.scoring.execution.guest.processes import forbid_harm, hide_from_children
-from markbook.scoring.execution.guest.wire import WireError, class_name, decode, encode, receive, send
+from markbook.scoring.execution.guest.seccomp import forbid_harm, hide_from_children
+from markbook.scoring.execution.guest.serialization import WireError, class_name, decode, encode, receive, send
 
 MAX_FILE = 2**20
 MAX_FILES = 64
@@ -71,7 +71,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Subject:
+class CodeServer:
     """Answers for one test, in a process of its own."""
 
     def __init__(self, stream: Any) -> None:
@@ -84,7 +84,7 @@ class Subject:
         try:
             exec(compile(setup, "setup.py", "exec"), self._namespace)
         except Exception as error:  # noqa: BLE001
-            self.hand_over(error)  # not reported: the judge runs it too, and reports the error
+            self.hand_over(error)  # not reported: the tests' process runs it too, and reports the error
 
     def serve(self) -> None:
         while (message := receive(self._stream)).get("ask") != "end":
@@ -97,7 +97,7 @@ class Subject:
             send(self._stream, answer)
 
     def hand_over(self, error: BaseException) -> dict[str, Any]:
-        """An exception for the judge. None of its own methods is called: they are the tested code's."""
+        """An exception for the tests' process. None of its own methods is called: they are the tested code's."""
         names = [class_name(kind) for kind in type.mro(type(error))]
         try:
             return {"raised": names, "args": self._encode(_ARGS.__get__(error))}
@@ -176,14 +176,14 @@ def _child(stream: Any, given: dict[str, Any], setup: str) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
-    subject = Subject(stream)
+    server = CodeServer(stream)
     try:
-        subject.load(given["code"], setup)
+        server.load(given["code"], setup)
     except BaseException as error:  # noqa: BLE001
-        send(stream, subject.hand_over(error))
+        send(stream, server.hand_over(error))
     else:
         send(stream, {"loaded": True})
-        subject.serve()
+        server.serve()
     finally:
         os._exit(0)
 

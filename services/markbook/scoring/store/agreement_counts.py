@@ -1,4 +1,4 @@
-"""Samples judged by both the teacher and their tests, as they are counted: by percent of the teacher's number."""
+"""Counts of samples judged by both the teacher and their tests, by percent of the teacher's correctness."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def compute_savings(total: Counters, price: Price | None) -> Savings | None:
     """The baseline's input tokens at the input price, plus the output that was received at the output price, less the
     cost. The output of the calls that were not made is left out, so this is a lower bound.
 
-    None where a price is not known, and where there is no baseline: with the stand-in.
+    None where a price is not known, and where there is no baseline: with the stub.
     """
     baseline_tokens = total.tokens_saved + total.api_tokens_sent
     if price is None or total.cost_usd is None or not baseline_tokens:
@@ -54,6 +54,6 @@ def signed_usd(dollars: float) -> str:
 
 
 def has_money(total: Counters, *, is_stub: bool) -> bool:
-    """False with the stand-in as long as nothing else was ever billed in this period."""
+    """False with the stub as long as nothing else was ever billed in this period."""
     billed = (total.cost_usd, total.api_tokens_sent, total.api_tokens_received, total.usage_unknown_calls)
     return not is_stub or any(each is None or each > 0 for each in billed)

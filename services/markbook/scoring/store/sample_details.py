@@ -1,4 +1,4 @@
-"""One sample with all that is known of it: why it has its score, its texts, and what the teacher was shown."""
+"""All details of one sample: its score and criteria, its texts, and its request to the teacher with the reply."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from markbook.scoring.store.database import Database
 from markbook.scoring.store.explanations import Explanation
 from markbook.scoring.store.mark_access import runs_by_mark
 from markbook.scoring.store.marks import Marks, parse_reasons
+from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.records import Records
 from markbook.scoring.store.sample_tables import exchanges as exchange_table
 from markbook.scoring.store.sample_tables import explanations as explanation_table
 from markbook.scoring.store.sample_tables import samples
 from markbook.scoring.store.sample_texts import Texts, unpack
 from markbook.scoring.store.samples import ListedSample, list_rows, parse_tests
-from markbook.scoring.store.viewer import Viewer
 from markbook.scoring.types import Exchange
 
 

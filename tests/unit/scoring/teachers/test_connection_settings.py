@@ -7,7 +7,7 @@ import pytest
 from markbook.config.settings import TeacherConfig
 from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.teachers.anthropic.server import other_server
+from markbook.scoring.teachers.anthropic.connection_settings import other_server
 from markbook.scoring.teachers.anthropic.teacher import AnthropicTeacher
 
 THE_PROVIDERS = {

@@ -1,4 +1,4 @@
-"""Lists the marks of before there was a list of samples, and computes scores again after a change of weights."""
+"""Backfills the list of samples: marks older than the list, and scores after a change of weights."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _mark = tables.marks.c
 _text = tables.texts.c
 
 
-class CatchUp:
+class SampleBackfill:
     def __init__(self, database: Database, records: Records, marks: Marks) -> None:
         self._database = database
         self._records = records
         self._marks = marks
 
     async def run(self) -> int:
-        """List the marks of before there was a list, and compute scores whose weights have changed; returns how many.
+        """List the marks older than the list, and compute scores whose weights have changed; returns how many.
 
         Goes through all marks once: for the start of the service.
         """

@@ -1,4 +1,4 @@
-"""The subject as the judge sees it: names, calls, and handles on what is no plain data."""
+"""The connection from the tests' process to the code process: names, calls, and proxies of what is no plain data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from markbook.scoring.execution.guest.handle import Handle, NotPlainError
-from markbook.scoring.execution.guest.wire import WireError, decode, encode, receive, send
+from markbook.scoring.execution.guest.proxy import NotPlainError, Proxy
+from markbook.scoring.execution.guest.serialization import WireError, decode, encode, receive, send
 
 FREE = frozenset(
     [
@@ -36,13 +36,13 @@ class UnfitError(BaseException):
 
 
 class EndedError(BaseException):
-    """The subject's process is gone."""
+    """The code process is gone."""
 
     timed_out = False
 
 
-class Link:
-    """The way to the subject, one test after the other.
+class Connection:
+    """The code process as tests see it, one test after the other.
 
     `classes`: those whose objects may answer for themselves; `setup`: what of the setup the tested code may see.
     """
@@ -54,7 +54,7 @@ class Link:
         self._limit_s = 0.0
         self.running = False
         self.broken = False
-        """The subject is gone or no longer answers: no test can be run."""
+        """The code process is gone or no longer answers: no test can be run."""
         self.timed_out = False
         """It did not answer in time."""
         self._ends = 0.0
@@ -62,9 +62,9 @@ class Link:
         self._exceptions: dict[str, type[BaseException]] = {}
 
     def open(self) -> None:
-        """Wait until the subject is ready."""
+        """Wait until the code process is ready."""
         if not receive(self._stream).get("ready"):
-            raise WireError("the subject does not start")
+            raise WireError("the code process does not start")
 
     def start(self, limit_s: float) -> None:
         """A fresh process of the tested code, which ends after `limit_s` seconds."""
@@ -76,7 +76,7 @@ class Link:
         self._result(self._receive())
 
     def end(self) -> None:
-        """End the subject's process and wait until it has ended."""
+        """End the process of this test's code and wait until it has ended."""
         if self.running:
             try:
                 send(self._stream, {"ask": "end"})
@@ -99,10 +99,10 @@ class Link:
         return self._result(answer)
 
     def ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """An operation on the subject's side. Containers among `args` that it changes there are changed here."""
+        """An operation in the code process. Containers among `args` that it changes there are changed here."""
         first = args[0]
-        if operation not in FREE and isinstance(first, Handle) and first._handle_class not in self._classes:
-            raise NotPlainError(f"an object of class {first._handle_class}, not plain data")
+        if operation not in FREE and isinstance(first, Proxy) and first._proxy_class not in self._classes:
+            raise NotPlainError(f"an object of class {first._proxy_class}, not plain data")
         coded = {key: self._encode(each) for key, each in kwargs.items()}
         message = {"ask": "do", "operation": operation, "args": [self._encode(each) for each in args], "kwargs": coded}
         send(self._stream, message)
@@ -121,7 +121,7 @@ class Link:
                 self.timed_out = True
                 raise self._ended(timed_out=True) from error
             if not isinstance(answer, dict):
-                raise WireError("an answer that is none")
+                raise WireError("an invalid answer")
             if answer.get("ended"):
                 self.running = False
                 raise self._ended(timed_out=time.monotonic() >= self._ends)
@@ -145,7 +145,7 @@ class Link:
             self._hand_over(error)
 
     def _hand_over(self, error: Exception) -> None:
-        """A test's own function raised: in the subject, which called it."""
+        """A test's own function raised: in the code process, which called it."""
         send(self._stream, {"raised": type(error).__name__, "text": str(error)[:300]})
 
     def _result(self, answer: dict[str, Any]) -> Any:
@@ -178,8 +178,8 @@ class Link:
         return encode(value, self._handle)
 
     def _handle(self, value: Any) -> Any:
-        if isinstance(value, Handle):
-            return ["o", value._handle_index]
+        if isinstance(value, Proxy):
+            return ["o", value._proxy_index]
         if isinstance(value, type) and value.__name__ in self._exceptions:
             raise UnfitError("an exception's class as an argument")
         if callable(value):
@@ -193,12 +193,12 @@ class Link:
         if message[0] == "E":
             return self._exception_class([str(name) for name in message[1]])
         if message[0] != "o":
-            raise WireError("a value that is none")
-        return Handle(self, int(message[1]), str(message[2]))
+            raise WireError("an invalid value")
+        return Proxy(self, int(message[1]), str(message[2]))
 
 
 def _update(mine: Any, theirs: Any) -> None:
-    """Make `mine` what the subject made of its copy, in place and as deep as it goes."""
+    """Make `mine` what the tested code made of its copy, in place and as deep as it goes."""
     for kind in (list, dict, set, deque):
         if isinstance(mine, kind) and isinstance(theirs, kind):
             _UPDATES[kind](mine, theirs)

@@ -1,4 +1,4 @@
-"""Serialisation between judge and subject: plain data as tagged JSON, everything else as a numbered handle."""
+"""Serialisation between the two processes: plain data as tagged JSON, everything else by number, for a proxy."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def decode(message: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
     if message is None or message is True or message is False:
         return message
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
-        raise WireError("a value that is none")
+        raise WireError("an invalid value")
     tag, rest = message[0], message[1:]
     try:
         if tag in _READ:
@@ -104,7 +104,7 @@ def decode(message: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
         if tag in _COLLECTED:
             return _COLLECTED[tag](decode(each, handle, depth + 1) for each in rest[0])
     except (TypeError, ValueError, IndexError, ArithmeticError, KeyError) as error:
-        raise WireError(f"a value that is none: {error}") from error
+        raise WireError(f"an invalid value: {error}") from error
     return handle(message)
 
 

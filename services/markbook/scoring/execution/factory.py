@@ -1,4 +1,4 @@
-"""Opens the sandboxes available on this machine and logs which these are."""
+"""Makes the test runner from the sandboxes available on this machine, and logs which these are."""
 
 from __future__ import annotations
 

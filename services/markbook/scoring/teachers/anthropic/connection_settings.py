@@ -1,4 +1,4 @@
-"""The teacher's server: the provider's, or another that implements its Messages API."""
+"""Checks the teacher's base URL and API key, and recognizes the provider's own server."""
 
 from __future__ import annotations
 

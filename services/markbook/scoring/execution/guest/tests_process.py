@@ -1,4 +1,4 @@
-"""The process that holds the tests: runs each against the subject and writes its verdict to the host."""
+"""The process that holds the tests: runs each against the code process and writes its verdict to the host."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any, TextIO
 
-from markbook.scoring.execution.guest.handle import Handle, NotPlainError, quiet
-from markbook.scoring.execution.guest.names import MODULES, UNREADABLE, class_names, shown_setup, tested_builtins
-from markbook.scoring.execution.guest.remote import EndedError, Link, UnfitError
-from markbook.scoring.execution.guest.wire import WireError
+from markbook.scoring.execution.guest.connection import Connection, EndedError, UnfitError
+from markbook.scoring.execution.guest.name_resolution import (
+    MODULES,
+    UNREADABLE,
+    class_names,
+    shown_setup,
+    tested_builtins,
+)
+from markbook.scoring.execution.guest.proxy import NotPlainError, Proxy, quiet
+from markbook.scoring.execution.guest.serialization import WireError
 
 OPERATORS: dict[str, tuple[str, Any]] = {
     "Eq": ("==", operator.eq),
@@ -35,10 +41,10 @@ OPERATORS: dict[str, tuple[str, Any]] = {
 }
 SHOWN = 300
 START_S = 10.0
-"""Seconds that the subject may take to start."""
+"""Seconds that the code process may take to start."""
 REPLY_GRACE_S = 1.0
-"""Seconds above a test's own that an answer of the subject may take."""
-CHECK = "check of the judge"  # no name that a test can have
+"""Seconds above a test's own that an answer of the code process may take."""
+CHECK = "check of an assert"  # no name that a test can have
 
 
 class Wrong(BaseException):
@@ -46,11 +52,11 @@ class Wrong(BaseException):
 
 
 class Namespace(dict[str, Any]):
-    """A test's globals: its own names, builtins and modules first, then what the subject defines."""
+    """A test's globals: its own names, builtins and modules first, then what the tested code defines."""
 
-    def __init__(self, link: Link, own: frozenset[str]) -> None:
+    def __init__(self, connection: Connection, own: frozenset[str]) -> None:
         super().__init__({"__name__": "tests", "__builtins__": builtins, CHECK: _check})
-        self._link = link
+        self._connection = connection
         self._own = own
 
     def __missing__(self, name: str) -> Any:
@@ -59,8 +65,8 @@ class Namespace(dict[str, Any]):
                 return getattr(builtins, name)
             if name in MODULES:
                 return importlib.import_module(name)
-        value = self._link.name(name)
-        if isinstance(value, Handle | type):
+        value = self._connection.name(name)
+        if isinstance(value, Proxy | type):
             self[name] = value
         return value
 
@@ -95,11 +101,13 @@ class _Asserts(ast.NodeTransformer):
         return node
 
 
-def judge(link: Link, setup: CodeType, test: CodeType, own: frozenset[str], limit_s: float) -> tuple[str, str]:
+def run_test(
+    connection: Connection, setup: CodeType, test: CodeType, own: frozenset[str], limit_s: float
+) -> tuple[str, str]:
     """The verdict on one test, with its reason."""
     try:
-        link.start(limit_s)
-        namespace = Namespace(link, own)
+        connection.start(limit_s)
+        namespace = Namespace(connection, own)
         for part in (setup, test):
             exec(part, namespace)
     except Wrong as error:
@@ -113,15 +121,15 @@ def judge(link: Link, setup: CodeType, test: CodeType, own: frozenset[str], limi
     except MemoryError as error:
         return "out_of_memory", f"MemoryError: {error}"
     except BaseException as error:  # noqa: BLE001
-        link.end()  # describing the error must not call the tested code
+        connection.end()  # describing the error must not call the tested code
         return hand_over(error)
     finally:
-        link.end()
+        connection.end()
     return "passed", ""
 
 
 def hand_over(error: BaseException) -> tuple[str, str]:
-    """What the test or the tested code raised, for the host. Its class is the judge's own: see Link."""
+    """What the test or the tested code raised, for the host. Its class is one of this process: see Connection."""
     name = "does not hold" if type(error) is AssertionError else type(error).__name__
     try:
         text = str(error)[:SHOWN]
@@ -148,16 +156,16 @@ def _own_output() -> TextIO:
     return verdicts
 
 
-def verdicts(given: dict[str, Any], connection: socket.socket) -> Iterator[tuple[str, str]]:
+def verdicts(given: dict[str, Any], channel: socket.socket) -> Iterator[tuple[str, str]]:
     """One line per test, in order, after a first line when both processes have started."""
     setup, tests = _compiled(given["setup"]), [_compiled(test) for test in given["tests"]]
     trees = [made[0] for made in (setup, *tests) if not isinstance(made, str)]
     shown = "" if isinstance(setup, str) else shown_setup(setup[0])
     own = tested_builtins(ast.Module([], []) if isinstance(setup, str) else trees[0], trees[1:])
-    link = Link(connection.makefile("rwb"), class_names(trees), shown)
-    connection.settimeout(START_S)
-    link.open()
-    connection.settimeout(given["test_s"] + REPLY_GRACE_S)
+    connection = Connection(channel.makefile("rwb"), class_names(trees), shown)
+    channel.settimeout(START_S)
+    connection.open()
+    channel.settimeout(given["test_s"] + REPLY_GRACE_S)
     yield "ready", ""
     ends = time.monotonic() + given["total_s"]
     for test in tests:
@@ -166,13 +174,16 @@ def verdicts(given: dict[str, Any], connection: socket.socket) -> Iterator[tuple
             yield "cannot_run", f"the setup is {setup}"
         elif isinstance(test, str):
             yield "cannot_run", f"the test is {test}"
-        elif link.broken:
-            yield "timed_out" if link.timed_out else "failed", "not run: the code has broken off what answers for it"
+        elif connection.broken:
+            yield (
+                "timed_out" if connection.timed_out else "failed",
+                "not run: the code has broken off what answers for it",
+            )
         elif left_s <= 0:
             yield "timed_out", f"not run: {given['total_s']:g} s are over"
         else:
-            yield judge(link, setup[1], test[1], own, min(left_s, given["test_s"]))
-    link.finish()
+            yield run_test(connection, setup[1], test[1], own, min(left_s, given["test_s"]))
+    connection.finish()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What Monty lacks or does otherwise than CPython: for want of that a test is no failure of the tested code."""
+"""What Monty lacks or does otherwise than CPython: a test that needs it is not a failure of the tested code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from markbook.scoring.execution.guest.names import bound_names
+from markbook.scoring.execution.guest.name_resolution import bound_names
 
 _CONSUMERS = frozenset(
     [

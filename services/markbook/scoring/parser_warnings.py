@@ -1,4 +1,4 @@
-"""Reading a sample as Python without its warnings: they are the student's affair, not the log's."""
+"""Suppresses the warnings of Python's parser on samples: they are about the student's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All figures of one teacher: how its scores agree with the truth, and what they cost."""
+"""The metrics of one teacher: how its scores agree with the truth, and what they cost."""
 
 from __future__ import annotations
 

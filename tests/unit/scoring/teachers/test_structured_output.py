@@ -14,9 +14,9 @@ from markbook.config.settings import TeacherConfig
 from markbook.contract import ErrorCode
 from markbook.scoring.prompts.prompt import system_text
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.teachers.anthropic.constrained import FORM, as_lines, is_constrained, reply_schema
 from markbook.scoring.teachers.anthropic.models import model_facts
 from markbook.scoring.teachers.anthropic.pricing import Tokens
+from markbook.scoring.teachers.anthropic.structured_output import FORM, as_lines, is_constrained, reply_schema
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import asked
