@@ -63,6 +63,17 @@ async def test_the_tiers_decide_for_batches_what_they_decide_for_calls(sqlite_ur
         assert sources == [["teacher", *judged[policy], "heuristic"], ["cache", *again[policy], "heuristic"]]
 
 
+async def test_what_tests_have_decided_goes_before_a_stored_mark(sqlite_url, emulator):
+    asked = [sample(RIGHT), sample(WRONG)]
+    async with replica(sqlite_url, emulator, rlaif={"tests_policy": "advise"}) as service:
+        await service.ended(await service.submit(asked))  # both are marked by the teacher
+    async with replica(sqlite_url, emulator) as service:
+        by_batch = await service.ended(await service.submit(asked))
+        by_call = (await service.http.post("/score", json={"run": "r", "samples": asked})).json()
+    for answer in (by_batch, by_call):
+        assert [each["source"] for each in answer["results"]] == ["cache", "tests"]
+
+
 async def test_samples_of_a_batch_are_compared_with_their_tests_and_listed(database_url, emulator):
     async with replica(database_url, emulator) as service:
         batch = await service.ended(await service.submit(KINDS))
