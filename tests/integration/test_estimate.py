@@ -11,7 +11,7 @@ from benchmarks import tokens as bench
 from benchmarks.workload import workload
 from markbook.config.loading import parse_config
 from markbook.scoring.budgets.cost_estimate import Plan, forecast
-from markbook.scoring.cli.estimate import assumptions
+from markbook.scoring.cli.estimate import Shares, assumptions
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.pricing import cost_usd
 from tests.emulator.server import Emulator
@@ -38,7 +38,7 @@ async def test_the_bill_is_near_the_likely_figure_and_between_the_bounds(answers
     plan = Plan([(task, language) for task, language in tasks], groups=4, samples=4, steps=1)
     rubric = load_rubric()
 
-    shares = (row.rejected / row.samples, 0.0)
+    shares = Shares(row.rejected / row.samples, 0.0, 0.0)
     _, likely, _ = assumptions(plan, config, length, shares)
     found = forecast(plan, likely, config, rubric)
     assert found.usd is not None

@@ -25,21 +25,24 @@ REASON_TOKENS = 25
 class Plan:
     """A run: `groups` times one of `tasks`, (prompt, language) each, is given to the student for `samples` samples.
 
-    The groups come in `steps`, between which the provider's prompt cache may go cold.
+    The groups come in `steps`, between which the provider's prompt cache may go cold. `tested`: share of the tasks that
+    have tests.
     """
 
     tasks: Sequence[tuple[str, str]]
     groups: int
     samples: int
     steps: int
+    tested: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
     """`code_tokens`: mean of a sample, as the teacher counts. `rejected`: share of the samples that the heuristic tier
-    marks. `reused`: share of the others whose mark is stored. `text_factor`: true tokens of rubric and tasks over
-    the estimate. `rubric_writes`: calls that write it to the prompt cache. `room_used`: 0: replies are as short as they
-    can be, and nothing is thought; 1: they take all the room they are given, for thinking too where it has any.
+    marks. `failed`: share that a failed test marks. `reused`: share of the others whose mark is stored. `text_factor`:
+    true tokens of rubric and tasks over the estimate. `rubric_writes`: calls that write it to the prompt cache.
+    `room_used`: 0: replies are as short as they can be, and nothing is thought; 1: they take all the room they are
+    given, for thinking too where it has any.
     """
 
     code_tokens: float
@@ -48,6 +51,7 @@ class Assumptions:
     text_factor: float
     rubric_writes: int
     room_used: float
+    failed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,44 @@ class Forecast:
     usd: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """Calls of one kind for one task: sums over them. `text`: tokens of the messages, `output`: of the replies."""
+
+    judged: float
+    calls: float
+    text: float
+    output: float
+
+
 def forecast(plan: Plan, assumed: Assumptions, config: Config, rubric: Rubric) -> Forecast:
     """The sums over the run. Failed and repeated calls are not included: errors are not billed."""
-    audited = assumed.rejected * config.rlaif.heuristic_audit_rate
-    share = (1 - assumed.rejected) * (1 - assumed.reused) + audited
-    if not share:
+    kinds = [_calls(plan, share, assumed, config, rubric) for share in _shares(assumed, config) if share]
+    if not kinds:
         return Forecast(0, 0, Tokens(), 0.0)
+    judged, calls = sum(each.judged for each in kinds), sum(each.calls for each in kinds)
+    text = sum(each.text for each in kinds) / calls
+    output = sum(each.output for each in kinds) / calls
+    return _price(plan.groups * judged, plan.groups * calls, text, output, assumed, config, rubric)
+
+
+def _shares(assumed: Assumptions, config: Config) -> tuple[float, float, float]:
+    """The shares of the samples that are judged: for their marks, and in the audits of both tiers.
+
+    Audits have calls of their own. Batches have no audits.
+    """
+    rlaif = config.rlaif
+    left = max(0.0, 1 - assumed.rejected - assumed.failed) * (1 - assumed.reused)
+    if rlaif.tests_policy == "only":  # no mark is the teacher's
+        left = 0.0
+    if is_batched(config):
+        return left, 0.0, 0.0
+    rejected = assumed.rejected * rlaif.heuristic_audit_rate
+    return left, rejected, assumed.failed * rlaif.tests_audit_rate
+
+
+def _calls(plan: Plan, share: float, assumed: Assumptions, config: Config, rubric: Rubric) -> _Calls:
+    """For one group of the plan, of whose samples `share` is judged."""
     judged = plan.samples * share
     calls = math.ceil(judged / config.teacher.max_group_size) * (1 - (1 - share) ** plan.samples)
     together = judged / calls
@@ -73,7 +109,7 @@ def forecast(plan: Plan, assumed: Assumptions, config: Config, rubric: Rubric) -
     texts = [_text_tokens(config, task, shown) for task in plan.tasks]
     text = assumed.text_factor * sum(texts) / len(texts) + together * assumed.code_tokens
     output = _output_tokens(together, assumed, config, rubric)
-    return _price(plan.groups * judged, plan.groups * calls, text, output, assumed, config, rubric)
+    return _Calls(judged, calls, calls * text, calls * output)
 
 
 def forecast_groups(
@@ -104,14 +140,22 @@ def _price(
     system = assumed.text_factor * estimate_tokens(system_text(rubric, explain=config.teacher.explain))
     writes = min(assumed.rubric_writes, total) if is_cached(config, rubric) else 0
     if is_cached(config, rubric):
-        hour = config.teacher.cache_ttl == "1h"
+        hour = (config.teacher.batch_cache_ttl if is_batched(config) else config.teacher.cache_ttl) == "1h"
         written = Tokens(round(text), round(output), 0, *((0, round(system)) if hour else (round(system), 0)))
         kinds = [(writes, written), (total - writes, Tokens(round(text), round(output), round(system)))]
     else:
         kinds = [(total, Tokens(round(text + system), round(output)))]
     price = config.teacher.price()
-    usd = None if price is None else sum(count * cost_usd(tokens, price) for count, tokens in kinds)
+    usd = None
+    if price is not None:
+        factor = price.batch if is_batched(config) else 1.0
+        usd = factor * sum(count * cost_usd(tokens, price) for count, tokens in kinds)
     return Forecast(judged, total, _sum(list(starmap(_times, kinds))), usd)
+
+
+def is_batched(config: Config) -> bool:
+    """Whether requests to the teacher are made in batches, at the price of batches."""
+    return config.teacher.batch == "on"
 
 
 def is_cached(config: Config, rubric: Rubric) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -15,16 +15,29 @@ from markbook.cli.options import ConfigOption, JsonOption, new_app, positive, ta
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract import Source, Stats
-from markbook.scoring.budgets.cost_estimate import Assumptions, Forecast, Plan, forecast, is_cached
+from markbook.scoring.budgets.cost_estimate import (
+    Assumptions,
+    Forecast,
+    Plan,
+    forecast,
+    is_batched,
+    is_cached,
+)
 from markbook.scoring.cli.client import dollars
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
-from markbook.tasks import parse_tasks
+from markbook.tasks import TaskLine, parse_tasks
 
 STUDENT_TOKEN = 1.3
 """Tokens of the teacher for one of the student, at most: the teacher's tokenizer cuts code finer."""
 PROSE = (7 / 8, 1.0, 7 / 6)
 """True tokens over estimated ones: the rubric, which is prose, has fewer, tasks with code in them have more."""
 
+REJECTED = (0.4, 0.1, 0.0)
+"""Share of the samples that the heuristic tier rejects."""
+FAILED = (0.8, 0.4, 0.0)
+"""Share of the others that fail a test, where their task has any."""
+REUSED = (0.2, 0.0, 0.0)
+"""Share of those that are left whose mark is stored."""
 
 MAX_CODE_TOKENS = 1_000_000
 """Of one sample, the context of the largest models."""
@@ -85,23 +98,51 @@ def estimate(
         print(*_report(tasks, plan, found, bounds, settings, rubric), sep="\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """`rejected`, `failed`: of all samples, by the heuristic tier and by tests; `reused`: of the others."""
+
+    rejected: float
+    failed: float
+    reused: float
+
+
 def assumptions(
-    plan: Plan, config: Config, code_tokens: float | None = None, shares: tuple[float, float] | None = None
+    plan: Plan, config: Config, code_tokens: float | None = None, shares: Shares | None = None
 ) -> tuple[Assumptions, Assumptions, Assumptions]:
-    """Low, likely and high. `shares`: of samples that the tiers reject, and of the others that are cached."""
+    """Low, likely and high. `shares`: those of an earlier run."""
     most = config.training.max_new_tokens
-    codes = (most / 4, most / 2, most * STUDENT_TOKEN) if code_tokens is None else (code_tokens,) * 3
-    tier = config.rlaif.use_tiered_scoring
-    rejected = ((0.4, 0.1, 0.0) if tier else (0.0,) * 3) if shares is None else (shares[0],) * 3
-    reused = (0.2, 0.0, 0.0) if shares is None else (shares[1],) * 3
-    writes, room = (1, 1, plan.steps), (0.0, 0.1, 1.0)
-    low, likely, high = map(Assumptions, codes, rejected, reused, PROSE, writes, room)
-    return low, likely, high
+    codes = (most / 4, most / 2, most * STUDENT_TOKEN)
+    calls = plan.groups * -(-plan.samples // config.teacher.max_group_size)
+    # requests of a batch are spread over time, so that each may find the cache cold
+    writes = (1, 1, calls if is_batched(config) else plan.steps)
+    room = (0.0, 0.1, 1.0)
+
+    def at(bound: int) -> Assumptions:
+        known = shares or _guess(bound, plan, config)
+        return Assumptions(
+            code_tokens=codes[bound] if code_tokens is None else code_tokens,
+            rejected=known.rejected,
+            reused=known.reused,
+            text_factor=PROSE[bound],
+            rubric_writes=writes[bound],
+            room_used=room[bound],
+            failed=known.failed,
+        )
+
+    return at(0), at(1), at(2)
 
 
-def _plan(
-    tasks: list[tuple[str, str]], samples: int | None, steps: int | None, epochs: float | None, config: Config
-) -> Plan:
+def _guess(bound: int, plan: Plan, config: Config) -> Shares:
+    """Without an earlier run. `bound`: 0 is low."""
+    rlaif = config.rlaif
+    rejected = REJECTED[bound] if rlaif.use_tiered_scoring else 0.0
+    tests_decide = rlaif.use_tests and rlaif.tests_policy == "gate"
+    failed = (1 - rejected) * plan.tested * FAILED[bound] if tests_decide else 0.0
+    return Shares(rejected, failed, REUSED[bound])
+
+
+def _plan(tasks: list[TaskLine], samples: int | None, steps: int | None, epochs: float | None, config: Config) -> Plan:
     per_step = config.training.prompts_per_step
     if epochs is None:
         steps = steps or config.training.max_steps
@@ -109,7 +150,9 @@ def _plan(
     else:
         groups = max(round(epochs * len(tasks)), 1)
         steps = -(-groups // per_step)
-    return Plan(tasks, groups, samples or config.rlaif.num_samples_per_prompt, steps)
+    shown = [(task.prompt, task.language) for task in tasks]
+    tested = sum(bool(task.tests) for task in tasks) / len(tasks)
+    return Plan(shown, groups, samples or config.rlaif.num_samples_per_prompt, steps, tested)
 
 
 def _as_json(plan: Plan, found: list[Forecast], bounds: tuple[Assumptions, ...], config: Config) -> dict[str, object]:
@@ -126,7 +169,7 @@ def _as_json(plan: Plan, found: list[Forecast], bounds: tuple[Assumptions, ...],
         for bound, each, assumed in zip(("low", "likely", "high"), found, bounds, strict=True)
     }
     counts = {"tasks": len(plan.tasks), "groups": plan.groups, "steps": plan.steps, "samples_per_group": plan.samples}
-    return {"model": config.teacher.model, **counts, **shown}
+    return {"model": config.teacher.model, "batch": is_batched(config), **counts, **shown}
 
 
 def _report(
@@ -145,7 +188,8 @@ def _report(
     if price is None:
         yield f"teacher: {model}, whose price is unknown: set it under teacher.prices"
     else:
-        yield f"teacher: {model}, ${price.input:g} per million tokens sent, ${price.output:g} received"
+        factor = f", times {price.batch:g} in batches" if is_batched(config) else ""
+        yield (f"teacher: {model}, ${price.input:g} per million tokens sent, ${price.output:g} received{factor}")
     if config.teacher.name == "static":
         yield f"teacher.name is static, the free stub; this is what {model} would cost"
     yield ""
@@ -171,9 +215,18 @@ def _assumed(bounds: tuple[Assumptions, ...], config: Config, rubric: Rubric) ->
         values = [value(each) for each in bounds]
         return values[0] if len(set(values)) == 1 else " / ".join(values)
 
+    rlaif = config.rlaif
     yield "assumed (low / likely / high, or one for all):"
     yield f"  code per sample: {three(lambda each: f'{each.code_tokens:,.0f}')} tokens"
-    yield f"  the tiers reject {three(lambda each: f'{each.rejected:.0%}')} of the samples"
+    yield f"  the heuristic tier rejects {three(lambda each: f'{each.rejected:.0%}')} of the samples"
+    yield f"  a failed test decides {three(lambda each: f'{each.failed:.0%}')} of them"
+    if is_batched(config):
+        yield "  in batches (teacher.batch), which have no audits"
+    elif rlaif.heuristic_audit_rate or rlaif.tests_audit_rate:
+        yield (
+            f"  audits: {rlaif.heuristic_audit_rate:.0%} of the rejected and {rlaif.tests_audit_rate:.0%} of the "
+            "failed samples are judged as well"
+        )
     yield f"  of the others {three(lambda each: f'{each.reused:.0%}')} are cached or already in flight"
     yield f"  a task's samples are judged together, at most {config.teacher.max_group_size} per call"
     if is_cached(config, rubric):
@@ -188,19 +241,23 @@ def _assumed(bounds: tuple[Assumptions, ...], config: Config, rubric: Rubric) ->
     yield "  no retries; evaluations are not included (see --help)"
 
 
-def _tasks(name: str) -> list[tuple[str, str]]:
-    return [(task.prompt, task.language) for _, task in parse_tasks(read_text(name).replace("\r\n", "\n"), name)]
+def _tasks(name: str) -> list[TaskLine]:
+    return [task for _, task in parse_tasks(read_text(name).replace("\r\n", "\n"), name)]
 
 
-def _shares(name: str) -> tuple[float, float]:
+def _shares(name: str) -> Shares:
     try:
         stats = Stats.model_validate_json(read_text(name), extra="ignore")
     except ValidationError as error:
         raise ConfigError(f"{name} is not what stats --json prints: {error.errors()[0]['msg']}") from error
     [counters] = stats.runs.values() if len(stats.runs) == 1 else [stats.totals]
     scored = sum(counters.by_source.values())
-    rejected = sum(counters.by_source.get(source, 0) for source in (Source.HEURISTIC, Source.TESTS))
-    if scored == rejected:
-        raise ConfigError(f"{name} has no sample that passed the heuristic tier, so it says nothing about cost")
+    rejected = counters.by_source.get(Source.HEURISTIC, 0)
+    failed = counters.by_source.get(Source.TESTS, 0)
+    left = scored - rejected - failed
+    if not left:
+        raise ConfigError(
+            f"{name} has no sample that passed the heuristic tier and its tests, so it says nothing about cost"
+        )
     judged = counters.by_source.get(Source.TEACHER, 0)
-    return rejected / scored, 1 - judged / (scored - rejected)
+    return Shares(rejected / scored, failed / scored, 1 - judged / left)

@@ -13,27 +13,26 @@ from typing import Annotated
 import typer
 
 from markbook.cli.files import check_writable, write_text
-from markbook.cli.options import INTERRUPTED, JsonOption, new_app
+from markbook.cli.options import JsonOption, new_app
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
-from markbook.scoring.budgets.cost_estimate import Forecast
-from markbook.scoring.cli.client import dollars
-from markbook.scoring.cli.confirm_cost import check_run_name, confirm_calls, progress_bar
+from markbook.scoring.cli.confirm_cost import (
+    BatchOption,
+    check_run_name,
+    confirm_calls,
+    describe_cost,
+    exit_stopped,
+    progress_bar,
+)
 from markbook.scoring.cli.judge_page import render
 from markbook.scoring.cli.judge_table import as_json as report_as_json
 from markbook.scoring.cli.judge_table import lines
 from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
+from markbook.scoring.judging.costs import MOST, estimate_cost
 from markbook.scoring.judging.ground_truth import find_truths
 from markbook.scoring.judging.labelled import LabelledSample, number_tasks, read_labelled
 from markbook.scoring.judging.marking import Marking, find_missing, in_batches, mark_samples
-from markbook.scoring.judging.report import (
-    MOST,
-    LabelledFile,
-    Report,
-    compare_teachers,
-    estimate_cost,
-    report_on,
-)
+from markbook.scoring.judging.report import LabelledFile, Report, compare_teachers, report_on
 
 BELOW = 1
 """The exit status where an AUC is below --min-auc, or undefined."""
@@ -82,9 +81,7 @@ def judge(
     run: Annotated[str, typer.Option(metavar="NAME", help="The run that the marks are counted under.")] = "judge",
     resamples: Annotated[int, typer.Option(metavar="N", min=100, help="Resamples of the bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.")] = 0,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Mark in batches, as with teacher.batch: half the price, up to a day.")
-    ] = False,
+    batch: BatchOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the report as a page as well, without scripts.")
@@ -102,9 +99,7 @@ def judge(
             markings = _mark(candidates, labelled, again, run)
             report = _evaluate(candidates, labelled, markings, resamples, seed)
     except KeyboardInterrupt:
-        in_progress = ", batches continue at the provider" if any(map(_is_batched, candidates)) else ""
-        print(f"stopped: the marks so far are stored{in_progress}, and the same command continues", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        exit_stopped([each.config for each in candidates])
     settings = {"file": file, "resamples": resamples, "seed": seed, "right_from": right_from, "again": again}
     if html is not None:
         write_text(html, render(labelled, report, settings))
@@ -129,10 +124,6 @@ def _load(paths: Sequence[Path], *, batch: bool) -> list[_Candidate]:
         if each.config.rlaif.tests_policy == "only":
             raise ConfigError(f"{path}: rlaif.tests_policy is only, so that there is no teacher to measure")
     return [_Candidate(each.name, in_batches(each.config)) for each in candidates] if batch else candidates
-
-
-def _is_batched(candidate: _Candidate) -> bool:
-    return candidate.config.teacher.batch == "on"
 
 
 def _label(samples: Sequence[LabelledSample], config: Config, right_from: float, name: str) -> LabelledFile:
@@ -166,17 +157,10 @@ def _estimate(each: _Candidate, file: LabelledFile, missing: Sequence[Sequence[i
     known = f"{each.name}: {marks:,} marks, {marks - sum(map(len, missing)):,} of them stored"
     if each.config.teacher.name == "static":
         return f"{known}; the static teacher is free"
-    likely = [estimate_cost(each.config, file, indices) for indices in missing]
-    most = [estimate_cost(each.config, file, indices, MOST) for indices in missing]
-    calls = sum(forecast.calls for forecast in likely)
-    tokens = sum(forecast.tokens.sent + forecast.tokens.output for forecast in likely)
-    cost = f"about {dollars(_sum_usd(likely))}, without retries at most {dollars(_sum_usd(most))}"
-    return f"{known}; {each.config.teacher.model}: {calls:,.0f} calls, {tokens:,.0f} tokens, {cost}"
-
-
-def _sum_usd(forecasts: Sequence[Forecast]) -> float | None:
-    costs = [forecast.usd for forecast in forecasts]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
+    asked = (each.config, file.samples, file.tasks)
+    likely = [estimate_cost(*asked, indices) for indices in missing]
+    most = [estimate_cost(*asked, indices, MOST) for indices in missing]
+    return f"{known}; {each.config.teacher.model}: {describe_cost(each.config, likely, most)}"
 
 
 def _mark(candidates: Sequence[_Candidate], file: LabelledFile, again: int, run: str) -> list[list[Marking]]:

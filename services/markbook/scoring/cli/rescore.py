@@ -12,19 +12,25 @@ from typing import Annotated
 
 import typer
 
-from markbook.cli.options import INTERRUPTED, ConfigOption, JsonOption, new_app, positive
+from markbook.cli.options import ConfigOption, JsonOption, new_app, positive
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
-from markbook.scoring.budgets.cost_estimate import Forecast
-from markbook.scoring.cli.client import dollars, parse_since
-from markbook.scoring.cli.confirm_cost import check_run_name, confirm_calls, progress_bar
+from markbook.scoring.cli.client import parse_since
+from markbook.scoring.cli.confirm_cost import (
+    BatchOption,
+    check_run_name,
+    confirm_calls,
+    describe_cost,
+    exit_stopped,
+    progress_bar,
+)
 from markbook.scoring.cli.rescore_table import as_json as report_as_json
 from markbook.scoring.cli.rescore_table import lines, name_of
-from markbook.scoring.judging.marking import Marking, find_missing, mark_samples
-from markbook.scoring.judging.report import LIKELY, MOST
+from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
+from markbook.scoring.judging.costs import LIKELY, MOST, estimate_cost
+from markbook.scoring.judging.marking import Marking, find_missing, in_batches, mark_samples
 from markbook.scoring.judging.rescoring import (
     Selection,
-    estimate_cost,
     find_profile,
     limit_spending,
     report_on,
@@ -73,6 +79,7 @@ def rescore(
     parted: Annotated[int, typer.Option(metavar="N", min=0, help="Show the N samples that part most.")] = 5,
     resamples: Annotated[int, typer.Option(metavar="N", min=100, help="Resamples of the bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.")] = 0,
+    batch: BatchOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -80,18 +87,20 @@ def rescore(
     check_run_name(as_run, "--as-run")
     old = load_config(config)
     new = _new_config(old, teacher, model, rubric)
+    if batch:
+        new = in_batches(new)
     old_profile, chosen = _old_profile(old, profile), MarkFilter(run, _ms(since), _ms(until))
     if find_profile(new) == old_profile:
         raise ConfigError("the new teacher is the old one: give another --teacher, --model or --rubric")
     if usd is not None:
         new = limit_spending(new, as_run, usd)
     try:
-        selection = select_marks(old, old_profile, chosen, language and canonical(language), limit)
-        _confirm(new, selection, yes=yes)
-        marking = _mark(new, selection, as_run)
+        with sigterm_as_ctrl_c():
+            selection = select_marks(old, old_profile, chosen, language and canonical(language), limit)
+            _confirm(new, selection, yes=yes)
+            marking = _mark(new, selection, as_run)
     except KeyboardInterrupt:
-        print("stopped: the marks so far are stored, and the same command continues", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        exit_stopped([new])
     report = report_on(selection, marking, resamples=resamples, seed=seed)
     if as_json:
         settings = {"run": run, "language": language, "resamples": resamples, "seed": seed}
@@ -134,23 +143,19 @@ def _confirm(new: Config, selection: Selection, *, yes: bool) -> None:
     if new.teacher.name == "static":
         print(f"{known}; the static teacher is free", file=sys.stderr)
         return
-    likely, most = (estimate_cost(new, selection, missing, assumed) for assumed in (LIKELY, MOST))
-    print(f"{known}; {_cost(likely, most)}", file=sys.stderr)
+    likely, most = (
+        estimate_cost(new, selection.samples, selection.groups, missing, assumed) for assumed in (LIKELY, MOST)
+    )
+    print(f"{known}; {describe_cost(new, [likely], [most])}", file=sys.stderr)
     if missing:
         confirm_calls(yes=yes)
-
-
-def _cost(likely: Forecast, most: Forecast) -> str:
-    tokens = likely.tokens.sent + likely.tokens.output
-    cost = f"about {dollars(likely.usd)}, without retries at most {dollars(most.usd)}"
-    return f"{likely.calls:,.0f} calls, {tokens:,.0f} tokens, {cost}"
 
 
 def _mark(new: Config, selection: Selection, run: str) -> Marking:
     """Each old group is one request, so that a sample has the companions it had."""
     with progress_bar(len(selection.samples), "marks") as bar:
         work = mark_samples(new, selection.samples, selection.groups, run=run, repeat=0, on_marked=bar.update)
-        return asyncio.run(work)
+        return run_until_signal(work)
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -11,16 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
-from markbook.cli.options import INTERRUPTED, ConfigOption, JsonOption, table
+from markbook.cli.options import ConfigOption, JsonOption, table
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract import RequestUsage, Scored, Unscored
 from markbook.scoring.cli.client import dollars
-from markbook.scoring.cli.confirm_cost import confirm_calls
+from markbook.scoring.cli.confirm_cost import BatchOption, confirm_calls, describe_cost, exit_stopped
 from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
+from markbook.scoring.judging.costs import LIKELY, MOST, estimate_cost
 from markbook.scoring.judging.labelled import number_tasks
-from markbook.scoring.judging.marking import add_usage, find_missing, mark_samples
-from markbook.scoring.judging.stored_samples import KeptSample, TriedSample, estimate_cost, read_latest
+from markbook.scoring.judging.marking import add_usage, find_missing, in_batches, mark_samples
+from markbook.scoring.judging.stored_samples import KeptSample, TriedSample, read_latest
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
 from markbook.terminal import printable
 
@@ -37,6 +38,7 @@ def try_rubric(
     run: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only marks that this run paid for or received.")
     ] = None,
+    batch: BatchOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -52,15 +54,16 @@ def try_rubric(
         raise ConfigError(f"{file} is the configured rubric: there is nothing to compare")
     teacher = settings.teacher.model_copy(update={"rubric": file})
     tried = settings.model_copy(update={"teacher": teacher})
+    if batch:
+        tried = in_batches(tried)
     try:
         with sigterm_as_ctrl_c():
             samples = asyncio.run(read_latest(settings, old, from_store, run))
-            _confirm(tried, new, samples, yes=yes)
+            _confirm(tried, samples, yes=yes)
             work = mark_samples(tried, samples, number_tasks(samples), run=RUN, repeat=0, on_marked=lambda _: None)
             marking = run_until_signal(work)
     except KeyboardInterrupt:
-        print("stopped: the marks so far are stored, and the same command continues", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        exit_stopped([tried])
     found = [TriedSample(sample, result) for sample, result in zip(samples, marking.results, strict=True)]
     usage = add_usage(marking.usage)
     if as_json:
@@ -69,17 +72,17 @@ def try_rubric(
         print(*map(printable, _lines(found, old, new, usage)), sep="\n")
 
 
-def _confirm(config: Config, rubric: Rubric, samples: Sequence[KeptSample], *, yes: bool) -> None:
+def _confirm(config: Config, samples: Sequence[KeptSample], *, yes: bool) -> None:
     """Print the estimate; raises ConfigError, or exits, where money would be spent without consent."""
     missing = asyncio.run(find_missing(config, samples, 0))
     known = f"{len(samples):,} marks, {len(samples) - len(missing):,} of them stored"
     if config.teacher.name == "static":
         print(f"{known}; the static teacher is free and does not read the rubric", file=sys.stderr)
         return
-    likely, most = estimate_cost(config, rubric, samples, missing)
-    tokens = likely.tokens.sent + likely.tokens.output
-    cost = f"about {dollars(likely.usd)}, without retries at most {dollars(most.usd)}"
-    print(f"{known}; {config.teacher.model}: {likely.calls:,.0f} calls, {tokens:,.0f} tokens, {cost}", file=sys.stderr)
+    tasks = number_tasks(samples)
+    likely, most = (estimate_cost(config, samples, tasks, missing, assumed) for assumed in (LIKELY, MOST))
+    cost = describe_cost(config, [likely], [most])
+    print(f"{known}; {config.teacher.model}: {cost}", file=sys.stderr)
     if missing:
         confirm_calls(yes=yes)
 

@@ -17,7 +17,8 @@ def explain_cost(config: Config, rubric: Rubric, task: tuple[str, str], code: st
     """A phrase such as `$0.00008 to $0.0005`. `task`: prompt and language."""
     if is_stub:
         return "nothing, since no real teacher is configured"
-    explaining = config.model_copy(update={"teacher": config.teacher.model_copy(update={"explain": True})})
+    teacher = config.teacher.model_copy(update={"explain": True, "batch": "off"})  # it is a call
+    explaining = config.model_copy(update={"teacher": teacher})
     least, most = (forecast_groups([(task, [code])], each, explaining, rubric).usd for each in (_LEAST, _MOST))
     if least is None or most is None:
         return "an unknown amount: set teacher.prices for this model"

@@ -14,7 +14,7 @@ from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.app import create_app
 from markbook.scoring.concurrency import gather_all
 from markbook.scoring.evaluation.samples import Shown
-from markbook.scoring.judging.labelled import HasTask
+from markbook.scoring.judging.labelled import HasTask, number_tasks
 from markbook.scoring.pipeline.batches import LOOK_S
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.results import sum_usage
@@ -78,10 +78,11 @@ async def mark_samples(
 ) -> Marking:
     """One result per sample. A request has at most `teacher.max_group_size` samples of one task, without their tests.
 
-    `tasks`: the task of each sample, from 0 without a gap. `on_marked` is called with the number of samples of each
-    finished request. With `teacher.batch` the samples are a batch instead, which other processes on the same store may
-    continue. Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an
-    unscored result.
+    `tasks`: the task of each sample, from 0 without a gap; samples of one task may have several numbers, and are then
+    not shown together. `on_marked` is called with the number of samples of each finished request. With `teacher.batch`
+    the samples are batches instead, which other processes on the same store may continue.
+
+    Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
     """
     requests = split_by_task(tasks, config.teacher.max_group_size)
     async with open_service(config, repeat) as state:
@@ -132,6 +133,26 @@ def split_by_task(tasks: Sequence[int], most: int) -> list[list[int]]:
     return [indices[start : start + most] for indices in by_task for start in range(0, len(indices), most)]
 
 
+def split_into_batches(samples: Sequence[HasTask], tasks: Sequence[int], most: int) -> list[list[int]]:
+    """Indices of the samples of each batch, at most `most`.
+
+    A batch shows samples of one prompt and language together. Where these have several numbers in `tasks`, each number
+    is in another batch, so that the samples shown together are those with the same number.
+    """
+    prompts = number_tasks(samples)
+    numbers: dict[int, list[int]] = {}
+    layers: list[list[int]] = []
+    for index, (prompt, task) in enumerate(zip(prompts, tasks, strict=True)):
+        known = numbers.setdefault(prompt, [])
+        if task not in known:
+            known.append(task)
+        layer = known.index(task)
+        if layer == len(layers):
+            layers.append([])
+        layers[layer].append(index)
+    return [layer[start : start + most] for layer in layers for start in range(0, len(layer), most)]
+
+
 def add_usage(usage: Sequence[RequestUsage]) -> RequestUsage:
     """What several requests have used together. The cost is unknown where that of one of them is."""
     costs = [each.cost_usd for each in usage]
@@ -152,23 +173,23 @@ async def _mark_in_batches(
     run: str,
     on_marked: Callable[[int], None],
 ) -> Marking:
-    size = state.config.service.max_samples_per_batch
-    batches: list[Batch] = []
-    for start in range(0, len(samples), size):
-        part = [_sample(each) for each in samples[start : start + size]]
-        batches.append(await state.batches.submit(ScoreRequest(run=run, samples=part), None))
+    batches: list[tuple[list[int], Batch]] = []
+    for indices in split_into_batches(samples, tasks, state.config.service.max_samples_per_batch):
+        part = [_sample(samples[index]) for index in indices]
+        batches.append((indices, await state.batches.submit(ScoreRequest(run=run, samples=part), None)))
     items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
     task_of = {item.print.digest: task for item, task in zip(items, tasks, strict=True)}
-    results: list[Result] = []
+    results: dict[int, Result] = {}
     calls: dict[int, list[TeacherCall]] = {}
-    for batch in batches:
+    for indices, batch in batches:
         ended = await _end(state, batch)
-        results += ended.results or []
+        results.update(zip(indices, ended.results or [], strict=True))
         on_marked(ended.samples)
         for digests, call in await state.store.batches.bills(batch.id):  # a request has samples of one task
             calls.setdefault(task_of[digests[0]], []).append(call)
     usage = [sum_usage(calls.get(task, [])) for task in range(max(tasks) + 1)]
-    return Marking(results, usage, state.pipeline.profile, await _find_places(state, samples))
+    ordered = [results[index] for index in range(len(samples))]
+    return Marking(ordered, usage, state.pipeline.profile, await _find_places(state, samples))
 
 
 async def _end(state: AppState, batch: Batch) -> Batch:

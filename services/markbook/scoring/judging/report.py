@@ -8,18 +8,13 @@ from dataclasses import dataclass, replace
 
 from markbook.config.settings import Config
 from markbook.contract import Result, Scored, Source, Unscored
-from markbook.scoring.budgets.cost_estimate import Assumptions, Forecast, forecast_groups
 from markbook.scoring.evaluation.bootstrap import Figure
 from markbook.scoring.evaluation.comparison import Choice, Comparison, choose, compare
 from markbook.scoring.evaluation.judge_metrics import evaluate, per_auc_point
 from markbook.scoring.evaluation.samples import JudgedSample, TaskCost
+from markbook.scoring.judging.costs import estimate_cost
 from markbook.scoring.judging.labelled import LabelledSample, Truth
 from markbook.scoring.judging.marking import Marking
-from markbook.scoring.prompts.rubric import load_rubric
-
-LIKELY = Assumptions(0.0, 0.0, 0.0, text_factor=1.0, rubric_writes=1, room_used=0.1)
-MOST = Assumptions(0.0, 0.0, 0.0, text_factor=7 / 6, rubric_writes=10**9, room_used=1.0)
-"""A sixth more tokens than estimated, the estimate's error on code; the rubric read from no cache; longest replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +51,6 @@ class Report:
     teachers: Sequence[TeacherReport]
     comparisons: Sequence[Comparison]
     choice: Choice | None
-
-
-def estimate_cost(
-    config: Config, file: LabelledFile, indices: Sequence[int], assumed: Assumptions = LIKELY
-) -> Forecast:
-    """What the teacher's marks of these samples would cost, if no tier rejects any."""
-    by_task: dict[int, list[int]] = {}
-    for index in indices:
-        by_task.setdefault(file.tasks[index], []).append(index)
-    groups: list[tuple[tuple[str, str], list[str]]] = []
-    for each in by_task.values():
-        first = file.samples[each[0]]
-        groups.append(((first.prompt, first.language), [file.samples[index].code for index in each]))
-    return forecast_groups(groups, assumed, _priced(config), load_rubric(config.teacher.rubric))
-
-
-def _priced(config: Config) -> Config:
-    """The configuration with the prices and the cache of batches, where these are used."""
-    teacher, price = config.teacher, config.teacher.price()
-    if teacher.batch == "off":
-        return config
-    prices = dict(teacher.prices)
-    if price is not None:
-        halved = {"input": price.input * price.batch, "output": price.output * price.batch}
-        prices[teacher.model] = price.model_copy(update=halved)
-    batched = teacher.model_copy(update={"prices": prices, "cache_ttl": teacher.batch_cache_ttl})
-    return config.model_copy(update={"teacher": batched})
 
 
 def report_on(
@@ -161,7 +129,7 @@ def _estimated(
     config: Config, file: LabelledFile, cached: Sequence[int], auc: float | None, marking: Marking
 ) -> dict[str, Figure]:
     """The figures of cost where every mark of the teacher was cached. Without intervals: nothing was observed."""
-    expected = estimate_cost(config, file, cached)
+    expected = estimate_cost(config, file.samples, file.tasks, cached)
     scored = sum(isinstance(result, Scored) for result in marking.results)
     is_free = config.teacher.name == "static"
     tokens = 0.0 if is_free else 1000 * (expected.tokens.sent + expected.tokens.output) / scored

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Budget, Config
 from markbook.contract import Result, Scored, Source, Unscored
-from markbook.scoring.budgets.cost_estimate import Assumptions, Forecast, forecast_groups
 from markbook.scoring.evaluation.bootstrap import Figure
 from markbook.scoring.evaluation.paired_scores import GroupCounts, ScorePair, compare_scores, count_groups
 from markbook.scoring.fingerprint import hash_profile
@@ -129,17 +128,6 @@ def limit_spending(config: Config, run: str, usd: float) -> Config:
     budget = Budget(usd=limit if own.usd is None else min(limit, own.usd), tokens=own.tokens)
     budgets = config.budgets.model_copy(update={"runs": {**config.budgets.runs, run: budget}})
     return config.model_copy(update={"budgets": budgets})
-
-
-def estimate_cost(config: Config, selection: Selection, indices: Sequence[int], assumed: Assumptions) -> Forecast:
-    """What the new teacher's marks of these samples would cost, if no tier rejects any."""
-    by_group: dict[int, list[StoredSample]] = {}
-    for index in indices:
-        by_group.setdefault(selection.groups[index], []).append(selection.samples[index])
-    groups: list[tuple[tuple[str, str], list[str]]] = []
-    for each in by_group.values():
-        groups.append(((each[0].prompt, each[0].language), [sample.code for sample in each]))
-    return forecast_groups(groups, assumed, config, load_rubric(config.teacher.rubric))
 
 
 def report_on(selection: Selection, marking: Marking, *, resamples: int, seed: int) -> RescoreReport:

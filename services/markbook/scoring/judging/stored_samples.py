@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
 from markbook.contract import Result, Scored
-from markbook.scoring.budgets.cost_estimate import Forecast, forecast_groups
 from markbook.scoring.judging.labelled import number_tasks
 from markbook.scoring.judging.marking import open_service
-from markbook.scoring.judging.report import LIKELY, MOST
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import MAX_MARKS, OWNER, Record
 
@@ -66,17 +64,6 @@ async def read_latest(config: Config, rubric: Rubric, count: int, run: str | Non
             f"among the latest {MAX_MARKS:,}"
         )
     return _by_task(kept)
-
-
-def estimate_cost(
-    config: Config, rubric: Rubric, samples: Sequence[KeptSample], missing: Sequence[int]
-) -> tuple[Forecast, Forecast]:
-    """What the marks of the `missing` samples, by index, would cost: likely, and at most without retries."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for index in missing:
-        groups.setdefault((samples[index].prompt, samples[index].language), []).append(samples[index].code)
-    listed = list(groups.items())
-    return forecast_groups(listed, LIKELY, config, rubric), forecast_groups(listed, MOST, config, rubric)
 
 
 def _by_task(kept: Sequence[KeptSample]) -> list[KeptSample]:

@@ -59,7 +59,12 @@ class BatchPlanner:
         """
         known = await self._store.batches.samples(batch.id)
         open_ = [item for digest, item in items.items() if digest not in known or known[digest].outcome is None]
-        outcomes, left = await self._tiers.resolve(open_, Caller(batch.key, batch.run))
+        outcomes: dict[bytes, Outcome] = {}
+
+        def on_outcome(item: PreparedSample, outcome: Outcome) -> None:
+            outcomes[item.print.digest] = outcome
+
+        left = (await self._tiers.resolve(open_, Caller(batch.key, batch.run), on_outcome)).left
         await self._resolve(batch, outcomes, known)
         wanted = [item.print for item in left]
         claimed, stored = await self._store.batches.claim(batch, wanted, self._clock_ms())
@@ -111,7 +116,7 @@ class BatchPlanner:
         requests: list[StoredRequest] = []
         size = 0
         for number, group in enumerate(self._groups(owned, known)):
-            name = f"{custom_id_prefix(batch.id, batch.round + 1)}{number}"
+            name = f"{custom_id_prefix(batch, batch.round + 1)}{number}"
             built = self._api.build(self._group(name, group))
             size += len(json.dumps(built.params)) + len(name) + 40
             if requests and (size > self._api.max_bytes or len(requests) == self._api.max_requests):
@@ -163,9 +168,13 @@ class BatchPlanner:
             await self._store.batches.resolve(batch, states, self._clock_ms())
 
 
-def custom_id_prefix(batch: str, round_: int) -> str:
-    """Of the ids of a round's requests: at most 64 letters, digits, _ and - with a number behind it."""
-    return f"{batch}-{round_}-"
+def custom_id_prefix(batch: StoredBatch, round_: int) -> str:
+    """Of the ids of a round's requests: at most 64 letters, digits, _ and - with a number behind it.
+
+    The ledger has these ids for `ledger_retention_days`. A request that is sent again after its batch was deleted is a
+    new batch with the same id, so that only the time tells them apart.
+    """
+    return f"{batch.id}-{batch.created_ms:x}-{round_}-"
 
 
 def group_id(digests: Sequence[bytes]) -> str:

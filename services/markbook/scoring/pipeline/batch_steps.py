@@ -56,7 +56,8 @@ def make_work(request: ScoreRequest, samples: Sequence[PreparedSample]) -> Batch
 
 @dataclass(frozen=True, slots=True)
 class BatchSteps:
-    """`lease_s`: of a batch. `on_call` is called with each bill, `on_counted` with the line of each ended batch.
+    """`lease_s`: of a batch. `keeps_exchanges`: store.keep_exchanges is above 0. `on_call` is called with each bill,
+    `on_counted` with the line of each ended batch.
 
     Every method may raise StoreUnavailableError and BatchTakenError.
     """
@@ -68,6 +69,7 @@ class BatchSteps:
     store: Store
     rubric: Rubric
     lease_s: float
+    keeps_exchanges: bool
     clock_ms: Callable[[], int]
     on_call: Callable[[TeacherCall], None]
     on_counted: Callable[[RequestLine], None]
@@ -116,7 +118,7 @@ class BatchSteps:
         """
         assert batch.send_ms is not None
         known = await self.store.batches.provider_ids()
-        prefix = custom_id_prefix(batch.id, batch.round)
+        prefix = custom_id_prefix(batch, batch.round)
         settled_ms = batch.send_ms + (self.lease_s + 2 * self.config.batch_send_timeout_s) * 1000
         is_settled = self.store.batches.now(self.clock_ms()) > settled_ms  # before the list is read
         try:
@@ -168,7 +170,8 @@ class BatchSteps:
                 if self.stopped.is_set():
                     return
                 if (request := missing.get(name)) is not None:
-                    brought = self.api.read(result, len(request.digests), request.bound)
+                    sent = self.planner.build(request, work.items).params if self.keeps_exchanges else None
+                    brought = self.api.read(result, len(request.digests), request.bound, sent)
                     await self._record(batch, request, brought, work, known)
                     del missing[name]
 

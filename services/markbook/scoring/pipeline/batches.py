@@ -25,7 +25,7 @@ from markbook.scoring.pipeline.batch_outcomes import load_response
 from markbook.scoring.pipeline.batch_planner import BatchPlanner
 from markbook.scoring.pipeline.batch_steps import BatchSteps, make_work
 from markbook.scoring.pipeline.components import Tiers
-from markbook.scoring.pipeline.free_tiers import FreeTiers
+from markbook.scoring.pipeline.free_tiers import TESTED_AT_ONCE, FreeTiers
 from markbook.scoring.pipeline.group_scorer import GroupScorer
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
@@ -88,9 +88,8 @@ class BatchService:
         self._steps: BatchSteps | None = None
         if (api := teacher.batches()) is not None:
             scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
-            planner = BatchPlanner(
-                config, api, store, FreeTiers(config, store, tiers, scorer, clock_ms), scorer, clock_ms
-            )
+            free = FreeTiers(config, store, tiers, scorer, clock_ms, tested_at_once=TESTED_AT_ONCE)
+            planner = BatchPlanner(config, api, store, free, scorer, clock_ms)
             self._steps = BatchSteps(
                 config=config.teacher,
                 api=api,
@@ -99,6 +98,7 @@ class BatchService:
                 store=store,
                 rubric=rubric,
                 lease_s=config.store.claim_lease_s,
+                keeps_exchanges=config.store.keep_exchanges > 0,
                 clock_ms=clock_ms,
                 on_call=recorders.billed,
                 on_counted=recorders.counted,

@@ -1,6 +1,6 @@
 """One sample's way through the service, top to bottom.
 
-    extract -> fingerprint -> claim here -> store          -- hit ----> cache
+    extract -> fingerprint -> claim here -> store          -- hit ----> cache      (free_tiers.py, as for batches)
                                          -> heuristic tier -- reject -> heuristic
                                          -> tests          -- fail ---> tests
                                          -> requests of one sample: wait for others of the task (gathering.py)
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -24,15 +24,13 @@ from markbook.contract import ScoreRequest, ScoreResponse, Source
 from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.concurrency import gather_all, until_done
 from markbook.scoring.errors import ServiceStoppingError, stopping
-from markbook.scoring.fair_queue import Caller
 from markbook.scoring.fingerprint import hash_profile
-from markbook.scoring.heuristics import HeuristicResult
-from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.admission import AdmissionController
 from markbook.scoring.pipeline.audits import Auditors
 from markbook.scoring.pipeline.components import Recorders, Tiers
+from markbook.scoring.pipeline.free_tiers import FreeTiers, Stored
 from markbook.scoring.pipeline.gathering import Entry, GroupGatherer
-from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample, SampleMark
+from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, PreparedSample
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
@@ -40,11 +38,10 @@ from markbook.scoring.pipeline.request_state import ADMISSION_TIMEOUT, DEADLINE_
 from markbook.scoring.pipeline.response_writer import ResponseWriter
 from markbook.scoring.pipeline.single_flight import SingleFlight
 from markbook.scoring.prompts.rubric import Rubric
-from markbook.scoring.store import ApiKey, ClaimConflictError, Store, StoredMark
+from markbook.scoring.store import ApiKey, ClaimConflictError, Store
 from markbook.scoring.teachers.protocol import Teacher
 
 log = logging.getLogger("markbook")
-Stored = Mapping[bytes, StoredMark]
 Work = Coroutine[Any, Any, None]
 
 CLAIM_POLL_INTERVAL_S = 0.1
@@ -71,6 +68,7 @@ class Pipeline:
         self._tests = tiers.tests
         self.rubric = rubric
         self.scorer = GroupScorer(config, teacher, store, rubric, clock_ms)
+        self._free_tiers = FreeTiers(config, store, tiers, self.scorer, clock_ms)
         self._auditors = Auditors(config, self.scorer, store, rubric, clock_ms)
         self._clock_ms = clock_ms
         self.identity = mark_identity(config, teacher, rubric)
@@ -167,68 +165,18 @@ class Pipeline:
 
     async def _score_missing(self, state: RequestState, items: Sequence[PreparedSample]) -> None:
         """Resolve every item, by the cheapest tier that can."""
-        owned, rejected = items, list[tuple[PreparedSample, HeuristicResult]]()
+        owned = items
         with self._gatherer.expect(state, items) as entry:
-            with span("store lookup", **{"markbook.samples": len(items)}):
-                stored = await self._store.marks.get([item.print for item in items], self._clock_ms())
-                items = await self._tests.recall(items)
-            items = self._resolve_known(items, stored)
-            if items and self._config.rlaif.use_tiered_scoring:
-                items, rejected = await self._reject(items, state.billing.caller)
-            if items:
-                items = await self._test(items, state.billing.caller)
-                items = self._resolve_stored(items, stored, Source.CACHE)
+            free = await self._free_tiers.resolve(items, state.billing.caller, self._resolve)
+            items = free.left
             if entry and items:
                 await self._gatherer.wait(entry, items[0])
-        work = self._auditors.start(state, owned, rejected)
+        work = self._auditors.start(state, owned, free.rejected)
         if entry and items:
             work.append(until_done([state.futures[item.print.digest] for item in items], None))
         else:
             work += [self._ask_teacher([state], group) for group in self.scorer.groups(items)]
         await gather_all(work)
-
-    async def _reject(
-        self, items: Sequence[PreparedSample], caller: Caller
-    ) -> tuple[list[PreparedSample], list[tuple[PreparedSample, HeuristicResult]]]:
-        """Resolve what the heuristic tier rejects; returns the items that passed, and the rejected with the reasons."""
-        with span("heuristic tier", **{"markbook.samples": len(items)}):
-            results = await self._tier.classify([(item.code, item.prompt, item.language) for item in items], caller)
-        passed: list[PreparedSample] = []
-        rejected: list[tuple[PreparedSample, HeuristicResult]] = []
-        for item, result in zip(items, results, strict=True):
-            if result.score < self._config.rlaif.heuristic_score_threshold:
-                self._resolve(item, SampleMark(Source.HEURISTIC, result.score, None, result.reasons))
-                rejected.append((item, result))
-            else:
-                passed.append(item)
-        return passed, rejected
-
-    def _resolve_known(self, items: Sequence[PreparedSample], stored: Stored) -> list[PreparedSample]:
-        """Resolve what needs neither sandbox nor teacher: stored marks, and what known verdicts of tests decide."""
-        untested: list[PreparedSample] = []
-        others: list[PreparedSample] = []
-        for item in items:
-            if item.tests and item.verdict is None:
-                untested.append(item)
-            elif not (item.tests and self._resolve_decided(item)):
-                others.append(item)
-        return [*self._resolve_stored(others, stored, Source.CACHE), *untested]
-
-    async def _test(self, items: Sequence[PreparedSample], caller: Caller) -> list[PreparedSample]:
-        """Run the tests without a verdict and resolve what they decide; returns the items that are left."""
-        if with_tests := sum(bool(item.tests) for item in items):
-            with span("tests", **{"markbook.samples": with_tests}):
-                items, failed = await self._tests.run(items, caller, self._clock_ms())
-            for item, failure in failed:
-                self._resolve(item, failure)
-        return [item for item in items if not self._resolve_decided(item)]
-
-    def _resolve_decided(self, item: PreparedSample) -> bool:
-        """Resolve `item` if its tests decide its mark; whether they do."""
-        decided = self._tests.decide(item)
-        if decided is not None:
-            self._resolve(item, decided)
-        return decided is not None
 
     def _ask_gathered(self, entries: Sequence[Entry]) -> None:
         items = [entry.item for entry in entries]

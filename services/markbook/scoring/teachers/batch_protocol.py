@@ -82,8 +82,13 @@ class BatchApi(Protocol):
         """The id of each request with its result for `read`, in any order."""
         ...
 
-    def read(self, result: object, samples: int, bound: TeacherCall) -> BatchResult:
-        """What a result means for a request of so many samples. Never raises."""
+    def read(
+        self, result: object, samples: int, bound: TeacherCall, sent: Mapping[str, Any] | None = None
+    ) -> BatchResult:
+        """What a result means for a request of so many samples. Never raises.
+
+        `sent`: the body of the request, which each judgment then has with its reply; None: neither is kept.
+        """
         ...
 
     def lost(self, samples: int, bound: TeacherCall) -> BatchResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -46,6 +47,36 @@ def test_what_the_tier_rejects_and_the_book_has_is_not_judged():
 def test_audits_are_judged_too():
     audited = config(rlaif={"heuristic_audit_rate": 0.5})
     assert forecast(PLAN, replace(PLAIN, rejected=0.5), audited, RUBRIC).judged == pytest.approx(40 * 0.75)
+
+
+def test_audits_of_both_tiers_have_calls_of_their_own():
+    rates = {"heuristic_audit_rate": 0.5, "tests_audit_rate": 0.2}
+    halved = replace(PLAIN, rejected=0.25, failed=0.25)
+    found = forecast(PLAN, halved, config(rlaif=rates), RUBRIC)
+    # of four samples 2 are left, a half of 1 and a fifth of 1 are audited
+    assert found.judged == pytest.approx(10 * (2 + 0.5 + 0.2))
+    # a call where any of four samples is: 1 - 0.5^4, 1 - 0.875^4, 1 - 0.95^4
+    assert found.calls == pytest.approx(10 * (0.9375 + 0.413818 + 0.185494), abs=1e-4)
+    assert forecast(PLAN, halved, config(), RUBRIC).judged == pytest.approx(20)
+    one_kind = forecast(PLAN, replace(PLAIN, rejected=1.0), config(rlaif={"heuristic_audit_rate": 0.5}), RUBRIC)
+    assert (one_kind.judged, one_kind.calls) == (pytest.approx(20), pytest.approx(10 * 0.9375))
+
+
+def test_a_batch_has_its_price_its_cache_and_no_audits():
+    found = forecast(PLAN, PLAIN, config(teacher={"batch": "on"}), RUBRIC)
+    system = estimate_tokens(system_text(RUBRIC, explain=False))
+    message = estimate_tokens(render(*TASK, [""] * 4, "#000000")) + 4 * 100
+    assert found.tokens == Tokens(10 * message, 10 * 40, cache_read=9 * system, cache_write_1h=system)
+    usd = (10 * message + 0.1 * 9 * system + 2 * system) * 0.1e-6 + 400 * 0.5e-6
+    assert found.usd == pytest.approx(usd / 2)
+    audited = config(teacher={"batch": "on"}, rlaif={"heuristic_audit_rate": 1.0, "tests_audit_rate": 1.0})
+    assert forecast(PLAN, replace(PLAIN, rejected=0.25, failed=0.25), audited, RUBRIC).judged == pytest.approx(20)
+
+
+def test_where_tests_alone_decide_only_rejected_samples_are_judged_in_audits():
+    only = config(rlaif={"tests_policy": "only", "heuristic_audit_rate": 0.5})
+    assert forecast(PLAN, replace(PLAIN, rejected=0.25), only, RUBRIC).judged == pytest.approx(5)
+    assert forecast(PLAN, PLAIN, only, RUBRIC).usd == 0
 
 
 @pytest.mark.parametrize(("share", "judged"), [({"rejected": 1.0}, 0), ({"reused": 1.0}, 0)])
@@ -136,7 +167,9 @@ def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_pa
     assert "teacher: claude-haiku-5-5, $0.1 per million tokens sent, $0.5 received" in told
     assert "the free stub" in told
     assert "code per sample: 64 / 128 / 333 tokens" in told
-    assert "reject 40% / 10% / 0% of the samples" in told
+    assert "rejects 40% / 10% / 0% of the samples" in told
+    assert "a failed test decides 0% of them" in told
+    assert "audits" not in told
     low, likely, high = [float(cell.lstrip("$")) for cell in build_ledger_line(told, "cost")]
     assert 0 < low < likely < high
     by_steps = report(capsys, "t.jsonl", "--steps", "7", "--samples", "5")
@@ -146,14 +179,36 @@ def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_pa
 def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.jsonl").write_text('{"prompt": "Write f.", "language": "python"}\n')
-    (tmp_path / "stats.json").write_text(stats(heuristic=20, cache=30, coalesced=10, teacher=40))
+    (tmp_path / "stats.json").write_text(stats(heuristic=20, tests=10, cache=15, coalesced=20, teacher=35))
     told = report(capsys, "t.jsonl", "--stats", "stats.json", "--code-tokens", "90")
     assert "code per sample: 90 tokens" in told
-    assert "reject 20% of the samples" in told
+    assert "rejects 20% of the samples" in told
+    assert "a failed test decides 10% of them" in told
     assert "of the others 50% are cached" in told
     (tmp_path / "stats.json").write_text(stats(heuristic=20))
     assert main(["estimate", "t.jsonl", "--stats", "stats.json"]) == 2
     assert "no sample that passed the heuristic tier" in capsys.readouterr().err
+
+
+def test_tests_of_the_tasks_and_audits_are_assumed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tested = {"prompt": "Write f.", "language": "python", "tests": ["assert f()"]}
+    (tmp_path / "t.jsonl").write_text(f'{json.dumps(tested)}\n{{"prompt": "Write g.", "language": "python"}}\n')
+    (tmp_path / "config.yaml").write_text("rlaif: {tests_audit_rate: 0.1}")
+    told = report(capsys, "t.jsonl")
+    # half of the tasks; 0.6 x 0.5 x 0.8, 0.9 x 0.5 x 0.4, 0
+    assert "a failed test decides 24% / 18% / 0% of them" in told
+    assert "audits: 0% of the rejected and 10% of the failed samples are judged as well" in told
+    (tmp_path / "config.yaml").write_text("rlaif: {tests_policy: advise}")
+    assert "a failed test decides 0% of them" in report(capsys, "t.jsonl")
+    (tmp_path / "config.yaml").write_text("rlaif: {tests_audit_rate: 0.1}\nteacher: {batch: on}")
+    batched = report(capsys, "t.jsonl")
+    assert "$0.1 per million tokens sent, $0.5 received, times 0.5 in batches" in batched
+    assert "in batches (teacher.batch), which have no audits" in batched
+    found = json.loads(report(capsys, "t.jsonl", "--json"))
+    assert found["batch"] is True
+    assert [found[bound]["assumed"]["failed"] for bound in ("low", "likely", "high")] == pytest.approx([0.24, 0.18, 0])
+    assert found["high"]["assumed"]["rubric_writes"] == found["groups"]
 
 
 def build_ledger_line(told: str, name: str) -> list[str]:

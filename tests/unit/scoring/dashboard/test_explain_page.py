@@ -12,7 +12,7 @@ from markbook.contract import ErrorCode
 from markbook.scoring.api.auth import SESSION_COOKIE, Authenticator, hash_secret
 from markbook.scoring.dashboard.explain_cost import explain_cost
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store import ApiKey
+from markbook.scoring.store import ApiKey, Store
 from markbook.scoring.types import ScoringFailure
 from tests.unit.scoring.dashboard.test_samples_page import HOSTILE, B, add_keys, explaining, links, page, score
 from tests.unit.scoring.pipeline.test_tests_tier import RIGHT, TASK, WRONG, sample
@@ -80,6 +80,22 @@ async def test_a_sample_that_is_being_explained_says_so_and_another_call_takes_o
         assert len(explaining.groups) == 2
         explaining.gate.set()
         assert (await first).status_code == 303
+        assert "because of" in (await page(http, link)).one("article").words
+
+
+async def test_a_sample_whose_explanation_was_cut_off_may_be_explained_again(service, explaining, clock, database_url):
+    stale_ms = 2 * 150_000  # twice teacher.timeout_s
+    async with service(by=explaining, database_url=database_url) as http:
+        await score(http, sample(RIGHT, []))
+        [link] = links(await page(http, "/samples"))
+        dead, began_ms = Store(database_url, 1_000), clock.now_ms
+        await dead.explanations.acquire(bytes.fromhex(link.removeprefix("/samples/")), "demo", "m", began_ms, stale_ms)
+        await dead.close()
+        clock.now_ms = began_ms + stale_ms - 1_000
+        assert (await page(http, link)).all("form", "explain") == []
+        clock.now_ms = began_ms + stale_ms
+        assert len((await page(http, link)).all("form", "explain")) == 1
+        assert (await http.post(link)).status_code == 303
         assert "because of" in (await page(http, link)).one("article").words
 
 

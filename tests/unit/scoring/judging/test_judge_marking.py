@@ -29,6 +29,20 @@ def test_requests_have_samples_of_one_task_and_no_more_than_a_group(tasks, most,
     assert marking.split_by_task(tasks, most) == expected
 
 
+@pytest.mark.parametrize(
+    ("prompts", "tasks", "most", "expected"),
+    [
+        ("aabb", [0, 0, 1, 1], 9, [[0, 1, 2, 3]]),
+        ("aabb", [0, 0, 1, 1], 3, [[0, 1, 2], [3]]),
+        ("aaba", [0, 1, 2, 0], 9, [[0, 2, 3], [1]]),  # two groups of a, which are not to be shown together
+        ("abaca", [0, 1, 2, 3, 4], 9, [[0, 1, 3], [2], [4]]),
+    ],
+)
+def test_a_batch_has_one_group_of_a_task(prompts, tasks, most, expected):
+    samples = [LabelledSample(prompt=prompt, language="python", code="x", passed=True) for prompt in prompts]
+    assert marking.split_into_batches(samples, tasks, most) == expected
+
+
 def test_usage_is_the_sum_and_a_cost_that_is_not_known_is_not_made_up():
     one = RequestUsage(
         teacher_calls=1,

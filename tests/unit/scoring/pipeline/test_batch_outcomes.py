@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from markbook.config.settings import Price
@@ -14,6 +16,7 @@ from markbook.scoring.pipeline.batch_outcomes import (
 )
 from markbook.scoring.pipeline.batch_planner import custom_id_prefix
 from markbook.scoring.pipeline.group_scorer import SampleMark
+from markbook.scoring.store import StoredBatch
 from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.pricing import Tokens
 from markbook.scoring.types import ScoringFailure
@@ -58,8 +61,19 @@ def test_a_sample_that_has_not_failed_is_shown_with_others():
 
 
 def test_the_ids_of_requests_are_ones_that_the_provider_takes():
-    longest = custom_id_prefix("f" * 32, 1000) + str(100_000)
-    assert len(longest) == 32 + 1 + 4 + 1 + 6 <= 64
+    in_2100_ms = 4_102_444_800_000
+    longest = custom_id_prefix(batch("f" * 32, in_2100_ms), 1000) + str(100_000)
+    assert longest == f"{'f' * 32}-3bb2cc3d800-1000-100000"
+    assert len(longest) == 32 + 1 + 11 + 1 + 4 + 1 + 6 <= 64
+    assert re.fullmatch("[a-zA-Z0-9_-]+", longest)
+
+
+def test_a_batch_of_the_same_request_at_another_time_has_other_ids():
+    assert custom_id_prefix(batch("a", 1), 1) != custom_id_prefix(batch("a", 2), 1)
+
+
+def batch(name: str, created_ms: int) -> StoredBatch:
+    return StoredBatch(name, "r", None, "queued", 1, b"", None, 0, 0, None, None, created_ms)
 
 
 def test_a_batch_is_priced_at_its_factor():

@@ -173,6 +173,20 @@ async def test_the_oldest_rejects_above_the_number_kept_go_with_their_texts(data
         assert len(await lines(store)) == 3
 
 
+async def test_an_explanation_goes_with_its_reject_unless_it_is_being_made(database_url):
+    async with opened(database_url, keep_rejects=1) as store:
+        for number, code in enumerate("abc"):
+            await reject(store, rejected(code, at_ms=NOW + number))
+            assert await store.explanations.acquire(named(code).row, "r", "m", NOW, 500)
+        for code in "ac":
+            await store.explanations.record(named(code).row, ["why"], {}, NOW)
+        await store.maintenance.run_once(NOW)
+        assert await lines(store) == ["c"]
+        # a is gone; b waits for its reason, which is paid for; c stays
+        left = [await store.explanations.acquire(named(code).row, "r", "m", NOW, 500) for code in "abc"]
+        assert left == [True, False, False]
+
+
 async def test_a_mark_that_is_evicted_is_no_longer_listed(database_url):
     async with opened(database_url, max_entries=1) as store:
         await keep(store, marked("a"), at_ms=NOW)

@@ -209,3 +209,12 @@ async def test_a_server_that_ignores_the_schema_may_send_lines(made, script):
     [outcome] = (await asked(made(model=OTHER), GROUP)).outcomes
     assert isinstance(outcome, Judgment)
     assert outcome.criteria == MARKS
+
+
+@pytest.mark.parametrize(("constrain", "model", "is_sent"), [("auto", OTHER, False), ("on", OTHER, True)])
+async def test_a_batch_has_a_schema_only_where_it_is_required(made, constrain, model, is_sent):
+    """A server that refuses it would refuse every request of the batch, and calls learn of that one by one."""
+    teacher = made(model=model, constrain=constrain, base_url_has_batches=True)
+    params = teacher.batches().build(TWO).params
+    assert ("format" in params.get("output_config", {})) is is_sent
+    assert FORM in params["system"][0]["text"]  # the form is asked for all the same

@@ -8,7 +8,7 @@ and its time, and proven by the ids in its results.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -24,10 +24,16 @@ from markbook.scoring.teachers.anthropic.call_pricing import CallPricer
 from markbook.scoring.teachers.anthropic.group_splitting import split_by_length
 from markbook.scoring.teachers.anthropic.message_reader import MessageReader
 from markbook.scoring.teachers.anthropic.request import RequestBuilder
-from markbook.scoring.teachers.anthropic.response import count_tokens, explain_status, retry_after_s
+from markbook.scoring.teachers.anthropic.response import (
+    count_tokens,
+    explain_status,
+    get_text,
+    retry_after_s,
+    with_exchange,
+)
 from markbook.scoring.teachers.batch_protocol import BatchNotSentError, BatchRequest, BatchResult, FoundBatch
 from markbook.scoring.teachers.protocol import Group
-from markbook.scoring.types import ScoringFailure, TeacherCall
+from markbook.scoring.types import Exchange, ScoringFailure, TeacherCall
 
 PAGE = 1000
 """Batches per page of the list, the most there can be."""
@@ -131,10 +137,16 @@ class MessageBatches:
             finally:
                 await lines.close()
 
-    def read(self, result: object, samples: int, bound: TeacherCall) -> BatchResult:
+    def read(
+        self, result: object, samples: int, bound: TeacherCall, sent: Mapping[str, Any] | None = None
+    ) -> BatchResult:
         kind = str(getattr(result, "type", None))
         if kind == "succeeded":
-            return self._read_message(getattr(result, "message", None), samples, bound)
+            message = getattr(result, "message", None)
+            found = self._read_message(message, samples, bound)
+            if sent is None:
+                return found
+            return BatchResult(with_exchange(found.outcomes, Exchange(sent, get_text(message))), found.call)
         if kind == "expired":
             return BatchResult((_EXPIRED,) * samples, self._free(kind))
         if kind == "canceled":
