@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from markbook.scoring.cli.paid_marks import describe_cost
 
 from markbook.config.loading import parse_config
 from markbook.scoring.budgets.cost_estimate import Forecast
+from markbook.scoring.cli.confirm_cost import describe_cost
 from markbook.scoring.dashboard.explain_cost import explain_cost
 from markbook.scoring.judging.costs import LIKELY, MOST, estimate_cost
 from markbook.scoring.judging.labelled import LabelledSample
