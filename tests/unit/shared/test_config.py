@@ -46,6 +46,33 @@ def test_the_file_in_the_repository_states_every_key_with_its_default():
     assert [f"{section}.{key}" for section, keys in written.items() for key in keys] == list(known_keys())
 
 
+def described(text):
+    """The comment of every key, beside it or in the lines above it, by section.key."""
+    section, above, found = "", [], {}
+    for line in text.splitlines():
+        if top := re.match(r"(\w+):", line):
+            section, above = top[1], []
+        elif comment := re.match(r"  # (.*)", line):
+            above.append(comment[1])
+        elif key := re.match(r"  (\w+):.*?(?:  # (.*))?$", line):
+            found[f"{section}.{key[1]}"] = key[2] or " ".join(above)
+            above = []
+    return found
+
+
+def test_the_file_describes_every_key_as_the_code_does():
+    sections = {name: field.annotation.model_fields for name, field in Config.model_fields.items()}
+    descriptions = {
+        f"{name}.{key}": field.description for name, fields in sections.items() for key, field in fields.items()
+    }
+    assert described((ROOT / "config.yaml").read_text()) == descriptions
+
+
+def test_a_comment_above_a_key_and_one_beside_it_are_its_description():
+    text = "# all\na:\n  x: 1  # one\n  # two\n  # lines\n  y: 'a # b'\n"
+    assert described(text) == {"a.x": "one", "a.y": "two lines"}
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

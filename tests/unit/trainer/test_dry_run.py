@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from markbook.config.settings import Config, Training
@@ -41,8 +43,10 @@ def test_the_price_of_the_group(counted, line):
 def test_the_command_that_estimates_the_run_has_the_mean_length_measured():
     task = Task(0, "p", "python", (1,))
     samples = [Sample(task, (7,) * length, "", False, (0.0,) * length) for length in (10, 15)]
-    command = next_step(Config(training=Training(tasks="my tasks.jsonl")), samples).partition("with: ")[2]
+    config = Config(training=Training(tasks="my tasks.jsonl"))
+    command = next_step(config, samples).partition("with: ")[2]
     assert command == "markbook estimate 'my tasks.jsonl' --code-tokens 13"
+    assert next_step(config, samples, Path("my.yaml")).endswith("--code-tokens 13 --config my.yaml")
 
 
 def test_it_writes_nothing_and_the_run_meets_its_samples_again(run, tmp_path, capsys):
@@ -56,6 +60,7 @@ def test_it_writes_nothing_and_the_run_meets_its_samples_again(run, tmp_path, ca
         assert "generated one group: 4 samples, " in out
         assert "marks: 0." in out
         assert "teacher: this group needed no call\nestimate the cost of the whole run with: " in out
+        assert out.endswith(" --config config.yaml\n")
         assert run(service) == FINISHED
         [again] = [other for other in service.requests[1:] if other.samples == request.samples]
         assert again.run == "test-run"

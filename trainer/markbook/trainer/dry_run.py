@@ -7,6 +7,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from markbook.config.settings import Config
 from markbook.contract import Counters, Result, Scored, Source, Unscored
@@ -16,10 +17,11 @@ from markbook.trainer.loop import TRAINING, Trainer
 from markbook.trainer.types import Sample
 
 
-def dry_run(trainer: Trainer) -> None:
+def dry_run(trainer: Trainer, config_file: Path | None = None) -> None:
     """Generate and score the first group of the run, and print its marks and its price.
 
-    With the same seed the first step of the run has the same samples and finds their marks stored. Raises
+    With the same seed the first step of the run has the same samples and finds their marks stored.
+    `config_file`: what `--config` named, for the command that is printed last. Raises
     ServiceTimeoutError where none of them gets a mark.
     """
     config, run = trainer.config, f"{trainer.name}/dry-run"
@@ -30,7 +32,7 @@ def dry_run(trainer: Trainer) -> None:
     results = trainer.marker.submit(run, samples).result()
     print(marked(results))
     print(price(trainer.marker.counters(run)))
-    print(next_step(config, samples))
+    print(next_step(config, samples, config_file))
 
 
 def written(samples: Sequence[Sample], seconds: float, config: Config) -> str:
@@ -66,8 +68,11 @@ def price(counted: Counters) -> str:
     )
 
 
-def next_step(config: Config, samples: Sequence[Sample]) -> str:
+def next_step(config: Config, samples: Sequence[Sample], config_file: Path | None = None) -> str:
     """The command that estimates the cost of the whole run, with the mean length measured here."""
     mean_tokens = sum(len(sample.ids) for sample in samples) / len(samples)
-    tasks = shlex.quote(config.training.tasks)
-    return f"estimate the cost of the whole run with: markbook estimate {tasks} --code-tokens {math.ceil(mean_tokens)}"
+    command = ["markbook", "estimate", config.training.tasks]
+    command += ["--code-tokens", str(math.ceil(mean_tokens))]
+    if config_file is not None:
+        command += ["--config", str(config_file)]
+    return f"estimate the cost of the whole run with: {shlex.join(command)}"

@@ -38,8 +38,16 @@ def report_end(code: int, why: object) -> int:
     return code
 
 
-def run_training(config: Config, run_dir: Path, *, resume: bool = False, dry: bool = False) -> int:
-    """One run in this process, by a configuration that names it. Returns the exit status; raises ConfigError."""
+def run_training(
+    config: Config,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    dry: bool = False,
+    config_file: Path | None = None,
+) -> int:
+    """One run in this process, by a configuration that names it. `config_file`: where it was read, if it was
+    named. Returns the exit status; raises ConfigError."""
     check_tasks(config.training)
     check_source(config.training.model)
     limit_spinning()
@@ -55,7 +63,7 @@ def run_training(config: Config, run_dir: Path, *, resume: bool = False, dry: bo
     )
 
     try:
-        _run(config, run_dir, resume=resume, dry=dry)
+        _run(config, run_dir, resume=resume, dry=dry, config_file=config_file)
     except ServiceTimeoutError as error:
         return report_end(GAVE_UP, error)
     except BudgetExceededError as error:
@@ -71,7 +79,7 @@ def run_training(config: Config, run_dir: Path, *, resume: bool = False, dry: bo
     return FINISHED
 
 
-def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool) -> None:
+def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool, config_file: Path | None) -> None:
     from markbook.trainer.distributed import launched
     from markbook.trainer.dry_run import dry_run
     from markbook.trainer.loop import Trainer
@@ -94,7 +102,7 @@ def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool) -> None:
             print(f"rlaif.objective {name}, except: {', '.join(found)}", flush=True)
         trainer = Trainer(config, run, run_dir, client, resume, ranks)
         with closing(trainer.sampler):
-            ranks.on_main(lambda: dry_run(trainer)) if dry else trainer.run()
+            ranks.on_main(lambda: dry_run(trainer, config_file)) if dry else trainer.run()
 
 
 def _checked_name(run: str | None) -> str:

@@ -80,11 +80,20 @@ def check_file(
         counts = {"tasks": len(tasks), "tests": tests, "without_solution": unsolved, "sandbox": runner.identity}
         print(json.dumps({**counts, "problems": found}, indent=2))
     else:
-        print(f"{file}: {len(tasks):,} tasks, {tests:,} tests, {len(found):,} problems; {runner.identity}")
+        print(f"{file}: {len(tasks):,} tasks, {tests:,} tests, {len(found):,} problems")
+        print(_where(runner))
         if unsolved:
             print(f"{unsolved:,} tasks have no solution, so whether their tests can be passed is unknown")
     if found:
         raise typer.Exit(PROBLEMS)
+
+
+def _where(runner: TestRunner) -> str:
+    limits = runner.limits
+    return (
+        f"run in {' and '.join(runner.sandboxes)}, in at most {limits.test_s:g} s per test, "
+        f"{limits.total_s:g} s and {limits.memory_bytes // 2**20:,} MiB per sample"
+    )
 
 
 def check(task: TaskLine, runner: TestRunner) -> Iterator[str]:

@@ -48,9 +48,9 @@ class TestRunner:
         self._cache = cache or MemoryVerdictCache()
         self._timed_out_once = MemoryVerdictCache(max_results=20_000)
         self._threads = ThreadPoolExecutor(self.max_running, thread_name_prefix="tests")
-        names = [sandbox.name for sandbox in (first, confirm) if sandbox is not None]
+        self.sandboxes = [each.name for each in (first, confirm) if each is not None]
         scope = "" if confirm is None or confirm_failures else " (not_run)"
-        self.identity = f"{'+'.join(names)}{scope} {self.limits}"
+        self.identity = f"{'+'.join(self.sandboxes)}{scope} {self.limits}"
 
     async def run(
         self, code: str, tests: Sequence[str], setup: str = "", *, caller: Caller = NOBODY

@@ -26,7 +26,10 @@ def check(tmp_path, capsys):
 def test_a_file_without_a_problem(check):
     status, lines = check(GOOD)
     assert status == 0
-    assert lines[0].startswith(" 1 tasks, 1 tests, 0 problems")
+    assert lines == [
+        " 1 tasks, 1 tests, 0 problems",
+        "run in monty, in at most 2 s per test, 5 s and 128 MiB per sample",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,4 +56,4 @@ def test_each_problem_is_named_with_its_line(check, change, said):
 def test_a_task_without_a_solution_is_no_problem_but_counted(check):
     status, lines = check({key: value for key, value in GOOD.items() if key != "solution"})
     assert status == 0
-    assert lines[1] == "1 tasks have no solution, so whether their tests can be passed is unknown"
+    assert lines[2] == "1 tasks have no solution, so whether their tests can be passed is unknown"

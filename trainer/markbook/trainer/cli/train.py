@@ -124,7 +124,7 @@ def _start(file: Path | None, run_dir: Path | None, dry: bool, resume: str | Non
         raise ConfigError("--dry-run and --resume exclude each other: give one of them")
     config = load_config(file)
     if resume is None:
-        return run_training(*_new_run(config, run_dir), dry=dry)
+        return run_training(*_new_run(config, run_dir), dry=dry, config_file=file)
     run_dir = find_run(config, run_dir or resume)
     kept = load_config(run_dir / "config.yaml", old_names=True)
     return run_training(merge_resumed_config(kept, config) if file else kept, run_dir, resume=True)

@@ -56,9 +56,10 @@ class RewardClient:
     def check_access(self, run: str, eval_tasks: str | None) -> Stats:
         """The service's counts of `run`. Raises RequestRejectedError where the API key may not use it, or
         its evaluations: before a model is loaded and samples are generated for minutes."""
+        stats = self.stats(run)
         if eval_tasks:
             self.stats(evaluation_run(run))
-        return self.stats(run)
+        return stats
 
     def counters(self, run: str) -> Counters:
         """What the service has counted under `run` so far."""
