@@ -47,6 +47,11 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     ),
     ".venv/bin/markbook judge labelled.jsonl": ("tests/integration/test_judge.py", '["judge", "file.jsonl"'),
     ".venv/bin/markbook rescore --run demo": ("tests/integration/test_rescore.py", '["rescore", '),
+    ".venv/bin/markbook rescore --run mine": ("tests/integration/test_batches_rescore.py", '"rescore", '),
+    ".venv/bin/markbook rubric try strict.md --from-store 100": (
+        "tests/integration/test_batches_rescore.py",
+        '"rubric", "try", "strict.md"',
+    ),
     "docker ": ("tests/compose/stack.py", '"docker", "compose"'),
     "git pull": (None, "the reader's repository"),
     "kubectl ": (None, "no cluster; the manifest is checked against the schemas"),

@@ -20,6 +20,9 @@ from markbook.scoring.teachers.anthropic.reply_parser import reply_tokens
 REASON_TOKENS = 25
 """Of a short reason. The marks themselves take two tokens a number (verdict.py)."""
 
+_ROUNDING = 1e-9
+"""A share of the samples below this is what is left of 1 less shares that sum to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -76,7 +79,8 @@ class _Calls:
 
 def forecast(plan: Plan, assumed: Assumptions, config: Config, rubric: Rubric) -> Forecast:
     """The sums over the run. Failed and repeated calls are not included: errors are not billed."""
-    kinds = [_calls(plan, share, assumed, config, rubric) for share in _shares(assumed, config) if share]
+    shares = [share for share in _shares(assumed, config) if share > _ROUNDING]
+    kinds = [_calls(plan, share, assumed, config, rubric) for share in shares]
     if not kinds:
         return Forecast(0, 0, Tokens(), 0.0)
     judged, calls = sum(each.judged for each in kinds), sum(each.calls for each in kinds)

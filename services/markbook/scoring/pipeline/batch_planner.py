@@ -172,7 +172,7 @@ def custom_id_prefix(batch: StoredBatch, round_: int) -> str:
     """Of the ids of a round's requests: at most 64 letters, digits, _ and - with a number behind it.
 
     The ledger has these ids for `ledger_retention_days`. A request that is sent again after its batch was deleted is a
-    new batch with the same id, so that they differ by the time only.
+    new batch with the same id and another time.
     """
     return f"{batch.id}-{batch.created_ms:x}-{round_}-"
 

@@ -79,7 +79,9 @@ def test_where_tests_alone_decide_only_rejected_samples_are_judged_in_audits():
     assert forecast(PLAN, PLAIN, only, RUBRIC).usd == 0
 
 
-@pytest.mark.parametrize(("share", "judged"), [({"rejected": 1.0}, 0), ({"reused": 1.0}, 0)])
+@pytest.mark.parametrize(
+    ("share", "judged"), [({"rejected": 1.0}, 0), ({"reused": 1.0}, 0), ({"rejected": 0.7, "failed": 0.3}, 0)]
+)
 def test_nothing_to_judge_costs_nothing(share, judged):
     found = forecast(PLAN, replace(PLAIN, **share), config(), RUBRIC)
     assert (found.judged, found.calls, found.tokens, found.usd) == (judged, 0, Tokens(), 0)
