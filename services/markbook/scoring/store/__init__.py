@@ -1,7 +1,7 @@
 """The only room with SQL: marks, claims on marks to come, and the ledger of requests and paid calls."""
 
 from markbook.scoring.store import score_sums
-from markbook.scoring.store.alert_outbox import Alert, Delivery
+from markbook.scoring.store.alert_outbox import ActiveAlert, Alert, Delivery
 from markbook.scoring.store.api_keys import KEY_NAME, RUN_PATTERN, ApiKey, ApiKeys
 from markbook.scoring.store.audits import AuditSum, NewAudit
 from markbook.scoring.store.batch_rows import NewResult, SampleState, StoredBatch, StoredRequest
@@ -43,6 +43,7 @@ __all__ = [
     "RUN_PATTERN",
     "SENDING",
     "SENT",
+    "ActiveAlert",
     "Alert",
     "ApiKey",
     "ApiKeys",
