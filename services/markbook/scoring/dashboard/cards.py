@@ -66,7 +66,7 @@ def build_cards(totals: Totals, savings: Savings | None, *, is_stub: bool) -> li
 
 def _money_cards(total: Counters, totals: Totals, savings: Savings | None) -> list[Card]:
     plain = total.tokens_saved + total.api_tokens_sent
-    cards = [Card("Spent", formatting.usd(total.cost_usd), _cost_notes(total))]
+    cards: list[Card] = []
     if savings is not None:
         share = formatting.percent(savings.saved_usd, savings.baseline_usd)
         cards.append(
@@ -131,7 +131,8 @@ def _teacher_card(totals: Totals) -> Card:
     )
 
 
-def _cost_notes(total: Counters) -> tuple[str, ...]:
+def cost_notes(total: Counters) -> tuple[str, ...]:
+    """What belongs to the dollars spent: the price of 1,000 samples, and calls without a bill."""
     if total.cost_usd is None:
         return ("set teacher.prices for this model",)
     notes = []

@@ -13,6 +13,7 @@ from markbook.scoring.dashboard import formatting, learning, marks_table
 from markbook.scoring.dashboard.agreement import AgreementRow, build_agreement_chart, build_agreement_rows
 from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
 from markbook.scoring.dashboard.charts import build_charts
+from markbook.scoring.dashboard.glance import Fact, build_glance
 from markbook.scoring.dashboard.marks_table import Row
 from markbook.scoring.dashboard.money import Savings, compute_savings
 from markbook.scoring.dashboard.query import PageQuery
@@ -48,6 +49,7 @@ class View:
     warnings: list[str]
     has_runs: bool
     total: Counters
+    glance: list[Fact]
     cards: list[Card]
     savings: Savings | None
     curves: list[Chart]
@@ -66,6 +68,7 @@ class View:
 async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -> View:
     """The part of `query` that `key` may see. Raises StoreUnavailableError."""
     await state.pipeline.ledger.flush()
+    await state.pipeline.responses.rejects.flush()
     now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
     spans = await store.run_metrics.spans(viewer, learning.REPORTED, query.run)
     # auto is about what is shown, all about what is stored
@@ -86,6 +89,8 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     states = await read_budget_states(state, key, query.run)
     savings = compute_savings(totals.counters, state.config.teacher.price())
     size = await store.marks.size(viewer)
+    listed = SamplesQuery(run=query.run or "")
+    newest = await store.samples.newest(viewer, query.run)
     return View(
         query=query,
         key=key,
@@ -98,6 +103,7 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         warnings=_build_warnings(state, viewer, states),
         has_runs=bool(totals.runs) or not all(chart.is_empty for chart in curves),
         total=totals.counters,
+        glance=build_glance(totals, newest, listed, is_stub=teacher.is_stub),
         cards=build_cards(totals, savings, is_stub=teacher.is_stub),
         savings=savings,
         curves=curves,
@@ -110,7 +116,7 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         profile=state.pipeline.profile,
         store_samples=state.config.store.store_samples,
         most_marks=formatting.count(MAX_MARKS),
-        samples=SamplesQuery(run=query.run or "").link(),
+        samples=listed.link(),
     )
 
 

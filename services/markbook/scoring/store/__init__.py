@@ -21,7 +21,7 @@ from markbook.scoring.store.rollups import HOUR_MS, MINUTE_RETENTION_MS, Counter
 from markbook.scoring.store.run_comparison import ComparedTask
 from markbook.scoring.store.sample_filter import MAX_SAMPLES, Order, SampleCursor, SampleFilter
 from markbook.scoring.store.sample_texts import Texts
-from markbook.scoring.store.samples import Facet, ListedSample, ListedTask
+from markbook.scoring.store.samples import Facet, ListedSample, ListedTask, NewestSamples
 from markbook.scoring.store.store import Store, StoreObservers
 from markbook.scoring.store.tables import LATENCY_BUCKETS, LATENCY_MS
 from markbook.scoring.store.test_verdicts import Verdicts
@@ -65,6 +65,7 @@ __all__ = [
     "NewMark",
     "NewResult",
     "NewTestsAudit",
+    "NewestSamples",
     "Order",
     "Paid",
     "Profile",

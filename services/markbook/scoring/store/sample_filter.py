@@ -78,7 +78,7 @@ def conditions(connection: Connection, viewer: Viewer, wanted: SampleFilter) -> 
     """What a sample must fulfil to be listed: that `viewer` may see it, and all that `wanted` names."""
     found = scope(connection, viewer)
     if wanted.run is not None:
-        found.append(or_(_sample.run == wanted.run, _given_to([wanted.run])))
+        found.append(of_run(wanted.run))
     for column, value in (
         (_sample.source, wanted.source),
         (_sample.language, wanted.language),
@@ -124,6 +124,11 @@ def counted_runs(connection: Connection) -> list[str]:
     following = select(func.min(_rollup.run)).where(_rollup.run > first.c.run).scalar_subquery()
     steps = first.union_all(select(following).where(first.c.run.is_not(None)))
     return [run for run in connection.execute(select(steps.c.run)).scalars() if run is not None]
+
+
+def of_run(run: str) -> ColumnElement[bool]:
+    """Samples that the run has paid for or was given."""
+    return or_(_sample.run == run, _given_to([run]))
 
 
 def _given_to(runs: Sequence[str]) -> ColumnElement[bool]:
