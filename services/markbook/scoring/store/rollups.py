@@ -19,6 +19,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.contract import Source
 from markbook.scoring.store import score_sums, tables
+from markbook.scoring.store.columns import sum_columns
 from markbook.scoring.store.judged import JudgedKind
 from markbook.scoring.store.statements import Row, insert_into, run
 
@@ -53,6 +54,20 @@ class CounterTotals:
         self.judged.update(other.judged)
         for source, sums in other.scores.items():
             self.scores[source].update(sums)
+
+
+def add_up(tallies: Sequence[CounterTotals]) -> CounterTotals:
+    """The sum of many, as `CounterTotals.add` makes it one after another."""
+    total = CounterTotals(sum_columns([each.counts for each in tallies], _NAMES))
+    scores: defaultdict[str, list[Counter[str]]] = defaultdict(list)
+    for each in tallies:
+        total.failures.update(each.failures)
+        total.judged.update(each.judged)
+        for source, sums in each.scores.items():
+            scores[source].append(sums)
+    for source, rows in scores.items():
+        total.scores[source] = sum_columns(rows, score_sums.COLUMNS)
+    return total
 
 
 class Rollups:
