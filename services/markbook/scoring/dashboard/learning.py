@@ -11,8 +11,8 @@ from markbook.scoring.dashboard.learning_svg import Report, curves, histogram, s
 from markbook.scoring.dashboard.svg import Chart, Series
 from markbook.scoring.dashboard.totals import Totals
 from markbook.scoring.store import CounterTotals, score_sums
-from markbook.scoring.store.columns import sum_columns
 from markbook.scoring.store.run_metrics import ReportedMetric
+from markbook.scoring.store.summation import sum_columns
 
 REPORTED = (MARK, PASS_AT_1)
 MAX_REPORTS = 2_000

@@ -11,7 +11,7 @@ from markbook.contract import Counters, Source
 from markbook.scoring.api.stats import to_counters
 from markbook.scoring.dashboard.time_range import TimeRange
 from markbook.scoring.store import CounterTotals, Rollups
-from markbook.scoring.store.rollups import add_up
+from markbook.scoring.store.summation import add_up
 
 PAID_BEFORE = (Source.CACHE, Source.COALESCED)
 """Sources of marks that had been paid for already."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, UnaryExpression, exists, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, UnaryExpression, exists, or_, select, tuple_
 
 from markbook.scoring.store import tables
+from markbook.scoring.store.counted_runs import counted_runs
 from markbook.scoring.store.sample_tables import samples
 from markbook.scoring.store.viewer import Viewer
 
@@ -18,7 +19,6 @@ MAX_SAMPLES = 100_000
 
 _sample = samples.c
 _given = tables.given_marks.c
-_rollup = tables.sums.c
 
 
 class Order(StrEnum):
@@ -116,14 +116,6 @@ def _seen_by(connection: Connection, viewer: Viewer, oldest_ms: int | None) -> C
     runs = {*connection.execute(paying).scalars(), *counted_runs(connection)}
     mine = sorted(filter(viewer.may_use, runs))
     return or_(_sample.run.in_(mine), _given_to(mine))
-
-
-def counted_runs(connection: Connection) -> list[str]:
-    """All runs that have asked for marks: a step through the index per run, not a look at each row."""
-    first = select(func.min(_rollup.run).label("run")).cte("counted", recursive=True)
-    following = select(func.min(_rollup.run)).where(_rollup.run > first.c.run).scalar_subquery()
-    steps = first.union_all(select(following).where(first.c.run.is_not(None)))
-    return [run for run in connection.execute(select(steps.c.run)).scalars() if run is not None]
 
 
 def of_run(run: str) -> ColumnElement[bool]:
