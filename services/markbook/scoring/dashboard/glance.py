@@ -38,7 +38,7 @@ def build_glance(totals: Totals, newest: NewestSamples, query: SamplesQuery, *, 
 def _cost(totals: Totals, *, is_stub: bool) -> Fact:
     total = totals.counters
     if not has_money(total, is_stub=is_stub):
-        return Fact("Spent", "nothing", f"{formatting.count(total.samples)} samples, no paid calls")
+        return Fact("Spent", "nothing", "no paid calls: the stand-in marks")
     return Fact("Spent", formatting.usd(total.cost_usd), "; ".join(cost_notes(total)))
 
 
