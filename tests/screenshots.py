@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 from markbook.cli import main as markbook
+from markbook.client import ScoringClient
 from markbook.scoring.app import unix_ms
 from tests import page_states
 from tests.chromium import Chromium
@@ -91,6 +92,8 @@ def take_documents(photographer: Photographer) -> None:
 
 def take_states(photographer: Photographer) -> None:
     with new_store() as url, ServiceProcess(url) as service:
+        with ScoringClient(service.url) as client:  # it waits until connections are accepted
+            client.stats()
         photographer.state("empty", service.url)
         page_states.score(service, "mine", *page_states.CODES)
         photographer.state("stand-in", service.url)

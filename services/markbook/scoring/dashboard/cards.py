@@ -166,7 +166,7 @@ def build_budget_rows(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
     """Budgets with a limit, the most used first within total, keys and runs."""
     rows = []
     for scope, state in states.items():
-        meters = _meters(state)
+        meters = build_meters(state)
         if meters:
             kind, _, name = scope.removesuffix(f" per {state.per}").partition(" ")
             spent = f"{formatting.usd(state.spent_usd)}, {formatting.compact(state.spent_tokens)} tokens"
@@ -175,7 +175,8 @@ def build_budget_rows(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
     return sorted(rows, key=lambda row: (order.index(row.kind), -max(meter.share for meter in row.meters), row.name))
 
 
-def _meters(state: BudgetState) -> tuple[Meter, ...]:
+def build_meters(state: BudgetState) -> tuple[Meter, ...]:
+    """One for each limit: dollars, tokens."""
     meters = []
     if state.limit_usd is not None:
         left = max(0.0, state.limit_usd - state.spent_usd)

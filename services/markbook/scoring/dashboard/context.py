@@ -11,7 +11,15 @@ from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import agreement_stats
 from markbook.scoring.dashboard import formatting, learning, marks_table
 from markbook.scoring.dashboard.agreement import AgreementRow, build_agreement_chart, build_agreement_rows
-from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
+from markbook.scoring.dashboard.cards import (
+    BudgetRow,
+    Card,
+    RunRow,
+    build_budget_rows,
+    build_cards,
+    build_meters,
+    build_run_rows,
+)
 from markbook.scoring.dashboard.charts import build_charts
 from markbook.scoring.dashboard.glance import Fact, build_glance
 from markbook.scoring.dashboard.marks_table import Row
@@ -84,7 +92,7 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         return query.link(run=name, before=None)
 
     curves = learning.build_learning_charts(totals, reported, spans, link)
-    curves.append(build_agreement_chart(totals, runs, link))
+    charts = [build_agreement_chart(totals, runs, link), *build_charts(totals, link)]
     agreement = await agreement_stats(state, viewer, sums, query.run)
     states = await read_budget_states(state, key, query.run)
     savings = compute_savings(totals.counters, state.config.teacher.price())
@@ -101,13 +109,13 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         description=teacher.description,
         is_stand_in=teacher.is_stub,
         warnings=_build_warnings(state, viewer, states),
-        has_runs=bool(totals.runs) or not all(chart.is_empty for chart in curves),
+        has_runs=bool(totals.runs) or not all(chart.is_empty for chart in [*curves, *charts]),
         total=totals.counters,
         glance=build_glance(totals, newest, listed, is_stub=teacher.is_stub),
         cards=build_cards(totals, savings, is_stub=teacher.is_stub),
         savings=savings,
         curves=curves,
-        charts=build_charts(totals, link),
+        charts=charts,
         runs=build_run_rows(totals),
         agreement=build_agreement_rows(agreement.counts, agreement.low_runs),
         budgets=build_budget_rows(states),
@@ -131,11 +139,16 @@ def _build_warnings(state: AppState, viewer: Viewer, budgets: Mapping[str, Budge
     warnings: list[str] = []
     if outage := state.teacher.outage():
         since = formatting.format_time(round(outage.since_s * 1000))
-        warnings.append(f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}")
+        warnings.append(
+            f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}. New samples are unscored until "
+            "it answers again; cached marks are served."
+        )
     for scope, alert in sorted(state.store.money.watch.current(state.clock_ms()).items()):
         if scope in budgets:
             what = "is spent" if alert.percent == SPENT else f"is spent to {alert.percent} %"
-            warnings.append(f"The budget of {scope} {what} since {formatting.format_time(alert.since_ms)} UTC.")
+            left = " and ".join(meter.left for meter in build_meters(budgets[scope]))
+            since = formatting.format_time(alert.since_ms)
+            warnings.append(f"The budget of {scope} {what} since {since} UTC: {left} left.")
     for run, low in sorted(state.agreement.low.items()):
         if viewer.may_use(run):
             warnings.append(f"Run {run}: {describe(low)}.")

@@ -27,9 +27,9 @@ class Fact:
 def build_glance(totals: Totals, newest: NewestSamples, query: SamplesQuery, *, is_stub: bool) -> list[Fact]:
     """Without what is not known: no mean before the first score, no reject before the first one."""
     facts = [_cost(totals, is_stub=is_stub), _mean(totals)]
-    if newest.scored is not None:
-        line = item(newest.scored).line
-        facts.append(_sample("Latest mark", newest.scored, line, query, is_code=bool(line)))
+    if newest.marked is not None:
+        line = item(newest.marked).line
+        facts.append(_sample("Latest mark", newest.marked, line, query, is_code=bool(line)))
     if newest.rejected is not None:
         facts.append(_sample("Latest rejected", newest.rejected, item(newest.rejected).why, query))
     return [fact for fact in facts if fact is not None]
@@ -38,7 +38,7 @@ def build_glance(totals: Totals, newest: NewestSamples, query: SamplesQuery, *, 
 def _cost(totals: Totals, *, is_stub: bool) -> Fact:
     total = totals.counters
     if not has_money(total, is_stub=is_stub):
-        return Fact("Spent", "nothing", "no paid calls: the stand-in marks")
+        return Fact("Spent", "nothing", "the stand-in is free")
     return Fact("Spent", formatting.usd(total.cost_usd), "; ".join(cost_notes(total)))
 
 

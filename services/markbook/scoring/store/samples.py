@@ -17,7 +17,7 @@ from markbook.scoring.store.mark_access import runs_by_mark
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.sample_filter import Order, SampleCursor, SampleFilter
 from markbook.scoring.store.sample_rows import NewSample
-from markbook.scoring.store.sample_tables import DECIDED_BY_A_TIER, samples
+from markbook.scoring.store.sample_tables import DECIDED_BY_A_TIER, TEACHER, samples
 from markbook.scoring.store.sample_texts import Texts, unpack
 from markbook.scoring.store.viewer import Viewer
 
@@ -74,9 +74,10 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class NewestSamples:
-    """`scored`: the newest with a score. `rejected`: the newest that a tier has rejected. None: there is none."""
+    """`marked`: the newest that the teacher has marked. `rejected`: the newest that a tier has rejected. None: there is
+    none."""
 
-    scored: ListedSample | None
+    marked: ListedSample | None
     rejected: ListedSample | None
 
 
@@ -115,10 +116,11 @@ class Samples:
             if run is not None:
                 where.append(sample_filter.of_run(run))
             query = select(samples).where(*where).order_by(*sample_filter.order_by(Order.LATEST)).limit(1)
-            rejected = DECIDED_BY_A_TIER, _sample.reason.is_not(None)
+            marked = query.where(_sample.source == TEACHER, _sample.score.is_not(None))
+            rejected = query.where(DECIDED_BY_A_TIER, _sample.reason.is_not(None))
             found = [
                 next(iter(_listed(connection, viewer, connection.execute(each).all())), None)
-                for each in (query.where(_sample.score.is_not(None)), query.where(*rejected))
+                for each in (marked, rejected)
             ]
             return NewestSamples(*found)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from markbook.config.settings import Budget
+from markbook.scoring.pipeline.sample_weights import sample_weights
+from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store import ApiKey, Viewer
 from markbook.scoring.teachers.static import StaticTeacher
 from tests.fakes import true_score
+from tests.unit.scoring.book import PROFILE
 from tests.unit.scoring.dashboard.test_page import CODE, named, score, shown
 from tests.unit.scoring.pipeline.test_tests_tier import BROKEN
 from tests.unit.scoring.reading import Page
@@ -36,7 +39,7 @@ async def test_it_says_the_cost_the_mean_a_mark_and_why_one_was_rejected(service
     found = facts(page)
     assert found["Spent"] == "$0.00045 $0.1125 per 1,000 samples"
     assert found["Mean mark"] == f"{(sum(marks) + 0.02) / 4:.2f} {first:.2f} at first, {last:.2f} at last"
-    assert found["Latest mark"].startswith("0.02 def add(a, b:")
+    assert found["Latest mark"] == f"{marks[2]:.2f} def minus(a, b):"
     assert found["Latest rejected"] == "0.02 A bracket is never closed."
     assert "A bracket is never closed." in why
     assert facts(demo).keys() == {"Spent", "Mean mark", "Latest mark"}
@@ -47,7 +50,7 @@ async def test_with_the_stand_in_nothing_was_spent(service):
     async with service(by=StaticTeacher()) as http:
         await score(http, CODE)
         page = await shown(http)
-    assert facts(page)["Spent"] == "nothing no paid calls: the stand-in marks"
+    assert facts(page)["Spent"] == "nothing the stand-in is free"
 
 
 async def test_without_texts_there_is_no_line_of_code(service):
@@ -61,13 +64,15 @@ async def test_without_texts_there_is_no_line_of_code(service):
 async def test_a_key_for_some_runs_sees_the_newest_of_these(database_url, run):
     ann = Viewer(ApiKey("ann", b"", "team-a/*", Budget(), 1))
     async with opened(database_url) as store:
+        store.marks.weights = sample_weights(PROFILE, load_rubric())
         await keep(store, marked("mine"), run="team-a/1", at_ms=5)
         await keep(store, marked("theirs"), run="team-b/1", at_ms=9)
         await reject(store, rejected("my reject", run="team-a/1", at_ms=4))
         await reject(store, rejected("their reject", run="team-b/1", at_ms=8))
         found = await store.samples.newest(ann, run)
         none = await store.samples.newest(ann, "team-a/2")
-    assert found.scored is not None
+    assert found.marked is not None
+    assert found.marked.first_line == "mine"
     assert found.rejected is not None
     assert found.rejected.first_line == "my reject"
-    assert (none.scored, none.rejected) == (None, None)
+    assert (none.marked, none.rejected) == (None, None)
