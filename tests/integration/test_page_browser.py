@@ -28,7 +28,7 @@ HOSTILE = """</pre></code><script>window.hacked = 1; alert(1)</script>
 <iframe src="javascript:parent.hacked = 5"></iframe>{{ 7 * 7 }}<meta http-equiv="refresh" content="0; http://hostile.invalid/">"""
 PHONE, DESK = 390, 1280
 SMALL_TARGETS = """
-[...document.querySelectorAll('a, button, input:not([type=hidden]), summary')]
+[...document.querySelectorAll('a, button, input:not([type=hidden]), select, summary')]
   .filter(e => e.getClientRects().length && !e.closest('p:not(.pager), dd, .banner, pre'))
   .map(e => [e.textContent.trim() || e.name, e.getBoundingClientRect()])
   .filter(([_, box]) => box.width < 24 || box.height < 24)

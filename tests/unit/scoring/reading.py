@@ -26,6 +26,9 @@ class Page(HTMLParser):
 
     _VOID = frozenset({"meta", "link", "input", "br", "line", "path"})
 
+    reload: str | None = None
+    """Of the header `Refresh`, where a test has noted it."""
+
     def __init__(self, html: str) -> None:
         super().__init__()
         self.elements: list[Element] = []

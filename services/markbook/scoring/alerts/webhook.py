@@ -52,9 +52,12 @@ _BRACKETS = str.maketrans("<>", "‹›")
 def payload(delivery: Delivery) -> dict[str, object]:
     """`text` is what Slack, Mattermost and Rocket.Chat show; the rest is for programs."""
     at = datetime.fromtimestamp(delivery.at_ms / 1000, UTC)
+    is_resolved = delivery.alert.is_resolved
+    what = printable(delivery.alert.text).translate(_BRACKETS)
     return {
-        "text": f"Markbook: {printable(delivery.alert.text).translate(_BRACKETS)}",
+        "text": f"Markbook: {'resolved: ' if is_resolved else ''}{what}",
         "source": "markbook",
+        "status": "resolved" if is_resolved else "firing",
         "kind": delivery.alert.kind,
         "event": delivery.alert.event,
         "at": at.isoformat(timespec="seconds"),

@@ -32,9 +32,8 @@ def build_agreement_chart(totals: Totals, runs: Sequence[str], link: Callable[[s
     series: list[Series] = []
     for run, tone in zip(runs, TONES, strict=False):
         judged: list[Counter[JudgedKind]] = [Counter() for _ in range(totals.time_range.buckets)]
-        for (index, name), totals_of_cell in totals.cells.items():
-            if name == run:
-                judged[index].update(totals_of_cell.judged)
+        for index, tally in totals.by_run.get(run, {}).items():
+            judged[index].update(tally.judged)
         whole: Counter[JudgedKind] = sum(judged, Counter())
         if whole:
             values = [_value(each) for each in judged]

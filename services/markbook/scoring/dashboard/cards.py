@@ -66,7 +66,7 @@ def build_cards(totals: Totals, savings: Savings | None, *, is_stub: bool) -> li
 
 def _money_cards(total: Counters, totals: Totals, savings: Savings | None) -> list[Card]:
     plain = total.tokens_saved + total.api_tokens_sent
-    cards = [Card("Spent", formatting.usd(total.cost_usd), _cost_notes(total))]
+    cards: list[Card] = []
     if savings is not None:
         share = formatting.percent(savings.saved_usd, savings.baseline_usd)
         cards.append(
@@ -131,7 +131,8 @@ def _teacher_card(totals: Totals) -> Card:
     )
 
 
-def _cost_notes(total: Counters) -> tuple[str, ...]:
+def cost_notes(total: Counters) -> tuple[str, ...]:
+    """What belongs to the dollars spent: the price of 1,000 samples, and calls without a bill."""
     if total.cost_usd is None:
         return ("set teacher.prices for this model",)
     notes = []
@@ -165,7 +166,7 @@ def build_budget_rows(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
     """Budgets with a limit, the most used first within total, keys and runs."""
     rows = []
     for scope, state in states.items():
-        meters = _meters(state)
+        meters = build_meters(state)
         if meters:
             kind, _, name = scope.removesuffix(f" per {state.per}").partition(" ")
             spent = f"{formatting.usd(state.spent_usd)}, {formatting.compact(state.spent_tokens)} tokens"
@@ -174,7 +175,8 @@ def build_budget_rows(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
     return sorted(rows, key=lambda row: (order.index(row.kind), -max(meter.share for meter in row.meters), row.name))
 
 
-def _meters(state: BudgetState) -> tuple[Meter, ...]:
+def build_meters(state: BudgetState) -> tuple[Meter, ...]:
+    """One for each limit: dollars, tokens."""
     meters = []
     if state.limit_usd is not None:
         left = max(0.0, state.limit_usd - state.spent_usd)

@@ -93,8 +93,8 @@ def _series(
     link: str | None = None,
 ) -> Series:
     values: list[float] = [0] * totals.time_range.buckets
-    for (index, run), tally in totals.cells.items():
-        if run in runs:
+    for run in runs:
+        for index, tally in totals.by_run[run].items():
             values[index] += value(tally)
     return Series(name, tone, values, format_value(sum(value(totals.runs[run]) for run in runs)), link)
 

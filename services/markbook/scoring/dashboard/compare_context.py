@@ -49,7 +49,7 @@ class CompareView:
     key: ApiKey | None
     runs: tuple[str, str]
     names: Sequence[str]
-    is_stand_in: bool
+    is_stub: bool
     description: str
     curves: Sequence[Chart]
     figures: Sequence[Figure]
@@ -87,7 +87,7 @@ async def build_comparison(state: AppState, key: ApiKey | None, runs: tuple[str,
         key=key,
         runs=runs,
         names=[*names, *(name for name in runs if name not in names)],
-        is_stand_in=state.teacher.is_stub,
+        is_stub=state.teacher.is_stub,
         description=state.teacher.description,
         curves=_curves(whole, found),
         figures=_figures(*found),

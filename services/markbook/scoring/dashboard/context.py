@@ -11,8 +11,17 @@ from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import agreement_stats
 from markbook.scoring.dashboard import formatting, learning_charts, marks_table
 from markbook.scoring.dashboard.agreement import AgreementRow, build_agreement_chart, build_agreement_rows
-from markbook.scoring.dashboard.cards import BudgetRow, Card, RunRow, build_budget_rows, build_cards, build_run_rows
+from markbook.scoring.dashboard.cards import (
+    BudgetRow,
+    Card,
+    RunRow,
+    build_budget_rows,
+    build_cards,
+    build_meters,
+    build_run_rows,
+)
 from markbook.scoring.dashboard.charts import build_charts
+from markbook.scoring.dashboard.glance import Fact, build_glance
 from markbook.scoring.dashboard.marks_table import Row
 from markbook.scoring.dashboard.query import PageQuery
 from markbook.scoring.dashboard.samples_query import SamplesQuery
@@ -44,10 +53,11 @@ class View:
     until: str | None
     teacher: str
     description: str
-    is_stand_in: bool
+    is_stub: bool
     warnings: list[str]
     has_runs: bool
     total: Counters
+    glance: list[Fact]
     cards: list[Card]
     savings: Savings | None
     curves: list[Chart]
@@ -66,6 +76,7 @@ class View:
 async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -> View:
     """The part of `query` that `key` may see. Raises StoreUnavailableError."""
     await state.pipeline.ledger.flush()
+    await state.pipeline.responses.rejects.flush()
     now_ms, teacher, store, viewer = state.clock_ms(), state.teacher, state.store, Viewer(key)
     spans = await store.run_metrics.spans(viewer, learning_charts.REPORTED, query.run)
     # auto is about what is shown, all about what is stored
@@ -74,18 +85,22 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     sums = await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run, by_source=False)
     totals = build_totals(sums, time_range)
     runs = learning_charts.named_runs(totals, spans)
-    newest = learning_charts.MAX_REPORTS
-    reported = await store.run_metrics.of_runs(viewer, runs, learning_charts.REPORTED, newest) if spans else []
+    reported = []
+    if spans:
+        limit = learning_charts.MAX_REPORTS
+        reported = await store.run_metrics.of_runs(viewer, runs, learning_charts.REPORTED, limit)
 
     def link(name: str) -> str:
         return query.link(run=name, before=None)
 
     curves = learning_charts.build_learning_charts(totals, reported, spans, link)
-    curves.append(build_agreement_chart(totals, runs, link))
+    charts = [build_agreement_chart(totals, runs, link), *build_charts(totals, link)]
     agreement = await agreement_stats(state, viewer, sums, query.run)
     states = await read_budget_states(state, key, query.run)
     savings = compute_savings(totals.counters, state.config.teacher.price())
     size = await store.marks.size(viewer)
+    listed = SamplesQuery(run=query.run or "")
+    newest = await store.samples.newest(viewer, query.run)
     return View(
         query=query,
         key=key,
@@ -94,14 +109,15 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         until=formatting.format_time(time_range.end_ms) if time_range.end_ms <= now_ms else None,
         teacher=teacher.model,
         description=teacher.description,
-        is_stand_in=teacher.is_stub,
+        is_stub=teacher.is_stub,
         warnings=_build_warnings(state, viewer, states),
-        has_runs=bool(totals.runs) or not all(chart.is_empty for chart in curves),
+        has_runs=bool(totals.runs) or not all(chart.is_empty for chart in [*curves, *charts]),
         total=totals.counters,
+        glance=build_glance(totals, newest, listed, is_stub=teacher.is_stub),
         cards=build_cards(totals, savings, is_stub=teacher.is_stub),
         savings=savings,
         curves=curves,
-        charts=build_charts(totals, link),
+        charts=charts,
         runs=build_run_rows(totals),
         agreement=build_agreement_rows(agreement.counts, agreement.low_runs),
         budgets=build_budget_rows(states),
@@ -110,7 +126,7 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
         profile=state.pipeline.profile,
         store_samples=state.config.store.store_samples,
         most_marks=formatting.count(MAX_MARKS),
-        samples=SamplesQuery(run=query.run or "").link(),
+        samples=listed.link(),
     )
 
 
@@ -125,11 +141,16 @@ def _build_warnings(state: AppState, viewer: Viewer, budgets: Mapping[str, Budge
     warnings: list[str] = []
     if outage := state.teacher.outage():
         since = formatting.format_time(round(outage.since_s * 1000))
-        warnings.append(f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}")
+        warnings.append(
+            f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}. New samples are unscored "
+            "until it answers again; cached marks are served."
+        )
     for scope, alert in sorted(state.store.money.watch.current(state.clock_ms()).items()):
         if scope in budgets:
             what = "is spent" if alert.percent == SPENT else f"is spent to {alert.percent} %"
-            warnings.append(f"The budget of {scope} {what} since {formatting.format_time(alert.since_ms)} UTC.")
+            left = " and ".join(meter.left for meter in build_meters(budgets[scope]))
+            since = formatting.format_time(alert.since_ms)
+            warnings.append(f"The budget of {scope} {what} since {since} UTC: {left} left.")
     for run, low in sorted(state.agreement.low.items()):
         if viewer.may_use(run):
             warnings.append(f"Run {run}: {describe(low)}.")

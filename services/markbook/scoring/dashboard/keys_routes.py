@@ -15,7 +15,7 @@ from markbook.scoring.api.dependencies import AppState, get_state
 from markbook.scoring.api.key_admin import KeyAdmin, parse_settings
 from markbook.scoring.api.request_body import read_body
 from markbook.scoring.dashboard.keys_view import NewSecret, build_keys_view
-from markbook.scoring.dashboard.rendering import render
+from markbook.scoring.dashboard.rendering import render, render_error
 from markbook.scoring.errors import BadRequestError, ServiceError
 from markbook.scoring.store import ApiKey
 
@@ -35,7 +35,7 @@ class _Keys:
         try:
             view = await build_keys_view(get_state(request), _admin(request))
         except ServiceError as error:
-            return render("error.jinja", error.status, error.headers, error=error)
+            return render_error(error)
         return await asyncio.to_thread(render, "keys.jinja", view=view)
 
     async def change(self, request: Request) -> Response:
@@ -50,7 +50,7 @@ class _Keys:
             view = await build_keys_view(state, key, error=error, refused=fields)
             return await asyncio.to_thread(render, "keys.jinja", error.status, view=view)
         except ServiceError as error:
-            return render("error.jinja", error.status, error.headers, error=error)
+            return render_error(error)
         return await asyncio.to_thread(render, "keys.jinja", view=view)
 
     async def _carry_out(self, state: AppState, key: ApiKey, fields: Fields) -> NewSecret | None:

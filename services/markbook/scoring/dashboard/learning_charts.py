@@ -12,6 +12,7 @@ from markbook.scoring.dashboard.svg import Chart, Series
 from markbook.scoring.dashboard.totals import Totals
 from markbook.scoring.store import CounterTotals, score_sums
 from markbook.scoring.store.run_metrics import ReportedMetric
+from markbook.scoring.store.summation import sum_columns
 
 REPORTED = (MARK, PASS_AT_1)
 MAX_REPORTS = 2_000
@@ -77,15 +78,12 @@ def _mean_series(
 
 
 def _mean_line(totals: Totals, name: str, tone: str, runs: Sequence[str], link: str | None = None) -> Series:
-    sums: list[Counter[str]] = [Counter() for _ in range(totals.time_range.buckets)]
-    wanted = set(runs)
-    for (index, run), tally in totals.cells.items():
-        if run in wanted:
-            sums[index].update(tally.scores[score_sums.ALL])
-    total: Counter[str] = Counter()
-    for each in sums:
-        total.update(each)
-    overall = _mean(total)
+    rows: list[list[Counter[str]]] = [[] for _ in range(totals.time_range.buckets)]
+    for run in runs:
+        for index, tally in totals.by_run.get(run, {}).items():
+            rows[index].append(tally.scores[score_sums.ALL])
+    sums = [sum_columns(each, score_sums.COLUMNS) for each in rows]
+    overall = _mean(sum_columns(sums, score_sums.COLUMNS))
     return Series(name, tone, [_mean(each) for each in sums], "" if overall is None else score(overall), link)
 
 

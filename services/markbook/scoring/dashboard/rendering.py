@@ -13,6 +13,7 @@ from markbook.scoring.dashboard import svg
 from markbook.scoring.dashboard.agreement import COLUMNS as AGREEMENT_COLUMNS
 from markbook.scoring.dashboard.cards import RUN_COLUMNS
 from markbook.scoring.dashboard.time_range import Period
+from markbook.scoring.errors import ServiceError
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
@@ -52,9 +53,23 @@ _TEMPLATES.globals |= {
 
 
 def render(
-    template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+    template: str,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    reload_s: int | None = None,
+    **values: object,
 ) -> HTMLResponse:
-    return HTMLResponse(_TEMPLATES.get_template(template).render(values), status, {**(headers or {}), **HEADERS})
+    """`reload_s`: seconds until the browser loads the page again, by a header: it needs no script."""
+    reload = {} if reload_s is None else {"Refresh": str(reload_s)}
+    text = _TEMPLATES.get_template(template).render(values)
+    return HTMLResponse(text, status, {**(headers or {}), **HEADERS, **reload})
+
+
+def render_error(error: ServiceError, root: str = "") -> HTMLResponse:
+    """A page that says what is wrong; it is loaded again while the database is away. `root`: as in `base.jinja`."""
+    reload_s = REFRESH_S if error.status == 503 else None
+    return render("error.jinja", error.status, error.headers, reload_s=reload_s, error=error, root=root)
 
 
 def redirect(where: str) -> Response:

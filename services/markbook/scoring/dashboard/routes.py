@@ -20,7 +20,7 @@ from markbook.scoring.dashboard.compare_context import build_comparison
 from markbook.scoring.dashboard.context import build_context
 from markbook.scoring.dashboard.downloads import add_downloads
 from markbook.scoring.dashboard.query import PageQuery
-from markbook.scoring.dashboard.rendering import HEADERS, STYLE, redirect, render
+from markbook.scoring.dashboard.rendering import HEADERS, REFRESH_S, STYLE, redirect, render, render_error
 from markbook.scoring.dashboard.time_range import Period
 from markbook.scoring.errors import BadRequestError, ServiceError, UnauthorizedError
 
@@ -49,7 +49,7 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
                 return await _compare(request, run, vs)
             return await _show(request, PageQuery(since, run, q.strip(), before, refresh))
         except ServiceError as error:
-            return render("error.jinja", error.status, error.headers, error=error)
+            return render_error(error)
 
     @router.get("/page.css")
     async def style(v: str = "") -> Response:
@@ -68,7 +68,8 @@ async def _show(request: Request, query: PageQuery) -> Response:
     if query.run is not None:
         check_run(key, query.run)
     view = await build_context(get_state(request), key, query)
-    return await asyncio.to_thread(render, "page.jinja", view=view, base_url=str(request.base_url))
+    reload_s = REFRESH_S if query.is_live else None
+    return await asyncio.to_thread(render, "page.jinja", reload_s=reload_s, view=view, base_url=str(request.base_url))
 
 
 async def _compare(request: Request, run: str | None, vs: str) -> Response:

@@ -78,7 +78,7 @@ class SampleView:
     cost: str | None
     payer: str
     problem: str | None
-    is_stand_in: bool
+    is_stub: bool
     teacher: str
     task: str | None
     code: str | None
@@ -119,7 +119,7 @@ async def build_sample(
         cost=_cost(state, sample),
         payer=payer(viewer, sample),
         problem=problem,
-        is_stand_in=state.teacher.is_stub,
+        is_stub=state.teacher.is_stub,
         teacher=state.teacher.model,
         task=None if sample.texts is None else formatting.visible(sample.texts.task),
         code=None if sample.texts is None else formatting.visible(sample.texts.code),

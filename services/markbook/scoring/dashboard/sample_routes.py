@@ -14,7 +14,7 @@ from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import AppState, get_state
 from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.dashboard import marks_table
-from markbook.scoring.dashboard.rendering import redirect, render
+from markbook.scoring.dashboard.rendering import redirect, render, render_error
 from markbook.scoring.dashboard.sample_context import build_sample, payer
 from markbook.scoring.dashboard.samples_context import build_list
 from markbook.scoring.dashboard.samples_query import SamplesQuery, read_samples_query
@@ -24,6 +24,8 @@ from markbook.scoring.types import ScoringFailure
 
 Asked = Annotated[SamplesQuery, Depends(read_samples_query)]
 RowId = Annotated[str, Path(pattern=marks_table.ROW_PATTERN)]
+PENDING_S = 5
+"""Seconds until a page that waits for an explanation is loaded again."""
 _UP = "../"
 """From a sample's page to the dashboard: relative, so that the service can run below a path prefix."""
 
@@ -40,7 +42,7 @@ def create_samples_router() -> APIRouter:
                 check_run(key, query.run)
             view = await build_list(get_state(request), key, query)
         except ServiceError as error:
-            return render("error.jinja", error.status, error.headers, error=error)
+            return render_error(error)
         return await asyncio.to_thread(render, "samples.jinja", view=view)
 
     @router.get("/samples/{row}")
@@ -54,7 +56,7 @@ def create_samples_router() -> APIRouter:
         try:
             failure = await _explain(state, key, await _find(state, key, row))
         except ServiceError as error:
-            return render("error.jinja", error.status, error.headers, error=error, root=_UP)
+            return render_error(error, _UP)
         if failure is not None:
             return await _show(request, row, query, failure.detail)
         return redirect(f"{row}{query.link()}#why")
@@ -70,9 +72,11 @@ async def _show(request: Request, row: str, query: SamplesQuery, problem: str | 
             check_run(key, query.run)
         view = await build_sample(state, key, query, await _find(state, key, row), problem)
     except ServiceError as error:
-        return render("error.jinja", error.status, error.headers, error=error, root=_UP)
+        return render_error(error, _UP)
     status = 200 if problem is None else 503
-    return await asyncio.to_thread(render, "sample.jinja", status, view=view, root=_UP)
+    is_pending = view.answer is not None and view.answer.is_pending
+    reload_s = PENDING_S if is_pending else None
+    return await asyncio.to_thread(render, "sample.jinja", status, reload_s=reload_s, view=view, root=_UP)
 
 
 async def _find(state: AppState, key: ApiKey | None, row: str) -> WholeSample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from markbook.contract import Counters, Source
 from markbook.scoring.api.stats import to_counters
 from markbook.scoring.dashboard.time_range import TimeRange
 from markbook.scoring.store import CounterTotals, Rollups
+from markbook.scoring.store.summation import add_up
 
 PAID_BEFORE = (Source.CACHE, Source.COALESCED)
 """Sources of marks that had been paid for already."""
@@ -23,8 +24,8 @@ class Totals:
     buckets: Sequence[CounterTotals]
     runs: dict[str, CounterTotals]
     """In order of cost, highest first."""
-    cells: dict[tuple[int, str], CounterTotals]
-    """By bucket and run."""
+    by_run: Mapping[str, Mapping[int, CounterTotals]]
+    """Of each run by bucket, without the buckets in which it has none."""
 
     @cached_property
     def counters(self) -> Counters:
@@ -32,19 +33,19 @@ class Totals:
 
 
 def build_totals(sums: Rollups, time_range: TimeRange) -> Totals:
-    total, buckets = CounterTotals(), [CounterTotals() for _ in range(time_range.buckets)]
-    runs: defaultdict[str, CounterTotals] = defaultdict(CounterTotals)
-    cells: dict[tuple[int, str], CounterTotals] = {}
+    by_bucket: list[list[CounterTotals]] = [[] for _ in range(time_range.buckets)]
+    by_run: defaultdict[str, dict[int, CounterTotals]] = defaultdict(dict)
     for (start_ms, run), tally in sums.tallies.items():
         index = time_range.index(start_ms)
         if 0 <= index < time_range.buckets:
-            for each in (total, buckets[index], runs[run]):
-                each.add(tally)
-            cells[index, run] = tally
+            by_run[run][index] = tally
+            by_bucket[index].append(tally)
+    buckets = [add_up(each) for each in by_bucket]
+    runs = {run: add_up([*tallies.values()]) for run, tallies in by_run.items()}
     ranked = sorted(
         runs, key=lambda run: (-cost_nusd(runs[run]), -total_tokens(runs[run]), -runs[run].counts["samples"], run)
     )
-    return Totals(time_range, total, buckets, {run: runs[run] for run in ranked}, cells)
+    return Totals(time_range, add_up(buckets), buckets, {run: runs[run] for run in ranked}, by_run)
 
 
 def tokens_sent(tally: CounterTotals) -> int:

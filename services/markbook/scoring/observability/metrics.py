@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 
 from markbook.contract import BudgetState, ErrorCode, Source
 from markbook.scoring.observability.agreement import Agreement
+from markbook.scoring.observability.alert_counts import AlertCounts
 from markbook.scoring.store import RequestLine, score_sums
 from markbook.scoring.teachers.protocol import Teacher
 from markbook.scoring.types import TeacherCall
@@ -262,20 +263,3 @@ class GatherWait:
 
     def observe(self, seconds: float) -> None:
         self._duration.observe(seconds)
-
-
-class AlertCounts:
-    """Alerts that this process raised or tried to deliver; each is raised by one replica."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        raised = Counter("markbook_alerts", "Alerts raised, by kind.", ["kind"], registry=registry)
-        self._raised = {kind: raised.labels(kind) for kind in ("budget", "outage", "unscored", "agreement")}
-        what = "Deliveries of alerts to the webhook, by outcome."
-        deliveries = Counter("markbook_alert_deliveries", what, ["outcome"], registry=registry)
-        self._deliveries = {outcome: deliveries.labels(outcome) for outcome in ("ok", "failed", "given_up")}
-
-    def raised(self, kind: str) -> None:
-        self._raised[kind].inc()
-
-    def delivery(self, outcome: str) -> None:
-        self._deliveries[outcome].inc()

@@ -2,7 +2,7 @@
 
 from markbook.scoring.store import score_sums
 from markbook.scoring.store.agreement_counts import JudgedKind
-from markbook.scoring.store.alert_outbox import Alert, Delivery
+from markbook.scoring.store.alert_outbox import ActiveAlert, Alert, Delivery
 from markbook.scoring.store.api_keys import KEY_NAME, RUN_PATTERN, ApiKey, ApiKeys
 from markbook.scoring.store.audits import AuditSum, NewAudit
 from markbook.scoring.store.batch_rows import NewResult, SampleState, StoredBatch, StoredRequest
@@ -22,7 +22,7 @@ from markbook.scoring.store.run_comparison import ComparedTask
 from markbook.scoring.store.sample_details import WholeSample
 from markbook.scoring.store.sample_filter import MAX_SAMPLES, Order, SampleCursor, SampleFilter
 from markbook.scoring.store.sample_texts import Texts
-from markbook.scoring.store.samples import Facet, ListedSample, ListedTask
+from markbook.scoring.store.samples import Facet, ListedSample, ListedTask, NewestSamples
 from markbook.scoring.store.settlement import CallContext, Settlement
 from markbook.scoring.store.store import Store, StoreObservers
 from markbook.scoring.store.tables import LATENCY_BUCKETS, LATENCY_MS
@@ -43,6 +43,7 @@ __all__ = [
     "RUN_PATTERN",
     "SENDING",
     "SENT",
+    "ActiveAlert",
     "Alert",
     "ApiKey",
     "ApiKeys",
@@ -64,6 +65,7 @@ __all__ = [
     "NewMark",
     "NewResult",
     "NewTestsAudit",
+    "NewestSamples",
     "Order",
     "Paid",
     "Profile",

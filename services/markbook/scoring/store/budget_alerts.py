@@ -35,13 +35,19 @@ class BudgetWatch:
     def __init__(self, levels: Sequence[int] = LEVELS) -> None:
         self._levels = sorted(levels, reverse=True)
         self._alerts: dict[str, BudgetAlert] = {}
+        self._known: dict[str, CurrentBudget] = {}
 
     def current(self, now_ms: int) -> Mapping[str, BudgetAlert]:
         """Without those of a day or month that is over."""
         return {name: alert for name, alert in dict(self._alerts).items() if alert.applies(now_ms)}
 
+    def known(self) -> Mapping[str, CurrentBudget]:
+        """The budgets to which this process has charged a call, or tried to, as they were then."""
+        return dict(self._known)
+
     def spent(self, budget: CurrentBudget, nusd: int, tokens: int, now_ms: int) -> None:
         """So much is spent, calls in progress included."""
+        self._learn(budget)
         share = spent_share(budget.limit, nusd / 1e9, tokens)
         level = next((level for level in self._levels if share >= level / 100), None)
         if level is not None:
@@ -49,8 +55,15 @@ class BudgetWatch:
 
     def exhausted(self, budget: CurrentBudget, now_ms: int) -> None:
         """A call does not fit into what is left."""
+        self._learn(budget)
         text = "%d %% of the budget of %s: new samples are unscored (budget_exhausted)"
         self._reach(BudgetAlert(SPENT, now_ms, budget), text)
+
+    def _learn(self, budget: CurrentBudget) -> None:
+        self._known[budget.name] = budget
+        reached = self._alerts.get(budget.name)
+        if reached is not None and reached.budget != budget:  # its limit was changed, or its period is over
+            self._alerts.pop(budget.name, None)
 
     def _reach(self, alert: BudgetAlert, text: str) -> None:
         name = alert.budget.name

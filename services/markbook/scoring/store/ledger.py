@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from sqlalchemy import Connection, Table, func, select
 
 from markbook.scoring.store import rollups, tables
+from markbook.scoring.store.counted_runs import counted_spans
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups
@@ -91,13 +92,10 @@ class Ledger:
 
         `run`: of this run only.
         """
-        at_ms = tables.sums.c.at_ms
-        query = select(tables.sums.c.run, func.min(at_ms), func.max(at_ms)).group_by(tables.sums.c.run)
-        if run is not None:
-            query = query.where(tables.sums.c.run == run)
 
         def work(connection: Connection) -> tuple[int, int] | None:
-            seen = [(first, last) for name, first, last in connection.execute(query) if viewer.may_use(name)]
+            spans = counted_spans(connection, run)
+            seen = [(first, last) for name, first, last in spans if viewer.may_use(name)]
             return (min(first for first, _ in seen), max(last for _, last in seen)) if seen else None
 
         return await self._database.read(work)

@@ -14,12 +14,25 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, literal_column, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.sql.dml import ReturningInsert
 
 from markbook.contract import Source
 from markbook.scoring.store import score_sums, tables
 from markbook.scoring.store.agreement_counts import JudgedKind
+from markbook.scoring.store.rollup_cells import read_cells
 from markbook.scoring.store.statements import Row, insert_into, run
 
 MINUTE_MS = 60_000
@@ -139,16 +152,16 @@ def read(
     `by_source`: with the scores of each source, not only those of all together.
     """
     sums = Rollups(bucket_ms)
-    for start, name, *totals in _read(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
-        sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, map(int, totals), strict=True)))
+    for start, name, *totals in _read_by_run(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
+        sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, totals, strict=True)))
     for start, name, code, samples in _read(connection, tables.failure_sums, _FAILED, since_ms, bucket_ms, run):
-        sums.tallies[start, name].failures[code] = int(samples)
+        sums.tallies[start, name].failures[code] = samples
     sources = (*_SOURCES, score_sums.ALL) if by_source else (score_sums.ALL,)
-    for start, source, name, *totals in _read(
-        connection, tables.score_rollups, _SCORED, since_ms, bucket_ms, run, sources
-    ):
-        scores = zip(score_sums.COLUMNS, map(int, totals), strict=True)
-        sums.tallies[start, name].scores[source] = Counter(dict(scores))
+    for source in sources:
+        for start, name, *totals in _read_by_run(
+            connection, tables.score_rollups, _SCORED, since_ms, bucket_ms, run, source
+        ):
+            sums.tallies[start, name].scores[source] = Counter(dict(zip(score_sums.COLUMNS, totals, strict=True)))
     read_judged(connection, sums, since_ms, bucket_ms, run)
     return sums
 
@@ -159,7 +172,7 @@ def read_judged(connection: Connection, sums: Rollups, since_ms: int, bucket_ms:
         connection, tables.agreement_rollups, _JUDGED, since_ms, bucket_ms, run
     ):
         kind = JudgedKind(bytes(profile), language, bool(passed), percent)
-        sums.tallies[start, name].judged[kind] = int(samples)
+        sums.tallies[start, name].judged[kind] = samples
 
 
 def drop_lines(connection: Connection, before_ms: int, limit: int) -> int:
@@ -225,6 +238,21 @@ def _start(at_ms: int, bucket_ms: int | None) -> int:
     return 0 if bucket_ms is None else at_ms - at_ms % bucket_ms
 
 
+def _read_by_run(
+    connection: Connection,
+    table: Table,
+    summed: Sequence[Column[int]],
+    since_ms: int,
+    bucket_ms: int | None,
+    run: str | None,
+    source: str | None = None,
+) -> Sequence[Any]:
+    """Rows of start (as in `Rollups`), run, and the totals of the `summed` columns. `source`: of this one."""
+    if bucket_ms is not None and connection.dialect.name == "sqlite":
+        return read_cells(connection, table, summed, since_ms, bucket_ms, run, source)
+    return _read(connection, table, summed, since_ms, bucket_ms, run, source)
+
+
 def _read(
     connection: Connection,
     table: Table,
@@ -232,18 +260,19 @@ def _read(
     since_ms: int,
     bucket_ms: int | None,
     run: str | None,
-    sources: Sequence[str] | None = None,
+    source: str | None = None,
 ) -> Sequence[Any]:
-    """Rows of start (as in `Rollups`), the other key columns, and the totals of the `summed` columns."""
+    """Rows of start, the key columns but time and source, and the totals. `source`: of this one."""
     at_ms = table.c.at_ms
-    keys = [column for column in table.primary_key if column is not at_ms]
+    keys = [column for column in table.primary_key if column.name not in ("at_ms", "source")]
     start = literal_column("0") if bucket_ms is None else at_ms - at_ms % literal_column(str(bucket_ms))
-    query = select(start.label("start"), *keys, *(func.sum(column) for column in summed)).where(at_ms >= since_ms)
+    totals = [cast(func.sum(column), BigInteger) for column in summed]  # Postgres' sums are decimals
+    query = select(start.label("start"), *keys, *totals).where(at_ms >= since_ms)
     query = query.group_by(*keys) if bucket_ms is None else query.group_by(*keys, "start")
     if run is not None:
         query = query.where(table.c.run == run)
-    if sources is not None:  # all of them too: the index begins with the source
-        query = query.where(table.c.source.in_(sources))
+    if source is not None:
+        query = query.where(table.c.source == source)
     return connection.execute(query).all()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Subquery, func, select
 
 from markbook.scoring.store import sample_filter, tables
+from markbook.scoring.store.counted_runs import counted_runs
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.sample_filter import SampleFilter
@@ -44,7 +45,7 @@ class RunComparison:
 
     async def runs(self, viewer: Viewer) -> list[str]:
         """All runs that have asked for marks and that the viewer may see."""
-        names = await self._database.read(lambda connection: sample_filter.counted_runs(connection))
+        names = await self._database.read(lambda connection: counted_runs(connection))
         return sorted(filter(viewer.may_use, names))
 
     async def tasks(self, viewer: Viewer, run: str, other: str, want: int) -> ComparedTasks:

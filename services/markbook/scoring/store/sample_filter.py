@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, UnaryExpression, exists, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, UnaryExpression, exists, or_, select, tuple_
 
 from markbook.scoring.store import tables
+from markbook.scoring.store.counted_runs import counted_runs
 from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.sample_tables import samples
 
@@ -18,7 +19,6 @@ MAX_SAMPLES = 100_000
 
 _sample = samples.c
 _given = tables.given_marks.c
-_rollup = tables.sums.c
 
 
 class Order(StrEnum):
@@ -78,7 +78,7 @@ def conditions(connection: Connection, viewer: Viewer, wanted: SampleFilter) -> 
     """What a sample must fulfil to be listed: that `viewer` may see it, and all that `wanted` names."""
     found = scope(connection, viewer)
     if wanted.run is not None:
-        found.append(or_(_sample.run == wanted.run, _given_to([wanted.run])))
+        found.append(of_run(wanted.run))
     for column, value in (
         (_sample.source, wanted.source),
         (_sample.language, wanted.language),
@@ -118,12 +118,9 @@ def _seen_by(connection: Connection, viewer: Viewer, oldest_ms: int | None) -> C
     return or_(_sample.run.in_(mine), _given_to(mine))
 
 
-def counted_runs(connection: Connection) -> list[str]:
-    """All runs that have asked for marks: a step through the index per run, not a look at each row."""
-    first = select(func.min(_rollup.run).label("run")).cte("counted", recursive=True)
-    following = select(func.min(_rollup.run)).where(_rollup.run > first.c.run).scalar_subquery()
-    steps = first.union_all(select(following).where(first.c.run.is_not(None)))
-    return [run for run in connection.execute(select(steps.c.run)).scalars() if run is not None]
+def of_run(run: str) -> ColumnElement[bool]:
+    """Samples that the run has paid for or was given."""
+    return or_(_sample.run == run, _given_to([run]))
 
 
 def _given_to(runs: Sequence[str]) -> ColumnElement[bool]:

@@ -8,7 +8,8 @@ from markbook.scoring.store.tables import metadata
 
 TEACHER = "teacher"
 """The source of samples that have a row in `marks`; all others were decided by a tier before the teacher."""
-_DECIDED_BY_A_TIER = text(f"source <> '{TEACHER}'")
+DECIDED_BY_A_TIER = text(f"source <> '{TEACHER}'")
+"""As in the partial index: written out, or SQLite would not use that."""
 
 samples = Table(
     "samples",
@@ -34,8 +35,8 @@ samples = Table(
         "samples_decided",
         "created_ms",
         "key",
-        sqlite_where=_DECIDED_BY_A_TIER,
-        postgresql_where=_DECIDED_BY_A_TIER,
+        sqlite_where=DECIDED_BY_A_TIER,
+        postgresql_where=DECIDED_BY_A_TIER,
     ),
 )
 

@@ -18,7 +18,7 @@ from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.retention import RetentionPolicy
 from markbook.scoring.store.sample_filter import Order, SampleCursor, SampleFilter
 from markbook.scoring.store.sample_rows import NewSample
-from markbook.scoring.store.sample_tables import samples
+from markbook.scoring.store.sample_tables import DECIDED_BY_A_TIER, TEACHER, samples
 from markbook.scoring.store.sample_texts import Texts, unpack
 
 PER_TASK = 4
@@ -72,6 +72,15 @@ class Facet:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class NewestSamples:
+    """`marked`: the newest that the teacher has marked. `rejected`: the newest that a tier has rejected. None: there is
+    none."""
+
+    marked: ListedSample | None
+    rejected: ListedSample | None
+
+
 class Samples:
     """`lists_decided`: whether samples that a tier has decided are listed as well."""
 
@@ -96,6 +105,24 @@ class Samples:
                 query = query.where(sample_filter.behind(wanted.order, after))
             rows = connection.execute(query.order_by(*sample_filter.order_by(wanted.order)).limit(want)).all()
             return _listed(connection, viewer, rows)
+
+        return await self._database.read(work)
+
+    async def newest(self, viewer: Viewer, run: str | None = None) -> NewestSamples:
+        """Those that the viewer may see; `run`: of this run only."""
+
+        def work(connection: Connection) -> NewestSamples:
+            where = [] if viewer.sees_all_runs else sample_filter.scope(connection, viewer)
+            if run is not None:
+                where.append(sample_filter.of_run(run))
+            query = select(samples).where(*where).order_by(*sample_filter.order_by(Order.LATEST)).limit(1)
+            marked = query.where(_sample.source == TEACHER, _sample.score.is_not(None))
+            rejected = query.where(DECIDED_BY_A_TIER, _sample.reason.is_not(None))
+            found = [
+                next(iter(_listed(connection, viewer, connection.execute(each).all())), None)
+                for each in (marked, rejected)
+            ]
+            return NewestSamples(*found)
 
         return await self._database.read(work)
 

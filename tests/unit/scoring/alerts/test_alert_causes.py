@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from markbook.contract import ErrorCode
-from markbook.scoring.alerts.monitor import SHARE_EVERY_MS
+from markbook.scoring.alerts.causes import SHARE_EVERY_MS
 from markbook.scoring.store import RequestLine
 from markbook.scoring.teachers.protocol import Outage
 from tests.hook import hook

@@ -83,9 +83,11 @@ async def test_a_budget_is_reported_once_per_level_and_period_by_all_replicas_to
         "Markbook: 90 % of the budget of total per day ($1.00) is spent or set aside in 2026-11-28",
         "Markbook: the budget of total per day ($1.00) is exhausted in 2026-11-28: new samples are unscored, cached "
         "marks are still served",
+        "Markbook: resolved: the budget of total per day ($1.00) in 2026-11-28 no longer applies: its period is over, "
+        "or it was changed",
         "Markbook: 80 % of the budget of total per day ($1.00) is spent or set aside in 2026-11-29",
     ]
-    assert raised == sum(posted) == 4
+    assert (raised, sum(posted)) == (4, 5)
     assert {key: hook.bodies[0][key] for key in ("source", "kind", "at")} == {
         "source": "markbook",
         "kind": "budget",

@@ -13,11 +13,13 @@ SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a
 async def shown(http, address: str = "/") -> Page:
     answer = await http.get(address)
     assert answer.status_code == 200, answer.text
-    return Page(answer.text)
+    page = Page(answer.text)
+    page.reload = answer.headers.get("refresh")
+    return page
 
 
 def reloads(page: Page) -> bool:
-    return any(each.attributes.get("http-equiv") == "refresh" for each in page.all("meta"))
+    return page.reload == "30"
 
 
 def link(page: Page, text: str) -> str:

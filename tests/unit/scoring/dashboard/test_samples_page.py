@@ -201,7 +201,7 @@ async def test_an_old_link_to_a_mark_leads_to_its_own_address(service, database_
     async with service(database_url=database_url) as http:
         await score(http, sample(RIGHT, []))
         dashboard = await page(http, "/")
-        [link] = links(dashboard)
+        [link] = [each for each in links(dashboard) if not each.endswith("#why")]
         answer = await http.get(f"/?since=week&mark={link.removeprefix('/samples/')}")
         assert (answer.status_code, answer.headers["location"]) == (303, link.removeprefix("/"))
         assert "Marked by the teacher" in (await page(http, link)).one("article").words
