@@ -135,10 +135,11 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def bubblewrap_is_tried_once() -> Iterator[None]:
-    """Each service that starts runs a sandbox to see whether it works; the machine's answer stays the same."""
+def sandboxes_are_tried_once() -> Iterator[None]:
+    """Each service that starts runs both sandboxes to see whether they work; the machine's answer stays the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "bubblewrap_fault", cache(opening.bubblewrap_fault))
+        patch.setattr(opening, "check_monty", cache(opening.check_monty))
         yield
 
 

@@ -25,7 +25,7 @@ from markbook.scoring.api.routes import router
 from markbook.scoring.api.run_routes import run_router
 from markbook.scoring.background import Lifespan, lifespan
 from markbook.scoring.dashboard.keys_routes import create_keys_router
-from markbook.scoring.dashboard.routes import create_dashboard_router
+from markbook.scoring.dashboard.routes import create_dashboard_router, create_login_router
 from markbook.scoring.dashboard.sample_routes import create_samples_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
@@ -76,8 +76,8 @@ def _with_routes(
         telemetry=REQUESTS,
     )
     pages = (
-        *(create_dashboard_router(authenticator), create_samples_router(), create_keys_router(authenticator)),
-        docs_router(),
+        *(create_dashboard_router(), create_login_router(authenticator)),
+        *(create_samples_router(), create_keys_router(authenticator), docs_router()),
     )
     for routes in (router, batch_router, run_router, compat, *pages):
         app.include_router(routes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
@@ -27,8 +28,12 @@ from markbook.scoring.errors import BadRequestError, ServiceError, UnauthorizedE
 _MAX_FORM_BYTES = 4096
 
 
-def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
-    """The dashboard's routes, not part of the OpenAPI schema."""
+@cache
+def create_dashboard_router() -> APIRouter:
+    """The dashboard's routes but for signing in, not part of the OpenAPI schema.
+
+    One per process, however many applications it has: FastAPI takes long, and it holds no state.
+    """
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/")
@@ -59,7 +64,6 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
         )
 
     add_downloads(router, HEADERS)
-    _add_login(router, authenticator)
     return router
 
 
@@ -81,8 +85,9 @@ async def _compare(request: Request, run: str | None, vs: str) -> Response:
     return await asyncio.to_thread(render, "compare.jinja", view=view)
 
 
-def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
+def create_login_router(authenticator: Authenticator) -> APIRouter:
     """Browsers cannot send an API key with a page's URL, so they sign in and send a session cookie."""
+    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/login")
     async def login() -> Response:
@@ -119,3 +124,5 @@ def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
         answer = redirect("login")
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return answer
+
+    return router

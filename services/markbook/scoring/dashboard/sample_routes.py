@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import cache
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -28,8 +29,9 @@ _UP = "../"
 """From a sample's page to the dashboard: relative, so that the service can run below a path prefix."""
 
 
+@cache
 def create_samples_router() -> APIRouter:
-    """Not part of the OpenAPI schema."""
+    """Not part of the OpenAPI schema. One per process, however many applications it has: it holds no state."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/samples")
