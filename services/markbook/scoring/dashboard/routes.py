@@ -16,6 +16,7 @@ from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.cross_site import check_site
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.request_body import read_body
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.dashboard import marks_table
 from markbook.scoring.dashboard.compare_context import build_comparison
 from markbook.scoring.dashboard.context import build_context
@@ -34,7 +35,7 @@ def create_dashboard_router() -> APIRouter:
 
     One per process, however many applications it has: FastAPI takes long, and it holds no state.
     """
-    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/")
     async def page(
@@ -87,7 +88,7 @@ async def _compare(request: Request, run: str | None, vs: str) -> Response:
 
 def create_login_router(authenticator: Authenticator) -> APIRouter:
     """Browsers cannot send an API key with a page's URL, so they sign in and send a session cookie."""
-    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/login")
     async def login() -> Response:
