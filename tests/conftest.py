@@ -98,7 +98,7 @@ def postgres_url(postgres: str, postgres_copies: PostgresCopies) -> Iterator[str
     """A database of its own on the server, with the newest schema and no rows."""
     name = postgres_copies.take()
     yield _with_database(postgres, name)
-    postgres_copies.drop(name)
+    postgres_copies.give_back(name)
 
 
 @pytest.fixture
