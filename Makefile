@@ -63,8 +63,9 @@ up: ## the service and Postgres in containers, once their ports are found free: 
 test: .venv/installed ## the tests, on SQLite and on a real Postgres; JOBS=0: in one process
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-long: .venv/installed .venv/trl build/trainers-venv/installed ## kill and resume, chaos, other libraries
-	@$(BIN)/python -m pytest -m long $(ARGS)
+# worksteal: some files take many minutes, and a process that has nothing left takes over tests of the other's.
+test-long: .venv/installed .venv/trl build/trainers-venv/installed ## kill and resume, chaos, other libraries; JOBS=0: in one process
+	@$(BIN)/python -m pytest -m long -n $(JOBS) --dist worksteal $(ARGS)
 
 vllm-test: .venv/installed build/vllm-venv/installed ## generation and teacher against a real vLLM server on the CPU
 	@$(BIN)/python -m pytest -m vllm -rs $(ARGS)

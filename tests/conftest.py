@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -23,6 +22,7 @@ from markbook.scoring.execution import factory
 from markbook.scoring.store.engine import migrate, open_engine
 from markbook.scoring.teachers.protocol import Teacher
 from tests.fakes import RecordingTeacher, StepClock
+from tests.postgres_copies import PostgresCopies, create_database, drop_database
 
 # no test asks the model hub for anything; without this, asking for a model that is nowhere is tried again for a minute
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -82,19 +82,23 @@ def _migrate(url: str) -> None:
 
 @contextmanager
 def _created(server: psycopg.Connection, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    is_synced = server.execute("SHOW fsync").fetchone() == ("on",)
-    strategy = "WAL_LOG" if is_synced else "FILE_COPY"  # the quicker one
-    server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY {strategy}')  # type: ignore[arg-type]
+    name = create_database(server, template)
     yield name
-    server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+    drop_database(server, name)
+
+
+@pytest.fixture(scope="session")
+def postgres_copies(postgres: str, postgres_template: str) -> Iterator[PostgresCopies]:
+    with PostgresCopies(postgres, postgres_template) as copies:
+        yield copies
 
 
 @pytest.fixture
-def postgres_url(postgres: str, postgres_server: psycopg.Connection, postgres_template: str) -> Iterator[str]:
+def postgres_url(postgres: str, postgres_copies: PostgresCopies) -> Iterator[str]:
     """A database of its own on the server, with the newest schema and no rows."""
-    with _created(postgres_server, postgres_template) as name:
-        yield _with_database(postgres, name)
+    name = postgres_copies.take()
+    yield _with_database(postgres, name)
+    postgres_copies.give_back(name)
 
 
 @pytest.fixture
@@ -131,10 +135,11 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def bubblewrap_is_tried_once() -> Iterator[None]:
-    """Each service that starts runs a sandbox to see whether it works; the machine's answer stays the same."""
+def sandboxes_are_tried_once() -> Iterator[None]:
+    """Each service that starts runs both sandboxes to see whether they work; the machine's answer stays the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(factory, "bubblewrap_fault", cache(factory.bubblewrap_fault))
+        patch.setattr(factory, "check_monty", cache(factory.check_monty))
         yield
 
 

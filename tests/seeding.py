@@ -22,10 +22,14 @@ _BATCH = 200
 _FAILURES = ("teacher_timeout", "reply_unreadable", "deadline")
 
 
-def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minutes: int, until_ms: int) -> int:
-    """So many lines in each of `minutes` up to `until_ms`, spread over all runs; returns how many lines there are."""
-    engine = open_engine(database_url)
-    migrate(engine)
+def fill_ledger(*database_urls: str, runs: int, requests: int, calls: int, minutes: int, until_ms: int) -> int:
+    """So many lines in each of `minutes` up to `until_ms`, spread over all runs; returns how many lines there are.
+
+    Several databases get the same lines: to draw them takes longer than to write them.
+    """
+    engines = [open_engine(url) for url in database_urls]
+    for engine in engines:
+        migrate(engine)
     draw = random.Random(until_ms)
     first_ms = until_ms // MINUTE_MS * MINUTE_MS - minutes * MINUTE_MS
     for start in range(0, minutes, _BATCH):
@@ -34,16 +38,18 @@ def fill_ledger(database_url: str, *, runs: int, requests: int, calls: int, minu
         asked = [_request(draw, at_ms, runs, shares[at_ms]) for at_ms in times for _ in range(requests)]
         paid = [_call(draw, at_ms, runs) for at_ms in times for _ in range(calls)]
         sums = build_rollups(asked, paid)
-        copy_rows(engine, tables.requests, asked)
-        copy_rows(engine, tables.calls, paid)
-        copy_rows(engine, tables.sums, [*_sum_rows(sums)])
-        copy_rows(engine, tables.failure_sums, [*_failure_rows(sums)])
-        copy_rows(engine, tables.score_rollups, [*_score_rows(sums)])
-    with transaction(engine) as connection:
-        insert_new(connection, tables.accounts, [*_accounts(runs)])
-    while _compact_to_hours(engine, until_ms):
-        pass
-    engine.dispose()
+        for engine in engines:
+            copy_rows(engine, tables.requests, asked)
+            copy_rows(engine, tables.calls, paid)
+            copy_rows(engine, tables.sums, [*_sum_rows(sums)])
+            copy_rows(engine, tables.failure_sums, [*_failure_rows(sums)])
+            copy_rows(engine, tables.score_rollups, [*_score_rows(sums)])
+    for engine in engines:
+        with transaction(engine) as connection:
+            insert_new(connection, tables.accounts, [*_accounts(runs)])
+        while _compact_to_hours(engine, until_ms):
+            pass
+        engine.dispose()
     return minutes * (requests + calls)
 
 

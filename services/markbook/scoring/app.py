@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from markbook.config.settings import Config, Execution, Service
 from markbook.scoring.alerts.monitor import AlertMonitor
@@ -17,14 +17,13 @@ from markbook.scoring.api.body_limits import BodyLimits
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.docs_page import docs_router
 from markbook.scoring.api.error_handlers import handle_errors
-from markbook.scoring.api.error_responses import error_responses
-from markbook.scoring.api.openapi import TAGS, describe, operation_id
-from markbook.scoring.api.query_parameters import check_query
+from markbook.scoring.api.openapi import TAGS, describe
 from markbook.scoring.api.reward_routes import router as compat
+from markbook.scoring.api.routers import add_routes
 from markbook.scoring.api.routes import router
 from markbook.scoring.api.run_routes import run_router
 from markbook.scoring.dashboard.keys_routes import create_keys_router
-from markbook.scoring.dashboard.routes import create_dashboard_router
+from markbook.scoring.dashboard.routes import create_dashboard_router, create_login_router
 from markbook.scoring.dashboard.sample_routes import create_samples_router
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.heuristics import HeuristicTier
@@ -69,18 +68,15 @@ def _with_routes(
         docs_url=None,  # ours loads nothing from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # to the Host that the request names, which may be anybody's
-        dependencies=[Depends(check_query)],
-        responses=error_responses(422),  # of check_query, and of each route's own parameters
-        generate_unique_id_function=operation_id,
         openapi_tags=TAGS,
         telemetry=REQUESTS,
     )
     pages = (
-        *(create_dashboard_router(authenticator), create_samples_router(), create_keys_router(authenticator)),
-        docs_router(),
+        *(create_dashboard_router(), create_login_router(authenticator)),
+        *(create_samples_router(), create_keys_router(authenticator), docs_router()),
     )
     for routes in (router, batch_router, run_router, compat, *pages):
-        app.include_router(routes)
+        add_routes(app, routes)
     app.add_middleware(BodyLimits, limits=config)
     app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
     app.add_middleware(RequestMiddleware, requests=metrics.requests)

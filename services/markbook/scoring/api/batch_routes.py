@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from fastapi.responses import Response
 
 from markbook.contract import Batch, BatchState
 from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.error_responses import error_responses
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.errors import BatchNotFoundError
 from markbook.scoring.store import Viewer
 
-batch_router = APIRouter(prefix="/batches", tags=["scoring"])
+batch_router = create_router(prefix="/batches", tags=["scoring"])
 
 QUEUED = Batch(
     id="5b0c1f0d9e6a4e7b8d2c3a4f5e6d7c8b",

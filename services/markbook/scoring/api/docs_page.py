@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response
+
+from markbook.scoring.api.routers import create_router
 
 HEADERS = {
     # no script but our own and Swagger UI's, which asks this service alone; it styles what it draws
@@ -25,9 +28,10 @@ _PAGE = """<!doctype html>
 _START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});\n'
 
 
+@cache
 def docs_router() -> APIRouter:
     """Not part of the description that it shows. Paths are relative, so that it may lie behind one."""
-    router = APIRouter(include_in_schema=False)
+    router = create_router(include_in_schema=False)
     folder = Path(str(distribution("swagger-ui-py").locate_file("swagger_ui/static")))
 
     @router.get("/docs")

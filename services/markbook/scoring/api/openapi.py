@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -32,11 +31,6 @@ _REFERENCE = "#/components/schemas/{model}"
 _SCHEME = {"type": "http", "scheme": "bearer", "description": "Required once the service's store has API keys."}
 _BEFORE_ROUTES = {str(status): response for status, response in error_responses(401, 421, 503).items()}
 """What the middleware answers on every path that is not open: it reads the keys, and checks the host without any."""
-
-
-def operation_id(route: APIRoute) -> str:
-    """The name of the route's function: generated clients name their functions so."""
-    return route.name
 
 
 def describe(app: FastAPI) -> None:

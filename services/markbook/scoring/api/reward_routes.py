@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic_core import from_json, to_json
 
@@ -31,9 +31,10 @@ from markbook.scoring.api.reward_models import (
     VerifyRequest,
     VerifyResponse,
 )
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.errors import BadRequestError, UnscoredError
 
-router = APIRouter(tags=["other trainers"])
+router = create_router(tags=["other trainers"])
 
 _END_TOKEN = re.compile(r"(?:<\|[^<>|\s]{1,32}\|>|<｜[^<>｜\s]{1,32}｜>|</s>|<eos>|<end_of_turn>|<pad>)\s{0,4}\Z")
 """A special token at the end of a decoded text: <|im_end|>, <|eot_id|>, </s>, …"""

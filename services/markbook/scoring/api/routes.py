@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BeforeValidator, Field
 
@@ -18,6 +18,7 @@ from markbook.scoring.api.budget_stats import named_budgets
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.error_responses import error_responses
 from markbook.scoring.api.request_body import is_batch, read_score_request
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.api.stats import build_series, build_stats
 from markbook.scoring.errors import MarkNotFoundError
 from markbook.scoring.fingerprint import KEY
@@ -26,7 +27,7 @@ from markbook.scoring.observability.metrics import CONTENT_TYPE
 from markbook.scoring.store import Viewer
 from markbook.scoring.store.export_import import to_wire
 
-router = APIRouter()
+router = create_router()
 
 
 def _date(text: object) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 
 from markbook.contract import MetricsReport, RunMetric, RunMetrics, RunName, StoredMetrics
 from markbook.scoring.api.auth import check_run
@@ -13,13 +13,14 @@ from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.error_responses import error_responses
 from markbook.scoring.api.request_body import read_object, validated
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.observability.logs import current
 from markbook.scoring.store import Viewer
 
 MAX_BODY_BYTES = 16_384
 """Of a report: MAX_METRICS metrics with long names and all digits are half of it."""
 
-run_router = APIRouter(prefix="/runs/{run:path}/metrics", tags=["statistics"])
+run_router = create_router(prefix="/runs/{run:path}/metrics", tags=["statistics"])
 
 Run = Annotated[RunName, Path(description="The run's name; a slash in it may be written as it is, or as %2F.")]
 

@@ -14,6 +14,7 @@ from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import AppState, get_state
 from markbook.scoring.api.key_admin import KeyAdmin, parse_settings
 from markbook.scoring.api.request_body import read_body
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.dashboard.keys_view import NewSecret, build_keys_view
 from markbook.scoring.dashboard.rendering import render, render_error
 from markbook.scoring.errors import BadRequestError, ServiceError
@@ -74,7 +75,7 @@ class _Keys:
 
 def create_keys_router(authenticator: Authenticator) -> APIRouter:
     """The routes of the page of keys, not part of the OpenAPI schema."""
-    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
     keys = _Keys(authenticator)
     router.add_api_route("/keys", keys.show, methods=["GET"])
     router.add_api_route("/keys", keys.change, methods=["POST"])

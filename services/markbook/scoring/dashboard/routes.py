@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.cross_site import check_site
 from markbook.scoring.api.dependencies import get_state
 from markbook.scoring.api.request_body import read_body
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.dashboard import marks_table
 from markbook.scoring.dashboard.compare_context import build_comparison
 from markbook.scoring.dashboard.context import build_context
@@ -27,9 +29,13 @@ from markbook.scoring.errors import BadRequestError, ServiceError, UnauthorizedE
 _MAX_FORM_BYTES = 4096
 
 
-def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
-    """The dashboard's routes, not part of the OpenAPI schema."""
-    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+@cache
+def create_dashboard_router() -> APIRouter:
+    """The dashboard's routes but for signing in, not part of the OpenAPI schema.
+
+    One per process, however many applications it has: FastAPI takes long, and it holds no state.
+    """
+    router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/")
     async def page(
@@ -59,7 +65,6 @@ def create_dashboard_router(authenticator: Authenticator) -> APIRouter:
         )
 
     add_downloads(router, HEADERS)
-    _add_login(router, authenticator)
     return router
 
 
@@ -82,8 +87,9 @@ async def _compare(request: Request, run: str | None, vs: str) -> Response:
     return await asyncio.to_thread(render, "compare.jinja", view=view)
 
 
-def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
+def create_login_router(authenticator: Authenticator) -> APIRouter:
     """Browsers cannot send an API key with a page's URL, so they sign in and send a session cookie."""
+    router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/login")
     async def login() -> Response:
@@ -120,3 +126,5 @@ def _add_login(router: APIRouter, authenticator: Authenticator) -> None:
         answer = redirect("login")
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return answer
+
+    return router

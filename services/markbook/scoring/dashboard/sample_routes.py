@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import cache
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -12,6 +13,7 @@ from fastapi.responses import HTMLResponse, Response
 from markbook.scoring.api.auth import check_run
 from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import AppState, get_state
+from markbook.scoring.api.routers import create_router
 from markbook.scoring.budgets.limiter import BillingContext
 from markbook.scoring.dashboard import marks_table
 from markbook.scoring.dashboard.rendering import redirect, render, render_error
@@ -30,9 +32,10 @@ _UP = "../"
 """From a sample's page to the dashboard: relative, so that the service can run below a path prefix."""
 
 
+@cache
 def create_samples_router() -> APIRouter:
-    """Not part of the OpenAPI schema."""
-    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    """Not part of the OpenAPI schema. One per process, however many applications it has: it holds no state."""
+    router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/samples")
     async def list_samples(request: Request, query: Asked) -> Response:

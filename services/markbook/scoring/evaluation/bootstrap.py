@@ -1,14 +1,16 @@
 """Bootstrap intervals: tasks are resampled, not samples, because the samples of one task are not independent.
 
-Percentile intervals of the cluster bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993; Davison and
-Hinkley, Bootstrap Methods and their Application, 1997, section 3.8).
+Expanded percentile intervals of the cluster bootstrap (Davison and Hinkley, Bootstrap Methods and
+their Application, 1997, section 3.8; Hesterberg, The American Statistician 69, 2015).
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from markbook.scoring.evaluation.statistics import Statistic
 
@@ -37,7 +39,7 @@ def measure(statistics: Mapping[str, Statistic], tasks: int, resamples: int, see
         for weights in resampled_weights(tasks, resamples, seed):
             for name, statistic in statistics.items():
                 draws[name].append(statistic(weights))
-    return {name: Figure(value, *_interval(draws[name])) for name, value in values.items()}
+    return {name: Figure(value, *_interval(draws[name], tasks)) for name, value in values.items()}
 
 
 def resampled_weights(tasks: int, resamples: int, seed: int) -> Iterator[list[int]]:
@@ -70,12 +72,40 @@ def at_the_ends(figure: Figure, observations: int) -> Figure:
     return Figure(figure.value, *exact_interval(figure.value, observations)) if observations else Figure(figure.value)
 
 
-def _interval(draws: Sequence[float | None]) -> tuple[float | None, float | None]:
+def _interval(draws: Sequence[float | None], tasks: int) -> tuple[float | None, float | None]:
     defined = sorted(draw for draw in draws if draw is not None)
     if not defined or len(defined) < MIN_DEFINED * len(draws):
         return None, None
-    tail = (1 - COVERAGE) / 2
+    tail = tail_share(tasks)
     return percentile(defined, tail), percentile(defined, 1 - tail)
+
+
+def tail_share(tasks: int) -> float:
+    """The share of resamples beyond each end of an interval, from two tasks on: less than 2.5 %.
+
+    The percentiles at 2.5 % are too close for few tasks: with ten tasks, intervals of a mean cover
+    it in 89 % of all cases instead of 95 %. Resamples of n tasks vary by sqrt((n - 1) / n) of what
+    n new tasks would, and the spread is itself estimated, for which Student's t replaces the normal
+    distribution. Both corrections are exact for the mean of normally distributed tasks.
+    """
+    reach = math.sqrt(tasks / (tasks - 1)) * student_quantile(tasks - 1)
+    return NormalDist().cdf(-reach)
+
+
+def student_quantile(freedom: int) -> float:
+    """Student's t at 97.5 %, for so many degrees of freedom, from one on.
+
+    The expansion of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5. From four
+    degrees on it is right to 0.01. With fewer it is too low, which is without effect: the interval
+    then reaches from the lowest to the highest resample.
+    """
+    z = NormalDist().inv_cdf((1 + COVERAGE) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, start=1))
 
 
 def percentile(ascending: Sequence[float], fraction: float) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 from markbook.config.loading import ConfigError
 from markbook.scoring.execution.cache import VerdictCache
 from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
-from markbook.scoring.execution.monty import MontySandbox
+from markbook.scoring.execution.monty import MontySandbox, check_monty
 from markbook.scoring.execution.runner import TestRunner
 from markbook.scoring.execution.types import Limits
 
@@ -30,6 +30,7 @@ def open_runner(
     Blocks while processes start. Raises ConfigError for `on` where bubblewrap does not work, and
     ExecutionUnavailableError when Monty does not start.
     """
+    check_monty()
     running = max_running or os.cpu_count() or 1
     second: CPythonSandbox | None = None
     if confirm != "off":

@@ -29,16 +29,20 @@ WORKER_TIMEOUT_S = 60.0
 _log = logging.getLogger(__name__)
 
 
+def check_monty() -> None:
+    """Start and end Monty. Raises ExecutionUnavailableError when it does not start."""
+    MontyInterpreter().close()
+
+
 class MontySandbox:
     """Runs at most `workers` samples at a time, each in a process of its own (about 50 MB), started on demand.
 
-    Raises ExecutionUnavailableError when Monty does not start.
+    `run` raises ExecutionUnavailableError when Monty does not start; `check_monty` shows that beforehand.
     """
 
     name = "monty"
 
     def __init__(self, workers: int) -> None:
-        MontyInterpreter().close()
         self._closed = False
         self._slots: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(workers):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from markbook.scoring.api.error_handlers import handle_errors
 from markbook.scoring.api.query_parameters import check_query
+from markbook.scoring.api.routers import add_routes, create_router
 
 OF_THE_PAGE = [("GET", "/"), ("GET", "/login"), ("POST", "/login"), ("POST", "/logout"), ("GET", "/page.css")]
 
@@ -24,17 +26,27 @@ async def test_every_route_refuses_what_it_does_not_take(service):
             assert answer.json()["detail"].startswith("zzz: unknown query parameter; ")
 
 
-def test_a_route_that_somebody_adds_need_not_ask_for_it():
-    app = FastAPI(dependencies=[Depends(check_query)])
+async def test_no_route_is_without_the_check(service):
+    async with service() as http:
+        routes = [route for route in http._transport.app.routes if isinstance(route, APIRoute)]
+    assert len(routes) > 20
+    for route in routes:
+        assert [each.call for each in route.dependant.dependencies].count(check_query) == 1, route.path
+
+
+def test_a_route_that_is_added_need_not_declare_it():
+    app = FastAPI()
     handle_errors(app)
+    router = create_router()
 
     def inner(page: int = 1) -> int:
         return page
 
-    @app.get("/new")
+    @router.get("/new")
     async def new(size: int = 1, page: int = Depends(inner)) -> int:
         return size * page
 
+    add_routes(app, router)
     client = TestClient(app)
     assert client.get("/new?size=2&page=3").json() == 6
     assert client.get("/new?sizes=2").json()["detail"] == "sizes: unknown query parameter; did you mean size?"

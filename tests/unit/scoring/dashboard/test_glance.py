@@ -50,7 +50,7 @@ async def test_with_the_stand_in_nothing_was_spent(service):
     async with service(by=StaticTeacher()) as http:
         await score(http, CODE)
         page = await shown(http)
-    assert facts(page)["Spent"] == "nothing the stand-in is free"
+    assert facts(page)["Spent"] == "nothing the stub is free"
 
 
 async def test_without_texts_there_is_no_line_of_code(service):

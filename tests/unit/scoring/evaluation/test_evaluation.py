@@ -6,7 +6,14 @@ import math
 
 import pytest
 
-from markbook.scoring.evaluation.bootstrap import Figure, measure, percentile, resampled_weights
+from markbook.scoring.evaluation.bootstrap import (
+    Figure,
+    measure,
+    percentile,
+    resampled_weights,
+    student_quantile,
+    tail_share,
+)
 from markbook.scoring.evaluation.comparison import Choice, Comparison, choose, compare
 from markbook.scoring.evaluation.judge_metrics import evaluate, per_auc_point
 from markbook.scoring.evaluation.samples import JudgedSample, TaskCost
@@ -87,6 +94,34 @@ def test_percentiles_interpolate():
     assert percentile([0.0, 1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
     assert percentile([0.0, 1.0, 2.0, 3.0, 4.0], 0.025) == pytest.approx(0.1)
     assert percentile([7.0], 0.975) == 7.0
+
+
+@pytest.mark.parametrize(("freedom", "expected"), [(4, 2.776), (9, 2.262), (39, 2.0227), (1000, 1.9623)])
+def test_students_quantiles_are_those_of_the_tables(freedom, expected):
+    assert student_quantile(freedom) == pytest.approx(expected, abs=0.01 if freedom < 9 else 5e-4)
+
+
+def test_fewer_tasks_leave_out_less_at_each_end():
+    # sqrt(10 / 9) * 2.2622 = 2.3845 standard deviations
+    assert tail_share(10) == pytest.approx(0.00855, abs=2e-5)
+    # sqrt(40 / 39) * 2.0227 = 2.0485
+    assert tail_share(40) == pytest.approx(0.02026, abs=2e-5)
+    assert tail_share(10**6) == pytest.approx(0.025, abs=1e-6)
+
+
+def test_an_interval_from_two_tasks_reaches_from_the_lowest_to_the_highest_resample():
+    found = measure({"mean": ratio([0.0, 1.0], [1.0, 1.0])}, 2, 100, seed=0)
+    assert found == {"mean": Figure(0.5, 0.0, 1.0)}
+
+
+def test_the_ends_of_an_interval_are_the_percentiles_at_the_tail_share():
+    tasks = 40
+    mean = ratio([float(task) for task in range(tasks)], [1.0] * tasks)
+    draws = sorted(mean(weights) for weights in resampled_weights(tasks, 1000, seed=5))
+    found = measure({"mean": mean}, tasks, 1000, seed=5)["mean"]
+    # 0.02026 of 999 is 20.24 resamples
+    assert draws[20] <= found.low <= draws[21] < percentile(draws, 0.025)
+    assert draws[-22] <= found.high <= draws[-21]
 
 
 def test_a_resample_draws_as_many_tasks_as_there_are():

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from markbook.scoring.execution.opening import open_runner
 
 from markbook.scoring.errors import ExecutionUnavailableError
-from markbook.scoring.execution import Limits, Verdict, cpython
+from markbook.scoring.execution import Limits, Verdict, cpython, opening
 from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
-from markbook.scoring.execution.monty import MontySandbox
+from markbook.scoring.execution.monty import MontySandbox, check_monty
 
 LIMITS = Limits(test_s=20.0, total_s=60.0)
 
@@ -52,7 +53,12 @@ def workers():
 def test_a_binary_that_is_missing_is_an_error(monkeypatch):
     monkeypatch.setenv("MONTY_BIN", "/nowhere/monty")
     with pytest.raises(ExecutionUnavailableError, match="does not start"):
-        MontySandbox(1)
+        check_monty()
+    monkeypatch.setattr(opening, "check_monty", check_monty)  # in place of the one that tests try once
+    with pytest.raises(ExecutionUnavailableError, match="does not start"):
+        open_runner("off")
+    with pytest.raises(ExecutionUnavailableError, match="does not start"):
+        MontySandbox(1).run("", ["assert True"], "", LIMITS)
 
 
 LEFT = "sleep 60 & echo $! > {file}; exec sleep 60"
