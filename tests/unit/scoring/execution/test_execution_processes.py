@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from markbook.scoring.execution.opening import open_runner
 
 from markbook.scoring.errors import ExecutionUnavailableError
-from markbook.scoring.execution import Limits, Verdict, cpython, opening
+from markbook.scoring.execution import Limits, Verdict, cpython, factory
 from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
+from markbook.scoring.execution.factory import open_runner
 from markbook.scoring.execution.monty import MontySandbox, check_monty
 
 LIMITS = Limits(test_s=20.0, total_s=60.0)
@@ -54,7 +54,7 @@ def test_a_binary_that_is_missing_is_an_error(monkeypatch):
     monkeypatch.setenv("MONTY_BIN", "/nowhere/monty")
     with pytest.raises(ExecutionUnavailableError, match="does not start"):
         check_monty()
-    monkeypatch.setattr(opening, "check_monty", check_monty)  # in place of the one that tests try once
+    monkeypatch.setattr(factory, "check_monty", check_monty)  # in place of the one that tests try once
     with pytest.raises(ExecutionUnavailableError, match="does not start"):
         open_runner("off")
     with pytest.raises(ExecutionUnavailableError, match="does not start"):
