@@ -142,8 +142,8 @@ def _build_warnings(state: AppState, viewer: Viewer, budgets: Mapping[str, Budge
     if outage := state.teacher.outage():
         since = formatting.format_time(round(outage.since_s * 1000))
         warnings.append(
-            f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}. New samples are unscored "
-            "until it answers again; cached marks are served."
+            f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}. Until it answers, "
+            "new samples are unscored and cached marks are served."
         )
     for scope, alert in sorted(state.store.money.watch.current(state.clock_ms()).items()):
         if scope in budgets:

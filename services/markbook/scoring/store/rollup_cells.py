@@ -30,7 +30,7 @@ def read_cells(
     """
     names = tuple(column.name for column in summed)
     query = _query(table.name, names, of_run=run is not None, of_source=source is not None)
-    given: dict[str, Any] = {"since": since_ms, "step": bucket_ms}
+    given: dict[str, int | str] = {"since": since_ms, "step": bucket_ms}
     given |= {} if run is None else {"run": run}
     given |= {} if source is None else {"source": source}
     found = connection.execute(query, given)

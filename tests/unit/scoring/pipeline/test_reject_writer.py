@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from markbook.scoring import background
 from markbook.scoring.pipeline.reject_writer import RejectWriter
 from tests.unit.scoring.dashboard.test_samples_page import links, page, score
 from tests.unit.scoring.pipeline.test_tests_tier import BROKEN, sample
@@ -46,6 +45,6 @@ async def test_the_writer_forgets_with_every_sweep_of_the_store(service, monkeyp
         forgotten.set()
 
     monkeypatch.setattr(RejectWriter, "forget", noted)
-    monkeypatch.setattr(background, "NOTE_S", 0.0)
+    monkeypatch.setattr(lifespan, "NOTE_S", 0.0)
     async with service():
         await asyncio.wait_for(forgotten.wait(), 60)
