@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from markbook.scoring import lifespan
 from markbook.scoring.pipeline.reject_writer import RejectWriter
 from tests.unit.scoring.dashboard.test_samples_page import links, page, score
 from tests.unit.scoring.pipeline.test_tests_tier import BROKEN, sample
