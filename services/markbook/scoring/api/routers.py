@@ -27,7 +27,8 @@ def create_router(**options: Any) -> APIRouter:
 
 
 def add_routes(app: FastAPI, router: APIRouter) -> None:
-    """The router's routes, unchanged: `include_router` would derive each one's parameters anew, for every application,
-    and match a request twice.
+    """Add the router's routes unchanged.
+
+    `include_router` would derive the parameters of each route for every application, and match requests twice.
     """
     app.router.routes.extend(router.routes)
