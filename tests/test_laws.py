@@ -151,6 +151,7 @@ UNSCOPED_READS = {
         [f"Batches.{name}" for name in ("samples", "open_requests", "provider_ids", "bills")],
         "for those who continue a batch or have made it; a route shows what Batches.get does",
     ),
+    "AlertOutbox.active": "what the monitor compares its causes with",
     "Ledger.opened_ms": "when the store was made, which no run has to do with",
     "Records.read_profiles": "what marks depend on, which no run has to do with",
     "Store.ping": "reads nothing",

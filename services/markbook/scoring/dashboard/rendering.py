@@ -67,7 +67,7 @@ def render(
 
 
 def render_error(error: ServiceError, root: str = "") -> HTMLResponse:
-    """A page that says what is wrong; it is loaded again while the database is away. `root`: as in `base.jinja`."""
+    """A page with the error's detail, loaded again while the database is away. `root`: as in `base.jinja`."""
     reload_s = REFRESH_S if error.status == 503 else None
     return render("error.jinja", error.status, error.headers, reload_s=reload_s, error=error, root=root)
 

@@ -1,11 +1,11 @@
 """Alerts that were raised, each once across replicas, and which of them have yet to be delivered to the webhook.
 
-A delivery is claimed by setting the time of the next one: while a replica tries, the others leave it alone, and if it
-dies, another tries at that time.
+A delivery is claimed by setting the time of the next one: while a replica tries, the others leave it
+alone, and if it dies, another tries at that time.
 
-The table has three kinds of rows, told apart by the start of `event`: the event as it was raised, `active: CAUSE` while
-its cause lasts, and `resolved: CAUSE` for the message that it has ended. The replica that deletes the second writes the
-third, so that there is one such message.
+The table has three kinds of rows, which differ in the start of `event`: the event as it was raised,
+`active: CAUSE` while its cause lasts, and `resolved: CAUSE` for the message that it has ended. The
+replica that deletes the second writes the third, so that there is one such message.
 """
 
 from __future__ import annotations

@@ -74,8 +74,7 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class NewestSamples:
-    """`marked`: the newest that the teacher has marked. `rejected`: the newest that a tier has rejected. None: there is
-    none."""
+    """`marked`: the newest that the teacher has marked, or None. `rejected`: the newest that a tier has rejected."""
 
     marked: ListedSample | None
     rejected: ListedSample | None

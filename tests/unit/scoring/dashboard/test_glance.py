@@ -34,7 +34,7 @@ async def test_it_says_the_cost_the_mean_a_mark_and_why_one_was_rejected(service
         links = [each.attributes["href"] for each in page.all("a", "value")]
         why = Page((await http.get(f"/{links[1].removesuffix('#why')}")).text).one("article").words
     # recording-1 gives each code marks of its own; the reject has 0.02
-    marks = [true_score(code.strip()) for code in (CODE, named("plus"), named("minus"))]
+    marks = [true_score(code) for code in (CODE, named("plus"), named("minus"))]
     first, last = sum(marks[:2]) / 2, (marks[2] + 0.02) / 2
     found = facts(page)
     assert found["Spent"] == "$0.00045 $0.1125 per 1,000 samples"
