@@ -68,7 +68,7 @@ test-long: .venv/installed .venv/trl build/trainers-venv/installed ## kill and r
 	@$(BIN)/python -m pytest -m long -n $(JOBS) --dist worksteal $(ARGS)
 
 vllm-test: .venv/installed build/vllm-venv/installed ## generation and teacher against a real vLLM server on the CPU
-	@$(BIN)/python -m pytest -m vllm -rs $(ARGS)
+	@$(BIN)/python -m pytest -m vllm -rs tests/integration/test_vllm.py $(ARGS)
 
 compose-test: .venv/installed ## docker-compose.yml in real containers; skipped where there is no Docker
 	@$(BIN)/python -m pytest -m compose -rs -s tests/compose $(ARGS)

@@ -3,13 +3,18 @@
 
 The emulator, two services (SQLite; gather_ms 0 and 50) and the load are processes on this machine; the rows alternate
 between the services. Each sample is a miss. Latency is from a request to its response, the teacher's time subtracted.
+The load of the last rows is verl's own reward loop, where build/trainers-venv has it; its latency
+is that of verl's call of a reward function.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,7 +24,7 @@ import httpx
 import yaml
 
 from benchmarks.service_latency import CODE, MODEL, NUMBER, TASK, process
-from tests.processes import ServiceProcess
+from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TEACHER_S = 0.5
 GROUP = 8
@@ -35,11 +40,12 @@ class Load:
     tasks: int
     requests: int
     samples: int
+    client: str = ""
     took_s: dict[int, list[float]] = field(default_factory=dict)
     """By gather_ms."""
 
     def run_name(self, window_ms: int) -> str:
-        return f"{self.tasks}x{self.requests}x{self.samples}/{window_ms}"
+        return f"{self.client}{self.tasks}x{self.requests}x{self.samples}/{window_ms}"
 
 
 LOADS = (
@@ -47,7 +53,13 @@ LOADS = (
     Load("8 requests of 1 sample, 4 tasks at a time", 4, GROUP, 1),
     Load("1 request of 8 samples", 1, 1, GROUP),
     Load("1 request of 1 sample, with none to gather", 1, 1, 1),
+    Load("32 requests of 1 sample, each of its own task", 4 * GROUP, 1, 1),
 )
+VERL_LOADS = (
+    Load("verl, 8 samples", 1, GROUP, 1, "verl-"),
+    Load("verl, 8 samples, 4 tasks at a time", 4, GROUP, 1, "verl-"),
+)
+VERL_VENV = ROOT / "build" / "trainers-venv"
 _numbers = count()
 
 
@@ -69,8 +81,8 @@ async def one_round(http: httpx.AsyncClient, load: Load, run: str) -> list[float
     return await asyncio.gather(*(ask(http, run, task, load.samples) for task in tasks for _ in range(load.requests)))
 
 
-async def measure(urls: dict[int, str]) -> dict[int, dict[str, dict[str, float]]]:
-    """Fills `took_s` of LOADS; returns the counts of /stats by run, of each service."""
+async def measure(urls: dict[int, str]) -> None:
+    """Fills `took_s` of LOADS."""
     async with AsyncExitStack() as opened:
         clients: dict[int, httpx.AsyncClient] = {}
         for window_ms, url in urls.items():
@@ -82,17 +94,43 @@ async def measure(urls: dict[int, str]) -> dict[int, dict[str, dict[str, float]]
                 for window_ms, http in clients.items():
                     took = await one_round(http, load, load.run_name(window_ms))
                     load.took_s.setdefault(window_ms, []).extend(took)
-        return {window_ms: (await http.get("/stats")).json()["runs"] for window_ms, http in clients.items()}
+
+
+def read_stats(urls: dict[int, str]) -> dict[int, dict[str, dict[str, float]]]:
+    """The counts of /stats by run, of each service."""
+    return {window_ms: httpx.get(f"{url}/stats", timeout=60).json()["runs"] for window_ms, url in urls.items()}
+
+
+def measure_verl(urls: dict[int, str], load: Load) -> str:
+    """Fills `took_s` of `load`; returns verl's version."""
+    options = {
+        "urls": {str(window_ms): url for window_ms, url in urls.items()},
+        "runs": {str(window_ms): load.run_name(window_ms) for window_ms in urls},
+        "tasks": load.tasks,
+        "group": load.requests,
+        "rounds": ROUNDS,
+    }
+    done = subprocess.run(
+        [str(VERL_VENV / "bin" / "python"), "-m", "tests.trainers.verl_gathering", json.dumps(options)],
+        cwd=ROOT,
+        env=clean_environment(PYTHONWARNINGS="ignore"),  # its warnings are not about what is measured
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    load.took_s = {int(name): seconds for name, seconds in found["took_s"].items()}
+    return str(found["version"])
 
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def print_table(stats: dict[int, dict[str, dict[str, float]]]) -> None:
+def print_table(loads: Sequence[Load], stats: dict[int, dict[str, dict[str, float]]]) -> None:
     print("| load | gather_ms | calls per 8 samples | input tokens per sample | ms above the teacher's p50 | p99 |")
     print("|---|---|---|---|---|---|")
-    for load in LOADS:
+    for load in loads:
         for window_ms in WINDOWS_MS:
             counts = stats[window_ms][load.run_name(window_ms)]
             calls = GROUP * counts["teacher_calls"] / counts["samples"]
@@ -116,7 +154,14 @@ def run() -> None:
             service = ServiceProcess(database, "--config", str(config), ANTHROPIC_API_KEY="none")
             urls[window_ms] = opened.enter_context(service).url
         print(f"The teacher takes {TEACHER_S:g} s; {ROUNDS} rounds per row\n")
-        print_table(asyncio.run(measure(urls)))
+        asyncio.run(measure(urls))
+        loads, version = [*LOADS], None
+        if (VERL_VENV / "installed").exists():
+            for load in VERL_LOADS:
+                version = measure_verl(urls, load)
+                loads.append(load)
+        print_table(loads, read_stats(urls))
+        print(f"\nverl {version}" if version else "\nwithout verl: make build/trainers-venv/installed")
 
 
 if __name__ == "__main__":

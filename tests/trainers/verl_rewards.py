@@ -32,7 +32,12 @@ def configured(chosen: dict[str, Any]) -> Any:
     function = {
         "path": "pkg://markbook.adapters.verl",
         "name": "compute_score",
-        "reward_kwargs": {"run": "verl", "language": "python", "url": chosen["url"], "wait_s": chosen["wait_s"]},
+        "reward_kwargs": {
+            "run": chosen.get("run", "verl"),
+            "language": "python",
+            "url": chosen["url"],
+            "wait_s": chosen["wait_s"],
+        },
     }
     if chosen.get("control"):
         function = {"path": "pkg://tests.trainers.verl_rewards", "name": "control"}
@@ -46,14 +51,14 @@ def configured(chosen: dict[str, Any]) -> Any:
     return OmegaConf.merge(OmegaConf.load(defaults), {"reward": reward}, student)
 
 
-def rollouts(codes: list[str], student: str) -> Any:
+def rollouts(codes: list[str], student: str, task: str = TASK) -> Any:
     """The batch that verl's agent loop would hand to the reward loop: prompts padded left, responses right."""
     from tensordict import TensorDict
     from transformers import AutoTokenizer
     from verl import DataProto
 
     tokenizer = AutoTokenizer.from_pretrained(student)
-    prompt = torch.tensor([tokenizer.encode(TASK, add_special_tokens=False)] * len(codes))
+    prompt = torch.tensor([tokenizer.encode(task, add_special_tokens=False)] * len(codes))
     written = [tokenizer.encode(code, add_special_tokens=False) for code in codes]
     length = max(map(len, written))
     responses = torch.tensor([ids + [tokenizer.pad_token_id] * (length - len(ids)) for ids in written])
@@ -62,7 +67,7 @@ def rollouts(codes: list[str], student: str) -> Any:
     rows = {
         "data_source": np.array(["markbook/test"] * len(codes), dtype=object),
         "reward_model": np.array([{"ground_truth": ""} for _ in codes], dtype=object),
-        "extra_info": np.array([{"prompt": TASK} for _ in codes], dtype=object),
+        "extra_info": np.array([{"prompt": task} for _ in codes], dtype=object),
     }
     return DataProto(batch=batch, non_tensor_batch=rows)
 

@@ -1,1 +1,1 @@
-"""vLLM's server in build/vllm-venv, on the CPU: what `make test-long` installs there, and how the tests start it."""
+"""vLLM's server in build/vllm-venv, on the CPU: what `make vllm-test` installs there, and how the tests start it."""

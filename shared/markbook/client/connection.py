@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
+from functools import cache
+from typing import Any
 
 import httpx
 
@@ -70,3 +73,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def transport_options(host: str) -> dict[str, Any]:
+    """How httpx reaches `host`: `trust_env`, and `verify`, shared by the clients of this process.
+
+    Loading the certificates takes many times as long as the rest of a client, and holds up the
+    event loop: an adapter that opens a client per sample would send them that much apart.
+    """
+    # a proxy is for the world, not for a service on this machine
+    trust_env = not is_loopback(host)
+    named = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    return {"trust_env": trust_env, "verify": _load_certificates(named if trust_env else (None, None))}
+
+
+@cache
+def _load_certificates(named: tuple[str | None, str | None]) -> ssl.SSLContext:
+    """`named`: what httpx reads from the environment, which may change between two clients."""
+    return httpx.create_ssl_context(trust_env=any(named))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 
+import certifi
 import pytest
 
-from markbook.client import RequestRejectedError, RetryPolicy
+from markbook.client import AsyncScoringClient, RequestRejectedError, RetryPolicy, connection
 from markbook.config.settings import Service
 from markbook.contract import ErrorCode, ExtractedFrom, RequestUsage, SampleError, ScoreRequest, ScoreResponse, Unscored
 from tests.scripted import ScoredRequest, Time, both, echo, numbered, score, scored
@@ -136,3 +138,25 @@ def test_asking_again_ends_in_time_and_where_waiting_does_not_help(script, ask, 
     answer = ask(script.url, numbered(2), rescore_s=within_s, retry_policy=time.retry_policy(0))
     assert [result.status for result in answer.results] == ["unscored", "scored"]
     assert len(script.seen) == asked
+
+
+def test_clients_share_the_certificates_unless_the_environment_names_others(monkeypatch):
+    made, make = [], ssl.create_default_context
+
+    def counted(**files: str) -> ssl.SSLContext:
+        made.append(files)
+        return make(**files)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    connection._load_certificates.cache_clear()
+    for url in ("http://127.0.0.1:9", "http://127.0.0.1:9", "https://scores.example"):
+        AsyncScoringClient(url)
+    assert made == [{"cafile": certifi.where()}]
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    AsyncScoringClient("http://127.0.0.1:9")  # on this machine the environment is not for it
+    assert len(made) == 1
+    AsyncScoringClient("https://scores.example")
+    AsyncScoringClient("https://scores.example")
+    assert len(made) == 2

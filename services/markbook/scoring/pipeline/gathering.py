@@ -6,6 +6,10 @@
 
 What arrives within a window is scored as if it had come in one request. Dynamic batching of inference servers does the
 same with a queue delay.
+
+A trainer that sends the samples of several tasks at the same time sends those of one task further
+apart than a window: what is between them are samples of other tasks. So a window lasts as long as
+its run keeps sending, within two limits.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from markbook.scoring.errors import stopping
 from markbook.scoring.fair_queue import Caller
@@ -23,9 +28,11 @@ from markbook.scoring.observability.tracing import span
 from markbook.scoring.pipeline.group_scorer import PreparedSample
 from markbook.scoring.pipeline.request_state import RequestState
 
-MAX_EXTENSION = 4
-"""A window lasts `gather_ms` from its last arrival, and at most this many times `gather_ms` from its first: requests of
-one task come one after the other, and a busy machine takes longer than `gather_ms` to read all of them."""
+MAX_TASK_GAP = 4
+"""A window ends this many times `gather_ms` after the last sample of its task, though its run may keep sending others:
+what a group that stays incomplete waits at most, once it is as complete as it gets."""
+MAX_EXTENSION = 10
+"""A window ends this many times `gather_ms` after its first sample, whatever arrives."""
 LAST_PASSES = 5
 """Passes of the event loop after a window's end in which what has arrived by then still enters it: reading a request
 and starting its tasks takes three. A pass of a busy loop takes milliseconds, while requests wait in their sockets."""
@@ -41,16 +48,24 @@ class GroupKey(NamedTuple):
     test_setup: str
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Burst:
+    """What one caller sends while it has open windows. `arrived`: when its newest request of one sample did."""
+
+    arrived: float
+
+
 @dataclass(slots=True, eq=False)
 class Window:
     """The samples that arrived within one window. `pending`: still in a cheaper tier; `ready`: wait for the others.
 
-    `due`: when it ends unless another one arrives, at `last` at the latest.
+    `first` and `arrived`: when the first and the newest sample of its task arrived.
     """
 
     key: GroupKey
-    due: float
-    last: float
+    burst: Burst
+    first: float
+    arrived: float
     pending: set[Entry] = field(default_factory=set)
     ready: list[Entry] = field(default_factory=list)
     is_over: bool = False
@@ -89,6 +104,7 @@ class GroupGatherer:
         self._send_group = send
         self._on_waited = on_waited
         self._open: dict[GroupKey, Window] = {}
+        self._bursts: WeakValueDictionary[Caller, Burst] = WeakValueDictionary()
         self._waiting: set[Entry] = set()
         self._stopping = False
 
@@ -138,21 +154,33 @@ class GroupGatherer:
                 entry.sent.set_exception(stopping())
 
     def _window(self, key: GroupKey) -> Window:
-        loop, window = asyncio.get_running_loop(), self._open.get(key)
-        due = loop.time() + self._window_s
+        """The open window of `key`, or a new one; notes the arrival of a sample."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        burst = self._bursts.get(key.caller)
+        if burst is None:
+            burst = self._bursts[key.caller] = Burst(now)
+        burst.arrived = now
+        window = self._open.get(key)
         if window is None:
-            last = loop.time() + MAX_EXTENSION * self._window_s
-            window = self._open[key] = Window(key, due, last)
-            window.end = loop.call_at(due, self._end, window, LAST_PASSES)
-        else:
-            window.due = min(due, window.last)
+            window = self._open[key] = Window(key, burst, now, now)
+            window.end = loop.call_at(self._due(window), self._end, window, LAST_PASSES)
+        window.arrived = now
         return window
+
+    def _due(self, window: Window) -> float:
+        """When `window` ends, unless another request arrives until then."""
+        return min(
+            window.burst.arrived + self._window_s,
+            window.arrived + MAX_TASK_GAP * self._window_s,
+            window.first + MAX_EXTENSION * self._window_s,
+        )
 
     def _end(self, window: Window, passes: int) -> None:
         """After `passes` more passes of the event loop, what arrives belongs to the next window."""
-        loop = asyncio.get_running_loop()
-        if loop.time() < window.due:
-            window.end = loop.call_at(window.due, self._end, window, LAST_PASSES)
+        loop, due = asyncio.get_running_loop(), self._due(window)
+        if loop.time() < due:
+            window.end = loop.call_at(due, self._end, window, LAST_PASSES)
             return
         if passes:
             window.end = loop.call_soon(self._end, window, passes - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -41,10 +42,10 @@ class Sent:
     def send(self, entries: Sequence[Entry]) -> None:
         self.groups.append([entry.item.code for entry in entries])
 
-    async def arrive(self, text: str, deadline: float | None = None) -> None:
-        sample = Sample(prompt="t", language="python", code=text)
+    async def arrive(self, text: str, deadline: float | None = None, task: str = "t", run: str = "run") -> None:
+        sample = Sample(prompt=task, language="python", code=text)
         items = await prepare_samples([sample], "profile", use_tests=True)
-        state = RequestState(ScoreRequest(samples=[sample]), items, BillingContext("run"), deadline)
+        state = RequestState(ScoreRequest(samples=[sample]), items, BillingContext(run), deadline)
         self.tasks.append(asyncio.create_task(self.wait(state)))
         await asyncio.sleep(0)
 
@@ -74,14 +75,65 @@ async def test_a_window_lasts_from_its_last_arrival(hands):
 async def test_a_window_has_an_end_however_many_arrive(hands):
     sent = Sent()
     sent.gatherer = GroupGatherer(1.0, 100, sent.send, sent.waited_s.append)
-    for text in "abcde":
+    letters = "abcdefghijklm"
+    for text in letters:
         await sent.arrive(text)
         await hands(0.75)
-    assert sent.groups == []  # 3.75 s after the first
-    await sent.arrive("f")
+    assert sent.groups == []  # 9.75 s after the first
+    await sent.arrive("n")
     await hands(0.25)
-    assert sent.groups == [[*"abcdef"]]
-    assert max(sent.waited_s) == 4.0
+    assert sent.groups == [[*letters, "n"]]
+    assert max(sent.waited_s) == 10.0
+
+
+async def test_a_window_lasts_while_its_run_sends_samples_of_other_tasks(hands):
+    sent = Sent()
+    await sent.arrive("a1", task="a")
+    for text in ("b1", "b2"):
+        await hands(0.75)
+        await sent.arrive(text, task="b")
+    await hands(0.75)
+    await sent.arrive("a2", task="a")  # 2.25 s after the first of its task, 0.75 s after one of its run
+    await hands(0.75)
+    assert sent.groups == []
+    await hands(0.25)
+    assert sorted(sent.groups) == [["a1", "a2"], ["b1", "b2"]]  # windows that end together: in any order
+
+
+async def test_a_window_ends_some_time_after_the_last_of_its_task(hands):
+    sent = Sent()
+    await sent.arrive("a", task="a")
+    for number in range(5):  # to 3.75 s after it
+        await hands(0.75)
+        await sent.arrive(f"b{number}", task=f"b{number}")
+    assert sent.groups == []
+    await hands(0.25)
+    assert sent.groups == [["a"]]
+    assert sent.waited_s == [4.0]
+    await hands(0.75)
+    assert sorted(sent.groups[1:]) == [["b0"], ["b1"], ["b2"], ["b3"], ["b4"]]
+
+
+async def test_what_another_run_sends_extends_no_window(hands):
+    sent = Sent()
+    await sent.arrive("a", task="a")
+    await hands(0.75)
+    await sent.arrive("b", task="b", run="another")
+    await hands(0.25)
+    assert sent.groups == [["a"]]
+    await hands(0.75)
+    assert sent.groups[1:] == [["b"]]
+
+
+async def test_nothing_is_kept_of_a_run_without_open_windows(hands):
+    sent = Sent()
+    await sent.arrive("a")
+    assert len(sent.gatherer._bursts) == 1
+    await hands(1.0)
+    await asyncio.gather(*sent.tasks)
+    sent.tasks.clear()
+    gc.collect()
+    assert len(sent.gatherer._bursts) == 0
 
 
 async def test_a_full_group_goes_at_once_and_a_deadline_by_itself(hands):
