@@ -1,4 +1,6 @@
-"""Stores for the benchmarks: an empty database of each kind, and marks of made-up samples in it, bulk loaded."""
+"""Stores for the benchmarks: an empty database of each kind, and marks of made-up samples in it,
+bulk loaded.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ def databases() -> Iterator[dict[str, str]]:
         name = f"bench_{uuid.uuid4().hex}"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
-        yield {"SQLite": f"sqlite:///{folder}/book.db", "Postgres": str(httpx.URL(url).copy_with(path=f"/{name}"))}
+        yield {
+            "SQLite": f"sqlite:///{folder}/book.db",
+            "Postgres": str(httpx.URL(url).copy_with(path=f"/{name}")),
+        }
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 

@@ -1,4 +1,6 @@
-"""What each length of `prompt_context_chars` costs, and what of the task it hides, on the workload of bench-tokens."""
+"""What each length of `prompt_context_chars` costs, and what of the task it hides, on the
+workload of bench-tokens.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,13 @@ def settings(policy: Policy, chars: int | None) -> dict[str, dict[str, Any]]:
 
 
 def seen(tasks: Sequence[str], policy: Policy, chars: int | None) -> tuple[float, float, float]:
-    """Shares, in the mean over tasks: characters shown, tasks whose signature is shown, numbered rules shown."""
-    shown = [truncate_task(task, truncate=chars is not None, chars=chars or 0, policy=policy) for task in tasks]
+    """Shares, in the mean over tasks: characters shown, tasks whose signature is shown, numbered
+    rules shown.
+    """
+    shown = [
+        truncate_task(task, truncate=chars is not None, chars=chars or 0, policy=policy)
+        for task in tasks
+    ]
     pairs = list(zip(tasks, shown, strict=True))
     characters = fmean(len(part) / len(task) for task, part in pairs)
     signatures = fmean(_signature(task) in part for task, part in pairs)
@@ -58,15 +65,23 @@ async def table(emulator: Emulator, answers: Sequence[ScoredRequest]) -> Iterato
     return _lines(before, rows, list(dict.fromkeys(answer.task for answer in answers)))
 
 
-def _lines(before: Row, rows: Sequence[tuple[Policy, int | None, Row]], tasks: Sequence[str]) -> Iterator[str]:
-    yield "| shown | input at its price | below before | of the task's characters | signatures | numbered rules |"
+def _lines(
+    before: Row, rows: Sequence[tuple[Policy, int | None, Row]], tasks: Sequence[str]
+) -> Iterator[str]:
+    yield (
+        "| shown | input at its price | below before | of the task's characters | signatures | "
+        "numbered rules |"
+    )
     yield "|---|---|---|---|---|---|"
     for policy, chars, row in rows:
         characters, signatures, rules = seen(tasks, policy, chars)
         name = "the whole task" if chars is None else f"{policy} {chars:,}"
         saved = 1 - row.input_at_price / before.input_at_price
         cost = row.input_at_price / row.samples
-        yield f"| {name} | {cost:,.0f} | {saved:.1%} | {characters:.0%} | {signatures:.0%} | {rules:.0%} |"
+        yield (
+            f"| {name} | {cost:,.0f} | {saved:.1%} | {characters:.0%} | {signatures:.0%} | "
+            f"{rules:.0%} |"
+        )
 
 
 async def main() -> None:

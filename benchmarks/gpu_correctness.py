@@ -1,4 +1,6 @@
-"""Part a of gpu-check: the device's numbers against those of the same weights in float32 on the CPU."""
+"""Part a of gpu-check: the device's numbers against those of the same weights in float32 on the
+CPU.
+"""
 
 from __future__ import annotations
 
@@ -54,13 +56,23 @@ def run(dry: bool, _left_s: float, _steps: int) -> list[Row]:
         for what, value in found.items():
             most = LIMITS[what][place]
             name = str(dtype).removeprefix("torch.")
-            rows.append({"check": what, "dtype": name, "found": value, "at most": most, "passed": value <= most})
+            rows.append(
+                {
+                    "check": what,
+                    "dtype": name,
+                    "found": value,
+                    "at most": most,
+                    "passed": value <= most,
+                }
+            )
         rows.append(waits(policy, samples, device))
     return rows
 
 
 def build(dry: bool, device: torch.device, dtype: torch.dtype, dropout: float = 0.0) -> Policy:
-    """A Qwen3 of random weights, the same for every device and precision, with an adapter away from its start."""
+    """A Qwen3 of random weights, the same for every device and precision, with an adapter away
+    from its start.
+    """
     size = 32 if dry else 256
     config = transformers.Qwen3Config(
         vocab_size=258 if dry else 4096, hidden_size=size, intermediate_size=3 * size,
@@ -105,13 +117,20 @@ def config() -> Config:
 
 
 def experiences(samples: list[Sample]) -> list[Experience]:
-    return [Experience(sample, (-1.0) ** place * (1 + place % 3), True) for place, sample in enumerate(samples)]
+    return [
+        Experience(sample, (-1.0) ** place * (1 + place % 3), True)
+        for place, sample in enumerate(samples)
+    ]
 
 
 def step_gradient(policy: Policy, samples: list[Sample]) -> torch.Tensor:
     policy.model.zero_grad(set_to_none=True)
     accumulate(policy, adapter_off(policy), experiences(samples), config(), 0.1)
-    found = torch.cat([one.grad.flatten() for one in policy.trainable if one.grad is not None]).double().cpu()
+    found = (
+        torch.cat([one.grad.flatten() for one in policy.trainable if one.grad is not None])
+        .double()
+        .cpu()
+    )
     policy.model.zero_grad(set_to_none=True)
     return found
 
@@ -124,17 +143,23 @@ def copy_gap(dry: bool, policy: Policy, samples: list[Sample]) -> float:
 
 
 def sampler_gap(policy: Policy, samples: list[Sample]) -> float:
-    """Nats between what the sampler, with the adapter folded where it folds, and the learner say of drawn tokens."""
+    """Nats between what the sampler, with the adapter folded where it folds, and the learner say
+    of drawn tokens.
+    """
     sampler = Sampler(policy, temperature=1.0, max_new_tokens=16, batch_size=8, seed=0)
     tasks = list({sample.task: None for sample in samples})
     drawn = [sample for _, group in sampler.groups(tasks, 4, (0, 1)) for sample in group]
     with torch.no_grad():
         learned = policy.log_probs(drawn, 1.0)
-    return mean_gap(learned, torch.tensor([value for sample in drawn for value in sample.log_probs]))
+    return mean_gap(
+        learned, torch.tensor([value for sample in drawn for value in sample.log_probs])
+    )
 
 
 def resume_gap(dry: bool, device: torch.device, dtype: torch.dtype, samples: list[Sample]) -> float:
-    """Of the adapter after four steps with dropout: without a break, and stopped and resumed after two."""
+    """Of the adapter after four steps with dropout: without a break, and stopped and resumed
+    after two.
+    """
 
     def steps(learner: Learner, count: int) -> None:
         for _ in range(count):
@@ -162,7 +187,9 @@ def resume_gap(dry: bool, device: torch.device, dtype: torch.dtype, samples: lis
 
 
 def waits(policy: Policy, samples: list[Sample], device: torch.device) -> Row:
-    """How often learning waits for the GPU, by the file that does: torch warns of each where it is configured to."""
+    """How often learning waits for the GPU, by the file that does: torch warns of each where it
+    is configured to.
+    """
     row: Row = {
         "check": "waits for the GPU in 2 micro-batches",
         "dtype": str(policy.model.dtype).removeprefix("torch."),
@@ -177,11 +204,17 @@ def waits(policy: Policy, samples: list[Sample], device: torch.device) -> Row:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     files = Counter(Path(one.filename).name for one in caught if "synchroniz" in str(one.message))
-    return {**row, "found": sum(files.values()), "where": ", ".join(f"{name} {n}" for name, n in files.most_common(6))}
+    return {
+        **row,
+        "found": sum(files.values()),
+        "where": ", ".join(f"{name} {n}" for name, n in files.most_common(6)),
+    }
 
 
 def weights(policy: Policy) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in policy.trainable]).double().cpu()
+    return (
+        torch.cat([parameter.detach().flatten() for parameter in policy.trainable]).double().cpu()
+    )
 
 
 def mean_gap(one: torch.Tensor, other: torch.Tensor) -> float:

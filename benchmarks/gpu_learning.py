@@ -1,8 +1,9 @@
-"""Part c of gpu-check: the demo's student learns on the GPU from tests; pass@1 on held-out tasks before and after.
+"""Part c of gpu-check: the demo's student learns on the GPU from tests; pass@1 on held-out tasks
+before and after.
 
-The trainer is the real one, `python -m markbook.trainer`, with the demo's settings but for device and batch. The marks
-are the share of tests passed, in the service's sandbox, behind a server that implements the service's contract and
-needs none of the service's packages.
+The trainer is the real one, `python -m markbook.trainer`, with the demo's settings but for device
+and batch. The marks are the share of tests passed, in the service's sandbox, behind a server that
+implements the service's contract and needs none of the service's packages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from typing import Any
 
 from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import SERVICE_OWNED, Config
-from markbook.contract import ErrorCode, ExtractedFrom, Result, Sample, SampleError, Scored, Source, Unscored
+from markbook.contract import (
+    ErrorCode,
+    ExtractedFrom,
+    Result,
+    Sample,
+    SampleError,
+    Scored,
+    Source,
+    Unscored,
+)
 from markbook.scoring.execution import Limits, TestRunner, open_runner
 from markbook.scoring.languages import canonical
 from markbook.scoring.pipeline.code_extraction import extract
@@ -46,7 +56,9 @@ def run(dry: bool, left_s: float, steps: int) -> list[dict[str, Any]]:
         run_dir = Path(folder) / "run"
         config = configured(dry, Path(folder))
         bounds = config.execution
-        limits = Limits(bounds.test_timeout_s, bounds.sample_timeout_s, bounds.memory_mib * 1024 * 1024)
+        limits = Limits(
+            bounds.test_timeout_s, bounds.sample_timeout_s, bounds.memory_mib * 1024 * 1024
+        )
         runner = open_runner("auto", limits=limits)
         try:
             with StubService(lambda sample: marked(runner, sample)) as service:
@@ -55,14 +67,23 @@ def run(dry: bool, left_s: float, steps: int) -> list[dict[str, Any]]:
                 first = min(FIRST_STEPS, (total + 1) // 2)
                 code = run_training(with_steps(config, first, service.url), run_dir)
                 if code == FINISHED:
-                    total = min(total, first + fitting(run_dir, left_s - (time.perf_counter() - started)))
-                    code = run_training(with_steps(config, total, service.url), run_dir, resume=True)
+                    total = min(
+                        total, first + fitting(run_dir, left_s - (time.perf_counter() - started))
+                    )
+                    code = run_training(
+                        with_steps(config, total, service.url), run_dir, resume=True
+                    )
         except ConfigError as error:
             return [{"model": config.training.model, "error": str(error)}]
         finally:
             runner.close()
         if code != FINISHED:
-            return [{"model": config.training.model, "error": f"the trainer ended with exit code {code}"}]
+            return [
+                {
+                    "model": config.training.model,
+                    "error": f"the trainer ended with exit code {code}",
+                }
+            ]
         return [{**row(run_dir, config), "minutes": (time.perf_counter() - started) / 60}]
 
 
@@ -74,19 +95,27 @@ def with_steps(config: Config, steps: int, url: str) -> Config:
 
 
 def fitting(run_dir: Path, left_s: float) -> int:
-    """How many more steps fit before one more evaluation, by the time of the last step and of the last evaluation."""
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    """How many more steps fit before one more evaluation, by the time of the last step and of
+    the last evaluation.
+    """
+    lines = [
+        json.loads(line)
+        for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     step_s = [line["seconds"] for line in lines if "eval_mark" not in line][-1]
     evaluation_s = [line["eval_seconds"] for line in lines if "eval_mark" in line][-1]
     return max(1, int((left_s - RESERVED_S - evaluation_s) / step_s))
 
 
 def configured(dry: bool, folder: Path) -> Config:
-    """The demo's configuration, made for a GPU, or for a dry run with a tiny student and a few tasks."""
+    """The demo's configuration, made for a GPU, or for a dry run with a tiny student and a few
+    tasks.
+    """
     base = load_config(DEMO / "demo.yaml")
     changes: dict[str, Any] = {
         "save_every_steps": 50, "trackers": [],
-        "tasks": str(DEMO / "tasks" / "train.jsonl"), "eval_tasks": str(DEMO / "tasks" / "eval.jsonl"),
+        "tasks": str(DEMO / "tasks" / "train.jsonl"),
+        "eval_tasks": str(DEMO / "tasks" / "eval.jsonl"),
         **ON_A_GPU,
     }  # fmt: skip
     if dry:
@@ -97,7 +126,9 @@ def configured(dry: bool, folder: Path) -> Config:
             changes[name] = str(folder / f"{name}.jsonl")
             Path(changes[name]).write_text("".join(lines), encoding="utf-8")
     rlaif = base.rlaif.model_copy(update={"tests_policy": "only", "run": "gpu-check"})
-    return base.model_copy(update={"training": base.training.model_copy(update=changes), "rlaif": rlaif})
+    return base.model_copy(
+        update={"training": base.training.model_copy(update=changes), "rlaif": rlaif}
+    )
 
 
 def marked(runner: TestRunner, sample: Sample) -> Result:
@@ -105,10 +136,19 @@ def marked(runner: TestRunner, sample: Sample) -> Result:
     code = extract(sample.code, canonical(sample.language)).code
     tests = summarized(sample.tests, runner.run_sync(code, sample.tests, sample.test_setup))
     share = share_passed(tests)
-    where: dict[str, Any] = {"extracted_from": ExtractedFrom.COMPLETION, "key": "gpu-check", "profile": "gpu-check"}
+    where: dict[str, Any] = {
+        "extracted_from": ExtractedFrom.COMPLETION,
+        "key": "gpu-check",
+        "profile": "gpu-check",
+    }
     if share is None:
-        return Unscored(error=SampleError(code=ErrorCode.TESTS_UNSUPPORTED, detail="tests were not run"), **where)
-    return Scored(score=share, source=Source.TESTS, criteria={"correctness": share}, tests=tests, **where)
+        return Unscored(
+            error=SampleError(code=ErrorCode.TESTS_UNSUPPORTED, detail="tests were not run"),
+            **where,
+        )
+    return Scored(
+        score=share, source=Source.TESTS, criteria={"correctness": share}, tests=tests, **where
+    )
 
 
 def row(run_dir: Path, config: Config) -> dict[str, Any]:
@@ -119,7 +159,9 @@ def row(run_dir: Path, config: Config) -> dict[str, Any]:
     passing = summary["pass_at_k"]["1"]
     spent = Counter[str]()
     for step in steps:
-        spent.update({name: step[f"seconds_{name}"] for name in ("generating", "scoring", "learning")})
+        spent.update(
+            {name: step[f"seconds_{name}"] for name in ("generating", "scoring", "learning")}
+        )
     return {
         "model": Path(config.training.model).name,
         "steps": len(steps),

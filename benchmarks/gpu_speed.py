@@ -1,8 +1,10 @@
-"""Part b of gpu-check: a step at the shapes of Qwen3-0.6B and 1.7B, with random weights; ours beside a plain loop.
+"""Part b of gpu-check: a step at the shapes of Qwen3-0.6B and 1.7B, with random weights; ours
+beside a plain loop.
 
-Both draw the same number of tokens (no sample may end early) and learn from all of them with LoRA and a KL term. The
-plain loop is what a trainer does that knows nothing of groups: transformers' `generate`, each sample read whole with
-its prompt, log-probabilities of all logits, the reference by switching the adapter off.
+Both draw the same number of tokens (no sample may end early) and learn from all of them with LoRA
+and a KL term. The plain loop is what a trainer does that knows nothing of groups: transformers'
+`generate`, each sample read whole with its prompt, log-probabilities of all logits, the reference
+by switching the adapter off.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shape:
-    """A model and a batch: `tasks` x `samples` of `new` tokens, after prompts of `prompt` tokens."""
+    """A model and a batch: `tasks` x `samples` of `new` tokens, after prompts of `prompt`
+    tokens.
+    """
 
     name: str
     hidden: int
@@ -51,7 +55,16 @@ class Shape:
 
 
 SHAPES = (Shape("Qwen3-0.6B", 1024, 3072), Shape("Qwen3-1.7B", 2048, 6144, seconds=120.0))
-TINY = {"layers": 2, "heads": 4, "head_dim": 8, "vocabulary": 300, "tasks": 2, "samples": 4, "prompt": 5, "new": 6}
+TINY = {
+    "layers": 2,
+    "heads": 4,
+    "head_dim": 8,
+    "vocabulary": 300,
+    "tasks": 2,
+    "samples": 4,
+    "prompt": 5,
+    "new": 6,
+}
 
 
 def run(dry: bool, left_s: float, _steps: int) -> list[Row]:
@@ -68,18 +81,28 @@ def run(dry: bool, left_s: float, _steps: int) -> list[Row]:
             try:
                 rows.append({"model": shape.name, "side": name, **side(shape, device)})
             except torch.OutOfMemoryError as error:
-                rows.append({"model": shape.name, "side": name, "error": str(error).splitlines()[0]})
+                rows.append(
+                    {"model": shape.name, "side": name, "error": str(error).splitlines()[0]}
+                )
             if device.type == "cuda":
                 torch.cuda.empty_cache()
     if find_spec("trl") is not None:
-        rows.append({"side": "TRL is installed: make bench-trainer ARGS='--device cuda' compares with its trainer"})
+        rows.append(
+            {
+                "side": "TRL is installed: make bench-trainer ARGS='--device cuda' compares with "
+                "its trainer"
+            }
+        )
     return rows
 
 
 def ours(shape: Shape, device: torch.device) -> Row:
     policy = Policy(build(shape, device), tiny_tokenizer())
     config = Config.model_validate(
-        {"training": {"micro_batch_size": shape.micro_batch}, "rlaif": {"kl_penalty": 0.02, "max_staleness": 0}}
+        {
+            "training": {"micro_batch_size": shape.micro_batch},
+            "rlaif": {"kl_penalty": 0.02, "max_staleness": 0},
+        }
     )
     batch = shape.tasks * shape.samples
     temperature = config.rlaif.generation_temperature
@@ -87,13 +110,17 @@ def ours(shape: Shape, device: torch.device) -> Row:
     warm = replace(shape, tasks=2, new=min(shape.new, 8))
 
     def draw(shape: Shape) -> list[Sample]:
-        sampler = Sampler(policy, temperature=temperature, max_new_tokens=shape.new, batch_size=batch, seed=0)
+        sampler = Sampler(
+            policy, temperature=temperature, max_new_tokens=shape.new, batch_size=batch, seed=0
+        )
         sampler._ended = lambda _: False  # type: ignore[assignment,return-value]
         groups = sampler.groups(prompts(shape), shape.samples, (0, 1))
         return [sample for _, group in groups for sample in group]
 
     def learn(samples: list[Sample]) -> None:
-        learner.step([Experience(sample, (-1.0) ** place, True) for place, sample in enumerate(samples)])
+        learner.step(
+            [Experience(sample, (-1.0) ** place, True) for place, sample in enumerate(samples)]
+        )
 
     learn(draw(warm))
     reset_peak(device)
@@ -105,7 +132,9 @@ def ours(shape: Shape, device: torch.device) -> Row:
     return {
         **figures(shape, drawing, learning, drawing_peak, peak),
         "micro-batch": learner.micro_batches.size,
-        "drawing outside kernels": share_outside(lambda: draw(replace(shape, new=min(shape.new, 16))), device),
+        "drawing outside kernels": share_outside(
+            lambda: draw(replace(shape, new=min(shape.new, 16))), device
+        ),
         "learning outside kernels": share_outside(lambda: learn(some), device),
     }
 
@@ -119,7 +148,8 @@ def plain(shape: Shape, device: torch.device) -> Row:
         rows = [task.token_ids for task in prompts(shape) for _ in range(shape.samples)]
         ids = torch.tensor(rows, device=device)
         return model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=0.85, top_k=0,
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=0.85,
+            top_k=0,
             max_new_tokens=shape.new, min_new_tokens=shape.new, pad_token_id=1,
         )  # type: ignore[no-any-return] # fmt: skip
 
@@ -147,15 +177,20 @@ def plain(shape: Shape, device: torch.device) -> Row:
     drawing, rows = timed(lambda: draw(shape), device)
     drawing_peak = peak_gib(device)
     learning, _ = timed(lambda: learn(rows, shape.new), device)
-    return {**figures(shape, drawing, learning, drawing_peak, peak_gib(device)), "micro-batch": shape.micro_batch}
+    return {
+        **figures(shape, drawing, learning, drawing_peak, peak_gib(device)),
+        "micro-batch": shape.micro_batch,
+    }
 
 
 def build(shape: Shape, device: torch.device) -> Any:
     """Made on the device: to draw 1.7 billion random numbers on a CPU takes as long as a step."""
     config = transformers.Qwen3Config(
         vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers, num_attention_heads=shape.heads, num_key_value_heads=shape.heads // 2,
-        head_dim=shape.head_dim, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads // 2,
+        head_dim=shape.head_dim, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1,
+        pad_token_id=1,
     )  # fmt: skip
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.manual_seed(0)
@@ -166,7 +201,9 @@ def build(shape: Shape, device: torch.device) -> Any:
 
 def prompts(shape: Shape) -> list[Task]:
     generator = torch.Generator().manual_seed(1)
-    rows = torch.randint(2, shape.vocabulary, (shape.tasks, shape.prompt), generator=generator).tolist()
+    rows = torch.randint(
+        2, shape.vocabulary, (shape.tasks, shape.prompt), generator=generator
+    ).tolist()
     return [Task(index, "task", "python", tuple(row)) for index, row in enumerate(rows)]
 
 
@@ -192,7 +229,9 @@ def timed(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
 
 
 def share_outside(work: Callable[[], Any], device: torch.device) -> float | None:
-    """Share of the time in which the GPU runs no kernel: kernels are timed by the profiler, the whole without it."""
+    """Share of the time in which the GPU runs no kernel: kernels are timed by the profiler, the
+    whole without it.
+    """
     if device.type != "cuda":
         return None
     whole, _ = timed(work, device)

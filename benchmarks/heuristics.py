@@ -1,9 +1,11 @@
-"""What the heuristic tier rejects of a corpus, by language and kind, beside two simpler rules, and how long it takes.
+"""What the heuristic tier rejects of a corpus, by language and kind, beside two simpler rules, and
+how long it takes.
 
     python -m benchmarks.heuristics ../shared/corpus
 
-The folder holds good.jsonl.gz, good_realworld.jsonl.gz, variants.jsonl.gz and pairs.jsonl.gz: one sample per line, with
-`language`, `prompt` and `code` (pairs: `good`, `bad` and `bug`), variants also with `kind` and `label`.
+The folder holds good.jsonl.gz, good_realworld.jsonl.gz, variants.jsonl.gz and pairs.jsonl.gz: one
+sample per line, with `language`, `prompt` and `code` (pairs: `good`, `bad` and `bug`), variants
+also with `kind` and `label`.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ NOT_THE_TIERS = ("unimplemented_stub", "incomplete_or_noncompiling_exercise")
 SLOW_S = 0.005
 TIMES = 5
 
-# Published with the corpus, in % rejected: the rule this project started from (a score below 0.3), for kinds measured
-# alike. The other published rule (the parse tree has an error, fences removed) is measured here as well.
+# Published with the corpus, in % rejected: the rule this project started from (a score below 0.3),
+# for kinds measured alike. The other published rule (the parse tree has an error, fences removed)
+# is measured here as well.
 ORIGINAL_RULE = {
     "good": 0.02,
     "trunc30": 6.0,
@@ -81,13 +84,18 @@ def judged(sample: dict[str, Any], code: str, kind: str, label: str) -> Row:
 
     seconds, result = timed(judge_it)
     extracted = extract(code, language).code
-    tree_seconds, root = timed(lambda: Parser(LANGUAGES[language]).parse(f"{extracted}\n".encode()).root_node)
+    tree_seconds, root = timed(
+        lambda: Parser(LANGUAGES[language]).parse(f"{extracted}\n".encode()).root_node
+    )
     reason = result.reasons[0] if result.reasons else None
     return Row(sample["id"], kind, label, language, reason, root.has_error, seconds, tree_seconds)
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """CPU seconds and the result. What is slow is done again: a busy machine only adds, so the least is nearest."""
+    """CPU seconds and the result.
+
+    What is slow is done again: a busy machine only adds, so the least is nearest.
+    """
     least = math.inf
     for _ in range(TIMES):
         start = time.thread_time()
@@ -116,14 +124,17 @@ def percent(rejected: int, of: int) -> str:
 def print_rejected(rows: list[Row]) -> None:
     """The share rejected, by kind and language."""
     print(
-        f"\nRejected, in %{'':15}n" + "".join(f"{name[:10]:>11}" for name in (*NAMES, "all", "tree error", "original"))
+        f"\nRejected, in %{'':15}n"
+        + "".join(f"{name[:10]:>11}" for name in (*NAMES, "all", "tree error", "original"))
     )
     by_kind: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         by_kind[row.label, row.kind].append(row)
         if row.label == "good" and row.kind not in ("good", "real-world"):
             by_kind[row.label, "good variants"].append(row)
-    for (label, kind), some in sorted(by_kind.items(), key=lambda item: (LABELS.index(item[0][0]), item[0][1])):
+    for (label, kind), some in sorted(
+        by_kind.items(), key=lambda item: (LABELS.index(item[0][0]), item[0][1])
+    ):
         cells = []
         for language in NAMES:
             here = [row for row in some if row.language == language]
@@ -155,11 +166,15 @@ def print_pairs(folder: Path) -> None:
             row = judged(sample, sample[side], sample["bug"], side)
             counts[sample["bug"]].update({"n": side == "good", side: row.reason is not None})
             if row.reason and (side == "good" or sample["bug"] not in NOT_THE_TIERS):
-                named.append(f"  {side} {row.id} ({sample['bug']}): {row.reason}{', does not parse' * row.tree_error}")
+                named.append(
+                    f"  {side} {row.id} ({sample['bug']}): "
+                    f"{row.reason}{', does not parse' * row.tree_error}"
+                )
     print(f"\n{'Pairs of good and bad, rejected in %':42}n       good        bad")
     for bug, count in sorted(counts.items()):
         print(
-            f"  {bug:36}{count['n']:5}{percent(count['good'], count['n']):>11}{percent(count['bad'], count['n']):>11}"
+            f"  {bug:36}{count['n']:5}{percent(count['good'], count['n']):>11}"
+            f"{percent(count['bad'], count['n']):>11}"
         )
     semantic = [count for bug, count in counts.items() if bug not in NOT_THE_TIERS]
     of = sum(count["n"] for count in semantic)
@@ -169,9 +184,14 @@ def print_pairs(folder: Path) -> None:
 
 
 def print_times(rows: list[Row]) -> None:
-    """CPU time a sample, extraction included, beside that of the plain parse in the same minute on the same machine."""
+    """CPU time a sample, extraction included, beside that of the plain parse in the same minute
+    on the same machine.
+    """
     print(f"\nOver {1e3 * SLOW_S:g} ms: the least of {TIMES} times.")
-    print("CPU time a sample   good: mean µs  plain parse   ratio   all: mean µs  plain parse   ratio   worst ms")
+    print(
+        "CPU time a sample   good: mean µs  plain parse   ratio   all: mean µs  plain parse   "
+        "ratio   worst ms"
+    )
     for language in NAMES:
         every = [row for row in rows if row.language == language]
         good = [row for row in every if row.kind == "good"]
@@ -179,18 +199,28 @@ def print_times(rows: list[Row]) -> None:
         for some in (good, every):
             ours, plain = sum(row.seconds for row in some), sum(row.tree_seconds for row in some)
             count = max(1, len(some))
-            cells.append(f"{1e6 * ours / count:15.0f}{1e6 * plain / count:13.0f}{ours / plain if some else 0.0:8.2f}")
+            cells.append(
+                f"{1e6 * ours / count:15.0f}{1e6 * plain / count:13.0f}"
+                f"{ours / plain if some else 0.0:8.2f}"
+            )
         worst = max((row.seconds for row in every), default=0.0)
         print(f"  {language:16}{''.join(cells)}{1e3 * worst:11.1f}")
     slowest = max(rows, key=lambda row: row.seconds)
     print(f"  worst: {slowest.id} ({slowest.kind})")
-    print("  published with the corpus, plain parse: python 65 µs, cpp 187 µs; original rule: python 2 µs, cpp 9 µs")
+    print(
+        "  published with the corpus, plain parse: python 65 µs, cpp 187 µs; original rule: python "
+        "2 µs, cpp 9 µs"
+    )
 
 
 def main() -> None:
     """Read the corpus named on the command line and print the tables."""
-    parser = argparse.ArgumentParser(description="What the heuristic tier rejects of a corpus of code.")
-    parser.add_argument("corpus", type=Path, help="folder with good.jsonl.gz, variants.jsonl.gz, ...")
+    parser = argparse.ArgumentParser(
+        description="What the heuristic tier rejects of a corpus of code."
+    )
+    parser.add_argument(
+        "corpus", type=Path, help="folder with good.jsonl.gz, variants.jsonl.gz, ..."
+    )
     folder = parser.parse_args().corpus
     if not (folder / "good.jsonl.gz").is_file():
         sys.exit(f"{folder} holds no corpus: good.jsonl.gz is not there")

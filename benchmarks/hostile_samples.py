@@ -1,7 +1,8 @@
-"""Hostile samples for `benchmarks/hostile.py`, each in a version of its own, with honest ones among them.
+"""Hostile samples for `benchmarks/hostile.py`, each in a version of its own, with honest ones among
+them.
 
-What they try is in tests/unit/scoring: the unit tests run every kind against every form of test, here the kinds meet
-forms drawn at random.
+What they try is in tests/unit/scoring: the unit tests run every kind against every form of test,
+here the kinds meet forms drawn at random.
 """
 
 from __future__ import annotations
@@ -75,13 +76,16 @@ SLOW = frozenset(
 """Kinds that use up a time limit, in one sandbox or both: two seconds and more each."""
 RIGHT = {
     "an expression": "def f(x):\n    return 2 * x",
-    "a loop": "def f(x):\n    total = 0\n    for _ in range(2):\n        total += x\n    return total",
-    "a class": "class Twice:\n    def of(self, x):\n        return x + x\n\ndef f(x):\n    return Twice().of(x)",
+    "a loop": "def f(x):\n    total = 0\n    for _ in range(2):\n        total += x\n    return "
+    "total",
+    "a class": "class Twice:\n    def of(self, x):\n        return x + x\n\ndef f(x):\n    return "
+    "Twice().of(x)",
     "a generator": "def parts(x):\n    yield x\n    yield x\n\ndef f(x):\n    return sum(parts(x))",
     "an import": "import operator\n\ndef f(x):\n    return operator.mul(2, x)",
     "recursion": "def f(x):\n    return 0 if x <= 0 else 2 + f(x - 1)",
     "output": "def f(x):\n    print('twice', x)\n    return x * 2",
-    "exceptions": "def f(x):\n    try:\n        return x[0]\n    except TypeError:\n        return x * 2",
+    "exceptions": "def f(x):\n    try:\n        return x[0]\n    except TypeError:\n        return "
+    "x * 2",
     "inheritance": "class A:\n    k = 2\n\nclass B(A):\n    pass\n\ndef f(x):\n    return B.k * x",
 }
 WRONG = {
@@ -112,7 +116,9 @@ def made(count: int, *, seed: int, slow_share: float, honest_share: float) -> It
             yield Made(*_lie(quick[number % len(quick)], plain, number, draw))
 
 
-def _lie(kind: str, plain: dict[str, str], number: int, draw: random.Random) -> tuple[str, Role, Sample]:
+def _lie(
+    kind: str, plain: dict[str, str], number: int, draw: random.Random
+) -> tuple[str, Role, Sample]:
     if kind in TRAPS:
         trap = TRAPS[kind]
         tests = draw.sample(trap.tests, draw.randint(1, len(trap.tests)))
@@ -120,7 +126,9 @@ def _lie(kind: str, plain: dict[str, str], number: int, draw: random.Random) -> 
     return kind, Role.HOSTILE, _sample(plain[kind], _forms(draw), number)
 
 
-def _bomb(kind: str, plain: dict[str, str], number: int, draw: random.Random) -> tuple[str, Role, Sample]:
+def _bomb(
+    kind: str, plain: dict[str, str], number: int, draw: random.Random
+) -> tuple[str, Role, Sample]:
     """Now and then one with as many tests as a sample may have: each starts the code again."""
     tests = [draw.choice(FORMS)] * (MAX_TESTS if draw.random() < 0.02 else 1)
     return kind, Role.HOSTILE, _sample(plain[kind], tests, number)

@@ -1,4 +1,6 @@
-"""What `benchmarks/hostile.py` sees of the service from outside: its health, processes, memory and file descriptors."""
+"""What `benchmarks/hostile.py` sees of the service from outside: its health, processes, memory
+and file descriptors.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ LOOKS = 20
 
 @dataclass(frozen=True)
 class Look:
-    """The service's own resident memory, that of it and its children, in MiB; children; its file descriptors."""
+    """The service's own resident memory, that of it and its children, in MiB; children; its file
+    descriptors.
+    """
 
     own: float
     tree: float
@@ -49,7 +53,9 @@ def look(pid: int) -> Look:
 
 
 class Watch:
-    """Looks at the service every half second until `with` ends; kills it where it takes more than `most_mib`."""
+    """Looks at the service every half second until `with` ends; kills it where it takes more
+    than `most_mib`.
+    """
 
     def __init__(self, pid: int, most_mib: float) -> None:
         self._pid = pid
@@ -78,7 +84,9 @@ class Watch:
     def left(self) -> list[str]:
         """Children that are still there, once those that are about to end have had time for it."""
         _, alive = psutil.wait_procs(self.seen, timeout=SETTLE_S)
-        return [f"{child.pid} {child.name()} {child.status()}" for child in alive if child.is_running()]
+        return [
+            f"{child.pid} {child.name()} {child.status()}" for child in alive if child.is_running()
+        ]
 
     def _watch(self) -> None:
         while not self._stopped.wait(EVERY_S * 10):
@@ -98,23 +106,32 @@ class Watch:
         return self
 
     def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
         self._thread.join()
 
 
 class Health:
-    """Asks /healthz every 50 ms, in a process of its own: what keeps this one busy is no fault of the service."""
+    """Asks /healthz every 50 ms, in a process of its own: what keeps this one busy is no fault
+    of the service.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         self._path = folder / "health.txt"
         command = [sys.executable, "-m", "benchmarks.hostile_watch", url, str(self._path)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True
+        )
 
     def duration_ms(self) -> list[float]:
         """Of every answer so far."""
-        return [float(line) for line in self._path.read_text().split()] if self._path.exists() else []
+        return (
+            [float(line) for line in self._path.read_text().split()] if self._path.exists() else []
+        )
 
     def close(self) -> None:
         """End it; more than once is as good."""

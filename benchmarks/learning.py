@@ -1,10 +1,10 @@
-"""`make bench-learning`: what tests bring to learning. The demo, three ways: on the marks of its offline stub alone,
-of the tests alone, and of both, where the teacher marks what passes. Student, seeds, steps and the tasks of each step
-are the same.
+"""`make bench-learning`: what tests bring to learning. The demo, three ways: on the marks of its
+offline stub alone, of the tests alone, and of both, where the teacher marks what passes. Student,
+seeds, steps and the tasks of each step are the same.
 
-pass@1 is measured here, the same for all ways: the evaluation samples that the trainer wrote down are run against
-their tasks' tests in the service's sandbox. Its interval comes from resampling tasks (bootstrap): it contains nothing
-of how much another seed would differ.
+pass@1 is measured here, the same for all ways: the evaluation samples that the trainer wrote down
+are run against their tasks' tests in the service's sandbox. Its interval comes from resampling
+tasks (bootstrap): it contains nothing of how much another seed would differ.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run. `marked`: its training samples by the source of their mark, `not_run`: evaluation samples whose tests
-    could not be run, which no pass@1 counts."""
+    """One run. `marked`: its training samples by the source of their mark, `not_run`: evaluation
+    samples whose tests could not be run, which no pass@1 counts.
+    """
 
     way: str
     seed: int
@@ -72,13 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             check_writable(options.json.parent)
         # signals first: whatever comes later is cleared away before they take the program with them
-        with Interrupts() as interrupts, tempfile.TemporaryDirectory(prefix="bench-learning-") as folder:
+        with (
+            Interrupts() as interrupts,
+            tempfile.TemporaryDirectory(prefix="bench-learning-") as folder,
+        ):
             try:
                 for outcome in _each_run(base, options, Path(folder), interrupts):
                     outcomes.append(outcome)
             except StoppedError as stopped:
                 code = 128 + stopped.signal
-                print(f"stopped: the run under way is lost, {len(outcomes)} finished before it", flush=True)
+                print(
+                    f"stopped: the run under way is lost, {len(outcomes)} finished before it",
+                    flush=True,
+                )
     except (ConfigError, DemoError) as error:
         print(error, file=sys.stderr)
         code = 2
@@ -86,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("", *table(outcomes), *versus(outcomes), sep="\n")
         if options.json:
             config = configured(base, options.ways[0], options)
-            options.json.write_text(json.dumps(as_json(config, outcomes), indent=2) + "\n", encoding="utf-8")
+            options.json.write_text(
+                json.dumps(as_json(config, outcomes), indent=2) + "\n", encoding="utf-8"
+            )
     return code
 
 
@@ -95,13 +104,17 @@ def configured(base: Config, way: str, options: argparse.Namespace) -> Config:
     steps = base.training.max_steps if options.steps is None else options.steps
     return base.model_copy(
         update={
-            "training": base.training.model_copy(update={"max_steps": steps, "task_sampling": options.task_sampling}),
+            "training": base.training.model_copy(
+                update={"max_steps": steps, "task_sampling": options.task_sampling}
+            ),
             "rlaif": base.rlaif.model_copy(update=WAYS[way]),
         }
     )
 
 
-def _each_run(base: Config, options: argparse.Namespace, folder: Path, interrupts: Interrupts) -> Iterator[Outcome]:
+def _each_run(
+    base: Config, options: argparse.Namespace, folder: Path, interrupts: Interrupts
+) -> Iterator[Outcome]:
     runs = list(dict.fromkeys((seed, way) for seed in options.seeds for way in options.ways))
     for number, (seed, way) in enumerate(runs, start=1):
         print(f"\nrun {number} of {len(runs)}: marks of {way}, seed {seed}", flush=True)
@@ -111,9 +124,14 @@ def _each_run(base: Config, options: argparse.Namespace, folder: Path, interrupt
 
 
 def one(config: Config, way: str, seed: int, folder: Path, interrupts: Interrupts) -> Outcome:
-    """Train once, with a service and a store of its own, and measure. Raises StoppedError or DemoError."""
+    """Train once, with a service and a store of its own, and measure.
+
+    Raises StoppedError or DemoError.
+    """
     begun = time.monotonic()
-    store = config.store.model_copy(update={"database_url": f"sqlite:///{folder / f'{way}-{seed}.db'}"})
+    store = config.store.model_copy(
+        update={"database_url": f"sqlite:///{folder / f'{way}-{seed}.db'}"}
+    )
     named = config.rlaif.model_copy(update={"run": f"{way}-seed{seed}"})
     base = config.model_copy(update={"store": store, "rlaif": named})
     config = for_one_run(base, seed, str(folder), free_port(), "")
@@ -121,7 +139,13 @@ def one(config: Config, way: str, seed: int, folder: Path, interrupts: Interrupt
     run_dir.mkdir()
     file, log = run_dir / "config.yaml", run_dir / "service.log"
     file.write_text(yaml.safe_dump(without_secrets(config), sort_keys=False), encoding="utf-8")
-    with service(file, config.store.database_url, config.service.port, log, lambda: interrupts.received is not None):
+    with service(
+        file,
+        config.store.database_url,
+        config.service.port,
+        log,
+        lambda: interrupts.received is not None,
+    ):
         _run(interrupts, ["markbook.trainer", "--config", str(file)], log)
     _run(interrupts, ["benchmarks.learning_measure", str(run_dir)], log)
     found = read_evaluated(run_dir)
@@ -150,8 +174,8 @@ def _run(interrupts: Interrupts, module: Sequence[str], log: Path) -> None:
 def table(outcomes: Sequence[Outcome]) -> list[str]:
     """One line per run, and one for all seeds of a variant where there are several."""
     lines = [
-        "| marks of | seed | pass@1 before | after | difference, 95 % interval | evaluation tasks | samples not run "
-        "| training samples marked by the stub / tests / heuristic | minutes |",
+        "| marks of | seed | pass@1 before | after | difference, 95 % interval | evaluation tasks "
+        "| samples not run | training samples marked by the stub / tests / heuristic | minutes |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for way in dict.fromkeys(outcome.way for outcome in outcomes):
@@ -159,17 +183,22 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         for seeds in [[outcome] for outcome in of_way] + ([of_way] if len(of_way) > 1 else []):
             name = str(seeds[0].seed) if len(seeds) == 1 else "all"
             found = change([each.before for each in seeds], [each.after for each in seeds])
-            marked = [str(sum(each.marked.get(by, 0) for each in seeds)) for by in ("teacher", "tests", "heuristic")]
+            marked = [
+                str(sum(each.marked.get(by, 0) for each in seeds))
+                for by in ("teacher", "tests", "heuristic")
+            ]
             lines.append(
-                f"| {way} | {name} | {found.before:.3f} | {found.after:.3f} | {found.difference} | {found.tasks} "
-                f"| {sum(each.not_run for each in seeds)} | {' / '.join(marked)} "
+                f"| {way} | {name} | {found.before:.3f} | {found.after:.3f} | {found.difference} "
+                f"| {found.tasks} | {sum(each.not_run for each in seeds)} | {' / '.join(marked)} "
                 f"| {sum(each.minutes for each in seeds):.1f} |"
             )
     return lines
 
 
 def versus(outcomes: Sequence[Outcome]) -> list[str]:
-    """pass@1 after training of each later way against the first, over the same tasks and the seeds that both have."""
+    """pass@1 after training of each later way against the first, over the same tasks and the
+    seeds that both have.
+    """
     after: dict[str, dict[int, Counts]] = {}
     for outcome in outcomes:
         after.setdefault(outcome.way, {})[outcome.seed] = outcome.after
@@ -178,19 +207,32 @@ def versus(outcomes: Sequence[Outcome]) -> list[str]:
     for way in others:
         seeds = [seed for seed in after[first] if seed in after[way]]
         if seeds:
-            found = difference([after[first][seed] for seed in seeds], [after[way][seed] for seed in seeds])
+            found = difference(
+                [after[first][seed] for seed in seeds], [after[way][seed] for seed in seeds]
+            )
             lines.append(f"pass@1 after training, marks of {way} against those of {first}: {found}")
     return lines if len(lines) > 1 else []
 
 
 def said(way: str, seed: str, found: Change) -> str:
-    return f"marks of {way}, seed {seed}: pass@1 {found.before:.3f} before, {found.after:.3f} after: {found.difference}"
+    return (
+        f"marks of {way}, seed {seed}: pass@1 {found.before:.3f} before, {found.after:.3f} "
+        f"after: {found.difference}"
+    )
 
 
 def as_json(config: Config, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Everything that the table comes from. Counts by task are samples that passed, and those tested."""
-    training = config.training.model_dump(mode="json", include={"model", "max_steps", "task_sampling", "tasks"})
-    return {"training": training, "runs": [{**asdict(each), "change": asdict(each.change)} for each in outcomes]}
+    """Everything that the table comes from.
+
+    Counts by task are samples that passed, and those tested.
+    """
+    training = config.training.model_dump(
+        mode="json", include={"model", "max_steps", "task_sampling", "tasks"}
+    )
+    return {
+        "training": training,
+        "runs": [{**asdict(each), "change": asdict(each.change)} for each in outcomes],
+    }
 
 
 def parser() -> argparse.ArgumentParser:
@@ -200,14 +242,18 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
-    made.add_argument("--steps", type=int, metavar="N", help="optimizer steps of a run (default: the demo's)")
-    made.add_argument("--ways", nargs="+", choices=[*WAYS], default=[*WAYS], help="default: all of them")
+    made.add_argument(
+        "--steps", type=int, metavar="N", help="optimizer steps of a run (default: the demo's)"
+    )
+    made.add_argument(
+        "--ways", nargs="+", choices=[*WAYS], default=[*WAYS], help="default: all of them"
+    )
     made.add_argument(
         "--task-sampling",
         choices=["uniform", "frontier"],
         default="uniform",
-        help="uniform draws the same tasks in every way, frontier, the demo's, by what their tests said "
-        "(default: %(default)s)",
+        help="uniform draws the same tasks in every way, frontier, the demo's, by what their "
+        "tests said (default: %(default)s)",
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     return made

@@ -1,4 +1,6 @@
-"""pass@1 of a run's evaluation samples, by running their tests here, and its change with an interval over tasks."""
+"""pass@1 of a run's evaluation samples, by running their tests here, and its change with an
+interval over tasks.
+"""
 
 from __future__ import annotations
 
@@ -58,16 +60,25 @@ class Change:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation. `not_run`: samples of which no test failed and some could not be run; `counts` has none."""
+    """One evaluation.
+
+    `not_run`: samples of which no test failed and some could not be run; `counts` has none.
+    """
 
     counts: Counts
     not_run: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """A process of its own, apart from the terminal: a Ctrl-C there would end sandboxes while they start."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning_measure", description=__doc__)
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="a run's folder, which gets evaluated.json")
+    """A process of its own, apart from the terminal: a Ctrl-C there would end sandboxes while
+    they start.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.learning_measure", description=__doc__
+    )
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN", help="a run's folder, which gets evaluated.json"
+    )
     run_dir = parser.parse_args(arguments).run_dir
     try:
         found = evaluations(run_dir, load_config(run_dir / "config.yaml"))
@@ -85,7 +96,9 @@ def read_evaluated(run_dir: Path) -> dict[str, Evaluated]:
     """What `main` wrote, by phase."""
     found = json.loads((run_dir / EVALUATED).read_text(encoding="utf-8"))
     return {
-        phase: Evaluated({int(task): (c, n) for task, (c, n) in given["counts"].items()}, given["not_run"])
+        phase: Evaluated(
+            {int(task): (c, n) for task, (c, n) in given["counts"].items()}, given["not_run"]
+        )
         for phase, given in found.items()
     }
 
@@ -101,8 +114,17 @@ def evaluations(run_dir: Path, config: Config) -> dict[str, Evaluated]:
     runner = open_runner(bounds.confirm, limits=limits)
     try:
         with ThreadPoolExecutor(runner.max_running) as threads:
-            found = threads.map(lambda line: passes(runner, tasks[line["task"]], line["sample"]), lines)
-            bar = tqdm(found, "running tests", len(lines), unit="sample", leave=False, disable=not sys.stderr.isatty())
+            found = threads.map(
+                lambda line: passes(runner, tasks[line["task"]], line["sample"]), lines
+            )
+            bar = tqdm(
+                found,
+                "running tests",
+                len(lines),
+                unit="sample",
+                leave=False,
+                disable=not sys.stderr.isatty(),
+            )
             verdicts = [*bar]
     finally:
         runner.close()
@@ -110,13 +132,17 @@ def evaluations(run_dir: Path, config: Config) -> dict[str, Evaluated]:
 
 
 def passes(runner: TestRunner, task: TaskLine, sample: str) -> bool | None:
-    """Whether the code in a completion passes all tests; None where none failed and some could not be run."""
+    """Whether the code in a completion passes all tests; None where none failed and some could
+    not be run.
+    """
     code = extract(sample, canonical(task.language)).code
     share = share_passed(summarized(task.tests, runner.run_sync(code, task.tests, task.test_setup)))
     return None if share is None else share == 1
 
 
-def _counted(lines: Sequence[Mapping[str, Any]], verdicts: Sequence[bool | None], phase: str) -> Evaluated:
+def _counted(
+    lines: Sequence[Mapping[str, Any]], verdicts: Sequence[bool | None], phase: str
+) -> Evaluated:
     by_task: dict[int, list[bool]] = {}
     not_run = 0
     for line, verdict in zip(lines, verdicts, strict=True):
@@ -126,7 +152,9 @@ def _counted(lines: Sequence[Mapping[str, Any]], verdicts: Sequence[bool | None]
             not_run += 1
         else:
             by_task.setdefault(line["task"], []).append(verdict)
-    return Evaluated({task: (sum(those), len(those)) for task, those in sorted(by_task.items())}, not_run)
+    return Evaluated(
+        {task: (sum(those), len(those)) for task, those in sorted(by_task.items())}, not_run
+    )
 
 
 def change(before: Sequence[Counts], after: Sequence[Counts]) -> Change:
@@ -142,11 +170,17 @@ def change(before: Sequence[Counts], after: Sequence[Counts]) -> Change:
 
 
 def difference(ones: Sequence[Counts], others: Sequence[Counts]) -> Difference:
-    """The others' pass@1 less the ones', paired over tasks, with the percentile interval of resampled tasks."""
+    """The others' pass@1 less the ones', paired over tasks, with the percentile interval of
+    resampled tasks.
+    """
     first, second = _together(ones), _together(others)
     differences = [second[task] - first[task] for task in sorted(first.keys() & second.keys())]
     found = bootstrap(
-        (differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(SEED)
+        (differences,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
     )
     low, high = found.confidence_interval
     return Difference(statistics.fmean(differences), float(low), float(high))

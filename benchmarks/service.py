@@ -1,4 +1,7 @@
-"""`make bench-service`: what the service itself costs. Each part prints a table; `ARGS=a` runs only that one."""
+"""`make bench-service`: what the service itself costs.
+
+Each part prints a table; `ARGS=a` runs only that one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ PARTS = {
     "b": ("benchmarks.service_latency", "latency that the service adds to a miss"),
     "c": ("benchmarks.service_growth", "a lookup's cost and a mark's size as the book grows"),
     "d": ("benchmarks.service_replicas", "eight trainers on four replicas"),
-    "e": ("benchmarks.service_gathering", "calls and latency of requests of one sample, gathered and not"),
+    "e": (
+        "benchmarks.service_gathering",
+        "calls and latency of requests of one sample, gathered and not",
+    ),
 }
 
 
@@ -20,7 +26,9 @@ def main() -> None:
         description=__doc__,
         epilog="; ".join(f"{name}: {what}" for name, (_, what) in PARTS.items()),
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {' '.join(PARTS)}; without any: all")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {' '.join(PARTS)}; without any: all"
+    )
     asked = parser.parse_args().parts or list(PARTS)
     if unknown := set(asked) - set(PARTS):
         parser.error(f"no part {' '.join(sorted(unknown))}; there are {' '.join(PARTS)}")

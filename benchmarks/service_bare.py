@@ -1,10 +1,19 @@
-"""What FastAPI itself costs: the request and response models of /score, and an answer that is always the same."""
+"""What FastAPI itself costs: the request and response models of /score, and an answer that is
+always the same.
+"""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
 
-from markbook.contract import ExtractedFrom, RequestUsage, Scored, ScoreRequest, ScoreResponse, Source
+from markbook.contract import (
+    ExtractedFrom,
+    RequestUsage,
+    Scored,
+    ScoreRequest,
+    ScoreResponse,
+    Source,
+)
 
 CRITERIA = {"correctness": 0.8, "code_quality": 0.7, "efficiency": 0.6, "documentation": 0.7}
 KEY = "STUDENT:1f0c3a5b7d9e:9ab2c4d6e8f0:python"

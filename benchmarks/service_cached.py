@@ -1,7 +1,9 @@
-"""Cached marks per second, from one worker, beside a bare FastAPI endpoint of the same models in the same run.
+"""Cached marks per second, from one worker, beside a bare FastAPI endpoint of the same models in
+the same run.
 
-Samples are drawn uniformly from 100,000 distinct marks; the ledger is on; the load is `wrk` with as many connections as
-a few trainers have. Bare and service take turns, and the ratio is of the sums over all turns.
+Samples are drawn uniformly from 100,000 distinct marks; the ledger is on; the load is `wrk` with as
+many connections as a few trainers have. Bare and service take turns, and the ratio is of the sums
+over all turns.
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.books import CODE_TEXT, NUMBER, SAMPLES_A_TASK, TASK_TEXT, Filler, code, databases, task
+from benchmarks.books import (
+    CODE_TEXT,
+    NUMBER,
+    SAMPLES_A_TASK,
+    TASK_TEXT,
+    Filler,
+    code,
+    databases,
+    task,
+)
 from markbook.scoring.store import RetentionPolicy, Store
 from tests.processes import ServiceProcess, clean_environment
 
@@ -45,7 +56,8 @@ function request()
     samples[i] = format('{"prompt":%%s%%07d%%s,"language":"python","code":%%s%%07d%%s}',
       task_a, floor(n / %d), task_b, code_a, n, code_b)
   end
-  return wrk.format("POST", "/score", headers, '{"run":"bench","samples":[' .. concat(samples, ",") .. ']}')
+  local body = '{"run":"bench","samples":[' .. concat(samples, ",") .. ']}'
+  return wrk.format("POST", "/score", headers, body)
 end
 """
 
@@ -66,7 +78,9 @@ def run() -> None:
 
 
 async def _fill(database_url: str) -> None:
-    filler = Filler(Store(database_url, 15_000, RetentionPolicy(store_samples=False)))  # a lookup never reads them
+    filler = Filler(
+        Store(database_url, 15_000, RetentionPolicy(store_samples=False))
+    )  # a lookup never reads them
     await filler.fill(0, MARKS)
     await filler.store.close()
 
@@ -75,7 +89,9 @@ def _served(database_url: str, batch: int, turn: int) -> float:
     """Requests a second; every sample must have been a hit, and counted."""
     with ServiceProcess(database_url) as service, httpx.Client(base_url=service.url) as http:
         before = http.get("/stats").json()["totals"]["samples"]
-        samples = [{"prompt": task(n), "language": "python", "code": code(n)} for n in (0, MARKS - 1)]
+        samples = [
+            {"prompt": task(n), "language": "python", "code": code(n)} for n in (0, MARKS - 1)
+        ]
         answer = http.post("/score", json={"run": "check", "samples": samples}).json()
         assert [result["source"] for result in answer["results"]] == ["cache", "cache"], answer
         rate = _rate(service.url, batch, turn)
@@ -90,7 +106,17 @@ def _rate(url: str, batch: int, turn: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "load.lua"
         script.write_text(_LUA % (*values, 100 * turn + batch, batch, MARKS - 1, SAMPLES_A_TASK))
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout", "30s", "-s", str(script), url]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{SECONDS}s",
+            "--timeout",
+            "30s",
+            "-s",
+            str(script),
+            url,
+        ]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "Non-2xx" not in said, said
     assert "Socket errors" not in said, said
@@ -104,7 +130,15 @@ def _bare() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.service_bare:app", "--port", str(port), "--no-access-log"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "benchmarks.service_bare:app",
+        "--port",
+        str(port),
+        "--no-access-log",
+    ]
     process = subprocess.Popen([*command, "--log-level", "warning"], env=clean_environment())
     url = f"http://127.0.0.1:{port}"
     try:
@@ -126,10 +160,17 @@ def _wait(url: str) -> None:
 
 
 def _print(rates: dict[tuple[str, int], float], names: list[str]) -> None:
-    print("| cached marks per second |", " | ".join(f"batches of {batch} | of bare" for batch in BATCHES), "|")
+    print(
+        "| cached marks per second |",
+        " | ".join(f"batches of {batch} | of bare" for batch in BATCHES),
+        "|",
+    )
     print("|---|", "---|" * (2 * len(BATCHES)), sep="")
     for name in names:
-        cells = [f"{rates[name, batch]:,.0f} | {rates[name, batch] / rates[BARE, batch]:.2f}" for batch in BATCHES]
+        cells = [
+            f"{rates[name, batch]:,.0f} | {rates[name, batch] / rates[BARE, batch]:.2f}"
+            for batch in BATCHES
+        ]
         print(f"| {name} |", " | ".join(cells), "|")
 
 

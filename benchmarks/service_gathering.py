@@ -1,10 +1,10 @@
-"""(e) Trainers that send one sample per request: teacher calls per group of eight, and latency, with and without
-`teacher.gather_ms`.
+"""(e) Trainers that send one sample per request: teacher calls per group of eight, and latency,
+with and without `teacher.gather_ms`.
 
-The emulator, two services (SQLite; gather_ms 0 and 50) and the load are processes on this machine; the rows alternate
-between the services. Each sample is a miss. Latency is from a request to its response, the teacher's time subtracted.
-The load of the last rows is verl's own reward loop, where build/trainers-venv has it; its latency
-is that of verl's call of a reward function.
+The emulator, two services (SQLite; gather_ms 0 and 50) and the load are processes on this machine;
+the rows alternate between the services. Each sample is a miss. Latency is from a request to its
+response, the teacher's time subtracted. The load of the last rows is verl's own reward loop, where
+build/trainers-venv has it; its latency is that of verl's call of a reward function.
 """
 
 from __future__ import annotations
@@ -64,10 +64,16 @@ _numbers = count()
 
 
 async def ask(http: httpx.AsyncClient, run: str, task: int, samples: int) -> float:
-    """Seconds until the response. Exits with the response where a sample has no mark of the teacher."""
+    """Seconds until the response.
+
+    Exits with the response where a sample has no mark of the teacher.
+    """
     prompt = f"Task {task}. {TASK}"
     codes = [CODE.replace(NUMBER, f"{next(_numbers):07d}") for _ in range(samples)]
-    body = {"run": run, "samples": [{"prompt": prompt, "language": "python", "code": code} for code in codes]}
+    body = {
+        "run": run,
+        "samples": [{"prompt": prompt, "language": "python", "code": code} for code in codes],
+    }
     begun = time.perf_counter()
     response = await http.post("/score", json=body)
     took_s = time.perf_counter() - begun
@@ -78,7 +84,9 @@ async def ask(http: httpx.AsyncClient, run: str, task: int, samples: int) -> flo
 
 async def one_round(http: httpx.AsyncClient, load: Load, run: str) -> list[float]:
     tasks = [next(_numbers) for _ in range(load.tasks)]
-    return await asyncio.gather(*(ask(http, run, task, load.samples) for task in tasks for _ in range(load.requests)))
+    return await asyncio.gather(
+        *(ask(http, run, task, load.samples) for task in tasks for _ in range(load.requests))
+    )
 
 
 async def measure(urls: dict[int, str]) -> None:
@@ -86,7 +94,9 @@ async def measure(urls: dict[int, str]) -> None:
     async with AsyncExitStack() as opened:
         clients: dict[int, httpx.AsyncClient] = {}
         for window_ms, url in urls.items():
-            clients[window_ms] = await opened.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
+            clients[window_ms] = await opened.enter_async_context(
+                httpx.AsyncClient(base_url=url, timeout=60)
+            )
         for http in clients.values():
             await one_round(http, LOADS[0], "warm-up")
         for load in LOADS:
@@ -98,7 +108,10 @@ async def measure(urls: dict[int, str]) -> None:
 
 def read_stats(urls: dict[int, str]) -> dict[int, dict[str, dict[str, float]]]:
     """The counts of /stats by run, of each service."""
-    return {window_ms: httpx.get(f"{url}/stats", timeout=60).json()["runs"] for window_ms, url in urls.items()}
+    return {
+        window_ms: httpx.get(f"{url}/stats", timeout=60).json()["runs"]
+        for window_ms, url in urls.items()
+    }
 
 
 def measure_verl(urls: dict[int, str], load: Load) -> str:
@@ -111,9 +124,16 @@ def measure_verl(urls: dict[int, str], load: Load) -> str:
         "rounds": ROUNDS,
     }
     done = subprocess.run(
-        [str(VERL_VENV / "bin" / "python"), "-m", "tests.trainers.verl_gathering", json.dumps(options)],
+        [
+            str(VERL_VENV / "bin" / "python"),
+            "-m",
+            "tests.trainers.verl_gathering",
+            json.dumps(options),
+        ],
         cwd=ROOT,
-        env=clean_environment(PYTHONWARNINGS="ignore"),  # its warnings are not about what is measured
+        env=clean_environment(
+            PYTHONWARNINGS="ignore"
+        ),  # its warnings are not about what is measured
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -128,26 +148,48 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def print_table(loads: Sequence[Load], stats: dict[int, dict[str, dict[str, float]]]) -> None:
-    print("| load | gather_ms | calls per 8 samples | input tokens per sample | ms above the teacher's p50 | p99 |")
+    print(
+        "| load | gather_ms | calls per 8 samples | input tokens per sample | ms above the "
+        "teacher's p50 | p99 |"
+    )
     print("|---|---|---|---|---|---|")
     for load in loads:
         for window_ms in WINDOWS_MS:
             counts = stats[window_ms][load.run_name(window_ms)]
             calls = GROUP * counts["teacher_calls"] / counts["samples"]
             tokens = counts["api_tokens_sent"] / counts["samples"]
-            p50, p99 = (1000 * (percentile(load.took_s[window_ms], share) - TEACHER_S) for share in (0.5, 0.99))
-            print(f"| {load.name} | {window_ms} | {calls:.2f} | {tokens:,.0f} | {p50:.1f} | {p99:.1f} |")
+            p50, p99 = (
+                1000 * (percentile(load.took_s[window_ms], share) - TEACHER_S)
+                for share in (0.5, 0.99)
+            )
+            print(
+                f"| {load.name} | {window_ms} | {calls:.2f} | {tokens:,.0f} | {p50:.1f} | "
+                f"{p99:.1f} |"
+            )
 
 
 def run() -> None:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         emulator, _ = opened.enter_context(
-            process("tests.emulator", "--port", "0", "--estimate", "--latency", str(TEACHER_S), says=r"http://\S+")
+            process(
+                "tests.emulator",
+                "--port",
+                "0",
+                "--estimate",
+                "--latency",
+                str(TEACHER_S),
+                says=r"http://\S+",
+            )
         )
         urls = {}
         for window_ms in WINDOWS_MS:
-            teacher = {"name": "anthropic", "model": MODEL, "base_url": emulator, "gather_ms": float(window_ms)}
+            teacher = {
+                "name": "anthropic",
+                "model": MODEL,
+                "base_url": emulator,
+                "gather_ms": float(window_ms),
+            }
             config = folder / f"{window_ms}.yaml"
             config.write_text(yaml.safe_dump({"teacher": teacher}))
             database = f"sqlite:///{folder / f'{window_ms}.db'}"
@@ -161,7 +203,9 @@ def run() -> None:
                 version = measure_verl(urls, load)
                 loads.append(load)
         print_table(loads, read_stats(urls))
-        print(f"\nverl {version}" if version else "\nwithout verl: make build/trainers-venv/installed")
+        print(
+            f"\nverl {version}" if version else "\nwithout verl: make build/trainers-venv/installed"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Cost of a lookup and size of a mark as the store grows: 10 thousand, 100 thousand, 1 million marks, bulk loaded.
+"""Cost of a lookup and size of a mark as the store grows: 10 thousand, 100 thousand, 1 million
+marks, bulk loaded.
 
-Lookups go through the store in this process, one after another, for samples drawn uniformly: median time for one mark
-and for 64 in one statement. Bytes are those of the marks with their indexes; for texts, their additional bytes.
+Lookups go through the store in this process, one after another, for samples drawn uniformly: median
+time for one mark and for 64 in one statement. Bytes are those of the marks with their indexes; for
+texts, their additional bytes.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ async def _grow(name: str, database_url: str) -> list[Row]:
         await filler.fill(filled, size)
         filled = size
         medians = [await _median_us(filler, size, batch) for batch in BATCHES]
-        rows.append(Row(name, size, tuple(medians), ((await store.marks.size(OWNER))[1] - empty) / size))
+        rows.append(
+            Row(name, size, tuple(medians), ((await store.marks.size(OWNER))[1] - empty) / size)
+        )
     await store.close()
     return rows
 
@@ -80,7 +84,9 @@ async def _whole_size(store: Store, database_url: str) -> int:
     if database_url.startswith("sqlite"):
         return (await store.marks.size(OWNER))[1]
     with psycopg.connect(database_url) as connection:
-        [size] = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
+        [size] = connection.execute("SELECT pg_database_size(current_database())").fetchone() or (
+            0,
+        )
     return int(size)
 
 
@@ -90,7 +96,9 @@ def _print(rows: Sequence[Row], texts: dict[str, float]) -> None:
     print("|---|---|", "---|" * (2 * len(BATCHES) + 1), sep="")
     for row in rows:
         first = next(each for each in rows if each.book == row.book)
-        cells = [f"{m:,.0f} | {m / f:.2f}" for m, f in zip(row.medians_us, first.medians_us, strict=True)]
+        cells = [
+            f"{m:,.0f} | {m / f:.2f}" for m, f in zip(row.medians_us, first.medians_us, strict=True)
+        ]
         print(f"| {row.book} | {row.marks:,} | {' | '.join(cells)} | {row.bytes_a_mark:.0f} |")
     for name, size in texts.items():
         print(f"\n{name}, with the texts: {size:,.0f} bytes a mark ({WITH_TEXTS:,} marks)")

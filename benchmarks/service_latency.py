@@ -1,8 +1,10 @@
-"""(b) What the service adds to a call: a miss beside a bare pass-through of the SDK, the teacher taking one second.
+"""(b) What the service adds to a call: a miss beside a bare pass-through of the SDK, the teacher
+taking one second.
 
-Emulator, service (SQLite), pass-through and load (`wrk`) are four processes on this machine. N in flight are N requests
-per second at even intervals, each sent at its time whatever the others take, as long as a connection is free:
-there are an eighth more than N, so what cannot keep up is shown by its answers, not by a queue without end.
+Emulator, service (SQLite), pass-through and load (`wrk`) are four processes on this machine. N in
+flight are N requests per second at even intervals, each sent at its time whatever the others take,
+as long as a connection is free: there are an eighth more than N, so what cannot keep up is shown by
+its answers, not by a queue without end.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ MAX_CONCURRENCY = 256
 """teacher.max_concurrency: the default of 16 would make the others wait their turn."""
 NUMBER = "@@@@@@@"
 """Stands in the code where the number of the request goes: each is a miss."""
-CODE = "def f(values: list[int]) -> int:\n" + "\n".join(f"    step_{line} = sum(values) + {line}" for line in range(24))
+CODE = "def f(values: list[int]) -> int:\n" + "\n".join(
+    f"    step_{line} = sum(values) + {line}" for line in range(24)
+)
 CODE += f"\n    return step_7 * 1{NUMBER}\n"
 TASK = "Write a function that adds up the numbers of a list, and explain what it does. " * 18
 MODEL = "claude-haiku-5-5"
@@ -63,13 +67,15 @@ function request()
   return wrk.format("POST", "/score", headers, before .. string.format("%%07d", number) .. after)
 end
 function response(status, _, body)
-  if status ~= 200 or not (body:find('"source":"teacher"') or body:find('"stop_reason":"end_turn"')) then
+  local judged = body:find('"source":"teacher"') or body:find('"stop_reason":"end_turn"')
+  if status ~= 200 or not judged then
     io.stderr:write(status, " ", body, "\\n")
     os.exit(1)
   end
 end
 function done(summary, latency)
-  io.write(string.format("took %%f %%f %%d\\n", latency:percentile(50), latency:percentile(99), summary.requests))
+  local half, most = latency:percentile(50), latency:percentile(99)
+  io.write(string.format("took %%f %%f %%d\\n", half, most, summary.requests))
 end
 """
 _numbers = itertools.count(0, 100_000)
@@ -100,7 +106,9 @@ def passthrough() -> FastAPI:
             model=MODEL,
             max_tokens=reply_tokens(1, len(rubric.criteria), explain=False),
             system=[{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}],
-            messages=[{"role": "user", "content": render(task, sample.language, [sample.code], marker)}],
+            messages=[
+                {"role": "user", "content": render(task, sample.language, [sample.code], marker)}
+            ],
             thinking={"type": "disabled"},
         )
         return message.model_dump(mode="json")
@@ -110,7 +118,9 @@ def passthrough() -> FastAPI:
 
 @contextmanager
 def process(*command: str, says: str, **environment: str) -> Iterator[tuple[str, int]]:
-    """A Python module as a process, once it has printed its address; yields its address and process id."""
+    """A Python module as a process, once it has printed its address; yields its address and
+    process id.
+    """
     started = subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -139,7 +149,17 @@ def load(url: str, pid: int, in_flight: int, seconds: int) -> Took:
         script.write_text(_LUA % (*values, next(_numbers), 1000 / in_flight))
         before = asked.cpu_times()
         connections = in_flight + math.ceil(in_flight / 8)
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            "60s",
+            "-s",
+            str(script),
+            url,
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         after = asked.cpu_times()
     found = re.search(r"took (\S+) (\S+) (\d+)", done.stdout)
@@ -159,10 +179,23 @@ def run() -> None:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         emulator, _ = opened.enter_context(
-            process("tests.emulator", "--port", "0", "--estimate", "--latency", str(TEACHER_S), says=r"http://\S+")
+            process(
+                "tests.emulator",
+                "--port",
+                "0",
+                "--estimate",
+                "--latency",
+                str(TEACHER_S),
+                says=r"http://\S+",
+            )
         )
         config = folder / "config.yaml"
-        teacher = {"name": "anthropic", "model": MODEL, "base_url": emulator, "max_concurrency": MAX_CONCURRENCY}
+        teacher = {
+            "name": "anthropic",
+            "model": MODEL,
+            "base_url": emulator,
+            "max_concurrency": MAX_CONCURRENCY,
+        }
         # a request per call, as the pass-through makes them; part e measures gathering
         config.write_text(yaml.safe_dump({"teacher": teacher | {"gather_ms": 0.0}}))
         database = f"sqlite:///{folder / 'book.db'}"
@@ -170,15 +203,31 @@ def run() -> None:
         port = str(free_port())
         bare = opened.enter_context(
             process(
-                *("uvicorn", "--factory", "benchmarks.service_latency:passthrough", "--port", port, "--no-access-log"),
+                *(
+                    "uvicorn",
+                    "--factory",
+                    "benchmarks.service_latency:passthrough",
+                    "--port",
+                    port,
+                    "--no-access-log",
+                ),
                 says=rf"http://127\.0\.0\.1:{port}",
                 ANTHROPIC_BASE_URL=emulator,
                 **key,
             )
         )
-        print(f"Milliseconds above the teacher's {TEACHER_S:g} s, {os.cpu_count()} cores for all four processes;")
-        print(f"teacher.max_concurrency {MAX_CONCURRENCY} (default 16), requests of one sample, every one a miss\n")
-        print("| in flight | pass-through p50 | p99 | CPU | service p50 | p99 | CPU | difference p50 | p99 |")
+        print(
+            f"Milliseconds above the teacher's {TEACHER_S:g} s, {os.cpu_count()} cores for all "
+            "four processes;"
+        )
+        print(
+            f"teacher.max_concurrency {MAX_CONCURRENCY} (default 16), requests of one sample, "
+            "every one a miss\n"
+        )
+        print(
+            "| in flight | pass-through p50 | p99 | CPU | service p50 | p99 | CPU | difference p50 "
+            "| p99 |"
+        )
         print("|---|---|---|---|---|---|---|---|---|")
         for in_flight, seconds in LOADS.items():
             cells = []

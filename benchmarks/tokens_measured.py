@@ -1,4 +1,6 @@
-"""The bill for a workload: samples through the whole service and the SDK to the emulator, with one set of settings."""
+"""The bill for a workload: samples through the whole service and the SDK to the emulator, with
+one set of settings.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +44,21 @@ BEFORE: Settings = {
     "teacher": ONE_BY_ONE,
 }
 STARTING_POINT: Settings = {"rlaif": {"use_tiered_scoring": False}, "teacher": ONE_BY_ONE}
-"""Its rule rejects cut code now and then and no other kind of fault, so no tier is the nearest of our settings."""
+"""Its rule rejects cut code now and then and no other kind of fault, so no tier is the nearest
+of our settings.
+"""
 OURS: Settings = {}
 OURS_WHOLE_TASK: Settings = {"rlaif": {"truncate_prompt_for_scoring": False}}
 
 
 @dataclass(frozen=True)
 class Row:
-    """The sums of one way to mark all samples. `floor`: code tokens of the samples that a teacher judged.
+    """The sums of one way to mark all samples.
 
-    Samples that the heuristic tier `rejected`, and, where their tests were run, those that `passed` all of them, that
-    `failed` one and that could `not_run`.
+    `floor`: code tokens of the samples that a teacher judged.
+
+    Samples that the heuristic tier `rejected`, and, where their tests were run, those that `passed`
+    all of them, that `failed` one and that could `not_run`.
     """
 
     name: str
@@ -76,30 +82,44 @@ class Row:
 
 
 async def measure(
-    emulator: Emulator, settings: Settings, answers: Sequence[ScoredRequest], names: Sequence[str], **billing: Any
+    emulator: Emulator,
+    settings: Settings,
+    answers: Sequence[ScoredRequest],
+    names: Sequence[str],
+    **billing: Any,
 ) -> list[Row]:
-    """All answers through a fresh service, once for each of `names`: from the second time on its store is filled."""
+    """All answers through a fresh service, once for each of `names`: from the second time on its
+    store is filled.
+    """
     emulator.clear(**billing)
     with tempfile.TemporaryDirectory() as folder:
         teacher = {"name": "anthropic", "base_url": emulator.url, **settings.get("teacher", {})}
         store = {"database_url": f"sqlite:///{Path(folder) / 'book.db'}"}
         config = parse_config({**settings, "teacher": teacher, "store": store})
         rubric = load_rubric(config.teacher.rubric)
-        app = create_app(config, AnthropicTeacher.from_config(config, rubric, {"ANTHROPIC_API_KEY": "none"}))
+        app = create_app(
+            config, AnthropicTeacher.from_config(config, rubric, {"ANTHROPIC_API_KEY": "none"})
+        )
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://markbook", timeout=None) as http,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://markbook", timeout=None
+            ) as http,
         ):
             return [await _epoch(http, emulator, answers, name) for name in names]
 
 
-async def _epoch(http: httpx.AsyncClient, emulator: Emulator, answers: Sequence[ScoredRequest], name: str) -> Row:
+async def _epoch(
+    http: httpx.AsyncClient, emulator: Emulator, answers: Sequence[ScoredRequest], name: str
+) -> Row:
     begin, floor = len(emulator.log), 0
     found: Counter[str] = Counter()
     run = f"after-{begin}-calls"
     for start in range(0, len(answers), SAMPLES_A_REQUEST):
         batch = answers[start : start + SAMPLES_A_REQUEST]
-        reply = await http.post("/score", json={"run": run, "samples": [_sample(each) for each in batch]})
+        reply = await http.post(
+            "/score", json={"run": run, "samples": [_sample(each) for each in batch]}
+        )
         results = ScoreResponse.model_validate_json(reply.raise_for_status().content).results
         for answer, result in zip(batch, results, strict=True):
             if not isinstance(result, Scored):
@@ -108,10 +128,14 @@ async def _epoch(http: httpx.AsyncClient, emulator: Emulator, answers: Sequence[
             found["rejected"] += result.source is Source.HEURISTIC
             if result.tests is not None:
                 found[_verdict(result.tests)] += 1
-    stats = Stats.model_validate_json((await http.get("/stats", params={"run": run})).raise_for_status().content)
+    stats = Stats.model_validate_json(
+        (await http.get("/stats", params={"run": run})).raise_for_status().content
+    )
     row = _row(name, stats.runs[run], floor, found)
     if row.tokens != _billed(emulator, begin):
-        raise SystemExit(f"{name}: the ledger has {row.tokens}, the emulator billed {_billed(emulator, begin)}")
+        raise SystemExit(
+            f"{name}: the ledger has {row.tokens}, the emulator billed {_billed(emulator, begin)}"
+        )
     return row
 
 

@@ -1,4 +1,5 @@
-"""What marks cost where tasks have tests, by the share of samples that pass: before, without the tests, and with them.
+"""What marks cost where tasks have tests, by the share of samples that pass: before, without the
+tests, and with them.
 
 The same samples each way. Their tests are run by the service, in its own sandbox.
 """
@@ -22,7 +23,9 @@ LEAST_SAVED = {0.40: 0.95}
 """The goals for the input by price, below the baseline, by the share that passes."""
 
 PATIENT = Limits(test_s=20.0, total_s=60.0)
-"""None of these samples runs for long: what is late is late because the machine is busy, and would be another share."""
+"""None of these samples runs for long: what is late is late because the machine is busy, and
+would be another share.
+"""
 NO_TESTS = {"use_tests": False}
 WAYS: dict[str, Settings] = {
     "before": {**BEFORE, "rlaif": {**BEFORE["rlaif"], **NO_TESTS}},
@@ -51,21 +54,35 @@ class Priced:
         return 1 - row.input_at_price / self.rows[0].input_at_price
 
 
-async def price(emulator: Emulator, share: float, answers: Sequence[ScoredRequest], **billing: Any) -> Priced:
-    """Raises SystemExit where not exactly the right answers passed: the figures would be of another share."""
-    rows = [row for name, way in WAYS.items() for row in await measure(emulator, way, answers, [name], **billing)]
+async def price(
+    emulator: Emulator, share: float, answers: Sequence[ScoredRequest], **billing: Any
+) -> Priced:
+    """Raises SystemExit where not exactly the right answers passed: the figures would be of
+    another share.
+    """
+    rows = [
+        row
+        for name, way in WAYS.items()
+        for row in await measure(emulator, way, answers, [name], **billing)
+    ]
     with_tests, right = rows[-1], sum(answer.fault is None for answer in answers)
     if with_tests.not_run or with_tests.passed != right:
         raise SystemExit(
-            f"{with_tests.passed} samples passed their tests instead of {right}, {with_tests.not_run} could not be run"
+            f"{with_tests.passed} samples passed their tests instead of {right}, "
+            f"{with_tests.not_run} could not be run"
         )
     return Priced(share, rows)
 
 
-async def report(emulator: Emulator, tell: Callable[[str], None], tasks: int, samples: int, **billing: Any) -> None:
+async def report(
+    emulator: Emulator, tell: Callable[[str], None], tasks: int, samples: int, **billing: Any
+) -> None:
     """Measure and print, share by share."""
     if fault := bubblewrap_fault():
-        tell(f"left out, as Monty lacks what most of these samples need and CPython cannot run them here: {fault}")
+        tell(
+            "left out, as Monty lacks what most of these samples need and CPython cannot run them "
+            f"here: {fault}"
+        )
         return
     found = []
     for share, answers in workloads(tasks, samples):
@@ -75,7 +92,10 @@ async def report(emulator: Emulator, tell: Callable[[str], None], tasks: int, sa
 
 
 def workloads(tasks: int, samples: int) -> Iterator[tuple[float, list[ScoredRequest]]]:
-    """The samples for each share. A sandbox checks while they are made which of the broken ones pass."""
+    """The samples for each share.
+
+    A sandbox checks while they are made which of the broken ones pass.
+    """
     runner = open_runner("on", limits=PATIENT)
 
     def passes(answer: ScoredRequest) -> bool:
@@ -99,9 +119,10 @@ def table(found: Sequence[Priced]) -> Iterator[str]:
         for row in priced.rows:
             n, dollars = row.samples, 1000 * cost_usd(row.tokens, HAIKU)
             yield (
-                f"| {priced.share:.0%} | {row.name} | {row.calls / n:.2f} | {row.tokens.sent / n:,.0f} "
-                f"| {row.tokens.output / n:.1f} | {row.input_at_price / n:,.0f} | {priced.saved(row):.1%} "
-                f"| {dollars / n:.4f} | {dollars / priced.right:.4f} |"
+                f"| {priced.share:.0%} | {row.name} | {row.calls / n:.2f} | "
+                f"{row.tokens.sent / n:,.0f} | {row.tokens.output / n:.1f} | "
+                f"{row.input_at_price / n:,.0f} | {priced.saved(row):.1%} | {dollars / n:.4f} | "
+                f"{dollars / priced.right:.4f} |"
             )
 
 
@@ -112,7 +133,8 @@ def verdicts(found: Sequence[Priced]) -> Iterator[str]:
         target = f" (at least {asked:.0%}: {holds(saved >= asked)})" if asked is not None else ""
         less = 1 - ours.input_at_price / without.input_at_price
         yield (
-            f"{priced.share:.0%} pass: input {saved:.1%} below before by price{target}, {less:.1%} below ours without "
-            f"tests, {ours.input_at_price / ours.floor:.2f} x the code of those that passed; {ours.rejected} rejected "
-            f"by the tier, {ours.failed} failed their tests, {ours.passed} passed"
+            f"{priced.share:.0%} pass: input {saved:.1%} below before by price{target}, "
+            f"{less:.1%} below ours without tests, {ours.input_at_price / ours.floor:.2f} x the "
+            f"code of those that passed; {ours.rejected} rejected by the tier, {ours.failed} "
+            f"failed their tests, {ours.passed} passed"
         )

@@ -1,8 +1,10 @@
-"""One side of bench-trainer, in a process of its own: `python -m benchmarks.trainer_sides ours|trl SETUP`.
+"""One side of bench-trainer, in a process of its own: `python -m benchmarks.trainer_sides ours|trl
+SETUP`.
 
-Both load the same student in the same precision, put the same adapter on it, and write `tokens` tokens per sample, none
-fewer: neither may end a sample early, so that both read, mark and learn from the same number of tokens. After each step
-a side reports in one line, and it waits for the number of further steps.
+Both load the same student in the same precision, put the same adapter on it, and write `tokens`
+tokens per sample, none fewer: neither may end a sample early, so that both read, mark and learn
+from the same number of tokens. After each step a side reports in one line, and it waits for the
+number of further steps.
 """
 
 from __future__ import annotations
@@ -44,12 +46,14 @@ class Setup:
 
     def config(self) -> Config:
         training = {
-            "model": self.student, "device": self.device, "tasks": "demo/tasks/train.jsonl", "eval_tasks": None,
+            "model": self.student, "device": self.device, "tasks": "demo/tasks/train.jsonl",
+            "eval_tasks": None,
             "max_steps": self.steps, "prompts_per_step": self.tasks, "max_new_tokens": self.tokens,
             "save_every_steps": self.steps, "trackers": [],
         }  # fmt: skip
         rlaif: dict[str, Any] = {
-            "scoring_url": self.url, "run": self.run, "num_samples_per_prompt": self.samples, "kl_penalty": 0.02,
+            "scoring_url": self.url, "run": self.run, "num_samples_per_prompt": self.samples,
+            "kl_penalty": 0.02,
             "use_tiered_scoring": False, "use_tests": False, "max_staleness": self.staleness,
         }  # fmt: skip
         return parse_config({"training": training, "rlaif": rlaif})
@@ -85,7 +89,9 @@ class Pace:
     def step_done(self, generating: float, waiting: float, tokens: int) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        report = Report(time.perf_counter() - self._begun, generating, waiting, tokens, peak_memory())
+        report = Report(
+            time.perf_counter() - self._begun, generating, waiting, tokens, peak_memory()
+        )
         print(REPORT + json.dumps(asdict(report)), flush=True)
         self._left -= 1
         if self._left == 0:
@@ -216,7 +222,10 @@ def rows(training: Training) -> list[dict[str, Any]]:
     system = {"role": "system", "content": training.system_prompt}
     lines = [json.loads(line) for line in Path(training.tasks).read_text().splitlines()]
     return [
-        {"prompt": [system, {"role": "user", "content": line["prompt"]}], "language": line["language"]}
+        {
+            "prompt": [system, {"role": "user", "content": line["prompt"]}],
+            "language": line["language"],
+        }
         for line in lines
     ]
 

@@ -1,8 +1,9 @@
-"""A seeded workload in the shape of a training run: tasks, four answers to each, about a third of them broken.
+"""A seeded workload in the shape of a training run: tasks, four answers to each, about a third of
+them broken.
 
-Tasks and answers are put together from the texts in texts/, which were written for this; the same seed gives the
-same samples on every machine. Nobody's model wrote them: lengths and faults are like those of real students, wording is
-more alike.
+Tasks and answers are put together from the texts in texts/, which were written for this; the same
+seed gives the same samples on every machine. Nobody's model wrote them: lengths and faults are like
+those of real students, wording is more alike.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ CODE_TOKENS = range(250, 451)
 BROKEN_SHARE = 0.35
 
 TEXTS = Path(__file__).parent / "texts"
-_TEXTS = {file.stem: file.read_text(encoding="utf-8").split("=====\n") for file in TEXTS.glob("*.txt")}
+_TEXTS = {
+    file.stem: file.read_text(encoding="utf-8").split("=====\n") for file in TEXTS.glob("*.txt")
+}
 _PLACES = (
     "The harbour office",
     "A mountain weather service",
@@ -50,7 +53,8 @@ _LOGS = (
     ("harvest", "harvests", "field", "crates", "crates"),
 )
 _STATISTICS = {
-    # words in the task, words in a docstring, then how each language keeps it up to date, and over a list
+    # words in the task, words in a docstring, then how each language keeps it up to date, and over
+    # a list
     "sum": ("sum", "sum"),
     "max": ("largest one", "maximum"),
     "min": ("smallest one", "minimum"),
@@ -66,8 +70,14 @@ _UPDATES = {
     ("cpp", "min"): "$acc[key] = $acc.count(key) ? std::min($acc[key], value) : value;",
     ("cpp", "count"): "++$acc[key];",
     ("rust", "sum"): "*$acc.entry(key).or_insert(0) += value;",
-    ("rust", "max"): "$acc.entry(key).and_modify(|best| *best = value.max(*best)).or_insert(value);",
-    ("rust", "min"): "$acc.entry(key).and_modify(|best| *best = value.min(*best)).or_insert(value);",
+    (
+        "rust",
+        "max",
+    ): "$acc.entry(key).and_modify(|best| *best = value.max(*best)).or_insert(value);",
+    (
+        "rust",
+        "min",
+    ): "$acc.entry(key).and_modify(|best| *best = value.min(*best)).or_insert(value);",
     ("rust", "count"): "*$acc.entry(key).or_insert(0) += 1;",
 }
 _REDUCTIONS = {
@@ -94,7 +104,9 @@ _ERRORS = {
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers and names of one task: the first `shown` names by `statistic` of their values of at least `low`."""
+    """The numbers and names of one task: the first `shown` names by `statistic` of their values
+    of at least `low`.
+    """
 
     function: str
     statistic: str
@@ -106,7 +118,8 @@ class Report:
 class ScoredRequest:
     """One sample. `fault` says in which way it is broken or wrong, None if it is right.
 
-    `report` is what the task asks for, from which tests are made. `tests` are sent along with the sample.
+    `report` is what the task asks for, from which tests are made. `tests` are sent along with the
+    sample.
     """
 
     task: str
@@ -117,8 +130,12 @@ class ScoredRequest:
     tests: tuple[str, ...] = ()
 
 
-def workload(tasks: int = 88, per_task: int = 4, left_out: int = 2, seed: int = 0) -> list[ScoredRequest]:
-    """`per_task` answers to each of `tasks` tasks, less the last `left_out`; a share of BROKEN_SHARE is broken."""
+def workload(
+    tasks: int = 88, per_task: int = 4, left_out: int = 2, seed: int = 0
+) -> list[ScoredRequest]:
+    """`per_task` answers to each of `tasks` tasks, less the last `left_out`; a share of
+    BROKEN_SHARE is broken.
+    """
     draw = random.Random(seed)
     answers = sound(draw, LANGUAGES, tasks, per_task)[: tasks * per_task - left_out]
     for index in draw.sample(range(len(answers)), round(BROKEN_SHARE * len(answers))):
@@ -126,8 +143,12 @@ def workload(tasks: int = 88, per_task: int = 4, left_out: int = 2, seed: int = 
     return answers
 
 
-def sound(draw: random.Random, languages: Sequence[str], tasks: int, per_task: int) -> list[ScoredRequest]:
-    """`per_task` answers to each of `tasks` tasks, in the languages in turn; none of them is broken."""
+def sound(
+    draw: random.Random, languages: Sequence[str], tasks: int, per_task: int
+) -> list[ScoredRequest]:
+    """`per_task` answers to each of `tasks` tasks, in the languages in turn; none of them is
+    broken.
+    """
     subjects = draw.sample(list(itertools.product(_PLACES, _LOGS)), tasks)
     return [
         answer
@@ -136,7 +157,9 @@ def sound(draw: random.Random, languages: Sequence[str], tasks: int, per_task: i
     ]
 
 
-def _answers(draw: random.Random, place: str, log: tuple[str, ...], language: str, count: int) -> list[ScoredRequest]:
+def _answers(
+    draw: random.Random, place: str, log: tuple[str, ...], language: str, count: int
+) -> list[ScoredRequest]:
     thing, things, key, value, unit = log
     statistic = draw.choice(list(_STATISTICS))
     low = draw.randrange(2, 90)
@@ -176,7 +199,9 @@ def _answers(draw: random.Random, place: str, log: tuple[str, ...], language: st
 def _task(draw: random.Random, words: dict[str, str]) -> str:
     first, *more = _TEXTS["task"]
     chosen = sorted(draw.sample(range(len(more)), draw.randrange(5)))
-    return Template("\n".join([first, *(more[index] for index in chosen)])).substitute(words).strip()
+    return (
+        Template("\n".join([first, *(more[index] for index in chosen)])).substitute(words).strip()
+    )
 
 
 def _code(draw: random.Random, language: str, statistic: str, words: dict[str, str]) -> str:
@@ -212,7 +237,9 @@ def _bracket_lost(draw: random.Random, answer: ScoredRequest) -> str:
 def _line_shifted(draw: random.Random, answer: ScoredRequest) -> str:
     """In Python a line two blanks off; elsewhere a line that has lost its end."""
     lines = answer.code.splitlines()
-    inside = [at for at, line in enumerate(lines) if line.startswith("    ") and len(line.strip()) > 3]
+    inside = [
+        at for at, line in enumerate(lines) if line.startswith("    ") and len(line.strip()) > 3
+    ]
     at = draw.choice(inside)
     lines[at] = f"  {lines[at]}" if answer.language == "python" else lines[at][:-1]
     return "\n".join(lines)
@@ -220,8 +247,16 @@ def _line_shifted(draw: random.Random, answer: ScoredRequest) -> str:
 
 def _other_language(draw: random.Random, answer: ScoredRequest) -> str:
     other = draw.choice([language for language in LANGUAGES if language != answer.language])
-    words = dict.fromkeys(("k", "low"), "5") | dict.fromkeys(("stat_short", "values", "keys"), "values")
-    words |= {"fn": "report", "key": "name", "value": "amount", "class": "Entry", "things": "entries"}
+    words = dict.fromkeys(("k", "low"), "5") | dict.fromkeys(
+        ("stat_short", "values", "keys"), "values"
+    )
+    words |= {
+        "fn": "report",
+        "key": "name",
+        "value": "amount",
+        "class": "Entry",
+        "things": "entries",
+    }
     return _code(draw, other, "sum", words)
 
 
@@ -252,8 +287,10 @@ def _stub(draw: random.Random, answer: ScoredRequest) -> str:
     fn = answer.task.split("(", 1)[0].rsplit("`", 1)[-1].split()[-1]
     return {
         "python": f"def {fn}(lines):\n    # TODO: implement this function\n    pass\n",
-        "cpp": f"std::vector<std::string> {fn}(const std::vector<std::string>& lines) {{\n    // your code here\n}}\n",
-        "rust": f"pub fn {fn}(lines: &[String]) -> Result<Vec<String>, String> {{\n    todo!()\n}}\n",
+        "cpp": f"std::vector<std::string> {fn}(const std::vector<std::string>& lines) {{\n    // "
+        "your code here\n}\n",
+        "rust": f"pub fn {fn}(lines: &[String]) -> Result<Vec<String>, String> {{\n    "
+        "todo!()\n}\n",
     }[answer.language]
 
 

@@ -1,4 +1,5 @@
-"""Says which published ports of a compose file are taken: docker finds out only after it has built the images.
+"""Says which published ports of a compose file are taken: docker finds out only after it has built
+the images.
 
     docker compose config --format json | python3 deploy/ports.py
 
@@ -15,7 +16,9 @@ from typing import Any
 
 
 def published(compose: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
-    """Service, address and port of this machine, of every TCP port that is published under a fixed number."""
+    """Service, address and port of this machine, of every TCP port that is published under a
+    fixed number.
+    """
     for name, service in compose["services"].items():
         for port in service.get("ports", ()):
             if port.get("protocol", "tcp") == "tcp" and str(port.get("published", "")).isdecimal():
@@ -34,9 +37,16 @@ def fault(address: str, port: int) -> str | None:
 
 
 def main() -> int:
-    faults = [(*place, why) for place in published(json.load(sys.stdin)) if (why := fault(*place[1:])) is not None]
+    faults = [
+        (*place, why)
+        for place in published(json.load(sys.stdin))
+        if (why := fault(*place[1:])) is not None
+    ]
     for name, address, port, why in faults:
-        print(f"{name}: {address} port {port}: {why}; choose another: MARKBOOK_PORT=8100 make up", file=sys.stderr)
+        print(
+            f"{name}: {address} port {port}: {why}; choose another: MARKBOOK_PORT=8100 make up",
+            file=sys.stderr,
+        )
     return 1 if faults else 0
 
 

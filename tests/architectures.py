@@ -41,7 +41,13 @@ DELTA = {
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 8,
 }
-MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_chunk_size": 8, "mamba_n_groups": 1}
+MAMBA = {
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 8,
+    "mamba_chunk_size": 8,
+    "mamba_n_groups": 1,
+}
 LATENT = {
     "num_key_value_heads": 4,
     "q_lora_rank": 16,
@@ -122,25 +128,42 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "Gemma 3n": ("Gemma3nForCausalLM", "Gemma3nTextConfig", GEMMA3N),
     "Gemma 4": ("Gemma4ForCausalLM", "Gemma4TextConfig", GEMMA4),
-    "Gemma 4, soft cap": ("Gemma4ForCausalLM", "Gemma4TextConfig", {**GEMMA4, "final_logit_softcapping": 3.0}),
+    "Gemma 4, soft cap": (
+        "Gemma4ForCausalLM",
+        "Gemma4TextConfig",
+        {**GEMMA4, "final_logit_softcapping": 3.0},
+    ),
     "Mistral": ("MistralForCausalLM", "MistralConfig", {"sliding_window": 6}),
     "Ministral": ("MinistralForCausalLM", "MinistralConfig", {"sliding_window": 6, "head_dim": 8}),
     "Mixtral": ("MixtralForCausalLM", "MixtralConfig", {"num_local_experts": 4}),
     "Phi": ("PhiForCausalLM", "PhiConfig", {"partial_rotary_factor": 0.5}),
     "Phi-3": ("Phi3ForCausalLM", "Phi3Config", {"original_max_position_embeddings": 512}),
-    "Phi-MoE": ("PhimoeForCausalLM", "PhimoeConfig", {"num_local_experts": 4, "lm_head_bias": True}),
+    "Phi-MoE": (
+        "PhimoeForCausalLM",
+        "PhimoeConfig",
+        {"num_local_experts": 4, "lm_head_bias": True},
+    ),
     "DeepSeek-V2": (
         "DeepseekV2ForCausalLM",
         "DeepseekV2Config",
         {**LATENT, **ROUTED, "n_group": 1, "topk_method": "greedy"},
     ),
-    "DeepSeek-V3": ("DeepseekV3ForCausalLM", "DeepseekV3Config", {**LATENT, **ROUTED, "n_group": 2}),
+    "DeepSeek-V3": (
+        "DeepseekV3ForCausalLM",
+        "DeepseekV3Config",
+        {**LATENT, **ROUTED, "n_group": 2},
+    ),
     "GPT-OSS": ("GptOssForCausalLM", "GptOssConfig", GPT_OSS),
     "StarCoder2": ("Starcoder2ForCausalLM", "Starcoder2Config", {"sliding_window": 6}),
     "StarCoder2, dropout": (
         "Starcoder2ForCausalLM",
         "Starcoder2Config",
-        {"sliding_window": None, "residual_dropout": 0.3, "embedding_dropout": 0.3, "attention_dropout": 0.3},
+        {
+            "sliding_window": None,
+            "residual_dropout": 0.3,
+            "embedding_dropout": 0.3,
+            "attention_dropout": 0.3,
+        },
     ),
     "Granite": (
         "GraniteForCausalLM",
@@ -153,15 +176,31 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "OLMo 3": ("Olmo3ForCausalLM", "Olmo3Config", {"sliding_window": 6}),
     "Cohere": ("CohereForCausalLM", "CohereConfig", {"logit_scale": 0.0625}),
     "Cohere 2": ("Cohere2ForCausalLM", "Cohere2Config", {"logit_scale": 0.25, "sliding_window": 6}),
-    "Falcon": ("FalconForCausalLM", "FalconConfig", {"new_decoder_architecture": True, "num_kv_heads": 2}),
-    "Falcon-H1": ("FalconH1ForCausalLM", "FalconH1Config", {**MAMBA, "mamba_d_ssm": 64, "lm_head_multiplier": 0.5}),
+    "Falcon": (
+        "FalconForCausalLM",
+        "FalconConfig",
+        {"new_decoder_architecture": True, "num_kv_heads": 2},
+    ),
+    "Falcon-H1": (
+        "FalconH1ForCausalLM",
+        "FalconH1Config",
+        {**MAMBA, "mamba_d_ssm": 64, "lm_head_multiplier": 0.5},
+    ),
     "StableLM": ("StableLmForCausalLM", "StableLmConfig", {}),
     "GPT-2": ("GPT2LMHeadModel", "GPT2Config", GPT2_SHAPE),
     "GPT-BigCode": ("GPTBigCodeForCausalLM", "GPTBigCodeConfig", GPT2_SHAPE),
     "GPT-NeoX": ("GPTNeoXForCausalLM", "GPTNeoXConfig", {}),
-    "CodeGen": ("CodeGenForCausalLM", "CodeGenConfig", {**GPT2_SHAPE, "n_ctx": 512, "rotary_dim": 4}),
+    "CodeGen": (
+        "CodeGenForCausalLM",
+        "CodeGenConfig",
+        {**GPT2_SHAPE, "n_ctx": 512, "rotary_dim": 4},
+    ),
     "GLM-4": ("Glm4ForCausalLM", "Glm4Config", {"head_dim": 8}),
-    "EXAONE 4": ("Exaone4ForCausalLM", "Exaone4Config", {"sliding_window": 6, "layer_types": LAYERS}),
+    "EXAONE 4": (
+        "Exaone4ForCausalLM",
+        "Exaone4Config",
+        {"sliding_window": 6, "layer_types": LAYERS},
+    ),
     "LFM2": (
         "Lfm2ForCausalLM",
         "Lfm2Config",
@@ -173,7 +212,14 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Mamba 2": (
         "Mamba2ForCausalLM",
         "Mamba2Config",
-        {"num_hidden_layers": 2, "num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1, "chunk_size": 8},
+        {
+            "num_hidden_layers": 2,
+            "num_heads": 4,
+            "head_dim": 16,
+            "state_size": 8,
+            "n_groups": 1,
+            "chunk_size": 8,
+        },
     ),
     "Hunyuan": ("HunYuanDenseV1ForCausalLM", "HunYuanDenseV1Config", {"head_dim": 8}),
     "ERNIE 4.5": ("Ernie4_5ForCausalLM", "Ernie4_5Config", {"head_dim": 8}),
@@ -185,7 +231,12 @@ NOT_IN_BASE = {
     "GPT-2": set(BASE),
     "GPT-BigCode": set(BASE),
     "CodeGen": set(BASE),
-    "Mamba 2": {"intermediate_size", "num_attention_heads", "num_key_value_heads", "max_position_embeddings"},
+    "Mamba 2": {
+        "intermediate_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "max_position_embeddings",
+    },
 }
 
 
@@ -193,7 +244,9 @@ def build_model(name: str) -> Any:
     model_class, config_class, values = ARCHITECTURES[name]
     base = {key: value for key, value in BASE.items() if key not in NOT_IN_BASE.get(name, set())}
     torch.manual_seed(0)
-    model = getattr(transformers, model_class)(getattr(transformers, config_class)(**base | values)).eval()
+    model = getattr(transformers, model_class)(
+        getattr(transformers, config_class)(**base | values)
+    ).eval()
     for key, parameter in model.named_parameters():
         if key.endswith("bias"):
             parameter.data.normal_(0, 0.2)

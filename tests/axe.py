@@ -1,6 +1,7 @@
 """axe-core, which finds what keeps people from reading a page: run on what a browser shows.
 
-The script is that in the wheel of `axe-playwright-python`, of which nothing else is used: `pip install --no-deps` it.
+The script is that in the wheel of `axe-playwright-python`, of which nothing else is used: `pip
+install --no-deps` it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ AXE = find_axe()
 
 
 def violations(browser: Chromium) -> list[str]:
-    """Each rule that is violated, with the first element that does. The page's policy lets no script run; the
-    browser's own console may, and axe changes nothing."""
+    """Each rule that is violated, with the first element that does. The page's policy lets no
+    script run; the browser's own console may, and axe changes nothing.
+    """
     assert AXE is not None
     browser.evaluate(f"{AXE.read_text()}\n;0")
     found: list[dict[str, Any]] = json.loads(

@@ -1,4 +1,6 @@
-"""Run by test_generated_client.py in the generator's own venv: imports the whole generated client and calls URL."""
+"""Run by test_generated_client.py in the generator's own venv: imports the whole generated
+client and calls URL.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,22 @@ from markbook_client.models import ErrorBody, Sample, Scored, ScoreRequest, Unsc
 
 
 def main(url: str) -> None:
-    modules = [each.name for each in pkgutil.walk_packages(markbook_client.__path__, "markbook_client.")]
+    modules = [
+        each.name for each in pkgutil.walk_packages(markbook_client.__path__, "markbook_client.")
+    ]
     for module in modules:
         importlib.import_module(module)
-    good = Sample(prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b")
+    good = Sample(
+        prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b"
+    )
     rust = "pub fn add(a: i64, b: i64) -> i64 {\n    a + b\n}"
-    untestable = Sample(prompt="Write add(a, b).", language="rust", code=rust, tests=["assert_eq!(add(1, 2), 3)"])
+    untestable = Sample(
+        prompt="Write add(a, b).", language="rust", code=rust, tests=["assert_eq!(add(1, 2), 3)"]
+    )
     with markbook_client.Client(base_url=url) as client:
-        answer = score.sync(client=client, body=ScoreRequest(run="generated", samples=[good, untestable]))
+        answer = score.sync(
+            client=client, body=ScoreRequest(run="generated", samples=[good, untestable])
+        )
         scored, unscored = answer.results
         assert isinstance(scored, Scored), scored
         assert isinstance(unscored, Unscored), unscored

@@ -1,4 +1,6 @@
-"""A real browser for tests: Debian's Chromium without a window, driven over its DevTools protocol."""
+"""A real browser for tests: Debian's Chromium without a window, driven over its DevTools
+protocol.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,22 @@ _LISTENING = re.compile(r"DevTools listening on (ws://\S+)")
 
 
 class Chromium:
-    """One browser with one tab. Everything that the tab complains about or asks the network for is kept."""
+    """One browser with one tab.
+
+    Everything that the tab complains about or asks the network for is kept.
+    """
 
     def __init__(self, profile: Path) -> None:
         assert BINARY is not None
         self._process = subprocess.Popen(
-            [BINARY, *_FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
+            [BINARY, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stderr is not None
-        address = next(found[1] for line in self._process.stderr if (found := _LISTENING.search(line)))
+        address = next(
+            found[1] for line in self._process.stderr if (found := _LISTENING.search(line))
+        )
         # a pipe that nobody empties would hold the browser up
         self._reader = threading.Thread(target=self._process.stderr.read)
         self._reader.start()
@@ -56,7 +65,9 @@ class Chromium:
         self.requests: list[str] = []
         self._loads = 0
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
 
@@ -64,7 +75,9 @@ class Chromium:
         """A command's result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": params}
-        self._socket.send(json.dumps(message | ({"sessionId": self._session} if self._session else {})))
+        self._socket.send(
+            json.dumps(message | ({"sessionId": self._session} if self._session else {}))
+        )
         while (answer := self._receive()).get("id") != number:
             continue
         assert "error" not in answer, f"{method}: {answer['error']}"
@@ -73,7 +86,11 @@ class Chromium:
     def look(self, width: int, height: int = 900, *, dark: bool = False) -> None:
         """A screen of so many CSS pixels, twice as many of its own."""
         self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=width < 500
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2,
+            mobile=width < 500,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
@@ -83,7 +100,9 @@ class Chromium:
         loads = self._loads
         self.send("Page.navigate", url=url)
         self._loaded(loads)
-        if self.evaluate("location.href") == "about:blank":  # what has loaded was the empty page of a new tab
+        if (
+            self.evaluate("location.href") == "about:blank"
+        ):  # what has loaded was the empty page of a new tab
             self._loaded(loads + 1)
 
     def click(self, selector: str) -> None:
@@ -96,7 +115,9 @@ class Chromium:
         self.evaluate(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(text)}")
 
     def evaluate(self, expression: str) -> Any:
-        result = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        result = self.send(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
@@ -104,8 +125,16 @@ class Chromium:
         clip: dict[str, Any] = {}
         if whole:
             size = self.send("Page.getLayoutMetrics")["cssContentSize"]
-            clip["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        image = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)
+            clip["clip"] = {
+                "x": 0,
+                "y": 0,
+                "width": size["width"],
+                "height": size["height"],
+                "scale": 1,
+            }
+        image = self.send(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip
+        )
         path.write_bytes(base64.b64decode(image["data"]))
 
     def __enter__(self) -> Self:

@@ -12,7 +12,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """`raw`: the bodies as they came; `spans`: all that was in them; `service`: what the sender calls itself."""
+    """`raw`: the bodies as they came; `spans`: all that was in them; `service`: what the sender
+    calls itself.
+    """
 
     def __init__(self) -> None:
         self.raw: list[bytes] = []
@@ -23,7 +25,10 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.take(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body, self.path)
+                collector.take(
+                    gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body,
+                    self.path,
+                )
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -39,7 +44,11 @@ class Collector:
         assert path == "/v1/traces"
         self.raw.append(body)
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            names = [each.value.string_value for each in of_resource.resource.attributes if each.key == "service.name"]
+            names = [
+                each.value.string_value
+                for each in of_resource.resource.attributes
+                if each.key == "service.name"
+            ]
             self.service.update(names)
             self.spans += [span for scope in of_resource.scope_spans for span in scope.spans]
 
@@ -54,4 +63,6 @@ class Collector:
 
 
 def attributes(span: Span) -> dict[str, object]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes}
+    return {
+        each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes
+    }

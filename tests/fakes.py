@@ -1,4 +1,7 @@
-"""Fakes that record. The teacher's marks are a hash of the code: any mix-up between samples shows."""
+"""Fakes that record.
+
+The teacher's marks are a hash of the code: any mix-up between samples shows.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def true_score(code: str) -> float:
 
 
 class OpenLimiter:
-    """Pays for everything. `bills` are the calls it paid for; `reserved` the reservations that nobody settled."""
+    """Pays for everything.
+
+    `bills` are the calls it paid for; `reserved` the reservations that nobody settled.
+    """
 
     def __init__(self) -> None:
         self.bills: list[TeacherCall] = []
@@ -67,9 +73,12 @@ async def asked(teacher: Teacher, group: Group) -> Reply:
 
 
 class RecordingTeacher:
-    """Keeps the groups it was asked, once they are paid for. A call bills 100 tokens in, 10 out a sample.
+    """Keeps the groups it was asked, once they are paid for.
 
-    `failures[code]` is what a sample gets instead of marks, `error` fails whole calls, `gate` holds answers back.
+    A call bills 100 tokens in, 10 out a sample.
+
+    `failures[code]` is what a sample gets instead of marks, `error` fails whole calls, `gate` holds
+    answers back.
     """
 
     name = "recording"
@@ -92,7 +101,9 @@ class RecordingTeacher:
     def identity(self) -> Mapping[str, object]:
         return {"name": self.name, "model": self.model}
 
-    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+    async def mark(
+        self, group: Group, purse: BudgetLimiter
+    ) -> tuple[Judgment | ScoringFailure, ...]:
         gate, bill = self.gate, self.bill(len(group.codes))
         reservation = await purse.reserve(bill)
         self.groups.append(group)
@@ -102,13 +113,20 @@ class RecordingTeacher:
         await purse.settle(reservation, bill, bill)
         if self.error is not None:
             raise self.error
-        return tuple(self.failures.get(code) or Judgment(true_criteria(code)) for code in group.codes)
+        return tuple(
+            self.failures.get(code) or Judgment(true_criteria(code)) for code in group.codes
+        )
 
     def bill(self, samples: int) -> TeacherCall:
         sent, received = 100 * samples, 10 * samples
         cost = sent * 1e-6 + received * 5e-6
         return TeacherCall(
-            self.model, "ok", sent, received, cost_usd=cost, billed_input_equivalent=sent + 5.0 * received
+            self.model,
+            "ok",
+            sent,
+            received,
+            cost_usd=cost,
+            billed_input_equivalent=sent + 5.0 * received,
         )
 
     def batches(self) -> None:

@@ -1,7 +1,9 @@
-"""A stand-in for vLLM's server: the part of its protocol that the trainer speaks, around a tiny model on the CPU.
+"""A stand-in for vLLM's server: the part of its protocol that the trainer speaks, around a tiny
+model on the CPU.
 
-`python -m tests.generation_server FOLDER [PORT]` serves the model in FOLDER. It shares no code with the trainer:
-adapters are read by PEFT from where they were put, and tokens are drawn one by one with torch's own generator.
+`python -m tests.generation_server FOLDER [PORT]` serves the model in FOLDER. It shares no code with
+the trainer: adapters are read by PEFT from where they were put, and tokens are drawn one by one
+with torch's own generator.
 """
 
 from __future__ import annotations
@@ -28,10 +30,14 @@ BASE = "base"
 
 
 class VllmClient:
-    """`faults` are answered first, one a request for a sample: an HTTP status, or "broken" for a stream that ends in
-    the middle. `processed`, `token_ids`: what vLLM says with --logprobs-mode processed_logprobs, and as of 0.10.2."""
+    """`faults` are answered first, one a request for a sample: an HTTP status, or "broken" for a
+    stream that ends in the middle. `processed`, `token_ids`: what vLLM says with --logprobs-mode
+    processed_logprobs, and as of 0.10.2.
+    """
 
-    def __init__(self, model: Any, key: str | None = None, processed: bool = True, token_ids: bool = True) -> None:
+    def __init__(
+        self, model: Any, key: str | None = None, processed: bool = True, token_ids: bool = True
+    ) -> None:
         self.base, self.key, self.processed, self.token_ids = model, key, processed, token_ids
         self.faults: list[int | str] = []
         self.load_faults: list[str] = []
@@ -62,7 +68,10 @@ class VllmClient:
         return Response()
 
     async def models(self) -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": name, "object": "model"} for name in (BASE, *self.adapters)]}
+        return {
+            "object": "list",
+            "data": [{"id": name, "object": "model"} for name in (BASE, *self.adapters)],
+        }
 
     async def load(self, body: dict[str, str]) -> Response:
         name = body["lora_name"]
@@ -71,10 +80,14 @@ class VllmClient:
         if name in self.adapters:
             return error(400, f"The lora adapter '{name}' has already been loaded.")
         if not Path(body["lora_path"]).is_absolute():
-            return error(404, f"Loading lora {name} failed: No adapter found for {body['lora_path']}")
+            return error(
+                404, f"Loading lora {name} failed: No adapter found for {body['lora_path']}"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PEFT reads a property that transformers has renamed
-            self.adapters[name] = peft.PeftModel.from_pretrained(deepcopy(self.base), body["lora_path"]).eval()
+            self.adapters[name] = peft.PeftModel.from_pretrained(
+                deepcopy(self.base), body["lora_path"]
+            ).eval()
         self.loaded.append(name)
         self.calls.append("load")
         return Response(f"Success: LoRA adapter '{name}' added successfully.")
@@ -91,7 +104,9 @@ class VllmClient:
             return error(fault, "the engine is dead")
         if body["model"] not in self.adapters:
             return error(404, f"The model `{body['model']}` does not exist.")
-        return StreamingResponse(self._stream(body, fault == "broken"), media_type="text/event-stream")
+        return StreamingResponse(
+            self._stream(body, fault == "broken"), media_type="text/event-stream"
+        )
 
     async def _stream(self, body: dict[str, Any], broken: bool) -> AsyncIterator[str]:
         assert body["n"] == 1
@@ -109,8 +124,17 @@ class VllmClient:
             self.drawn += 1
             stops = token in body["stop_token_ids"]
             finish = "stop" if stops else "length" if number == body["max_tokens"] else None
-            choice: dict[str, Any] = {"index": 0, "text": "", "finish_reason": finish, "stop_reason": None}
-            choice["logprobs"] = {"token_logprobs": [log_prob], "tokens": ["?"], "top_logprobs": [{"?": log_prob}]}
+            choice: dict[str, Any] = {
+                "index": 0,
+                "text": "",
+                "finish_reason": finish,
+                "stop_reason": None,
+            }
+            choice["logprobs"] = {
+                "token_logprobs": [log_prob],
+                "tokens": ["?"],
+                "top_logprobs": [{"?": log_prob}],
+            }
             if body["return_token_ids"] and self.token_ids:
                 choice["token_ids"] = [token]
             yield f"data: {json.dumps({'object': 'text_completion', 'choices': [choice]})}\n\n"
@@ -128,11 +152,15 @@ class VllmClient:
 
     def __enter__(self) -> Self:
         """Serve from a thread of this process."""
-        config = uvicorn.Config(self.app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            self.app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
         socket = config.bind_socket()
         self.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [socket]}, daemon=True
+        )
         self._thread.start()
         return self
 
@@ -142,7 +170,9 @@ class VllmClient:
 
 
 def error(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": "Error", "code": status}}, status_code=status)
+    return JSONResponse(
+        {"error": {"message": message, "type": "Error", "code": status}}, status_code=status
+    )
 
 
 def main(folder: str, port: str = "0") -> None:

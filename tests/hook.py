@@ -14,7 +14,10 @@ SECRET = "T0KEN-that-must-not-be-logged"
 
 
 class Hook(ThreadingHTTPServer):
-    """`statuses` are given one per request, then 200. While `gate` is cleared, requests are taken and not answered."""
+    """`statuses` are given one per request, then 200.
+
+    While `gate` is cleared, requests are taken and not answered.
+    """
 
     daemon_threads = True
 

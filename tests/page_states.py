@@ -1,4 +1,6 @@
-"""States of the pages, for browser tests and pictures: what is asked of a service to bring them about."""
+"""States of the pages, for browser tests and pictures: what is asked of a service to bring them
+about.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def score(service: ServiceProcess, run: str, *codes: str, key: str | None = None
         client.score_request(ScoreRequest(run=run, samples=samples))
 
 
-def score_tasks(service: ServiceProcess, run: str, *, tasks: int = 12, better: bool = False) -> None:
+def score_tasks(
+    service: ServiceProcess, run: str, *, tasks: int = 12, better: bool = False
+) -> None:
     """Solutions of the demo's tasks and faulty ones; `better`: fewer of these."""
     with ScoringClient(service.url) as client:
         for line in TASKS.read_text().splitlines()[:tasks]:
@@ -50,7 +54,12 @@ def score_tasks(service: ServiceProcess, run: str, *, tasks: int = 12, better: b
             wrong = solution.replace("return ", "return not ", 1)
             codes = [solution, f"# {run}\n{solution}", wrong]
             if not better:
-                codes = [f"# {run}, once\n{solution}", f"{wrong}\n# {run}", f"{solution}\n\nprint((", ""]
+                codes = [
+                    f"# {run}, once\n{solution}",
+                    f"{wrong}\n# {run}",
+                    f"{solution}\n\nprint((",
+                    "",
+                ]
             client.score_many([{**sample, "code": code} for code in codes], run=run)
 
 
@@ -68,7 +77,9 @@ def fill_minutes(url: str, until_ms: int) -> None:
 def bring_down(emulator: Emulator, service: ServiceProcess) -> None:
     """An outage of the teacher: calls for sixteen tasks fail at the same time."""
     emulator.settings.faults = always(["overloaded"])
-    samples = [Sample(prompt=f"Write f{number}(a).", language="python", code=RIGHT) for number in range(16)]
+    samples = [
+        Sample(prompt=f"Write f{number}(a).", language="python", code=RIGHT) for number in range(16)
+    ]
     with service.client() as client:
         client.score_request(ScoreRequest(run="outage", samples=samples))
 

@@ -1,4 +1,6 @@
-"""Samples of known truth for planted judges, and what `evaluate` must find, with and without a service between."""
+"""Samples of known truth for planted judges, and what `evaluate` must find, with and without a
+service between.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def labelled_samples() -> Iterator[dict[str, Any]]:
 
 
 def judged_samples(judge: PlantedJudge, *, seed: int, alone: bool = False) -> list[JudgedSample]:
-    """What the judge makes of the samples, one request per task in a random order, or one per sample."""
+    """What the judge makes of the samples, one request per task in a random order, or one per
+    sample.
+    """
     rng = random.Random(seed)
     codes = [sample["code"] for sample in labelled_samples()]
     size = 1 if alone else 2 * COPIES
@@ -74,12 +78,16 @@ def ordering_judge(seed: int) -> PlantedJudge:
 
 
 def leaning_judge(seed: int) -> PlantedJudge:
-    """A sample gains half of what its companions have below 0.5 on average, and loses what they have above."""
+    """A sample gains half of what its companions have below 0.5 on average, and loses what they
+    have above.
+    """
     return PlantedJudge(0.80, is_right, seed=seed, grid=MIDDLE, pull=0.5)
 
 
 def companion_shifts(judge: PlantedJudge) -> dict[str, float]:
-    """A right sample is shown with one right and two wrong ones, a wrong sample the other way round."""
+    """A right sample is shown with one right and two wrong ones, a wrong sample the other way
+    round.
+    """
     return {
         "right": judge.moved_by_companions([True, False, False]),
         "wrong": judge.moved_by_companions([True, True, False]),

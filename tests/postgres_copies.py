@@ -1,6 +1,8 @@
-"""Postgres databases for tests: a used one is emptied and renamed, in a thread, while another test runs.
+"""Postgres databases for tests: a used one is emptied and renamed, in a thread, while another test
+runs.
 
-To create and to drop a database takes several times as long as most tests, and to empty one a few milliseconds.
+To create and to drop a database takes several times as long as most tests, and to empty one a few
+milliseconds.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class AlteredError(Exception):
 
 
 class PostgresCopies:
-    """Copies of `template`, each under a new name; the connections of whoever had it before are ended."""
+    """Copies of `template`, each under a new name; the connections of whoever had it before are
+    ended.
+    """
 
     def __init__(self, server_url: str, template: str) -> None:
         self._url = httpx.URL(server_url)
@@ -58,12 +62,17 @@ class PostgresCopies:
         self._server = psycopg.connect(server_url, autocommit=True)
         with closing(self._connect(template)) as connection:
             self._tables = [name for (name,) in connection.execute(
-                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = "
+                "'public'::regnamespace"
             )]  # fmt: skip
-            self._filled = {table: rows for table in self._tables if (rows := _rows(connection, table))}
+            self._filled = {
+                table: rows for table in self._tables if (rows := _rows(connection, table))
+            }
             self._schema = _value(connection, _SCHEMA)
         self._thread = ThreadPoolExecutor(1)
-        self._ready: deque[Future[str]] = deque(self._thread.submit(self._create) for _ in range(READY))
+        self._ready: deque[Future[str]] = deque(
+            self._thread.submit(self._create) for _ in range(READY)
+        )
 
     def take(self) -> str:
         """The name of a database with the template's schema and rows, which no other test knows."""
@@ -106,11 +115,15 @@ class PostgresCopies:
             self._empty(connection)
         self._wait_unused(name)
         renamed = _new_name()
-        self._server.execute(SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(name), Identifier(renamed)))
+        self._server.execute(
+            SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(name), Identifier(renamed))
+        )
         return renamed
 
     def _wait_unused(self, name: str) -> None:
-        """Until all connections have ended, which otherwise takes Postgres a tenth of a second to notice."""
+        """Until all connections have ended, which otherwise takes Postgres a tenth of a second
+        to notice.
+        """
         until = time.monotonic() + PATIENCE_MS / 1000
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
         while self._server.execute(query, [name]).fetchone() != (0,) and time.monotonic() < until:

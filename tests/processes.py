@@ -19,14 +19,20 @@ _LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
 
 def clean_environment(**more: str) -> dict[str, str]:
     """This environment without settings or keys of the person who runs the tests."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MARKBOOK_", "ANTHROPIC_", "OTEL_"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("MARKBOOK_", "ANTHROPIC_", "OTEL_"))
+    }
     return {**kept, **more}
 
 
 class ServiceProcess:
     """`markbook serve`, ready to be asked; `with` stops it with SIGTERM."""
 
-    def __init__(self, database_url: str, *arguments: str, port: int = 0, **environment: str) -> None:
+    def __init__(
+        self, database_url: str, *arguments: str, port: int = 0, **environment: str
+    ) -> None:
         self._command = [sys.executable, "-m", "markbook.scoring", "--port", str(port), *arguments]
         self._environment = clean_environment(MARKBOOK_DATABASE_URL=database_url, **environment)
         self.log: list[str] = []
@@ -35,7 +41,12 @@ class ServiceProcess:
     def start(self) -> None:
         """Start, or start again; the address is found in the log."""
         self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env=self._environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+            self._command,
+            cwd=ROOT,
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         said, self._up = threading.Event(), False
         self._reader = threading.Thread(target=self._read, args=(said,))

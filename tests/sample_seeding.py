@@ -1,4 +1,6 @@
-"""A store full of samples, written in bulk: marks and rejects of many runs and tasks, with their texts."""
+"""A store full of samples, written in bulk: marks and rejects of many runs and tasks, with their
+texts.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,23 @@ _REASONS = ("syntax_error", "stub", "cut_off", "prose", "wrong_language")
 
 
 def fill_samples(database_url: str, *, count: int, tasks: int, runs: int, until_ms: int) -> None:
-    """`count` samples up to `until_ms`, one per second, in groups of eight of one run and task; a third rejected."""
+    """`count` samples up to `until_ms`, one per second, in groups of eight of one run and task;
+    a third rejected.
+    """
     engine = open_engine(database_url)
     migrate(engine)
     draw = random.Random(count)
-    texts = [f"Write task_{number}(values) that adds up what is not {number}.\nDo it well." for number in range(tasks)]
+    texts = [
+        f"Write task_{number}(values) that adds up what is not {number}.\nDo it well."
+        for number in range(tasks)
+    ]
     _write_profile(engine, until_ms)
     hashes = {text: hashlib.sha256(text.encode()).digest() for text in texts}
-    copy_rows(engine, tables.tasks, [{"hash": digest, "task": pack(text)} for text, digest in hashes.items()])
+    copy_rows(
+        engine,
+        tables.tasks,
+        [{"hash": digest, "task": pack(text)} for text, digest in hashes.items()],
+    )
     for start in range(0, count, _BATCH):
         marks: list[Row] = []
         listed: list[Row] = []
@@ -40,13 +51,24 @@ def fill_samples(database_url: str, *, count: int, tasks: int, runs: int, until_
         for number in range(start, min(start + _BATCH, count)):
             group = random.Random(number // 8)
             text, run = group.choice(texts), run_name(group.randrange(runs))
-            code = f"def task_{number}(values):\n    return sum(value for value in values if value != {number})\n"
+            code = (
+                f"def task_{number}(values):\n    return sum(value for value in values if value "
+                f"!= {number})\n"
+            )
             name = fingerprint(PROFILE, text, code, draw.choice(("python", "python", "rust")))
             at_ms = until_ms - (count - number) * 1_000
             score, criteria = _score(draw)
             reason = draw.choice(_REASONS) if number % 3 == 0 else None
-            listed.append(_listed(name, run, at_ms, code, None if reason else number // 8, score, reason))
-            row = {"key": name.row, "task": hashes[text], "code": pack(code), "created_ms": at_ms, "tests_digest": None}
+            listed.append(
+                _listed(name, run, at_ms, code, None if reason else number // 8, score, reason)
+            )
+            row = {
+                "key": name.row,
+                "task": hashes[text],
+                "code": pack(code),
+                "created_ms": at_ms,
+                "tests_digest": None,
+            }
             codes.append(row)
             if reason is None:
                 marks.append(_mark(name, run, at_ms, criteria, number))
@@ -57,14 +79,21 @@ def fill_samples(database_url: str, *, count: int, tasks: int, runs: int, until_
 
 
 def _write_profile(engine: Engine, at_ms: int) -> None:
-    row = {"profile": bytes.fromhex(PROFILE), "identity": "{}", "criteria": json.dumps(CRITERIA), "created_ms": at_ms}
+    row = {
+        "profile": bytes.fromhex(PROFILE),
+        "identity": "{}",
+        "criteria": json.dumps(CRITERIA),
+        "created_ms": at_ms,
+    }
     with transaction(engine) as connection:
         connection.execute(insert(tables.profiles), [row])
 
 
 def _score(draw: random.Random) -> tuple[float, list[float]]:
     criteria = [draw.randrange(101) / 100 for _ in CRITERIA]
-    return round(sum(weight * value for weight, value in zip(_weights(), criteria, strict=True)), 6), criteria
+    return round(
+        sum(weight * value for weight, value in zip(_weights(), criteria, strict=True)), 6
+    ), criteria
 
 
 def _weights() -> Iterator[float]:
@@ -76,13 +105,26 @@ def _group(number: int) -> bytes:
 
 
 def _listed(
-    name: Fingerprint, run: str, at_ms: int, code: str, group: int | None, score: float, reason: str | None
+    name: Fingerprint,
+    run: str,
+    at_ms: int,
+    code: str,
+    group: int | None,
+    score: float,
+    reason: str | None,
 ) -> Row:
     source = TEACHER if reason is None else "heuristic"
     reasons = () if reason is None else (reason,)
     value = score if reason is None else 0.02
     return NewSample(
-        name, source, value, run, at_ms, code, reasons, group_id=None if group is None else _group(group)
+        name,
+        source,
+        value,
+        run,
+        at_ms,
+        code,
+        reasons,
+        group_id=None if group is None else _group(group),
     ).row()
 
 

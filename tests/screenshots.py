@@ -1,9 +1,11 @@
-"""`python -m tests.screenshots FOLDER [--states]`: pictures of the dashboard, of real services in Chromium.
+"""`python -m tests.screenshots FOLDER [--states]`: pictures of the dashboard, of real services in
+Chromium.
 
-The services judge the demo's tasks through the emulator of the Messages API. The lines of a day with twenty runs are
-made up beforehand. Writes the pictures of the documents: page-light.png (a desktop), page-dark-phone.png (a phone) and
-sample-light.png (one sample). With `--states` instead pictures of each state of the pages, on a desktop and a phone, as
-much as is seen at first and whole.
+The services judge the demo's tasks through the emulator of the Messages API. The lines of a day
+with twenty runs are made up beforehand. Writes the pictures of the documents: page-light.png (a
+desktop), page-dark-phone.png (a phone) and sample-light.png (one sample). With `--states` instead
+pictures of each state of the pages, on a desktop and a phone, as much as is seen at first and
+whole.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ PICTURES = {
     "page-dark-phone.png": (390, 980, True, ""),
     "sample-light.png": (1280, 900, False, "/samples?sort=lowest&source=teacher"),
 }
-"""Name -> width and height in CSS pixels, whether the theme is dark, and the page; of a list its first sample."""
+"""Name -> width and height in CSS pixels, whether the theme is dark, and the page; of a list its
+first sample.
+"""
 LOOKS = {"desk": (1280, 900, False), "phone-dark": (390, 844, True), "desk-dark": (1280, 900, True)}
 BUDGETS = {"MARKBOOK_BUDGETS__TOTAL__USD": "250", "MARKBOOK_BUDGETS__PER_RUN__USD": "60"}
 NEARLY_SPENT = {"MARKBOOK_BUDGETS__TOTAL__USD": "95", "MARKBOOK_BUDGETS__PER_RUN__USD": "99"}
@@ -72,7 +76,9 @@ class Photographer:
     def _look(self, width: int, height: int, *, dark: bool) -> None:
         self._browser.look(width, height, dark=dark)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self._browser.send("Emulation.setDeviceMetricsOverride", **size)  # a pixel each: a quarter of the bytes
+        self._browser.send(
+            "Emulation.setDeviceMetricsOverride", **size
+        )  # a pixel each: a quarter of the bytes
 
 
 @contextmanager
@@ -118,7 +124,9 @@ def _take_filled(photographer: Photographer) -> None:
             photographer.state("compared", f"{service.url}/?run={run_name(0)}&vs={run_name(1)}")
             photographer.state("samples", f"{service.url}/samples")
             for source in ("teacher", "tests", "heuristic"):
-                photographer.first_of(f"mark-{source}", f"{service.url}/samples?sort=lowest&source={source}")
+                photographer.first_of(
+                    f"mark-{source}", f"{service.url}/samples?sort=lowest&source={source}"
+                )
         with ServiceProcess(url, **teacher, **NEARLY_SPENT) as service:
             page_states.score(service, run_name(0), page_states.RIGHT)
             photographer.state("budget", service.url)
@@ -155,6 +163,8 @@ def main(folder: Path, *, states: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Take pictures of the dashboard.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--states", action="store_true", help="of each state, not those of the documents")
+    parser.add_argument(
+        "--states", action="store_true", help="of each state, not those of the documents"
+    )
     given = parser.parse_args()
     main(given.folder, states=given.states)

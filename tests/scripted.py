@@ -1,4 +1,6 @@
-"""A scripted HTTP server for the client's tests, a clock that only sleeping moves, and both clients as one function."""
+"""A scripted HTTP server for the client's tests, a clock that only sleeping moves, and both
+clients as one function.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from markbook.client import AsyncScoringClient, RetryPolicy, ScoringClient
-from markbook.contract import ExtractedFrom, RequestUsage, Sample, Scored, ScoreRequest, ScoreResponse, Source
+from markbook.contract import (
+    ExtractedFrom,
+    RequestUsage,
+    Sample,
+    Scored,
+    ScoreRequest,
+    ScoreResponse,
+    Source,
+)
 
-REQUEST = ScoreRequest(run="r", samples=[Sample(prompt="p", language="python", code="\N{PILE OF POO}\0")])
+REQUEST = ScoreRequest(
+    run="r", samples=[Sample(prompt="p", language="python", code="\N{PILE OF POO}\0")]
+)
 AWAY = (503, {}, '{"error": "store_unavailable", "detail": "no database"}')
 ScoredRequest = tuple[int, dict[str, str], str]
 
 
 def numbered(count: int, *, padding: str = "") -> ScoreRequest:
     """Samples whose codes are their numbers; the echo's scores are thousandths of them."""
-    samples = [Sample(prompt="p", language="python", code=f"{number}{padding}") for number in range(count)]
+    samples = [
+        Sample(prompt="p", language="python", code=f"{number}{padding}") for number in range(count)
+    ]
     return ScoreRequest(run="r", samples=samples)
 
 
@@ -42,7 +56,9 @@ def halves(request: ScoreRequest) -> ScoredRequest:
 
 
 def echo(request: ScoreRequest) -> ScoredRequest:
-    results = [scored(int(sample.code.rstrip("é")) / 1000, sample.code[:9]) for sample in request.samples]
+    results = [
+        scored(int(sample.code.rstrip("é")) / 1000, sample.code[:9]) for sample in request.samples
+    ]
     usage = RequestUsage(teacher_calls=1, input_tokens=len(results), cost_usd=0.25)
     return 200, {}, ScoreResponse(results=results, usage=usage).model_dump_json()
 
@@ -72,7 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append((self.path, dict(self.headers), body))
         answers = self.server.answers
         status, headers, text = (
-            answers.pop(0) if answers else self.server.answer(ScoreRequest.model_validate_json(body))
+            answers.pop(0)
+            if answers
+            else self.server.answer(ScoreRequest.model_validate_json(body))
         )
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(text.encode()))}.items():
@@ -118,9 +136,13 @@ def score(url, request=REQUEST, *, rescore_s=0.0, retry_policy=AT_ONCE, **option
         return client.score_request(request, rescore_s=rescore_s)
 
 
-def score_async(url, request=REQUEST, *, rescore_s=0.0, retry_policy=AT_ONCE, **options) -> ScoreResponse:
+def score_async(
+    url, request=REQUEST, *, rescore_s=0.0, retry_policy=AT_ONCE, **options
+) -> ScoreResponse:
     async def ask() -> ScoreResponse:
-        async with AsyncScoringClient(url, retry_policy=retry_policy, **{"timeout_s": 10, **options}) as client:
+        async with AsyncScoringClient(
+            url, retry_policy=retry_policy, **{"timeout_s": 10, **options}
+        ) as client:
             return await client.score_request(request, rescore_s=rescore_s)
 
     return asyncio.run(ask())

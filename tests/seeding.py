@@ -1,4 +1,6 @@
-"""A ledger full of lines: many runs over days, written in bulk, with the sums that the ledger keeps of them."""
+"""A ledger full of lines: many runs over days, written in bulk, with the sums that the ledger
+keeps of them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from sqlalchemy import Engine, Table, insert
 
 from markbook.scoring.store import score_sums, tables
 from markbook.scoring.store.engine import migrate, open_engine, transaction
-from markbook.scoring.store.rollups import MINUTE_MS, Rollups, build_rollups, compact_to_hours, oldest_hour
+from markbook.scoring.store.rollups import (
+    MINUTE_MS,
+    Rollups,
+    build_rollups,
+    compact_to_hours,
+    oldest_hour,
+)
 from markbook.scoring.store.score_sums import sum_scores
 from markbook.scoring.store.statements import Row, insert_new
 
@@ -22,8 +30,11 @@ _BATCH = 200
 _FAILURES = ("teacher_timeout", "reply_unreadable", "deadline")
 
 
-def fill_ledger(*database_urls: str, runs: int, requests: int, calls: int, minutes: int, until_ms: int) -> int:
-    """So many lines in each of `minutes` up to `until_ms`, spread over all runs; returns how many lines there are.
+def fill_ledger(
+    *database_urls: str, runs: int, requests: int, calls: int, minutes: int, until_ms: int
+) -> int:
+    """So many lines in each of `minutes` up to `until_ms`, spread over all runs; returns how many
+    lines there are.
 
     Several databases get the same lines: to draw them takes longer than to write them.
     """
@@ -33,9 +44,13 @@ def fill_ledger(*database_urls: str, runs: int, requests: int, calls: int, minut
     draw = random.Random(until_ms)
     first_ms = until_ms // MINUTE_MS * MINUTE_MS - minutes * MINUTE_MS
     for start in range(0, minutes, _BATCH):
-        times = [first_ms + minute * MINUTE_MS for minute in range(start, min(start + _BATCH, minutes))]
+        times = [
+            first_ms + minute * MINUTE_MS for minute in range(start, min(start + _BATCH, minutes))
+        ]
         shares = {at_ms: (at_ms - first_ms) / (minutes * MINUTE_MS) for at_ms in times}
-        asked = [_request(draw, at_ms, runs, shares[at_ms]) for at_ms in times for _ in range(requests)]
+        asked = [
+            _request(draw, at_ms, runs, shares[at_ms]) for at_ms in times for _ in range(requests)
+        ]
         paid = [_call(draw, at_ms, runs) for at_ms in times for _ in range(calls)]
         sums = build_rollups(asked, paid)
         for engine in engines:
@@ -73,7 +88,12 @@ def _request(draw: random.Random, at_ms: int, runs: int, share: float) -> dict[s
     """`share` of the time has passed: the students have become better, each at its own speed."""
     run = _run(draw, runs)
     learned = share * (1 + int(run[-3:]) % 5) / 5
-    cache, teacher, heuristic, failed = draw.randrange(20), draw.randrange(12), draw.randrange(6), draw.random() < 0.03
+    cache, teacher, heuristic, failed = (
+        draw.randrange(20),
+        draw.randrange(12),
+        draw.randrange(6),
+        draw.random() < 0.03,
+    )
     return {
         "request_id": f"{draw.getrandbits(96):024x}",
         "run": run,
@@ -86,7 +106,9 @@ def _request(draw: random.Random, at_ms: int, runs: int, share: float) -> dict[s
         "teacher": teacher,
         "unscored": f'{{"{draw.choice(_FAILURES)}": 1}}' if failed else None,
         "baseline_tokens": 2_800 * (cache + teacher + 1),
-        "scores": json.dumps(_scores(draw, learned, heuristic=heuristic, cache=cache, coalesced=1, teacher=teacher)),
+        "scores": json.dumps(
+            _scores(draw, learned, heuristic=heuristic, cache=cache, coalesced=1, teacher=teacher)
+        ),
     }
 
 
@@ -94,7 +116,9 @@ def _scores(draw: random.Random, learned: float, **samples: int) -> dict[str, li
     sums = {}
     for source, number in samples.items():
         top = 0.05 if source == "heuristic" else 1.0
-        sums[source] = sum_scores([top * draw.betavariate(2 + 4 * learned, 3 - learned) for _ in range(number)])
+        sums[source] = sum_scores(
+            [top * draw.betavariate(2 + 4 * learned, 3 - learned) for _ in range(number)]
+        )
     return sums
 
 
@@ -141,12 +165,23 @@ def _failure_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
 def _score_rows(sums: Rollups) -> Iterator[dict[str, Any]]:
     for (start, run), tally in sums.tallies.items():
         for source, scores in tally.scores.items():
-            yield {"at_ms": start, "run": run, "source": source, **{name: scores[name] for name in score_sums.COLUMNS}}
+            yield {
+                "at_ms": start,
+                "run": run,
+                "source": source,
+                **{name: scores[name] for name in score_sums.COLUMNS},
+            }
 
 
 def _accounts(runs: int) -> Iterator[dict[str, Any]]:
-    for number, scope in enumerate(["total", *(f"run {run_name(number)}" for number in range(runs))]):
-        yield {"scope": scope, "nusd": 90_000_000_000 // (1 + number), "tokens": 400_000_000 // (1 + number)}
+    for number, scope in enumerate(
+        ["total", *(f"run {run_name(number)}" for number in range(runs))]
+    ):
+        yield {
+            "scope": scope,
+            "nusd": 90_000_000_000 // (1 + number),
+            "tokens": 400_000_000 // (1 + number),
+        }
 
 
 def copy_rows(engine: Engine, table: Table, rows: Sequence[Row]) -> None:
@@ -160,6 +195,10 @@ def copy_rows(engine: Engine, table: Table, rows: Sequence[Row]) -> None:
     names = list(rows[0])
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     command = f"COPY {table.name} ({', '.join(names)}) FROM STDIN"
-    with psycopg.connect(url) as connection, connection.cursor() as cursor, cursor.copy(command) as copy:
+    with (
+        psycopg.connect(url) as connection,
+        connection.cursor() as cursor,
+        cursor.copy(command) as copy,
+    ):
         for row in rows:
             copy.write_row([row[name] for name in names])

@@ -1,4 +1,6 @@
-"""The scoring service in a thread of this process, over real HTTP, with a teacher of the caller's."""
+"""The scoring service in a thread of this process, over real HTTP, with a teacher of the
+caller's.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from markbook.scoring.teachers.protocol import Teacher
 @contextmanager
 def served(config: Config, teacher: Teacher) -> Iterator[str]:
     """Yields its address."""
-    server = uvicorn.Server(uvicorn.Config(create_app(config, teacher), port=0, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(config, teacher), port=0, log_level="warning")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -16,11 +16,14 @@ PACKAGES = ("shared", "services", "trainer", "demo")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 DATABASE = {"sqlalchemy", "alembic", "psycopg", "sqlite3"}
-MAX_FILE_LINES = 300
-MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 400
+MAX_BODY_LINES = 70
+"""Of a function without its signature: the options of a command are parameters."""
 
 each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-each_file = pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+each_file = pytest.mark.parametrize(
+    "path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT))
+)
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -51,9 +54,29 @@ def test_who_may_import_whom(path):
 
 
 SCORING = (
-    *("__main__", "cli", "judging", "app", "lifespan", "dashboard", "api", "pipeline", "budgets", "alerts"),
+    *(
+        "__main__",
+        "cli",
+        "judging",
+        "app",
+        "lifespan",
+        "dashboard",
+        "api",
+        "pipeline",
+        "budgets",
+        "alerts",
+    ),
     *("observability", "exports", "teachers", "heuristics", "execution", "store", "prompts"),
-    *("evaluation", "types", "parser_warnings", "fair_queue", "concurrency", "fingerprint", "languages", "errors"),
+    *(
+        "evaluation",
+        "types",
+        "parser_warnings",
+        "fair_queue",
+        "concurrency",
+        "fingerprint",
+        "languages",
+        "errors",
+    ),
 )
 TRAINER = (
     *(
@@ -70,9 +93,21 @@ TRAINER = (
         "sample_stats",
     ),
     *("rollout", "micro_batches", "checkpoint", "rewards", "monitoring"),
-    *("objective", "data", "model", "distributed", "run_dir", "utils", "step_sums", "types", "errors"),
+    *(
+        "objective",
+        "data",
+        "model",
+        "distributed",
+        "run_dir",
+        "utils",
+        "step_sums",
+        "types",
+        "errors",
+    ),
 )
-"""Rooms and files of each side, from top to bottom: what stands further down knows nothing of what is above it."""
+"""Rooms and files of each side, from top to bottom: what stands further down knows nothing of
+what is above it.
+"""
 
 
 @pytest.mark.parametrize(("side", "floors"), [("scoring", SCORING), ("trainer", TRAINER)])
@@ -94,13 +129,21 @@ def test_dependencies_go_downward_only(side, floors):
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        ("markbook.contract, markbook.config.loading, markbook.client", "torch sqlalchemy fastapi transformers"),
         (
-            "markbook.adapters.trl, markbook.adapters.verl, markbook.adapters.verifiers, markbook.adapters.swift",
+            "markbook.contract, markbook.config.loading, markbook.client",
+            "torch sqlalchemy fastapi transformers",
+        ),
+        (
+            "markbook.adapters.trl, markbook.adapters.verl, markbook.adapters.verifiers, "
+            "markbook.adapters.swift",
             "torch trl verl verifiers swift transformers markbook.scoring markbook.trainer",
         ),
-        # on a machine with a GPU and no network, gpu-check has neither the command line's nor the service's packages
-        ("benchmarks.gpu_check, benchmarks.gpu_learning", "typer fastapi uvicorn sqlalchemy anthropic"),
+        # on a machine with a GPU and no network, gpu-check has neither the command line's nor the
+        # service's packages
+        (
+            "benchmarks.gpu_check, benchmarks.gpu_learning",
+            "typer fastapi uvicorn sqlalchemy anthropic",
+        ),
         (
             "markbook.scoring.app, markbook.scoring.__main__, markbook.scoring.teachers.static",
             "torch transformers peft",
@@ -109,7 +152,9 @@ def test_dependencies_go_downward_only(side, floors):
 )
 def test_what_a_fresh_interpreter_loads(modules, absent):
     code = f"import sys, {modules}; print(*sorted(set({absent.split()}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == []
 
 
@@ -119,7 +164,9 @@ def test_files_and_functions_stay_small(path):
     assert len(text.splitlines()) <= MAX_FILE_LINES
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < MAX_FUNCTION_LINES, f"{node.name} is too long"
+            body = node.body[1:] or node.body if ast.get_docstring(node) else node.body
+            length = (node.end_lineno or 0) - body[0].lineno
+            assert length < MAX_BODY_LINES, f"{node.name} is too long"
 
 
 @each_source
@@ -135,11 +182,14 @@ def test_no_handler_catches_everything_or_only_passes(path):
         caught = ast.unparse(node.type) if node.type else "everything"
         if caught in ("everything", "Exception", "BaseException"):
             handed_on = any(
-                isinstance(line, ast.Raise) or re.search(r"set_exception\(|hand_over\(", ast.unparse(line))
+                isinstance(line, ast.Raise)
+                or re.search(r"set_exception\(|hand_over\(", ast.unparse(line))
                 for line in node.body
             )
             assert handed_on, f"line {node.lineno} swallows {caught}"
-        assert not all(isinstance(line, ast.Pass) for line in node.body), f"line {node.lineno} only passes"
+        assert not all(isinstance(line, ast.Pass) for line in node.body), (
+            f"line {node.lineno} only passes"
+        )
 
 
 UNSCOPED_READS = {
@@ -165,7 +215,9 @@ def test_every_read_of_the_store_that_a_route_could_show_takes_a_viewer():
     """So that a new route cannot show a key for some runs what belongs to others."""
     unscoped = set()
     for path in (ROOT / "services" / "markbook" / "scoring" / "store").glob("*.py"):
-        for group in (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)):
+        for group in (
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+        ):
             for method in (node for node in group.body if isinstance(node, ast.AsyncFunctionDef)):
                 reads = re.search(r"_database\.(read|read_inline)\(", ast.unparse(method))
                 if reads and "viewer" not in {argument.arg for argument in method.args.args}:
@@ -180,7 +232,11 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 def test_no_comprehension_within_a_comprehension(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, COMPREHENSIONS):
-            inner = [each for each in ast.walk(node) if isinstance(each, COMPREHENSIONS) and each is not node]
+            inner = [
+                each
+                for each in ast.walk(node)
+                if isinstance(each, COMPREHENSIONS) and each is not node
+            ]
             assert not inner, f"line {node.lineno}: name the inner part, or write a loop"
 
 

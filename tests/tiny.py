@@ -27,14 +27,20 @@ def tiny_tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>", padding_side="left"
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+        padding_side="left",
     )
     fast.chat_template = TEMPLATE
     return fast
 
 
 def tiny_model(dtype: torch.dtype = torch.float32, **more: Any) -> Any:
-    """Three layers, grouped-query attention, weights large enough that the next token is no coin toss."""
+    """Three layers, grouped-query attention, weights large enough that the next token is no coin
+    toss.
+    """
     settings = {
         "vocab_size": 258,
         "hidden_size": 32,
@@ -53,8 +59,9 @@ def tiny_model(dtype: torch.dtype = torch.float32, **more: Any) -> Any:
 
 
 def tiny_policy(training: Training | None = None, moved: bool = True, model: Any = None) -> Policy:
-    """A policy on the tiny model, or on `model`; `moved`: its adapter is away from its start, so that it changes
-    something."""
+    """A policy on the tiny model, or on `model`; `moved`: its adapter is away from its start, so
+    that it changes something.
+    """
     training = training or Training(lora_r=4, lora_alpha=8)
     model = tiny_model() if model is None else model
     policy = Policy(add_adapter(model, training), tiny_tokenizer(), training.gradient_checkpointing)

@@ -15,12 +15,18 @@ ROW = {
     "responses_create_params": {
         "input": [
             {"role": "system", "content": "Answer with one fenced code block."},
-            {"role": "user", "content": "Write a function `area(width, height)`: the area of a rectangle."},
+            {
+                "role": "user",
+                "content": "Write a function `area(width, height)`: the area of a rectangle.",
+            },
         ]
     },
     "verifier_metadata": {"language": "python", "run": "nemo-gym-example"},
 }
-CODE = '```python\ndef area(width, height):\n    """The area of a rectangle."""\n    return width * height\n```'
+CODE = (
+    '```python\ndef area(width, height):\n    """The area of a rectangle."""\n    return width '
+    "* height\n```"
+)
 RESPONSE = {
     "id": "resp_1",
     "created_at": 0.0,

@@ -16,7 +16,8 @@ import httpx
 TASK = "Write a function `area(width, height)` that returns the area of a rectangle."
 PROMPT = f"<|im_start|>user\n{TASK}<|im_end|>\n<|im_start|>assistant\n"
 GOOD = (
-    '```python\ndef area(width, height):\n    """The area of a rectangle."""\n    return width * height\n```<|im_end|>'
+    '```python\ndef area(width, height):\n    """The area of a rectangle."""\n    return width '
+    "* height\n```<|im_end|>"
 )
 BROKEN = "```python\ndef area(width, height:\n```<|im_end|>"
 
@@ -25,8 +26,14 @@ def main() -> None:
     url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
     # the label is the task without its chat template, so that the teacher sees nothing else
     label = json.dumps({"prompt": TASK})
-    body = {"query": [PROMPT + GOOD, PROMPT + BROKEN], "prompts": [PROMPT, PROMPT], "labels": [label, label]}
-    answer = httpx.post(f"{url}/get_reward", params={"run": "openrlhf-example", "language": "python"}, json=body)
+    body = {
+        "query": [PROMPT + GOOD, PROMPT + BROKEN],
+        "prompts": [PROMPT, PROMPT],
+        "labels": [label, label],
+    }
+    answer = httpx.post(
+        f"{url}/get_reward", params={"run": "openrlhf-example", "language": "python"}, json=body
+    )
     answer.raise_for_status()
     print(json.dumps(answer.json(), indent=2))
 

@@ -18,15 +18,23 @@ from markbook.adapters.trl import markbook_reward
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="HuggingFaceTB/SmolLM2-135M-Instruct")
-    parser.add_argument("--tasks", default="demo/tasks/train.jsonl", help="JSONL of {prompt, language}")
+    parser.add_argument(
+        "--tasks", default="demo/tasks/train.jsonl", help="JSONL of {prompt, language}"
+    )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the scoring service")
-    parser.add_argument("--run", default="trl-example", help="the name under which the service counts")
+    parser.add_argument(
+        "--run", default="trl-example", help="the name under which the service counts"
+    )
     parser.add_argument("--output", default="runs/trl-example")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=128, help="of a completion, at most")
-    parser.add_argument("--cpu", action="store_true", help="in float32; without it: on the GPU, in bfloat16")
+    parser.add_argument(
+        "--cpu", action="store_true", help="in float32; without it: on the GPU, in bfloat16"
+    )
     options = parser.parse_args()
 
     # columns: prompt (messages) and language, which the reward function reads
@@ -55,7 +63,9 @@ def main() -> None:
         ),
         train_dataset=dataset,
         processing_class=AutoTokenizer.from_pretrained(options.model, padding_side="left"),
-        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+        peft_config=LoraConfig(
+            r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
     )
     trainer.train()
     trainer.save_model()

@@ -16,7 +16,10 @@ import sys
 
 from markbook.adapters.verl import compute_score
 
-CODE = '```python\ndef area(width, height):\n    """The area of a rectangle."""\n    return width * height\n```'
+CODE = (
+    '```python\ndef area(width, height):\n    """The area of a rectangle."""\n    return width '
+    "* height\n```"
+)
 
 
 async def main() -> None:

@@ -4,4 +4,7 @@ from __future__ import annotations
 
 
 class MarkbookError(Exception):
-    """An error that the user can resolve. The message is one line with what to do; commands print it and exit."""
+    """An error that the user can resolve.
+
+    The message is one line with what to do; commands print it and exit.
+    """

@@ -1,4 +1,6 @@
-"""Reads JSONL files, compressed ones (`.gz`) as well, with errors of one line that name the file."""
+"""Reads JSONL files, compressed ones (`.gz`) as well, with errors of one line that name the
+file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from markbook.config.loading import ConfigError
 
 
 def read_text(path: str | Path, what: str = "") -> str:
-    """The text of a file; `what` names its content in messages ("the tasks "). Raises ConfigError."""
+    """The text of a file; `what` names its content in messages ("the tasks ").
+
+    Raises ConfigError.
+    """
     try:
         data = Path(path).read_bytes()
         if str(path).endswith(".gz"):
@@ -41,4 +46,6 @@ def line_error(name: str, number: int, error: ValidationError) -> ConfigError:
     """The first fault of a line, with file, line and key."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    return ConfigError(f"{name}:{number}: {key or 'the line'}: {first['msg'].removeprefix('Value error, ')}")
+    return ConfigError(
+        f"{name}:{number}: {key or 'the line'}: {first['msg'].removeprefix('Value error, ')}"
+    )

@@ -6,6 +6,8 @@ import re
 
 
 def hide_secrets(text: str) -> str:
-    """`text` without user and password of any URL in it, whatever these hold, and without a password in its query."""
+    """`text` without user and password of any URL in it, whatever these hold, and without a
+    password in its query.
+    """
     without_user = re.sub(r"//\S*@", "//***@", text)
     return re.sub(r"(?i)\b(pass\w*=)[^&\s'\"]+", r"\1***", without_user)

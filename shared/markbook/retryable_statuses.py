@@ -1,4 +1,6 @@
-"""Which HTTP statuses are worth another try: one table for teacher, service and generation servers."""
+"""Which HTTP statuses are worth another try: one table for teacher, service and generation
+servers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ _FINAL = {
     501: "the server cannot do this at all",
     505: "the server does not speak this version of HTTP",
 }
-"""Of the 5xx. All others may pass: overload, outage, a deployment, whatever number a gateway gives it (520 to 530)."""
+"""Of the 5xx.
+
+All others may pass: overload, outage, a deployment, whatever number a gateway gives it (520 to
+530).
+"""
 
 
 def is_worth_another_try(status: int) -> bool:

@@ -30,7 +30,9 @@ class TaskLine(BaseModel):
 
 
 class _HumanEval(BaseModel):
-    """HumanEval's form: `test` defines `check(candidate)`, to be called with the function `entry_point`."""
+    """HumanEval's form: `test` defines `check(candidate)`, to be called with the function
+    `entry_point`.
+    """
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -41,12 +43,19 @@ class _HumanEval(BaseModel):
 
     def task(self) -> TaskLine:
         setup, tests = split_check(self.test, self.entry_point)
-        solution = None if self.canonical_solution is None else self.prompt + self.canonical_solution
-        return TaskLine(prompt=self.prompt, language="python", tests=tests, test_setup=setup, solution=solution)
+        solution = (
+            None if self.canonical_solution is None else self.prompt + self.canonical_solution
+        )
+        return TaskLine(
+            prompt=self.prompt, language="python", tests=tests, test_setup=setup, solution=solution
+        )
 
 
 class _Mbpp(BaseModel):
-    """MBPP's form. Its text names no function: as its authors did, the tests are shown in the prompt."""
+    """MBPP's form.
+
+    Its text names no function: as its authors did, the tests are shown in the prompt.
+    """
 
     model_config = ConfigDict(extra="ignore", strict=True)
 

@@ -18,7 +18,10 @@ def docker() -> None:
     for command in (["docker", "info"], ["docker", "compose", "version"]):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            pytest.skip(f"Docker cannot be used here: {' '.join(command)} says {done.stderr.strip().splitlines()[-1]}")
+            pytest.skip(
+                f"Docker cannot be used here: {' '.join(command)} says "
+                f"{done.stderr.strip().splitlines()[-1]}"
+            )
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""docker-compose.yml as a project of its own: its own name, ports and volumes, and none of the caller's settings."""
+"""docker-compose.yml as a project of its own: its own name, ports and volumes, and none of the
+caller's settings.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,21 @@ HERE = Path(__file__).parent
 
 
 class Stack:
-    """`with Stack() as stack:` builds the images; afterwards containers, networks and volumes are removed."""
+    """`with Stack() as stack:` builds the images; afterwards containers, networks and volumes
+    are removed.
+    """
 
     def __init__(self, *overlays: str, profiles: Sequence[str] = (), **environment: str) -> None:
-        files = [ROOT / "docker-compose.yml", HERE / "clean.yaml", *(HERE / name for name in overlays)]
+        files = [
+            ROOT / "docker-compose.yml",
+            HERE / "clean.yaml",
+            *(HERE / name for name in overlays),
+        ]
         self.project = f"markbook-test-{uuid.uuid4().hex[:8]}"
         self._command = ["docker", "compose", "--env-file", os.devnull, "-p", self.project]
-        self._command += [f"--file={file}" for file in files] + [f"--profile={name}" for name in profiles]
+        self._command += [f"--file={file}" for file in files] + [
+            f"--profile={name}" for name in profiles
+        ]
         self.port, self.balancer_port, self.emulator_port = free_port(), free_port(), free_port()
         self.environment = clean_environment(
             MARKBOOK_PORT=str(self.port),
@@ -41,8 +51,12 @@ class Stack:
 
     def up(self, *services: str, within_s: int = 60) -> None:
         """Returns once all are healthy."""
-        status, said = self._run("up", "--detach", "--wait", f"--wait-timeout={within_s}", *services)
-        assert status == 0, f"{said}\n{self._run('ps', '--all')[1]}\n{self._run('logs', '--tail=20')[1]}"
+        status, said = self._run(
+            "up", "--detach", "--wait", f"--wait-timeout={within_s}", *services
+        )
+        assert status == 0, (
+            f"{said}\n{self._run('ps', '--all')[1]}\n{self._run('logs', '--tail=20')[1]}"
+        )
 
     def _run(self, *arguments: str) -> tuple[int, str]:
         done = subprocess.run(

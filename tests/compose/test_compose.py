@@ -1,4 +1,6 @@
-"""`docker compose up` with nothing set: what it is, what it may do, how it stops, and how keys are turned on."""
+"""`docker compose up` with nothing set: what it is, what it may do, how it stops, and how keys
+are turned on.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ pytestmark = pytest.mark.compose
 
 ADD = ScoreRequest(
     run="first",
-    samples=[Sample(prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b\n")],
+    samples=[
+        Sample(
+            prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b\n"
+        )
+    ],
 )
 
 
@@ -28,7 +34,9 @@ def test_the_stand_in_marks_and_says_what_it_is(plain: Stack):
     assert stats.teacher.description in plain("logs", "--no-log-prefix", "scoring")
 
 
-def test_only_this_machine_reaches_the_service_and_only_the_service_reaches_the_database(plain: Stack):
+def test_only_this_machine_reaches_the_service_and_only_the_service_reaches_the_database(
+    plain: Stack,
+):
     def published(service: str) -> dict[str, list[dict[str, str]] | None]:
         [container] = plain.containers(service)
         ports: dict[str, list[dict[str, str]] | None] = json.loads(
@@ -36,19 +44,25 @@ def test_only_this_machine_reaches_the_service_and_only_the_service_reaches_the_
         )
         return ports
 
-    assert published("scoring") == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(plain.port)}]}
+    assert published("scoring") == {
+        "8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(plain.port)}]
+    }
     assert not any(published("postgres").values())
 
 
 def test_the_service_can_change_nothing_in_its_image(plain: Stack):
     assert plain("exec", "-T", "scoring", "id", "-u") == "10001"
-    assert "Read-only file system" in plain("exec", "-T", "scoring", "touch", "/app/shared/x", fails=True)
+    assert "Read-only file system" in plain(
+        "exec", "-T", "scoring", "touch", "/app/shared/x", fails=True
+    )
     said = plain("exec", "-T", "scoring", "grep", "-E", "^(CapEff|NoNewPrivs)", "/proc/1/status")
     assert [int(line.split()[1], 16) for line in said.splitlines()] == [0, 1]
 
 
 def test_the_image_is_without_torch(plain: Stack):
-    assert "No module named 'torch'" in plain("exec", "-T", "scoring", "python", "-c", "import torch", fails=True)
+    assert "No module named 'torch'" in plain(
+        "exec", "-T", "scoring", "python", "-c", "import torch", fails=True
+    )
     for image in ("markbook-scoring", "python:3.11-slim"):
         print(f"image {image}: {int(inspect(image, '{{.Size}}')) / 1e6:.0f} MB")
 
@@ -68,7 +82,11 @@ def test_a_stop_is_clean_and_what_was_counted_stays(plain: Stack):
         plain.up()
         print(f"ready in {time.monotonic() - began:.1f} s")
         after = client.stats()
-        assert (after.totals, after.runs, after.cache.entries) == (before.totals, before.runs, before.cache.entries)
+        assert (after.totals, after.runs, after.cache.entries) == (
+            before.totals,
+            before.runs,
+            before.cache.entries,
+        )
         assert [result.source for result in client.score_request(ADD).results] == [Source.CACHE]
 
 

@@ -1,4 +1,6 @@
-"""The commands of docs/operating.md that ask containers, pasted into a shell: without keys, with one, and after it."""
+"""The commands of docs/operating.md that ask containers, pasted into a shell: without keys, with
+one, and after it.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,11 @@ def test_every_command_works_before_with_and_after_keys(paste):
     assert "no judge" in paste(stats)
     assert "$" in paste(estimate)
     # standard error is in it, too, and may follow without a line's end
-    [key] = re.findall(r"^mb_[\w-]{43}", paste(written("docker compose run --rm scoring keys add NAME")), re.MULTILINE)
+    [key] = re.findall(
+        r"^mb_[\w-]{43}",
+        paste(written("docker compose run --rm scoring keys add NAME")),
+        re.MULTILINE,
+    )
     until(lambda: "an API key is required" in paste(stats, fails=None))
     assert "key NAME" in paste(stats, MARKBOOK_API_KEY=key)
     assert "team-a/*" in paste(written("docker compose run --rm scoring keys list"))

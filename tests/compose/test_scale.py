@@ -1,4 +1,6 @@
-"""The `scale` profile: several trainers, several replicas behind nginx, one book; parts are killed and come back."""
+"""The `scale` profile: several trainers, several replicas behind nginx, one book; parts are
+killed and come back.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,19 @@ pytestmark = pytest.mark.compose
 
 def request(run: str, task: str, samples: int = 8) -> ScoreRequest:
     prompt = f"Write {task}(number) that returns the number plus one."
-    codes = [f"def {task}(number):\n    return number + 1 + {place} - {place}\n" for place in range(samples)]
-    return ScoreRequest(run=run, samples=[Sample(prompt=prompt, language="python", code=code) for code in codes])
+    codes = [
+        f"def {task}(number):\n    return number + 1 + {place} - {place}\n"
+        for place in range(samples)
+    ]
+    return ScoreRequest(
+        run=run, samples=[Sample(prompt=prompt, language="python", code=code) for code in codes]
+    )
 
 
 class Provider:
-    """The emulator of the Messages API that the replicas call; `log` has its requests since this was made."""
+    """The emulator of the Messages API that the replicas call; `log` has its requests since this
+    was made.
+    """
 
     def __init__(self, port: int) -> None:
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}/_emulator")
@@ -87,7 +96,9 @@ def test_what_two_trainers_ask_at_once_is_paid_for_once(scaled: Stack, provider:
     assert runs["one"].teacher_calls + runs["two"].teacher_calls == len(provider.log())
 
 
-def test_the_second_trainer_pays_nothing_for_what_the_first_has_asked(scaled: Stack, provider: Provider):
+def test_the_second_trainer_pays_nothing_for_what_the_first_has_asked(
+    scaled: Stack, provider: Provider
+):
     [early] = ask(scaled, request("early", "shared"))
     paid = len(provider.log())
     assert early.usage.teacher_calls == paid > 0
@@ -98,9 +109,16 @@ def test_the_second_trainer_pays_nothing_for_what_the_first_has_asked(scaled: St
         until(lambda: "late" in client.stats().runs)
         runs = client.stats().runs
     for name in ("early", "late"):
-        print(f"run {name}: {runs[name].teacher_calls} calls, {runs[name].api_tokens_sent} tokens sent")
+        print(
+            f"run {name}: {runs[name].teacher_calls} calls, {runs[name].api_tokens_sent} tokens "
+            "sent"
+        )
     assert runs["early"].api_tokens_sent > 0
-    assert (runs["late"].teacher_calls, runs["late"].api_tokens_sent, runs["late"].cost_usd) == (0, 0, 0)
+    assert (runs["late"].teacher_calls, runs["late"].api_tokens_sent, runs["late"].cost_usd) == (
+        0,
+        0,
+        0,
+    )
     assert runs["late"].by_source[Source.CACHE] == 8
 
 
@@ -120,11 +138,14 @@ def test_killed_replicas_lose_no_sample(scaled: Stack, provider: Provider):
         until(lambda: client.stats().runs["killed"].samples == 24)
         counters = client.stats().runs["killed"]
     print(
-        f"killed: {len(provider.log())} calls, {counters.teacher_calls} counted, {counters.usage_unknown_calls} unknown"
+        f"killed: {len(provider.log())} calls, {counters.teacher_calls} counted, "
+        f"{counters.usage_unknown_calls} unknown"
     )
     assert counters.unscored == 0
     scaled.up(within_s=180)
-    assert {inspect(container, "{{.State.Health.Status}}") for container in scaled.containers("replica")} == {"healthy"}
+    assert {
+        inspect(container, "{{.State.Health.Status}}") for container in scaled.containers("replica")
+    } == {"healthy"}
 
 
 def test_a_killed_database_comes_back_with_every_mark_and_count(scaled: Stack, provider: Provider):
@@ -141,7 +162,11 @@ def test_a_killed_database_comes_back_with_every_mark_and_count(scaled: Stack, p
             hasty.score_request(request("kept", "kept"))
         scaled.up(within_s=180)
         after = client.stats()
-        assert (after.totals, after.runs, after.cache.entries) == (before.totals, before.runs, before.cache.entries)
+        assert (after.totals, after.runs, after.cache.entries) == (
+            before.totals,
+            before.runs,
+            before.cache.entries,
+        )
         again = client.score_request(request("kept", "kept"))
     assert scores(again) == scores(answer)
     assert {result.source for result in again.results} == {Source.CACHE}

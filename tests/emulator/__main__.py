@@ -15,11 +15,19 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8089, help="TCP port; 0 takes a free one")
     parser.add_argument("--judge", choices=judges.JUDGES, default="steady")
-    parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds until an answer begins")
-    parser.add_argument("--faults", type=float, default=0.0, metavar="SHARE", help="share of requests that fail")
-    parser.add_argument("--kinds", nargs="+", choices=faults.ALL, default=list(faults.FLEETING), metavar="KIND")
+    parser.add_argument(
+        "--latency", type=float, default=0.0, metavar="S", help="seconds until an answer begins"
+    )
+    parser.add_argument(
+        "--faults", type=float, default=0.0, metavar="SHARE", help="share of requests that fail"
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=faults.ALL, default=list(faults.FLEETING), metavar="KIND"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--estimate", action="store_true", help="estimate tokens: for load, not for bills")
+    parser.add_argument(
+        "--estimate", action="store_true", help="estimate tokens: for load, not for bills"
+    )
     parser.add_argument("--requests-per-minute", type=int, metavar="N")
     options = parser.parse_args()
     settings = Settings(

@@ -1,7 +1,9 @@
-"""The Message Batches API: limits, states, expiry, results as JSONL in another order, at half the price.
+"""The Message Batches API: limits, states, expiry, results as JSONL in another order, at half the
+price.
 
-A batch is processed when it ends, `batch_s` after it was created, or when a test calls `finish`. Requests are checked
-then and not at creation, as the provider does it: one that is not valid is an errored result.
+A batch is processed when it ends, `batch_s` after it was created, or when a test calls `finish`.
+Requests are checked then and not at creation, as the provider does it: one that is not valid is an
+errored result.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ class Held:
 
 
 class Batches:
-    """The batches of one organisation. `start` is the wall-clock time at which the emulator's clock was zero."""
+    """The batches of one organisation.
+
+    `start` is the wall-clock time at which the emulator's clock was zero.
+    """
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -168,7 +173,9 @@ class Batches:
 
     def _end_if_due(self, held: Held) -> None:
         age_s = self._emulator.clock() - held.created_s
-        is_due = held.cancel_s is not None or age_s >= min(self._emulator.settings.batch_s, EXPIRES_S)
+        is_due = held.cancel_s is not None or age_s >= min(
+            self._emulator.settings.batch_s, EXPIRES_S
+        )
         if held.results is None and is_due:
             self._end(held)
 
@@ -223,7 +230,10 @@ class Batches:
         bill = model.bill(split, reply.output_tokens)
         entry = emulator.note(params, model.codes_of(asked), bill, request["custom_id"], key)
         entry.fault, entry.stop_reason = fault, reply.stop_reason
-        return {"type": "succeeded", "message": model.message(entry.number, asked.model, bill, reply, "batch")}
+        return {
+            "type": "succeeded",
+            "message": model.message(entry.number, asked.model, bill, reply, "batch"),
+        }
 
     def _shown(self, held: Held) -> dict[str, Any]:
         self._end_if_due(held)
@@ -232,7 +242,9 @@ class Batches:
     def _described(self, held: Held) -> dict[str, Any]:
         has_ended = held.results is not None
         archived = self._is_archived(held)
-        state = "ended" if has_ended else "canceling" if held.cancel_s is not None else "in_progress"
+        state = (
+            "ended" if has_ended else "canceling" if held.cancel_s is not None else "in_progress"
+        )
         url = f"{self._emulator.url}/v1/messages/batches/{held.id}/results"
         return {
             "id": held.id,
@@ -253,7 +265,11 @@ class Batches:
 
 def _check(asked: Any) -> list[dict[str, Any]]:
     """The requests of a body, whose params are not looked at. Raises ApiError."""
-    if not isinstance(asked, dict) or asked.keys() != {"requests"} or not isinstance(asked["requests"], list):
+    if (
+        not isinstance(asked, dict)
+        or asked.keys() != {"requests"}
+        or not isinstance(asked["requests"], list)
+    ):
         raise invalid("requests: Field required, and no other")
     requests = asked["requests"]
     if not 1 <= len(requests) <= MAX_REQUESTS:
@@ -264,7 +280,9 @@ def _check(asked: Any) -> list[dict[str, Any]]:
             raise invalid(f"requests.{place}: custom_id and params are required")
         name = request["custom_id"]
         if not isinstance(name, str) or not _CUSTOM_ID.fullmatch(name):
-            raise invalid(f"requests.{place}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
+            raise invalid(
+                f"requests.{place}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'"
+            )
         if name in names:
             raise invalid(f"requests.{place}.custom_id: {name} is not unique")
         names.add(name)

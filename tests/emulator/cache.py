@@ -1,4 +1,6 @@
-"""Prompt-cache accounting: a floor, writes, reads that renew, a life, and no entry before an answer has begun."""
+"""Prompt-cache accounting: a floor, writes, reads that renew, a life, and no entry before an
+answer has begun.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ LIFE_S = {"5m": 300.0, "1h": 3600.0}
 
 @dataclass(frozen=True)
 class Segment:
-    """A block of the prompt: its text, its tokens, and the life asked for when a breakpoint follows it."""
+    """A block of the prompt: its text, its tokens, and the life asked for when a breakpoint
+    follows it.
+    """
 
     text: str
     tokens: int
@@ -21,7 +25,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Split:
-    """How the input tokens of one request are billed, and the entries that its answer will make or renew."""
+    """How the input tokens of one request are billed, and the entries that its answer will make
+    or renew.
+    """
 
     input: int
     read: int
@@ -38,7 +44,10 @@ class PromptCache:
         self._ends: dict[str, float] = {}
 
     def split(self, scope: str, segments: Sequence[Segment], floor: int) -> Split:
-        """What a request that begins now reads and writes. `scope`: whatever else the prefix depends on."""
+        """What a request that begins now reads and writes.
+
+        `scope`: whatever else the prefix depends on.
+        """
         digest = hashlib.sha256(scope.encode())
         total = read = 0
         marks: list[tuple[int, str, str]] = []

@@ -1,4 +1,6 @@
-"""The models and their rules, written down here on their own: a mistake in the service's table must show."""
+"""The models and their rules, written down here on their own: a mistake in the service's table
+must show.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 @dataclass(frozen=True)
 class Model:
-    """`thinking`: the types accepted. `thinks`: it does so when nothing is said. Prices in dollars a million tokens."""
+    """`thinking`: the types accepted.
+
+    `thinks`: it does so when nothing is said. Prices in dollars a million tokens.
+    """
 
     floor: int
     thinking: frozenset[str]
@@ -22,7 +27,11 @@ class Model:
 
 MODELS = {
     "claude-haiku-5-5": Model(512, frozenset({"disabled", "adaptive"}), True, 0.10, 0.50),
-    "claude-sonnet-5-5": Model(512, frozenset({"between_tools", "adaptive"}), True, 2.0, 10.0, 0.05),
+    "claude-sonnet-5-5": Model(
+        512, frozenset({"between_tools", "adaptive"}), True, 2.0, 10.0, 0.05
+    ),
     "claude-opus-5-5": Model(512, frozenset({"adaptive"}), True, 4.0, 20.0, 0.05),
-    "claude-haiku-4-5": Model(4096, frozenset({"disabled", "enabled"}), False, 1.0, 5.0, efforts=()),
+    "claude-haiku-4-5": Model(
+        4096, frozenset({"disabled", "enabled"}), False, 1.0, 5.0, efforts=()
+    ),
 }

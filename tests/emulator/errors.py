@@ -22,7 +22,12 @@ class ApiError(Exception):
     """Answered with the status of its type. Never billed."""
 
     def __init__(
-        self, kind: str, message: str, *, headers: dict[str, str] | None = None, error_code: str | None = None
+        self,
+        kind: str,
+        message: str,
+        *,
+        headers: dict[str, str] | None = None,
+        error_code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind

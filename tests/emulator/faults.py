@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 from tests.emulator.errors import ApiError
 
 ERRORS: dict[str, Callable[[], ApiError]] = {
-    "rate_limit": lambda: ApiError("rate_limit_error", "slow down", headers={"retry-after": "0.05"}),
-    "rate_limit_long": lambda: ApiError("rate_limit_error", "come back later", headers={"retry-after": "3600"}),
+    "rate_limit": lambda: ApiError(
+        "rate_limit_error", "slow down", headers={"retry-after": "0.05"}
+    ),
+    "rate_limit_long": lambda: ApiError(
+        "rate_limit_error", "come back later", headers={"retry-after": "3600"}
+    ),
     "rate_limit_bare": lambda: ApiError("rate_limit_error", "slow down"),
     "spend_limit": lambda: ApiError(
-        "rate_limit_error", "your organization has reached its limit", error_code="enforced_spend_limit_reached"
+        "rate_limit_error",
+        "your organization has reached its limit",
+        error_code="enforced_spend_limit_reached",
     ),
     "overloaded": lambda: ApiError("overloaded_error", "Overloaded"),
     "api_error": lambda: ApiError("api_error", "Internal server error"),
@@ -23,15 +29,28 @@ ERRORS: dict[str, Callable[[], ApiError]] = {
 }
 """Answered before the work: not billed."""
 
-TRANSPORT = ("slow", "reset_before", "reset_after", "cut_body", "not_json", "broken_json", "no_usage")
-"""No answer that can be used, or (no_usage) no bill in it. All but reset_before are billed: the work was done."""
+TRANSPORT = (
+    "slow",
+    "reset_before",
+    "reset_after",
+    "cut_body",
+    "not_json",
+    "broken_json",
+    "no_usage",
+)
+"""No answer that can be used, or (no_usage) no bill in it.
+
+All but reset_before are billed: the work was done.
+"""
 
 REPLIES: dict[str, Callable[[list[str]], list[str]]] = {
     "prose": lambda lines: [f"Here are my marks for the {len(lines)} samples.", *lines],
     "only_prose": lambda lines: ["All of these samples look good to me."],
     "missing": lambda lines: lines[:-1],
     "repeated": lambda lines: [*lines, lines[0]],
-    "zero_based": lambda lines: [f"{int(line.split(' ', 1)[0]) - 1} {line.split(' ', 1)[1]}" for line in lines],
+    "zero_based": lambda lines: [
+        f"{int(line.split(' ', 1)[0]) - 1} {line.split(' ', 1)[1]}" for line in lines
+    ],
     "out_of_range": lambda lines: [*lines[:-1], lines[-1].rsplit(" ", 1)[0] + " 101"],
     "short_line": lambda lines: [*lines[:-1], lines[-1].rsplit(" ", 1)[0]],
     "empty": lambda lines: [],
@@ -45,13 +64,19 @@ BATCHED = ("errored", "invalid", "expired", "canceled")
 """What becomes of a request in a batch instead of an answer: not billed."""
 
 ALL = (*ERRORS, *TRANSPORT, *REPLIES, *STOPS, *BATCHED)
-FLEETING = tuple(kind for kind in ALL if kind not in ("rate_limit_long", "spend_limit", "bad_key", "billing", *BATCHED))
+FLEETING = tuple(
+    kind
+    for kind in ALL
+    if kind not in ("rate_limit_long", "spend_limit", "bad_key", "billing", *BATCHED)
+)
 """Those that pass when asked again."""
 
 
 @dataclass
 class Faults:
-    """`script` is used up first, one entry a request (None: no fault); then each request fails with chance `share`."""
+    """`script` is used up first, one entry a request (None: no fault); then each request fails
+    with chance `share`.
+    """
 
     script: list[str | None] = field(default_factory=list)
     share: float = 0.0

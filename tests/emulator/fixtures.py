@@ -1,4 +1,6 @@
-"""Fixtures: one emulator for the session, as new for each test, and a teacher on it whose waiting takes no time."""
+"""Fixtures: one emulator for the session, as new for each test, and a teacher on it whose
+waiting takes no time.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def emulator_process() -> Iterator[Emulator]:
 
 @pytest.fixture
 def emulator(emulator_process: Emulator) -> Emulator:
-    """The Messages API, as new, its clock stopped, tokens estimated (exact ones take ten times longer)."""
+    """The Messages API, as new, its clock stopped, tokens estimated (exact ones take ten times
+    longer).
+    """
     emulator_process.settle()
     emulator_process.skipped_s = 0.0
     emulator_process.clear(count=tokens.estimate, slow_s=60.0)
@@ -62,17 +66,23 @@ TeacherFactory = Callable[..., AnthropicTeacher]
 
 @pytest.fixture
 async def claude(emulator: Emulator, passing_time: SkippingTime) -> AsyncIterator[TeacherFactory]:
-    """`claude(timeout_s=…, rubric=…, …)`: a teacher on the emulator, with keys of the configuration."""
+    """`claude(timeout_s=…, rubric=…, …)`: a teacher on the emulator, with keys of the
+    configuration.
+    """
     made: list[AnthropicTeacher] = []
 
-    def make(rubric: Rubric | None = None, *, rubric_in_system_prompt: bool = True, **config: Any) -> AnthropicTeacher:
+    def make(
+        rubric: Rubric | None = None, *, rubric_in_system_prompt: bool = True, **config: Any
+    ) -> AnthropicTeacher:
         settings = TeacherConfig(**{"name": "anthropic", "base_url": emulator.url, **config})
         teacher = AnthropicTeacher(
             settings,
             rubric or load_rubric(),
             api_key="test-key",
             rubric_in_system_prompt=rubric_in_system_prompt,
-            timing=Timing(passing_time.clock, passing_time.wall, passing_time.sleep, jitter=lambda: 0.5),
+            timing=Timing(
+                passing_time.clock, passing_time.wall, passing_time.sleep, jitter=lambda: 0.5
+            ),
         )
         made.append(teacher)
         return teacher

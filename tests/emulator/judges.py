@@ -1,7 +1,9 @@
-"""Stand-ins for the model: they read the message as the system prompt says it is to be read, and mark by rule.
+"""Stand-ins for the model: they read the message as the system prompt says it is to be read, and
+mark by rule.
 
-No judge here understands code. The steady one marks a sample by its text alone; the others add the faults that people
-find in real judges, so that a test can see whether the service's measures against them work.
+No judge here understands code. The steady one marks a sample by its text alone; the others add the
+faults that people find in real judges, so that a test can see whether the service's measures
+against them work.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ Judge = Callable[[Sequence[str]], list[Marks]]
 
 
 def read_samples(message: str) -> list[str]:
-    """The codes of a message, in its order. Raises ValueError when it has not the form the system prompt describes."""
+    """The codes of a message, in its order.
+
+    Raises ValueError when it has not the form the system prompt describes.
+    """
     task = _TASK.search(message)
     if task is None:
         raise ValueError("no task")
@@ -28,7 +33,10 @@ def read_samples(message: str) -> list[str]:
     parts = re.split(rf"^{marker} (\d+|end.*)$\n?", message[task.end() + 1 :], flags=re.MULTILINE)
     names, texts = parts[1::2], parts[2::2]
     count = len(names) - 1
-    if names != [*map(str, range(1, count + 1)), f"end: mark {'1' if count == 1 else f'1 to {count}'}"]:
+    if names != [
+        *map(str, range(1, count + 1)),
+        f"end: mark {'1' if count == 1 else f'1 to {count}'}",
+    ]:
         raise ValueError(f"parts {names}")
     return [text.removesuffix("\n") for text in texts[:-1]]
 
@@ -49,12 +57,18 @@ def position_biased(codes: Sequence[str]) -> list[Marks]:
 
 
 def companion_leaning(codes: Sequence[str]) -> list[Marks]:
-    """Marks on a curve: a sample loses 0.3 of what its companions have on average above the middle, and gains below."""
+    """Marks on a curve: a sample loses 0.3 of what its companions have on average above the
+    middle, and gains below.
+    """
     steady_marks = steady(codes)
     leaning = []
     for place, marks in enumerate(steady_marks):
         others = steady_marks[:place] + steady_marks[place + 1 :]
-        shift = 0.3 * (50 - statistics.fmean(sum(other) / CRITERIA for other in others)) if others else 0.0
+        shift = (
+            0.3 * (50 - statistics.fmean(sum(other) / CRITERIA for other in others))
+            if others
+            else 0.0
+        )
         leaning.append(_clip(round(mark + shift) for mark in marks))
     return leaning
 
@@ -69,7 +83,9 @@ JUDGES: dict[str, Judge] = {
 def lines(marks: Sequence[Marks], *, explain: bool = False) -> list[str]:
     """The reply that the system prompt asks for."""
     reason = " clear names, one pass over the input, edge cases handled" if explain else ""
-    return [f"{number} {' '.join(map(str, each))}{reason}" for number, each in enumerate(marks, start=1)]
+    return [
+        f"{number} {' '.join(map(str, each))}{reason}" for number, each in enumerate(marks, start=1)
+    ]
 
 
 def as_json(marks: Sequence[Marks]) -> dict[str, list[list[int]]]:

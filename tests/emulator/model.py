@@ -1,4 +1,6 @@
-"""One answered request: the judge's reply in the asked form, its tokens, and how the prompt cache splits the input."""
+"""One answered request: the judge's reply in the asked form, its tokens, and how the prompt
+cache splits the input.
+"""
 
 from __future__ import annotations
 
@@ -58,22 +60,35 @@ class Reply:
 
 
 def segments(
-    request: Request, count: Callable[[str], int], structured_output_overhead: int, *, always: bool = False
+    request: Request,
+    count: Callable[[str], int],
+    structured_output_overhead: int,
+    *,
+    always: bool = False,
 ) -> list[Segment]:
-    """The prompt as the cache sees it. The hidden prompt of structured output stands in front of everything."""
+    """The prompt as the cache sees it.
+
+    The hidden prompt of structured output stands in front of everything.
+    """
     hidden = [Segment("", structured_output_overhead)] if always else []
     if request.output_config and request.output_config.format:
         text = json.dumps(request.output_config.format.schema_, sort_keys=True)
         hidden = [Segment(text, structured_output_overhead)]
     shown = [
-        Segment(block.text, count(block.text), block.cache_control.ttl if block.cache_control else None)
+        Segment(
+            block.text, count(block.text), block.cache_control.ttl if block.cache_control else None
+        )
         for block in blocks(request)
     ]
     return [*hidden, *shown, Segment("", FRAME)]
 
 
 def reply_to(
-    request: Request, judge: judges.Judge, count: Callable[[str], int], thinking_tokens: int, fault: str | None
+    request: Request,
+    judge: judges.Judge,
+    count: Callable[[str], int],
+    thinking_tokens: int,
+    fault: str | None,
 ) -> Reply:
     """What the model says, within max_tokens."""
     text = _text(request, judge, fault)
@@ -113,12 +128,20 @@ def bill(split: Split, output_tokens: int) -> Settlement:
 
 
 def scope(asked: Request) -> str:
-    """What a prefix depends on besides its text: other models and other output formats share no cache."""
-    form = asked.output_config.format.schema_ if asked.output_config and asked.output_config.format else None
+    """What a prefix depends on besides its text: other models and other output formats share no
+    cache.
+    """
+    form = (
+        asked.output_config.format.schema_
+        if asked.output_config and asked.output_config.format
+        else None
+    )
     return json.dumps([asked.model, form], sort_keys=True)
 
 
-def message(number: int, name: str, bill: Settlement, reply: Reply, tier: str = "standard") -> dict[str, Any]:
+def message(
+    number: int, name: str, bill: Settlement, reply: Reply, tier: str = "standard"
+) -> dict[str, Any]:
     return {
         "id": f"msg_{number:08d}",
         "type": "message",
@@ -136,17 +159,26 @@ def _text(request: Request, judge: judges.Judge, fault: str | None) -> str:
     codes = codes_of(request)
     if not codes:
         return "I can see no samples in this message."
-    explain = any(re.search("^Reply with one line .* the main reason", block.text, re.M) for block in blocks(request))
+    explain = any(
+        re.search("^Reply with one line .* the main reason", block.text, re.M)
+        for block in blocks(request)
+    )
     lines = judges.lines(judge(codes), explain=explain)
     if request.output_config and request.output_config.format:
         schema = request.output_config.format.schema_
-        found = judges.as_json(judge(codes)) if schema.get("properties", {}).keys() == {"marks"} else _instance(schema)
+        found = (
+            judges.as_json(judge(codes))
+            if schema.get("properties", {}).keys() == {"marks"}
+            else _instance(schema)
+        )
         return json.dumps(found, separators=(",", ":"))
     return "\n".join(faults.REPLIES[fault](lines) if fault in faults.REPLIES else lines)
 
 
 def _instance(schema: dict[str, Any]) -> Any:
-    """Some value that the schema allows: structured output is held to its schema, whatever the model would say."""
+    """Some value that the schema allows: structured output is held to its schema, whatever the
+    model would say.
+    """
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):

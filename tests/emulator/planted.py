@@ -1,6 +1,8 @@
-"""Judges with planted faults: an AUC, a place in the request that costs marks, companions that move them.
+"""Judges with planted faults: an AUC, a place in the request that costs marks, companions that move
+them.
 
-What each plants is computed from the distributions, so that a test can compare it with what `markbook judge` finds.
+What each plants is computed from the distributions, so that a test can compare it with what
+`markbook judge` finds.
 """
 
 from __future__ import annotations
@@ -48,10 +50,12 @@ def mean(grid: Sequence[float], shares: Distribution) -> float:
 
 
 class PlantedJudge:
-    """Draws the mark of a code from the distribution of its truth, by a hash of seed and code: the same at each call.
+    """Draws the mark of a code from the distribution of its truth, by a hash of seed and code: the
+    same at each call.
 
-    `per_place`: what each later place in the request adds, in hundredths. `pull`: the share by which a sample gains
-    what its companions have below 50 on average, and loses what they have above.
+    `per_place`: what each later place in the request adds, in hundredths. `pull`: the share by
+    which a sample gains what its companions have below 50 on average, and loses what they have
+    above.
     """
 
     def __init__(
@@ -78,7 +82,9 @@ class PlantedJudge:
             others = own[:place] + own[place + 1 :]
             shift = self._pull * (50 - statistics.fmean(others)) if others else 0.0
             moved = round(mark + self._per_place * place + shift)
-            assert 0 <= moved <= 100, "a mark at the end of the scale would move by less than was planted"
+            assert 0 <= moved <= 100, (
+                "a mark at the end of the scale would move by less than was planted"
+            )
             marks.append((moved,) * CRITERIA)
         return marks
 

@@ -1,4 +1,7 @@
-"""Requests and input tokens a minute, refilled continuously, with the provider's headers. Cached reads do not count."""
+"""Requests and input tokens a minute, refilled continuously, with the provider's headers.
+
+Cached reads do not count.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,16 @@ class Bucket:
             wait = (amount - self._level) * 60 / self.per_minute
             headers = {"retry-after": f"{wait:.3f}", **self.headers()}
             raise ApiError(
-                "rate_limit_error", f"over the limit of {self.per_minute} {self.kind} a minute", headers=headers
+                "rate_limit_error",
+                f"over the limit of {self.per_minute} {self.kind} a minute",
+                headers=headers,
             )
         self._level -= amount
 
     def headers(self) -> dict[str, str]:
-        full = datetime.now(UTC) + timedelta(seconds=(self.per_minute - self._level) * 60 / self.per_minute)
+        full = datetime.now(UTC) + timedelta(
+            seconds=(self.per_minute - self._level) * 60 / self.per_minute
+        )
         name = f"anthropic-ratelimit-{self.kind}"
         return {
             f"{name}-limit": str(self.per_minute),

@@ -1,4 +1,6 @@
-"""The server: `with Emulator() as emulator:` listens on a free loopback port, in a thread of its own."""
+"""The server: `with Emulator() as emulator:` listens on a free loopback port, in a thread of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class _CutBody(JSONResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         half = bytes(self.body[: len(self.body) // 2])
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
         await send({"type": "http.response.body", "body": half, "more_body": True})
         _transport.get().abort()
 
@@ -75,7 +79,9 @@ class Settings:
 
 @dataclass
 class Entry:
-    """One request: what came, what became of it, and its bill (None: not billed). `answered`: the client got it.
+    """One request: what came, what became of it, and its bill (None: not billed).
+
+    `answered`: the client got it.
 
     `key`: the API key, by which a test tells its clients apart.
     """
@@ -101,7 +107,9 @@ class Entry:
 class Emulator:
     """The Messages API on `url`. `log` has every request in the order of arrival."""
 
-    def __init__(self, settings: Settings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.settings = settings or Settings()
         self.skipped_s = 0.0
         self.time: Callable[[], float] = time.monotonic
@@ -128,10 +136,13 @@ class Emulator:
             lifespan="off",
             log_level="critical",  # a response that is cut off on purpose is an error to it
             access_log=False,
-            timeout_keep_alive=600,  # closing an idle connection while the client writes would be a fault of its own
+            # closing an idle connection while the client writes would be a fault of its own
+            timeout_keep_alive=600,
         )
         self.server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
 
     def __enter__(self) -> Emulator:
         self._thread.start()
@@ -143,7 +154,10 @@ class Emulator:
         self._socket.close()
 
     def clock(self) -> float:
-        """Seconds, for the prompt cache and the rate limits. Tests stop `time` and add to `skipped_s`."""
+        """Seconds, for the prompt cache and the rate limits.
+
+        Tests stop `time` and add to `skipped_s`.
+        """
         return self.time() + self.skipped_s
 
     def serve(self) -> None:
@@ -176,7 +190,9 @@ class Emulator:
             response = await self._answer(request, entry)
         except ApiError as error:
             entry.status = error.status
-            response = JSONResponse(error.body(entry.request_id), error.status, headers=error.headers)
+            response = JSONResponse(
+                error.body(entry.request_id), error.status, headers=error.headers
+            )
         finally:
             self._in_flight -= 1
             if not self._in_flight:
@@ -198,20 +214,29 @@ class Emulator:
         if fault == "reset_before":
             return self._cut_off(entry)
         shown = model.segments(
-            asked, settings.count, settings.structured_output_overhead, always=settings.overhead_always
+            asked,
+            settings.count,
+            settings.structured_output_overhead,
+            always=settings.overhead_always,
         )
         split = self.cache.split(model.scope(asked), shown, known.floor)
         needs = {"requests": 1, "input-tokens": split.input + split.write_5m + split.write_1h}
         for bucket in settings.limits:
             bucket.take(needs[bucket.kind])
-        await (_until_given_up(request, settings.slow_s) if fault == "slow" else asyncio.sleep(settings.latency_s))
+        await (
+            _until_given_up(request, settings.slow_s)
+            if fault == "slow"
+            else asyncio.sleep(settings.latency_s)
+        )
         self.cache.begun(split)
         thinking = settings.thinking_tokens if model.thinks(asked, known) else 0
         reply = model.reply_to(asked, settings.judge, settings.count, thinking, fault)
         entry.bill = model.bill(split, reply.output_tokens)
         message = model.message(entry.number, asked.model, entry.bill, reply)
         entry.status, entry.stop_reason = 200, reply.stop_reason
-        headers = {name: value for bucket in settings.limits for name, value in bucket.headers().items()}
+        headers = {
+            name: value for bucket in settings.limits for name, value in bucket.headers().items()
+        }
         if fault == "reset_after":
             return self._cut_off(entry)
         if await request.is_disconnected():
@@ -229,10 +254,26 @@ class Emulator:
             return _CutBody(message, headers=headers)
         return JSONResponse(message, headers=headers)
 
-    def note(self, body: dict[str, Any], codes: list[str], bill: model.Settlement, custom_id: str, key: str) -> Entry:
+    def note(
+        self,
+        body: dict[str, Any],
+        codes: list[str],
+        bill: model.Settlement,
+        custom_id: str,
+        key: str,
+    ) -> Entry:
         """Log an answered request of a batch."""
         number = next(self._numbers)
-        entry = Entry(number, f"req_{number:08d}", body, codes, status=200, bill=bill, key=key, custom_id=custom_id)
+        entry = Entry(
+            number,
+            f"req_{number:08d}",
+            body,
+            codes,
+            status=200,
+            bill=bill,
+            key=key,
+            custom_id=custom_id,
+        )
         self.log.append(entry)
         return entry
 
@@ -249,13 +290,23 @@ class Emulator:
         return JSONResponse([asdict(entry) for entry in self.log])
 
     async def _change(self, request: HttpRequest) -> Response:
-        """`{"judge": name, "latency_s": …, "faults": {"script": […]} | {"share": …, "kinds": […], "seed": …}, …}`."""
+        """`{"judge": name, "latency_s": …, "faults": {"script": […]} | {"share": …, "kinds":
+        […], "seed": …}, …}`.
+        """
         for name, value in (await request.json()).items():
             if name == "judge":
                 value = judges.JUDGES[value]
             elif name in ("faults", "batch_faults"):
-                value = faults.Faults(**{key: tuple(kept) if key == "kinds" else kept for key, kept in value.items()})
-            elif name not in ("latency_s", "slow_s", "batch_s", "thinking_tokens", "structured_output_overhead"):
+                value = faults.Faults(
+                    **{key: tuple(kept) if key == "kinds" else kept for key, kept in value.items()}
+                )
+            elif name not in (
+                "latency_s",
+                "slow_s",
+                "batch_s",
+                "thinking_tokens",
+                "structured_output_overhead",
+            ):
                 return JSONResponse({"error": f"unknown setting {name}"}, 422)
             setattr(self.settings, name, value)
         return Response(status_code=204)

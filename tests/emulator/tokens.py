@@ -1,4 +1,6 @@
-"""Token counts: a reconstruction of the provider's newer tokenizer, or a fast estimate where only load is tested."""
+"""Token counts: a reconstruction of the provider's newer tokenizer, or a fast estimate where
+only load is tested.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the real API refuses: an unknown field, a removed parameter, a prefill, a schema it cannot follow."""
+"""What the real API refuses: an unknown field, a removed parameter, a prefill, a schema it
+cannot follow.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from tests.emulator.errors import ApiError, invalid
 VERSIONS = ("2023-06-01", "2026-10-21")
 MAX_BREAKPOINTS = 4
 UNSUPPORTED_KEYWORDS = {
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
+    "maxLength", "minItems",
     "maxItems", "uniqueItems", "patternProperties", "oneOf", "not", "if",
 }  # fmt: skip
 
@@ -55,7 +58,10 @@ class Thinking(_Strict):
 
 
 class Request(_Strict):
-    """The part of the Messages API that has to do with text. Tools, images and streaming are not emulated."""
+    """The part of the Messages API that has to do with text.
+
+    Tools, images and streaming are not emulated.
+    """
 
     model: str
     max_tokens: Annotated[int, Field(ge=0)]
@@ -96,7 +102,9 @@ def check_body(body: Any) -> tuple[Request, Model]:
     if model is None:
         raise ApiError("not_found_error", f"model: {request.model}")
     if request.messages[-1].role != "user":
-        raise invalid("messages: this model does not support prefill: the last message must be the user's")
+        raise invalid(
+            "messages: this model does not support prefill: the last message must be the user's"
+        )
     _check_thinking(request, model)
     _check_breakpoints(request)
     if request.output_config and request.output_config.effort and not model.efforts:
@@ -115,14 +123,20 @@ def _check_thinking(request: Request, model: Model) -> None:
     effort = request.output_config.effort if request.output_config else None
     if thinking.type == "disabled" and effort in ("xhigh", "max"):
         raise invalid(f"thinking cannot be disabled at effort {effort}")
-    if thinking.type == "enabled" and not 1024 <= (thinking.budget_tokens or 0) < request.max_tokens:
+    if (
+        thinking.type == "enabled"
+        and not 1024 <= (thinking.budget_tokens or 0) < request.max_tokens
+    ):
         raise invalid("thinking.budget_tokens: must be at least 1024 and less than max_tokens")
 
 
 def _check_breakpoints(request: Request) -> None:
     held = [block.cache_control for block in blocks(request) if block.cache_control]
     if len(held) > MAX_BREAKPOINTS:
-        raise invalid(f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(held)}.")
+        raise invalid(
+            f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found "
+            f"{len(held)}."
+        )
     lives = [control.ttl for control in held]
     if lives != sorted(lives):  # "1h" sorts before "5m"
         raise invalid("cache_control: a block with ttl 1h must not come after one with ttl 5m")
@@ -134,10 +148,15 @@ def _check_schema(schema: Any, where: str) -> None:
     if "$ref" in schema or "$recursiveRef" in schema:
         raise invalid(f"{where}: references are not supported")
     if bad := UNSUPPORTED_KEYWORDS & schema.keys():
-        raise invalid(f"{where}: For type '{schema.get('type')}', property '{min(bad)}' is not supported")
+        raise invalid(
+            f"{where}: For type '{schema.get('type')}', property '{min(bad)}' is not supported"
+        )
     if schema.get("type") == "object":
         if schema.get("additionalProperties") is not False:
-            raise invalid(f"{where}: For 'object' type, 'additionalProperties' must be explicitly set to false")
+            raise invalid(
+                f"{where}: For 'object' type, 'additionalProperties' must be explicitly set to "
+                "false"
+            )
         for name, inner in schema.get("properties", {}).items():
             _check_schema(inner, f"{where}.properties.{name}")
     if schema.get("type") == "array" and "items" in schema:

@@ -20,7 +20,11 @@ LIMIT_S = 60.0
 
 
 def sample(task: int, code: int) -> dict[str, str]:
-    return {"prompt": f"Write f, number {task}.", "language": "python", "code": f"def f(x):\n    return x + {code}\n"}
+    return {
+        "prompt": f"Write f, number {task}.",
+        "language": "python",
+        "code": f"def f(x):\n    return x + {code}\n",
+    }
 
 
 def samples(tasks: int, per_task: int) -> list[dict[str, str]]:
@@ -35,7 +39,9 @@ class Replica:
     store: Store
 
     async def submit(self, asked: Sequence[dict[str, Any]], **more: Any) -> str:
-        answer = await self.http.post("/score", json={"run": "r", "samples": list(asked), "batch": True, **more})
+        answer = await self.http.post(
+            "/score", json={"run": "r", "samples": list(asked), "batch": True, **more}
+        )
         assert answer.status_code == 202, answer.text
         assert answer.headers["location"] == f"/batches/{answer.json()['id']}"
         return answer.json()["id"]
@@ -79,8 +85,13 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(database_url: str, emulator: Emulator, **sections: dict[str, Any]) -> AsyncIterator[Replica]:
-    """`ANTHROPIC_API_KEY` has to be set. Settings of `teacher` and `store` add to those of the test."""
+async def replica(
+    database_url: str, emulator: Emulator, **sections: dict[str, Any]
+) -> AsyncIterator[Replica]:
+    """`ANTHROPIC_API_KEY` has to be set.
+
+    Settings of `teacher` and `store` add to those of the test.
+    """
     teacher = {
         "name": "anthropic",
         "base_url": emulator.url,
@@ -111,5 +122,10 @@ def billed(emulator: Emulator) -> tuple[int, int, int, int]:
 
 def counted(usage: dict[str, Any]) -> tuple[int, int, int, int]:
     """The same of a response's usage."""
-    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    names = (
+        "input_tokens",
+        "output_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+    )
     return tuple(usage[name] for name in names)  # type: ignore[return-value]

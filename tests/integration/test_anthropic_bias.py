@@ -1,4 +1,6 @@
-"""Judges with known faults: what shuffling does about places, and how far marks drift with their companions."""
+"""Judges with known faults: what shuffling does about places, and how far marks drift with their
+companions.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ async def errors(teacher: AnthropicTeacher) -> list[list[float]]:
         for start in range(0, SAMPLES, SIZE)
     ]
     found = []
-    for group, reply in zip(groups, await asyncio.gather(*(asked(teacher, group) for group in groups)), strict=True):
+    for group, reply in zip(
+        groups, await asyncio.gather(*(asked(teacher, group) for group in groups)), strict=True
+    ):
         marks = [outcome.criteria for outcome in reply.outcomes if isinstance(outcome, Judgment)]
-        found.append([score(m) - score(true_marks(code)) for m, code in zip(marks, group.codes, strict=True)])
+        found.append(
+            [score(m) - score(true_marks(code)) for m, code in zip(marks, group.codes, strict=True)]
+        )
     return found
 
 
@@ -62,7 +68,9 @@ async def test_shuffling_takes_the_place_in_the_request_out_of_the_mark(
     assert mean > 10 * error
 
 
-@pytest.mark.parametrize(("judge", "drifts"), [(judges.steady, False), (judges.companion_leaning, True)])
+@pytest.mark.parametrize(
+    ("judge", "drifts"), [(judges.steady, False), (judges.companion_leaning, True)]
+)
 async def test_the_drift_of_a_mark_between_groups_shows(
     claude: TeacherFactory, emulator: Emulator, judge: judges.Judge, drifts: bool
 ) -> None:
@@ -72,7 +80,9 @@ async def test_the_drift_of_a_mark_between_groups_shows(
     marks = []
     for number in range(40):
         companions = tuple(f"y = {3 * number + at}" for at in range(3))
-        reply = await asked(teacher, Group(f"g{number}", "Write f.", "python", ("x = 1", *companions)))
+        reply = await asked(
+            teacher, Group(f"g{number}", "Write f.", "python", ("x = 1", *companions))
+        )
         assert isinstance(reply.outcomes[0], Judgment)
         marks.append(score(reply.outcomes[0].criteria))
     drift = statistics.pstdev(marks)

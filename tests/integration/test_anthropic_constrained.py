@@ -11,7 +11,9 @@ from tests.integration.test_anthropic_teacher import CODES, assert_true_marks, g
 
 
 @pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-opus-5-5"])
-async def test_held_to_a_schema_the_marks_are_the_same(claude: TeacherFactory, emulator: Emulator, model: str) -> None:
+async def test_held_to_a_schema_the_marks_are_the_same(
+    claude: TeacherFactory, emulator: Emulator, model: str
+) -> None:
     reply = await asked(claude(constrain="on", model=model), group())
     assert_true_marks(CODES, reply)
     [entry] = emulator.log

@@ -25,7 +25,10 @@ BROKEN_FORM = tuple(faults.REPLIES)
 
 
 def codes_of(reply: Reply) -> list[str]:
-    return [outcome.code.value if isinstance(outcome, ScoringFailure) else "marked" for outcome in reply.outcomes]
+    return [
+        outcome.code.value if isinstance(outcome, ScoringFailure) else "marked"
+        for outcome in reply.outcomes
+    ]
 
 
 def wait_of(outcome: Judgment | ScoringFailure) -> float | None:
@@ -34,7 +37,9 @@ def wait_of(outcome: Judgment | ScoringFailure) -> float | None:
 
 
 def assert_books_balance(calls: Sequence[TeacherCall], log: Sequence[Entry]) -> None:
-    """Each answered call to the token and the dollar; as many others as there were, each at no less than charged."""
+    """Each answered call to the token and the dollar; as many others as there were, each at no
+    less than charged.
+    """
     entries = {entry.request_id: entry for entry in log}
     for call in calls:
         if call.usage_unknown:
@@ -121,7 +126,9 @@ async def test_what_lasts_until_the_deadline_may_be_asked_again(
 ) -> None:
     emulator.settings.faults = faults.always([kind])
     # at half the jitter the waits are 0.375, 0.75, 1.5 and 3 s, and the next would be 6
-    reply = await asked(claude(timeout_s=9.0, attempt_timeout_s=0.1 if kind == "slow" else 60.0), GROUP)
+    reply = await asked(
+        claude(timeout_s=9.0, attempt_timeout_s=0.1 if kind == "slow" else 60.0), GROUP
+    )
     assert codes_of(reply) == [code.value] * 3
     assert [wait_of(outcome) for outcome in reply.outcomes] == [6.0] * 3
     assert len(reply.calls) == 5
@@ -146,7 +153,9 @@ async def test_a_short_retry_after_is_waited_for(
     assert sum(passing_time.slept) >= 0.05
 
 
-async def test_a_refusal_falls_on_the_sample_that_earned_it(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_a_refusal_falls_on_the_sample_that_earned_it(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     teacher = claude(shuffle_group=False)
     emulator.settings.faults = faults.script("refusal", None, "refusal", None)
     reply = await asked(teacher, GROUP)
@@ -176,7 +185,9 @@ async def test_a_form_that_stays_broken_leaves_the_sample_unscored(
     assert_books_balance(reply.calls, emulator.log)
 
 
-async def test_a_reply_that_stays_cut_is_truncated(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_a_reply_that_stays_cut_is_truncated(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     emulator.settings.faults = faults.always(["cut"])
     reply = await asked(claude(), GROUP)
     assert "reply_truncated" in codes_of(reply)
@@ -219,7 +230,11 @@ async def test_what_its_time_does_not_suffice_for_is_neither_asked_nor_paid(
             passing_time.skipped_s += 60
 
     emulator.settings.faults = faults.script(kind)
-    codes = CODES if kind else tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(2))
+    codes = (
+        CODES
+        if kind
+        else tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(2))
+    )
     purse = SlowPurse()
     teacher = claude(timeout_s=60.0, shuffle_group=False)
     *marked, late = await teacher.mark(Group("g", "Write f.", "python", codes), purse)
@@ -253,13 +268,20 @@ async def mark_until_scored(
     return marks, calls
 
 
-@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.long) for kind in faults.FLEETING), "all"])
-async def test_500_samples_with_30_percent_faults(claude: TeacherFactory, emulator: Emulator, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.long) for kind in faults.FLEETING), "all"]
+)
+async def test_500_samples_with_30_percent_faults(
+    claude: TeacherFactory, emulator: Emulator, kind: str
+) -> None:
     kinds = faults.FLEETING if kind == "all" else (kind,)
     emulator.settings.faults = faults.Faults(share=0.3, kinds=kinds, seed=7)
     codes = [f"def f(x):\n    return x + {number}\n" for number in range(500)]
-    # all share one clock, so that each one's sleep is everyone's: the deadline must not be what fails
-    teacher = claude(max_concurrency=32, timeout_s=1e6, attempt_timeout_s=2.0 if "slow" in kinds else 60.0)
+    # all share one clock, so that each one's sleep is everyone's: the deadline must not be what
+    # fails
+    teacher = claude(
+        max_concurrency=32, timeout_s=1e6, attempt_timeout_s=2.0 if "slow" in kinds else 60.0
+    )
     marks, calls = await mark_until_scored(teacher, codes)
     assert all(criteria == true_marks(code) for code, criteria in marks.items())
     assert len(marks) >= 495

@@ -1,4 +1,6 @@
-"""The same faults from `llmock`, a test double that we did not write, which also judges how a client behaves."""
+"""The same faults from `llmock`, a test double that we did not write, which also judges how a
+client behaves.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,12 @@ MARKS = {"correctness": 0.8, "code_quality": 0.7, "efficiency": 0.6, "documentat
 @pytest.fixture
 async def teacher(llmock: Any) -> AsyncIterator[AnthropicTeacher]:
     """Real time here: llmock looks at when a client comes back."""
-    config = TeacherConfig(base_url=llmock.base_url("anthropic"), attempt_timeout_s=2.0, shuffle_group=False)
-    teacher = AnthropicTeacher(config, load_rubric(), api_key="k", timing=Timing(jitter=lambda: 0.0))
+    config = TeacherConfig(
+        base_url=llmock.base_url("anthropic"), attempt_timeout_s=2.0, shuffle_group=False
+    )
+    teacher = AnthropicTeacher(
+        config, load_rubric(), api_key="k", timing=Timing(jitter=lambda: 0.0)
+    )
     yield teacher
     await teacher.close()
 
@@ -65,7 +71,9 @@ async def test_a_retry_after_is_kept(llmock: Any, teacher: AnthropicTeacher) -> 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 501, 505])
-async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: AnthropicTeacher, status: int) -> None:
+async def test_an_error_that_stays_is_asked_once(
+    llmock: Any, teacher: AnthropicTeacher, status: int
+) -> None:
     llmock.reply(REPLY, times=None)
     llmock.fail(status, times=None)
     reply = await asked(teacher, GROUP)
@@ -74,7 +82,9 @@ async def test_an_error_that_stays_is_asked_once(llmock: Any, teacher: Anthropic
     llmock.assert_resilient(strict=True)
 
 
-async def test_a_slow_answer_is_given_up_and_booked_at_its_bound(llmock: Any, teacher: AnthropicTeacher) -> None:
+async def test_a_slow_answer_is_given_up_and_booked_at_its_bound(
+    llmock: Any, teacher: AnthropicTeacher
+) -> None:
     llmock.reply(REPLY, times=None)
     llmock.delay(4.0)
     reply = await asked(teacher, GROUP)

@@ -1,4 +1,6 @@
-"""A group in several calls, and a book that is away between two of them: what is paid for is kept."""
+"""A group in several calls, and a book that is away between two of them: what is paid for is
+kept.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,16 @@ from tests.integration.test_anthropic_teacher import true_marks
 
 CODES = ("def f(): return 1", "def f(): return 2", "def f(): return 3")
 GROUP = Group("g", "Write f.", "python", CODES)
-LONG = Group("g", "Write f.", "python", tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(3)))
+LONG = Group(
+    "g",
+    "Write f.",
+    "python",
+    tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 + 1) for number in range(3)),
+)
 AWAY = ScoringFailure(
-    ErrorCode.TEACHER_UNAVAILABLE, f"the teacher was not called: {StoreUnavailableError('no database').detail}", 1.0
+    ErrorCode.TEACHER_UNAVAILABLE,
+    f"the teacher was not called: {StoreUnavailableError('no database').detail}",
+    1.0,
 )
 STOPPED = replace(AWAY, detail="the teacher was not called: no database")
 
@@ -50,12 +59,16 @@ async def test_a_book_away_for_the_second_asking_costs_that_sample_alone(
     emulator.settings.faults = faults.script("missing")
     purse = GappyPurse(2)
     *marked, last = await claude(shuffle_group=False).mark(GROUP, purse)
-    assert [outcome.criteria for outcome in marked if isinstance(outcome, Judgment)] == [*map(true_marks, CODES[:2])]
+    assert [outcome.criteria for outcome in marked if isinstance(outcome, Judgment)] == [
+        *map(true_marks, CODES[:2])
+    ]
     assert last == AWAY
     assert (len(purse.bills), purse.reserved) == (1, {})
 
 
-async def test_the_others_asked_alone_are_waited_for(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_the_others_asked_alone_are_waited_for(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     emulator.settings.faults = faults.script("prose")
     emulator.settings.latency_s = 0.02
     purse = GappyPurse(2)
@@ -98,7 +111,9 @@ async def test_a_stop_ends_the_group_or_what_is_asked_again_but_never_what_is_ma
     with pytest.raises(ServiceStoppingError):
         await claude().mark(GROUP, GappyPurse(1, error=ServiceStoppingError))
     emulator.settings.faults = faults.script("missing")
-    *marked, last = await claude(shuffle_group=False).mark(GROUP, GappyPurse(2, error=ServiceStoppingError))
+    *marked, last = await claude(shuffle_group=False).mark(
+        GROUP, GappyPurse(2, error=ServiceStoppingError)
+    )
     assert [isinstance(outcome, Judgment) for outcome in marked] == [True, True]
     assert last == STOPPED
 
@@ -147,5 +162,9 @@ async def test_marks_of_a_first_answer_are_in_the_book_though_it_was_away_for_th
     assert (first.status_code, second.status_code) == (200, 200)
     assert [result["source"] for result in first.json()["results"]] == ["teacher", "teacher", None]
     assert first.json()["results"][2]["error"]["retry_after_s"] == 1.0
-    assert [result["source"] for result in second.json()["results"]] == ["cache", "cache", "teacher"]
+    assert [result["source"] for result in second.json()["results"]] == [
+        "cache",
+        "cache",
+        "teacher",
+    ]
     assert [len(entry.codes) for entry in emulator.log] == [3, 1]

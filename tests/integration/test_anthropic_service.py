@@ -1,4 +1,6 @@
-"""The whole service with Claude as its teacher, over real HTTP to the emulator: switches, rubric files, places."""
+"""The whole service with Claude as its teacher, over real HTTP to the emulator: switches, rubric
+files, places.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ OLD = {
 
 @pytest.fixture
 def marked(service, emulator: Emulator, monkeypatch: pytest.MonkeyPatch):
-    """`await marked(rlaif, **teacher)`: the results for CODES, by a service whose teacher is on the emulator."""
+    """`await marked(rlaif, **teacher)`: the results for CODES, by a service whose teacher is on
+    the emulator.
+    """
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
 
     async def mark(rlaif: dict[str, object] | None = None, **teacher: object):
@@ -53,7 +57,9 @@ async def test_all_on_is_one_call_with_the_rubric_before_and_the_task_cut(marked
     assert "Keep it short." not in messages(emulator)[0]
 
 
-async def test_all_off_is_a_call_a_sample_with_rubric_and_whole_task_in_each_message(marked, emulator):
+async def test_all_off_is_a_call_a_sample_with_rubric_and_whole_task_in_each_message(
+    marked, emulator
+):
     results = await marked(OLD, max_group_size=1)
     assert [result["source"] for result in results] == ["teacher"] * 4
     assert sorted(code for entry in emulator.log for code in entry.codes) == sorted(CODES)
@@ -110,7 +116,9 @@ def marks_in(criteria: str) -> tuple[int, ...]:
 async def test_a_rubric_of_your_own_is_used_by_the_service(marked, emulator, tmp_path):
     file = tmp_path / "mine.md"
     criteria = "".join(f"  {name}: 0.25\n" for name in ("style", "speed", "safety", "sense"))
-    file.write_text(f"---\ncriteria:\n{criteria}---\nstyle, speed, safety and sense: as you see fit.")
+    file.write_text(
+        f"---\ncriteria:\n{criteria}---\nstyle, speed, safety and sense: as you see fit."
+    )
     result = (await marked(rubric=str(file)))[0]
     assert list(result["criteria"]) == ["style", "speed", "safety", "sense"]
     assert result["score"] == pytest.approx(sum(judges.marks_for(CODES[0])) / 400)

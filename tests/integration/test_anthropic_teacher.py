@@ -1,4 +1,6 @@
-"""The SDK, unmodified, over real HTTP against the emulator: requests, marks, bills, cache, order."""
+"""The SDK, unmodified, over real HTTP against the emulator: requests, marks, bills, cache,
+order.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,12 @@ def assert_true_marks(codes: Iterable[str], reply: Reply) -> None:
 
 
 def bill(call: TeacherCall) -> tuple[int, int, int, int]:
-    return call.input_tokens, call.output_tokens, call.cache_read_input_tokens, call.cache_creation_input_tokens
+    return (
+        call.input_tokens,
+        call.output_tokens,
+        call.cache_read_input_tokens,
+        call.cache_creation_input_tokens,
+    )
 
 
 def sent(call: TeacherCall) -> int:
@@ -60,17 +67,23 @@ class WatchedPurse(OpenLimiter):
         await super().settle(reservation, bound, bill)
 
 
-async def test_every_sample_gets_its_own_marks_whatever_the_order(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_every_sample_gets_its_own_marks_whatever_the_order(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     teacher = claude()
     for number in range(8):
         assert_true_marks(CODES, await asked(teacher, group(f"g{number}")))
     shown = [tuple(entry.codes) for entry in emulator.log]
     assert len(set(shown)) > 1
     for number, codes in enumerate(shown):
-        assert codes == tuple(CODES[index] for index in shuffled_order(f"g{number}", 3, shuffle=True))
+        assert codes == tuple(
+            CODES[index] for index in shuffled_order(f"g{number}", 3, shuffle=True)
+        )
 
 
-async def test_without_shuffling_samples_are_shown_as_they_come(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_without_shuffling_samples_are_shown_as_they_come(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     teacher = claude(shuffle_group=False)
     for number in range(4):
         assert_true_marks(CODES, await asked(teacher, group(f"g{number}")))
@@ -91,7 +104,9 @@ async def test_the_request(claude: TeacherFactory, emulator: Emulator) -> None:
     assert "Write f." not in system["text"]
 
 
-async def test_the_rubric_can_go_back_into_each_message(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_the_rubric_can_go_back_into_each_message(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     reply = await asked(claude(rubric_in_system_prompt=False), group())
     assert_true_marks(CODES, reply)
     body = emulator.log[0].body
@@ -110,7 +125,12 @@ async def test_the_rubric_can_go_back_into_each_message(claude: TeacherFactory, 
     ],
 )
 async def test_models_think_as_little_as_they_can_be_told_to(
-    claude: TeacherFactory, emulator: Emulator, model: str, thinking: object, effort: str | None, thought: int
+    claude: TeacherFactory,
+    emulator: Emulator,
+    model: str,
+    thinking: object,
+    effort: str | None,
+    thought: int,
 ) -> None:
     reply = await asked(claude(model=model), group())
     assert_true_marks(CODES, reply)
@@ -150,11 +170,15 @@ async def test_billed_input_equivalent_weighs_by_price(claude: TeacherFactory) -
     for _ in range(2):
         [call] = (await asked(teacher, group())).calls
         fresh, out, read, written = bill(call)
-        assert call.billed_input_equivalent == pytest.approx(fresh + 0.1 * read + 1.25 * written + 5 * out)
+        assert call.billed_input_equivalent == pytest.approx(
+            fresh + 0.1 * read + 1.25 * written + 5 * out
+        )
         assert call.cost_usd == pytest.approx(call.billed_input_equivalent * 0.10 / 1e6)
 
 
-async def test_an_hours_cache_is_asked_for_and_paid_for(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_an_hours_cache_is_asked_for_and_paid_for(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     teacher = claude(cache_ttl="1h")
     [call] = (await asked(teacher, group())).calls
     fresh, out, _, written = bill(call)
@@ -162,7 +186,9 @@ async def test_an_hours_cache_is_asked_for_and_paid_for(claude: TeacherFactory, 
     assert call.cost_usd == pytest.approx(emulator.log[0].dollars(), rel=1e-12)
 
 
-async def test_one_call_warms_the_cache_before_a_fan_out(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_one_call_warms_the_cache_before_a_fan_out(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     emulator.settings.latency_s = 0.02
     teacher = claude(max_concurrency=16)
     replies = await asyncio.gather(*(asked(teacher, group(f"g{number}")) for number in range(12)))
@@ -171,7 +197,9 @@ async def test_one_call_warms_the_cache_before_a_fan_out(claude: TeacherFactory,
     assert sum(call.cache_read_input_tokens > 0 for call in calls) == 11
 
 
-async def test_no_more_calls_than_allowed_are_in_flight(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_no_more_calls_than_allowed_are_in_flight(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     emulator.settings.latency_s = 0.02
     teacher = claude(max_concurrency=3)
     await asyncio.gather(*(asked(teacher, group(f"g{number}")) for number in range(12)))
@@ -201,16 +229,22 @@ async def test_reasons_are_asked_for_on_demand(claude: TeacherFactory, emulator:
     assert reply.calls[0].output_tokens > plain.calls[0].output_tokens
 
 
-async def test_a_rubric_of_ones_own_has_its_own_marks(claude: TeacherFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rubric_of_ones_own_has_its_own_marks(
+    claude: TeacherFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(judges, "CRITERIA", 2)
-    own = parse_rubric("---\ncriteria: {tone: 0.5, brevity: 0.5}\n---\ntone: kind. brevity: short.", "own.md")
+    own = parse_rubric(
+        "---\ncriteria: {tone: 0.5, brevity: 0.5}\n---\ntone: kind. brevity: short.", "own.md"
+    )
     reply = await asked(claude(own), group(codes=("x = 1",)))
     [outcome] = reply.outcomes
     assert isinstance(outcome, Judgment)
     assert set(outcome.criteria) == {"tone", "brevity"}
 
 
-async def test_a_group_too_long_for_one_request_is_asked_in_parts(claude: TeacherFactory, emulator: Emulator) -> None:
+async def test_a_group_too_long_for_one_request_is_asked_in_parts(
+    claude: TeacherFactory, emulator: Emulator
+) -> None:
     codes = tuple(str(number) * (MAX_CHARS_PER_BATCH // 2 - number) for number in range(4))
     reply = await asked(claude(), group(codes=codes))
     assert_true_marks(codes, reply)
@@ -261,7 +295,9 @@ def test_without_a_key_it_says_what_to_set() -> None:
         AnthropicTeacher.from_config(Config(), load_rubric(), {"ANTHROPIC_API_KEY": ""})
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8089", "ftp://host", "http://", "http://host/v1", "http://host/v1/"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8089", "ftp://host", "http://", "http://host/v1", "http://host/v1/"]
+)
 def test_a_base_url_that_cannot_work_is_said_at_start(claude: TeacherFactory, url: str) -> None:
     with pytest.raises(ConfigError, match=r"teacher\.base_url is .* expected http\(s\)://HOST"):
         claude(base_url=url)
@@ -290,7 +326,12 @@ def test_a_rubric_below_the_models_floor_is_said_at_start(
 
 def test_identity_holds_what_a_mark_depends_on(claude: TeacherFactory) -> None:
     plain = claude().identity()
-    for changed in ({"model": "claude-sonnet-5-5"}, {"explain": True}, {"shuffle_group": False}, {"effort": "high"}):
+    for changed in (
+        {"model": "claude-sonnet-5-5"},
+        {"explain": True},
+        {"shuffle_group": False},
+        {"effort": "high"},
+    ):
         assert claude(**changed).identity() != plain
     # a model's name says nothing about who answers to it
     assert claude(base_url="http://127.0.0.1:9").identity() != plain

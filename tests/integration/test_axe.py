@@ -1,6 +1,7 @@
 """axe-core on every page in every state, light and dark, on a phone and a desk: it finds nothing.
 
-The states are listed in the order in which one service goes through them. Everything that can be opened is open.
+The states are listed in the order in which one service goes through them. Everything that can be
+opened is open.
 """
 
 from __future__ import annotations
@@ -32,11 +33,22 @@ from tests.unit.trainer.monitoring.test_samples_page import line
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(BINARY is None, reason="no chromium here: apt-get install chromium"),
-    pytest.mark.skipif(AXE is None, reason="no axe-core here: pip install --no-deps axe-playwright-python"),
+    pytest.mark.skipif(
+        AXE is None, reason="no axe-core here: pip install --no-deps axe-playwright-python"
+    ),
 ]
 
 NO_SAMPLE = f"/samples/{'00' * 30}"
-EMPTY = ("/", "/?run=nothing", "/?since=week", "/?q=nowhere", "/samples", "/?run=a&vs=b", "/?vs=b", NO_SAMPLE)
+EMPTY = (
+    "/",
+    "/?run=nothing",
+    "/?since=week",
+    "/?q=nowhere",
+    "/samples",
+    "/?run=a&vs=b",
+    "/?vs=b",
+    NO_SAMPLE,
+)
 LARGEST = run_name(0)
 FILLED = (  # without reloading, which would come between on a busy machine
     "/?refresh=off",
@@ -69,8 +81,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
         yield browser
 
 
-def look(browser: Chromium, url: str | None = None, prepare: Callable[[], None] | None = None) -> list[str]:
-    """What axe finds on a page; None: on the one that is shown. `prepare` is called when it has loaded."""
+def look(
+    browser: Chromium, url: str | None = None, prepare: Callable[[], None] | None = None
+) -> list[str]:
+    """What axe finds on a page; None: on the one that is shown.
+
+    `prepare` is called when it has loaded.
+    """
     found = []
     for width in (PHONE, DESK):
         for dark in (False, True):
@@ -82,7 +99,10 @@ def look(browser: Chromium, url: str | None = None, prepare: Callable[[], None] 
             browser.evaluate(OPEN_ALL)
             check_fits(browser)
             here = browser.evaluate("location.pathname + location.search")
-            found += [f"{here} {width} {'dark' if dark else 'light'} {each}" for each in violations(browser)]
+            found += [
+                f"{here} {width} {'dark' if dark else 'light'} {each}"
+                for each in violations(browser)
+            ]
     return found
 
 
@@ -123,7 +143,9 @@ def test_a_day_of_many_runs_a_budget_nearly_spent_and_an_outage(browser, sqlite_
         found += explained(browser, service)
         page_states.bring_down(emulator, service)
         browser.go(service.url)
-        banners = browser.evaluate("[...document.querySelectorAll('.banner')].map(e => e.textContent).join()")
+        banners = browser.evaluate(
+            "[...document.querySelectorAll('.banner')].map(e => e.textContent).join()"
+        )
         assert "The teacher is down" in banners
         assert "is spent to 90 %" in banners
         for path in ("/?refresh=off", "/?run=outage&refresh=off", "/samples"):
@@ -145,14 +167,20 @@ def unexplained(browser: Chromium, service: ServiceProcess) -> list[str]:
     browser.go(f"{service.url}/samples?source=heuristic")
     browser.click("ol.marks a")
     browser.click("form.explain button")
-    assert browser.evaluate("document.querySelector('p.wrong').textContent").startswith("There is no")
+    assert browser.evaluate("document.querySelector('p.wrong').textContent").startswith(
+        "There is no"
+    )
     return look(browser)
 
 
 def test_keys_and_signing_in(browser, sqlite_url, monkeypatch, capsys):
     monkeypatch.setenv("MARKBOOK_DATABASE_URL", sqlite_url)
     keys = []
-    for name, *more in (("root", "--admin"), ("ann", "--runs", "team-a/*", "--usd", "5"), ("old", "--days", "0.00001")):
+    for name, *more in (
+        ("root", "--admin"),
+        ("ann", "--runs", "team-a/*", "--usd", "5"),
+        ("old", "--days", "0.00001"),
+    ):
         assert main(["keys", "add", name, *more]) == 0
         keys.append(capsys.readouterr().out.strip())
     found = []
@@ -178,7 +206,9 @@ def test_keys_and_signing_in(browser, sqlite_url, monkeypatch, capsys):
         browser.click("form.key-form:not(details form) > button")
         found += look(browser)  # the name is taken
         browser.go(f"{service.url}/keys")
-        browser.evaluate("document.querySelectorAll('[name=confirmed]').forEach(each => each.click())")
+        browser.evaluate(
+            "document.querySelectorAll('[name=confirmed]').forEach(each => each.click())"
+        )
         browser.click('button[aria-label="Revoke new"]')
         found += look(browser)
         browser.send("Network.clearBrowserCookies")
@@ -186,7 +216,12 @@ def test_keys_and_signing_in(browser, sqlite_url, monkeypatch, capsys):
 
 
 def test_the_pages_that_are_files(browser, tmp_path: Path):
-    tests = {"passed": 1, "total": 2, "not_run": 0, "first_failure": "assert f(1) == 2: expected 2, got 1"}
+    tests = {
+        "passed": 1,
+        "total": 2,
+        "not_run": 0,
+        "first_failure": "assert f(1) == 2: expected 2, got 1",
+    }
     lines = [
         line(step, task, mark, "def f(a):\n    return a\n" * 40, tests=tests)
         for step, marks in ((0, (0.2, 0.4)), (5, (0.8, None)))

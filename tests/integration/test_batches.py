@@ -1,4 +1,6 @@
-"""Batches over the whole service and the emulator: marks, bills, budgets, other requests for the same samples."""
+"""Batches over the whole service and the emulator: marks, bills, budgets, other requests for the
+same samples.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,13 @@ async def test_a_batch_has_the_marks_of_calls_and_half_their_bill(database_url, 
     assert spent_usd == total["cost_usd"] == pytest.approx(dollars, abs=2e-9)
     assert spent_tokens == sum(billed(emulator))
     assert total["samples"] == 14
-    assert total["by_source"] == {"heuristic": 1, "tests": 0, "cache": 0, "coalesced": 1, "teacher": 12}
+    assert total["by_source"] == {
+        "heuristic": 1,
+        "tests": 0,
+        "cache": 0,
+        "coalesced": 1,
+        "teacher": 12,
+    }
 
 
 async def test_the_same_samples_cost_twice_as_much_by_calls(sqlite_url, emulator, tmp_path):
@@ -54,7 +62,9 @@ async def test_the_same_samples_cost_twice_as_much_by_calls(sqlite_url, emulator
         calls = (await service.http.post("/score", json={"samples": samples(3, 4)})).json()
     assert counted(calls["usage"]) == counted(batch["usage"])
     assert calls["usage"]["cost_usd"] == pytest.approx(2 * batch["usage"]["cost_usd"], abs=4e-9)
-    assert [each["score"] for each in calls["results"]] == [each["score"] for each in batch["results"]]
+    assert [each["score"] for each in calls["results"]] == [
+        each["score"] for each in batch["results"]
+    ]
 
 
 async def test_what_is_sent_again_with_its_id_is_the_same_batch(sqlite_url, emulator):
@@ -70,7 +80,9 @@ async def test_what_is_sent_again_with_its_id_is_the_same_batch(sqlite_url, emul
 async def test_the_setting_is_the_default_of_the_request(sqlite_url, emulator):
     async with replica(sqlite_url, emulator, teacher={"batch": "on"}) as service:
         default = await service.http.post("/score", json={"samples": samples(1, 1)})
-        call = await service.http.post("/score", json={"samples": samples(2, 1)[1:], "batch": False})
+        call = await service.http.post(
+            "/score", json={"samples": samples(2, 1)[1:], "batch": False}
+        )
         await service.ended(default.json()["id"])
     assert (default.status_code, call.status_code) == (202, 200)
 
@@ -104,9 +116,14 @@ async def test_a_key_for_other_runs_sees_no_batch(sqlite_url, emulator):
             await service.store.keys.add(ApiKey(name, hash_secret(name), runs, Budget(), 1))
         body = {"run": "a/1", "samples": samples(1, 1), "batch": True}
         assert (await service.http.post("/score", json=body)).status_code == 401
-        assert (await service.http.post("/score", json=body, headers=header("bob"))).status_code == 403
+        assert (
+            await service.http.post("/score", json=body, headers=header("bob"))
+        ).status_code == 403
         batch = (await service.http.post("/score", json=body, headers=header("ann"))).json()["id"]
-        seen = [(await service.http.get(f"/batches/{batch}", headers=header(name))) for name in ("ann", "bob")]
+        seen = [
+            (await service.http.get(f"/batches/{batch}", headers=header(name)))
+            for name in ("ann", "bob")
+        ]
         assert [answer.status_code for answer in seen] == [200, 404]
         assert seen[1].json()["error"] == "batch_not_found"
 
@@ -118,7 +135,9 @@ async def test_batches_count_towards_the_rate_limit_of_their_key(sqlite_url, emu
         codes = []
         for number in range(2):
             body = {"samples": samples(1, 4), "batch": True, "request_id": f"request-{number}"}
-            answer = await service.http.post("/score", json=body, headers={"authorization": "Bearer ann"})
+            answer = await service.http.post(
+                "/score", json=body, headers={"authorization": "Bearer ann"}
+            )
             codes.append(answer.status_code)
     assert codes == [202, 429]
 
@@ -128,7 +147,9 @@ async def test_a_batch_whose_key_is_revoked_makes_no_call(sqlite_url, emulator, 
     async with replica(sqlite_url, emulator) as service:
         await service.store.keys.add(ApiKey("ann", hash_secret("ann"), "*", Budget(), 1))
         body = {"samples": samples(1, 2), "batch": True}
-        answer = await service.http.post("/score", json=body, headers={"authorization": "Bearer ann"})
+        answer = await service.http.post(
+            "/score", json=body, headers={"authorization": "Bearer ann"}
+        )
         await service.store.keys.revoke("ann", 2)
     monkeypatch.undo()
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
@@ -138,7 +159,9 @@ async def test_a_batch_whose_key_is_revoked_makes_no_call(sqlite_url, emulator, 
     assert (stored.state, emulator.batches.all()) == ("ended", [])
 
 
-async def test_a_budget_takes_the_whole_batch_at_its_bound_and_gives_back_the_rest(sqlite_url, emulator, tmp_path):
+async def test_a_budget_takes_the_whole_batch_at_its_bound_and_gives_back_the_rest(
+    sqlite_url, emulator, tmp_path
+):
     emulator.settings.batch_s = 3600.0
     async with replica(sqlite_url, emulator) as service:
         batch = await service.submit(samples(3, 4))
@@ -153,7 +176,9 @@ async def test_a_budget_takes_the_whole_batch_at_its_bound_and_gives_back_the_re
     for number, (tokens, fits) in enumerate([(bound_tokens, True), (bound_tokens - 1, False)]):
         emulator.batches.clear()
         budgets = {"runs": {"r": {"tokens": tokens}}}
-        async with replica(f"sqlite:///{tmp_path / f'{number}.db'}", emulator, budgets=budgets) as service:
+        async with replica(
+            f"sqlite:///{tmp_path / f'{number}.db'}", emulator, budgets=budgets
+        ) as service:
             ended = await service.ended(await service.submit([*samples(3, 4), BROKEN]))
             _, left = await service.spent()
         *asked, broken = ended["results"]
@@ -166,7 +191,9 @@ async def test_a_budget_takes_the_whole_batch_at_its_bound_and_gives_back_the_re
             assert "none of the batch's 3 requests was sent" in asked[0]["error"]["detail"]
 
 
-async def test_a_sample_in_a_batch_is_not_paid_for_by_a_call_or_another_batch(database_url, emulator):
+async def test_a_sample_in_a_batch_is_not_paid_for_by_a_call_or_another_batch(
+    database_url, emulator
+):
     emulator.settings.batch_s = 3600.0
     async with replica(database_url, emulator) as service:
         first = await service.submit(samples(1, 4))
@@ -199,7 +226,11 @@ async def test_a_batch_waits_for_a_call_that_asks_for_the_same_sample(database_u
     emulator.settings.latency_s = 0.3
     async with replica(database_url, emulator) as service:
         call = asyncio.create_task(service.http.post("/score", json={"samples": samples(1, 2)}))
-        name = await service.submit(samples(1, 4)) if await asyncio.to_thread(_has_begun, emulator) else ""
+        name = (
+            await service.submit(samples(1, 4))
+            if await asyncio.to_thread(_has_begun, emulator)
+            else ""
+        )
         batch = await service.ended(name)
         assert (await call).json()["usage"]["teacher_calls"] == 1
     assert sorted(code for entry in emulator.log for code in entry.codes) == sorted(
@@ -209,7 +240,9 @@ async def test_a_batch_waits_for_a_call_that_asks_for_the_same_sample(database_u
 
 
 @pytest.mark.parametrize("kind", ["expired", "canceled", "errored"])
-async def test_a_request_without_an_answer_is_asked_anew_or_left(kind, sqlite_url, emulator, tmp_path):
+async def test_a_request_without_an_answer_is_asked_anew_or_left(
+    kind, sqlite_url, emulator, tmp_path
+):
     for attempts in (2, 1):
         emulator.clear(count=emulator.settings.count)
         emulator.settings.batch_faults = faults.script(kind, None)
@@ -219,7 +252,9 @@ async def test_a_request_without_an_answer_is_asked_anew_or_left(kind, sqlite_ur
             tokens = (await service.spent())[1]
         assert tokens == sum(billed(emulator))
         assert len(emulator.batches.all()) == attempts
-        unscored = [each["error"]["code"] for each in batch["results"] if each["status"] == "unscored"]
+        unscored = [
+            each["error"]["code"] for each in batch["results"] if each["status"] == "unscored"
+        ]
         code = "teacher_timeout" if kind == "expired" else "teacher_unavailable"
         assert unscored == ([] if attempts == 2 else [code] * 2)
 
@@ -244,7 +279,9 @@ async def test_what_is_missing_in_a_reply_is_asked_for_alone_in_another_batch(sq
 
 
 @pytest.mark.parametrize(("ttl", "writes"), [("1h", 1), ("5m", 6)])
-async def test_the_rubric_is_written_once_where_its_life_spans_the_batch(ttl, writes, sqlite_url, emulator):
+async def test_the_rubric_is_written_once_where_its_life_spans_the_batch(
+    ttl, writes, sqlite_url, emulator
+):
     emulator.settings.batch_request_s = 400.0  # six requests in 40 minutes
     async with replica(sqlite_url, emulator, teacher={"batch_cache_ttl": ttl}) as service:
         await service.ended(await service.submit(samples(6, 4)))

@@ -1,4 +1,6 @@
-"""Batches from the client and the shell: `score --batch`, `judge --batch`, Ctrl-C and the same command again."""
+"""Batches from the client and the shell: `score --batch`, `judge --batch`, Ctrl-C and the same
+command again.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ CODE = sample(0, 0)["code"]
 
 
 def settings(emulator, database_url, **teacher):
-    on_emulator = {"name": "anthropic", "base_url": emulator.url, "base_url_has_batches": True, "batch_poll_s": 0.02}
+    on_emulator = {
+        "name": "anthropic",
+        "base_url": emulator.url,
+        "base_url_has_batches": True,
+        "batch_poll_s": 0.02,
+    }
     return {"teacher": {**on_emulator, **teacher}, "store": {"database_url": database_url}}
 
 
@@ -67,7 +74,9 @@ def test_both_clients_submit_a_batch_and_get_it(url):
     assert all(isinstance(result, Scored) for result in batch.results)
 
 
-def test_a_client_that_gets_a_batch_unasked_says_which_setting_does_it(emulator, tmp_path, monkeypatch):
+def test_a_client_that_gets_a_batch_unasked_says_which_setting_does_it(
+    emulator, tmp_path, monkeypatch
+):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
     config = parse_config(settings(emulator, f"sqlite:///{tmp_path / 'on.db'}", batch="on"))
     with (
@@ -119,7 +128,18 @@ def judge(emulator, tmp_path, capsys, monkeypatch):
     def run(*arguments, database="marks.db", **teacher):
         config = settings(emulator, f"sqlite:///{tmp_path / database}", cache_ttl="1h", **teacher)
         (tmp_path / "a.yaml").write_text(json.dumps(config))
-        status = main(["judge", "file.jsonl", "--teacher", "a.yaml", "--yes", "--resamples", "100", *arguments])
+        status = main(
+            [
+                "judge",
+                "file.jsonl",
+                "--teacher",
+                "a.yaml",
+                "--yes",
+                "--resamples",
+                "100",
+                *arguments,
+            ]
+        )
         shown = capsys.readouterr()
         return status, shown.out, shown.err
 
@@ -162,6 +182,10 @@ def test_judge_continues_a_batch_that_ctrl_c_left(judge, emulator, monkeypatch):
 def test_judge_refuses_batches_of_the_stand_in_in_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.jsonl").write_text("\n".join(map(json.dumps, labelled())))
-    (tmp_path / "a.yaml").write_text("teacher: {name: static}\nstore: {database_url: 'sqlite:///marks.db'}\n")
-    assert main(["judge", "file.jsonl", "--teacher", "a.yaml", "--batch", "--resamples", "100"]) == 2
+    (tmp_path / "a.yaml").write_text(
+        "teacher: {name: static}\nstore: {database_url: 'sqlite:///marks.db'}\n"
+    )
+    assert (
+        main(["judge", "file.jsonl", "--teacher", "a.yaml", "--batch", "--resamples", "100"]) == 2
+    )
     assert "it has no batches" in capsys.readouterr().err.splitlines()[-1]

@@ -1,4 +1,6 @@
-"""Batches that are interrupted: while they are sent, by outages, by other configurations, by time."""
+"""Batches that are interrupted: while they are sent, by outages, by other configurations, by
+time.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def batches_of(emulator):
     return [len(held.requests) for held in emulator.batches.all()]
 
 
-async def test_a_batch_whose_confirmation_was_lost_is_found_and_not_sent_again(database_url, emulator):
+async def test_a_batch_whose_confirmation_was_lost_is_found_and_not_sent_again(
+    database_url, emulator
+):
     emulator.settings.faults = faults.script("reset_after")
     async with replica(database_url, emulator) as service:
         batch = await service.ended(await service.submit(samples(3, 4)))
@@ -44,7 +48,9 @@ async def test_a_batch_that_never_arrived_is_sent_again(kind, sqlite_url, emulat
     assert all(each["status"] == "scored" for each in batch["results"])
 
 
-async def test_it_is_not_sent_again_before_the_provider_must_have_it(sqlite_url, emulator, monkeypatch):
+async def test_it_is_not_sent_again_before_the_provider_must_have_it(
+    sqlite_url, emulator, monkeypatch
+):
     searches, find = [], MessageBatches.find
 
     async def counting(self, *asked):
@@ -68,12 +74,16 @@ async def test_a_refusal_for_now_needs_no_search(sqlite_url, emulator):
 
 
 @pytest.mark.parametrize("kind", ["bad_key", "spend_limit", "billing"])
-async def test_a_refusal_for_good_leaves_the_samples_unscored_and_costs_nothing(kind, sqlite_url, emulator):
+async def test_a_refusal_for_good_leaves_the_samples_unscored_and_costs_nothing(
+    kind, sqlite_url, emulator
+):
     emulator.settings.faults = faults.script(kind)
     async with replica(sqlite_url, emulator) as service:
         batch = await service.ended(await service.submit(samples(1, 2)))
         assert await service.spent() == (0.0, 0)
-        assert await count(service.store, "claims") == await count(service.store, "reservations") == 0
+        assert (
+            await count(service.store, "claims") == await count(service.store, "reservations") == 0
+        )
     assert [each["error"]["code"] for each in batch["results"]] == ["teacher_rejected"] * 2
 
 
@@ -82,9 +92,13 @@ async def test_another_batch_of_the_same_size_is_told_apart_by_its_ids(sqlite_ur
     emulator.settings.batch_s = 3600.0
     foreign = {"requests": [{"custom_id": f"other-{number}", "params": {}} for number in range(3)]}
     async with httpx.AsyncClient() as http:
-        (await http.post(f"{emulator.url}/v1/messages/batches", json=foreign, headers=HEADERS)).raise_for_status()
+        (
+            await http.post(f"{emulator.url}/v1/messages/batches", json=foreign, headers=HEADERS)
+        ).raise_for_status()
     emulator.settings.faults = faults.script("reset_before")
-    async with replica(sqlite_url, emulator, teacher=QUICK, store={"claim_lease_s": 0.5}) as service:
+    async with replica(
+        sqlite_url, emulator, teacher=QUICK, store={"claim_lease_s": 0.5}
+    ) as service:
         batch = await service.submit(samples(3, 4))
         row = await service.until_stored(batch, lambda row: row.send_ms is not None)
         await service.until_stored(batch, lambda _: unix_ms() > row.send_ms + 1500)
@@ -111,7 +125,9 @@ async def test_a_batch_outlives_its_service(database_url, emulator):
         assert await count(other.store, "reservations") == 2
     async with replica(database_url, emulator) as service:
         ended = await service.ended(batch)
-        assert await count(service.store, "claims") == await count(service.store, "reservations") == 0
+        assert (
+            await count(service.store, "claims") == await count(service.store, "reservations") == 0
+        )
         total = await service.total()
     assert counted(ended["usage"]) == billed(emulator)
     assert total["teacher_calls"] == 2
@@ -130,7 +146,9 @@ async def test_results_that_are_gone_are_charged_at_their_bound(sqlite_url, emul
     assert [each["error"]["code"] for each in ended["results"]] == ["teacher_unavailable"] * 2
 
 
-async def test_ended_batches_are_deleted_after_their_time_and_their_marks_stay(database_url, emulator):
+async def test_ended_batches_are_deleted_after_their_time_and_their_marks_stay(
+    database_url, emulator
+):
     async with replica(database_url, emulator, store={"batch_retention_days": 1}) as service:
         batch = await service.submit(samples(1, 2))
         await service.ended(batch)

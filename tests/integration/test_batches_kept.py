@@ -1,4 +1,6 @@
-"""What batches leave behind: prompts and replies on the page of a mark, ids of requests in the ledger."""
+"""What batches leave behind: prompts and replies on the page of a mark, ids of requests in the
+ledger.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,26 @@ def key(monkeypatch):
 def ledger_ids(database_url: str) -> list[str]:
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect() as connection:
-        ids = connection.execute(text("SELECT id FROM ledger_calls ORDER BY at_ms, id")).scalars().all()
+        ids = (
+            connection.execute(text("SELECT id FROM ledger_calls ORDER BY at_ms, id"))
+            .scalars()
+            .all()
+        )
     engine.dispose()
     return [*ids]
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-async def test_the_page_of_a_mark_of_a_batch_has_the_prompt_and_reply(database_url, emulator, keeps):
-    async with replica(database_url, emulator, store={"keep_exchanges": 5 if keeps else 0}) as service:
+async def test_the_page_of_a_mark_of_a_batch_has_the_prompt_and_reply(
+    database_url, emulator, keeps
+):
+    async with replica(
+        database_url, emulator, store={"keep_exchanges": 5 if keeps else 0}
+    ) as service:
         await service.ended(await service.submit(samples(1, 3)))
-        pages = [await page(service.http, link) for link in links(await page(service.http, "/samples"))]
+        pages = [
+            await page(service.http, link) for link in links(await page(service.http, "/samples"))
+        ]
     [entry] = emulator.log
     assert len(pages) == 3
     for shown in pages:
@@ -52,15 +64,21 @@ async def test_the_page_of_a_mark_of_a_batch_has_the_prompt_and_reply(database_u
 async def test_a_request_without_a_judgment_has_no_exchange(sqlite_url, emulator):
     emulator.settings.batch_faults = faults.script("expired")
     teacher = {"batch_attempts": 1}
-    async with replica(sqlite_url, emulator, teacher=teacher, store={"keep_exchanges": 5}) as service:
+    async with replica(
+        sqlite_url, emulator, teacher=teacher, store={"keep_exchanges": 5}
+    ) as service:
         batch = await service.ended(await service.submit(samples(1, 2)))
     assert [each["status"] for each in batch["results"]] == ["unscored"] * 2
 
 
-async def test_a_request_that_is_sent_again_once_its_batch_is_deleted_is_another_batch(database_url, emulator):
+async def test_a_request_that_is_sent_again_once_its_batch_is_deleted_is_another_batch(
+    database_url, emulator
+):
     emulator.settings.batch_faults = faults.script("expired")
     life = {"ledger_retention_days": None, "batch_retention_days": 1.0}
-    async with replica(database_url, emulator, teacher={"batch_attempts": 1}, store=life) as service:
+    async with replica(
+        database_url, emulator, teacher={"batch_attempts": 1}, store=life
+    ) as service:
         first = await service.submit(samples(1, 2), request_id="request-1")
         failed = (await service.ended(first))["results"]
         await service.store.maintenance.run_once(unix_ms() + 2 * DAY_MS)

@@ -1,4 +1,6 @@
-"""10,000 marks by batches: replicas are killed at ten moments of a batch, 5 % of the requests expire or fail."""
+"""10,000 marks by batches: replicas are killed at ten moments of a batch, 5 % of the requests
+expire or fail.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ sys.exit(main(default="serve"))
 class KilledReplica(ServiceProcess):
     """A service that kills itself at a moment."""
 
-    def __init__(self, database_url: str, moment: tuple[str, int], *arguments: str, **environment: str) -> None:
+    def __init__(
+        self, database_url: str, moment: tuple[str, int], *arguments: str, **environment: str
+    ) -> None:
         self._moment = moment
         super().__init__(database_url, *arguments, **environment)
 
@@ -71,14 +75,18 @@ class KilledReplica(ServiceProcess):
     def wait_killed(self) -> None:
         deadline = time.monotonic() + LIMIT_S
         while self._process.poll() is None:
-            assert time.monotonic() < deadline, f"not killed at {self._moment}:\n{''.join(self.log[-20:])}"
+            assert time.monotonic() < deadline, (
+                f"not killed at {self._moment}:\n{''.join(self.log[-20:])}"
+            )
             time.sleep(0.02)
 
 
 @pytest.fixture
 def emulator_of_batches() -> Iterator[Emulator]:
     batch_faults = faults.Faults(share=0.05, kinds=("errored", "expired", "canceled"), seed=7)
-    with Emulator(Settings(batch_faults=batch_faults, batch_s=0.5, count=tokens.estimate)) as emulator:
+    with Emulator(
+        Settings(batch_faults=batch_faults, batch_s=0.5, count=tokens.estimate)
+    ) as emulator:
         yield emulator
 
 
@@ -93,7 +101,11 @@ def config(tmp_path: Path, emulator_of_batches: Emulator) -> Path:
         "batch_send_timeout_s": 1.0,
         "max_group_size": PER_TASK,
     }
-    sections = {"teacher": teacher, "store": {"claim_lease_s": 1.0}, "rlaif": {"use_tiered_scoring": False}}
+    sections = {
+        "teacher": teacher,
+        "store": {"claim_lease_s": 1.0},
+        "rlaif": {"use_tiered_scoring": False},
+    }
     file.write_text(yaml.safe_dump(sections))
     return file
 
@@ -116,18 +128,22 @@ def rows(database_url: str, query: str) -> list[tuple[object, ...]]:
 
 
 def check_bill(database_url: str, emulator: Emulator) -> None:
-    """To the token what the emulator billed, at half its price for calls; nothing reserved, claimed or unknown."""
+    """To the token what the emulator billed, at half its price for calls; nothing reserved,
+    claimed or unknown.
+    """
     bills = [entry.bill for entry in emulator.log if entry.bill is not None]
     query = (
-        "SELECT sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), sum(cache_creation_input_tokens),"
-        " sum(cost_nusd), count(*) FROM ledger_calls"
+        "SELECT sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), "
+        "sum(cache_creation_input_tokens), sum(cost_nusd), count(*) FROM ledger_calls"
     )
     [(sent, received, read, written, nusd, calls)] = rows(database_url, query)
     assert sent == sum(bill.input_tokens for bill in bills)
     assert received == sum(bill.output_tokens for bill in bills)
     assert read == sum(bill.cache_read_input_tokens for bill in bills)
     assert written == sum(bill.cache_write_5m + bill.cache_write_1h for bill in bills)
-    assert int(str(nusd)) / 1e9 == pytest.approx(sum(entry.dollars() for entry in emulator.log), abs=1e-9 * len(bills))
+    assert int(str(nusd)) / 1e9 == pytest.approx(
+        sum(entry.dollars() for entry in emulator.log), abs=1e-9 * len(bills)
+    )
     assert calls == sum(len(held.requests) for held in emulator.batches.all())
     assert rows(database_url, "SELECT count(*) FROM ledger_calls WHERE usage_unknown") == [(0,)]
     for table in ("reservations", "claims", "batch_samples"):
@@ -146,7 +162,9 @@ def submit_all(database_url: str, config: Path, asked: list[dict[str, str]]) -> 
         batches = []
         for start in range(0, len(asked), size):
             part = asked[start : start + size]
-            request = ScoreRequest(run=f"run-{start}", samples=[Sample(**sample) for sample in part])
+            request = ScoreRequest(
+                run=f"run-{start}", samples=[Sample(**sample) for sample in part]
+            )
             batches.append((await state.batches.submit(request, None)).id)
         await state.store.close()
         return batches
@@ -157,7 +175,14 @@ def submit_all(database_url: str, config: Path, asked: list[dict[str, str]]) -> 
 def kill_two(database_url: str, moment: tuple[str, int], config: Path) -> None:
     """Two replicas that start together; each works on what is left until it is killed."""
     with ThreadPoolExecutor(2) as threads:
-        start = partial(KilledReplica, database_url, moment, "--config", str(config), ANTHROPIC_API_KEY="test-key")
+        start = partial(
+            KilledReplica,
+            database_url,
+            moment,
+            "--config",
+            str(config),
+            ANTHROPIC_API_KEY="test-key",
+        )
         starting = [threads.submit(start) for _ in range(2)]
         with starting[0].result() as first, starting[1].result() as second:
             first.wait_killed()
@@ -172,7 +197,9 @@ def test_every_sample_once_and_every_token_in_the_ledger(
     batches = submit_all(postgres_url, config, asked)
     for moment in MOMENTS:
         kill_two(postgres_url, moment, config)
-    with ServiceProcess(postgres_url, "--config", str(config), ANTHROPIC_API_KEY="test-key") as service:
+    with ServiceProcess(
+        postgres_url, "--config", str(config), ANTHROPIC_API_KEY="test-key"
+    ) as service:
         found = [ended(service.url, batch) for batch in batches]
     results = [result for batch in found for result in batch.results or []]
     unscored: Counter[str] = Counter()
@@ -185,7 +212,9 @@ def test_every_sample_once_and_every_token_in_the_ledger(
     # tried twice, each time with a chance of 5 %: 1 in 400 is left
     assert unscored.total() < len(asked) / 50
     assert unscored.keys() <= {"teacher_timeout", "teacher_unavailable"}
-    answered = Counter(code for entry in emulator_of_batches.log if entry.bill for code in entry.codes)
+    answered = Counter(
+        code for entry in emulator_of_batches.log if entry.bill for code in entry.codes
+    )
     assert len(answered) == len(asked) - unscored.total()
     assert set(answered.values()) == {1}
     check_bill(postgres_url, emulator_of_batches)
@@ -205,6 +234,8 @@ def test_a_single_service_on_sqlite_goes_on_after_a_start(
         found = ended(service.url, batch)
     assert found.results is not None
     assert len(found.results) == len(part)
-    answered = Counter(code for entry in emulator_of_batches.log if entry.bill for code in entry.codes)
+    answered = Counter(
+        code for entry in emulator_of_batches.log if entry.bill for code in entry.codes
+    )
     assert set(answered.values()) == {1}
     check_bill(sqlite_url, emulator_of_batches)

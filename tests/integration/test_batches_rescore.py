@@ -1,4 +1,6 @@
-"""`markbook rescore --batch` and `rubric try --batch`: marks of calls at half the price, Ctrl-C, budgets, groups."""
+"""`markbook rescore --batch` and `rubric try --batch`: marks of calls at half the price, Ctrl-C,
+budgets, groups.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ import pytest
 from markbook.cli import main
 from markbook.scoring.judging import marking
 from tests.emulator import tokens
-from tests.integration.test_rescore import HAIKU, SONNET, code_of, execute, new_judge, old_judge, samples
+from tests.integration.test_rescore import (
+    HAIKU,
+    SONNET,
+    code_of,
+    execute,
+    new_judge,
+    old_judge,
+    samples,
+)
 
 STRICT = "---\ncriteria: {correctness: 0.5, style: 0.5}\n---\nJudge correctness and style.\n"
 PER_TASK = 4
@@ -20,14 +30,19 @@ PER_TASK = 4
 
 @pytest.fixture
 def command(tmp_path, capsys, monkeypatch, emulator):
-    """`command(*arguments)`: exit status, standard output and error, with the old judge's marks in the store."""
+    """`command(*arguments)`: exit status, standard output and error, with the old judge's marks
+    in the store.
+    """
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
     monkeypatch.chdir(tmp_path)
     emulator.settings.count = tokens.estimate
     write_config(emulator)
     (tmp_path / "file.jsonl").write_text("\n".join(map(json.dumps, samples())))
     emulator.settings.judge = old_judge
-    assert main(["judge", "file.jsonl", "--teacher", "config.yaml", "--yes", "--resamples", "100"]) == 0
+    assert (
+        main(["judge", "file.jsonl", "--teacher", "config.yaml", "--yes", "--resamples", "100"])
+        == 0
+    )
     emulator.settings.judge = new_judge
     forget(emulator)
     capsys.readouterr()
@@ -41,9 +56,17 @@ def command(tmp_path, capsys, monkeypatch, emulator):
 
 
 def settings(emulator, **teacher):
-    on_emulator = {"name": "anthropic", "base_url": emulator.url, "base_url_has_batches": True, "model": HAIKU}
+    on_emulator = {
+        "name": "anthropic",
+        "base_url": emulator.url,
+        "base_url_has_batches": True,
+        "model": HAIKU,
+    }
     timing = {"batch_poll_s": 0.02, "cache_ttl": "1h", "max_concurrency": 1}
-    return {"teacher": {**on_emulator, **timing, **teacher}, "store": {"database_url": "sqlite:///marks.db"}}
+    return {
+        "teacher": {**on_emulator, **timing, **teacher},
+        "store": {"database_url": "sqlite:///marks.db"},
+    }
 
 
 def write_config(emulator, name="config.yaml", **teacher):
@@ -62,7 +85,11 @@ def rescore(command, *arguments):
 
 def dollars_of(estimate: str) -> list[float]:
     """The likely cost and the highest, of a printed estimate."""
-    return [float(word.removeprefix("$").rstrip(",\n")) for word in estimate.split() if word.startswith("$")]
+    return [
+        float(word.removeprefix("$").rstrip(",\n"))
+        for word in estimate.split()
+        if word.startswith("$")
+    ]
 
 
 def test_by_batches_the_figures_are_those_of_calls_at_half_the_price(command, emulator):
@@ -72,7 +99,9 @@ def test_by_batches_the_figures_are_those_of_calls_at_half_the_price(command, em
     assert err.startswith(f"6 marks by {SONNET}, 0 of them stored; 3 batched requests, ")
     assert [len(each.requests) for each in emulator.batches.all()] == [3]
     assert by_batch["paid_usd"] == pytest.approx(sum(entry.dollars() for entry in emulator.log))
-    execute("DELETE FROM marks WHERE key IN (SELECT key FROM marks ORDER BY created_ms DESC LIMIT 6)")
+    execute(
+        "DELETE FROM marks WHERE key IN (SELECT key FROM marks ORDER BY created_ms DESC LIMIT 6)"
+    )
     forget(emulator)
     status, out, err = rescore(command, "--yes", "--json")
     by_calls = json.loads(out)
@@ -94,25 +123,50 @@ def test_the_setting_does_the_same(command, emulator):
 def test_samples_of_a_task_are_shown_with_those_of_their_old_group(command, emulator):
     write_config(emulator, max_group_size=2)
     lines = [
-        {**next(iter(samples())), "code": f"{code_of(0, is_right=True)}# {number}\n", "passed": number % 2 == 0}
+        {
+            **next(iter(samples())),
+            "code": f"{code_of(0, is_right=True)}# {number}\n",
+            "passed": number % 2 == 0,
+        }
         for number in range(PER_TASK)
     ]
     Path("more.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    judged = command("judge", "more.jsonl", "--teacher", "config.yaml", "--yes", "--run", "more", "--resamples", "100")
+    judged = command(
+        "judge",
+        "more.jsonl",
+        "--teacher",
+        "config.yaml",
+        "--yes",
+        "--run",
+        "more",
+        "--resamples",
+        "100",
+    )
     assert judged[0] == 0
     old = {frozenset(entry.codes) for entry in emulator.log}
     assert {len(group) for group in old} == {2}
     forget(emulator)
     write_config(emulator, "new.yaml", max_group_size=8)
     status, out, _ = command(
-        "rescore", "--teacher", "new.yaml", "--run", "more", "--batch", "--yes", "--json", "--resamples", "100"
+        "rescore",
+        "--teacher",
+        "new.yaml",
+        "--run",
+        "more",
+        "--batch",
+        "--yes",
+        "--json",
+        "--resamples",
+        "100",
     )
     assert (status, json.loads(out)["compared"]) == (0, PER_TASK)
     assert {frozenset(entry.codes) for entry in emulator.log} == old
     assert len(emulator.batches.all()) == 2  # one group of the task in each
 
 
-def test_ctrl_c_leaves_the_batch_and_the_same_command_gets_its_marks(command, emulator, monkeypatch):
+def test_ctrl_c_leaves_the_batch_and_the_same_command_gets_its_marks(
+    command, emulator, monkeypatch
+):
     async def interrupted(_state, _batch):
         await asyncio.sleep(0.5)  # so that the batch is sent
         raise KeyboardInterrupt
@@ -123,7 +177,8 @@ def test_ctrl_c_leaves_the_batch_and_the_same_command_gets_its_marks(command, em
         status, out, err = rescore(command, "--batch", "--yes")
     assert (status, out) == (130, "")
     assert err.splitlines()[-1] == (
-        "stopped: the marks so far are stored, batches continue at the provider, and the same command continues"
+        "stopped: the marks so far are stored, batches continue at the provider, and the same "
+        "command continues"
     )
     emulator.batches.finish()
     status, out, _ = rescore(command, "--batch", "--yes", "--json")
@@ -146,19 +201,27 @@ def test_a_limit_in_dollars_holds_for_the_whole_batch(command, emulator):
 def test_a_rubric_is_tried_by_a_batch(command, emulator):
     Path("strict.md").write_text(STRICT)
     emulator.settings.judge = lambda codes: [(80, 60) for _ in codes]
-    status, out, err = command("rubric", "try", "strict.md", "--from-store", "6", "--batch", "--yes", "--json")
+    status, out, err = command(
+        "rubric", "try", "strict.md", "--from-store", "6", "--batch", "--yes", "--json"
+    )
     report = json.loads(out)
     assert status == 0
     assert f"{HAIKU}: 3 batched requests, " in err
     assert [each["new"]["score"] for each in report["samples"]] == [pytest.approx(0.7)] * 6
     assert len(emulator.batches.all()) == 1
-    assert report["usage"]["cost_usd"] == pytest.approx(sum(entry.dollars() for entry in emulator.log))
-    status, out, err = command("rubric", "try", "strict.md", "--from-store", "6", "--batch", "--json")
+    assert report["usage"]["cost_usd"] == pytest.approx(
+        sum(entry.dollars() for entry in emulator.log)
+    )
+    status, out, err = command(
+        "rubric", "try", "strict.md", "--from-store", "6", "--batch", "--json"
+    )
     assert (status, json.loads(out)["usage"]["teacher_calls"]) == (0, 0)
     assert "6 of them stored" in err
 
 
-@pytest.mark.parametrize("arguments", [("rescore", "--teacher", "stub.yaml"), ("rubric", "try", "strict.md")])
+@pytest.mark.parametrize(
+    "arguments", [("rescore", "--teacher", "stub.yaml"), ("rubric", "try", "strict.md")]
+)
 def test_a_teacher_without_batches_is_refused_in_one_line(command, emulator, arguments):
     write_config(emulator, base_url_has_batches=False)
     Path("stub.yaml").write_text("teacher: {name: static}\n")

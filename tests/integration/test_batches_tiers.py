@@ -1,4 +1,6 @@
-"""Samples of batches in the tiers before the teacher: sources as of calls, tests, agreement, the list of samples."""
+"""Samples of batches in the tiers before the teacher: sources as of calls, tests, agreement, the
+list of samples.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ def key(monkeypatch):
 
 
 class WrongSandbox:
-    """Every test fails at once. `most_waiting`: samples in the runner's queue meanwhile, at most."""
+    """Every test fails at once.
+
+    `most_waiting`: samples in the runner's queue meanwhile, at most.
+    """
 
     name = "fake"
 
@@ -41,7 +46,9 @@ class WrongSandbox:
 
 
 @pytest.mark.parametrize("policy", ["gate", "advise", "only"])
-async def test_the_tiers_decide_for_batches_what_they_decide_for_calls(sqlite_url, emulator, tmp_path, policy):
+async def test_the_tiers_decide_for_batches_what_they_decide_for_calls(
+    sqlite_url, emulator, tmp_path, policy
+):
     found = []
     for is_batch, url in ((True, sqlite_url), (False, f"sqlite:///{tmp_path / 'calls.db'}")):
         async with replica(url, emulator, rlaif={"tests_policy": policy}) as service:
@@ -52,15 +59,23 @@ async def test_the_tiers_decide_for_batches_what_they_decide_for_calls(sqlite_ur
                     body = {"run": "r", "samples": KINDS}
                     answer = (await service.http.post("/score", json=body)).json()
                 kept = ("status", "source", "score", "criteria", "reasons", "tests", "error", "key")
-                found.append([{name: each.get(name) for name in kept} for each in answer["results"]])
+                found.append(
+                    [{name: each.get(name) for name in kept} for each in answer["results"]]
+                )
     assert found[:2] == found[2:]
     sources = [[each["source"] for each in results] for results in found[:2]]
-    judged = {"gate": ["tests", "heuristic", "teacher"], "advise": ["teacher", "heuristic", "teacher"]}
+    judged = {
+        "gate": ["tests", "heuristic", "teacher"],
+        "advise": ["teacher", "heuristic", "teacher"],
+    }
     again = {"gate": ["tests", "heuristic", "cache"], "advise": ["cache", "heuristic", "cache"]}
     if policy == "only":
         assert sources == [["tests", "tests", "heuristic", None, "heuristic"]] * 2
     else:
-        assert sources == [["teacher", *judged[policy], "heuristic"], ["cache", *again[policy], "heuristic"]]
+        assert sources == [
+            ["teacher", *judged[policy], "heuristic"],
+            ["cache", *again[policy], "heuristic"],
+        ]
 
 
 async def test_what_tests_have_decided_goes_before_a_stored_mark(sqlite_url, emulator):
@@ -88,7 +103,9 @@ async def test_samples_of_a_batch_are_compared_with_their_tests_and_listed(datab
     assert len(listed) == len(set(listed)) == 5
 
 
-@pytest.mark.parametrize(("many", "queued"), [(1_000, 100), pytest.param(10_000, 4096, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("many", "queued"), [(1_000, 100), pytest.param(10_000, 4096, marks=pytest.mark.long)]
+)
 async def test_tests_of_a_large_batch_take_turns_in_the_queue_of_the_sandboxes(
     sqlite_url, emulator, monkeypatch, many, queued
 ):
@@ -99,7 +116,10 @@ async def test_tests_of_a_large_batch_take_turns_in_the_queue_of_the_sandboxes(
         return sandbox.runner
 
     monkeypatch.setattr(app, "_runner", runner)
-    asked = [{**samples(1, 1)[0], "code": f"x = {number}\n", "tests": ["assert x"]} for number in range(many)]
+    asked = [
+        {**samples(1, 1)[0], "code": f"x = {number}\n", "tests": ["assert x"]}
+        for number in range(many)
+    ]
     async with replica(sqlite_url, emulator, execution={"max_queued_samples": queued}) as service:
         batch = await service.ended(await service.submit(asked))
     assert Counter(each["source"] for each in batch["results"]) == {"tests": many}

@@ -1,4 +1,6 @@
-"""bench-trainer on a tiny student: both sides to the end, and as many tokens of one as of the other."""
+"""bench-trainer on a tiny student: both sides to the end, and as many tokens of one as of the
+other.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ def test_both_sides_are_measured_on_the_same_number_of_tokens(tmp_path):
     save_tiny_student(tmp_path)
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "benchmarks.trainer", "--student", str(tmp_path), "--device", "cpu"),
+            *(
+                sys.executable,
+                "-m",
+                "benchmarks.trainer",
+                "--student",
+                str(tmp_path),
+                "--device",
+                "cpu",
+            ),
             *("--steps", "2", "--samples", "4", "--tokens", "8"),
         ],
         cwd=ROOT,
@@ -26,7 +36,11 @@ def test_both_sides_are_measured_on_the_same_number_of_tokens(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| Markbook", "| TRL"))]
+    rows = [
+        line.split(" | ")
+        for line in done.stdout.splitlines()
+        if line.startswith(("| Markbook", "| TRL"))
+    ]
     assert [row[0].split()[1] for row in rows] == [
         "Markbook",
         "TRL",

@@ -1,4 +1,6 @@
-"""Chaos: four replicas on one Postgres, eight clients; replicas are killed, Postgres restarts, the teacher fails."""
+"""Chaos: four replicas on one Postgres, eight clients; replicas are killed, Postgres restarts,
+the teacher fails.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,11 @@ REQUESTS, TASKS_A_REQUEST = 25, 2
 """A client's; each task with all its codes: 8 x 25 x 2 x 5 = 2,000 samples."""
 CALLS_BETWEEN = 10
 EVENTS = ("kill", "kill", "fast", "kill", "kill", "immediate", "kill", "kill")
-"""What happens each time the teacher got CALLS_BETWEEN more calls: a replica killed, Postgres restarted in that way.
+"""What happens each time the teacher got CALLS_BETWEEN more calls: a replica killed, Postgres
+restarted in that way.
 
-The clients' requests are dealt to the times before, between and after them, so that each finds them at work.
+The clients' requests are dealt to the times before, between and after them, so that each finds them
+at work.
 """
 KILLS, RESTARTS = EVENTS.count("kill"), len(EVENTS) - EVENTS.count("kill")
 MAX_CONCURRENCY = 4
@@ -67,7 +71,10 @@ def requests_of(client: int) -> list[ScoreRequest]:
 
 
 def poor_requests() -> list[ScoreRequest]:
-    return [ScoreRequest(run=POOR, samples=[sample(TASKS + number, 0)]) for number in range(POOR_SAMPLES)]
+    return [
+        ScoreRequest(run=POOR, samples=[sample(TASKS + number, 0)])
+        for number in range(POOR_SAMPLES)
+    ]
 
 
 def time_of_request(number: int) -> int:
@@ -113,10 +120,15 @@ class Scene:
     postgres: Postgres
     emulator: Emulator
     replicas: Sequence[ServiceProcess]
-    begun: Sequence[threading.Event] = field(default_factory=lambda: [threading.Event() for _ in EVENTS])
+    begun: Sequence[threading.Event] = field(
+        default_factory=lambda: [threading.Event() for _ in EVENTS]
+    )
 
     def disturb(self) -> None:
-        """All EVENTS. It is the sender of the newest call that is killed, as good as always before the answer."""
+        """All EVENTS.
+
+        It is the sender of the newest call that is killed, as good as always before the answer.
+        """
         calls = 0
         for event, begun in zip(EVENTS, self.begun, strict=True):
             calls = self._wait_for_calls(calls + CALLS_BETWEEN)
@@ -138,7 +150,9 @@ class Scene:
     def ask(self, client: int, requests: Sequence[ScoreRequest]) -> list[tuple[str, str, Result]]:
         """Run, code and result of every sample of the requests, one request after the other."""
         url, found = self.replicas[client % REPLICAS].url, []
-        with ScoringClient(url, timeout_s=STEP_LIMIT_S, retry_policy=RetryPolicy(STEP_LIMIT_S)) as http:
+        with ScoringClient(
+            url, timeout_s=STEP_LIMIT_S, retry_policy=RetryPolicy(STEP_LIMIT_S)
+        ) as http:
             for number, request in enumerate(requests):
                 if time_of := time_of_request(number):
                     assert self.begun[time_of - 1].wait(STEP_LIMIT_S)
@@ -181,7 +195,13 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         )
         replicas = [
             opened.enter_context(
-                ServiceProcess(postgres.url, "--config", str(config), port=free_port(), ANTHROPIC_API_KEY=str(number))
+                ServiceProcess(
+                    postgres.url,
+                    "--config",
+                    str(config),
+                    port=free_port(),
+                    ANTHROPIC_API_KEY=str(number),
+                )
             )
             for number in range(REPLICAS)
         ]
@@ -190,30 +210,45 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 def test_no_mark_is_wrong_none_is_lost_and_every_cent_is_in_the_book(scene: Scene) -> None:
     asked = {client: requests_of(client) for client in range(CLIENTS)}
-    assert min(new_tasks(asked.values())) >= CALLS_BETWEEN  # a call each at the least, so that everything happens
+    assert (
+        min(new_tasks(asked.values())) >= CALLS_BETWEEN
+    )  # a call each at the least, so that everything happens
     with ThreadPoolExecutor(CLIENTS + 2) as threads:
         disturber = threads.submit(scene.disturb)
         poor = threads.submit(scene.ask, 0, poor_requests())
-        clients = [threads.submit(scene.ask, client, requests) for client, requests in asked.items()]
+        clients = [
+            threads.submit(scene.ask, client, requests) for client, requests in asked.items()
+        ]
         found = [result for client in clients for result in client.result()]
         disturber.result()
         for _ in range(ROUNDS):
-            found += [each for part in threads.map(scene.ask, asked, missing(found).values()) for each in part]
+            found += [
+                each
+                for part in threads.map(scene.ask, asked, missing(found).values())
+                for each in part
+            ]
     scene.wait_for_the_dead_to_be_booked()
 
     assert_marks(found)
     assert_marks_of_the_poor(poor.result())
     ledger, log = scene.postgres.rows("SELECT * FROM ledger_calls"), scene.emulator.settle()
     assert_ledger_is_the_bill(ledger, log)
-    accounts = {row["scope"]: row["nusd"] for row in scene.postgres.rows("SELECT scope, nusd FROM budget_balances")}
+    accounts = {
+        row["scope"]: row["nusd"]
+        for row in scene.postgres.rows("SELECT scope, nusd FROM budget_balances")
+    }
     assert accounts["total"] == sum(call["cost_nusd"] for call in ledger)
-    assert accounts[f"run {POOR}"] == sum(call["cost_nusd"] for call in ledger if call["run"] == POOR)
+    assert accounts[f"run {POOR}"] == sum(
+        call["cost_nusd"] for call in ledger if call["run"] == POOR
+    )
     assert accounts[f"run {POOR}"] <= POOR_USD * 1e9
     assert [replica.stop() for replica in scene.replicas] == [0] * REPLICAS
 
 
 def missing(found: Sequence[tuple[str, str, Result]]) -> Mapping[int, list[ScoreRequest]]:
-    """By client: what it asked for and got no mark for, in no round, in requests as large as its first ones."""
+    """By client: what it asked for and got no mark for, in no round, in requests as large as its
+    first ones.
+    """
     marked = {(run, code) for run, code, result in found if isinstance(result, Scored)}
     codes: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for run, code, _ in found:
@@ -225,7 +260,8 @@ def missing(found: Sequence[tuple[str, str, Result]]) -> Mapping[int, list[Score
         numbers = [int(code.split()[-1]) for code in codes[run]]
         samples = [sample(*divmod(number, CODES_A_TASK)) for number in numbers]
         again[client] = [
-            ScoreRequest(run=run, samples=samples[start : start + 10]) for start in range(0, len(samples), 10)
+            ScoreRequest(run=run, samples=samples[start : start + 10])
+            for start in range(0, len(samples), 10)
         ]
     return again
 
@@ -245,18 +281,27 @@ def assert_marks_of_the_poor(found: Sequence[tuple[str, str, Result]]) -> None:
     """The budget was reached: some have a mark, then there are none to be had."""
     results = [result for _, _, result in found]
     assert len([result for result in results if isinstance(result, Scored)]) >= 1
-    assert ErrorCode.BUDGET_EXHAUSTED in {result.error.code for result in results if not isinstance(result, Scored)}
+    assert ErrorCode.BUDGET_EXHAUSTED in {
+        result.error.code for result in results if not isinstance(result, Scored)
+    }
 
 
 def assert_ledger_is_the_bill(ledger: Sequence[Mapping[str, Any]], log: Sequence[Entry]) -> None:
-    """Answered calls to the token and the dollar; of the others at least as many, each at no less than was charged."""
+    """Answered calls to the token and the dollar; of the others at least as many, each at no
+    less than was charged.
+    """
     entries = {entry.request_id: entry for entry in log}
     for call in ledger:
         if call["usage_unknown"] or call["outcome"] == "not_sent":
             continue
         entry = entries.pop(call["provider_request_id"])
         bill = entry.bill.usage() if entry.bill else {}
-        for kind in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+        for kind in (
+            "input_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+        ):
             assert call[kind] == bill.get(kind, 0)
         assert call["cost_nusd"] == round(entry.dollars() * 1e9)
     unknown = [call for call in ledger if call["usage_unknown"]]
@@ -267,9 +312,14 @@ def assert_ledger_is_the_bill(ledger: Sequence[Mapping[str, Any]], log: Sequence
 
     # what came back whole is unknown only to who was killed or had given up
     whole = [entry for entry in entries.values() if entry.fault not in faults.TRANSPORT]
-    assert len(whole) <= sum(call["outcome"] in ("killed", "timeout", "connection_lost") for call in unknown)
+    assert len(whole) <= sum(
+        call["outcome"] in ("killed", "timeout", "connection_lost") for call in unknown
+    )
     killed = [call for call in unknown if call["outcome"] == "killed"]
-    # a reservation whose commit Postgres took to its grave unanswered is one more call that nobody can tell of
+    # a reservation whose commit Postgres took to its grave unanswered is one more call that nobody
+    # can tell of
     assert 1 <= len(killed) <= (KILLS + RESTARTS * REPLICAS) * MAX_CONCURRENCY
     # there is no body where the sender was killed before it had sent it all
-    assert {call["output_tokens"] for call in killed} <= {entry.body["max_tokens"] for entry in log if entry.body}
+    assert {call["output_tokens"] for call in killed} <= {
+        entry.body["max_tokens"] for entry in log if entry.body
+    }

@@ -1,4 +1,7 @@
-"""The commands that ask a running service, as a person at a shell would use them. Real processes, real HTTP."""
+"""The commands that ask a running service, as a person at a shell would use them.
+
+Real processes, real HTTP.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,22 @@ GOOD = "def add(a, b):\n    return a + b\n"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     config = tmp_path_factory.mktemp("commands") / "config.yaml"
-    config.write_text("budgets: {total: {usd: 20}, per_run: {tokens: 5000}}\nservice: {log_format: json}\n")
-    with ServiceProcess(f"sqlite:///{config.with_name('book.db')}", "--config", str(config)) as started:
+    config.write_text(
+        "budgets: {total: {usd: 20}, per_run: {tokens: 5000}}\nservice: {log_format: json}\n"
+    )
+    with ServiceProcess(
+        f"sqlite:///{config.with_name('book.db')}", "--config", str(config)
+    ) as started:
         yield started
 
 
 @pytest.fixture
-def ask(service: ServiceProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def ask(
+    service: ServiceProcess,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "add.py").write_text(GOOD)
     (tmp_path / "task.md").write_text(TASK)
@@ -43,7 +55,14 @@ def test_a_file_is_marked_from_the_shell_and_paid_for_once(ask):
     status, told, _ = ask("score", "add.py", "--prompt", TASK, "--run", "first")
     again = ask("score", "add.py", "--prompt-file", "task.md", "--run", "first")
     assert (status, again[0]) == (0, 0)
-    for line in ("mark      0.", ", from the teacher", "correctness", "code quality", "no judge", "key       STUDENT:"):
+    for line in (
+        "mark      0.",
+        ", from the teacher",
+        "correctness",
+        "code quality",
+        "no judge",
+        "key       STUDENT:",
+    ):
         assert line in told
     assert "paid      $0.0000: 0 tokens sent" in told
     assert ", from the cache" in again[1]
@@ -64,9 +83,24 @@ def test_as_json_it_is_the_service_s_answer(ask):
 
 
 def test_standard_input_is_a_file_of_the_language_that_is_named(service):
-    command = [sys.executable, "-m", "markbook.scoring", "score", "-", "--language", "py", "--prompt", TASK]
+    command = [
+        sys.executable,
+        "-m",
+        "markbook.scoring",
+        "score",
+        "-",
+        "--language",
+        "py",
+        "--prompt",
+        TASK,
+    ]
     done = subprocess.run(
-        [*command, "--url", service.url], cwd=ROOT, env=clean_environment(), input=GOOD, capture_output=True, text=True
+        [*command, "--url", service.url],
+        cwd=ROOT,
+        env=clean_environment(),
+        input=GOOD,
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert ":python" in done.stdout
@@ -74,21 +108,38 @@ def test_standard_input_is_a_file_of_the_language_that_is_named(service):
 
 def test_what_could_not_be_marked_is_told_and_is_no_success(ask, tmp_path, sqlite_url, capsys):
     config = tmp_path / "config.yaml"
-    config.write_text("teacher: {name: anthropic, base_url: 'http://127.0.0.1:1'}\nbudgets: {total: {tokens: 0}}\n")
+    config.write_text(
+        "teacher: {name: anthropic, base_url: 'http://127.0.0.1:1'}\nbudgets: {total: {tokens: "
+        "0}}\n"
+    )
     with ServiceProcess(sqlite_url, "--config", str(config), ANTHROPIC_API_KEY="x") as poor:
         status = main(["score", "add.py", "--prompt", TASK, "--url", poor.url])
     told = capsys.readouterr().out
     assert status == 1
-    assert "unscored  budget_exhausted: the budget of total is exhausted (all 0 tokens spent)" in told
+    assert (
+        "unscored  budget_exhausted: the budget of total is exhausted (all 0 tokens spent)" in told
+    )
     assert "mark " not in told
 
 
 def test_stats_are_a_table_with_units_and_budgets(ask):
     ask("score", "add.py", "--prompt", TASK, "--run", "tabled")
     status, told, _ = ask("stats", "--run", "tabled")
-    head, row, paid_head, paid = [line.split() for line in told.splitlines() if line.startswith(("RUN", "tabled"))]
+    head, row, paid_head, paid = [
+        line.split() for line in told.splitlines() if line.startswith(("RUN", "tabled"))
+    ]
     assert status == 0
-    assert head == ["RUN", "SAMPLES", "HEURISTIC", "TESTS", "CACHE", "COALESCED", "TEACHER", "UNSCORED", "MEAN"]
+    assert head == [
+        "RUN",
+        "SAMPLES",
+        "HEURISTIC",
+        "TESTS",
+        "CACHE",
+        "COALESCED",
+        "TEACHER",
+        "UNSCORED",
+        "MEAN",
+    ]
     assert paid_head == ["RUN", "CALLS", "TOKENS", "IN", "TOKENS", "OUT", "TOKENS", "SAVED", "COST"]
     assert (row[1], 0 <= float(row[-1]) <= 1) == ("1", True)
     assert paid[-1] == "$0.0000"
@@ -96,7 +147,9 @@ def test_stats_are_a_table_with_units_and_budgets(ask):
     assert "teacher  static: " in told
     assert " MiB" in told
     budgets = {
-        line.split("  ")[0]: line.split()[-5:] for line in told.splitlines() if "total" in line or "run tab" in line
+        line.split("  ")[0]: line.split()[-5:]
+        for line in told.splitlines()
+        if "total" in line or "run tab" in line
     }
     assert budgets["total"][-3:] == ["$0.0000", "$20.0000", "0"]
     assert budgets["run tabled"][-2:] == ["0", "5,000"]
@@ -116,8 +169,14 @@ def test_stats_since_and_as_json(ask):
 def test_a_run_that_there_is_not_is_said_and_the_one_that_was_meant(ask):
     ask("score", "add.py", "--prompt", TASK, "--run", "typed")
     for options in ([], ["--json"], ["--since", "1h"]):
-        assert ask("stats", "--run", "tpyed", *options) == (2, "", "there is no run tpyed; did you mean typed?\n")
-    assert ask("stats", "--run", "typed", "--since", "2999-01-01")[0] == 0  # it is one, though it did nothing then
+        assert ask("stats", "--run", "tpyed", *options) == (
+            2,
+            "",
+            "there is no run tpyed; did you mean typed?\n",
+        )
+    assert (
+        ask("stats", "--run", "typed", "--since", "2999-01-01")[0] == 0
+    )  # it is one, though it did nothing then
 
 
 def test_before_anything_is_asked_for_there_is_no_run(tmp_path, capsys):

@@ -43,7 +43,9 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(config: Path) -> Iterator[Start]:
-    """Starts the demo; whatever becomes of the test, the demo is told to stop and stops its processes."""
+    """Starts the demo; whatever becomes of the test, the demo is told to stop and stops its
+    processes.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def begin(**training: object) -> subprocess.Popen[str]:
@@ -79,7 +81,9 @@ def read_until(process: subprocess.Popen[str], word: str) -> str:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """The rest of its output, up to the end of the pipe, which its trainer holds open too: both have ended then."""
+    """The rest of its output, up to the end of the pipe, which its trainer holds open too: both
+    have ended then.
+    """
     output, _ = process.communicate(timeout=120)
     return output
 
@@ -120,7 +124,9 @@ def test_it_runs_again_and_beside_a_taken_port(start: Start, tmp_path: Path):
         pytest.param(False, id="to the demo alone", marks=pytest.mark.long),
     ],
 )
-def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(start: Start, tmp_path: Path, whole_group: bool):
+def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(
+    start: Start, tmp_path: Path, whole_group: bool
+):
     process = start(max_steps=1_000_000)
     output = read_until(process, "step 2/")
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
@@ -131,7 +137,9 @@ def test_ctrl_c_stops_both_processes_and_leaves_a_usable_folder(start: Start, tm
     assert "to continue it, start its service again: markbook serve --config" in output
     assert "Traceback" not in output
     (folder,) = (tmp_path / "runs").iterdir()
-    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["ended"] == "interrupted"
+    assert (
+        json.loads((folder / "summary.json").read_text(encoding="utf-8"))["ended"] == "interrupted"
+    )
     assert (folder / "adapter" / "adapter_config.json").exists()
     assert len((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) >= 2
     assert "Finished server process" in (folder / "service.log").read_text(encoding="utf-8")

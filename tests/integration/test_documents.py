@@ -21,10 +21,13 @@ NEEDS_A_RUN = ROOT / "docs" / "reading-a-training-run.md"
 DOCUMENTS = [*TOP, *sorted((ROOT / "docs").rglob("*.md"), key=lambda page: page == NEEDS_A_RUN)]
 BIN = f"{Path(sys.executable).parent}/"
 WORKED_EXAMPLE = ROOT / "docs" / "your-own.md"
-"""Run as a whole: its commands make the files that later ones need, and start a service of its own."""
+"""Run as a whole: its commands make the files that later ones need, and start a service of its
+own.
+"""
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
-# The start of a command -> the file that runs it and what it says there; or None and why nothing does.
+# The start of a command -> the file that runs it and what it says there; or None and why nothing
+# does.
 ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "make demo": ("tests/integration/test_demo.py", '"-m", "markbook.demo"'),
     "make test": (".ci/run", "make check test"),
@@ -33,10 +36,16 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "make vllm-test": (None, "a gigabyte is installed and a server takes minutes"),
     "make up": ("tests/unit/test_ports.py", '"make", "up"'),
     "make serve": ("tests/processes.py", '"markbook.scoring"'),
-    "MARKBOOK_TEACHER=anthropic make serve": ("tests/compose/emulator.yaml", "MARKBOOK_TEACHER: anthropic"),
+    "MARKBOOK_TEACHER=anthropic make serve": (
+        "tests/compose/emulator.yaml",
+        "MARKBOOK_TEACHER: anthropic",
+    ),
     "make gpu-check": ("tests/unit/benchmarks/test_gpu_check.py", "gpu_check.main("),
     "python3 -m pip ": (None, "for a machine with a GPU and no network"),
-    "PYTHONPATH=build/site-packages ": ("tests/unit/benchmarks/test_gpu_check.py", "gpu_check.main("),
+    "PYTHONPATH=build/site-packages ": (
+        "tests/unit/benchmarks/test_gpu_check.py",
+        "gpu_check.main(",
+    ),
     "make docs": ("tests/unit/test_site.py", '"make", "docs"'),
     "export ANTHROPIC_API_KEY=": (None, "the reader's key"),
     "git clone": (None, "the repository is here already"),
@@ -45,9 +54,15 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
         "tests/integration/test_batches_commands.py",
         '"--batch"',
     ),
-    ".venv/bin/markbook judge labelled.jsonl": ("tests/integration/test_judge.py", '["judge", "file.jsonl"'),
+    ".venv/bin/markbook judge labelled.jsonl": (
+        "tests/integration/test_judge.py",
+        '["judge", "file.jsonl"',
+    ),
     ".venv/bin/markbook rescore --run demo": ("tests/integration/test_rescore.py", '["rescore", '),
-    ".venv/bin/markbook rescore --run mine": ("tests/integration/test_batches_rescore.py", '"rescore", '),
+    ".venv/bin/markbook rescore --run mine": (
+        "tests/integration/test_batches_rescore.py",
+        '"rescore", ',
+    ),
     ".venv/bin/markbook rubric try strict.md --from-store 100": (
         "tests/integration/test_batches_rescore.py",
         '"rubric", "try", "strict.md"',
@@ -57,7 +72,10 @@ ELSEWHERE: dict[str, tuple[str | None, str]] = {
     "kubectl ": (None, "no cluster; the manifest is checked against the schemas"),
     "VLLM_": (None, "no GPU; tests/generation_server.py speaks its protocol"),
     "vllm ": (None, "no GPU"),
-    "OTEL_EXPORTER_OTLP_ENDPOINT=": ("tests/integration/test_tracing.py", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT=": (
+        "tests/integration/test_tracing.py",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ),
     ".venv/bin/pip install": (None, "installing belongs to the Makefile"),
 }
 
@@ -90,7 +108,10 @@ def elsewhere(command: str) -> tuple[str | None, str] | None:
 
 
 WRITTEN = [
-    (document, command) for document, text in blocks("sh") if document != WORKED_EXAMPLE for command in commands(text)
+    (document, command)
+    for document, text in blocks("sh")
+    if document != WORKED_EXAMPLE
+    for command in commands(text)
 ]
 HERE = [(document, command) for document, command in WRITTEN if elsewhere(command) is None]
 
@@ -98,18 +119,24 @@ HERE = [(document, command) for document, command in WRITTEN if elsewhere(comman
 def test_what_is_run_elsewhere_is_run_there():
     for start, (file, needle) in ELSEWHERE.items():
         assert any(command.startswith(start) for _, command in WRITTEN), f"no document says {start}"
-        assert file is None or needle in (ROOT / file).read_text(), f"{start}: {file} has no {needle}"
+        assert file is None or needle in (ROOT / file).read_text(), (
+            f"{start}: {file} has no {needle}"
+        )
 
 
 def test_a_block_that_names_no_language_holds_no_command():
     for document, text in blocks(""):
-        assert not re.search(r"^(make|curl|docker|python|\.venv/bin/\S+|accelerate|pip) ", text, re.MULTILINE), document
+        assert not re.search(
+            r"^(make|curl|docker|python|\.venv/bin/\S+|accelerate|pip) ", text, re.MULTILINE
+        ), document
 
 
 def anchors(document: Path) -> set[str]:
     """What its headings are called in links, as GitHub and mkdocs make the names."""
     headings = re.findall(r"^#+ (.+)$", _BLOCK.sub("", document.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
 
 
 def test_links_between_the_documents_lead_somewhere():
@@ -135,7 +162,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands run: the configuration and the tasks as they stand, a tiny student, room for what is made."""
+    """Where the commands run: the configuration and the tasks as they stand, a tiny student,
+    room for what is made.
+    """
     folder = tmp_path_factory.mktemp("reader")
     for name in ("config.yaml", "demo", "docs", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
@@ -144,7 +173,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shell(command: str, folder: Path, url: str, book: str = "operator.db") -> str:
-    """Run as a reader would, but for the port, the interpreter, the student and the length of the run."""
+    """Run as a reader would, but for the port, the interpreter, the student and the length of
+    the run.
+    """
     command = command.replace("http://127.0.0.1:8000", url).replace(".venv/bin/", BIN)
     environment = clean_environment(
         MARKBOOK_DATABASE_URL=f"sqlite:///{folder / book}",
@@ -192,7 +223,10 @@ def test_a_block_that_starts_the_service_runs_as_it_is_pasted(folder: Path):
         port = free_port()
         start = f'make() {{ [ "$*" = serve ] && exec .venv/bin/markbook serve --port {port}; }}\n'
         said = shell(
-            f"{start}trap 'kill %1; wait' EXIT\nset -m\n{text}", folder, f"http://127.0.0.1:{port}", "pasted.db"
+            f"{start}trap 'kill %1; wait' EXIT\nset -m\n{text}",
+            folder,
+            f"http://127.0.0.1:{port}",
+            "pasted.db",
         )
         assert '"status":"scored"' in said, said
 
@@ -210,9 +244,17 @@ def test_the_worked_example_runs_as_it_is_pasted(tmp_path: Path):
     text = text.replace("http://127.0.0.1:8000", url).replace(".venv/bin/", BIN)
     text = re.sub(r"max_new_tokens(=|: )80", r"max_new_tokens\g<1>8", text)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"trap '{{ kill %1; wait; }} 2>/dev/null || true' EXIT\nset -m\n{text}"],
+        [
+            "bash",
+            "-euo",
+            "pipefail",
+            "-c",
+            f"trap '{{ kill %1; wait; }} 2>/dev/null || true' EXIT\nset -m\n{text}",
+        ],
         cwd=tmp_path,
-        env=clean_environment(MARKBOOK_PORT=str(port), MARKBOOK_URL=url, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+        env=clean_environment(
+            MARKBOOK_PORT=str(port), MARKBOOK_URL=url, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"
+        ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -222,9 +264,16 @@ def test_the_worked_example_runs_as_it_is_pasted(tmp_path: Path):
     assert done.returncode == 0, done.stdout
     assert "Traceback" not in done.stdout
     mine = tmp_path / "mine"
-    assert json.loads((mine / "runs" / "mine-1" / "summary.json").read_text())["ended"] == "finished"
+    assert (
+        json.loads((mine / "runs" / "mine-1" / "summary.json").read_text())["ended"] == "finished"
+    )
     assert (mine / "model" / "model.safetensors").exists()
-    assert re.findall(r"^step (\d): reward 0\.\d+, 4 of 4 scored$", done.stdout, re.MULTILINE) == ["1", "2", "3", "4"]
+    assert re.findall(r"^step (\d): reward 0\.\d+, 4 of 4 scored$", done.stdout, re.MULTILINE) == [
+        "1",
+        "2",
+        "3",
+        "4",
+    ]
     assert "my-trainer" in done.stdout
 
 
@@ -244,7 +293,9 @@ def test_the_snippets_for_the_client_run(service: ServiceProcess, folder: Path):
     assert snippets
     for text in snippets:
         if "report_metrics" in text:
-            assert shell(f".venv/bin/python - <<'EOF'\n{text}\nEOF", folder, service.url) == "0.71\n"
+            assert (
+                shell(f".venv/bin/python - <<'EOF'\n{text}\nEOF", folder, service.url) == "0.71\n"
+            )
             continue
         said = shell(f".venv/bin/python - <<'EOF'\n{text}\nprint(result)\nEOF", folder, service.url)
         assert "status='scored'" in said
@@ -252,4 +303,8 @@ def test_the_snippets_for_the_client_run(service: ServiceProcess, folder: Path):
 
 def test_the_commands_are_read_as_a_shell_reads_them():
     text = "make serve &\n# it's on\ncurl -d '{\n  1}' http://x  # that's it\n\nls \\\n  -l\n"
-    assert list(commands(text)) == ["make serve", "curl -d '{\n  1}' http://x  # that's it", "ls \\\n  -l"]
+    assert list(commands(text)) == [
+        "make serve",
+        "curl -d '{\n  1}' http://x  # that's it",
+        "ls \\\n  -l",
+    ]

@@ -1,4 +1,6 @@
-"""Where the service may listen, and keys that are made and revoked while it runs, with real processes."""
+"""Where the service may listen, and keys that are made and revoked while it runs, with real
+processes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from markbook.client import RequestRejectedError, RetryPolicy, ScoringClient
 from markbook.contract import Sample, ScoreRequest
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
-ADD = Sample(prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b\n")
+ADD = Sample(
+    prompt="Write add(a, b).", language="python", code="def add(a, b):\n    return a + b\n"
+)
 WITHIN_S = 60.0
 
 
@@ -20,7 +24,9 @@ def keys(database_url: str, *arguments: str) -> str:
     """What `keys` prints."""
     command = [sys.executable, "-m", "markbook.scoring", "keys", *arguments]
     environment = clean_environment(MARKBOOK_DATABASE_URL=database_url)
-    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def until_refused(ask: Callable[[], object]) -> str:
@@ -55,7 +61,8 @@ def test_keys_made_and_revoked_are_in_force_in_a_running_service(database_url, t
     config.write_text("service: {allow_unauthenticated: true}\n")
     with ServiceProcess(database_url, "--host", "0.0.0.0", "--config", str(config)) as service:
         assert any(
-            "no API keys configured: anyone who can reach 0.0.0.0 can spend money" in line for line in service.log
+            "no API keys configured: anyone who can reach 0.0.0.0 can spend money" in line
+            for line in service.log
         )
         with service.client() as client:
             client.score_request(ScoreRequest(samples=[ADD]))
@@ -67,5 +74,7 @@ def test_keys_made_and_revoked_are_in_force_in_a_running_service(database_url, t
             assert list(keyed.stats().budgets) == ["total", "key ann", "run default"]
             keys(database_url, "revoke", "ann")
             assert "ann was revoked" in until_refused(keyed.stats)
-    with ServiceProcess(database_url, "--host", "0.0.0.0") as service:  # a book that had a key needs no setting
+    with ServiceProcess(
+        database_url, "--host", "0.0.0.0"
+    ) as service:  # a book that had a key needs no setting
         assert service.url.startswith("http://0.0.0.0:")

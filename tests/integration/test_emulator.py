@@ -1,4 +1,6 @@
-"""The emulator itself: as strict as the documentation, and a prompt cache that bills by its rules."""
+"""The emulator itself: as strict as the documentation, and a prompt cache that bills by its
+rules.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,21 @@ def body(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in {**request, **changes}.items() if value is not None}
 
 
-def post(emulator: Emulator, request: Any = None, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.post(f"{emulator.url}/v1/messages", json=request or body(), headers=headers or HEADERS)
+def post(
+    emulator: Emulator, request: Any = None, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    return httpx.post(
+        f"{emulator.url}/v1/messages", json=request or body(), headers=headers or HEADERS
+    )
 
 
 def usage(response: httpx.Response) -> tuple[int, int, int]:
     billed = response.json()["usage"]
-    return billed["input_tokens"], billed["cache_creation_input_tokens"], billed["cache_read_input_tokens"]
+    return (
+        billed["input_tokens"],
+        billed["cache_creation_input_tokens"],
+        billed["cache_read_input_tokens"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,24 +59,62 @@ def usage(response: httpx.Response) -> tuple[int, int, int]:
         ({"messages": []}, 400, "messages"),
         ({"rubric": "mine"}, 400, "rubric: Extra inputs"),
         ({"model": "claude-none"}, 404, "model: claude-none"),
-        ({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "1"}]}, 400, "prefill"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, 400, "not supported for this model"),
-        ({"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}}, 400, "cannot be disabled"),
+        (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "1"}]},
+            400,
+            "prefill",
+        ),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+            400,
+            "not supported for this model",
+        ),
+        (
+            {"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}},
+            400,
+            "cannot be disabled",
+        ),
         ({"model": "claude-sonnet-5-5"}, 400, '"thinking.type.disabled" is not supported'),
         ({"model": "claude-opus-5-5"}, 400, '"thinking.type.disabled" is not supported'),
         ({"model": "claude-haiku-4-5", "output_config": {"effort": "low"}}, 400, "effort"),
         ({"output_config": {"format": {"type": "json_schema"}}}, 400, "schema"),
-        ({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}, 400, "additionalProp"),
         (
-            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "integer", "minimum": 0}}}},
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+            400,
+            "additionalProp",
+        ),
+        (
+            {
+                "output_config": {
+                    "format": {"type": "json_schema", "schema": {"type": "integer", "minimum": 0}}
+                }
+            },
             400,
             "'minimum' is not supported",
         ),
-        ({"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "2h"}}]}, 400, "ttl"),
-        ({"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}] * 5}, 400, "maximum of 4"),
+        (
+            {
+                "system": [
+                    {
+                        "type": "text",
+                        "text": "x",
+                        "cache_control": {"type": "ephemeral", "ttl": "2h"},
+                    }
+                ]
+            },
+            400,
+            "ttl",
+        ),
+        (
+            {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}] * 5},
+            400,
+            "maximum of 4",
+        ),
     ],
 )
-def test_what_the_api_refuses(emulator: Emulator, changes: dict[str, Any], status: int, says: str) -> None:
+def test_what_the_api_refuses(
+    emulator: Emulator, changes: dict[str, Any], status: int, says: str
+) -> None:
     response = post(emulator, body(**changes))
     assert response.status_code == status
     error = response.json()
@@ -82,7 +130,10 @@ def test_headers_are_required(emulator: Emulator) -> None:
     assert unversioned.status_code == 400
     assert "anthropic-version" in unversioned.json()["error"]["message"]
     assert post(emulator, headers={**HEADERS, "anthropic-version": "2020-01-01"}).status_code == 400
-    assert post(emulator, headers={"x-api-key": "key", "anthropic-version": "2026-10-21"}).status_code == 200
+    assert (
+        post(emulator, headers={"x-api-key": "key", "anthropic-version": "2026-10-21"}).status_code
+        == 200
+    )
 
 
 def test_tokens_are_counted_by_a_real_tokenizer(emulator: Emulator) -> None:
@@ -150,7 +201,9 @@ async def test_an_entry_exists_only_once_an_answer_has_begun(emulator: Emulator)
 def test_structured_output_bills_its_hidden_prompt(emulator: Emulator) -> None:
     plain = sum(usage(post(emulator)))
     emulator.settings.structured_output_overhead = 250
-    formed = post(emulator, body(output_config={"format": {"type": "json_schema", "schema": SCHEMA}}))
+    formed = post(
+        emulator, body(output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
+    )
     assert sum(usage(formed)) == plain + 250
     assert formed.json()["content"][0]["text"] == '{"a":50}'
 
@@ -207,7 +260,10 @@ def test_the_judges_do_what_they_are_named_for() -> None:
     same = ["x = 1"] * 4
     middle = [max(20, mark) for mark in judges.marks_for("x = 1")]
     assert len(set(judges.position_biased(same))) > 1, middle
-    alone, company = judges.companion_leaning(["x = 1"])[0], judges.companion_leaning(["x = 1", *codes[2:5]])[0]
+    alone, company = (
+        judges.companion_leaning(["x = 1"])[0],
+        judges.companion_leaning(["x = 1", *codes[2:5]])[0],
+    )
     assert alone == judges.marks_for("x = 1")
     assert alone != company
     mean = sum(sum(marks) for marks in judges.steady(codes)) / (200 * 4)

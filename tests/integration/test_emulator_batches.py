@@ -50,7 +50,11 @@ def test_a_batch_is_refused_as_a_whole_for_its_form_only(asked, says, batches, e
 
 def test_it_is_in_progress_until_all_of_it_has_ended(batches, emulator):
     batch = batches.create(requests=requests(5))
-    assert (batch.processing_status, batch.results_url, batch.request_counts.processing) == ("in_progress", None, 5)
+    assert (batch.processing_status, batch.results_url, batch.request_counts.processing) == (
+        "in_progress",
+        None,
+        5,
+    )
     with pytest.raises(anthropic.AnthropicError, match="results_url"):
         batches.results(batch.id)
     with pytest.raises(anthropic.BadRequestError, match="cancel it first"):
@@ -59,7 +63,11 @@ def test_it_is_in_progress_until_all_of_it_has_ended(batches, emulator):
     assert batches.retrieve(batch.id).processing_status == "in_progress"
     emulator.skipped_s += 0.1
     done = batches.retrieve(batch.id)
-    assert (done.processing_status, done.request_counts.succeeded, done.request_counts.processing) == ("ended", 5, 0)
+    assert (
+        done.processing_status,
+        done.request_counts.succeeded,
+        done.request_counts.processing,
+    ) == ("ended", 5, 0)
     found = kinds(batches, batch.id)
     assert sorted(found) == [(f"id-{number}", "succeeded") for number in range(5)]
     assert found != sorted(found)
@@ -82,11 +90,14 @@ def test_params_are_checked_when_they_are_processed(batches, emulator):
 
 
 def test_errors_expiry_and_cancelling_are_results_and_cost_nothing(batches, emulator):
-    emulator.settings.batch_faults = faults.script(None, "errored", "expired", "canceled", "invalid")
+    emulator.settings.batch_faults = faults.script(
+        None, "errored", "expired", "canceled", "invalid"
+    )
     batch = batches.create(requests=requests(5))
     emulator.batches.finish()
     assert dict(kinds(batches, batch.id)) == {
-        "id-0": "succeeded", "id-1": "errored", "id-2": "expired", "id-3": "canceled", "id-4": "errored",
+        "id-0": "succeeded", "id-1": "errored", "id-2": "expired", "id-3": "canceled",
+        "id-4": "errored",
     }  # fmt: skip
     assert [entry.custom_id for entry in emulator.log] == ["id-0"]
     [entry] = emulator.log

@@ -1,4 +1,6 @@
-"""`estimate` against what the emulator bills for a run of that shape, through the whole service and the SDK."""
+"""`estimate` against what the emulator bills for a run of that shape, through the whole service
+and the SDK.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,21 @@ def answers():
     return workload(tasks=4, left_out=0)
 
 
-@pytest.mark.parametrize("settings", [bench.OURS, bench.OURS_WHOLE_TASK], ids=["200 characters", "the whole task"])
-async def test_the_bill_is_near_the_likely_figure_and_between_the_bounds(answers, emulator: Emulator, settings):
+@pytest.mark.parametrize(
+    "settings", [bench.OURS, bench.OURS_WHOLE_TASK], ids=["200 characters", "the whole task"]
+)
+async def test_the_bill_is_near_the_likely_figure_and_between_the_bounds(
+    answers, emulator: Emulator, settings
+):
     [row] = await bench.measure(emulator, settings, answers, ["x"], count=exact)
     billed = cost_usd(row.tokens, bench.HAIKU)
     judged = [code for entry in emulator.log for code in entry.codes]
     length = fmean(exact(code) for code in judged)
     # a student's tokens are about the teacher's here
     config = parse_config({**settings, "training": {"max_new_tokens": round(2 * length)}})
-    tasks = [json.loads(line) for line in {json.dumps([each.task, each.language]) for each in answers}]
+    tasks = [
+        json.loads(line) for line in {json.dumps([each.task, each.language]) for each in answers}
+    ]
     plan = Plan([(task, language) for task, language in tasks], groups=4, samples=4, steps=1)
     rubric = load_rubric()
 

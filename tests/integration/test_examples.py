@@ -1,4 +1,7 @@
-"""The examples of docs/examples, run as they stand against a real service. TRL's is in test_trl.py."""
+"""The examples of docs/examples, run as they stand against a real service.
+
+TRL's is in test_trl.py.
+"""
 
 from __future__ import annotations
 

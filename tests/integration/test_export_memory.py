@@ -1,4 +1,6 @@
-"""100,000 marks exported by the command and downloaded from the service: memory does not grow with their number."""
+"""100,000 marks exported by the command and downloaded from the service: memory does not grow
+with their number.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,13 @@ from tests.unit.scoring.book import NOW, PROFILE
 FEW, MANY = 2_000, 100_000
 CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
 ALLOWED_KIB = 24 * 1024
-"""By which the peak with MANY marks may exceed that with FEW. All texts together have about 110 MB."""
-CODE = "def f(value):\n" + "".join(f"    value = value + {number}  # one more step\n" for number in range(25))
+"""By which the peak with MANY marks may exceed that with FEW.
+
+All texts together have about 110 MB.
+"""
+CODE = "def f(value):\n" + "".join(
+    f"    value = value + {number}  # one more step\n" for number in range(25)
+)
 
 
 def fill(database_url: str, marks: int) -> None:
@@ -30,7 +37,12 @@ def fill(database_url: str, marks: int) -> None:
             task, code = f"Task {number // 8}: add up.", f"{CODE}# {number}\n"
             value = number % 8 / 10
             mark = NewMark(
-                fingerprint(PROFILE, task, code, "python"), dict.fromkeys(CRITERIA, value), (), 1, 8, Texts(task, code)
+                fingerprint(PROFILE, task, code, "python"),
+                dict.fromkeys(CRITERIA, value),
+                (),
+                1,
+                8,
+                Texts(task, code),
             )
             records.append(Record(mark, NOW, "0" * 16))
         store.records.add(records, NOW)
@@ -69,7 +81,9 @@ def export(database_url: str, *arguments: str) -> tuple[int, int]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("options", [["--format", "jsonl"], ["--format", "csv"], ["--pairs"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--format", "jsonl"], ["--format", "csv"], ["--pairs"]], ids=" ".join
+)
 def test_the_command(stores, tmp_path, options):
     file = tmp_path / "out"
     few, _ = export(stores[FEW], str(file), *options)
@@ -86,7 +100,9 @@ def test_parquet(stores, tmp_path):
     few, _ = export(stores[FEW], str(file))
     many, rows = export(stores[MANY], str(file))
     assert rows == parquet.ParquetFile(file).metadata.num_rows == MANY
-    assert many - few < 4 * ALLOWED_KIB  # a row group of 5,000 rows, its columns and their compressed pages
+    assert (
+        many - few < 4 * ALLOWED_KIB
+    )  # a row group of 5,000 rows, its columns and their compressed pages
 
 
 def peak_kib(pid: int) -> int:

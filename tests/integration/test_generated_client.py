@@ -1,4 +1,6 @@
-"""A client that another tool generates from the OpenAPI description compiles and calls the running service."""
+"""A client that another tool generates from the OpenAPI description compiles and calls the
+running service.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generator")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     requirements = ROOT / "tests" / "openapi-python-client.txt"
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, "-r", str(requirements)], check=True)
     return folder / "bin"
 
@@ -33,7 +42,10 @@ def test_a_generated_client_compiles_and_calls_the_service(generator: Path, tmp_
     def run(*command: str) -> str:
         path = f"{generator}{os.pathsep}{os.environ['PATH']}"  # the generator looks for ruff there
         done = subprocess.run(
-            command, env=clean_environment(PATH=path, PYTHONPATH=str(tmp_path)), capture_output=True, text=True
+            command,
+            env=clean_environment(PATH=path, PYTHONPATH=str(tmp_path)),
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -42,7 +54,13 @@ def test_a_generated_client_compiles_and_calls_the_service(generator: Path, tmp_
     with ServiceProcess(f"sqlite:///{tmp_path / 'book.db'}") as service:
         schema.write_text(httpx.get(f"{service.url}/openapi.json").text)
         run(
-            *(str(generator / "openapi-python-client"), "generate", "--fail-on-warning", "--meta", "none"),
+            *(
+                str(generator / "openapi-python-client"),
+                "generate",
+                "--fail-on-warning",
+                "--meta",
+                "none",
+            ),
             *("--path", str(schema), "--output-path", str(package)),
         )
         assert compileall.compile_dir(package, quiet=1)

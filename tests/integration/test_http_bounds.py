@@ -1,4 +1,6 @@
-"""What a connection may cost before anybody has shown a key, against a real server; and what bodies may."""
+"""What a connection may cost before anybody has shown a key, against a real server; and what
+bodies may.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ ANSWER = b"x" * 50_000_000
 
 async def app(scope, receive, send):
     body = ANSWER if scope["path"] == "/large" else b"ok"
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-length", b"%d" % len(body))],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -31,7 +39,9 @@ def connect() -> Iterator[Callable[[], socket.socket]]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
-    config = uvicorn.Config(app, http=BoundedProtocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, http=BoundedProtocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -170,7 +180,9 @@ async def test_a_request_that_has_arrived_waits_for_its_end_without_a_limit():
         return {"type": "http.disconnect"}
 
     task = asyncio.create_task(
-        BodyLimits(waits_for_the_end, Service(body_timeout_s=0.01))({"type": "http"}, receive, receive)
+        BodyLimits(waits_for_the_end, Service(body_timeout_s=0.01))(
+            {"type": "http"}, receive, receive
+        )
     )
     await asyncio.wait([task], timeout=0.1)
     assert not task.done()

@@ -1,4 +1,6 @@
-"""`markbook judge` with teachers on the emulator whose judges have a planted AUC: figures, bills, repeats, failures."""
+"""`markbook judge` with teachers on the emulator whose judges have a planted AUC: figures,
+bills, repeats, failures.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def samples():
 
 
 def judge_of(share_known: float, salt: str = ""):
-    """A judge that knows the truth of a share of the codes (90 or 10 of 100) and gives 50 to the others."""
+    """A judge that knows the truth of a share of the codes (90 or 10 of 100) and gives 50 to the
+    others.
+    """
 
     def judge(codes):
         marks = []
@@ -62,7 +66,9 @@ def second():
 
 @pytest.fixture
 def run(tmp_path, capsys, monkeypatch):
-    """`run(*arguments, a=(emulator, model, settings), …)`: exit status, standard output and error."""
+    """`run(*arguments, a=(emulator, model, settings), …)`: exit status, standard output and
+    error.
+    """
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.jsonl").write_text("\n".join(map(json.dumps, samples())))
@@ -70,8 +76,17 @@ def run(tmp_path, capsys, monkeypatch):
     def judge(*arguments, **teachers):
         named = []
         for name, (emulator, model, sections) in teachers.items():
-            teacher = {"name": "anthropic", "base_url": emulator.url, "model": model, **sections.pop("teacher", {})}
-            config = {"teacher": teacher, "store": {"database_url": f"sqlite:///{tmp_path / 'marks.db'}"}, **sections}
+            teacher = {
+                "name": "anthropic",
+                "base_url": emulator.url,
+                "model": model,
+                **sections.pop("teacher", {}),
+            }
+            config = {
+                "teacher": teacher,
+                "store": {"database_url": f"sqlite:///{tmp_path / 'marks.db'}"},
+                **sections,
+            }
             (tmp_path / f"{name}.yaml").write_text(json.dumps(config))
             named += ["--teacher", f"{name}.yaml"]
         status = main(["judge", "file.jsonl", *named, "--resamples", "100", *arguments])
@@ -83,11 +98,18 @@ def run(tmp_path, capsys, monkeypatch):
 
 def test_two_teachers_of_one_quality_are_indistinguishable_and_the_cheaper_is_named(run, emulator):
     emulator.settings.judge = judge_of(0.6)
-    status, out, err = run("--yes", "--json", dear=(emulator, SONNET, {}), cheap=(emulator, HAIKU, {}))
+    status, out, err = run(
+        "--yes", "--json", dear=(emulator, SONNET, {}), cheap=(emulator, HAIKU, {})
+    )
     assert status == 0
     assert err.splitlines()[0].startswith(f"dear: 60 marks, 0 of them stored; {SONNET}: 30 calls, ")
     report = json.loads(out)
-    assert (report["samples"], report["tasks"], report["right"], report["wrong"]) == (60, 30, 30, 30)
+    assert (report["samples"], report["tasks"], report["right"], report["wrong"]) == (
+        60,
+        30,
+        30,
+        30,
+    )
     for teacher in report["teachers"]:
         auc = teacher["figures"]["auc"]
         assert auc["low"] <= planted_auc(0.6) <= auc["high"]
@@ -135,7 +157,9 @@ def test_repeats_are_calls_of_their_own_and_their_spread_is_shown(run, emulator)
     seen: Counter[str] = Counter()
 
     def unsteady(codes):
-        """A code whose first mark is 40 gets 60 when it is requested a second time, and the other way round."""
+        """A code whose first mark is 40 gets 60 when it is requested a second time, and the
+        other way round.
+        """
         marks = []
         for code in codes:
             seen[code] += 1
@@ -156,7 +180,10 @@ def test_repeats_are_calls_of_their_own_and_their_spread_is_shown(run, emulator)
 
 @pytest.mark.parametrize(("shuffle", "deviation"), [(True, 0.025), (False, 0.0)])
 def test_the_retest_deviation_includes_what_the_order_changes(run, emulator, shuffle, deviation):
-    """The second place costs 0.05. In either place half of the time, a score has the variance 0.05² / 4."""
+    """The second place costs 0.05.
+
+    In either place half of the time, a score has the variance 0.05² / 4.
+    """
 
     def biased(codes):
         return [(60 - 5 * place,) * CRITERIA for place, _ in enumerate(codes)]
@@ -165,7 +192,8 @@ def test_the_retest_deviation_includes_what_the_order_changes(run, emulator, shu
     teacher = {"teacher": {"shuffle_group": shuffle}}
     _, out, _ = run("--yes", "--json", "--again", "3", a=(emulator, HAIKU, teacher))
     figure = json.loads(out)["teachers"][0]["figures"]["retest_deviation"]
-    # the order is drawn again in each run, so an interval of 95 % would miss it in one of twenty: four standard errors
+    # the order is drawn again in each run, so an interval of 95 % would miss it in one of twenty:
+    # four standard errors
     assert figure["value"] == pytest.approx(deviation, abs=0.01)
     assert figure["high"] - figure["low"] < 0.01
     assert figure["low"] <= figure["value"] <= figure["high"]
@@ -199,7 +227,9 @@ def test_a_failed_call_is_unscored_and_in_no_figure(run, emulator):
 
 def test_a_budget_ends_the_calls(run, emulator):
     emulator.settings.judge = judge_of(0.6)
-    status, out, _ = run("--yes", "--run", "trial", a=(emulator, HAIKU, {"budgets": {"runs": {"trial": {"usd": 0}}}}))
+    status, out, _ = run(
+        "--yes", "--run", "trial", a=(emulator, HAIKU, {"budgets": {"runs": {"trial": {"usd": 0}}}})
+    )
     assert status == 1
     assert emulator.log == []
     assert "AUC (0.5 is chance)      -\n" in out
@@ -235,4 +265,7 @@ def test_the_page_shows_what_its_command_prints(tmp_path, monkeypatch, capsys):
     [table] = re.findall(r"^```\n(40 samples.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert printed.startswith(table)
     unwrapped = printed.replace("\n  ", " ")
-    assert "short and whole: different; AUC differs by -0.100 [-0.200, -0.025] on 40 samples" in unwrapped
+    assert (
+        "short and whole: different; AUC differs by -0.100 [-0.200, -0.025] on 40 samples"
+        in unwrapped
+    )

@@ -1,6 +1,8 @@
-"""`markbook judge` against judges on the emulator with planted faults: intervals cover what was planted.
+"""`markbook judge` against judges on the emulator with planted faults: intervals cover what was
+planted.
 
-How often intervals cover it is counted without a service, in tests/unit/scoring/evaluation/test_coverage_planted.py.
+How often intervals cover it is counted without a service, in
+tests/unit/scoring/evaluation/test_coverage_planted.py.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ RESAMPLES = 200
 
 @pytest.fixture
 def measure(tmp_path, capsys, monkeypatch, emulator: Emulator):
-    """`measure(judge, seed, a={…}, …)`: the report on configurations of the teacher, a fresh store for each call."""
+    """`measure(judge, seed, a={…}, …)`: the report on configurations of the teacher, a fresh
+    store for each call.
+    """
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.jsonl").write_text("\n".join(map(json.dumps, labelled_samples())))
@@ -76,7 +80,10 @@ def check_auc(measure, auc: float, seed: int) -> None:
 
 
 def covered(figures, truths: dict[str, float]) -> dict[str, bool]:
-    return {name: figures[name]["low"] <= truth <= figures[name]["high"] for name, truth in truths.items()}
+    return {
+        name: figures[name]["low"] <= truth <= figures[name]["high"]
+        for name, truth in truths.items()
+    }
 
 
 @pytest.mark.parametrize("auc", LEVELS)

@@ -1,4 +1,6 @@
-"""`markbook judge`, stopped by SIGTERM as a process: calls in progress are stored, and nothing stays reserved."""
+"""`markbook judge`, stopped by SIGTERM as a process: calls in progress are stored, and nothing
+stays reserved.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +52,22 @@ def test_a_stop_leaves_no_reservation_and_no_claim(database_url, tmp_path, how):
     (tmp_path / "file.jsonl").write_text("\n".join(map(json.dumps, lines)))
     with Emulator(Settings(judge=judge, count=tokens.estimate)) as emulator:
         teacher = {"name": "anthropic", "base_url": emulator.url, "max_concurrency": 1}
-        store = {"database_url": database_url, "claim_lease_s": 3600.0}  # what is left behind would stay for an hour
+        store = {
+            "database_url": database_url,
+            "claim_lease_s": 3600.0,
+        }  # what is left behind would stay for an hour
         config = {"teacher": teacher, "store": store, "service": {"shutdown_grace_s": WITHIN_S}}
         (tmp_path / "a.yaml").write_text(json.dumps(config))
-        command = [sys.executable, "-m", "markbook.scoring", "judge", "file.jsonl", "--teacher", "a.yaml", "--yes"]
+        command = [
+            sys.executable,
+            "-m",
+            "markbook.scoring",
+            "judge",
+            "file.jsonl",
+            "--teacher",
+            "a.yaml",
+            "--yes",
+        ]
         process = subprocess.Popen(
             command,
             cwd=tmp_path,
@@ -68,6 +82,13 @@ def test_a_stop_leaves_no_reservation_and_no_claim(database_url, tmp_path, how):
         judge.released.set()
         _, err = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "stopped: the marks so far are stored, and the same command continues"
-    assert [count(database_url, table) for table in ("reservations", "claims", "marks")] == [0, 0, 2]
+    assert (
+        err.splitlines()[-1]
+        == "stopped: the marks so far are stored, and the same command continues"
+    )
+    assert [count(database_url, table) for table in ("reservations", "claims", "marks")] == [
+        0,
+        0,
+        2,
+    ]
     assert len(emulator.log) == 1

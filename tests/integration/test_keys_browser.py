@@ -18,7 +18,9 @@ pytestmark = [
 ]
 BODY = {
     "run": "mine/1",
-    "samples": [{"prompt": "Write f(a).", "language": "python", "code": "def f(a):\n    return a + 1\n"}],
+    "samples": [
+        {"prompt": "Write f(a).", "language": "python", "code": "def f(a):\n    return a + 1\n"}
+    ],
 }
 
 
@@ -68,6 +70,8 @@ def test_an_admin_adds_replaces_and_revokes_a_key(quiet, sqlite_url, tmp_path, m
         quiet.evaluate("document.querySelector('details:nth-of-type(2)').open = true")
         quiet.evaluate("document.querySelector('[name=confirmed]').click()")
         quiet.click('button[aria-label="Revoke ann"]')
-        assert quiet.evaluate("document.querySelector('[role=status]').textContent").startswith("ann is revoked")
+        assert quiet.evaluate("document.querySelector('[role=status]').textContent").startswith(
+            "ann is revoked"
+        )
         assert status(service, second) == 401
         look_at_all(quiet, f"{service.url}/keys", tmp_path, "keys")

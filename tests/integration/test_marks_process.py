@@ -1,4 +1,6 @@
-"""One book under a running service: its marks over HTTP, exported beside it, carried to the other kind of database."""
+"""One book under a running service: its marks over HTTP, exported beside it, carried to the
+other kind of database.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TASK = "Write add(a, b)."
 SAMPLES = [
-    Sample(prompt=TASK, language="python", code=f"def {name}(a, b):\n    return a + b\n") for name in ("add", "plus")
+    Sample(prompt=TASK, language="python", code=f"def {name}(a, b):\n    return a + b\n")
+    for name in ("add", "plus")
 ]
 
 
-def command(database_url: str, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def command(
+    database_url: str, *arguments: str, given: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "markbook.scoring", *arguments],
         cwd=ROOT,
@@ -45,7 +50,9 @@ def test_marks_that_were_carried_to_another_book_are_hits_there(sqlite_url, post
         with pytest.raises(RequestRejectedError, match="mark_not_found"):
             client.marks(marks[0].key, profile="0" * 16)
         exported = command(sqlite_url, "export").stdout
-    assert sorted(json.loads(line)["key"] for line in exported.splitlines()[1:]) == sorted(mark.key for mark in marks)
+    assert sorted(json.loads(line)["key"] for line in exported.splitlines()[1:]) == sorted(
+        mark.key for mark in marks
+    )
     command(postgres_url, "import", "-", given=exported)
     with ServiceProcess(postgres_url) as there, there.client() as client:
         again = score(client)

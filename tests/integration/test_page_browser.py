@@ -1,4 +1,6 @@
-"""The page in a real Chromium: it fits a phone, asks nobody else for anything, runs nothing that students write."""
+"""The page in a real Chromium: it fits a phone, asks nobody else for anything, runs nothing that
+students write.
+"""
 
 from __future__ import annotations
 
@@ -45,21 +47,31 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 def ask(service: ServiceProcess, *codes: str, run: str = "demo", key: str | None = None) -> None:
     task = (
-        "Write fold(values) that adds up the numbers in a list.\n\nAn empty list gives 0. " + "Say what you do. " * 20
+        "Write fold(values) that adds up the numbers in a list.\n\nAn empty list gives 0. "
+        + "Say what you do. " * 20
     )
     samples = [Sample(prompt=task, language="python", code=code) for code in codes]
-    with ScoringClient(service.url, api_key=key, timeout_s=60, retry_policy=RetryPolicy(0.0)) as client:
+    with ScoringClient(
+        service.url, api_key=key, timeout_s=60, retry_policy=RetryPolicy(0.0)
+    ) as client:
         client.score_request(ScoreRequest(run=run, samples=samples))
 
 
 def code(number: int) -> str:
-    return f'def fold(values):\n    """Add up the numbers, {number}."""\n    return sum(values) + {number}\n'
+    return (
+        f'def fold(values):\n    """Add up the numbers, {number}."""\n    return sum(values) + '
+        f"{number}\n"
+    )
 
 
 def check_fits(browser: Chromium) -> None:
     """Nothing is wider than the screen, and no chart is too small to be read."""
-    assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "scrolls to the side"
-    heights = browser.evaluate("[...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height)")
+    assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "scrolls to the side"
+    )
+    heights = browser.evaluate(
+        "[...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height)"
+    )
     assert all(height >= 9 for height in heights)
     assert browser.evaluate(SMALL_TARGETS) == []
 
@@ -71,7 +83,9 @@ def look_at_all(browser: Chromium, url: str, folder: Path, name: str) -> None:
             browser.go(url)
             check_fits(browser)
             browser.screenshot(folder / f"{name}-{width}-{'dark' if dark else 'light'}.png")
-    ink, paper = browser.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
+    ink, paper = browser.evaluate(
+        "(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))"
+    )
     assert ink != paper
 
 
@@ -83,9 +97,11 @@ def quiet(browser: Chromium) -> Iterator[Chromium]:
     browser.send("Network.clearBrowserCookies")
     yield browser
     assert browser.complaints == []
-    assert {url.partition("://")[2].partition(":")[0] for url in browser.requests if not url.startswith("data:")} == {
-        "127.0.0.1"
-    }
+    assert {
+        url.partition("://")[2].partition(":")[0]
+        for url in browser.requests
+        if not url.startswith("data:")
+    } == {"127.0.0.1"}
 
 
 def test_without_data_with_one_run_and_with_a_mark_open(quiet, sqlite_url, tmp_path):
@@ -95,7 +111,9 @@ def test_without_data_with_one_run_and_with_a_mark_open(quiet, sqlite_url, tmp_p
         ask(service, *map(code, range(8, 14)))
         look_at_all(quiet, service.url, tmp_path, "one")
         quiet.click("ol.marks a")
-        assert quiet.evaluate("document.querySelector('.opened pre.code').textContent.includes('return sum(values)')")
+        assert quiet.evaluate(
+            "document.querySelector('.opened pre.code').textContent.includes('return sum(values)')"
+        )
         for width in (PHONE, DESK):
             quiet.look(width)
             check_fits(quiet)
@@ -117,7 +135,10 @@ def test_a_hostile_sample_is_shown_and_does_nothing(quiet, sqlite_url, tmp_path)
         quiet.go(f"{service.url}/?q=hacked")
         assert "window.hacked" in quiet.evaluate("document.querySelector('.snippet').textContent")
         assert (
-            quiet.evaluate("document.querySelectorAll('script, img, iframe, [onerror], [href^=javascript]').length")
+            quiet.evaluate(
+                "document.querySelectorAll('script, img, iframe, [onerror], "
+                "[href^=javascript]').length"
+            )
             == 0
         )
         assert quiet.evaluate("typeof window.hacked") == "undefined"
@@ -129,9 +150,9 @@ def test_a_script_would_not_run_even_if_it_stood_in_the_page(browser, sqlite_url
         browser.go(service.url)
         browser.complaints.clear()
         browser.evaluate(
-            "{const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; document.body.append(s);"
-            "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked = 2\">'"
-            " + '<iframe src=\"/stats\"></iframe>')}"
+            "{const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; "
+            "document.body.append(s);document.body.insertAdjacentHTML('beforeend', '<img src=x "
+            'onerror="window.hacked = 2">\' + \'<iframe src="/stats"></iframe>\')}'
         )
         assert browser.evaluate("typeof window.hacked") == "undefined"
         assert any("Content Security Policy" in each for each in browser.complaints)
@@ -162,11 +183,18 @@ def test_signing_in_with_a_key_and_out_again(quiet, sqlite_url, tmp_path, monkey
 
 
 def test_fifty_runs_and_a_million_lines(quiet, sqlite_url, postgres_url, tmp_path, capsys):
-    """On both databases in one test: they are given the same lines, which take most of the time to draw."""
+    """On both databases in one test: they are given the same lines, which take most of the time
+    to draw.
+    """
     urls, days = (sqlite_url, postgres_url), 7
-    lines = fill_ledger(*urls, runs=50, requests=60, calls=40, minutes=days * DAY_MINUTES, until_ms=unix_ms())
+    lines = fill_ledger(
+        *urls, runs=50, requests=60, calls=40, minutes=days * DAY_MINUTES, until_ms=unix_ms()
+    )
     assert lines >= 1_000_000
-    budgets = {"MARKBOOK_BUDGETS__TOTAL__TOKENS": "500000000", "MARKBOOK_BUDGETS__PER_RUN__TOKENS": "250000000"}
+    budgets = {
+        "MARKBOOK_BUDGETS__TOTAL__TOKENS": "500000000",
+        "MARKBOOK_BUDGETS__PER_RUN__TOKENS": "250000000",
+    }
     for database_url in urls:
         kind = database_url.partition(":")[0]
         with ServiceProcess(database_url, **budgets) as service:
@@ -179,7 +207,14 @@ def test_fifty_runs_and_a_million_lines(quiet, sqlite_url, postgres_url, tmp_pat
 
 
 def print_times(service: ServiceProcess, kind: str) -> None:
-    queries = ("/", "/?since=hour", "/?since=week", "/?since=all", "/?run=team-a/student-000", "/?q=nowhere")
+    queries = (
+        "/",
+        "/?since=hour",
+        "/?since=week",
+        "/?since=all",
+        "/?run=team-a/student-000",
+        "/?q=nowhere",
+    )
     with httpx.Client(base_url=service.url, timeout=60) as client:
         for query in queries:
             times = []
@@ -188,4 +223,7 @@ def print_times(service: ServiceProcess, kind: str) -> None:
                 size = len(client.get(query).raise_for_status().content)
                 times.append(time.perf_counter() - begun)
             first, again = times[0], min(times[1:])
-            print(f"\n{kind:<10} {query:<32} {first:.3f} s, again {again:.3f} s, {size:,} bytes", end="")
+            print(
+                f"\n{kind:<10} {query:<32} {first:.3f} s, again {again:.3f} s, {size:,} bytes",
+                end="",
+            )

@@ -1,4 +1,6 @@
-"""`markbook rescore` with teachers on the emulator: old and new scores, costs, budgets, and what is left out."""
+"""`markbook rescore` with teachers on the emulator: old and new scores, costs, budgets, and what
+is left out.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def new_judge(codes):
 
 @pytest.fixture
 def rescore(tmp_path, capsys, monkeypatch, emulator):
-    """`rescore(*arguments)`: exit status, standard output and error, on a store with the old judge's marks."""
+    """`rescore(*arguments)`: exit status, standard output and error, on a store with the old
+    judge's marks.
+    """
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.jsonl").write_text("\n".join(map(json.dumps, samples())))
@@ -54,7 +58,22 @@ def rescore(tmp_path, capsys, monkeypatch, emulator):
     }
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     emulator.settings.judge = old_judge
-    assert main(["judge", "file.jsonl", "--teacher", "config.yaml", "--run", "old", "--yes", "--resamples", "100"]) == 0
+    assert (
+        main(
+            [
+                "judge",
+                "file.jsonl",
+                "--teacher",
+                "config.yaml",
+                "--run",
+                "old",
+                "--yes",
+                "--resamples",
+                "100",
+            ]
+        )
+        == 0
+    )
     emulator.settings.judge = new_judge
     emulator.log.clear()
     capsys.readouterr()
@@ -78,7 +97,12 @@ def test_old_and_new_side_by_side(rescore, emulator):
     report = json.loads(out)
     assert status == 0
     assert err.startswith(f"6 marks by {SONNET}, 0 of them stored; 3 calls, ")
-    assert (report["marks"], report["compared"], report["tasks"], report["left_out"]) == (6, 6, 3, {})
+    assert (report["marks"], report["compared"], report["tasks"], report["left_out"]) == (
+        6,
+        6,
+        3,
+        {},
+    )
     assert (report["old"]["teacher"], report["new"]["teacher"]) == (HAIKU, SONNET)
     value = {name: figure["value"] for name, figure in report["figures"].items()}
     assert value["mean_old"] == value["mean_new"] == pytest.approx(0.5)
@@ -117,7 +141,9 @@ def test_without_consent_nothing_is_called(rescore, emulator, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     status, out, err = rescore("--model", SONNET)
     assert (status, out, len(emulator.log)) == (2, "", 0)
-    assert err.splitlines()[-1] == "these calls cost money: add --yes to make them without being asked"
+    assert (
+        err.splitlines()[-1] == "these calls cost money: add --yes to make them without being asked"
+    )
 
 
 def test_a_limit_in_dollars_ends_the_calls_and_the_same_command_continues(rescore, emulator):
@@ -156,13 +182,22 @@ def test_marks_without_texts_are_counted(rescore):
     ("arguments", "fault"),
     [
         ([], "name the new teacher: --teacher FILE, --model NAME or --rubric FILE"),
-        (["--model", HAIKU], "the new teacher is the old one: give another --teacher, --model or --rubric"),
+        (
+            ["--model", HAIKU],
+            "the new teacher is the old one: give another --teacher, --model or --rubric",
+        ),
         (["--model", SONNET, "--teacher", "config.yaml"], "--teacher names a whole configuration"),
         (["--model", SONNET, "--run", "nobody"], "has no such marks of profile"),
         (["--model", SONNET, "--language", "go"], "has no such marks of profile"),
         (["--model", SONNET, "--until", "2001-01-01"], "has no such marks of profile"),
-        (["--model", SONNET, "--profile", "0123456789abcdef"], "has no such marks of profile 0123456789abcdef"),
-        (["--model", SONNET, "--profile", "x"], "--profile 'x' is no profile: 16 hexadecimal digits"),
+        (
+            ["--model", SONNET, "--profile", "0123456789abcdef"],
+            "has no such marks of profile 0123456789abcdef",
+        ),
+        (
+            ["--model", SONNET, "--profile", "x"],
+            "--profile 'x' is no profile: 16 hexadecimal digits",
+        ),
         (["--model", SONNET, "--as-run", "a b"], "--as-run 'a b'"),
         (["--teacher", "missing.yaml"], "missing.yaml"),
     ],

@@ -1,4 +1,6 @@
-"""The page of a mark that Claude's emulator made, over real HTTP: the exact prompt and reply, and an explanation."""
+"""The page of a mark that Claude's emulator made, over real HTTP: the exact prompt and reply,
+and an explanation.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,15 @@ from markbook.scoring.prompts.rubric import load_rubric
 from tests.unit.scoring.dashboard.test_samples_page import links, page, score
 
 SAMPLES = [
-    {"prompt": "Write f.", "language": "python", "code": f"def f():\n    return {number}"} for number in range(3)
+    {"prompt": "Write f.", "language": "python", "code": f"def f():\n    return {number}"}
+    for number in range(3)
 ]
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-async def test_the_page_of_a_mark_has_the_exact_prompt_and_reply(service, emulator, monkeypatch, keeps):
+async def test_the_page_of_a_mark_has_the_exact_prompt_and_reply(
+    service, emulator, monkeypatch, keeps
+):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key-that-is-secret")
     settings = {
         "teacher": {"name": "anthropic", "base_url": emulator.url},
@@ -40,7 +45,9 @@ async def test_the_page_of_a_mark_has_the_exact_prompt_and_reply(service, emulat
     assert "uthorization" not in shown.one("details", "exchange").text
 
 
-async def test_an_explanation_is_asked_for_with_the_reasons_on_and_costs_what_was_said(service, emulator, monkeypatch):
+async def test_an_explanation_is_asked_for_with_the_reasons_on_and_costs_what_was_said(
+    service, emulator, monkeypatch
+):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
     settings = {"teacher": {"name": "anthropic", "base_url": emulator.url}}
     async with service(settings, by=None) as http:
@@ -48,7 +55,9 @@ async def test_an_explanation_is_asked_for_with_the_reasons_on_and_costs_what_wa
         [link, *_] = links(await page(http, "/samples"))
         form = (await page(http, link)).one("form", "explain").words
         before = (await http.get("/stats")).json()["totals"]
-        assert {answer.status_code for answer in await asyncio.gather(http.post(link), http.post(link))} == {303}
+        assert {
+            answer.status_code for answer in await asyncio.gather(http.post(link), http.post(link))
+        } == {303}
         after = (await http.get("/stats")).json()["totals"]
         shown = await page(http, link)
     assert [entry.body["system"][0]["text"] for entry in emulator.log] == [
@@ -56,7 +65,9 @@ async def test_an_explanation_is_asked_for_with_the_reasons_on_and_costs_what_wa
         system_text(load_rubric(), explain=True),
     ]
     assert len(emulator.log[1].codes) == 1
-    least, most = (float(word.removeprefix("$").rstrip(",")) for word in form.split() if word.startswith("$"))
+    least, most = (
+        float(word.removeprefix("$").rstrip(",")) for word in form.split() if word.startswith("$")
+    )
     assert least <= after["cost_usd"] - before["cost_usd"] <= most
     assert after["samples"] == before["samples"]
     assert "asked to explain at" in shown.one("article").words

@@ -1,4 +1,6 @@
-"""The pages of samples and of two runs in a real Chromium: they fit, axe finds nothing, and 100,000 are fast."""
+"""The pages of samples and of two runs in a real Chromium: they fit, axe finds nothing, and
+100,000 are fast.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,20 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(BINARY is None, reason="no chromium here: apt-get install chromium"),
 ]
-needs_axe = pytest.mark.skipif(AXE is None, reason="no axe-core here: pip install --no-deps axe-playwright-python")
+needs_axe = pytest.mark.skipif(
+    AXE is None, reason="no axe-core here: pip install --no-deps axe-playwright-python"
+)
 
 TASK = "Write fold(values) that adds up the numbers in a list.\n\nAn empty list gives 0."
 TESTS = ["assert fold([1, 2]) == 3", "assert fold([]) == 0"]
 RIGHT = 'def fold(values):\n    """The sum."""\n    return sum(values)\n'
-CODES = (RIGHT, f"{RIGHT}\n# another", RIGHT.replace("sum(values)", "sum(values) + 1"), "def fold(values:\n", "")
+CODES = (
+    RIGHT,
+    f"{RIGHT}\n# another",
+    RIGHT.replace("sum(values)", "sum(values) + 1"),
+    "def fold(values:\n",
+    "",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +68,9 @@ def look_at_all(browser: Chromium, url: str, folder: Path, name: str) -> list[st
 
 
 @needs_axe
-def test_the_pages_fit_every_screen_and_axe_finds_nothing(browser, emulator: Emulator, sqlite_url, tmp_path):
+def test_the_pages_fit_every_screen_and_axe_finds_nothing(
+    browser, emulator: Emulator, sqlite_url, tmp_path
+):
     settings = {
         "MARKBOOK_TEACHER": "anthropic",
         "MARKBOOK_TEACHER__BASE_URL": emulator.url,
@@ -68,7 +80,11 @@ def test_the_pages_fit_every_screen_and_axe_finds_nothing(browser, emulator: Emu
         assert look_at_all(browser, f"{service.url}/samples", tmp_path, "empty") == []
         score(service, "first", *CODES)
         score(service, "second", *(f"{code}\n\n" + "# more\n" for code in CODES))
-        pages = {"samples": "/samples", "flat": "/samples?by=none&sort=lowest", "compared": "/?run=first&vs=second"}
+        pages = {
+            "samples": "/samples",
+            "flat": "/samples?by=none&sort=lowest",
+            "compared": "/?run=first&vs=second",
+        }
         for name, path in pages.items():
             assert look_at_all(browser, f"{service.url}{path}", tmp_path, name) == []
         for source in ("teacher", "tests", "heuristic"):
@@ -80,7 +96,9 @@ def test_the_pages_fit_every_screen_and_axe_finds_nothing(browser, emulator: Emu
         browser.click("form.explain button")
         assert browser.evaluate("location.hash") == "#why"
         assert "clear names" in browser.evaluate("document.querySelector('article').textContent")
-        explained = browser.evaluate("location.href").partition("#")[0]  # a fragment alone would load nothing
+        explained = browser.evaluate("location.href").partition("#")[
+            0
+        ]  # a fragment alone would load nothing
         assert look_at_all(browser, explained, tmp_path, "explained") == []
         browser.go(f"{service.url}/samples?source=teacher")
         browser.click("ol.marks a")
@@ -104,8 +122,18 @@ def test_a_hundred_thousand_samples(browser, database_url, tmp_path, capsys):
         browser.click("ol.marks a")
         one = browser.evaluate("location.pathname + location.search")
         for path in (
-            *("/", "/samples", "/samples?sort=lowest", "/samples?by=none", "/samples?by=none&sort=highest"),
-            *("/samples?source=heuristic&reason=stub", "/samples?run=team-a/student-000", "/samples?low=0.99&by=none"),
+            *(
+                "/",
+                "/samples",
+                "/samples?sort=lowest",
+                "/samples?by=none",
+                "/samples?by=none&sort=highest",
+            ),
+            *(
+                "/samples?source=heuristic&reason=stub",
+                "/samples?run=team-a/student-000",
+                "/samples?low=0.99&by=none",
+            ),
             *(one, "/?run=team-a/student-000&vs=team-b/student-001"),
         ):
             times = []
@@ -114,7 +142,9 @@ def test_a_hundred_thousand_samples(browser, database_url, tmp_path, capsys):
                 size = len(client.get(path).raise_for_status().content)
                 times.append(time.perf_counter() - begun)
             print(
-                f"\n{kind:<10} {path[:60]:<62} {times[0]:.3f} s, again {min(times[1:]):.3f} s, {size:,} bytes", end=""
+                f"\n{kind:<10} {path[:60]:<62} {times[0]:.3f} s, again {min(times[1:]):.3f} s, "
+                f"{size:,} bytes",
+                end="",
             )
         for width in (PHONE, DESK):
             browser.look(width)

@@ -1,4 +1,7 @@
-"""Every route against its own OpenAPI schema: no 5xx, no answer that the schema does not describe. Real HTTP."""
+"""Every route against its own OpenAPI schema: no 5xx, no answer that the schema does not describe.
+
+Real HTTP.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
 @pytest.mark.long
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_every_answer_is_in_the_schema(schema: BaseSchema, mode: GenerationMode) -> None:
-    """What the schema forbids is refused; what it allows is accepted or over a limit, which no schema can tell."""
+    """What the schema forbids is refused; what it allows is accepted or over a limit, which no
+    schema can tell.
+    """
     asked = 0
     for result in schema.get_all_operations():
         operation = result.ok()

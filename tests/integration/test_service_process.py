@@ -17,7 +17,11 @@ from tests.processes import ROOT, ServiceProcess, clean_environment
 
 def request(*names: str, run: str = "demo") -> ScoreRequest:
     samples = [
-        Sample(prompt="Write add(a, b).", language="python", code=f"def {name}(a, b):\n    return a + b\n")
+        Sample(
+            prompt="Write add(a, b).",
+            language="python",
+            code=f"def {name}(a, b):\n    return a + b\n",
+        )
         for name in names
     ]
     return ScoreRequest(run=run, samples=samples)
@@ -52,7 +56,9 @@ def test_a_restart_loses_no_mark_and_no_count(database_url, how):
     assert after.model_dump() == before.model_dump()
     assert after.runs["demo"].samples == 3
     assert [result.source for result in second.results] == [Source.CACHE, Source.CACHE]
-    assert [result.score for result in second.results] == [result.score for result in first.results[:2]]
+    assert [result.score for result in second.results] == [
+        result.score for result in first.results[:2]
+    ]
 
 
 def test_the_stand_in_says_what_it_is(sqlite_url):
@@ -103,7 +109,9 @@ def test_a_port_that_is_taken_says_what_to_do(sqlite_url):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        said = fails_at_start("--port", str(taken.getsockname()[1]), MARKBOOK_DATABASE_URL=sqlite_url)
+        said = fails_at_start(
+            "--port", str(taken.getsockname()[1]), MARKBOOK_DATABASE_URL=sqlite_url
+        )
     assert "choose another with --port" in said
 
 

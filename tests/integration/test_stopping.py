@@ -1,4 +1,6 @@
-"""SIGTERM in the middle of a call, to real processes: it ends in good order, and what cannot end is given back."""
+"""SIGTERM in the middle of a call, to real processes: it ends in good order, and what cannot end
+is given back.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ CODE = "def add{0}(a, b):\n    return a + b + {0}\n"
 
 def request(name: str, run: str = "demo") -> ScoreRequest:
     code = f"def {name}(a, b):\n    return a + b\n"
-    return ScoreRequest(run=run, samples=[Sample(prompt="Write add(a, b).", language="python", code=code)])
+    return ScoreRequest(
+        run=run, samples=[Sample(prompt="Write add(a, b).", language="python", code=code)]
+    )
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -53,7 +57,12 @@ class Judge:
 
 
 def start(
-    database_url: str, emulator: Emulator, folder: Path, service: dict[str, object], slots: int = 16, **sections: object
+    database_url: str,
+    emulator: Emulator,
+    folder: Path,
+    service: dict[str, object],
+    slots: int = 16,
+    **sections: object,
 ) -> ServiceProcess:
     teacher = {"name": "anthropic", "base_url": emulator.url, "max_concurrency": slots}
     settings = {"teacher": teacher, "service": service, **sections}
@@ -96,13 +105,18 @@ def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url,
         several = ScoreRequest(
             run="demo",
             request_id="stop-0001",
-            samples=[Sample(prompt=f"Write add{n}(a, b).", language="python", code=CODE.format(n)) for n in range(4)],
+            samples=[
+                Sample(prompt=f"Write add{n}(a, b).", language="python", code=CODE.format(n))
+                for n in range(4)
+            ],
         )
         with service.client() as client:
             waits = threads.submit(client.score_request, several)
             assert judge.asked.wait(WITHIN_S)  # one is asked about, three wait for the slot
             stopped = threads.submit(service.stop)
-            until(lambda: any("no teacher call is started any more" in line for line in service.log))
+            until(
+                lambda: any("no teacher call is started any more" in line for line in service.log)
+            )
             judge.let.set()
             with pytest.raises(ServiceUnavailableError, match="takes no new work"):
                 waits.result(WITHIN_S)
@@ -112,13 +126,18 @@ def test_after_a_stop_no_call_begins_and_nothing_is_paid_for_twice(database_url,
         with service, service.client() as client:
             answer = client.score_request(several)
             stats = client.stats()
-        assert Counter(result.source for result in answer.results) == {Source.CACHE: 1, Source.TEACHER: 3}
+        assert Counter(result.source for result in answer.results) == {
+            Source.CACHE: 1,
+            Source.TEACHER: 3,
+        }
         assert len(emulator.log) == 4
     assert (stats.totals.teacher_calls, stats.totals.usage_unknown_calls) == (4, 0)
 
 
 @pytest.mark.long
-def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once(postgres_url, tmp_path, threads):
+def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once(
+    postgres_url, tmp_path, threads
+):
     """The lease is an hour: only a claim that was given back lets the second replica ask."""
     settings = Settings(faults=faults.script("slow"), slow_s=3600.0, count=tokens.estimate)
     with Emulator(settings) as emulator:
@@ -127,12 +146,16 @@ def test_what_cannot_end_is_given_back_and_another_replica_takes_it_over_at_once
         with one.client() as client:
             first = threads.submit(client.score_request, request("add", run="one"))
             until(lambda: len(emulator.log) == 1)
-            with start(postgres_url, emulator, tmp_path, {}, store=with_retries) as two, two.client() as other:
+            with (
+                start(postgres_url, emulator, tmp_path, {}, store=with_retries) as two,
+                two.client() as other,
+            ):
                 second = threads.submit(other.score_request, request("add", run="two"))
                 assert other.ready()
                 assert one.stop() == 0
                 with pytest.raises(
-                    ServiceUnavailableError, match="shutting_down: the service stopped before the marks came"
+                    ServiceUnavailableError,
+                    match="shutting_down: the service stopped before the marks came",
                 ):
                     first.result(WITHIN_S)
                 [result] = second.result(WITHIN_S).results

@@ -1,4 +1,6 @@
-"""Postgres stopped and started again under a running service: 503s that say why, and no restart of the service."""
+"""Postgres stopped and started again under a running service: 503s that say why, and no restart
+of the service.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def code(name: str) -> str:
 
 
 async def score(http, *names: str):
-    samples = [{"prompt": "Write add(a, b).", "language": "python", "code": code(name)} for name in names]
+    samples = [
+        {"prompt": "Write add(a, b).", "language": "python", "code": code(name)} for name in names
+    ]
     return await http.post("/score", json={"run": "demo", "samples": samples})
 
 
@@ -53,13 +57,20 @@ async def test_a_database_that_is_away_is_a_503_that_ends_when_it_is_back(servic
     for answer in (away, *refused):
         assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable")
         assert answer.headers["retry-after"] == "1"
-    assert "connection" not in away.json()["detail"]  # whose host and user nobody without a key needs to know
-    assert [answer.json()["results"][0]["source"] for answer in (again, new)] == ["cache", "teacher"]
+    assert (
+        "connection" not in away.json()["detail"]
+    )  # whose host and user nobody without a key needs to know
+    assert [answer.json()["results"][0]["source"] for answer in (again, new)] == [
+        "cache",
+        "teacher",
+    ]
     assert again.json()["results"][0]["score"] == pytest.approx(true_score(code("add")))
     assert (counts["samples"], counts["teacher_calls"]) == (3, 2)
 
 
-async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_ends(service, own_postgres, caplog):
+async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_ends(
+    service, own_postgres, caplog
+):
     async def read_only(value: str) -> None:
         with psycopg.connect(own_postgres.get_uri(), autocommit=True) as connection:
             connection.execute("SET default_transaction_read_only = off")
@@ -68,12 +79,17 @@ async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_en
 
     names = (f"name_{number}" for number in itertools.count())
     caplog.set_level(logging.DEBUG, "markbook")  # each that finds the database away says so there
-    async with service({"store": {"claim_lease_s": 0.3}}, database_url=own_postgres.get_uri()) as http:
+    async with service(
+        {"store": {"claim_lease_s": 0.3}}, database_url=own_postgres.get_uri()
+    ) as http:
         first = await score(http, "add")
         await read_only("on")
         while (refused := await score(http, next(names))).status_code == 200:
             pass  # until the server has read its settings anew
-        while "maintenance skipped, will retry" not in caplog.text or "claims not renewed" not in caplog.text:
+        while (
+            "maintenance skipped, will retry" not in caplog.text
+            or "claims not renewed" not in caplog.text
+        ):
             await score(http, next(names))
         await read_only("off")
         while (back := await score(http, next(names))).status_code == 503:
@@ -85,10 +101,14 @@ async def test_a_database_that_is_read_only_for_a_moment_is_a_503_and_nothing_en
     assert "died" not in caplog.text
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len([line for line in warned if "cannot be used" in line]) == 1  # one when it begins
-    assert len([line for line in warned if "is available again" in line]) == 1  # and one when it ends
+    assert (
+        len([line for line in warned if "is available again" in line]) == 1
+    )  # and one when it ends
 
 
-async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(service, teacher, own_postgres):
+async def test_a_mark_that_comes_while_the_database_is_away_waits_for_it(
+    service, teacher, own_postgres
+):
     teacher.gate = asyncio.Event()
     async with service(database_url=own_postgres.get_uri()) as http:
         asked = asyncio.create_task(score(http, "add"))

@@ -1,4 +1,6 @@
-"""Traces of a real process, as a collector gets them over OTLP; and what is said when they cannot be sent."""
+"""Traces of a real process, as a collector gets them over OTLP; and what is said when they
+cannot be sent.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +23,33 @@ GOOD = f"def add(a, b):\n    return a + b  # {CANARY}\n"
 
 
 def request(code: str = GOOD) -> ScoreRequest:
-    return ScoreRequest(samples=[Sample(prompt=f"Write add(a, b). {CANARY}", language="python", code=code)])
+    return ScoreRequest(
+        samples=[Sample(prompt=f"Write add(a, b). {CANARY}", language="python", code=code)]
+    )
 
 
 def test_a_request_is_a_trace_of_its_steps_without_code(emulator: Emulator, tmp_path, sqlite_url):
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps({"teacher": {"name": "anthropic", "base_url": emulator.url}}))
-    environment = {"ANTHROPIC_API_KEY": f"key-{CANARY}", "ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE": "content"}
+    environment = {
+        "ANTHROPIC_API_KEY": f"key-{CANARY}",
+        "ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE": "content",
+    }
     with Collector() as collector:
         with ServiceProcess(
-            sqlite_url, "--config", str(config), OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **environment
+            sqlite_url,
+            "--config",
+            str(config),
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            **environment,
         ) as service:
             headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
             body = request().model_dump(mode="json")
             for _ in range(2):
-                assert httpx.post(f"{service.url}/score", json=body, headers=headers).status_code == 200
+                assert (
+                    httpx.post(f"{service.url}/score", json=body, headers=headers).status_code
+                    == 200
+                )
             httpx.post(f"{service.url}/score", json={CANARY: 1})
             httpx.get(f"{service.url}/readyz")
             assert service.stop() == 0
@@ -57,7 +71,9 @@ def test_a_request_is_a_trace_of_its_steps_without_code(emulator: Emulator, tmp_
         ("reserve", "teacher"),
         ("anthropic.messages.create", "teacher"),
     }
-    assert len([span for span in collector.spans if span.trace_id.hex() == TRACE]) == 9  # the second has two
+    assert (
+        len([span for span in collector.spans if span.trace_id.hex() == TRACE]) == 9
+    )  # the second has two
     [teacher] = [span for span in collector.spans if span.name == "teacher"]
     [entry] = emulator.log
     assert entry.bill is not None
@@ -65,14 +81,25 @@ def test_a_request_is_a_trace_of_its_steps_without_code(emulator: Emulator, tmp_
     assert (told["gen_ai.request.model"], told["markbook.samples"]) == ("claude-haiku-5-5", 1)
     assert told["gen_ai.usage.output_tokens"] == entry.bill.output_tokens
     bill = entry.bill
-    assert told["gen_ai.usage.input_tokens"] == bill.input_tokens + bill.cache_read_input_tokens + bill.cache_write_5m
+    assert (
+        told["gen_ai.usage.input_tokens"]
+        == bill.input_tokens + bill.cache_read_input_tokens + bill.cache_write_5m
+    )
     assert not [body for body in collector.raw if CANARY.encode() in body]
 
 
 def test_nothing_is_sent_where_nothing_is_said():
     assert start_tracing({}) is None
-    assert start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318", "OTEL_SDK_DISABLED": "true"}) is None
-    assert start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318", "OTEL_TRACES_EXPORTER": "none"}) is None
+    assert (
+        start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318", "OTEL_SDK_DISABLED": "true"})
+        is None
+    )
+    assert (
+        start_tracing(
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4318", "OTEL_TRACES_EXPORTER": "none"}
+        )
+        is None
+    )
 
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
@@ -83,4 +110,6 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
 
 def test_another_protocol_is_refused_with_the_one_there_is():
     with pytest.raises(ConfigError, match="is grpc, but only http/protobuf is supported"):
-        start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+        start_tracing(
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+        )

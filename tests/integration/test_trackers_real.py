@@ -1,7 +1,8 @@
-"""Sample tables in the real trackers, offline: read back from what Weights & Biases and Trackio have written.
+"""Sample tables in the real trackers, offline: read back from what Weights & Biases and Trackio
+have written.
 
-Skipped where they are not installed (pip install 'markbook[trackers]'): requirements.lock does not have them. Run
-with wandb 0.31.0 and trackio 0.43.0.
+Skipped where they are not installed (pip install 'markbook[trackers]'): requirements.lock does not
+have them. Run with wandb 0.31.0 and trackio 0.43.0.
 """
 
 from __future__ import annotations
@@ -69,9 +70,17 @@ def test_trackio(tmp_path):
     environment = {"TRACKIO_DIR": str(tmp_path / "trackio"), "HOME": str(tmp_path)}
     write("trackio", tmp_path, **environment)
     done = subprocess.run(
-        [sys.executable, "-c", READ], env=clean_environment(**environment), capture_output=True, text=True, check=True
+        [sys.executable, "-c", READ],
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    [table] = [line["eval/samples"] for line in json.loads(done.stdout.splitlines()[-1]) if "eval/samples" in line]
+    [table] = [
+        line["eval/samples"]
+        for line in json.loads(done.stdout.splitlines()[-1])
+        if "eval/samples" in line
+    ]
     assert table["_type"] == "trackio.table"
     scored, unscored = table["_value"]
     assert (scored["sample"], scored["mark"], scored["unscored"]) == ("code", 0.5, "")

@@ -1,4 +1,6 @@
-"""The trainer and the service as two real processes, over HTTP: a whole run, a restart in the middle, Ctrl-C."""
+"""The trainer and the service as two real processes, over HTTP: a whole run, a restart in the
+middle, Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ GROUP = 4
 
 
 class TrainerProcess:
-    """`markbook train` on the tiny student, or on another that `more` names; its lines as they come."""
+    """`markbook train` on the tiny student, or on another that `more` names; its lines as they
+    come.
+    """
 
     def __init__(
         self,
@@ -35,13 +39,22 @@ class TrainerProcess:
     ) -> None:
         if "model" not in more:
             save_tiny_student(folder / "student")
-        tasks = [{"prompt": f"Write a function that adds {i}.", "language": "python"} for i in range(4)]
+        tasks = [
+            {"prompt": f"Write a function that adds {i}.", "language": "python"} for i in range(4)
+        ]
         (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
         training = {
-            "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl", "eval_samples_per_task": 2,
-            "max_steps": steps, "prompts_per_step": 2, "max_new_tokens": 8, "device": "cpu", "lora_r": 4,
+            "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl",
+            "eval_samples_per_task": 2,
+            "max_steps": steps, "prompts_per_step": 2, "max_new_tokens": 8, "device": "cpu",
+            "lora_r": 4,
         } | more  # fmt: skip
-        marks = {"scoring_url": url, "run": "end-to-end", "num_samples_per_prompt": GROUP, "service_wait_s": 60.0}
+        marks = {
+            "scoring_url": url,
+            "run": "end-to-end",
+            "num_samples_per_prompt": GROUP,
+            "service_wait_s": 60.0,
+        }
         settings = {"training": training, "rlaif": {**marks, **(rlaif or {})}}
         (folder / "config.yaml").write_text(yaml.safe_dump(settings))
         self.run_dir = folder / "runs" / "end-to-end"
@@ -80,7 +93,9 @@ def loads_with_peft_alone(folder: Path) -> None:
     assert torch.isfinite(model(input_ids=torch.tensor([[1, 2, 3]])).logits).all()
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT reads it
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)  # PEFT reads it
 def test_a_run_from_start_to_end(tmp_path):
     with ServiceProcess(f"sqlite:///{tmp_path / 'book.db'}") as service:
         trainer = TrainerProcess(tmp_path, service.url)
@@ -93,7 +108,14 @@ def test_a_run_from_start_to_end(tmp_path):
     assert len(samples) - len(training) == 2 * 4 * 2 == stats.runs["end-to-end/eval"].samples
     last, evaluation = trainer.read("metrics.jsonl")[-2:]
     assert evaluation["eval_scored"] + evaluation["eval_unscored"] == 4 * 2
-    for name in ("api_tokens_sent", "api_tokens_received", "tokens_saved", "cost_usd", "teacher_calls", "samples"):
+    for name in (
+        "api_tokens_sent",
+        "api_tokens_received",
+        "tokens_saved",
+        "cost_usd",
+        "teacher_calls",
+        "samples",
+    ):
         assert last[name] == getattr(stats.runs["end-to-end"], name)
     sources = [line["source"] for line in training]
     assert last["by_source"] == {source: sources.count(source) for source in last["by_source"]}
@@ -143,8 +165,20 @@ def test_interrupted_it_leaves_a_usable_folder(tmp_path, how):
 
 def test_help_says_what_a_run_leaves_and_how_it_ends():
     done = subprocess.run(
-        [sys.executable, "-m", "markbook.trainer", "--help"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "markbook.trainer", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0
-    for word in ("--config", "--run-dir", "adapter/", "summary.json", "--resume", "Exit status", "  5  ", "130"):
+    for word in (
+        "--config",
+        "--run-dir",
+        "adapter/",
+        "summary.json",
+        "--resume",
+        "Exit status",
+        "  5  ",
+        "130",
+    ):
         assert word in done.stdout

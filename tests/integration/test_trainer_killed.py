@@ -22,10 +22,11 @@ from tests.tiny import save_tiny_student
 
 RUN = "unkillable"
 STEPS, SAVE_EVERY, GROUP = 6, 2, 6
-# What is compared apart: how long it took, and what the service had counted by then, later steps of a killed process
-# included. A step that is done again finds its marks in the book.
+# What is compared apart: how long it took, and what the service had counted by then, later steps of
+# a killed process included. A step that is done again finds its marks in the book.
 ASIDE = {
-    "seconds", "seconds_generating", "seconds_scoring", "seconds_learning", "frac_waiting", "eval_seconds", "sources",
+    "seconds", "seconds_generating", "seconds_scoring", "seconds_learning", "frac_waiting",
+    "eval_seconds", "sources",
 }  # fmt: skip
 COUNTERS = {"samples", "by_source", "unscored_by_code", "teacher_calls", "tokens_saved"}
 
@@ -55,7 +56,9 @@ PROCESSES.set_forkserver_preload(["markbook.trainer.loop"])
 
 
 def trainer(folder: Path, arguments: list[str], kill: tuple[str, int] | None) -> None:
-    """`markbook train ARGUMENTS` in this process, its output into a file; killed where `kill` says."""
+    """`markbook train ARGUMENTS` in this process, its output into a file; killed where `kill`
+    says.
+    """
     said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
@@ -74,17 +77,22 @@ class Folder:
     def __init__(self, folder: Path, url: str, staleness: int) -> None:
         save_tiny_student(folder / "student")
         # no language with a parser: of a tiny student's noise only such gets marks that differ
-        tasks = [{"prompt": f"Write a line that ends in {i}.", "language": "text"} for i in range(5)]
+        tasks = [
+            {"prompt": f"Write a line that ends in {i}.", "language": "text"} for i in range(5)
+        ]
         (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
         training = {
-            "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl", "eval_samples_per_task": 2,
-            "eval_every_steps": 4, "max_steps": STEPS, "prompts_per_step": 2, "max_new_tokens": 12, "device": "cpu",
+            "model": "student", "tasks": "tasks.jsonl", "eval_tasks": "tasks.jsonl",
+            "eval_samples_per_task": 2,
+            "eval_every_steps": 4, "max_steps": STEPS, "prompts_per_step": 2, "max_new_tokens": 12,
+            "device": "cpu",
             "lora_r": 4, "learning_rate": 0.01, "lora_dropout": 0.1, "lr_scheduler_type": "linear",
             "save_every_steps": SAVE_EVERY,
         }  # fmt: skip
         # no tier: each new sample is paid for by a call, and its mark is kept
         rlaif = {
-            "scoring_url": url, "run": RUN, "num_samples_per_prompt": GROUP, "adaptive_kl_enabled": True,
+            "scoring_url": url, "run": RUN, "num_samples_per_prompt": GROUP,
+            "adaptive_kl_enabled": True,
             "use_tiered_scoring": False, "loss": "ppo_clip", "max_staleness": staleness,
         }  # fmt: skip
         (folder / "config.yaml").write_text(yaml.safe_dump({"training": training, "rlaif": rlaif}))
@@ -92,7 +100,11 @@ class Folder:
 
     def start(self, kill: tuple[str, int] | None = None) -> int:
         # a run that was killed before it had a folder is simply started
-        resume = ["--resume", RUN] if (self.run_dir / "metrics.jsonl").exists() else ["--config", "config.yaml"]
+        resume = (
+            ["--resume", RUN]
+            if (self.run_dir / "metrics.jsonl").exists()
+            else ["--config", "config.yaml"]
+        )
         process = PROCESSES.Process(target=trainer, args=(self.folder, resume, kill))
         process.start()
         process.join()
@@ -132,20 +144,26 @@ def service(folder: Path) -> ServiceProcess:
         pytest.param(TEN_MOMENTS, 1, id="10-overlapping"),
     ],
 )
-def test_killed_and_resumed_it_equals_an_unbroken_run(tmp_path_factory, tmp_path, moments, staleness):
+def test_killed_and_resumed_it_equals_an_unbroken_run(
+    tmp_path_factory, tmp_path, moments, staleness
+):
     whole = unbroken(tmp_path_factory.mktemp("unbroken"), staleness)
     with service(tmp_path) as running:
         run = Folder(tmp_path, running.url, staleness)
         for moment in moments:
             assert run.start(moment) == -signal.SIGKILL, (moment, run.said)
         assert run.start() == 0, run.said
-    assert run.lines("metrics.jsonl", ASIDE | COUNTERS) == whole.lines("metrics.jsonl", ASIDE | COUNTERS)
+    assert run.lines("metrics.jsonl", ASIDE | COUNTERS) == whole.lines(
+        "metrics.jsonl", ASIDE | COUNTERS
+    )
     assert run.lines("samples.jsonl", {"source"}) == whole.lines("samples.jsonl", {"source"})
     assert all(torch.equal(tensor, whole.adapter()[name]) for name, tensor in run.adapter().items())
 
     found, expected = run.summary(), whole.summary()
     for key in ("steps", "skipped_steps", "mark", "base_unchanged", "training", "evaluation"):
-        assert found[key] == expected[key], key  # every sample counted once, and only new ones paid for
+        assert found[key] == expected[key], (
+            key
+        )  # every sample counted once, and only new ones paid for
     assert found["training"]["samples"] == STEPS * 2 * GROUP
     assert found["training"]["by_source"][Source.TEACHER] > 0
     assert not list(run.run_dir.rglob("*.partial*"))

@@ -1,4 +1,6 @@
-"""Trainer, scoring service and generation server as three processes: a whole run, and one through a restart."""
+"""Trainer, scoring service and generation server as three processes: a whole run, and one
+through a restart.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,11 @@ def test_a_server_that_was_killed_and_started_anew_gets_the_adapter_again(tmp_pa
     with ServiceProcess(f"sqlite:///{tmp_path / 'book.db'}") as service:
         with GenerationProcess(tmp_path / "student") as generation:
             trainer = TrainerProcess(
-                tmp_path, service.url, steps=10, generation_url=generation.url, generation_wait_s=120.0
+                tmp_path,
+                service.url,
+                steps=10,
+                generation_url=generation.url,
+                generation_wait_s=120.0,
             )
             trainer.read_until("step 1/")
             generation.kill()
@@ -71,4 +77,7 @@ def test_a_server_that_was_killed_and_started_anew_gets_the_adapter_again(tmp_pa
         with GenerationProcess(tmp_path / "student", generation.url.rpartition(":")[2]):
             assert trainer.finish() == 0, "\n".join(trainer.lines)
     assert "the generation server answers again" in trainer.lines
-    assert len([line for line in trainer.read("samples.jsonl") if line["phase"] == "train"]) == 10 * 2 * 4
+    assert (
+        len([line for line in trainer.read("samples.jsonl") if line["phase"] == "train"])
+        == 10 * 2 * 4
+    )

@@ -1,4 +1,6 @@
-"""TRL's own GRPOTrainer on our marks: the example as it stands, to its end; and what a missing mark does in it."""
+"""TRL's own GRPOTrainer on our marks: the example as it stands, to its end; and what a missing
+mark does in it.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,14 @@ BATCH = 8  # and its per_device_train_batch_size
 class PatchyTeacher(RecordingTeacher):
     """Refuses every third sample."""
 
-    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+    async def mark(
+        self, group: Group, purse: BudgetLimiter
+    ) -> tuple[Judgment | ScoringFailure, ...]:
         outcomes = await super().mark(group, purse)
         refused = ScoringFailure(ErrorCode.TEACHER_REFUSED, "not this one")
-        return tuple(refused if place % 3 == 0 else outcome for place, outcome in enumerate(outcomes))
+        return tuple(
+            refused if place % 3 == 0 else outcome for place, outcome in enumerate(outcomes)
+        )
 
 
 def example(folder: Path, url: str) -> Path:
@@ -43,7 +49,14 @@ def example(folder: Path, url: str) -> Path:
     done = subprocess.run(
         [
             *(sys.executable, "docs/examples/trl_grpo.py", "--cpu"),
-            *("--model", str(folder / "student"), "--tasks", str(folder / "tasks.jsonl"), "--url", url),
+            *(
+                "--model",
+                str(folder / "student"),
+                "--tasks",
+                str(folder / "tasks.jsonl"),
+                "--url",
+                url,
+            ),
             *("--output", str(folder / "out"), "--steps", str(STEPS), "--tokens", "8"),
         ],
         cwd=ROOT,
@@ -96,5 +109,7 @@ def test_a_missing_mark_leaves_its_row_out_of_baseline_and_advantage(tmp_path):
         for row, mark in zip(group, marks, strict=True):
             expected = 0.0 if mark is None else (mark - mean) / (deviation + 1e-4)
             assert row["advantage"] == pytest.approx(expected, abs=1e-4)
-            assert mark is None or mark == pytest.approx(true_score(row["completion"][0]["content"]), abs=1e-6)
+            assert mark is None or mark == pytest.approx(
+                true_score(row["completion"][0]["content"]), abs=1e-6
+            )
     assert STEPS * BATCH // 4 <= missing <= STEPS * BATCH // 2

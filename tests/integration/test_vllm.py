@@ -1,7 +1,9 @@
-"""vLLM itself, on the CPU: as the server that generates samples, as the trainer's own child, and as the teacher.
+"""vLLM itself, on the CPU: as the server that generates samples, as the trainer's own child, and as
+the teacher.
 
-It runs from build/vllm-venv, which `make vllm-test` makes; without it these tests are skipped. One server serves all of
-them but those of `training.generation: vllm`. The model is SmolLM2-135M, which comes in a wheel.
+It runs from build/vllm-venv, which `make vllm-test` makes; without it these tests are skipped. One
+server serves all of them but those of `training.generation: vllm`. The model is SmolLM2-135M, which
+comes in a wheel.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ pytestmark = pytest.mark.vllm
 FLOAT_NOISE = 1e-4
 """Nats a token between vLLM and the trainer; measured are 4e-6."""
 MOVED_NOISE = 1e-3
-"""The same with an adapter of random numbers, which makes larger activations; other adapters are nats away."""
+"""The same with an adapter of random numbers, which makes larger activations; other adapters are
+nats away.
+"""
 ADAPTERS, WARM = 50, 10
 GROWTH_MIB = 60
 """Below what 40 adapters take that are not unloaded: each has 4.6 MiB."""
@@ -87,7 +91,8 @@ def test_steps_on_samples_of_vllm_have_the_policys_own_log_probabilities(server,
 def test_a_server_that_is_killed_and_started_anew_gets_the_adapter_again(server, student, tmp_path):
     with StubService(by_hash) as service:
         trainer = TrainerProcess(
-            tmp_path, service.url, 4, model=str(student), generation_url=server.url, generation_wait_s=600.0,
+            tmp_path, service.url, 4, model=str(student), generation_url=server.url,
+            generation_wait_s=600.0,
             eval_tasks=None,
         )  # fmt: skip
         trainer.read_until("step 1/")
@@ -104,7 +109,8 @@ def test_a_server_that_is_killed_and_started_anew_gets_the_adapter_again(server,
 
 def test_adapters_of_many_steps_are_unloaded_and_memory_holds(server, student, tmp_path):
     training = {
-        "model": str(student), "generation_url": server.url, "max_new_tokens": 4, "lora_r": 4, "device": "cpu",
+        "model": str(student), "generation_url": server.url, "max_new_tokens": 4, "lora_r": 4,
+        "device": "cpu",
     }  # fmt: skip
     config = Config.model_validate({"training": training, "rlaif": {"run": "many"}})
     policy = Policy(*load_student(config.training))
@@ -126,7 +132,9 @@ def test_adapters_of_many_steps_are_unloaded_and_memory_holds(server, student, t
 @torch.no_grad()
 def gap(policy: Policy, samples: list[Sample], config: Config) -> float:
     theirs = torch.tensor([value for sample in samples for value in sample.log_probs])
-    return float((policy.log_probs(samples, config.rlaif.generation_temperature) - theirs).abs().mean())
+    return float(
+        (policy.log_probs(samples, config.rlaif.generation_temperature) - theirs).abs().mean()
+    )
 
 
 def own_server(trainer: TrainerProcess) -> list[psutil.Process]:
@@ -141,12 +149,16 @@ def test_the_trainers_own_server_is_restarted_when_it_dies_and_ends_with_a_kille
         monkeypatch.setenv(name, value)
     with StubService(by_hash) as service:
         trainer = TrainerProcess(
-            tmp_path, service.url, 1000, rlaif={"max_staleness": 1}, model=str(student), generation="vllm",
-            vllm_command=executable(), eval_tasks=None, max_prompt_tokens=256, save_every_steps=1000,
+            tmp_path, service.url, 1000, rlaif={"max_staleness": 1}, model=str(student),
+            generation="vllm",
+            vllm_command=executable(), eval_tasks=None, max_prompt_tokens=256,
+            save_every_steps=1000,
         )  # fmt: skip
         try:
             trainer.read_until("step 2/")
-            [command] = [each for each in own_server(trainer) if " serve " in " ".join(each.cmdline()[:4])]
+            [command] = [
+                each for each in own_server(trainer) if " serve " in " ".join(each.cmdline()[:4])
+            ]
             command.kill()
             trainer.read_until("vLLM ended with status 137: starting it again")
             trainer.read_until("the generation server answers again")
@@ -162,7 +174,9 @@ def test_the_trainers_own_server_is_restarted_when_it_dies_and_ends_with_a_kille
     assert [line["policy_lag"] for line in steps[:3]] == [0, 1, 1]
     assert all(line["log_prob_gap"] < 0.5 for line in steps)
     logged = (trainer.run_dir / "vllm.log").read_text()
-    assert len(set(re.findall(r"\(APIServer pid=(\d+)\)", logged))) == 2  # the first and its successor
+    assert (
+        len(set(re.findall(r"\(APIServer pid=(\d+)\)", logged))) == 2
+    )  # the first and its successor
 
 
 CODES = ("def add(a, b):\n    return a + b", "def add(a, b):\n    return a - b")
@@ -192,13 +206,17 @@ async def test_held_to_a_schema_the_same_model_gives_marks(server):
     outcomes = [
         outcome
         for number in range(4)
-        for outcome in (await asked(teacher, Group(f"g{number}", "Write add.", "python", CODES))).outcomes
+        for outcome in (
+            await asked(teacher, Group(f"g{number}", "Write add.", "python", CODES))
+        ).outcomes
     ]
     await teacher.close()
     judged = [outcome for outcome in outcomes if isinstance(outcome, Judgment)]
     assert len(judged) >= 4
     assert all(0 <= mark <= 1 for outcome in judged for mark in outcome.criteria.values())
-    assert {outcome.code for outcome in outcomes if isinstance(outcome, ScoringFailure)} <= {ErrorCode.REPLY_TRUNCATED}
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, ScoringFailure)} <= {
+        ErrorCode.REPLY_TRUNCATED
+    }
 
 
 async def test_what_does_not_fit_its_context_names_the_settings(server):

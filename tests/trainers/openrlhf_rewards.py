@@ -1,4 +1,7 @@
-"""OpenRLHF's single-turn executor with its remote reward URL. Options: `url`, `student` (a tokenizer), `codes`."""
+"""OpenRLHF's single-turn executor with its remote reward URL.
+
+Options: `url`, `student` (a tokenizer), `codes`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ class Engine:
 
     async def generate(self, _prompt: list[int], _params: Any, **_: Any) -> Any:
         code = next(self._codes)
-        ids = [*self._tokenizer.encode(code, add_special_tokens=False), self._tokenizer.eos_token_id]
+        ids = [
+            *self._tokenizer.encode(code, add_special_tokens=False),
+            self._tokenizer.eos_token_id,
+        ]
         written = SimpleNamespace(token_ids=ids, text=code, finish_reason="stop", logprobs=None)
         return SimpleNamespace(outputs=[written])
 
@@ -37,7 +43,9 @@ async def main() -> None:
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     sampling = SimpleNamespace(max_tokens=256, logprobs=None)
     outputs = [
-        await executor.execute(prompt, json.dumps({"prompt": TASK}), sampling, 2048, tokenizer, engine)
+        await executor.execute(
+            prompt, json.dumps({"prompt": TASK}), sampling, 2048, tokenizer, engine
+        )
         for _ in chosen["codes"]
     ]
     kept = [{name: each[name] for name in ("reward", "scores", "extra_logs")} for each in outputs]

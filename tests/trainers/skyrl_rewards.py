@@ -1,4 +1,7 @@
-"""SkyRL's gym: our environment, registered and made as SkyRL's generator does. Options: `url`, `codes`."""
+"""SkyRL's gym: our environment, registered and made as SkyRL's generator does.
+
+Options: `url`, `codes`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from tests.trainers.report import described, options, show
 
 PROMPT = [
     {"role": "system", "content": "Answer with one block of code."},
-    {"role": "user", "content": "Write a function `area(width, height)` that returns the area of a rectangle."},
+    {
+        "role": "user",
+        "content": "Write a function `area(width, height)` that returns the area of a rectangle.",
+    },
 ]
 
 
@@ -24,7 +30,9 @@ def main() -> None:
     )
     steps = []
     for code in chosen["codes"]:
-        env = skyrl_gym.make("markbook", env_config={}, extras={"language": "python", "max_turns": 1})
+        env = skyrl_gym.make(
+            "markbook", env_config={}, extras={"language": "python", "max_turns": 1}
+        )
         prompt, _ = env.init(PROMPT)
         assert prompt == PROMPT
         try:
@@ -34,7 +42,9 @@ def main() -> None:
         else:
             steps.append({name: step[name] for name in ("observations", "reward", "done")})
         env.close()
-    show(version=version("skyrl-gym"), steps=steps, metrics=aggregate_for_environment("markbook", []))
+    show(
+        version=version("skyrl-gym"), steps=steps, metrics=aggregate_for_environment("markbook", [])
+    )
 
 
 if __name__ == "__main__":

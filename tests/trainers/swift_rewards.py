@@ -1,7 +1,7 @@
 """ms-swift's own computation of rewards and advantages. Options: `url`, `codes`, `missing`.
 
-`missing`: "raise", the adapter; "none", a function that returns None for the first completion, which shows what
-ms-swift makes of it.
+`missing`: "raise", the adapter; "none", a function that returns None for the first completion,
+which shows what ms-swift makes of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def main() -> None:
     samples = [
         GRPOSample.from_row(
             {
-                "messages": [{"role": "user", "content": TASK}, {"role": "assistant", "content": code}],
+                "messages": [
+                    {"role": "user", "content": TASK},
+                    {"role": "assistant", "content": code},
+                ],
                 "prompt_id": "one",
                 "request_id": str(number),
                 "language": "python",
@@ -46,7 +49,11 @@ def main() -> None:
         show(version=version("ms-swift"), error=described(error))
         return
     advantages, _ = compute_advantages(rewards, torch.ones(1), len(samples), scale_rewards="none")
-    show(version=version("ms-swift"), rewards=rewards[:, 0].nan_to_num(-1).tolist(), advantages=advantages.tolist())
+    show(
+        version=version("ms-swift"),
+        rewards=rewards[:, 0].nan_to_num(-1).tolist(),
+        advantages=advantages.tolist(),
+    )
 
 
 if __name__ == "__main__":

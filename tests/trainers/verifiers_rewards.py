@@ -1,4 +1,5 @@
-"""A verifiers task, scored by verifiers on our marks: as a reward of its configuration, and by a Judge.
+"""A verifiers task, scored by verifiers on our marks: as a reward of its configuration, and by a
+Judge.
 
 Options: `url`, `codes`, `via` (`reward` or `judge`).
 """
@@ -41,7 +42,9 @@ class JudgedTask(CodeTask):
 
 
 def build_task() -> CodeTask:
-    data = CodeData(prompt="Write a function `area(width, height)` that returns the area of a rectangle.")
+    data = CodeData(
+        prompt="Write a function `area(width, height)` that returns the area of a rectangle."
+    )
     if CHOSEN["via"] == "judge":
         return JudgedTask(data)
     fn = {"markbook": {"fn": "tests.trainers.verifiers_rewards:reward"}}
@@ -60,7 +63,11 @@ async def scored(code: str) -> dict[str, Any]:
     except vf.TaskError as error:
         trace.record_error(error)
     rewards = {name: each and [each.score, each.weight] for name, each in trace.rewards.items()}
-    return {"ok": trace.ok, "rewards": rewards, "error": trace.last_error and trace.last_error.message}
+    return {
+        "ok": trace.ok,
+        "rewards": rewards,
+        "error": trace.last_error and trace.last_error.message,
+    }
 
 
 async def main() -> None:

@@ -1,4 +1,5 @@
-"""verl's reward loop on several tasks at a time, for the benchmark of gathering: how long each reward took.
+"""verl's reward loop on several tasks at a time, for the benchmark of gathering: how long each
+reward took.
 
 Options: `urls` (services, by a name) and `runs` (names of runs, by the same), `tasks` (at a time),
 `group` (samples of each) and `rounds`, which alternate between the services. A round before these
@@ -54,8 +55,12 @@ def measure(chosen: dict[str, Any]) -> dict[str, list[float]]:
     took_s: dict[str, list[float]] = {name: [] for name in chosen["urls"]}
     workers = {}
     for name, url in chosen["urls"].items():
-        one_round(RewardLoopWorker(configured({**chosen, "url": url, "run": WARM_UP})), batches(chosen))
-        workers[name] = RewardLoopWorker(configured({**chosen, "url": url, "run": chosen["runs"][name]}))
+        one_round(
+            RewardLoopWorker(configured({**chosen, "url": url, "run": WARM_UP})), batches(chosen)
+        )
+        workers[name] = RewardLoopWorker(
+            configured({**chosen, "url": url, "run": chosen["runs"][name]})
+        )
     for _ in range(chosen["rounds"]):
         for name, worker in workers.items():
             took_s[name] += one_round(worker, batches(chosen))

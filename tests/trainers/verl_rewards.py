@@ -1,9 +1,11 @@
-"""verl's reward loop, with its own default configuration, on `markbook.adapters.verl` as custom reward function.
+"""verl's reward loop, with its own default configuration, on `markbook.adapters.verl` as custom
+reward function.
 
-Options: `url`, `student` (a folder with a tokenizer) and `rounds`, one after the other. Each may replace `url` and
-`wait_s`, and has `manager`, `codes`, and where needed `reward` (further keys of verl's section of that name), `control`
-(a reward function that raises an ordinary Exception, instead of the adapter) and `ray` (in the last round: through
-verl's RewardLoopManager and its worker processes, instead of one worker in this process).
+Options: `url`, `student` (a folder with a tokenizer) and `rounds`, one after the other. Each may
+replace `url` and `wait_s`, and has `manager`, `codes`, and where needed `reward` (further keys of
+verl's section of that name), `control` (a reward function that raises an ordinary Exception,
+instead of the adapter) and `ray` (in the last round: through verl's RewardLoopManager and its
+worker processes, instead of one worker in this process).
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def configured(chosen: dict[str, Any]) -> Any:
 
 
 def rollouts(codes: list[str], student: str, task: str = TASK) -> Any:
-    """The batch that verl's agent loop would hand to the reward loop: prompts padded left, responses right."""
+    """The batch that verl's agent loop would hand to the reward loop: prompts padded left,
+    responses right.
+    """
     from tensordict import TensorDict
     from transformers import AutoTokenizer
     from verl import DataProto
@@ -61,9 +65,15 @@ def rollouts(codes: list[str], student: str, task: str = TASK) -> Any:
     prompt = torch.tensor([tokenizer.encode(task, add_special_tokens=False)] * len(codes))
     written = [tokenizer.encode(code, add_special_tokens=False) for code in codes]
     length = max(map(len, written))
-    responses = torch.tensor([ids + [tokenizer.pad_token_id] * (length - len(ids)) for ids in written])
-    mask = torch.tensor([[1] * (prompt.shape[1] + len(ids)) + [0] * (length - len(ids)) for ids in written])
-    batch = TensorDict({"prompts": prompt, "responses": responses, "attention_mask": mask}, batch_size=len(codes))
+    responses = torch.tensor(
+        [ids + [tokenizer.pad_token_id] * (length - len(ids)) for ids in written]
+    )
+    mask = torch.tensor(
+        [[1] * (prompt.shape[1] + len(ids)) + [0] * (length - len(ids)) for ids in written]
+    )
+    batch = TensorDict(
+        {"prompts": prompt, "responses": responses, "attention_mask": mask}, batch_size=len(codes)
+    )
     rows = {
         "data_source": np.array(["markbook/test"] * len(codes), dtype=object),
         "reward_model": np.array([{"ground_truth": ""} for _ in codes], dtype=object),
@@ -85,14 +95,18 @@ def in_this_process(config: Any, data: Any) -> list[Any]:
 
 
 def through_ray(config: Any, data: Any) -> tuple[list[Any], list[float] | None]:
-    """One call per sample, as verl's agent loop makes them; then the batch, unless a sample has no reward."""
+    """One call per sample, as verl's agent loop makes them; then the batch, unless a sample has
+    no reward.
+    """
     import ray
     from verl.experimental.reward_loop import RewardLoopManager
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     manager = RewardLoopManager(config)
     workers = manager.reward_loop_worker_handles
-    calls = [workers[i % len(workers)].compute_score.remote(data[i : i + 1]) for i in range(len(data))]
+    calls = [
+        workers[i % len(workers)].compute_score.remote(data[i : i + 1]) for i in range(len(data))
+    ]
     results: list[Any] = []
     for call in calls:
         try:
@@ -118,7 +132,12 @@ def main() -> None:
             results, batch = through_ray(config, data)
         else:
             results = in_this_process(config, data)
-        rewards.append([described(one) if isinstance(one, BaseException) else one["reward_score"] for one in results])
+        rewards.append(
+            [
+                described(one) if isinstance(one, BaseException) else one["reward_score"]
+                for one in results
+            ]
+        )
     show(version=verl.__version__, rewards=rewards, batch=batch)
 
 

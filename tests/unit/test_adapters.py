@@ -1,4 +1,6 @@
-"""The adapters against a server that speaks the contract: which texts are marked, what becomes of a missing mark."""
+"""The adapters against a server that speaks the contract: which texts are marked, what becomes
+of a missing mark.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ MESSAGES = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Write f."},
     {"role": "assistant", "content": None, "tool_calls": []},
-    {"role": "user", "content": [{"type": "text", "text": "In "}, {"type": "text", "text": "C++."}]},
+    {
+        "role": "user",
+        "content": [{"type": "text", "text": "In "}, {"type": "text", "text": "C++."}],
+    },
 ]
 CODES = ["a", "bad", "ccc"]
 
@@ -34,7 +39,11 @@ def missing(code: ErrorCode, retry_after_s: float | None = None) -> Unscored:
 
 
 def by_length(sample: Sample) -> Result:
-    return missing(ErrorCode.REPLY_UNREADABLE) if sample.code == "bad" else scored(len(sample.code) / 10)
+    return (
+        missing(ErrorCode.REPLY_UNREADABLE)
+        if sample.code == "bad"
+        else scored(len(sample.code) / 10)
+    )
 
 
 @pytest.fixture
@@ -73,10 +82,22 @@ async def test_tests_reach_the_service_from_each_trainers_dataset(stub):
     columns = {"tests": [["assert f() == 1"], None], "test_setup": ["x = 1", None]}
     await reward(prompts=["Write f."] * 2, completions=["a", "b"], **columns)
     await reward(prompts=["Write f."], completions=["a"])
-    info = {"prompt": "Write f.", "language": "python", "tests": ["assert f() == 2"], "test_setup": "y = 1"}
+    info = {
+        "prompt": "Write f.",
+        "language": "python",
+        "tests": ["assert f() == 2"],
+        "test_setup": "y = 1",
+    }
     await compute_score("d", "a", None, info, url=stub.url)
-    sent = [(sample.tests, sample.test_setup) for request in stub.requests for sample in request.samples]
-    assert sent == [(["assert f() == 1"], "x = 1"), ([], ""), ([], ""), (["assert f() == 2"], "y = 1")]
+    sent = [
+        (sample.tests, sample.test_setup) for request in stub.requests for sample in request.samples
+    ]
+    assert sent == [
+        (["assert f() == 1"], "x = 1"),
+        ([], ""),
+        ([], ""),
+        (["assert f() == 2"], "y = 1"),
+    ]
 
 
 async def test_trl_of_messages_the_teacher_is_shown_what_the_user_said(stub):
@@ -98,7 +119,11 @@ async def test_trl_stops_when_no_mark_will_come_any_more(stub, code):
     with pytest.raises(NoMarksError, match=rf"none of 3 samples was marked: {code}: because"):
         await markbook_reward(url=stub.url, language="python")(["p"] * 3, CODES)
     stub.mark = lambda sample: scored(0.5) if sample.code == "a" else missing(code)
-    assert await markbook_reward(url=stub.url, language="python")(["p"] * 3, CODES) == [0.5, None, None]
+    assert await markbook_reward(url=stub.url, language="python")(["p"] * 3, CODES) == [
+        0.5,
+        None,
+        None,
+    ]
 
 
 async def test_trl_goes_on_over_a_batch_that_only_this_time_was_not_marked(stub):
@@ -121,7 +146,9 @@ async def test_a_service_that_is_away_or_refuses_ends_the_run(stub):
     for ask in (
         lambda: markbook_reward(**options)(["p"], ["a"]),
         lambda: swift.markbook_reward(**options)()(["a"], messages),
-        lambda: verifiers.markbook_reward(**options)(SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply="a")),
+        lambda: verifiers.markbook_reward(**options)(
+            SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply="a")
+        ),
     ):
         stub.faults = list(away)
         with pytest.raises(ServiceUnavailableError, match="soon back"):
@@ -134,25 +161,40 @@ async def test_a_service_that_is_away_or_refuses_ends_the_run(stub):
 async def test_verl_gets_the_mark_as_a_number(stub):
     info = {"question": "Write f.", "language": "rust", "index": 7}
     score = await compute_score(
-        data_source="d", solution_str="ccc", ground_truth="42", extra_info=info, run="mine", language="python",
+        data_source="d", solution_str="ccc", ground_truth="42", extra_info=info, run="mine",
+        language="python",
         url=stub.url, reward_router_address=None,
     )  # fmt: skip
     assert score == 0.3
     [request] = stub.requests
     [sample] = request.samples
-    assert (request.run, sample.prompt, sample.language, sample.code) == ("mine", "Write f.", "rust", "ccc")
+    assert (request.run, sample.prompt, sample.language, sample.code) == (
+        "mine",
+        "Write f.",
+        "rust",
+        "ccc",
+    )
 
 
 async def test_verl_gets_an_error_and_no_number_where_there_is_no_mark(stub):
-    with pytest.raises(NoRewardError, match=r"a sample of d has no mark: NoMarksError: .*: reply_unreadable: because"):
+    with pytest.raises(
+        NoRewardError,
+        match=r"a sample of d has no mark: NoMarksError: .*: reply_unreadable: because",
+    ):
         await compute_score("d", "bad", None, {"prompt": MESSAGES}, language="python", url=stub.url)
     stub.faults = [(503, {"error": "shutting_down", "detail": "soon back"})]
     with pytest.raises(NoRewardError, match=r"ServiceUnavailableError: .*soon back"):
-        await compute_score("d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=0.0)
-    assert not issubclass(NoRewardError, Exception)  # verl's `rate_limited` manager makes 0.0 of those
+        await compute_score(
+            "d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=0.0
+        )
+    assert not issubclass(
+        NoRewardError, Exception
+    )  # verl's `rate_limited` manager makes 0.0 of those
 
 
-@pytest.mark.parametrize(("info", "says"), [(None, "needs the task"), ({"prompt": "p"}, "needs the language")])
+@pytest.mark.parametrize(
+    ("info", "says"), [(None, "needs the task"), ({"prompt": "p"}, "needs the language")]
+)
 async def test_verl_is_told_what_is_missing(stub, info, says):
     with pytest.raises(NoRewardError, match=f"ValueError: .*{says}"):
         await compute_score("d", "a", None, info, url=stub.url)
@@ -161,7 +203,9 @@ async def test_verl_is_told_what_is_missing(stub, info, says):
 
 async def test_verl_gets_an_error_of_a_call_that_it_cancels(stub):
     stub.faults = [(503, {"error": "shutting_down", "detail": "soon back"})] * 1000
-    call = compute_score("d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=60.0)
+    call = compute_score(
+        "d", "a", None, {"prompt": "p"}, language="python", url=stub.url, wait_s=60.0
+    )
     with pytest.raises(NoRewardError, match=r"cancelled; set reward\.timeout above 60 s"):
         await asyncio.wait_for(call, timeout=0.05)
 
@@ -169,8 +213,14 @@ async def test_verl_gets_an_error_of_a_call_that_it_cancels(stub):
 async def test_swift_gets_a_mark_for_each_completion_or_an_error(stub):
     reward = swift.markbook_reward(url=stub.url, run="mine")(args=object())
     messages = [[*MESSAGES[:2], {"role": "assistant", "content": code}] for code in CODES]
-    columns = {"language": ["c", "rust", "c++"], "tests": [["assert f() == 1"], None, []], "trainer_state": None}
-    with pytest.raises(NoMarksError, match="1 of 3 samples have no mark: reply_unreadable: because"):
+    columns = {
+        "language": ["c", "rust", "c++"],
+        "tests": [["assert f() == 1"], None, []],
+        "trainer_state": None,
+    }
+    with pytest.raises(
+        NoMarksError, match="1 of 3 samples have no mark: reply_unreadable: because"
+    ):
         await reward(CODES, messages, **columns)
     stub.mark = lambda sample: scored(len(sample.code) / 10)
     assert await reward(CODES, messages, **columns) == [0.1, 0.3, 0.3]
@@ -191,10 +241,14 @@ async def test_swift_needs_the_language(stub):
 
 async def test_verifiers_gets_a_mark_or_an_error(stub):
     reward = verifiers.markbook_reward(url=stub.url, run="mine", language="python")
-    task = SimpleNamespace(prompt_text="Write f.", language="rust", tests=["assert f() == 1"], test_setup="x = 1")
+    task = SimpleNamespace(
+        prompt_text="Write f.", language="rust", tests=["assert f() == 1"], test_setup="x = 1"
+    )
     assert await reward(task, SimpleNamespace(last_reply="a")) == 0.1
     assert await reward(SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply="ccc")) == 0.3
-    with pytest.raises(NoMarksError, match="1 of 1 samples have no mark: reply_unreadable: because"):
+    with pytest.raises(
+        NoMarksError, match="1 of 1 samples have no mark: reply_unreadable: because"
+    ):
         await reward(task, SimpleNamespace(last_reply="bad"))
     first, second, _ = [request.samples[0] for request in stub.requests]
     assert (first.prompt, first.language, first.tests, first.test_setup) == (
@@ -203,7 +257,9 @@ async def test_verifiers_gets_a_mark_or_an_error(stub):
     )
     assert (second.prompt, second.language, second.tests) == ("p", "python", [])
     with pytest.raises(ValueError, match="which language"):
-        await verifiers.markbook_reward(url=stub.url)(SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply=""))
+        await verifiers.markbook_reward(url=stub.url)(
+            SimpleNamespace(prompt_text="p"), SimpleNamespace(last_reply="")
+        )
 
 
 @pytest.fixture
@@ -224,14 +280,22 @@ def skyrl_env(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_skyrl_gets_a_mark_or_an_error(stub, skyrl_env):
-    env = skyrl_env({}, {"language": "rust", "tests": ["assert f() == 1"]}, run="mine", url=stub.url)
+    env = skyrl_env(
+        {}, {"language": "rust", "tests": ["assert f() == 1"]}, run="mine", url=stub.url
+    )
     assert env.init(MESSAGES) == (MESSAGES, {})
     step = env.step("ccc")
     assert (step["reward"], step["done"], step["observations"]) == (0.3, True, [])
-    with pytest.raises(NoMarksError, match="1 of 1 samples have no mark: reply_unreadable: because"):
+    with pytest.raises(
+        NoMarksError, match="1 of 1 samples have no mark: reply_unreadable: because"
+    ):
         env.step("bad")
     sample = stub.requests[0].samples[0]
-    assert (stub.requests[0].run, sample.prompt, sample.language) == ("mine", "Write f.\n\nIn C++.", "rust")
+    assert (stub.requests[0].run, sample.prompt, sample.language) == (
+        "mine",
+        "Write f.\n\nIn C++.",
+        "rust",
+    )
     assert sample.tests == ["assert f() == 1"]
     with pytest.raises(ValueError, match="which language"):
         skyrl_env({}, {}, url=stub.url)
@@ -241,7 +305,12 @@ async def test_the_key_that_is_given_is_sent_and_else_that_of_the_environment(sc
     monkeypatch.setenv("MARKBOOK_API_KEY", "of the environment")
     script.answer = echo
     assert await markbook_reward(url=script.url, language="c")(["p"], ["7"]) == [0.007]
-    assert await compute_score("d", "8", None, {"prompt": "p"}, language="c", url=script.url, api_key="given") == 0.008
+    assert (
+        await compute_score(
+            "d", "8", None, {"prompt": "p"}, language="c", url=script.url, api_key="given"
+        )
+        == 0.008
+    )
     keys = [headers["Authorization"] for _, headers, _ in script.seen]
     assert keys == ["Bearer of the environment", "Bearer given"]
 

@@ -31,4 +31,9 @@ def test_lines_and_branches_are_summed_by_package_and_in_all():
         "shared/markbook/tasks.py": counted(10, 0, 0, 0),
         "shared/markbook/empty/__init__.py": counted(0, 0, 0, 0),
     }
-    assert rows(files) == [("empty", 0, 100.0), ("markbook", 10, 0.0), ("scoring/api", 14, 75.0), ("total", 24, 50.0)]
+    assert rows(files) == [
+        ("empty", 0, 100.0),
+        ("markbook", 10, 0.0),
+        ("scoring/api", 14, 75.0),
+        ("total", 24, 50.0),
+    ]

@@ -1,7 +1,8 @@
-"""What is stored under these names and hashes by every release so far: a change of one loses marks, counts or runs.
+"""What is stored under these names and hashes by every release so far: a change of one loses marks,
+counts or runs.
 
-Whoever changes one on purpose raises a version or writes a migration, says so in the CHANGELOG, and then changes the
-value here.
+Whoever changes one on purpose raises a version or writes a migration, says so in the CHANGELOG, and
+then changes the value here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from markbook.scoring.pipeline.group_scorer import PreparedSample
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
 from markbook.scoring.pipeline.results import build_ledger_line
-from markbook.scoring.prompts.prompt import TEMPLATE_VERSION, fence, render, shuffled_order, system_text
+from markbook.scoring.prompts.prompt import (
+    TEMPLATE_VERSION,
+    fence,
+    render,
+    shuffled_order,
+    system_text,
+)
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.store.settlement import TOTAL, CallContext, key_scope, ledger_line, run_scope
 from markbook.scoring.teachers import make_teacher
@@ -64,7 +71,11 @@ async def test_the_profile_of_the_default_teacher(monkeypatch):
 
 def test_what_the_teacher_is_shown():
     rubric = load_rubric()
-    assert (rubric.version, TEMPLATE_VERSION, EXTRACTOR_VERSION) == ("88465558171b", "0299d7d49d1a", "2")
+    assert (rubric.version, TEMPLATE_VERSION, EXTRACTOR_VERSION) == (
+        "88465558171b",
+        "0299d7d49d1a",
+        "2",
+    )
     assert [sha256(system_text(rubric, explain=explain)) for explain in (False, True)] == [
         "fe25fa94e12967f2db0ee80042ede62b434b8908b50213e7d84b32d91024bbde",
         "5d8d18214c6f30f896d73396508d773d3ede39f858a17b77c9c42eea412f3e9c",
@@ -112,10 +123,21 @@ async def test_the_ids_by_which_a_request_is_counted_once():
     assert progress.request_id("train", 0, 3, 1, 0) == "51208aaa745e5abb80751c0954daa44b"
     assert progress.request_id("eval_0", 1, 0, 2, 0) == "1eeb343dd6155bf499f6cc885174155d"
     sample = {"prompt": "task", "language": "python", "code": "def f():\n    return 1\n"}
-    request = ScoreRequest.model_validate({"run": "demo", "request_id": "abcdefgh", "samples": [sample]})
-    assert make_part(request, request.samples, "part 1").request_id == "bdacba4267ed56d1908e9c03d00a1657"
-    assert make_part(request, request.samples, "again 1").request_id == "2e8f94ec8c7852e7af8ecf880883c19c"
-    assert build_ledger_line(request, await items(request), [], 0, 0).request_id == "ad3211e8e25fc4d297600224bbf1e7f5"
+    request = ScoreRequest.model_validate(
+        {"run": "demo", "request_id": "abcdefgh", "samples": [sample]}
+    )
+    assert (
+        make_part(request, request.samples, "part 1").request_id
+        == "bdacba4267ed56d1908e9c03d00a1657"
+    )
+    assert (
+        make_part(request, request.samples, "again 1").request_id
+        == "2e8f94ec8c7852e7af8ecf880883c19c"
+    )
+    assert (
+        build_ledger_line(request, await items(request), [], 0, 0).request_id
+        == "ad3211e8e25fc4d297600224bbf1e7f5"
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +146,20 @@ async def test_the_ids_by_which_a_request_is_counted_once():
         (Draw, ["run", "phase", "stream", "step"]),
         (Task, ["index", "prompt", "language", "token_ids", "tests", "test_setup"]),
         (Sample, ["task", "ids", "text", "truncated", "log_probs", "updates"]),
-        (Progress, ["base", "run_id", "step", "begun", "logs", "evaluations", "outcomes", "counters", "seconds"]),
+        (
+            Progress,
+            [
+                "base",
+                "run_id",
+                "step",
+                "begun",
+                "logs",
+                "evaluations",
+                "outcomes",
+                "counters",
+                "seconds",
+            ],
+        ),
     ],
 )
 def test_the_names_in_a_checkpoint(kept, names):

@@ -22,7 +22,9 @@ def compose(*ports: dict[str, object]) -> str:
 
 
 def check(text: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-I", str(SCRIPT)], input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", str(SCRIPT)], input=text, capture_output=True, text=True, check=False
+    )
     assert done.stdout == ""
     return done.returncode, done.stderr
 
@@ -37,23 +39,29 @@ def test_a_free_port_and_a_taken_one():
         status, said = check(compose(published(port), published(free_port())))
     assert status == 1
     assert said == (
-        f"scoring: 127.0.0.1 port {port}: Address already in use; choose another: MARKBOOK_PORT=8100 make up\n"
+        f"scoring: 127.0.0.1 port {port}: Address already in use; choose another: "
+        "MARKBOOK_PORT=8100 make up\n"
     )
     assert check(compose(published(port))) == (0, "")
     assert check(compose()) == (0, "")
 
 
 @pytest.mark.parametrize(("running", "rc", "calls"), [("", 2, []), ("abc", 0, ["up"])])
-def test_make_up_looks_at_the_port_first_unless_the_service_has_it_already(tmp_path: Path, running, rc, calls):
+def test_make_up_looks_at_the_port_first_unless_the_service_has_it_already(
+    tmp_path: Path, running, rc, calls
+):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = compose(published(taken.getsockname()[1]))
         (tmp_path / "docker").write_text(
             "#!/bin/sh\n"
-            f"case $2 in ps) echo '{running}';; config) echo '{config}';; *) echo $2 >> {tmp_path}/calls;; esac\n"
+            f"case $2 in ps) echo '{running}';; config) echo '{config}';; *) echo $2 >> "
+            f"{tmp_path}/calls;; esac\n"
         )
         (tmp_path / "docker").chmod(0o755)
         environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-        done = subprocess.run(["make", "up"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["make", "up"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
     assert done.returncode == rc, done.stderr
     made = tmp_path / "calls"
     assert (made.read_text().split() if made.exists() else []) == calls

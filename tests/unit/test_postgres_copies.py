@@ -18,7 +18,9 @@ def copies(postgres, postgres_server):
         connection.execute("CREATE TABLE version (number int)")
         connection.execute("INSERT INTO version VALUES (7)")
         connection.execute("CREATE TABLE marks (id serial PRIMARY KEY, score real NOT NULL)")
-        connection.execute("CREATE TABLE texts (mark int REFERENCES marks, body text DEFAULT 'none')")
+        connection.execute(
+            "CREATE TABLE texts (mark int REFERENCES marks, body text DEFAULT 'none')"
+        )
         connection.execute("CREATE INDEX by_score ON marks (score)")
     with PostgresCopies(postgres, template) as made:
         yield made
@@ -26,7 +28,9 @@ def copies(postgres, postgres_server):
 
 
 def connect(server, name):
-    return closing(psycopg.connect(str(httpx.URL(server).copy_with(path=f"/{name}")), autocommit=True))
+    return closing(
+        psycopg.connect(str(httpx.URL(server).copy_with(path=f"/{name}")), autocommit=True)
+    )
 
 
 def turn(copies, server, *statements):
@@ -35,7 +39,9 @@ def turn(copies, server, *statements):
     for _ in range(2):
         name = copies.take()
         with connect(server, name) as connection:
-            oids += connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
+            oids += connection.execute(
+                "SELECT oid FROM pg_database WHERE datname = current_database()"
+            ).fetchone()
             for statement in statements:
                 connection.execute(statement)
         copies.give_back(name)
@@ -46,10 +52,19 @@ def state(copies, server):
     """What the next test finds."""
     name = copies.take()
     with connect(server, name) as connection:
-        oid = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()[0]
-        rows = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("version", "marks", "texts")]
-        first = connection.execute("INSERT INTO marks (score) VALUES (1) RETURNING id").fetchone()[0]
-        extra = connection.execute("SELECT to_regclass('more'), current_setting('work_mem')").fetchone()
+        oid = connection.execute(
+            "SELECT oid FROM pg_database WHERE datname = current_database()"
+        ).fetchone()[0]
+        rows = [
+            connection.execute(f"SELECT * FROM {table}").fetchall()
+            for table in ("version", "marks", "texts")
+        ]
+        first = connection.execute("INSERT INTO marks (score) VALUES (1) RETURNING id").fetchone()[
+            0
+        ]
+        extra = connection.execute(
+            "SELECT to_regclass('more'), current_setting('work_mem')"
+        ).fetchone()
     copies.give_back(name)
     return oid, rows, first, extra
 
@@ -58,7 +73,9 @@ CLEAN = ([[(7,)], [], []], 1, (None, "4MB"))
 ROWS = ("INSERT INTO marks (score) VALUES (0.5), (0.7)", "INSERT INTO texts VALUES (1)")
 
 
-@pytest.mark.parametrize("statements", [(), ROWS, (*ROWS, "DELETE FROM texts", "DELETE FROM marks")])
+@pytest.mark.parametrize(
+    "statements", [(), ROWS, (*ROWS, "DELETE FROM texts", "DELETE FROM marks")]
+)
 def test_rows_and_numbers_are_gone_and_the_database_is_used_again(copies, postgres, statements):
     used = turn(copies, postgres, *statements)
     oid, *found = state(copies, postgres)
@@ -74,7 +91,8 @@ def test_rows_and_numbers_are_gone_and_the_database_is_used_again(copies, postgr
         "ALTER TABLE marks ALTER score DROP NOT NULL",
         "ALTER TABLE texts ALTER body SET DEFAULT 'some'",
         "ALTER TABLE texts DROP CONSTRAINT texts_mark_fkey",
-        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''8MB''', current_database()); END$$",
+        "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''8MB''', "
+        "current_database()); END$$",
         "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "CREATE SCHEMA another",
         "UPDATE version SET number = 6",
@@ -97,7 +115,10 @@ def test_an_old_name_leads_nowhere_and_open_connections_are_ended(copies, postgr
         assert [state(copies, postgres)[1:] for _ in range(2)] == [CLEAN] * 2
         with pytest.raises(psycopg.OperationalError):
             left_open.execute("SELECT 1")
-        with pytest.raises(psycopg.OperationalError, match="does not exist"), connect(postgres, name):
+        with (
+            pytest.raises(psycopg.OperationalError, match="does not exist"),
+            connect(postgres, name),
+        ):
             pass
 
 

@@ -1,4 +1,6 @@
-"""Files that other programs read from the repository: they parse, and say what pyproject.toml says."""
+"""Files that other programs read from the repository: they parse, and say what pyproject.toml
+says.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_they_are_yaml():
 def test_ci_runs_every_python_that_the_package_is_for():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = [found[1] for each in project["classifiers"] if (found := re.search(r":: (3\.\d+)$", each))]
+    named = [
+        found[1] for each in project["classifiers"] if (found := re.search(r":: (3\.\d+)$", each))
+    ]
     assert workflow["jobs"]["run"]["strategy"]["matrix"]["python"] == named
     assert workflow["jobs"]["run"]["steps"][-1] == {"run": ".ci/run"}
 
@@ -39,8 +43,26 @@ def test_nothing_lies_at_the_top_that_does_not_belong_there():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip(f"git lists no files here: {listed.stderr.strip()}")
-    names = {name.partition("/")[0] for name in listed.stdout.split("\0") if name and not name.startswith(".")}
+    names = {
+        name.partition("/")[0]
+        for name in listed.stdout.split("\0")
+        if name and not name.startswith(".")
+    }
     folders = {"benchmarks", "demo", "deploy", "docs", "services", "shared", "tests", "trainer"}
-    files = {"Dockerfile", "LICENSE", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
-    settings = {"config.yaml", "docker-compose.yml", "mkdocs.yml", "pyproject.toml", "requirements.lock"}
+    files = {
+        "Dockerfile",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    }
+    settings = {
+        "config.yaml",
+        "docker-compose.yml",
+        "mkdocs.yml",
+        "pyproject.toml",
+        "requirements.lock",
+    }
     assert names == folders | files | settings

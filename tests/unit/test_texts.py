@@ -1,4 +1,6 @@
-"""Phrases that are sound in another language and odd in technical English do not come back into the texts."""
+"""Phrases that are sound in another language and odd in technical English do not come back into
+the texts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ import pytest
 from tests.processes import ROOT
 
 CHECKED = (
-    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "config.yaml", "docs", ".env.example", "Makefile"),
+    *(
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "config.yaml",
+        "docs",
+        ".env.example",
+        "Makefile",
+    ),
     *("services/markbook", "trainer/markbook", "shared/markbook", "demo/markbook", "benchmarks"),
 )
 """Files and folders whose texts are checked. Of Python files these are comments and docstrings."""
@@ -21,7 +32,10 @@ WITH_MESSAGES = ("services", "trainer", "shared", "demo")
 OLD_RUBRIC = ROOT / "benchmarks" / "texts" / "rubric_before.md"  # of the script this started from
 SUFFIXES = (".md", ".yaml", ".yml", ".py", ".jinja", ".example", "Makefile")
 
-UNITS = "samples?|steps?|calls?|tokens?|tasks?|groups?|requests?|lines?|seconds?|dollars?|nats|marks?|runs?|bytes"
+UNITS = (
+    "samples?|steps?|calls?|tokens?|tasks?|groups?|requests?|lines?|"
+    "seconds?|dollars?|nats|marks?|runs?|bytes"
+)
 UNIT = "sample|step|call|token|task|group|request|second|day|run|line|criterion|batch"
 PHRASES = {
     rf"\b(?:{UNITS}) a (?:{UNIT})\b(?! time)": "per",
@@ -37,8 +51,12 @@ PHRASES = {
     r"\bwants (?:its|a|an|float\w*|\w+sandbytes)\b": "requires",
     r"\bbears?\b|\bspeaks? (?:up|the protocol|the Messages)\b": "supports, implements, warns",
     r"\bthe plain way\b|\blaws of the house\b": "baseline, laws",
-    r"\bstands? (?:in|on|with|there|further)\b|\bas (?:it|they) stands?\b": "is in, is on, as it is",
-    r"\b(?:is|are|was|were) asked (?:of|by|again)\b|\basks? (?:it|them|whether|again)\b": "requested, called",
+    r"\bstands? (?:in|on|with|there|further)\b|\bas (?:it|they) stands?\b": (
+        "is in, is on, as it is"
+    ),
+    r"\b(?:is|are|was|were) asked (?:of|by|again)\b|\basks? (?:it|them|whether|again)\b": (
+        "requested, called"
+    ),
     r"\bsaid\b|\bsays? so\b|\bsays? (?:what|which|where|who)\b": "shows, logs, names",
 }
 _PATTERN = {re.compile(phrase): instead for phrase, instead in PHRASES.items()}
@@ -51,7 +69,11 @@ def files() -> Iterator[Path]:
     for name in CHECKED:
         path = ROOT / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file for file in found if file.is_file() and file.name.endswith(SUFFIXES) and file != OLD_RUBRIC)
+        yield from (
+            file
+            for file in found
+            if file.is_file() and file.name.endswith(SUFFIXES) and file != OLD_RUBRIC
+        )
 
 
 def prose(path: Path) -> str:
@@ -71,7 +93,9 @@ def prose(path: Path) -> str:
 
 
 def messages(source: str) -> list[str]:
-    """The strings of Python source that are more than one word, each part of an f-string by itself."""
+    """The strings of Python source that are more than one word, each part of an f-string by
+    itself.
+    """
     nodes = list(ast.walk(ast.parse(source)))
     bare = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # docstrings
     strings = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in bare]

@@ -11,5 +11,11 @@ import pytest
 
 @pytest.mark.parametrize("module", ["markbook.scoring", "markbook.trainer"])
 def test_each_program_prints_its_version(module):
-    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"markbook {version('markbook')}\n", "")
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"markbook {version('markbook')}\n",
+        "",
+    )

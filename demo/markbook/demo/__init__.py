@@ -1,1 +1,3 @@
-"""The demo: a service process, a trainer process, HTTP between them, and a small student that learns."""
+"""The demo: a service process, a trainer process, HTTP between them, and a small student that
+learns.
+"""

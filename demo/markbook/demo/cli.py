@@ -21,13 +21,15 @@ from markbook.redaction import hide_secrets
 from markbook.terminal import printable
 
 HERE = Path(__file__).parent
-DEFAULT_CONFIG = next(each for each in (HERE / "demo.yaml", HERE.parents[1] / "demo.yaml") if each.exists())
+DEFAULT_CONFIG = next(
+    each for each in (HERE / "demo.yaml", HERE.parents[1] / "demo.yaml") if each.exists()
+)
 """In the package where it was installed, else in the source tree."""
 
 
 app = new_app(
-    "Trains a small student against a scoring service on this machine, both started and stopped here, and shows the "
-    "results before and after.",
+    "Trains a small student against a scoring service on this machine, both started and stopped "
+    "here, and shows the results before and after.",
     "markbook demo",
     "markbook demo --seed 1 --out runs",
     "markbook demo --max-steps 2    # a look at everything, without a result",
@@ -37,9 +39,14 @@ app = new_app(
 
 @app.command()
 def demo(
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the run (default: training.seed).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of the run (default: training.seed).")
+    ] = None,
     out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where the run's folder is made (default: training.output_dir).")
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Where the run's folder is made (default: training.output_dir)."
+        ),
     ] = None,
     max_steps: Annotated[
         int | None,
@@ -47,7 +54,9 @@ def demo(
     ] = None,
     config: Annotated[
         Path,
-        typer.Option(metavar="FILE", show_default=False, help="Configuration (default: demo/demo.yaml)."),
+        typer.Option(
+            metavar="FILE", show_default=False, help="Configuration (default: demo/demo.yaml)."
+        ),
     ] = DEFAULT_CONFIG,
 ) -> None:
     with Interrupts() as interrupts:
@@ -72,7 +81,11 @@ def run_demo(base: Config, seed: int | None, out: str | None, interrupts: Interr
     _say(introduction(config, run_dir))
 
     with service(
-        file, config.store.database_url, port, run_dir / "service.log", lambda: interrupts.received is not None
+        file,
+        config.store.database_url,
+        port,
+        run_dir / "service.log",
+        lambda: interrupts.received is not None,
     ) as address:
         if interrupts.received:
             return 128 + interrupts.received
@@ -81,7 +94,11 @@ def run_demo(base: Config, seed: int | None, out: str | None, interrupts: Interr
         _say(f"scoring service ready at {address} (in a browser: a page to watch)")
         code = interrupts.run([sys.executable, "-m", "markbook.trainer", "--config", str(file)])
     if code:
-        what = "stopped on request" if interrupts.received else f"failed: the trainer ended with exit code {code}"
+        what = (
+            "stopped on request"
+            if interrupts.received
+            else f"failed: the trainer ended with exit code {code}"
+        )
         _say(f"\n{what}; the files are in {run_dir}/, the service's log in {run_dir}/service.log")
         if (run_dir / "checkpoints").exists():
             _say(f"to continue it, start its service again: markbook serve --config {file}")
@@ -98,7 +115,9 @@ def with_max_steps(base: Config, max_steps: int | None) -> Config:
 
 
 def for_one_run(base: Config, seed: int | None, out: str | None, port: int, moment: str) -> Config:
-    """`base` with a run of its own: its seed, its folder, its name at the service, the service's address."""
+    """`base` with a run of its own: its seed, its folder, its name at the service, the service's
+    address.
+    """
     training = base.training.model_copy(
         update={
             "seed": base.training.seed if seed is None else seed,
@@ -119,19 +138,25 @@ def introduction(config: Config, run_dir: Path) -> str:
     training, rlaif = config.training, config.rlaif
     lines = [
         "Markbook demo: a scoring service and a trainer, two processes that talk over HTTP.",
-        f"  student   {training.model}, trained by LoRA with seed {training.seed}: {training.max_steps} steps of "
-        f"{training.prompts_per_step} tasks x {rlaif.num_samples_per_prompt} samples",
+        f"  student   {training.model}, trained by LoRA with seed {training.seed}: "
+        f"{training.max_steps} steps of {training.prompts_per_step} tasks x "
+        f"{rlaif.num_samples_per_prompt} samples",
         f"  teacher   {_teacher(config)}",
-        f"  store     {hide_secrets(config.store.database_url)}: marks are kept, and not asked for again",
+        f"  store     {hide_secrets(config.store.database_url)}: marks are kept, and not asked for "
+        "again",
         f"  folder    {run_dir}/",
-        "  time      several minutes on 2 cores as demo.yaml stands; Ctrl-C stops it all and keeps what there is",
+        "  time      several minutes on 2 cores as demo.yaml stands; Ctrl-C stops it all and keeps "
+        "what there is",
     ]
     return "\n".join(lines)
 
 
 def _teacher(config: Config) -> str:
     if config.teacher.name == "static":
-        return "static: an offline stub and no judge, for what passes its tests; it looks at syntax only"
+        return (
+            "static: an offline stub and no judge, for what passes its tests; it looks at "
+            "syntax only"
+        )
     return f"{config.teacher.name}, {config.teacher.model}: every new mark costs money"
 
 

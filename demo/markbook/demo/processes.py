@@ -1,4 +1,6 @@
-"""The two processes of the demo: started apart from the terminal, so that one Ctrl-C stops them in the right order."""
+"""The two processes of the demo: started apart from the terminal, so that one Ctrl-C stops them
+in the right order.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class DemoError(MarkbookError):
 
 
 class Interrupts:
-    """SIGINT, SIGTERM and SIGHUP: the first is passed on as a Ctrl-C to the process at work, a second one ends it.
+    """SIGINT, SIGTERM and SIGHUP: the first is passed on as a Ctrl-C to the process at work, a
+    second one ends it.
 
     Nothing is raised, so that no signal can arrive between starting a process and knowing of it.
     """
@@ -37,10 +40,16 @@ class Interrupts:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, command: Sequence[str]) -> int:
-        """Run `command` with its output shown. Returns its exit code, 128 + the signal where a signal ended it."""
-        # the file that the command is given names the service of the demo, not the one that the user has elsewhere
+        """Run `command` with its output shown.
+
+        Returns its exit code, 128 + the signal where a signal ended it.
+        """
+        # the file that the command is given names the service of the demo, not the one that the
+        # user has elsewhere
         environment = {name: value for name, value in os.environ.items() if name != "MARKBOOK_URL"}
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment
+        )
         if self.received:  # it came while the process was being started
             self._process.send_signal(signal.SIGINT)
         code = self._process.wait()
@@ -53,7 +62,10 @@ class Interrupts:
         return self
 
     def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -72,10 +84,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def service(config: Path, database_url: str, port: int, log: Path, cancelled: Callable[[], bool]) -> Iterator[str]:
-    """The scoring service as a process, for as long as the block runs: yields its address once it is ready.
+def service(
+    config: Path, database_url: str, port: int, log: Path, cancelled: Callable[[], bool]
+) -> Iterator[str]:
+    """The scoring service as a process, for as long as the block runs: yields its address once it
+    is ready.
 
-    Raises DemoError with the end of its log when it dies or is not ready in time. `cancelled`: stop waiting for it.
+    Raises DemoError with the end of its log when it dies or is not ready in time. `cancelled`: stop
+    waiting for it.
     """
     command = [
         sys.executable,
@@ -89,7 +105,10 @@ def service(config: Path, database_url: str, port: int, log: Path, cancelled: Ca
         str(port),
     ]
     address = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "MARKBOOK_DATABASE_URL": database_url}  # not in the file: it may hold a password
+    environment = {
+        **os.environ,
+        "MARKBOOK_DATABASE_URL": database_url,
+    }  # not in the file: it may hold a password
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -109,17 +128,26 @@ def service(config: Path, database_url: str, port: int, log: Path, cancelled: Ca
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            print(f"the scoring service did not stop within {STOPPED_WITHIN_S:g} s and was killed; its log: {log}")
+            print(
+                f"the scoring service did not stop within {STOPPED_WITHIN_S:g} s and was killed; "
+                f"its log: {log}"
+            )
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path, cancelled: Callable[[], bool]) -> None:
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], address: str, log: Path, cancelled: Callable[[], bool]
+) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     with ScoringClient(address, timeout_s=5.0) as client:
         while not client.ready() and not cancelled():
             if process.poll() is not None:
-                raise DemoError(f"the scoring service ended with exit code {process.returncode}:\n{tail(log)}")
+                raise DemoError(
+                    f"the scoring service ended with exit code {process.returncode}:\n{tail(log)}"
+                )
             if time.monotonic() > deadline:
-                raise DemoError(f"the scoring service was not ready within {READY_WITHIN_S:g} s:\n{tail(log)}")
+                raise DemoError(
+                    f"the scoring service was not ready within {READY_WITHIN_S:g} s:\n{tail(log)}"
+                )
             time.sleep(0.1)
 
 

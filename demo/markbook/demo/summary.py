@@ -1,4 +1,6 @@
-"""The summary of a run folder: marks before and after, what they took, a sample of each, and where files are."""
+"""The summary of a run folder: marks before and after, what they took, a sample of each, and
+where files are.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def summary_text(run_dir: Path, teacher: TeacherStats) -> str:
     file = run_dir / "summary.json"
     if file.exists():
         summary = json.loads(file.read_text(encoding="utf-8"))
-        samples = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+        samples = [
+            json.loads(line)
+            for line in (run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         parts = [_figures(summary, teacher), *_example(samples)]
     else:
         parts = ["there is no summary: the run ended before training began, or was killed"]
@@ -40,17 +45,29 @@ def summary_text(run_dir: Path, teacher: TeacherStats) -> str:
 
 
 def _figures(summary: Mapping[str, Any], teacher: TeacherStats) -> str:
-    rows = [("run", f"{summary['run']}, {summary['ended']}"), ("marked by", f"{teacher.model}: {teacher.description}")]
+    rows = [
+        ("run", f"{summary['run']}, {summary['ended']}"),
+        ("marked by", f"{teacher.model}: {teacher.description}"),
+    ]
     for k, change in summary.get("pass_at_k", {}).items():
         rows.append((f"pass@{k}", _change(change)))
     if "mark" in summary:
         rows.append(("mean mark", _change(summary["mark"])))
-        rows.append(("  of that, without documentation", _change(summary["mark_without_documentation"])))
+        rows.append(
+            ("  of that, without documentation", _change(summary["mark_without_documentation"]))
+        )
     rows.append(("steps", f"{summary['steps']} ({summary['skipped_steps']} skipped)"))
     for phase in ("training", "evaluation"):
         counters = Counters.model_validate(summary[phase])
-        sources = ", ".join(f"{source.value} {counters.by_source.get(source, 0):,}" for source in Source)
-        rows.append((f"samples, {phase}", f"{counters.samples:,}: {sources}, unscored {counters.unscored:,}"))
+        sources = ", ".join(
+            f"{source.value} {counters.by_source.get(source, 0):,}" for source in Source
+        )
+        rows.append(
+            (
+                f"samples, {phase}",
+                f"{counters.samples:,}: {sources}, unscored {counters.unscored:,}",
+            )
+        )
         rows.append(
             (
                 f"teacher, {phase}",
@@ -58,7 +75,12 @@ def _figures(summary: Mapping[str, Any], teacher: TeacherStats) -> str:
                 f"{counters.api_tokens_received:,} received, {counters.tokens_saved:,} saved",
             )
         )
-    rows.append(("seconds", ", ".join(f"{what} {seconds:.0f}" for what, seconds in summary["seconds"].items())))
+    rows.append(
+        (
+            "seconds",
+            ", ".join(f"{what} {seconds:.0f}" for what, seconds in summary["seconds"].items()),
+        )
+    )
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
@@ -77,9 +99,15 @@ def _change(mark: Mapping[str, Any]) -> str:
 
 
 def _example(samples: Sequence[Line]) -> list[str]:
-    """The evaluation sample whose mark changed as the mean did, or nearly, before and after: same task, same seed."""
+    """The evaluation sample whose mark changed as the mean did, or nearly, before and after:
+    same task, same seed.
+    """
     before, after = (_by_place(samples, phase) for phase in ("eval_before", "eval_after"))
-    changes = {place: line["mark"] - before[place]["mark"] for place, line in after.items() if place in before}
+    changes = {
+        place: line["mark"] - before[place]["mark"]
+        for place, line in after.items()
+        if place in before
+    }
     if not changes:
         return []
     mean = statistics.fmean(changes.values())
@@ -109,7 +137,9 @@ def _shown(when: str, line: Line) -> str:
         text = [*text[:_SHOWN_LINES], "[...]"]
     reasons = f": {'; '.join(line['reasons'])}" if line["reasons"] else ""
     tests = _tests(line.get("tests"))
-    return "\n".join([f"{when}, mark {line['mark']:.2f}{reasons}{tests}", *(f"    {row}" for row in text)])
+    return "\n".join(
+        [f"{when}, mark {line['mark']:.2f}{reasons}{tests}", *(f"    {row}" for row in text)]
+    )
 
 
 def _tests(tests: Mapping[str, Any] | None) -> str:

@@ -1,1 +1,3 @@
-"""The scoring service: asks a teacher to mark samples, keeps every mark, never pays for the same one twice."""
+"""The scoring service: asks a teacher to mark samples, keeps every mark, never pays for the same
+one twice.
+"""

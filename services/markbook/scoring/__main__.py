@@ -1,4 +1,6 @@
-"""`python -m markbook.scoring`: the same as `markbook`, and without a command as `markbook serve`."""
+"""`python -m markbook.scoring`: the same as `markbook`, and without a command as `markbook
+serve`.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,11 @@ from markbook.scoring.lifespan import Lifespan, lifespan
 from markbook.scoring.observability.agreement import AgreementWatch
 from markbook.scoring.observability.instrumented_teacher import InstrumentedTeacher
 from markbook.scoring.observability.metrics import Metrics
-from markbook.scoring.observability.middleware import RequestMiddleware, gather_recorder, request_counter
+from markbook.scoring.observability.middleware import (
+    RequestMiddleware,
+    gather_recorder,
+    request_counter,
+)
 from markbook.scoring.observability.tracing import REQUESTS
 from markbook.scoring.pipeline.batches import BatchRecorders, BatchService
 from markbook.scoring.pipeline.components import Recorders, Tiers
@@ -63,7 +67,8 @@ def _with_routes(
     app = FastAPI(
         title="Markbook",
         version=version("markbook"),
-        description="Asks a teacher to mark code that students write, keeps every mark, pays for none twice.",
+        description="Asks a teacher to mark code that students write, keeps every mark, pays for "
+        "none twice.",
         lifespan=lives,
         docs_url=None,  # ours loads nothing from elsewhere
         redoc_url=None,
@@ -78,17 +83,22 @@ def _with_routes(
     for routes in (router, batch_router, run_router, compat, *pages):
         add_routes(app, routes)
     app.add_middleware(BodyLimits, limits=config)
-    app.add_middleware(AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts)
+    app.add_middleware(
+        AuthMiddleware, authenticator=authenticator, allowed_hosts=config.allowed_hosts
+    )
     app.add_middleware(RequestMiddleware, requests=metrics.requests)
     handle_errors(app)
     describe(app)
     return app
 
 
-def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms) -> FastAPI:
+def create_app(
+    config: Config, teacher: Teacher | None = None, clock_ms: Callable[[], int] = unix_ms
+) -> FastAPI:
     """The service for `config`. `teacher` and `clock_ms` replace the real ones in tests.
 
-    Opens the store before it returns. Raises ConfigError or StoreUnavailableError when teacher or database fail.
+    Opens the store before it returns. Raises ConfigError or StoreUnavailableError when teacher or
+    database fail.
     """
     rubric = load_rubric(config.teacher.rubric)
     marker = teacher or make_teacher(config, rubric)
@@ -104,14 +114,20 @@ def create_app(config: Config, teacher: Teacher | None = None, clock_ms: Callabl
         observers=StoreObservers(metrics.paid_twice.inc, metrics.agreement.observe),
     )
     watched = InstrumentedTeacher(marker, metrics.calls)
-    tiers = Tiers(HeuristicTier(), TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric))
+    tiers = Tiers(
+        HeuristicTier(), TestsTier(_runner(config.execution), store.verdicts, config.rlaif, rubric)
+    )
     recorders = Recorders(request_counter(metrics.samples), gather_recorder(metrics.gather_wait))
     pipeline = Pipeline(config, watched, store, tiers, rubric, clock_ms, recorders)
-    recorded = BatchRecorders(metrics.calls.observe, metrics.samples.observe, pipeline.responses.rejects)
+    recorded = BatchRecorders(
+        metrics.calls.observe, metrics.samples.observe, pipeline.responses.rejects
+    )
     batches = BatchService(config, watched, store, tiers, rubric, clock_ms, recorded)
     metrics.set_build_info(marker, pipeline.profile, lambda: store.claims.held)
     agreement = AgreementWatch(config.rlaif, store, pipeline.profile, metrics.agreement)
-    alerts = AlertMonitor(config.alerts, marker, store, metrics.alerts, clock_ms, agreement.low_texts)
+    alerts = AlertMonitor(
+        config.alerts, marker, store, metrics.alerts, clock_ms, agreement.low_texts
+    )
     weights = sample_weights(pipeline.profile, rubric)
     store.open(pipeline.profile, pipeline.identity, clock_ms(), list(rubric.criteria), weights)
     explainer = Explainer(config, pipeline.scorer, store, watched.model, clock_ms)

@@ -11,11 +11,11 @@ ServiceError
 ├── MarkNotFoundError         404  no mark is stored under that key
 ├── BatchNotFoundError         404  there is no such batch, or the key may not use its run
 ├── TooManyRequestsError       429  the queue is full: retry later
-├── UnscoredError             424, 503  samples without a mark, asked for in a shape that has no place for one
-├── StoreUnavailableError      503  the database cannot be reached
-├── ExecutionUnavailableError  503  the sandbox that runs tests is broken or is overloaded: retry later
-└── ServiceStoppingError       503  the service is shutting down
-TeacherError              —    one call to the teacher failed: its samples come back `unscored`
+├── UnscoredError             424, 503  samples without a mark, asked for in a shape that has no
+place for one ├── StoreUnavailableError      503  the database cannot be reached ├──
+ExecutionUnavailableError  503  the sandbox that runs tests is broken or is overloaded: retry later
+└── ServiceStoppingError       503  the service is shutting down TeacherError              —    one
+call to the teacher failed: its samples come back `unscored`
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ class UnscoredError(ServiceError):
 
 
 class StoreUnavailableError(ServiceError):
-    """`str()` of it is the cause, with host and driver's text: for the log and for the operator. A client,
-    which may have shown no key, learns `detail` alone."""
+    """`str()` of it is the cause, with host and driver's text: for the log and for the operator. A
+    client, which may have shown no key, learns `detail` alone.
+    """
 
     status = 503
     code = "store_unavailable"

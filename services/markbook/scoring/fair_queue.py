@@ -1,4 +1,6 @@
-"""A semaphore with fair scheduling: round-robin over API keys, then over a key's runs, FIFO within a run."""
+"""A semaphore with fair scheduling: round-robin over API keys, then over a key's runs, FIFO
+within a run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from markbook.scoring.errors import ServiceError
 
 
 class Caller(NamedTuple):
-    """For whom a slot is taken: the name of the API key (None where there are no keys) and the run."""
+    """For whom a slot is taken: the name of the API key (None where there are no keys) and the
+    run.
+    """
 
     key: str | None
     run: str
@@ -25,20 +29,26 @@ NOBODY = Caller(None, "")
 class FairQueue:
     """At most `capacity()` slots are held at a time. Only the next waiter is woken.
 
-    However much one key queues, the first waiter of another key waits for at most one slot per key; the same holds for
-    the runs of one key. `held`, `waiting`: the numbers of slots held and of waiters. Not thread-safe.
+    However much one key queues, the first waiter of another key waits for at most one slot per key;
+    the same holds for the runs of one key. `held`, `waiting`: the numbers of slots held and of
+    waiters. Not thread-safe.
     """
 
     def __init__(self, capacity: Callable[[], int]) -> None:
         self._capacity = capacity
         self.held = self.waiting = 0
-        self._queues: OrderedDict[str | None, OrderedDict[str, deque[asyncio.Future[None]]]] = OrderedDict()
+        self._queues: OrderedDict[str | None, OrderedDict[str, deque[asyncio.Future[None]]]] = (
+            OrderedDict()
+        )
         self._closed: ServiceError | None = None
         self._idle = asyncio.Event()
 
     @asynccontextmanager
     async def slot(self, caller: Caller = NOBODY) -> AsyncIterator[None]:
-        """Waits for the caller's turn and holds a slot until the context ends. Raises the error given to `close`."""
+        """Waits for the caller's turn and holds a slot until the context ends.
+
+        Raises the error given to `close`.
+        """
         await self.acquire(caller)
         try:
             yield
@@ -46,7 +56,10 @@ class FairQueue:
             self.release()
 
     async def acquire(self, caller: Caller = NOBODY) -> None:
-        """Waits for the caller's turn and takes a slot, which `release` gives back. Raises as `slot` does."""
+        """Waits for the caller's turn and takes a slot, which `release` gives back.
+
+        Raises as `slot` does.
+        """
         self.raise_if_closed()
         if not self.waiting and self.held < self._capacity():
             self.held += 1

@@ -6,7 +6,19 @@ from pathlib import PurePath
 
 _ALIASES = {
     "python": ("py", "python2", "python3", "py3", "cpython", "pycon"),
-    "cpp": ("c++", "cc", "cxx", "c++11", "c++14", "c++17", "c++20", "c++23", "hpp", "h++", "cplusplus"),
+    "cpp": (
+        "c++",
+        "cc",
+        "cxx",
+        "c++11",
+        "c++14",
+        "c++17",
+        "c++20",
+        "c++23",
+        "hpp",
+        "h++",
+        "cplusplus",
+    ),
     "rust": ("rs",),
     "go": ("golang",),
     "java": (),
@@ -19,7 +31,10 @@ _CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in (na
 
 
 def canonical(language: str) -> str:
-    """The one name for a language: `py` -> `python`. An unknown name comes back stripped and in lower case."""
+    """The one name for a language: `py` -> `python`.
+
+    An unknown name comes back stripped and in lower case.
+    """
     name = language.strip().lower()
     return _CANONICAL.get(name, name)
 

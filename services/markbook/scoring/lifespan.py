@@ -1,4 +1,6 @@
-"""FastAPI's lifespan: the background tasks (maintenance, leases, alerts, batches), and the order of shutdown."""
+"""FastAPI's lifespan: the background tasks (maintenance, leases, alerts, batches), and the order
+of shutdown.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,14 @@ Check = Callable[[int], Awaitable[None]]
 """Looks at what is stored, at a time in Unix milliseconds."""
 
 
-async def run_maintenance(store: Store, clock_ms: Callable[[], int], checks: Sequence[Check] = ()) -> None:
-    """Write last uses, apply retention and run `checks`, until cancelled; all for the first time after NOTE_S seconds.
+async def run_maintenance(
+    store: Store, clock_ms: Callable[[], int], checks: Sequence[Check] = ()
+) -> None:
+    """Write last uses, apply retention and run `checks`, until cancelled; all for the first time
+    after NOTE_S seconds.
 
-    `checks` run as often as retention, SWEEP_EVERY. Also once at the start: bring the list of samples up to date.
+    `checks` run as often as retention, SWEEP_EVERY. Also once at the start: bring the list of
+    samples up to date.
     """
     is_listed = False
     for turn in itertools.count():
@@ -62,7 +68,9 @@ async def renew_leases(store: Store, clock_ms: Callable[[], int], lease_s: float
 
 
 def lifespan(tiers: Tiers) -> Lifespan:
-    """What FastAPI runs around serving: the background tasks, and the end of everything in its order."""
+    """What FastAPI runs around serving: the background tasks, and the end of everything in its
+    order.
+    """
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +81,8 @@ def lifespan(tiers: Tiers) -> Lifespan:
         tasks = _start_tasks(state)
         try:
             yield
-        finally:  # an interrupted `markbook judge` ends here as well: its calls in progress are paid for
+        finally:
+            # an interrupted `markbook judge` ends here as well: its calls in progress are paid for
             for task in tasks:
                 task.cancel()
             await _stop(state, tiers)
@@ -118,4 +127,9 @@ async def _stop(state: AppState, tiers: Tiers) -> None:
 def _log_death(task: asyncio.Task[None]) -> None:
     """These tasks are never awaited: log it if one dies."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("background task %s died, restart the service: %s", task.get_name(), error, exc_info=error)
+        log.critical(
+            "background task %s died, restart the service: %s",
+            task.get_name(),
+            error,
+            exc_info=error,
+        )

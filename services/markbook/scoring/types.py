@@ -1,4 +1,6 @@
-"""What teachers, store and pipeline hand each other: a call's bill, a sample's criteria, or why it has none."""
+"""What teachers, store and pipeline hand each other: a call's bill, a sample's criteria, or why
+it has none.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ CRITERIA = (CORRECTNESS, "code_quality", "efficiency", "documentation")
 
 @dataclass(frozen=True, slots=True)
 class TeacherCall:
-    """The bill of one call to a paid API. Tokens as the provider reports them; `input_tokens` holds neither cache kind.
+    """The bill of one call to a paid API.
+
+    Tokens as the provider reports them; `input_tokens` holds neither cache kind.
 
     `usage_unknown`: the answer never came, so the numbers are an upper bound, not a bill.
-    `cost_usd` is None when the model's price is not known. `billed_input_equivalent` weighs every kind of token by its
-    price over the base input price. `duration_ms` is from sending it to its end, None where that is not timed.
-    `failed`: it brought no answer.
+    `cost_usd` is None when the model's price is not known. `billed_input_equivalent` weighs every
+    kind of token by its price over the base input price. `duration_ms` is from sending it to its
+    end, None where that is not timed. `failed`: it brought no answer.
     """
 
     model: str
@@ -39,7 +43,9 @@ class TeacherCall:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """The body of a request to a teacher, without headers and so without keys, and the text of the reply to it."""
+    """The body of a request to a teacher, without headers and so without keys, and the text of
+    the reply to it.
+    """
 
     request: Mapping[str, Any]
     reply: str
@@ -49,8 +55,8 @@ class Exchange:
 class Judgment:
     """The teacher's judgment of one sample: each criterion in [0, 1], and reasons if requested.
 
-    It stood at `place` of the `shown` samples of its request, counted from 1; asked again alone, it stood alone.
-    `exchange`: what made it, where that is kept.
+    It stood at `place` of the `shown` samples of its request, counted from 1; asked again alone, it
+    stood alone. `exchange`: what made it, where that is kept.
     """
 
     criteria: Mapping[str, float]

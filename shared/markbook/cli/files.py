@@ -34,7 +34,9 @@ def check_writable(name: str) -> None:
     if path.is_dir():
         raise ConfigError(f"cannot write {name}: it is a folder")
     if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"cannot write {name}: {path.parent} is not a folder that can be written to")
+        raise ConfigError(
+            f"cannot write {name}: {path.parent} is not a folder that can be written to"
+        )
 
 
 def write_text(name: str, text: str) -> None:

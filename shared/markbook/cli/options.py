@@ -25,7 +25,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def new_app(help: str, *examples: str, notes: str = "") -> typer.Typer:
-    """A Typer app with plain help texts. The help ends with `notes`, kept as they are, and the examples."""
+    """A Typer app with plain help texts.
+
+    The help ends with `notes`, kept as they are, and the examples.
+    """
     shown = "\n".join(["Examples:", *(f"  {each}" for each in examples)]) if examples else ""
     return typer.Typer(
         help=help,
@@ -62,7 +65,9 @@ def table(rows: Sequence[Sequence[str]], *, numbers_from: int | None = None) -> 
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
-            cell.ljust(width) if numbers_from is None or column < numbers_from else cell.rjust(width)
+            cell.ljust(width)
+            if numbers_from is None or column < numbers_from
+            else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()

@@ -1,4 +1,6 @@
-"""The root of the command line: finds a command by name, imports it, runs it, and turns errors into exit statuses."""
+"""The root of the command line: finds a command by name, imports it, runs it, and turns errors
+into exit statuses.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class MissingExtraError(MarkbookError):
 
 
 class LazyGroup(TyperGroup):
-    """Lists commands from a table and imports only the one that is called: torch and SQLAlchemy load slowly."""
+    """Lists commands from a table and imports only the one that is called: torch and SQLAlchemy
+    load slowly.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -53,8 +57,8 @@ class LazyGroup(TyperGroup):
 app = typer.Typer(
     name="markbook",
     cls=LazyGroup,
-    help="Markbook: a scoring service for code samples (LLM as a judge, with tests and a cache) and a trainer that "
-    "learns from its marks.",
+    help="Markbook: a scoring service for code samples (LLM as a judge, with tests and a cache) "
+    "and a trainer that learns from its marks.",
     epilog=_NOTES,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -72,7 +76,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Nothing of its own: the options are those of the commands."""
@@ -81,10 +88,13 @@ def _root(
 def main(argv: Sequence[str] | None = None, *, default: str | None = None) -> int:
     """Run the command line. Returns the exit status.
 
-    `default`: the command where `argv` names none, for `python -m` of a package that is mostly used for one.
+    `default`: the command where `argv` names none, for `python -m` of a package that is mostly used
+    for one.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    if default and (not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version"))):
+    if default and (
+        not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version"))
+    ):
         given = [default, *given]
     return _run(given)
 
@@ -98,7 +108,9 @@ def _run(argv: list[str]) -> int:
         _discard_output()
         return 1
     except OSError as error:
-        if not _output_is_lost():  # else a defect of the command, whose own files are its own matter
+        if (
+            not _output_is_lost()
+        ):  # else a defect of the command, whose own files are its own matter
             raise
         _discard_output()
         print(f"cannot write to standard output: {error.strerror}", file=sys.stderr)
@@ -120,7 +132,10 @@ def _call(argv: list[str]) -> int:
 
 
 def _output_is_lost() -> bool:
-    """Whether nothing more can be printed, such as to a full disk. Without a buffer only another write shows it."""
+    """Whether nothing more can be printed, such as to a full disk.
+
+    Without a buffer only another write shows it.
+    """
     try:
         print(flush=True)
     except OSError:
@@ -134,7 +149,10 @@ def _discard_output() -> None:
 
 
 def load(name: str) -> TyperCommand | TyperGroup:
-    """The command `name`, imported. Raises MissingExtraError where its optional dependencies are not installed."""
+    """The command `name`, imported.
+
+    Raises MissingExtraError where its optional dependencies are not installed.
+    """
     source = COMMANDS[name]
     try:
         module = import_module(source.module)
@@ -150,4 +168,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
 def _how_to_install(name: str, source: CommandSource, error: ModuleNotFoundError) -> str:
     if error.name is None or error.name.partition(".")[0] == "markbook":
         raise error  # a defect of this project, which installing something would not mend
-    return f"markbook {name} needs {error.name}, which is not installed: pip install 'markbook[{source.extra}]'"
+    return (
+        f"markbook {name} needs {error.name}, which is not installed: pip install "
+        f"'markbook[{source.extra}]'"
+    )

@@ -13,7 +13,9 @@ _ID_LENGTH = 32
 
 
 def split(request: ScoreRequest, limits: Service) -> Iterator[ScoreRequest]:
-    """The request itself where it is within the limits, else parts that are, in order, each with an id of its own."""
+    """The request itself where it is within the limits, else parts that are, in order, each with
+    an id of its own.
+    """
     # a part's id may be longer than the request's
     envelope = len(request.model_copy(update={"samples": []}).model_dump_json()) + _ID_LENGTH
     room = limits.max_body_bytes - envelope
@@ -29,11 +31,15 @@ def split(request: ScoreRequest, limits: Service) -> Iterator[ScoreRequest]:
     if len(parts) == 1:
         yield request
         return
-    yield from (make_part(request, samples, f"part {number}") for number, samples in enumerate(parts))
+    yield from (
+        make_part(request, samples, f"part {number}") for number, samples in enumerate(parts)
+    )
 
 
 def make_part(request: ScoreRequest, samples: Sequence[Sample], what: str) -> ScoreRequest:
-    """Some of a request's samples, under an id that is the same whenever this part of this request is sent."""
+    """Some of a request's samples, under an id that is the same whenever this part of this
+    request is sent.
+    """
     name = uuid.uuid5(uuid.NAMESPACE_OID, f"{request.request_id} {what}").hex
     return request.model_copy(update={"samples": samples, "request_id": name})
 

@@ -1,4 +1,6 @@
-"""Where the service is and with which key: arguments first, then the environment, then the default address."""
+"""Where the service is and with which key: arguments first, then the environment, then the
+default address.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,20 @@ URL_VARIABLE = "MARKBOOK_URL"
 API_KEY_VARIABLE = "MARKBOOK_API_KEY"
 PORT_VARIABLE = "MARKBOOK_PORT"
 DEFAULT_URL = "http://127.0.0.1:8000"
-"""Where a service listens that was started without further settings. The default of `rlaif.scoring_url`, too."""
+"""Where a service listens that was started without further settings.
+
+The default of `rlaif.scoring_url`, too.
+"""
 MAX_PORT = 65535
 
 
 def resolve_url(base_url: str | None) -> httpx.URL:
-    """`base_url`, else `$MARKBOOK_URL`, else DEFAULT_URL on `$MARKBOOK_PORT`. An empty variable counts as unset.
+    """`base_url`, else `$MARKBOOK_URL`, else DEFAULT_URL on `$MARKBOOK_PORT`.
 
-    Raises ClientError for what is not the address of an HTTP server, and names the variable where it came from there.
+    An empty variable counts as unset.
+
+    Raises ClientError for what is not the address of an HTTP server, and names the variable where
+    it came from there.
     """
     text = base_url if base_url is not None else os.environ.get(URL_VARIABLE) or _default_url()
     source = f"{URL_VARIABLE}: " if base_url is None else ""
@@ -41,10 +49,16 @@ def resolve_url(base_url: str | None) -> httpx.URL:
 
 
 def _default_url() -> str:
-    """The port variable moves a service that is started here, so it moves its clients as well. In Kubernetes it may be
-    set to an address (`tcp://…`) by another service of that name, which is ignored."""
+    """The port variable moves a service that is started here, so it moves its clients as well. In
+    Kubernetes it may be set to an address (`tcp://…`) by another service of that name, which is
+    ignored.
+    """
     port = os.environ.get(PORT_VARIABLE, "")
-    return str(httpx.URL(DEFAULT_URL).copy_with(port=int(port))) if re.fullmatch(r"[1-9]\d{0,4}", port) else DEFAULT_URL
+    return (
+        str(httpx.URL(DEFAULT_URL).copy_with(port=int(port)))
+        if re.fullmatch(r"[1-9]\d{0,4}", port)
+        else DEFAULT_URL
+    )
 
 
 def resolve_authorization(api_key: str | None) -> dict[str, str]:
@@ -60,11 +74,15 @@ def resolve_authorization(api_key: str | None) -> dict[str, str]:
 def bearer(key: str | None, name: str) -> dict[str, str]:
     """The header that carries `key`, without the end of the line that a file may have left on it.
 
-    Raises ClientError for what no header can carry: sent all the same, it would be quoted in an error.
+    Raises ClientError for what no header can carry: sent all the same, it would be quoted in an
+    error.
     """
     key = (key or "").strip()
     if not key.isascii() or not key.isprintable():
-        raise ClientError(f"{name} contains control characters or non-ASCII letters, as no API key does: copy it again")
+        raise ClientError(
+            f"{name} contains control characters or non-ASCII letters, as no API key does: copy it "
+            "again"
+        )
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
@@ -84,7 +102,10 @@ def transport_options(host: str) -> dict[str, Any]:
     # a proxy is for the world, not for a service on this machine
     trust_env = not is_loopback(host)
     named = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    return {"trust_env": trust_env, "verify": _load_certificates(named if trust_env else (None, None))}
+    return {
+        "trust_env": trust_env,
+        "verify": _load_certificates(named if trust_env else (None, None)),
+    }
 
 
 @cache

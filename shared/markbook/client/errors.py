@@ -2,10 +2,11 @@
 
 ClientError
 ├── InvalidRequestError       arguments that no request can be made of; nothing was sent
-├── ServiceUnavailableError   not reachable, timed out, or a status of statuses.py (429, 5xx): may be sent again
-└── RequestRejectedError      any other status: sending it again will not help
+├── ServiceUnavailableError   not reachable, timed out, or a status of statuses.py (429, 5xx): may
+be sent again └── RequestRejectedError      any other status: sending it again will not help
 
-A sample that the service could not score is no error of a call: its result is Unscored, with a reason.
+A sample that the service could not score is no error of a call: its result is Unscored, with a
+reason.
 """
 
 from __future__ import annotations
@@ -42,10 +43,13 @@ class ServiceUnavailableError(ClientError):
 
 
 class RequestRejectedError(ClientError):
-    """The service refused the request, or what answered is not a scoring service. The same request fails again.
+    """The service refused the request, or what answered is not a scoring service.
 
-    `status`: the HTTP status. `code`: the service's error code, such as `invalid_request`, `unauthorized` or
-    `payload_too_large`; `not_markbook` where the answer has another form. `detail`: the reason, for people.
+    The same request fails again.
+
+    `status`: the HTTP status. `code`: the service's error code, such as `invalid_request`,
+    `unauthorized` or `payload_too_large`; `not_markbook` where the answer has another form.
+    `detail`: the reason, for people.
     """
 
     def __init__(self, status: int, code: str, detail: str) -> None:
@@ -55,7 +59,11 @@ class RequestRejectedError(ClientError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type[Self], tuple[int, str, str]]:
-        return type(self), (self.status, self.code, self.detail)  # for other processes: rebuilt from its arguments
+        return type(self), (
+            self.status,
+            self.code,
+            self.detail,
+        )  # for other processes: rebuilt from its arguments
 
 
 def read(model: type[M], response: httpx.Response, base_url: str) -> M:
@@ -65,7 +73,10 @@ def read(model: type[M], response: httpx.Response, base_url: str) -> M:
             return model.model_validate_json(response.content, extra="ignore")
         except ValidationError as error:
             if response.status_code == 202:
-                detail = f"{base_url} answers with batches (teacher.batch is on): use submit_batch, or set it to off"
+                detail = (
+                    f"{base_url} answers with batches (teacher.batch is on): use "
+                    "submit_batch, or set it to off"
+                )
                 raise RequestRejectedError(202, "batch", detail) from error
             raise RequestRejectedError(
                 response.status_code, "not_markbook", f"{base_url} gave no {model.__name__}"

@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """Runs coroutines for any number of threads. It ends with `close()`; a process may end without that."""
+    """Runs coroutines for any number of threads.
+
+    It ends with `close()`; a process may end without that.
+    """
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -30,7 +33,10 @@ class BackgroundLoop:
         raise RuntimeError("this client is closed: open another one")
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Start `work` and wait for it. Whatever ends the wait, such as Ctrl-C, cancels the work."""
+        """Start `work` and wait for it.
+
+        Whatever ends the wait, such as Ctrl-C, cancels the work.
+        """
         future = self.submit(work)
         try:
             return future.result()
@@ -38,7 +44,10 @@ class BackgroundLoop:
             future.cancel()
 
     def close(self, cleanup: Callable[[], Awaitable[None]]) -> None:
-        """Cancel what still runs, await `cleanup` in the loop, and end the thread. Again: nothing."""
+        """Cancel what still runs, await `cleanup` in the loop, and end the thread.
+
+        Again: nothing.
+        """
         with self._lock:
             closed, self._closed = self._closed, True
         if closed:

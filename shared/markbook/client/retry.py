@@ -20,10 +20,12 @@ OnFailure = Callable[[ServiceUnavailableError | None], None]
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How a service that is away is waited for: `wait_s` seconds from the first failure of a request; 0: not at all.
+    """How a service that is away is waited for: `wait_s` seconds from the first failure of a
+    request; 0: not at all.
 
-    Pauses grow from FIRST_PAUSE_S to MAX_PAUSE_S; a `Retry-After` that is longer is kept to. `on_failure` receives
-    every failure that is retried, and None for every answer. It is called in the client's thread.
+    Pauses grow from FIRST_PAUSE_S to MAX_PAUSE_S; a `Retry-After` that is longer is kept to.
+    `on_failure` receives every failure that is retried, and None for every answer. It is called in
+    the client's thread.
     """
 
     wait_s: float = 60.0
@@ -45,7 +47,8 @@ class RetryPolicy:
                 if now >= ends:
                     raise
                 self.on_failure(error)
-                # from half to the whole, so that clients that failed together do not come back together
+                # from half to the whole, so that clients that failed together do not come back
+                # together
                 wait = max(pause * (0.5 + self.jitter() / 2), error.retry_after_s or 0.0)
                 await self.sleep(min(wait, ends - now))
                 pause = min(2 * pause, MAX_PAUSE_S)

@@ -17,7 +17,10 @@ MetricLike = float | Metric | Mapping[str, Any]
 
 def make_report(step: int, metrics: Mapping[str, MetricLike]) -> MetricsReport:
     """Raises InvalidRequestError for the first field that cannot be sent."""
-    values = {name: {"value": each} if isinstance(each, int | float) else each for name, each in metrics.items()}
+    values = {
+        name: {"value": each} if isinstance(each, int | float) else each
+        for name, each in metrics.items()
+    }
     try:
         return MetricsReport.model_validate({"step": step, "metrics": values})
     except ValidationError as error:

@@ -11,7 +11,9 @@ from markbook.client.errors import InvalidRequestError
 from markbook.contract import DEFAULT_RUN, Sample, ScoreRequest
 
 SampleLike = Sample | Mapping[str, Any]
-"""A Sample, or a mapping with its fields: `prompt`, `language`, `code`, and optionally `tests` and `test_setup`."""
+"""A Sample, or a mapping with its fields: `prompt`, `language`, `code`, and optionally `tests`
+and `test_setup`.
+"""
 
 
 def make_request(
@@ -22,11 +24,20 @@ def make_request(
     timeout_s: float | None = None,
     batch: bool | None = None,
 ) -> ScoreRequest:
-    """Raises InvalidRequestError for the first field that cannot be sent. Its value is not shown: code may be long."""
+    """Raises InvalidRequestError for the first field that cannot be sent.
+
+    Its value is not shown: code may be long.
+    """
     rows = [dict(sample) if isinstance(sample, Mapping) else sample for sample in samples]
     try:
         return ScoreRequest.model_validate(
-            {"samples": rows, "run": run, "request_id": request_id, "timeout_s": timeout_s, "batch": batch}
+            {
+                "samples": rows,
+                "run": run,
+                "request_id": request_id,
+                "timeout_s": timeout_s,
+                "batch": batch,
+            }
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -38,7 +49,9 @@ def make_request(
 
 def _path(location: tuple[int | str, ...]) -> str:
     """("samples", 3, "prompt") -> "samples[3].prompt"."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    return "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in location
+    ).removeprefix(".")
 
 
 def list_tests(tests: Iterable[str]) -> list[str] | str:

@@ -1,4 +1,6 @@
-"""Reading the one `config.yaml` of both processes: the file, the environment over it, and errors a user can act on."""
+"""Reading the one `config.yaml` of both processes: the file, the environment over it, and errors
+a user can act on.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,18 @@ class ConfigError(MarkbookError):
 
 
 def load_config(
-    path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ, *, old_names: bool = False
+    path: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    old_names: bool = False,
 ) -> Config:
     """Read `path`, else `$MARKBOOK_CONFIG`, else `./config.yaml` if it is there, else the defaults.
 
-    `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; SHORT_NAMES are short for some
-    of them. With `MARKBOOK_PORT` a `rlaif.scoring_url` that is not set otherwise gets that port too. An empty variable
-    is ignored. With `old_names` the file may be one that an earlier version wrote. Raises ConfigError with every fault
-    found, one per line; a variable that sets nothing is one.
+    `MARKBOOK_SECTION__KEY=value` overrides any key of the file, its value read as YAML; SHORT_NAMES
+    are short for some of them. With `MARKBOOK_PORT` a `rlaif.scoring_url` that is not set otherwise
+    gets that port too. An empty variable is ignored. With `old_names` the file may be one that an
+    earlier version wrote. Raises ConfigError with every fault found, one per line; a variable that
+    sets nothing is one.
     """
     named = path or environ.get("MARKBOOK_CONFIG")
     file = Path(named) if named else Path("config.yaml")
@@ -42,9 +48,13 @@ def load_config(
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+            raise ConfigError(
+                f"{file} is not valid YAML: {' '.join(str(error).split())}"
+            ) from error
         if not isinstance(data, dict):
-            raise ConfigError(f"{file} must hold sections ({', '.join(Config.model_fields)}), not {_show(data)}")
+            raise ConfigError(
+                f"{file} must hold sections ({', '.join(Config.model_fields)}), not {_show(data)}"
+            )
     data = under_new_names(data) if old_names else data
     variables = own_variables(environ)
     if unknown := list(unknown_variables(variables, known_keys())):
@@ -65,11 +75,18 @@ def _overrides(variables: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str
             keys = variable.removeprefix(PREFIX).lower().split("__")
         else:
             continue
-        as_written = keys in _AS_WRITTEN or ".".join(keys) == _SECRET  # an error in YAML would quote it
+        as_written = (
+            keys in _AS_WRITTEN or ".".join(keys) == _SECRET
+        )  # an error in YAML would quote it
         yield variable, keys, value if as_written else _read(variable, value)
 
 
-_AS_WRITTEN = (("teacher", "name"), ("teacher", "model"), ("store", "database_url"), ("rlaif", "scoring_url"))
+_AS_WRITTEN = (
+    ("teacher", "name"),
+    ("teacher", "model"),
+    ("store", "database_url"),
+    ("rlaif", "scoring_url"),
+)
 """Text under a short name, which needs no quotes."""
 _SECRET = "alerts.webhook_url"
 """No message quotes its value."""
@@ -79,14 +96,23 @@ def _read(variable: str, value: str) -> Any:
     try:
         return load_yaml(value)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{variable} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{variable} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _asked_where_it_listens(config: Config) -> Config:
-    """`config` for clients on the machine whose service `MARKBOOK_PORT` has moved to another port."""
-    if config.rlaif.scoring_url != Rlaif.model_fields["scoring_url"].default or config.service.port == 0:
+    """`config` for clients on the machine whose service `MARKBOOK_PORT` has moved to another
+    port.
+    """
+    if (
+        config.rlaif.scoring_url != Rlaif.model_fields["scoring_url"].default
+        or config.service.port == 0
+    ):
         return config
-    rlaif = config.rlaif.model_copy(update={"scoring_url": f"http://127.0.0.1:{config.service.port}"})
+    rlaif = config.rlaif.model_copy(
+        update={"scoring_url": f"http://127.0.0.1:{config.service.port}"}
+    )
     return config.model_copy(update={"rlaif": rlaif})
 
 
@@ -99,9 +125,14 @@ def _with(data: Any, keys: Sequence[str], value: Any) -> Any:
 
 
 def parse_config(data: Mapping[Any, Any], origin: str = "configuration") -> Config:
-    """Validate `data`; every error names the key, the value, what was expected and the nearest known key."""
+    """Validate `data`; every error names the key, the value, what was expected and the nearest
+    known key.
+    """
     # `training:` with nothing under it is an empty section, not a wrong type
-    sections = {key: {} if value is None and key in Config.model_fields else value for key, value in data.items()}
+    sections = {
+        key: {} if value is None and key in Config.model_fields else value
+        for key, value in data.items()
+    }
     try:
         return Config.model_validate(sections)
     except ValidationError as error:
@@ -121,7 +152,8 @@ def known_keys() -> Iterator[str]:
 def _explain(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}{_nearest(key)}"  # not its value: under a mistyped name it may be a secret
+        # not its value: under a mistyped name it may be a secret
+        return f"unknown key {key}{_nearest(key)}"
     expected: str = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if error["type"] == "model_type":
         expected = "a section of keys"
@@ -141,19 +173,28 @@ def _nearest(key: str) -> str:
         if "." in key and candidate.rsplit(".", 1)[-1] == name:
             return f"; did you mean {candidate}?"
     found = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f"; did you mean {found[0]}?" if found else f"; known here: {', '.join(_siblings(key, known))}"
+    return (
+        f"; did you mean {found[0]}?"
+        if found
+        else f"; known here: {', '.join(_siblings(key, known))}"
+    )
 
 
 def _siblings(key: str, known: list[str]) -> list[str]:
     section = key.split(".", 1)[0]
-    here = [candidate.split(".", 1)[1] for candidate in known if candidate.startswith(f"{section}.")]
+    here = [
+        candidate.split(".", 1)[1] for candidate in known if candidate.startswith(f"{section}.")
+    ]
     return here or list(Config.model_fields)
 
 
 def without_secrets(config: Config) -> dict[str, Any]:
-    """The configuration in JSON's types, to be written down where others may read it: a run needs no database
-    URL and no webhook."""
-    return config.model_dump(mode="json", exclude={"store": {"database_url"}, "alerts": {"webhook_url"}})
+    """The configuration in JSON's types, to be written down where others may read it: a run needs
+    no database URL and no webhook.
+    """
+    return config.model_dump(
+        mode="json", exclude={"store": {"database_url"}, "alerts": {"webhook_url"}}
+    )
 
 
 def _show(value: object) -> str:

@@ -1,7 +1,7 @@
 """Keys of the configuration that once had another name, each in the section in which it still is.
 
-A run's own copy of its configuration is read under either name, so that the run can be resumed; in a file that is
-written for today, the old name is an error that names the new one.
+A run's own copy of its configuration is read under either name, so that the run can be resumed; in
+a file that is written for today, the old name is an error that names the new one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ RENAMED = {
 
 def under_new_names(data: dict[str, Any]) -> dict[str, Any]:
     """The sections of a configuration, with every key under the name that it has now."""
-    return {section: _renamed(keys) if isinstance(keys, dict) else keys for section, keys in data.items()}
+    return {
+        section: _renamed(keys) if isinstance(keys, dict) else keys
+        for section, keys in data.items()
+    }
 
 
 def _renamed(keys: dict[str, Any]) -> dict[str, Any]:

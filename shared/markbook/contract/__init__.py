@@ -3,7 +3,12 @@
 Field names are those of DESIGN's "The wire"; changing one is a breaking change for every client.
 """
 
-from markbook.contract.agreement import AGREES_FROM, TeacherAgreement, agreement_interval, agreement_share
+from markbook.contract.agreement import (
+    AGREES_FROM,
+    TeacherAgreement,
+    agreement_interval,
+    agreement_share,
+)
 from markbook.contract.batches import Batch, BatchState
 from markbook.contract.marks import KeptGroup, KeptMarks, MarkRecord
 from markbook.contract.run_metrics import (
@@ -46,7 +51,16 @@ from markbook.contract.stats import (
     Stats,
     TeacherStats,
 )
-from markbook.contract.wire import DEFAULT_RUN, ErrorBody, Language, ProfileId, RequestId, RunName, Test, WireModel
+from markbook.contract.wire import (
+    DEFAULT_RUN,
+    ErrorBody,
+    Language,
+    ProfileId,
+    RequestId,
+    RunName,
+    Test,
+    WireModel,
+)
 
 __all__ = [
     "AGREES_FROM",

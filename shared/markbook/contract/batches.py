@@ -1,4 +1,6 @@
-"""`GET /batches/ID`: samples that were handed over as a batch, and their marks once it has ended."""
+"""`GET /batches/ID`: samples that were handed over as a batch, and their marks once it has
+ended.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,9 @@ class Batch(WireModel):
     created_at: datetime = Field(description="When it was stored.")
     ended_at: datetime | None = Field(default=None, description="When its last result was stored.")
     results: list[Result] | None = Field(
-        default=None, description="One result per sample, in the order of the request; null until it has ended."
+        default=None,
+        description="One result per sample, in the order of the request; null until it has ended.",
     )
-    usage: RequestUsage | None = Field(default=None, description="What it cost; null until it has ended.")
+    usage: RequestUsage | None = Field(
+        default=None, description="What it cost; null until it has ended."
+    )

@@ -10,11 +10,15 @@ from pydantic import Field, StringConstraints, model_validator
 from markbook.contract.wire import RunName, WireModel
 
 MARK, PASS_AT_1 = "mark", "pass_at_1"
-"""Metrics that the dashboard draws, in [0, 1]: the mean mark, and the share of samples that pass their tests."""
+"""Metrics that the dashboard draws, in [0, 1]: the mean mark, and the share of samples that pass
+their tests.
+"""
 MAX_METRICS = 32
 """Metrics in one report."""
 
-MetricName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
+MetricName = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/@+-]+$")
+]
 # strict: else `true` would be 1.0
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -23,7 +27,9 @@ class Metric(WireModel):
     """A figure, with its interval where it has one."""
 
     value: Finite = Field(description="The figure; a finite number.")
-    low: Finite | None = Field(default=None, description="Lower end of its interval; given with `high` or not at all.")
+    low: Finite | None = Field(
+        default=None, description="Lower end of its interval; given with `high` or not at all."
+    )
     high: Finite | None = Field(default=None, description="Upper end of its interval.")
 
     @model_validator(mode="after")
@@ -36,13 +42,19 @@ class Metric(WireModel):
 
 
 class MetricsReport(WireModel):
-    """What a trainer reports after one of its steps. Reporting a metric of the same step again replaces it."""
+    """What a trainer reports after one of its steps.
 
-    step: int = Field(ge=0, le=10**12, strict=True, description="Step of the run after which this was measured.")
+    Reporting a metric of the same step again replaces it.
+    """
+
+    step: int = Field(
+        ge=0, le=10**12, strict=True, description="Step of the run after which this was measured."
+    )
     metrics: dict[MetricName, Metric] = Field(
         min_length=1,
         max_length=MAX_METRICS,
-        description="By name. The dashboard draws `mark` (the mean mark of an evaluation) and `pass_at_1`, in [0, 1].",
+        description="By name. The dashboard draws `mark` (the mean mark of an evaluation) and "
+        "`pass_at_1`, in [0, 1].",
     )
 
 

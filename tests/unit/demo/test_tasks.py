@@ -1,4 +1,6 @@
-"""The demo's tasks: counts, no overlap, names that survive truncation, and a teacher that honest solutions satisfy."""
+"""The demo's tasks: counts, no overlap, names that survive truncation, and a teacher that honest
+solutions satisfy.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,38 @@ FOLDER = Path(__file__).parents[3] / "demo" / "tasks"
 
 
 def read(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 TRAIN, EVAL = read("train"), read("eval")
 
 
 def function_of(task: dict[str, Any]) -> ast.FunctionDef:
-    [function] = [node for node in ast.parse(task["solution"]).body if isinstance(node, ast.FunctionDef)]
+    [function] = [
+        node for node in ast.parse(task["solution"]).body if isinstance(node, ast.FunctionDef)
+    ]
     return function
 
 
 def words(task: dict[str, Any]) -> set[str]:
-    frame = {"write", "a", "python", "function", "that", "returns", "the", "of", "to", "in", "or", "and", "with"}
+    frame = {
+        "write",
+        "a",
+        "python",
+        "function",
+        "that",
+        "returns",
+        "the",
+        "of",
+        "to",
+        "in",
+        "or",
+        "and",
+        "with",
+    }
     return set(re.findall(r"[a-z]+", task["prompt"].lower())) - frame
 
 
@@ -46,7 +67,8 @@ def test_there_are_enough_and_each_is_there_once():
 
 def test_no_evaluation_task_is_a_training_task_in_other_words():
     alike = {
-        (one["prompt"], other["prompt"]): len(words(one) & words(other)) / len(words(one) | words(other))
+        (one["prompt"], other["prompt"]): len(words(one) & words(other))
+        / len(words(one) | words(other))
         for one in EVAL
         for other in TRAIN
     }
@@ -72,7 +94,9 @@ async def test_the_stand_in_finds_no_fault_with_an_honest_solution(task):
     assert function.name == asked.name
     assert tuple(argument.arg for argument in function.args.args) == asked.parameters
     assert marked.criteria["documentation"] == 0
-    assert {name: mark for name, mark in marked.criteria.items() if mark < 1} == {"documentation": 0}, marked.reasons
+    assert {name: mark for name, mark in marked.criteria.items() if mark < 1} == {
+        "documentation": 0
+    }, marked.reasons
 
 
 @pytest.mark.parametrize("task", TRAIN + EVAL, ids=lambda task: read_task(task["prompt"]).name)

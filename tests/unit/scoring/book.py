@@ -39,13 +39,17 @@ async def keep(store: Store, *marks: NewMark, at_ms: int = NOW, run: str = "") -
 
 
 async def count(store: Store, table: str) -> int:
-    return await store._database.read(lambda connection: connection.scalar(text(f"SELECT count(*) FROM {table}")))
+    return await store._database.read(
+        lambda connection: connection.scalar(text(f"SELECT count(*) FROM {table}"))
+    )
 
 
 async def held(store: Store, *codes: str, now_ms: int = NOW) -> set[str]:
     """Which of the codes have a mark."""
     names = {named(code).digest: code for code in codes}
-    return {names[digest] for digest in await store.marks.get([named(code) for code in codes], now_ms)}
+    return {
+        names[digest] for digest in await store.marks.get([named(code) for code in codes], now_ms)
+    }
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """More of what students try, read from attacks/: none of it may pass any test, in any sandbox.
 
-`f(x)` is to be twice x. FORMS are tests that RIGHT passes; LIES and BOMBS are code against them, a bomb may cost its
-time; TRAPS have tests of their own, and code that passes these.
+`f(x)` is to be twice x. FORMS are tests that RIGHT passes; LIES and BOMBS are code against them, a
+bomb may cost its time; TRAPS have tests of their own, and code that passes these.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def _trap(text: str) -> Trap:
 
 
 HONEST_CODE, *HONEST_TESTS = _sections("honest.txt").values()
-"""Code that is right, and what tests of all kinds ask of it: what keeps lies out must let these in."""
+"""Code that is right, and what tests of all kinds ask of it: what keeps lies out must let these
+in.
+"""
 FORMS = list(_sections("forms.txt").values())
 LIES = _sections("lies.txt")
 BOMBS = _sections("bombs.txt")

@@ -8,8 +8,13 @@ from markbook.scoring.types import Judgment
 from tests.fakes import asked
 
 WEIGHTS = {"correctness": 0.3, "code_quality": 0.3, "efficiency": 0.2, "documentation": 0.2}
-VOWELS = "Write a Python function `count_vowels(text)` that returns how many letters of text are vowels."
-CLAMP = "Write a Python function `clamp(value, low, high)` that returns value kept between low and high."
+VOWELS = (
+    "Write a Python function `count_vowels(text)` that returns how many letters of text are vowels."
+)
+CLAMP = (
+    "Write a Python function `clamp(value, low, high)` that returns value kept between low and "
+    "high."
+)
 
 HONEST_VOWELS = '''
 def count_vowels(text):

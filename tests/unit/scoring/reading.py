@@ -55,7 +55,8 @@ class Page(HTMLParser):
         return [
             each
             for each in self.elements
-            if each.tag == tag and (css_class is None or css_class in (each.attributes.get("class") or "").split())
+            if each.tag == tag
+            and (css_class is None or css_class in (each.attributes.get("class") or "").split())
         ]
 
     def one(self, tag: str, css_class: str | None = None) -> Element:

@@ -1,7 +1,8 @@
-"""Replies in the forms that models give, each with what is right: the marks by sample, or that none can be trusted.
+"""Replies in the forms that models give, each with what is right: the marks by sample, or that none
+can be trusted.
 
-The marks of the generated ones are chosen first and then written down in a form, so that what is expected does not
-depend on any parser.
+The marks of the generated ones are chosen first and then written down in a form, so that what is
+expected does not depend on any parser.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ Marks = tuple[int, ...]
 
 
 class Reply(NamedTuple):
-    """`expected`: marks by sample, None where that sample has none; None in all: nothing may be accepted."""
+    """`expected`: marks by sample, None where that sample has none; None in all: nothing may be
+    accepted.
+    """
 
     form: str
     text: str
@@ -32,9 +35,15 @@ GROUPS: tuple[tuple[Marks, ...], ...] = (
 )
 
 
-def _each(line: Callable[[int, Marks], str], before: str = "", after: str = "") -> Callable[[Sequence[Marks]], str]:
+def _each(
+    line: Callable[[int, Marks], str], before: str = "", after: str = ""
+) -> Callable[[Sequence[Marks]], str]:
     def write(group: Sequence[Marks]) -> str:
-        return before + "\n".join(line(number, marks) for number, marks in enumerate(group, start=1)) + after
+        return (
+            before
+            + "\n".join(line(number, marks) for number, marks in enumerate(group, start=1))
+            + after
+        )
 
     return write
 
@@ -73,7 +82,9 @@ ACCEPTED: dict[str, Callable[[Sequence[Marks]], str]] = {
     "colon and commas": _each(lambda number, marks: f"{number}: {', '.join(map(str, marks))}"),
     "semicolons": _each(_joined("; ")),
     "of a hundred": _each(_joined("/100 "), after="/100"),
-    "of a hundred, spaced": _each(lambda number, marks: f"{number}: {', '.join(f'{mark} / 100' for mark in marks)}"),
+    "of a hundred, spaced": _each(
+        lambda number, marks: f"{number}: {', '.join(f'{mark} / 100' for mark in marks)}"
+    ),
     "per cent": _each(lambda number, marks: f"{number} {' '.join(f'{mark}%' for mark in marks)}"),
     "bullets": _each(_head("- ")),
     "bullets and colon": _each(_head("- Sample ", ":")),
@@ -81,7 +92,9 @@ ACCEPTED: dict[str, Callable[[Sequence[Marks]], str]] = {
     "bold number": _each(_head("**", "**")),
     "bold sample": _each(_head("**Sample ", ":**")),
     "code": _each(lambda number, marks: f"`{number} {' '.join(map(str, marks))}`"),
-    "table": _each(lambda number, marks: f"| {number} | {' | '.join(map(str, marks))} |", _TABLE_HEAD),
+    "table": _each(
+        lambda number, marks: f"| {number} | {' | '.join(map(str, marks))} |", _TABLE_HEAD
+    ),
     "pipes": _each(lambda number, marks: f"{number} | {' | '.join(map(str, marks))}"),
     "a dash behind the number": _each(_head("", " -")),
     "full stop at the end": _each(lambda number, marks: f"{number}: {', '.join(map(str, marks))}."),
@@ -90,7 +103,9 @@ ACCEPTED: dict[str, Callable[[Sequence[Marks]], str]] = {
     "closing remark": _each(_PLAIN, after="\n\nLet me know if you need anything else."),
     "greeting, form and remark": _each(_joined(", "), "Marks:\n", "\nDone."),
     "head with the criteria": _each(_PLAIN, f"sample {' '.join(CRITERIA)}\n"),
-    "a remark that names one criterion": _each(_PLAIN, after="\nNote: documentation is thin throughout."),
+    "a remark that names one criterion": _each(
+        _PLAIN, after="\nNote: documentation is thin throughout."
+    ),
     "rule": _each(_PLAIN, "---\n", "\n---"),
 }
 
@@ -104,7 +119,8 @@ REFUSED: dict[str, str] = {
     "text and a line missing": "Here are the marks:\n1 80 70 60 50",
     "text and another order": "Here are the marks:\n2 10 20 30 40\n1 80 70 60 50",
     "head in another order": "sample documentation correctness code_quality efficiency\n" + _TWO,
-    "head of a table in another order": "| sample | efficiency | correctness |\n|---|---|---|\n" + _TWO,
+    "head of a table in another order": "| sample | efficiency | correctness |\n|---|---|---|\n"
+    + _TWO,
     "numbered from zero": "0 80 70 60 50\n1 10 20 30 40",
     "one sample too many": f"{_TWO}\n3 1 1 1 1",
     "numbers of another task": "101 80 70 60 50\n102 10 20 30 40",
@@ -125,7 +141,8 @@ REFUSED: dict[str, str] = {
     "ranges": "1 70-80 70 60 50\n2 10 20 30 40",
     "ranges with spaces": "1 70 - 80 60 50\n2 10 20 30 40",
     "about": "1 ~80 70 60 50\n2 10 20 30 40",
-    "named": "1: correctness 80, code_quality 70, efficiency 60, documentation 50\n2: correctness 10, code_quality 20",
+    "named": "1: correctness 80, code_quality 70, efficiency 60, documentation 50\n2: correctness "
+    "10, code_quality 20",
     "named in another order": "1 documentation=50 correctness=80 code_quality=70 efficiency=60",
     "JSON": '[{"sample": 1, "correctness": 80}, {"sample": 2, "correctness": 10}]',
     "JSON lists": "[[1, 80, 70, 60, 50], [2, 10, 20, 30, 40]]",
@@ -153,15 +170,27 @@ ONE_SAMPLE_ONLY: dict[str, tuple[str, tuple[Marks | None, ...]]] = {
     "a mark too few": ("1 80 70 60\n2 10 20 30 40", (None, (10, 20, 30, 40))),
     "above a hundred": ("1 80 70 60 101\n2 10 20 30 40", (None, (10, 20, 30, 40))),
     "twice": ("1 80 70 60 50\n2 10 20 30 40\n1 80 70 60 50", (None, (10, 20, 30, 40))),
-    "twice, decorated": ("1: 80 70 60 50\n2: 10 20 30 40\n#1 100 100 100 100", (None, (10, 20, 30, 40))),
+    "twice, decorated": (
+        "1: 80 70 60 50\n2: 10 20 30 40\n#1 100 100 100 100",
+        (None, (10, 20, 30, 40)),
+    ),
     "missing": ("2 10 20 30 40", (None, (10, 20, 30, 40))),
     "another order": ("2 10 20 30 40\n1 80 70 60 50", ((80, 70, 60, 50), (10, 20, 30, 40))),
     "number alone": ("1\n2 10 20 30 40", (None, (10, 20, 30, 40))),
-    "decimals that show their scale": ("1 80.0 70.0 1.0 0.0\n2 10 20 30 40", ((80, 70, 1, 0), (10, 20, 30, 40))),
-    "mixed forms": ("1: 80, 70, 60, 50\n- Sample 2: 10/100 20% 30 40", ((80, 70, 60, 50), (10, 20, 30, 40))),
+    "decimals that show their scale": (
+        "1 80.0 70.0 1.0 0.0\n2 10 20 30 40",
+        ((80, 70, 1, 0), (10, 20, 30, 40)),
+    ),
+    "mixed forms": (
+        "1: 80, 70, 60, 50\n- Sample 2: 10/100 20% 30 40",
+        ((80, 70, 60, 50), (10, 20, 30, 40)),
+    ),
 }
 EXPLAINED: dict[str, tuple[str, tuple[Marks | None, ...]]] = {
-    "plain": ("1 80 70 60 50 misses empty input\n2 10 20 30 40 wrong", ((80, 70, 60, 50), (10, 20, 30, 40))),
+    "plain": (
+        "1 80 70 60 50 misses empty input\n2 10 20 30 40 wrong",
+        ((80, 70, 60, 50), (10, 20, 30, 40)),
+    ),
     "a number in the reason": ("1 80 70 60 50 2 loops where 1 would do", ((80, 70, 60, 50),)),
     "a dash before the reason": (
         "1: 80, 70, 60, 50 - fine\n2: 10, 20, 30, 40 - wrong",

@@ -1,4 +1,6 @@
-"""Slots in turn by key, then by run; who is cancelled, refused or late; who is woken and who is not."""
+"""Slots in turn by key, then by run; who is cancelled, refused or late; who is woken and who is
+not.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,16 @@ async def test_keys_take_turns_and_runs_of_a_key_take_its_turns():
         *(("b-z-1", "b", "z"), ("b-z-2", "b", "z"), ("none-1", None, "x")),
     ):
         await line.join(name, key, run)
-    assert await line.drain() == ["first", "a-x-1", "b-z-1", "none-1", "a-y-1", "b-z-2", "a-x-2", "a-x-3"]
+    assert await line.drain() == [
+        "first",
+        "a-x-1",
+        "b-z-1",
+        "none-1",
+        "a-y-1",
+        "b-z-2",
+        "a-x-2",
+        "a-x-3",
+    ]
 
 
 async def test_the_one_sample_of_another_key_waits_for_one_turn_whatever_is_queued():

@@ -28,7 +28,12 @@ def test_a_row_names_its_fingerprint_and_a_key_its_parts():
 
 @pytest.mark.parametrize(
     "key",
-    ["", "STUDENT:0123456789ab:0123456789ab:", "STUDENT:0123456789AB:0123456789ab:c", "STUDENT:0123456789ab:c"],
+    [
+        "",
+        "STUDENT:0123456789ab:0123456789ab:",
+        "STUDENT:0123456789AB:0123456789ab:c",
+        "STUDENT:0123456789ab:c",
+    ],
 )
 def test_what_is_no_key_is_refused(key):
     with pytest.raises(ValueError, match="12 hex digits"):
@@ -50,7 +55,12 @@ def test_each_part_changes_the_digest():
 
 def test_the_profile_depends_on_every_value_and_on_no_order():
     assert hash_profile({"a": 1, "b": 2}) == hash_profile({"b": 2, "a": 1})
-    assert len({hash_profile({"a": 1, "b": 2}), hash_profile({"a": 1, "b": 3}), hash_profile({"a": 1})}) == 3
+    assert (
+        len(
+            {hash_profile({"a": 1, "b": 2}), hash_profile({"a": 1, "b": 3}), hash_profile({"a": 1})}
+        )
+        == 3
+    )
     assert len(hash_profile({})) == 16
 
 
@@ -61,7 +71,13 @@ def test_tests_change_the_digest_and_nothing_else_and_their_absence_changes_noth
     assert fingerprint(PROFILE, "task", "code", "python", hash_tests((), "setup")) == base
     several = [
         fingerprint(PROFILE, "task", "code", "python", hash_tests(tests, setup))
-        for tests, setup in ((["a"], ""), (["a"], "setup"), (["a", "b"], ""), (["ab"], ""), (["b"], "a"))
+        for tests, setup in (
+            (["a"], ""),
+            (["a"], "setup"),
+            (["a", "b"], ""),
+            (["ab"], ""),
+            (["b"], "a"),
+        )
     ]
     assert {each.key for each in several} == {base.key}
     assert len({base.digest, *(each.digest for each in several)}) == 6

@@ -29,7 +29,9 @@ def test_aliases(written: str, name: str) -> None:
     assert canonical(written) == name
 
 
-@pytest.mark.parametrize(("written", "name"), [("C", "c"), (" Haskell\n", "haskell"), ("F#", "f#"), ("", "")])
+@pytest.mark.parametrize(
+    ("written", "name"), [("C", "c"), (" Haskell\n", "haskell"), ("F#", "f#"), ("", "")]
+)
 def test_an_unknown_name_is_stripped_and_in_lower_case(written: str, name: str) -> None:
     assert canonical(written) == name
 

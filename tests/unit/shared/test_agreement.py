@@ -31,16 +31,20 @@ def test_a_kind_with_too_few_samples_is_left_out(least, expected):
 
 
 def test_the_interval_of_one_kind_is_wilsons():
-    # 8 of 10: centre (0.8 + 0.19207) / 1.38415 = 0.71674, reach 1.41601 * sqrt(0.016 + 0.0096036) = 0.22658
+    # 8 of 10: centre (0.8 + 0.19207) / 1.38415 = 0.71674, reach 1.41601 * sqrt(0.016 + 0.0096036) =
+    # 0.22658
     alone = TeacherAgreement(passed=10, passed_agreeing=8)
     assert agreement_interval(alone) == pytest.approx((0.49016, 0.94332), abs=1e-5)
     assert agreement_interval(TeacherAgreement()) is None
     # 3 of 3: 3 / (3 + 3.8415) to 1
-    assert agreement_interval(TeacherAgreement(failed=3, failed_agreeing=3)) == pytest.approx((0.43850, 1.0), abs=1e-5)
+    assert agreement_interval(TeacherAgreement(failed=3, failed_agreeing=3)) == pytest.approx(
+        (0.43850, 1.0), abs=1e-5
+    )
 
 
 def test_the_interval_of_both_kinds():
-    # 3 of 4: 0.30064 to 0.95441. Below sqrt(0.30984² + 0.44936²) / 2 = 0.27291, above sqrt(0.14332² + 0.20441²) / 2
+    # 3 of 4: 0.30064 to 0.95441. Below sqrt(0.30984² + 0.44936²) / 2 = 0.27291, above sqrt(0.14332²
+    # + 0.20441²) / 2
     assert agreement_interval(BOTH) == pytest.approx((0.775 - 0.27291, 0.775 + 0.12482), abs=1e-5)
 
 
@@ -60,7 +64,8 @@ def test_the_auc_of_counts_is_that_of_the_samples():
 
 
 @pytest.mark.parametrize(
-    ("correctness", "percent"), [(0.0, 0), (0.29, 29), (0.57, 57), (0.499, 49), (0.5, 50), (0.4999999, 49), (1.0, 100)]
+    ("correctness", "percent"),
+    [(0.0, 0), (0.29, 29), (0.57, 57), (0.499, 49), (0.5, 50), (0.4999999, 49), (1.0, 100)],
 )
 def test_hundredths_are_rounded_down(correctness, percent):
     assert percent_of(correctness) == percent

@@ -18,13 +18,20 @@ def test_the_url_is_read_from_the_environment_as_it_is_written():
 
 def test_the_url_is_neither_printed_nor_written_down():
     config = parse_config({"alerts": {"webhook_url": URL}})
-    for shown in (repr(config), str(config), config.model_dump_json(), repr(without_secrets(config))):
+    for shown in (
+        repr(config),
+        str(config),
+        config.model_dump_json(),
+        repr(without_secrets(config)),
+    ):
         assert SECRET not in shown
     assert "webhook_url" not in without_secrets(config)["alerts"]
     assert parse_config(without_secrets(config)).alerts.webhook_url is None
 
 
-@pytest.mark.parametrize("url", [f"ftp://{SECRET}", SECRET, f"https:///{SECRET}", [SECRET], f"https://[{SECRET}"])
+@pytest.mark.parametrize(
+    "url", [f"ftp://{SECRET}", SECRET, f"https:///{SECRET}", [SECRET], f"https://[{SECRET}"]
+)
 def test_a_wrong_url_is_not_quoted(url):
     with pytest.raises(ConfigError) as caught:
         parse_config({"alerts": {"webhook_url": url}})

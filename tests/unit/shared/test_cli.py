@@ -88,7 +88,9 @@ def with_command(monkeypatch, action) -> None:
         (SystemExit(0), 0),
     ],
 )
-def test_how_a_command_ends_is_the_exit_status_without_a_traceback(monkeypatch, capfd, error, status):
+def test_how_a_command_ends_is_the_exit_status_without_a_traceback(
+    monkeypatch, capfd, error, status
+):
     def action() -> None:
         raise error
 
@@ -102,7 +104,10 @@ def test_a_closed_pipe_ends_a_command_in_silence():
     command = f'{sys.executable} -c "{program}" | true; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    assert done.stdout.strip() in ("0", "1")  # 0 where the help was written before the reader had ended
+    assert done.stdout.strip() in (
+        "0",
+        "1",
+    )  # 0 where the help was written before the reader had ended
 
 
 def run_with(redirection: str, arguments: list[str], unbuffered: str = "") -> tuple[int, str]:
@@ -110,11 +115,15 @@ def run_with(redirection: str, arguments: list[str], unbuffered: str = "") -> tu
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     program = f"import sys; from markbook.cli import main; sys.exit(main({arguments}))"
     command = f'{sys.executable} -c "{program}" {redirection}'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment
+    )
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["rubric", "check"], ["rubric", "show", "--prompt", "x" * 9999]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["rubric", "check"], ["rubric", "show", "--prompt", "x" * 9999]]
+)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_is_one_line_and_no_status_of_the_command(arguments, unbuffered):
     full = run_with("> /dev/full", arguments, unbuffered)
@@ -155,13 +164,18 @@ def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch):
         main(["stats"])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["stats", "--help"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["stats", "--help"], ["train", "--help"], ["--version"]]
+)
 def test_help_loads_neither_torch_nor_a_database(arguments):
     program = (
         f"import sys; from markbook.cli import main; main({arguments}); "
-        "print(*sorted({'torch', 'transformers', 'sqlalchemy', 'uvicorn'} & set(sys.modules)), file=sys.stderr)"
+        "print(*sorted({'torch', 'transformers', 'sqlalchemy', 'uvicorn'} & set(sys.modules)), "
+        "file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stderr.split() == []
 
 
@@ -169,8 +183,14 @@ def test_completion_offers_commands_and_options():
     program = "import sys; from markbook.cli import main; sys.exit(main())"
 
     def complete(line: str) -> list[str]:
-        environment = {"_MARKBOOK_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        environment = {
+            "_MARKBOOK_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+        )
         return done.stdout.split()
 
     assert {"stats", "score", "train"} <= set(complete("markbook "))

@@ -1,4 +1,7 @@
-"""The client: what is sent, what is sent again, and which error each answer becomes. Against a scripted HTTP server."""
+"""The client: what is sent, what is sent again, and which error each answer becomes.
+
+Against a scripted HTTP server.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from markbook.client import ClientError, RequestRejectedError, RetryPolicy, ScoringClient, ServiceUnavailableError
+from markbook.client import (
+    ClientError,
+    RequestRejectedError,
+    RetryPolicy,
+    ScoringClient,
+    ServiceUnavailableError,
+)
 from tests.processes import ROOT, clean_environment
 from tests.scripted import AWAY, REQUEST, Time, both, echo, numbered, score
 
@@ -112,7 +121,9 @@ def test_an_answer_that_does_not_come_is_asked_for_again_under_its_id(script, as
 @both
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 501, 505])
 def test_what_will_not_pass_is_told_with_its_code_and_never_sent_again(script, ask, status):
-    script.answers = [(status, {"Retry-After": "1"}, '{"error": "invalid_request", "detail": "samples: missing"}')]
+    script.answers = [
+        (status, {"Retry-After": "1"}, '{"error": "invalid_request", "detail": "samples: missing"}')
+    ]
     with pytest.raises(RequestRejectedError, match="samples: missing") as caught:
         ask(script.url, retry_policy=RetryPolicy(60.0))
     assert (caught.value.status, caught.value.code) == (status, "invalid_request")
@@ -142,7 +153,16 @@ def test_what_a_newer_service_says_besides_is_no_error(script, ask):
 
 @both
 @pytest.mark.parametrize(
-    "address", ["localhost:8000", "127.0.0.1:8000", "http://a:b:c", "http://", "ftp://a", "http://a:65536", ""]
+    "address",
+    [
+        "localhost:8000",
+        "127.0.0.1:8000",
+        "http://a:b:c",
+        "http://",
+        "ftp://a",
+        "http://a:65536",
+        "",
+    ],
 )
 def test_what_is_no_address_is_said_at_once(ask, address):
     with pytest.raises(ClientError, match="is not a valid URL of a service") as caught:
@@ -206,13 +226,19 @@ def test_ctrl_c_ends_a_call_at_once(script):
 
     script.answer = never
     program = (
-        # whoever started the tests in the background has switched Ctrl-C off for all that they start
+        # whoever started the tests in the background has switched Ctrl-C off for all that they
+        # start
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from markbook.client import ScoringClient; from tests.scripted import REQUEST\n"
-        f"with ScoringClient({script.url!r}, timeout_s=600) as client: client.score_request(REQUEST)"
+        f"with ScoringClient({script.url!r}, timeout_s=600) as client: "
+        "client.score_request(REQUEST)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=clean_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert arrived.wait(60)
     process.send_signal(signal.SIGINT)

@@ -25,7 +25,11 @@ from tests.scripted import echo, halves, numbered
 from tests.served import served
 from tests.unit.trainer.stub import StubService, unscored
 
-ADD = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b"}
+ADD = {
+    "prompt": "Write add(a, b).",
+    "language": "python",
+    "code": "def add(a, b):\n    return a + b",
+}
 
 
 def in_thread(url, method, *arguments, options=None, **keywords):
@@ -35,7 +39,9 @@ def in_thread(url, method, *arguments, options=None, **keywords):
 
 def in_loop(url, method, *arguments, options=None, **keywords):
     async def call():
-        async with AsyncScoringClient(url, retry_policy=RetryPolicy(0.0), **(options or {})) as client:
+        async with AsyncScoringClient(
+            url, retry_policy=RetryPolicy(0.0), **(options or {})
+        ) as client:
             return await getattr(client, method)(*arguments, **keywords)
 
     return asyncio.run(call())
@@ -48,7 +54,9 @@ def submitted(url, method, *arguments, options=None, **keywords):
 
 
 both = pytest.mark.parametrize("call", [in_thread, in_loop], ids=["sync", "async"])
-every = pytest.mark.parametrize("call", [in_thread, in_loop, submitted], ids=["sync", "async", "submit"])
+every = pytest.mark.parametrize(
+    "call", [in_thread, in_loop, submitted], ids=["sync", "async", "submit"]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +67,21 @@ def _no_settings(monkeypatch):
 
 @both
 def test_one_sample_gives_one_result(script, call):
-    result = call(script.url, "score", **ADD, tests=("assert add(1, 2) == 3",), test_setup="import re", run="mine")
+    result = call(
+        script.url,
+        "score",
+        **ADD,
+        tests=("assert add(1, 2) == 3",),
+        test_setup="import re",
+        run="mine",
+    )
     assert isinstance(result, Scored)
     assert result.score == 0.5
     [request] = script.requests
     assert request.run == "mine"
-    assert request.samples == [Sample(**ADD, tests=["assert add(1, 2) == 3"], test_setup="import re")]
+    assert request.samples == [
+        Sample(**ADD, tests=["assert add(1, 2) == 3"], test_setup="import re")
+    ]
 
 
 @both
@@ -79,7 +96,9 @@ def test_one_sample_is_scored_by_the_real_service(call, tmp_path):
 @every
 def test_many_samples_keep_their_order_over_several_requests(script, call):
     script.answer = echo
-    results = call(script.url, "score_many", (sample for sample in numbered(600).samples), run="mine")
+    results = call(
+        script.url, "score_many", (sample for sample in numbered(600).samples), run="mine"
+    )
     assert [result.score for result in results] == [number / 1000 for number in range(600)]
     assert sorted(len(part.samples) for part in script.requests) == [88, 256, 256]
     assert {part.run for part in script.requests} == {"mine"}
@@ -89,9 +108,15 @@ def test_many_samples_keep_their_order_over_several_requests(script, call):
 def test_the_services_own_limits_split_a_call(script, call):
     script.answer = echo
     options = {"limits": Service(max_samples_per_request=2), "max_in_flight": 1}
-    results = call(script.url, "score_many", [dict(sample) for sample in numbered(5).samples], options=options)
+    results = call(
+        script.url, "score_many", [dict(sample) for sample in numbered(5).samples], options=options
+    )
     assert [result.score for result in results] == [number / 1000 for number in range(5)]
-    assert [[sample.code for sample in part.samples] for part in script.requests] == [["0", "1"], ["2", "3"], ["4"]]
+    assert [[sample.code for sample in part.samples] for part in script.requests] == [
+        ["0", "1"],
+        ["2", "3"],
+        ["4"],
+    ]
 
 
 @every
@@ -115,7 +140,11 @@ def test_a_sample_without_a_score_is_typed_and_raises_nothing(call):
     [
         ([ADD, ADD | {"prompt": ""}], {}, r"^samples\[1\]\.prompt: .*at least 1 character$"),
         ([{"prompt": "p", "code": "secret"}], {}, r"^samples\[0\]\.language: Field required$"),
-        ([ADD | {"lang": "secret"}], {}, r"^samples\[0\]\.lang: unknown; a sample has prompt, language, code, tests"),
+        (
+            [ADD | {"lang": "secret"}],
+            {},
+            r"^samples\[0\]\.lang: unknown; a sample has prompt, language, code, tests",
+        ),
         ([ADD | {"tests": "assert 1"}], {}, r"^samples\[0\]\.tests: .*valid list$"),
         ([ADD], {"run": "two words"}, r"^run: "),
         (["secret"], {}, r"^samples\[0\]: "),
@@ -138,13 +167,17 @@ def test_one_text_is_no_list_of_tests(script, call):
 
 @every
 def test_an_answer_with_too_few_results_gives_no_score_to_anybody(script, call):
-    script.answer = lambda request: halves(request.model_copy(update={"samples": request.samples[1:]}))
+    script.answer = lambda request: halves(
+        request.model_copy(update={"samples": request.samples[1:]})
+    )
     with pytest.raises(RequestRejectedError, match="1 results for 2 samples"):
         call(script.url, "score_many", [ADD, ADD])
 
 
 @both
-def test_address_and_key_come_from_the_environment_where_they_are_not_given(script, call, monkeypatch):
+def test_address_and_key_come_from_the_environment_where_they_are_not_given(
+    script, call, monkeypatch
+):
     monkeypatch.setenv("MARKBOOK_URL", script.url + "/")
     monkeypatch.setenv("MARKBOOK_API_KEY", "of the environment\n")
     call(None, "score", **ADD)
@@ -164,7 +197,9 @@ async def test_without_an_address_it_is_the_services_default(monkeypatch, value)
         assert client.base_url == "http://127.0.0.1:8000"
 
 
-@pytest.mark.parametrize(("name", "value"), [("MARKBOOK_URL", "ftp://h"), ("MARKBOOK_API_KEY", "a\nb")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("MARKBOOK_URL", "ftp://h"), ("MARKBOOK_API_KEY", "a\nb")]
+)
 def test_a_variable_that_cannot_be_used_is_named(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ClientError, match=name):
@@ -242,7 +277,10 @@ def test_groups_are_scored_at_the_same_time_without_a_thread_for_each(script):
     [
         ("8100", "http://127.0.0.1:8100"),
         ("", "http://127.0.0.1:8000"),
-        ("tcp://10.0.0.1:8000", "http://127.0.0.1:8000"),  # as Kubernetes sets it for a service named markbook
+        (
+            "tcp://10.0.0.1:8000",
+            "http://127.0.0.1:8000",
+        ),  # as Kubernetes sets it for a service named markbook
     ],
 )
 def test_the_port_variable_moves_the_default(monkeypatch, port, url):
@@ -255,10 +293,16 @@ def test_the_port_variable_moves_the_default(monkeypatch, port, url):
 @both
 def test_figures_of_a_run_are_reported_and_read(call, sqlite_url):
     with served(parse_config({"store": {"database_url": sqlite_url}}), RecordingTeacher()) as url:
-        metrics = {"mark": {"value": 0.5, "low": 0.25, "high": 0.75}, "pass_at_1": Metric(value=1.0), "loss": 2}
+        metrics = {
+            "mark": {"value": 0.5, "low": 0.25, "high": 0.75},
+            "pass_at_1": Metric(value=1.0),
+            "loss": 2,
+        }
         assert call(url, "report_metrics", metrics, step=7, run="team/..") is None
         found = call(url, "run_metrics", "team/..")
-        with pytest.raises(InvalidRequestError, match=r"metrics\.mark\.value: Input should be a finite number"):
+        with pytest.raises(
+            InvalidRequestError, match=r"metrics\.mark\.value: Input should be a finite number"
+        ):
             call(url, "report_metrics", {"mark": float("nan")}, step=7)
         with pytest.raises(InvalidRequestError, match="step: "):
             call(url, "report_metrics", {"mark": 0.5}, step=-1)
@@ -273,6 +317,9 @@ def test_figures_of_a_run_are_reported_and_read(call, sqlite_url):
 
 def test_figures_are_reported_in_the_background(sqlite_url):
     config = parse_config({"store": {"database_url": sqlite_url}})
-    with served(config, RecordingTeacher()) as url, ScoringClient(url, retry_policy=RetryPolicy(0.0)) as client:
+    with (
+        served(config, RecordingTeacher()) as url,
+        ScoringClient(url, retry_policy=RetryPolicy(0.0)) as client,
+    ):
         client.submit_metrics({"mark": 0.5}, step=1, run="a").result(30)
         assert [each.value for each in client.run_metrics("a").metrics] == [0.5]

@@ -43,7 +43,9 @@ def test_the_names_and_defaults_users_already_have():
 def test_the_file_in_the_repository_states_every_key_with_its_default():
     assert load_config(ROOT / "config.yaml", {}) == Config()
     written = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert [f"{section}.{key}" for section, keys in written.items() for key in keys] == list(known_keys())
+    assert [f"{section}.{key}" for section, keys in written.items() for key in keys] == list(
+        known_keys()
+    )
 
 
 def described(text):
@@ -63,7 +65,9 @@ def described(text):
 def test_the_file_describes_every_key_as_the_code_does():
     sections = {name: field.annotation.model_fields for name, field in Config.model_fields.items()}
     descriptions = {
-        f"{name}.{key}": field.description for name, fields in sections.items() for key, field in fields.items()
+        f"{name}.{key}": field.description
+        for name, fields in sections.items()
+        for key, field in fields.items()
     }
     assert described((ROOT / "config.yaml").read_text()) == descriptions
 
@@ -76,22 +80,49 @@ def test_a_comment_above_a_key_and_one_beside_it_are_its_description():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"rlaif": {"kl_penalti": 0.1}}, "unknown key rlaif.kl_penalti; did you mean rlaif.kl_penalty?"),
+        (
+            {"rlaif": {"kl_penalti": 0.1}},
+            "unknown key rlaif.kl_penalti; did you mean rlaif.kl_penalty?",
+        ),
         (
             {"training": {"kl_penalty": 0.2}},
             "unknown key training.kl_penalty; did you mean rlaif.kl_penalty?",
         ),
-        ({"store": {"keep_texts": False}}, "unknown key store.keep_texts: it is called store.store_samples now"),
+        (
+            {"store": {"keep_texts": False}},
+            "unknown key store.keep_texts: it is called store.store_samples now",
+        ),
         ({"trainig": {}}, "unknown key trainig; did you mean training?"),
-        ({"training": {"learning_rate": "fast"}}, "training.learning_rate is 'fast', expected a valid number"),
-        ({"rlaif": {"use_tiered_scoring": "false"}}, "rlaif.use_tiered_scoring is 'false', expected a valid boolean"),
-        ({"rlaif": {"use_tiered_scoring": 0}}, "rlaif.use_tiered_scoring is 0, expected a valid boolean"),
-        ({"rlaif": {"prompt_context_chars": 0}}, "rlaif.prompt_context_chars is 0, expected greater than 0"),
-        ({"rlaif": {"prompt_context_chars": 2.5}}, "rlaif.prompt_context_chars is 2.5, expected a valid integer"),
-        ({"rlaif": {"heuristic_score_threshold": 1.01}}, "is 1.01, expected less than or equal to 1"),
+        (
+            {"training": {"learning_rate": "fast"}},
+            "training.learning_rate is 'fast', expected a valid number",
+        ),
+        (
+            {"rlaif": {"use_tiered_scoring": "false"}},
+            "rlaif.use_tiered_scoring is 'false', expected a valid boolean",
+        ),
+        (
+            {"rlaif": {"use_tiered_scoring": 0}},
+            "rlaif.use_tiered_scoring is 0, expected a valid boolean",
+        ),
+        (
+            {"rlaif": {"prompt_context_chars": 0}},
+            "rlaif.prompt_context_chars is 0, expected greater than 0",
+        ),
+        (
+            {"rlaif": {"prompt_context_chars": 2.5}},
+            "rlaif.prompt_context_chars is 2.5, expected a valid integer",
+        ),
+        (
+            {"rlaif": {"heuristic_score_threshold": 1.01}},
+            "is 1.01, expected less than or equal to 1",
+        ),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate is nan, expected"),
         ({"service": []}, "service is [], expected a section of keys"),
-        ({"teacher": {"name": "claude"}}, "teacher.name is 'claude', expected 'static' or 'anthropic'"),
+        (
+            {"teacher": {"name": "claude"}},
+            "teacher.name is 'claude', expected 'static' or 'anthropic'",
+        ),
     ],
 )
 def test_a_fault_names_key_value_expectation_and_nearest(data, message):
@@ -156,7 +187,11 @@ def test_the_environment_reaches_every_key(tmp_path):
     }
     config = load_config(None, environ)
     assert config.service.allow_unauthenticated is True
-    assert (config.service.port, config.teacher.name, config.training.learning_rate) == (9, "anthropic", 3e-4)
+    assert (config.service.port, config.teacher.name, config.training.learning_rate) == (
+        9,
+        "anthropic",
+        3e-4,
+    )
     assert config.training.eval_tasks is None
     assert config.budgets.total.usd == 5
     assert config.budgets.runs["A"].tokens == 7
@@ -167,20 +202,44 @@ def test_the_environment_reaches_every_key(tmp_path):
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"MARKBOOK_SERVICE__PRT": "1"}, "with MARKBOOK_SERVICE__PRT: unknown key service.prt; did you mean"),
-        ({"MARKBOOK_SERVICE__PORT": "many"}, "with MARKBOOK_SERVICE__PORT: service.port is 'many', expected"),
-        ({"MARKBOOK_SERVICE__PORT__X": "1", "MARKBOOK_SERVICE__PORT": "1"}, "service.port is {'x': 1}, expected"),
+        (
+            {"MARKBOOK_SERVICE__PRT": "1"},
+            "with MARKBOOK_SERVICE__PRT: unknown key service.prt; did you mean",
+        ),
+        (
+            {"MARKBOOK_SERVICE__PORT": "many"},
+            "with MARKBOOK_SERVICE__PORT: service.port is 'many', expected",
+        ),
+        (
+            {"MARKBOOK_SERVICE__PORT__X": "1", "MARKBOOK_SERVICE__PORT": "1"},
+            "service.port is {'x': 1}, expected",
+        ),
         ({"MARKBOOK_SERVICE__PORT": "[1"}, "MARKBOOK_SERVICE__PORT is not valid YAML"),
         (
             {"MARKBOOK_TEACHER_NAME": "static"},
             "MARKBOOK_TEACHER_NAME sets nothing: did you mean MARKBOOK_TEACHER__NAME?",
         ),
-        ({"MARKBOOK_TECHER": "anthropic"}, "MARKBOOK_TECHER sets nothing: did you mean MARKBOOK_TEACHER?"),
-        ({"markbook_teacher": "anthropic"}, "markbook_teacher sets nothing: did you mean MARKBOOK_TEACHER?"),
-        ({"MARKBOOK_APIKEY": "mb_x"}, "MARKBOOK_APIKEY sets nothing: did you mean MARKBOOK_API_KEY?"),
-        ({"MARKBOOK_ZZZ": "1"}, "MARKBOOK_ZZZ sets nothing; MARKBOOK_SECTION__KEY sets a key of config.yaml"),
+        (
+            {"MARKBOOK_TECHER": "anthropic"},
+            "MARKBOOK_TECHER sets nothing: did you mean MARKBOOK_TEACHER?",
+        ),
+        (
+            {"markbook_teacher": "anthropic"},
+            "markbook_teacher sets nothing: did you mean MARKBOOK_TEACHER?",
+        ),
+        (
+            {"MARKBOOK_APIKEY": "mb_x"},
+            "MARKBOOK_APIKEY sets nothing: did you mean MARKBOOK_API_KEY?",
+        ),
+        (
+            {"MARKBOOK_ZZZ": "1"},
+            "MARKBOOK_ZZZ sets nothing; MARKBOOK_SECTION__KEY sets a key of config.yaml",
+        ),
         # alone it is no Service's of Kubernetes, which sets its host, too
-        ({"MARKBOOK_SERVICE_PORT": "80"}, "MARKBOOK_SERVICE_PORT sets nothing: did you mean MARKBOOK_SERVICE__PORT?"),
+        (
+            {"MARKBOOK_SERVICE_PORT": "80"},
+            "MARKBOOK_SERVICE_PORT sets nothing: did you mean MARKBOOK_SERVICE__PORT?",
+        ),
         ({"MARKBOOK_PORT": "many"}, "with MARKBOOK_PORT: service.port is 'many', expected"),
         ({"MARKBOOK_PORT": "65536"}, "with MARKBOOK_PORT: service.port is 65536, expected"),
     ],
@@ -212,7 +271,9 @@ def test_what_kubernetes_sets_for_services_of_these_names_is_not_markbooks():
             f"{name}_PORT_8000_TCP_ADDR": "10.0.0.7",
         }
     assert load_config(ROOT / "config.yaml", environ) == Config()
-    assert load_config(ROOT / "config.yaml", environ | {"MARKBOOK_PORT": "9000"}).service.port == 9000
+    assert (
+        load_config(ROOT / "config.yaml", environ | {"MARKBOOK_PORT": "9000"}).service.port == 9000
+    )
     with pytest.raises(ConfigError, match=r"^MARKBOOK_TECHER sets nothing"):
         load_config(ROOT / "config.yaml", environ | {"MARKBOOK_TECHER": "anthropic"})
 
@@ -222,17 +283,42 @@ def test_the_short_name_of_the_port_moves_the_service_and_whoever_asks_it_here()
     assert (moved.service.port, moved.rlaif.scoring_url) == (9000, "http://127.0.0.1:9000")
     elsewhere = {"MARKBOOK_PORT": "9000", "MARKBOOK_RLAIF__SCORING_URL": "http://marks.example"}
     assert load_config(None, elsewhere).rlaif.scoring_url == "http://marks.example"
-    assert load_config(None, {"MARKBOOK_PORT": "9000", "MARKBOOK_SERVICE__PORT": "8000"}).service.port == 8000
+    assert (
+        load_config(None, {"MARKBOOK_PORT": "9000", "MARKBOOK_SERVICE__PORT": "8000"}).service.port
+        == 8000
+    )
 
 
 def test_every_variable_of_the_documents_and_of_compose_is_known():
-    files = [ROOT / name for name in ("README.md", ".env.example", "docker-compose.yml", "Makefile", "CONTRIBUTING.md")]
-    files += [*(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").glob("*.y*ml"), *(ROOT / "docs/examples").glob("*.py")]
-    wrong = {"MARKBOOK_SECTION__KEY", "MARKBOOK_TEACHER_NAME"}  # a pattern, and an example of one that is refused
-    named = {found for file in files for found in re.findall(r"MARKBOOK_[A-Z0-9_]*[A-Z0-9]", file.read_text())} - wrong
+    files = [
+        ROOT / name
+        for name in (
+            "README.md",
+            ".env.example",
+            "docker-compose.yml",
+            "Makefile",
+            "CONTRIBUTING.md",
+        )
+    ]
+    files += [
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "deploy").glob("*.y*ml"),
+        *(ROOT / "docs/examples").glob("*.py"),
+    ]
+    wrong = {
+        "MARKBOOK_SECTION__KEY",
+        "MARKBOOK_TEACHER_NAME",
+    }  # a pattern, and an example of one that is refused
+    named = {
+        found
+        for file in files
+        for found in re.findall(r"MARKBOOK_[A-Z0-9_]*[A-Z0-9]", file.read_text())
+    } - wrong
     assert len(named) > 10
     assert not list(unknown_variables(named, known_keys()))
-    assert {name for name in named if "__" in name} <= {variable_name(key) for key in known_keys()} | {
+    assert {name for name in named if "__" in name} <= {
+        variable_name(key) for key in known_keys()
+    } | {
         "MARKBOOK_BUDGETS__TOTAL__USD",
         "MARKBOOK_BUDGETS__PER_RUN__USD",
         "MARKBOOK_BUDGETS__RECURRING__USD",
@@ -261,7 +347,9 @@ def test_a_file_that_is_none_is_one_line(tmp_path, text, message):
 
 def test_a_runs_own_configuration_is_read_under_the_names_it_was_written_with(tmp_path):
     file = tmp_path / "config.yaml"
-    file.write_text("rlaif: {importance_cap: 3.0, max_unscored_share: 0.25}\nstore: {keep_texts: false}\n")
+    file.write_text(
+        "rlaif: {importance_cap: 3.0, max_unscored_share: 0.25}\nstore: {keep_texts: false}\n"
+    )
     with pytest.raises(ConfigError, match=r"called rlaif\.importance_sampling_cap now"):
         load_config(file, {})
     config = load_config(file, {}, old_names=True)

@@ -1,4 +1,6 @@
-"""Numbers on the wire: rounded where they are computed, so that no reader sees the digits that only floats have."""
+"""Numbers on the wire: rounded where they are computed, so that no reader sees the digits that
+only floats have.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_a_score_is_what_a_person_would_write() -> None:
     )
     assert (mark.score, mark.criteria) == (0.67, {"a": 0.3})
     assert '"score":0.67,' in mark.model_dump_json()
-    count = AuditCount(reason="stub", language="go", audited=3, at_or_above_threshold=0, mean_score=0.2 / 3)
+    count = AuditCount(
+        reason="stub", language="go", audited=3, at_or_above_threshold=0, mean_score=0.2 / 3
+    )
     assert count.mean_score == 0.066667
 
 
@@ -56,23 +60,33 @@ def test_money_tokens_and_seconds_have_the_digits_of_the_ledger() -> None:
     assert RequestUsage(cost_usd=None).cost_usd is None
     assert RequestUsage(cost_usd=0.000000001).cost_usd == 0.000000001
     assert Counters(billed_input_equivalent=1.1 + 2.2).billed_input_equivalent == 3.3
-    assert BudgetState(spent_usd=0.1 + 0.2, limit_usd=None, spent_tokens=0, limit_tokens=None).spent_usd == 0.3
-    assert SampleError(code=ErrorCode.DEADLINE, detail="", retry_after_s=0.1 + 0.2).retry_after_s == 0.3
+    assert (
+        BudgetState(
+            spent_usd=0.1 + 0.2, limit_usd=None, spent_tokens=0, limit_tokens=None
+        ).spent_usd
+        == 0.3
+    )
+    assert (
+        SampleError(code=ErrorCode.DEADLINE, detail="", retry_after_s=0.1 + 0.2).retry_after_s
+        == 0.3
+    )
 
 
 def floats(model: type[BaseModel]) -> Iterator[str]:
     """The fields that hold a float which nothing rounds."""
     for name, field in model.model_fields.items():
-        rounded = any(isinstance(each, AfterValidator) for each in field.metadata) or "AfterValidator" in repr(
-            field.annotation
-        )
+        rounded = any(
+            isinstance(each, AfterValidator) for each in field.metadata
+        ) or "AfterValidator" in repr(field.annotation)
         if "float" in repr(field.annotation) and not rounded:
             yield f"{model.__name__}.{name}"
 
 
 def test_every_computed_number_of_the_contract_is_rounded() -> None:
     models = [
-        each for each in vars(markbook.contract).values() if isinstance(each, type) and issubclass(each, BaseModel)
+        each
+        for each in vars(markbook.contract).values()
+        if isinstance(each, type) and issubclass(each, BaseModel)
     ]
     assert len(models) > 15
     assert {name for model in models for name in floats(model)} == AS_SET | AS_KEPT

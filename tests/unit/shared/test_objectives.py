@@ -1,4 +1,6 @@
-"""rlaif.objective: what each name sets, what overrides it, and what a run's own configuration then holds."""
+"""rlaif.objective: what each name sets, what overrides it, and what a run's own configuration
+then holds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ DIFFERENCES = {
     "reinforce": {},
     "grpo": {"whiten_over": "group", "loss": "ppo_clip", "loss_agg_mode": "sequence"},
     "dr_grpo": {
-        "whiten_over": "group", "loss": "ppo_clip", "whiten_advantages": False, "loss_agg_mode": "constant",
+        "whiten_over": "group", "loss": "ppo_clip", "whiten_advantages": False,
+        "loss_agg_mode": "constant",
         "use_frozen_reference_for_kl": False,
     },
     "dapo": {
@@ -26,11 +29,16 @@ DIFFERENCES = {
     },
     "gspo": {
         "whiten_over": "group", "loss": "ppo_clip", "loss_agg_mode": "sequence", "clip_range": 3e-4,
-        "clip_range_high": 4e-4, "importance_sampling_level": "sequence", "use_frozen_reference_for_kl": False,
+        "clip_range_high": 4e-4, "importance_sampling_level": "sequence",
+        "use_frozen_reference_for_kl": False,
     },
-    "cispo": {"whiten_over": "group", "importance_sampling_cap": 5.0, "use_frozen_reference_for_kl": False},
+    "cispo": {
+        "whiten_over": "group", "importance_sampling_cap": 5.0,
+        "use_frozen_reference_for_kl": False,
+    },
     "rloo": {
-        "advantage_baseline": "leave_one_out", "whiten_advantages": False, "loss_agg_mode": "sequence_sum",
+        "advantage_baseline": "leave_one_out", "whiten_advantages": False,
+        "loss_agg_mode": "sequence_sum",
         "kl_estimator": "k1", "kl_in": "reward",
     },
 }  # fmt: skip
@@ -38,7 +46,11 @@ DIFFERENCES = {
 
 def changed(rlaif: Rlaif) -> dict[str, object]:
     default = Rlaif().model_dump()
-    return {key: value for key, value in rlaif.model_dump().items() if value != default[key] and key != "objective"}
+    return {
+        key: value
+        for key, value in rlaif.model_dump().items()
+        if value != default[key] and key != "objective"
+    }
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -55,7 +67,12 @@ def test_the_defaults_of_the_keys_are_those_of_the_default_objective():
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_key_that_is_set_wins_and_one_that_is_null_does_not(name):
-    explicit = {"loss": "reinforce", "mask_truncated": False, "kl_in": "loss", "clip_range_high": 0.5}
+    explicit = {
+        "loss": "reinforce",
+        "mask_truncated": False,
+        "kl_in": "loss",
+        "clip_range_high": 0.5,
+    }
     rlaif = parse_config({"rlaif": {"objective": name, **explicit, "loss_agg_mode": None}}).rlaif
     assert {key: getattr(rlaif, key) for key in explicit} == explicit
     assert rlaif.loss_agg_mode == Rlaif(objective=name).loss_agg_mode
@@ -97,7 +114,10 @@ def test_what_overrides_an_objective_is_known():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"rlaif": {"objective": "ppo"}}, "rlaif.objective is 'ppo', expected 'grpo', 'dr_grpo', 'dapo', 'gspo'"),
+        (
+            {"rlaif": {"objective": "ppo"}},
+            "rlaif.objective is 'ppo', expected 'grpo', 'dr_grpo', 'dapo', 'gspo'",
+        ),
         ({"rlaif": {"objective": None, "loss": None}}, "rlaif.objective is None, expected 'grpo'"),
         ({"rlaif": {"objective": ["grpo"]}}, "rlaif.objective is ['grpo'], expected 'grpo'"),
         ({"rlaif": {"loss": "ppo"}}, "rlaif.loss is 'ppo', expected 'reinforce' or 'ppo_clip'"),
@@ -107,8 +127,12 @@ def test_what_overrides_an_objective_is_known():
             "rlaif.epochs_per_batch is 2, expected a divisor of rlaif.updates_per_batch (3)",
         ),
         (
-            {"training": {"prompts_per_step": 3}, "rlaif": {"updates_per_batch": 8, "epochs_per_batch": 2}},
-            "rlaif.updates_per_batch / rlaif.epochs_per_batch is 4, expected at most training.prompts_per_step (3)",
+            {
+                "training": {"prompts_per_step": 3},
+                "rlaif": {"updates_per_batch": 8, "epochs_per_batch": 2},
+            },
+            "rlaif.updates_per_batch / rlaif.epochs_per_batch is 4, expected at most "
+            "training.prompts_per_step (3)",
         ),
     ],
 )
@@ -120,14 +144,21 @@ def test_what_does_not_fit_is_one_line(data, message):
 
 
 def test_a_group_per_minibatch_is_enough():
-    data = {"training": {"prompts_per_step": 4}, "rlaif": {"updates_per_batch": 8, "epochs_per_batch": 2}}
+    data = {
+        "training": {"prompts_per_step": 4},
+        "rlaif": {"updates_per_batch": 8, "epochs_per_batch": 2},
+    }
     assert Config.model_validate(data).rlaif.updates_per_batch == 8
 
 
 def test_the_table_of_the_documents_is_the_one_of_the_code():
     """An empty cell is an option without effect there."""
     text = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
     [head] = [row for row in rows if "`grpo`" in row]
     names = [cell.split("`")[1] for cell in head[1:]]
     assert sorted(names) == sorted(OBJECTIVES)
@@ -140,5 +171,8 @@ def test_the_table_of_the_documents_is_the_one_of_the_code():
         for name, cell in zip(names, row[1:], strict=True):
             if cell:
                 values = [getattr(Rlaif(objective=name), key) for key in keys]
-                assert [strict_yaml.load_yaml(part) for part in cell.split(", ")] == values, (name, keys)
+                assert [strict_yaml.load_yaml(part) for part in cell.split(", ")] == values, (
+                    name,
+                    keys,
+                )
     assert shown == set(OBJECTIVE_KEYS)

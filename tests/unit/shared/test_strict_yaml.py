@@ -57,7 +57,9 @@ def test_a_number_that_begins_with_zero_has_two_readings(text):
 def test_the_message_says_line_and_what_to_write(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("training:\n  seed: 010\n")
-    with pytest.raises(ConfigError, match=r"c\.yaml is not valid YAML: line 2: 010 is octal .*: write 10, or '010'"):
+    with pytest.raises(
+        ConfigError, match=r"c\.yaml is not valid YAML: line 2: 010 is octal .*: write 10, or '010'"
+    ):
         load_config(file, {})
     with pytest.raises(ConfigError, match="MARKBOOK_TRAINING__SEED is not valid YAML: line 1: 010"):
         load_config(None, {"MARKBOOK_TRAINING__SEED": "010"})
@@ -66,9 +68,18 @@ def test_the_message_says_line_and_what_to_write(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("training:\n  seed: 1\n  lora_r: 8\n  seed: 2\n", "the key seed is given twice, in lines 2 and 4"),
-        ("training: {seed: 1}\nteacher:\ntraining: {lora_r: 8}\n", "the key training is given twice, in lines 1 and 3"),
-        ("budgets:\n  runs:\n    a: {usd: 1}\n    'a': {usd: 2}\n", "the key a is given twice, in lines 3 and 4"),
+        (
+            "training:\n  seed: 1\n  lora_r: 8\n  seed: 2\n",
+            "the key seed is given twice, in lines 2 and 4",
+        ),
+        (
+            "training: {seed: 1}\nteacher:\ntraining: {lora_r: 8}\n",
+            "the key training is given twice, in lines 1 and 3",
+        ),
+        (
+            "budgets:\n  runs:\n    a: {usd: 1}\n    'a': {usd: 2}\n",
+            "the key a is given twice, in lines 3 and 4",
+        ),
     ],
 )
 def test_a_key_given_twice_is_named_with_both_lines(tmp_path, text, message):

@@ -31,12 +31,24 @@ check(f)
 
 
 def test_markbooks_own_form():
-    task = parse_task(json.dumps({"prompt": "p", "language": "python", "tests": ["assert f(1)"], "id": 7}))
-    assert (task.prompt, task.tests, task.test_setup, task.solution) == ("p", ["assert f(1)"], "", None)
+    task = parse_task(
+        json.dumps({"prompt": "p", "language": "python", "tests": ["assert f(1)"], "id": 7})
+    )
+    assert (task.prompt, task.tests, task.test_setup, task.solution) == (
+        "p",
+        ["assert f(1)"],
+        "",
+        None,
+    )
 
 
 def test_humanevals_form_is_split_into_asserts():
-    line = {"prompt": "def f(x):\n", "test": CHECK, "entry_point": "f", "canonical_solution": "    return x + 1\n"}
+    line = {
+        "prompt": "def f(x):\n",
+        "test": CHECK,
+        "entry_point": "f",
+        "canonical_solution": "    return x + 1\n",
+    }
     task = parse_task(json.dumps(line))
     assert task.language == "python"
     assert task.solution == "def f(x):\n    return x + 1\n"
@@ -49,7 +61,10 @@ def test_humanevals_form_is_split_into_asserts():
 
 
 def test_a_check_that_is_named_as_the_function_needs_no_binding():
-    assert split_check("def check(f):\n    assert f(1) == 1\ncheck(f)", "f") == ("", ["assert f(1) == 1"])
+    assert split_check("def check(f):\n    assert f(1) == 1\ncheck(f)", "f") == (
+        "",
+        ["assert f(1) == 1"],
+    )
     assert split_check("assert f(1) == 1", "f") == ("", ["assert f(1) == 1"])
     assert split_check("def check(f:", "f") == ("", ["def check(f:"])
     early = "def check(f):\n    if f(1): return\n    assert f(2)"
@@ -65,10 +80,19 @@ def test_mbpps_form_shows_its_tests():
     }
     task = parse_task(json.dumps(line))
     assert task.prompt == "Add.\nYour code should pass these tests:\nassert f(1)\nassert f(2)"
-    assert (task.tests, task.test_setup, task.solution) == (line["test_list"], "import re", "def f(): pass")
+    assert (task.tests, task.test_setup, task.solution) == (
+        line["test_list"],
+        "import re",
+        "def f(): pass",
+    )
     sanitized = parse_task(
         json.dumps(
-            {"prompt": "Add.", "code": "", "test_list": ["assert 1"], "test_imports": ["import re", "import os"]}
+            {
+                "prompt": "Add.",
+                "code": "",
+                "test_list": ["assert 1"],
+                "test_imports": ["import re", "import os"],
+            }
         )
     )
     assert sanitized.prompt.startswith("Add.\n")
@@ -90,9 +114,18 @@ def test_a_compressed_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"prompt": "p", "language": "python", "tests": [" "]}', "tests.0: String should match pattern"),
-        ('{"prompt": "p", "language": "python", "tests": "assert 1"}', "tests: Input should be a valid array"),
-        ('{"prompt": "p", "test": "x", "entry_point": "a b"}', "entry_point: String should match pattern"),
+        (
+            '{"prompt": "p", "language": "python", "tests": [" "]}',
+            "tests.0: String should match pattern",
+        ),
+        (
+            '{"prompt": "p", "language": "python", "tests": "assert 1"}',
+            "tests: Input should be a valid array",
+        ),
+        (
+            '{"prompt": "p", "test": "x", "entry_point": "a b"}',
+            "entry_point: String should match pattern",
+        ),
         ('{"text": "p", "test_list": [3]}', "test_list.0: Input should be a valid string"),
         ('{"test_list": ["assert 1"]}', "text: Input should be a valid string"),
         ("[" * 100_000, "the line: Invalid JSON"),

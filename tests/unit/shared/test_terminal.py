@@ -78,7 +78,9 @@ def test_a_runs_copy_of_the_configuration_has_no_database_url(tmp_path):
 
 
 def test_a_client_learns_nothing_of_the_database_and_the_log_all_of_it():
-    error = StoreUnavailableError('the database postgresql://u:***@db/x cannot be used: role "u" does not exist')
+    error = StoreUnavailableError(
+        'the database postgresql://u:***@db/x cannot be used: role "u" does not exist'
+    )
     body = bytes(render(error).body).decode()
     assert "db/x" not in body
     assert "role" not in body
@@ -87,7 +89,12 @@ def test_a_client_learns_nothing_of_the_database_and_the_log_all_of_it():
 
 
 @pytest.mark.parametrize(
-    "name", ["MARKBOOK_TEACHER__BASE_URL", "MARKBOOK_RLAIF__SCORING_URL", "MARKBOOK_TRAINING__GENERATION_URL"]
+    "name",
+    [
+        "MARKBOOK_TEACHER__BASE_URL",
+        "MARKBOOK_RLAIF__SCORING_URL",
+        "MARKBOOK_TRAINING__GENERATION_URL",
+    ],
 )
 def test_an_address_with_a_password_is_refused_and_not_quoted(name):
     with pytest.raises(ConfigError, match="without user and password") as refused:
@@ -114,5 +121,7 @@ def test_what_is_changed_of_a_runs_configuration_is_told_without_what_a_terminal
 
 
 def test_a_message_with_a_line_feed_stays_one_line_of_the_log():
-    record = logging.LogRecord("markbook", logging.INFO, "f.py", 1, "run %s", ("a\nERROR b \x1b[2J",), None)
+    record = logging.LogRecord(
+        "markbook", logging.INFO, "f.py", 1, "run %s", ("a\nERROR b \x1b[2J",), None
+    )
     assert TextLines().format(record).endswith("INFO markbook: run a\\nERROR b \\x1b[2J")

@@ -1,4 +1,6 @@
-"""A real HTTP server that speaks the contract: marks and faults as a test says, every request kept."""
+"""A real HTTP server that speaks the contract: marks and faults as a test says, every request
+kept.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def unscored() -> Unscored:
 
 
 class StubService:
-    """`mark` answers for a sample; `faults` are answered first, one a request: (status, error body)."""
+    """`mark` answers for a sample; `faults` are answered first, one a request: (status, error
+    body).
+    """
 
     def __init__(
         self,
@@ -76,7 +80,9 @@ class StubService:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         self._thread.start()
         return self
 
@@ -93,7 +99,8 @@ class StubService:
             self.counters[request.run] = before.model_copy(
                 update={
                     "samples": before.samples + len(results),
-                    "unscored": before.unscored + sum(result.status == "unscored" for result in results),
+                    "unscored": before.unscored
+                    + sum(result.status == "unscored" for result in results),
                     "api_tokens_sent": before.api_tokens_sent + 100,
                 }
             )
@@ -123,7 +130,9 @@ class StubService:
             totals=Counters(),
             runs=self.counters,
             cache=CacheStats(entries=0, bytes=0),
-            teacher=TeacherStats(name="stub", model="stub", is_stub=True, description="a stub for tests, no judge"),
+            teacher=TeacherStats(
+                name="stub", model="stub", is_stub=True, description="a stub for tests, no judge"
+            ),
             profile="p",
             profile_inputs=ProfileInputs(
                 teacher={"name": "stub"},
@@ -150,7 +159,9 @@ class StubService:
                 elif fault := service._fault():
                     self._answer(fault[0], json.dumps(fault[1]))
                 else:
-                    self._answer(200, service.score(ScoreRequest.model_validate_json(body)).model_dump_json())
+                    self._answer(
+                        200, service.score(ScoreRequest.model_validate_json(body)).model_dump_json()
+                    )
 
             def do_GET(self) -> None:
                 [run] = parse_qs(urlsplit(self.path).query).get("run", [""])

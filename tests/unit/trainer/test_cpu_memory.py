@@ -1,4 +1,6 @@
-"""Freed blocks are handed out again instead of being mapped anew: counted in page faults, in a process of its own."""
+"""Freed blocks are handed out again instead of being mapped anew: counted in page faults, in a
+process of its own.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,24 @@ print(int(kept), faults(), faults())
 
 
 def counted(**environment: str) -> list[int]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MALLOC_", "GLIBC_"))
+    }
     done = subprocess.run(
-        [sys.executable, "-c", COUNT_FAULTS], env=plain | environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", COUNT_FAULTS],
+        env=plain | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return [int(word) for word in done.stdout.split()]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has another allocator")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library has another allocator"
+)
 def test_a_block_that_was_freed_is_not_mapped_anew():
     kept, second, third = counted()
     assert kept

@@ -1,4 +1,6 @@
-"""How often a step waits for its device: reads of a number, and copies, which end the queue of a GPU's kernels."""
+"""How often a step waits for its device: reads of a number, and copies, which end the queue of a
+GPU's kernels.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"}
 
 
 class Reads(TorchDispatchMode):
-    """Counts them where the innermost file is one of the trainer's: transformers looks at its masks once a pass."""
+    """Counts them where the innermost file is one of the trainer's: transformers looks at its
+    masks once a pass.
+    """
 
     def __init__(self, monkeypatch):
         super().__init__()
@@ -37,13 +41,19 @@ class Reads(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.name().split(".")[0]
-        waits = name in WAITING or (name == "aten::repeat_interleave" and not (kwargs or {}).get("output_size"))
+        waits = name in WAITING or (
+            name == "aten::repeat_interleave" and not (kwargs or {}).get("output_size")
+        )
         # a mask of bools as an index is looked through for its size
-        waits |= name == "aten::index" and any(one is not None and one.dtype == torch.bool for one in args[1])
+        waits |= name == "aten::index" and any(
+            one is not None and one.dtype == torch.bool for one in args[1]
+        )
         if waits and "markbook/trainer" in next(
             frame.filename
             for frame in reversed(traceback.extract_stack()[:-1])
-            if "markbook" in frame.filename or "transformers" in frame.filename or "peft" in frame.filename
+            if "markbook" in frame.filename
+            or "transformers" in frame.filename
+            or "peft" in frame.filename
         ):
             self.found.append(name)
         return function(*args, **(kwargs or {}))
@@ -62,9 +72,13 @@ def counted(monkeypatch, work):
 @pytest.mark.parametrize("size", [1, 2, 5])
 @pytest.mark.parametrize("estimator", ["k3", "exact"])
 @pytest.mark.parametrize("loss", ["reinforce", "ppo_clip"])
-def test_a_step_reads_its_sums_once_however_many_micro_batches_it_has(monkeypatch, size, estimator, loss):
+def test_a_step_reads_its_sums_once_however_many_micro_batches_it_has(
+    monkeypatch, size, estimator, loss
+):
     policy = tiny_policy()
-    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    experiences = [
+        Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
+    ]
     options = config(size, loss=loss, kl_estimator=estimator)
     work = lambda: accumulate(policy, adapter_off(policy), experiences, options, 0.1)  # noqa: E731
     assert counted(monkeypatch, work) == ["tolist"]
@@ -93,13 +107,18 @@ def test_the_count_finds_a_read(monkeypatch):
     import markbook.trainer.learner as learner
 
     # compiled under the name of a file of the trainer, as if it stood there
-    code = compile("value = float(tensor.sum()); rows = tensor[tensor > 0]", learner.__file__, "exec")
+    code = compile(
+        "value = float(tensor.sum()); rows = tensor[tensor > 0]", learner.__file__, "exec"
+    )
     found = counted(monkeypatch, lambda: exec(code, {"tensor": torch.ones(3)}))
     assert found == ["aten::_local_scalar_dense", "aten::index"]
 
 
 def test_sums_are_those_of_python_in_float64():
-    sums, rows = StepSums(torch.device("cpu")), torch.tensor([[0.1, -0.7], [0.3, 0.2], [-1.1, 0.05]])
+    sums, rows = (
+        StepSums(torch.device("cpu")),
+        torch.tensor([[0.1, -0.7], [0.3, 0.2], [-1.1, 0.05]]),
+    )
     loss = kl = gap = ratio = entropy = 0.0
     for row in rows:
         sums.add(row[0], row[1], row, torch.tensor(2), row)

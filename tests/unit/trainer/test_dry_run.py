@@ -1,4 +1,6 @@
-"""`--dry-run`: its lines, and that it leaves nothing and asks for one group, which the run then reuses."""
+"""`--dry-run`: its lines, and that it leaves nothing and asks for one group, which the run then
+reuses.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ from tests.unit.trainer.test_run import by_hash
         ),
         (
             Counters(
-                teacher_calls=1, api_tokens_sent=9, api_tokens_received=1, cost_usd=0, cache_creation_input_tokens=9
+                teacher_calls=1,
+                api_tokens_sent=9,
+                api_tokens_received=1,
+                cost_usd=0,
+                cache_creation_input_tokens=9,
             ),
             "teacher: 1 calls, 9 tokens sent, 1 received, $0.0000 "
             "(the first call writes the rubric to the prompt cache; later ones cost less)",
@@ -59,7 +65,9 @@ def test_it_writes_nothing_and_the_run_meets_its_samples_again(run, tmp_path, ca
         out = capsys.readouterr().out
         assert "generated one group: 4 samples, " in out
         assert "marks: 0." in out
-        assert "teacher: this group needed no call\nestimate the cost of the whole run with: " in out
+        assert (
+            "teacher: this group needed no call\nestimate the cost of the whole run with: " in out
+        )
         assert out.endswith(" --config config.yaml\n")
         assert run(service) == FINISHED
         [again] = [other for other in service.requests[1:] if other.samples == request.samples]
@@ -69,7 +77,9 @@ def test_it_writes_nothing_and_the_run_meets_its_samples_again(run, tmp_path, ca
 def test_a_group_without_marks_is_an_error(run, capsys):
     with StubService(lambda _: unscored()) as service:
         assert run(service, arguments=("--dry-run",)) == GAVE_UP
-    assert "none of the samples got a mark: teacher_unavailable: overloaded" in capsys.readouterr().err
+    assert (
+        "none of the samples got a mark: teacher_unavailable: overloaded" in capsys.readouterr().err
+    )
 
 
 def test_what_a_run_could_not_use_is_found(run, capsys):

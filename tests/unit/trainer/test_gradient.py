@@ -1,4 +1,6 @@
-"""One step's whole gradient against a slow, plain reference in float64, for each option of the objective."""
+"""One step's whole gradient against a slow, plain reference in float64, for each option of the
+objective.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from tests.unit.trainer.model.test_policy import ADVANTAGES, SAMPLES, TEMPERATUR
 
 KL_PENALTY = 0.3
 CLIP_RANGE, CAP = 0.2, 1.3
-# how far the policy has moved since a token was sampled: ratios inside the clip and outside it, both ways
+# how far the policy has moved since a token was sampled: ratios inside the clip and outside it,
+# both ways
 MOVED = [0.05, 0.5, -0.5, -0.1, 0.4, -0.3, 0.1]
 ESTIMATORS = ["k1", "k2", "k3", "exact"]
 
@@ -42,7 +45,12 @@ class Plain:
             self.reference = [tables(base, one) for one in SAMPLES]
         offsets = iter(MOVED * 10)
         self.samples = [
-            replace(one, log_probs=tuple(value - next(offsets) for value in self.chosen(self.now, place).tolist()))
+            replace(
+                one,
+                log_probs=tuple(
+                    value - next(offsets) for value in self.chosen(self.now, place).tolist()
+                ),
+            )
             for place, one in enumerate(SAMPLES)
         ]
 
@@ -58,7 +66,10 @@ class Plain:
 
     def ratio(self, place):
         """(T,) probability now over that when drawn."""
-        return (self.chosen(self.now, place) - torch.tensor(self.samples[place].log_probs, dtype=torch.float64)).exp()
+        return (
+            self.chosen(self.now, place)
+            - torch.tensor(self.samples[place].log_probs, dtype=torch.float64)
+        ).exp()
 
     def importance(self, place, stale):
         """(T,) what a token stands for."""
@@ -81,10 +92,15 @@ class Plain:
         total = -mean_of([self.gain(place, loss, stale) for place in spoken])
         if estimator:
             total = total + KL_PENALTY * mean_of(
-                [self.importance(place, stale) * self.kl(place, estimator) for place in range(len(SAMPLES))]
+                [
+                    self.importance(place, stale) * self.kl(place, estimator)
+                    for place in range(len(SAMPLES))
+                ]
             )
         weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return torch.cat([part.flatten() for part in torch.autograd.grad(total, weights, retain_graph=True)])
+        return torch.cat(
+            [part.flatten() for part in torch.autograd.grad(total, weights, retain_graph=True)]
+        )
 
 
 def token_mean(parts):
@@ -101,44 +117,62 @@ def plain():
 
 
 def config(**rlaif):
-    rlaif = {"generation_temperature": TEMPERATURE, "clip_range": CLIP_RANGE, "importance_sampling_cap": CAP} | rlaif
+    rlaif = {
+        "generation_temperature": TEMPERATURE,
+        "clip_range": CLIP_RANGE,
+        "importance_sampling_cap": CAP,
+    } | rlaif
     return Config.model_validate({"training": {"micro_batch_size": 2}, "rlaif": rlaif})
 
 
 def ours(plain, options, stale=False):
     plain.policy.model.zero_grad(set_to_none=True)
     plain.policy.updates = 1 if stale else 0
-    experiences = [Experience(one, value, value != 0.0) for one, value in zip(plain.samples, ADVANTAGES, strict=True)]
+    experiences = [
+        Experience(one, value, value != 0.0)
+        for one, value in zip(plain.samples, ADVANTAGES, strict=True)
+    ]
     done = accumulate(plain.policy, adapter_off(plain.policy), experiences, options, KL_PENALTY)
-    return torch.cat([parameter.grad.flatten() for parameter in plain.policy.trainable]).double(), done
+    return torch.cat(
+        [parameter.grad.flatten() for parameter in plain.policy.trainable]
+    ).double(), done
 
 
 @pytest.mark.parametrize(
-    ("loss", "mean", "estimator"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"], ESTIMATORS))
+    ("loss", "mean", "estimator"),
+    list(product(["reinforce", "ppo_clip"], ["token", "sequence"], ESTIMATORS)),
 )
 def test_with_the_kl_in_the_loss(plain, loss, mean, estimator):
     expected = plain.gradient(loss, mean, estimator)
     found, done = ours(plain, config(loss=loss, loss_agg_mode=mean, kl_estimator=estimator))
     assert expected.norm() > 0.01
     assert (found - expected).norm() / expected.norm() < TINY_MODEL
-    nats = (token_mean if mean == "token" else sequence_mean)([plain.kl(i, estimator) for i in range(len(SAMPLES))])
+    nats = (token_mean if mean == "token" else sequence_mean)(
+        [plain.kl(i, estimator) for i in range(len(SAMPLES))]
+    )
     assert done.kl == pytest.approx(nats.item(), rel=1e-4)
     assert (done.clip_fraction is None) == (loss == "reinforce")
     assert done.clip_fraction is None or 0 < done.clip_fraction < 1
 
 
-@pytest.mark.parametrize(("loss", "mean"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"])))
+@pytest.mark.parametrize(
+    ("loss", "mean"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"]))
+)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_with_samples_of_an_earlier_policy(plain, loss, mean, estimator):
     expected = plain.gradient(loss, mean, estimator, stale=True)
     fresh = plain.gradient(loss, mean, estimator)
-    found, done = ours(plain, config(loss=loss, loss_agg_mode=mean, kl_estimator=estimator), stale=True)
+    found, done = ours(
+        plain, config(loss=loss, loss_agg_mode=mean, kl_estimator=estimator), stale=True
+    )
     assert (fresh - expected).norm() / expected.norm() > 0.01  # the weights say something
     assert (found - expected).norm() / expected.norm() < TINY_MODEL
     assert 0 < done.clip_fraction < 1
 
 
-@pytest.mark.parametrize(("loss", "mean"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"])))
+@pytest.mark.parametrize(
+    ("loss", "mean"), list(product(["reinforce", "ppo_clip"], ["token", "sequence"]))
+)
 def test_with_the_kl_in_the_reward_the_loss_has_no_term_of_it(plain, loss, mean):
     expected = plain.gradient(loss, mean, None)
     found, done = ours(plain, config(loss=loss, loss_agg_mode=mean, kl_in="reward"))
@@ -148,6 +182,8 @@ def test_with_the_kl_in_the_reward_the_loss_has_no_term_of_it(plain, loss, mean)
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_kl_of_the_reward_is_summed_over_each_samples_tokens(plain, estimator):
-    found = sample_kl(plain.policy, adapter_off(plain.policy), plain.samples, config(kl_estimator=estimator))
+    found = sample_kl(
+        plain.policy, adapter_off(plain.policy), plain.samples, config(kl_estimator=estimator)
+    )
     expected = [plain.kl(place, estimator).sum().item() for place in range(len(SAMPLES))]
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)

@@ -25,8 +25,12 @@ def test_the_key_of_the_service_comes_from_the_environment(monkeypatch, tmp_path
     if key:
         monkeypatch.setenv("MARKBOOK_API_KEY", key)
     config = tmp_path / "config.yaml"
-    config.write_text(f"training: {{output_dir: {tmp_path}}}\nservice: {{max_samples_per_request: 4}}\n")
+    config.write_text(
+        f"training: {{output_dir: {tmp_path}}}\nservice: {{max_samples_per_request: 4}}\n"
+    )
     assert main(["train", "--config", str(config)]) == command.BAD_CONFIG
     assert seen["key"] == (key and f"Bearer {key}")
-    assert seen["limits"].max_samples_per_request == 4  # those of the service that reads the same file
+    assert (
+        seen["limits"].max_samples_per_request == 4
+    )  # those of the service that reads the same file
     assert "mb_secret" not in capsys.readouterr().out

@@ -13,9 +13,26 @@ from markbook.trainer.run import FINISHED
 from tests.unit.trainer.stub import StubService, scored
 
 CRITERIA = dict.fromkeys(("correctness", "code_quality", "efficiency", "documentation"), 0.5)
-ORIGIN = Origin("owner/name", "train.jsonl", "eval.jsonl", "claude-haiku-5-5", "Claude over HTTP", False, "abc", "0f")
-COUNTERS = Counters(samples=1200, unscored=200, by_source={Source.TEACHER: 900, Source.CACHE: 100, Source.TESTS: 0})
-CHANGE = {"before": 0.25, "after": 0.5, "difference": 0.25, "interval_95": [0.125, 0.375], "tasks": 64}
+ORIGIN = Origin(
+    "owner/name",
+    "train.jsonl",
+    "eval.jsonl",
+    "claude-haiku-5-5",
+    "Claude over HTTP",
+    False,
+    "abc",
+    "0f",
+)
+COUNTERS = Counters(
+    samples=1200, unscored=200, by_source={Source.TEACHER: 900, Source.CACHE: 100, Source.TESTS: 0}
+)
+CHANGE = {
+    "before": 0.25,
+    "after": 0.5,
+    "difference": 0.25,
+    "interval_95": [0.125, 0.375],
+    "tasks": 64,
+}
 SUMMARY = {
     "run": "a-run",
     "ended": "finished",
@@ -31,7 +48,11 @@ SUMMARY = {
 def parts(card: str) -> tuple[dict[str, object], dict[str, str]]:
     """Its metadata, and the rows of its table."""
     _, head, text = card.split("---\n", 2)
-    rows = [line.strip("| ").split(" | ", 1) for line in text.splitlines() if line.startswith("| ") and " | " in line]
+    rows = [
+        line.strip("| ").split(" | ", 1)
+        for line in text.splitlines()
+        if line.startswith("| ") and " | " in line
+    ]
     return yaml.safe_load(head), {row[0]: row[1] for row in rows if len(row) == 2}
 
 

@@ -1,4 +1,6 @@
-"""Whole runs of each objective, of several updates per batch, and without samples that were cut off."""
+"""Whole runs of each objective, of several updates per batch, and without samples that were cut
+off.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_a_run_by_name(run, tmp_path, capsys, name):
         assert line["clip_fraction"] is not None  # the second update is off policy
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["rlaif"]
     expected = Rlaif(**options).model_dump()
-    assert {key: saved[key] for key in OBJECTIVE_KEYS} == {key: expected[key] for key in OBJECTIVE_KEYS}
+    assert {key: saved[key] for key in OBJECTIVE_KEYS} == {
+        key: expected[key] for key in OBJECTIVE_KEYS
+    }
     said = "rlaif.objective dapo, except: mask_truncated False (dapo: True)"
     assert (said in capsys.readouterr().out) == (name == "dapo")
     assert has_learned(tmp_path / "run")
@@ -62,7 +66,10 @@ def test_a_run_of_several_updates_per_batch_resumes_as_if_it_had_not_stopped(run
 
 def test_without_the_samples_that_were_cut_off_there_may_be_nothing_to_learn_from(run, tmp_path):
     with StubService(by_hash) as service:
-        assert run(service, NO_EVALUATION | {"max_new_tokens": 1}, {"mask_truncated": True}) == FINISHED
+        assert (
+            run(service, NO_EVALUATION | {"max_new_tokens": 1}, {"mask_truncated": True})
+            == FINISHED
+        )
     for line in lines(tmp_path / "run" / "metrics.jsonl"):
         assert (line["skipped"], line["updates"]) == (
             ("no sample in the loss", None) if line["frac_truncated"] == 1 else (None, 1)

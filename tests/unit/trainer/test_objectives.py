@@ -1,4 +1,6 @@
-"""Every objective's whole gradient against a slow, plain computation in float64, on fresh and on stale samples."""
+"""Every objective's whole gradient against a slow, plain computation in float64, on fresh and on
+stale samples.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ def plain():
 
 def config(name, training=None, **rlaif):
     training = {"micro_batch_size": 2, "max_new_tokens": MAX_NEW_TOKENS, **(training or {})}
-    rlaif = {"objective": name, "generation_temperature": TEMPERATURE, "kl_penalty": KL_PENALTY} | rlaif
+    rlaif = {
+        "objective": name,
+        "generation_temperature": TEMPERATURE,
+        "kl_penalty": KL_PENALTY,
+    } | rlaif
     return Config.model_validate({"training": training, "rlaif": rlaif})
 
 
@@ -72,20 +78,29 @@ def written_out(plain, name, stale):
         return -gain + KL_PENALTY * torch.cat([kl(plain, i, 2.0, stale) for i in everything]).mean()
     if name == "grpo":
         gain = torch.stack([clipped(plain, i, 0.2, 0.2, stale).mean() for i in SPOKEN]).mean()
-        return -gain + KL_PENALTY * torch.stack([kl(plain, i, 2.0, stale).mean() for i in everything]).mean()
+        return (
+            -gain
+            + KL_PENALTY * torch.stack([kl(plain, i, 2.0, stale).mean() for i in everything]).mean()
+        )
     if name == "dr_grpo":
-        return -torch.stack([clipped(plain, i, 0.2, 0.2, stale).sum() / MAX_NEW_TOKENS for i in SPOKEN]).mean()
+        return -torch.stack(
+            [clipped(plain, i, 0.2, 0.2, stale).sum() / MAX_NEW_TOKENS for i in SPOKEN]
+        ).mean()
     if name == "dapo":
         return -torch.cat([clipped(plain, i, 0.2, 0.28, stale) for i in SPOKEN]).mean()
     if name == "gspo":
-        return -torch.stack([clipped(plain, i, 0.15, 0.04, stale, by_sample=True).mean() for i in SPOKEN]).mean()
+        return -torch.stack(
+            [clipped(plain, i, 0.15, 0.04, stale, by_sample=True).mean() for i in SPOKEN]
+        ).mean()
     if name == "cispo":
         return -torch.cat([weighted(plain, i, 5.0, stale) for i in SPOKEN]).mean()
     return -torch.stack([weighted(plain, i, 2.0, stale).sum() for i in SPOKEN]).mean()
 
 
 def experiences_of(samples):
-    return [Experience(one, value, value != 0.0) for one, value in zip(samples, ADVANTAGES, strict=True)]
+    return [
+        Experience(one, value, value != 0.0) for one, value in zip(samples, ADVANTAGES, strict=True)
+    ]
 
 
 def ours(plain, options, stale):
@@ -93,12 +108,16 @@ def ours(plain, options, stale):
     plain.policy.updates = 1 if stale else 0
     reference = adapter_off(plain.policy) if options.rlaif.use_frozen_reference_for_kl else None
     done = accumulate(plain.policy, reference, experiences_of(plain.samples), options, KL_PENALTY)
-    return torch.cat([parameter.grad.flatten() for parameter in plain.policy.trainable]).double(), done
+    return torch.cat(
+        [parameter.grad.flatten() for parameter in plain.policy.trainable]
+    ).double(), done
 
 
 def gradient(plain, loss):
     weights = [parameter for parameter in plain.model.parameters() if parameter.requires_grad]
-    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, weights, retain_graph=True)])
+    return torch.cat(
+        [part.flatten() for part in torch.autograd.grad(loss, weights, retain_graph=True)]
+    )
 
 
 @pytest.mark.parametrize("stale", [False, True], ids=["fresh", "stale"])
@@ -111,7 +130,9 @@ def test_loss_and_gradient_are_the_written_out_ones(plain, name, stale):
     assert (found - expected).norm() / expected.norm() < TINY_MODEL
     assert done.loss == pytest.approx(loss.item(), rel=1e-4)
     if name == "gspo":
-        assert done.clip_fraction == (pytest.approx(5 / 11) if stale else 0.0)  # the first sample's tokens
+        assert done.clip_fraction == (
+            pytest.approx(5 / 11) if stale else 0.0
+        )  # the first sample's tokens
 
 
 @pytest.mark.parametrize("mode", ["token", "sequence", "sequence_sum", "constant"])
@@ -120,7 +141,9 @@ def test_the_kl_that_is_logged_is_one_per_token(plain, mode):
     nats = [plain.kl(place, "k3") for place in range(len(SAMPLES))]
     means = torch.stack([part.mean() for part in nats]).mean()
     _, done = ours(plain, config("reinforce", loss_agg_mode=mode), stale=False)
-    assert done.kl == pytest.approx((means if mode == "sequence" else torch.cat(nats).mean()).item(), rel=1e-4)
+    assert done.kl == pytest.approx(
+        (means if mode == "sequence" else torch.cat(nats).mean()).item(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("with_kl", [False, True])
@@ -128,7 +151,9 @@ def test_the_entropy_bonus_is_a_mean_over_all_tokens(plain, with_kl):
     entropies = torch.cat([-(table.exp() * table).sum(-1) for table in plain.now])
     without = written_out(plain, "reinforce" if with_kl else "cispo", stale=False)
     expected = gradient(plain, without - ENTROPY_COEF * entropies.mean())
-    found, done = ours(plain, config("reinforce" if with_kl else "cispo", entropy_coef=ENTROPY_COEF), stale=False)
+    found, done = ours(
+        plain, config("reinforce" if with_kl else "cispo", entropy_coef=ENTROPY_COEF), stale=False
+    )
     assert (gradient(plain, without) - expected).norm() / expected.norm() > 0.01
     assert (found - expected).norm() / expected.norm() < TINY_MODEL
     assert done.entropy == pytest.approx(entropies.mean().item(), rel=1e-4)
@@ -136,8 +161,12 @@ def test_the_entropy_bonus_is_a_mean_over_all_tokens(plain, with_kl):
 
 
 def test_the_entropy_is_logged_also_without_a_bonus(plain):
-    entropies = torch.cat([-(plain.now[place].exp() * plain.now[place]).sum(-1) for place in SPOKEN])
-    _, done = ours(plain, config("cispo"), stale=False)  # without a KL only the policy term's samples are read
+    entropies = torch.cat(
+        [-(plain.now[place].exp() * plain.now[place]).sum(-1) for place in SPOKEN]
+    )
+    _, done = ours(
+        plain, config("cispo"), stale=False
+    )  # without a KL only the policy term's samples are read
     assert done.entropy == pytest.approx(entropies.mean().item(), rel=1e-4)
 
 
@@ -167,12 +196,18 @@ def test_minibatches_are_others_in_every_epoch_and_the_same_for_one_seed():
 
 @pytest.mark.parametrize("name", ["grpo", "reinforce"])
 def test_several_updates_are_single_ones_in_a_row_on_samples_that_have_gone_stale(name):
-    """Two epochs of two minibatches, against one Learner that is given the minibatches one by one."""
+    """Two epochs of two minibatches, against one Learner that is given the minibatches one by
+    one.
+    """
     batch = experiences_of(SAMPLES)
     tasks, in_policy = [one.sample.task.index for one in batch], [one.in_policy for one in batch]
     policies = [tiny_policy(), tiny_policy()]
     together, single = (
-        Learner(policy, adapter_off(policy), config(name, updates_per_batch=updates, epochs_per_batch=epochs))
+        Learner(
+            policy,
+            adapter_off(policy),
+            config(name, updates_per_batch=updates, epochs_per_batch=epochs),
+        )
         for policy, updates, epochs in zip(policies, (4, 1), (2, 1), strict=True)
     )
     result = together.step(batch)
@@ -187,7 +222,11 @@ def test_several_updates_are_single_ones_in_a_row_on_samples_that_have_gone_stal
     assert result.loss == pytest.approx(statistics.fmean(one.loss for one in results))
     assert result.kl == pytest.approx(statistics.fmean(one.kl for one in results))
     assert result.ratio_max == max(one.ratio_max for one in results)
-    assert results[0].clip_fraction is None if name == "reinforce" else results[0].clip_fraction is not None
+    assert (
+        results[0].clip_fraction is None
+        if name == "reinforce"
+        else results[0].clip_fraction is not None
+    )
     assert results[1].clip_fraction is not None
     assert policies[0].updates == 4
 
@@ -195,13 +234,20 @@ def test_several_updates_are_single_ones_in_a_row_on_samples_that_have_gone_stal
 def test_the_step_size_falls_over_all_updates():
     policy = tiny_policy()
     schedule = {"lr_scheduler_type": "linear", "max_steps": 2, "learning_rate": 1e-3}
-    learner = Learner(policy, None, config("dapo", schedule, updates_per_batch=2, epochs_per_batch=2))
+    learner = Learner(
+        policy, None, config("dapo", schedule, updates_per_batch=2, epochs_per_batch=2)
+    )
     found = [learner.step(experiences_of(SAMPLES)).learning_rate for _ in range(2)]
     assert found == pytest.approx([0.75e-3, 0.25e-3])  # the second of four updates, and the fourth
 
 
 def test_the_coefficient_of_the_kl_changes_once_per_batch():
-    options = {"updates_per_batch": 2, "epochs_per_batch": 2, "adaptive_kl_enabled": True, "target_kl": 1e-9}
+    options = {
+        "updates_per_batch": 2,
+        "epochs_per_batch": 2,
+        "adaptive_kl_enabled": True,
+        "target_kl": 1e-9,
+    }
     policy = tiny_policy()
     learner = Learner(policy, adapter_off(policy), config("grpo", **options))
     assert learner.step(experiences_of(SAMPLES)).kl_penalty == KL_PENALTY
@@ -209,7 +255,9 @@ def test_the_coefficient_of_the_kl_changes_once_per_batch():
 
 
 def test_a_ratio_per_sample_is_against_the_learners_own_log_probabilities():
-    """The sampler's, -1 for each token here, are nowhere near, as if its arithmetic were another."""
+    """The sampler's, -1 for each token here, are nowhere near, as if its arithmetic were
+    another.
+    """
     policy = tiny_policy()
     # so small a step that no ratio leaves even the narrow clip
     options = config("gspo", {"learning_rate": 1e-9}, updates_per_batch=2, epochs_per_batch=2)

@@ -1,4 +1,6 @@
-"""A GPU whose memory does not suffice, imitated by a policy that takes so many samples at a time and no more."""
+"""A GPU whose memory does not suffice, imitated by a policy that takes so many samples at a time
+and no more.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,19 @@ from tests.unit.trainer.stub import StubService
 from tests.unit.trainer.test_resume import RESUME, assert_equal
 from tests.unit.trainer.test_run import adapter, by_hash, lines
 
-EXPERIENCES = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
-TOO_LITTLE = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 79 GiB.")
+EXPERIENCES = [
+    Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
+]
+TOO_LITTLE = torch.OutOfMemoryError(
+    "CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 79 GiB."
+)
 
 
 def learner(size, **rlaif):
     policy = tiny_policy(Training(lora_r=4, lora_alpha=8, lora_dropout=0.2))
-    options = Config.model_validate({"training": {"micro_batch_size": size, "learning_rate": 0.01}, "rlaif": rlaif})
+    options = Config.model_validate(
+        {"training": {"micro_batch_size": size, "learning_rate": 0.01}, "rlaif": rlaif}
+    )
     return policy, Learner(policy, adapter_off(policy), options)
 
 
@@ -61,8 +69,13 @@ def steps(policy, learner, count=2):
 
 @pytest.mark.parametrize("kl_in", ["loss", "reward"])
 @pytest.mark.parametrize("where", [LanguageModel, Reference])
-def test_the_size_is_halved_once_and_the_steps_are_those_of_the_half(monkeypatch, capsys, kl_in, where):
-    """Five samples in fours: a full micro-batch fails after nothing, in twos all fit. With dropout."""
+def test_the_size_is_halved_once_and_the_steps_are_those_of_the_half(
+    monkeypatch, capsys, kl_in, where
+):
+    """Five samples in fours: a full micro-batch fails after nothing, in twos all fit.
+
+    With dropout.
+    """
     expected = steps(*learner(2, kl_in=kl_in, kl_estimator="exact"))
     limited(monkeypatch, 3, where)
     policy, short = learner(4, kl_in=kl_in, kl_estimator="exact")
@@ -72,8 +85,8 @@ def test_the_size_is_halved_once_and_the_steps_are_those_of_the_half(monkeypatch
     assert all(parameter.grad is None for parameter in policy.trainable)
     said = [line for line in capsys.readouterr().out.splitlines() if "memory" in line]
     assert said == [
-        "out of GPU memory with training.micro_batch_size 4: continuing with 2; the step is done again and nothing of "
-        "it is lost"
+        "out of GPU memory with training.micro_batch_size 4: continuing with 2; the step is done "
+        "again and nothing of it is lost"
     ]
 
 
@@ -102,7 +115,9 @@ def test_what_does_not_fit_in_half_either_leaves_the_policy_as_it_was(monkeypatc
     policy, short = learner(size)
     before = weights(policy)
     limited(monkeypatch, most, LanguageModel)
-    with pytest.raises(GpuMemoryError, match=r"with . samples at a time: lower training\.micro_batch_size"):
+    with pytest.raises(
+        GpuMemoryError, match=r"with . samples at a time: lower training\.micro_batch_size"
+    ):
         short.step(EXPERIENCES)
     assert torch.equal(weights(policy), before)
     assert policy.updates == 0
@@ -144,7 +159,9 @@ def test_the_halved_size_is_kept_unless_another_is_configured():
     assert MicroBatches(8).state() == {}  # a checkpoint holds nothing new
 
 
-def test_a_run_that_halved_equals_one_in_halves_also_when_it_is_resumed(run, tmp_path, monkeypatch, capsys):
+def test_a_run_that_halved_equals_one_in_halves_also_when_it_is_resumed(
+    run, tmp_path, monkeypatch, capsys
+):
     training = {"max_steps": 4, "lora_dropout": 0.2}
     with StubService(by_hash) as service:
         assert run(service, training | {"micro_batch_size": 2}) == FINISHED
@@ -166,7 +183,9 @@ def test_a_run_that_halved_equals_one_in_halves_also_when_it_is_resumed(run, tmp
     assert_equal(tmp_path / "run", tmp_path / "halves")
 
 
-def test_a_run_that_does_not_fit_ends_in_one_line_and_goes_on_with_a_smaller_size(run, tmp_path, monkeypatch, capsys):
+def test_a_run_that_does_not_fit_ends_in_one_line_and_goes_on_with_a_smaller_size(
+    run, tmp_path, monkeypatch, capsys
+):
     with StubService(by_hash) as service:
         assert run(service, {"micro_batch_size": 1}) == FINISHED
         (tmp_path / "run").rename(tmp_path / "ones")
@@ -186,13 +205,22 @@ def test_a_run_that_does_not_fit_ends_in_one_line_and_goes_on_with_a_smaller_siz
         assert run(service, {"micro_batch_size": 1}, arguments=RESUME) == FINISHED
     assert [line["step"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
     ones = adapter(tmp_path / "ones")
-    assert all(torch.equal(tensor, ones[name]) for name, tensor in adapter(tmp_path / "run").items())
+    assert all(
+        torch.equal(tensor, ones[name]) for name, tensor in adapter(tmp_path / "run").items()
+    )
 
 
 @pytest.mark.parametrize(("fails", "kept"), [(3, ["step-0", "step-1"]), (4, ["start", "step-0"])])
-def test_a_step_that_memory_ended_is_done_again_as_if_it_had_not_begun(run, tmp_path, monkeypatch, fails, kept):
-    """Before its first update the step before it is saved; between its two updates the last checkpoint stays."""
-    training, twice = {"max_steps": 2, "save_every_steps": 2}, {"updates_per_batch": 2, "epochs_per_batch": 2}
+def test_a_step_that_memory_ended_is_done_again_as_if_it_had_not_begun(
+    run, tmp_path, monkeypatch, fails, kept
+):
+    """Before its first update the step before it is saved; between its two updates the last
+    checkpoint stays.
+    """
+    training, twice = (
+        {"max_steps": 2, "save_every_steps": 2},
+        {"updates_per_batch": 2, "epochs_per_batch": 2},
+    )
     accumulate, calls = learner_module.accumulate, []
 
     def failing(*arguments):
@@ -217,7 +245,10 @@ def test_the_check_of_a_model_does_not_take_a_full_gpu_for_a_bad_model(monkeypat
         raise TOO_LITTLE
 
     monkeypatch.setattr(Policy, "_gap_to_plain_forward", full)
-    with pytest.raises(ConfigError, match=r"^the GPU has too little free memory .* Tried to allocate 2\.00 GiB\. GPU"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^the GPU has too little free memory .* Tried to allocate 2\.00 GiB\. GPU",
+    ):
         tiny_policy()
 
 
@@ -226,7 +257,11 @@ def test_a_model_that_does_not_fit_is_refused_in_one_line(monkeypatch, student):
         def to(self, _):
             raise TOO_LITTLE
 
-    monkeypatch.setattr(loading.transformers.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: Huge())
-    with pytest.raises(ConfigError, match=r"^the GPU has too little free memory for training\.model") as refused:
+    monkeypatch.setattr(
+        loading.transformers.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: Huge()
+    )
+    with pytest.raises(
+        ConfigError, match=r"^the GPU has too little free memory for training\.model"
+    ) as refused:
         loading.load_base(Training(model=str(student), device="cpu"))
     assert "\n" not in str(refused.value)

@@ -1,4 +1,6 @@
-"""max_staleness: the next batch is written while the marks of this one arrive, and none is lost when a run stops."""
+"""max_staleness: the next batch is written while the marks of this one arrive, and none is lost
+when a run stops.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ STEPS = {"eval_tasks": None, "max_steps": 4}
 
 @pytest.fixture
 def events(monkeypatch):
-    """What a run does, as it does it: ("write", step), ("marks", step), ("step", updates before)."""
+    """What a run does, as it does it: ("write", step), ("marks", step), ("step", updates
+    before).
+    """
     seen = []
 
     def noting(owner, name, event):
@@ -51,13 +55,17 @@ def events(monkeypatch):
         (1, "write 1, write 2, marks 1, learn 0, write 3, marks 2, learn 1, marks 3, learn 2"),
     ],
 )
-def test_the_next_batch_is_written_before_the_marks_of_this_one_are_waited_for(run, events, staleness, expected):
+def test_the_next_batch_is_written_before_the_marks_of_this_one_are_waited_for(
+    run, events, staleness, expected
+):
     with StubService(by_hash) as service:
         assert run(service, STEPS | {"max_steps": 3}, {"max_staleness": staleness}) == FINISHED
     assert ", ".join(f"{what} {step}" for what, step in events) == expected
 
 
-def test_a_teacher_that_marks_a_batch_only_when_the_next_is_written_holds_nobody_up(run, tmp_path, monkeypatch):
+def test_a_teacher_that_marks_a_batch_only_when_the_next_is_written_holds_nobody_up(
+    run, tmp_path, monkeypatch
+):
     written = {step: threading.Event() for step in range(1, 5)}
     due = defaultdict(deque)  # by task, the steps of its samples that are not marked yet
     original = RolloutQueue.start
@@ -73,7 +81,9 @@ def test_a_teacher_that_marks_a_batch_only_when_the_next_is_written_holds_nobody
 
     def mark(sample):
         step = due[sample.prompt].popleft()
-        assert written[min(step + 1, 4)].wait(timeout=60), "the run waits for marks before it writes on"
+        assert written[min(step + 1, 4)].wait(timeout=60), (
+            "the run waits for marks before it writes on"
+        )
         return by_hash(sample)
 
     with StubService(mark) as service:
@@ -86,7 +96,8 @@ def test_a_teacher_that_marks_a_batch_only_when_the_next_is_written_holds_nobody
 
 
 class SlowWorld:
-    """A clock that moves only while groups are written (10 s a batch), learned from (5 s) or waited for.
+    """A clock that moves only while groups are written (10 s a batch), learned from (5 s) or waited
+    for.
 
     The teacher is as slow as the student: a group's marks are there 10 s after it was sent.
     """
@@ -125,10 +136,16 @@ class SlowWorld:
     ("staleness", "seconds", "waiting"),
     [
         (0, [25.0] * 4, [0.4] * 4),  # write 10, wait 10, learn 5
-        (1, [25.0, 15.0, 15.0, 10.0], [0.0, 0.0, 0.0, 0.5]),  # at the end there is nothing left to write
+        (
+            1,
+            [25.0, 15.0, 15.0, 10.0],
+            [0.0, 0.0, 0.0, 0.5],
+        ),  # at the end there is nothing left to write
     ],
 )
-def test_with_a_teacher_as_slow_as_the_student_waiting_is_gone(run, tmp_path, monkeypatch, staleness, seconds, waiting):
+def test_with_a_teacher_as_slow_as_the_student_waiting_is_gone(
+    run, tmp_path, monkeypatch, staleness, seconds, waiting
+):
     SlowWorld(monkeypatch)
     with StubService(by_hash) as service:
         assert run(service, STEPS, {"max_staleness": staleness}) == FINISHED
@@ -162,7 +179,8 @@ def unbroken(run, tmp_path):
 
 @pytest.mark.usefixtures("in_turn")
 def test_a_budget_that_ends_with_a_batch_on_its_way_loses_nothing(run, unbroken, tmp_path):
-    # the evaluation and two steps are paid for, and of the third batch, on its way since step 2, a part
+    # the evaluation and two steps are paid for, and of the third batch, on its way since step 2, a
+    # part
     with StubService(payer(6 + 8 + 8 + 3)) as service:
         assert run(service, TRAINING, RLAIF | AHEAD) == BUDGET_SPENT
         ids = {request.request_id for request in service.requests if len(request.samples) == 4}
@@ -186,9 +204,16 @@ def test_killed_with_a_batch_on_its_way_it_goes_on_as_if_it_had_not_been(run, un
 
 
 @pytest.mark.usefixtures("in_turn")
-def test_what_was_on_its_way_is_used_also_where_the_next_is_not_written_ahead_any_more(run, tmp_path):
+def test_what_was_on_its_way_is_used_also_where_the_next_is_not_written_ahead_any_more(
+    run, tmp_path
+):
     with StubService(payer(2 * 8)) as service:
         assert run(service, STEPS, AHEAD) == BUDGET_SPENT
     with StubService(by_hash) as service:
         assert run(service, STEPS, None, RESUME) == FINISHED
-    assert [line["policy_lag"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 1, 0]
+    assert [line["policy_lag"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [
+        0,
+        1,
+        1,
+        0,
+    ]

@@ -1,4 +1,6 @@
-"""Two processes of a run, here two threads that hand each other what processes send: who does what, how all end."""
+"""Two processes of a run, here two threads that hand each other what processes send: who does
+what, how all end.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from markbook.config.loading import ConfigError
 from markbook.config.settings import Config
 from markbook.trainer import distributed
 from markbook.trainer.distributed import SINGLE_PROCESS, ProcessGroup
-from markbook.trainer.errors import BudgetExceededError, RankLostError, RewardHackingError, ServiceTimeoutError
+from markbook.trainer.errors import (
+    BudgetExceededError,
+    RankLostError,
+    RewardHackingError,
+    ServiceTimeoutError,
+)
 from markbook.trainer.gradients import Experience, accumulate
 from markbook.trainer.model.reference import adapter_off
 from markbook.trainer.sample_stats import sample_kl, sample_log_probs
@@ -77,12 +84,18 @@ def test_every_item_is_somebodys_and_nobody_elses(pair):
 def test_what_one_has_all_get_in_the_order_of_the_processes(pair):
     assert pair.run(lambda ranks: ranks.gather(lambda: ranks.rank * 10)) == [[0, 10], [0, 10]]
     assert pair.run(lambda ranks: ranks.all_reduce_sum(1.5, ranks.rank)) == [[3.0, 1], [3.0, 1]]
-    assert (SINGLE_PROCESS.gather(lambda: 5), SINGLE_PROCESS.all_reduce_sum(1.5, 2)) == ([5], [1.5, 2])
+    assert (SINGLE_PROCESS.gather(lambda: 5), SINGLE_PROCESS.all_reduce_sum(1.5, 2)) == (
+        [5],
+        [1.5, 2],
+    )
 
 
 def test_what_the_first_does_nobody_else_does(pair):
     asked = []
-    assert pair.run(lambda ranks: ranks.on_main(lambda: asked.append(ranks.rank) or "seen")) == ["seen", "seen"]
+    assert pair.run(lambda ranks: ranks.on_main(lambda: asked.append(ranks.rank) or "seen")) == [
+        "seen",
+        "seen",
+    ]
     assert asked == [0]
 
 
@@ -102,7 +115,9 @@ def test_what_ends_one_ends_all_with_the_same_words(pair, loser, error):
     def work():
         raise error
 
-    ended = pair.run(lambda ranks: ranks.all_or_raise(work if ranks.rank == loser else lambda: "fine"))
+    ended = pair.run(
+        lambda ranks: ranks.all_or_raise(work if ranks.rank == loser else lambda: "fine")
+    )
     assert [type(found) for found in ended] == [type(error)] * 2
     assert [str(found) for found in ended] == [str(error)] * 2
 
@@ -133,7 +148,10 @@ def test_who_was_interrupted_too_says_so_and_not_that_another_is_gone(pair, monk
 
 
 def test_gradients_add_up_also_where_one_has_none(pair):
-    weights = [[torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1, 2))] for _ in range(2)]
+    weights = [
+        [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1, 2))]
+        for _ in range(2)
+    ]
     weights[0][0].grad, weights[0][1].grad = torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]])
     weights[1][1].grad = torch.tensor([[10.0, 20.0]])
     pair.run(lambda ranks: ranks.add_gradients(weights[ranks.rank]))
@@ -143,9 +161,16 @@ def test_gradients_add_up_also_where_one_has_none(pair):
 
 
 @pytest.mark.parametrize("objective", ["reinforce", "grpo", "gspo", "rloo"])
-@pytest.mark.parametrize("size", [1, 2, 8])  # of a micro-batch: 5, 3 and 1 of them, the last for one process alone
+@pytest.mark.parametrize(
+    "size", [1, 2, 8]
+)  # of a micro-batch: 5, 3 and 1 of them, the last for one process alone
 def test_two_processes_have_the_gradient_of_one(pair, objective, size):
-    rlaif = {"generation_temperature": TEMPERATURE, "objective": objective, "kl_in": "loss", "entropy_coef": 0.1}
+    rlaif = {
+        "generation_temperature": TEMPERATURE,
+        "objective": objective,
+        "kl_in": "loss",
+        "entropy_coef": 0.1,
+    }
     options = Config.model_validate({"training": {"micro_batch_size": size}, "rlaif": rlaif})
     experiences = [
         Experience(replace(one, updates=-1), value, value != 0.0)
@@ -156,7 +181,11 @@ def test_two_processes_have_the_gradient_of_one(pair, objective, size):
     def work(policy, ranks):
         done = accumulate(policy, adapter_off(policy), experiences, options, 0.3, ranks)
         kl = sample_kl(policy, adapter_off(policy), SAMPLES, options, ranks)
-        kl.extend(value for values in sample_log_probs(policy, SAMPLES, options, ranks) for value in values)
+        kl.extend(
+            value
+            for values in sample_log_probs(policy, SAMPLES, options, ranks)
+            for value in values
+        )
         return done, kl, torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 
     alone, alone_kl, expected = work(policies[2], SINGLE_PROCESS)

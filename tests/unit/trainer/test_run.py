@@ -1,4 +1,6 @@
-"""Whole small runs in this process, against a stub that speaks the contract: what is left behind, however it ends."""
+"""Whole small runs in this process, against a stub that speaks the contract: what is left
+behind, however it ends.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def half_unscored(sample):
 
 def lines(file):
     """Of metrics.jsonl those of steps."""
-    return [line for line in map(json.loads, file.read_text().splitlines()) if "eval_mark" not in line]
+    return [
+        line for line in map(json.loads, file.read_text().splitlines()) if "eval_mark" not in line
+    ]
 
 
 def evaluations(run_dir):
@@ -71,11 +75,20 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
     assert second["samples"] == 16
     assert (first["epoch"], second["epoch"]) == (0.4, 0.8)  # 5 tasks, 2 a step
     assert (first["frac_unscored"], first["learning_rate"], first["kl_penalty"]) == (0.0, 0.01, 0.1)
-    assert first["seconds"] >= first["seconds_generating"] + first["seconds_scoring"] + first["seconds_learning"]
+    assert (
+        first["seconds"]
+        >= first["seconds_generating"] + first["seconds_scoring"] + first["seconds_learning"]
+    )
 
     samples = lines(folder / "samples.jsonl")
     phases = [(line["phase"], line["step"]) for line in samples]
-    assert phases == [("eval_before", 0)] * 6 + [("train", 1)] * 8 + [("train", 2)] * 8 + [("eval_after", 2)] * 6
+    assert (
+        phases
+        == [("eval_before", 0)] * 6
+        + [("train", 1)] * 8
+        + [("train", 2)] * 8
+        + [("eval_after", 2)] * 6
+    )
     assert samples[0]["criteria"] == CRITERIA
     assert samples[0]["source"] == "teacher"
     marks = [line["mark"] for line in samples if line["step"] == 1 and line["phase"] == "train"]
@@ -92,15 +105,19 @@ def test_a_run_leaves_everything_it_should(run, tmp_path, capsys):
 
     out = capsys.readouterr().out.splitlines()
     assert out[:2] == ["run test-run", "teacher: a stub for tests, no judge"]
-    assert [line for line in out if line.startswith("step 2/2  reward 0.") and "tokens 400 (saved 0)" in line]
+    assert [
+        line
+        for line in out
+        if line.startswith("step 2/2  reward 0.") and "tokens 400 (saved 0)" in line
+    ]
 
 
 def test_runs_go_under_their_own_names(run):
     with StubService(by_hash) as service:
         run(service)
-    assert [request.run for request in service.requests] == ["test-run/eval"] * 3 + ["test-run"] * 4 + [
-        "test-run/eval"
-    ] * 3
+    assert [request.run for request in service.requests] == ["test-run/eval"] * 3 + [
+        "test-run"
+    ] * 4 + ["test-run/eval"] * 3
     assert {len(request.samples) for request in service.requests} == {2, 4}
 
 
@@ -118,7 +135,8 @@ def test_the_same_seed_gives_the_same_run(run, tmp_path):
 def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch):
     taught = []
     monkeypatch.setattr(
-        "markbook.trainer.loop.build_experiences", lambda *args: taught.append(build_experiences(*args)) or taught[-1]
+        "markbook.trainer.loop.build_experiences",
+        lambda *args: taught.append(build_experiences(*args)) or taught[-1],
     )
     with StubService(half_unscored) as service:
         assert run(service, {"max_steps": 1}, {"max_unscored_fraction": 1.0}) == FINISHED
@@ -127,12 +145,18 @@ def test_unscored_samples_are_counted_and_have_no_say(run, tmp_path, monkeypatch
     without = [s for s in samples if s["mark"] is None]
     assert 0 < line["unscored"] == len(without) < 8
     assert line["frac_unscored"] == len(without) / 8
-    assert all(s["status"] == "unscored" and s["error"]["code"] == "teacher_unavailable" for s in without)
+    assert all(
+        s["status"] == "unscored" and s["error"]["code"] == "teacher_unavailable" for s in without
+    )
     marks = [s["mark"] for s in samples if s["mark"] is not None]
     assert line["reward_mean"] == pytest.approx(sum(marks) / len(marks))
     [experiences] = taught
-    assert [experience.sample.text for experience in experiences] == [s["sample"] for s in samples]  # all keep their KL
-    silent = [experience for experience, s in zip(experiences, samples, strict=True) if s["mark"] is None]
+    assert [experience.sample.text for experience in experiences] == [
+        s["sample"] for s in samples
+    ]  # all keep their KL
+    silent = [
+        experience for experience, s in zip(experiences, samples, strict=True) if s["mark"] is None
+    ]
     assert {(experience.advantage, experience.in_policy) for experience in silent} == {(0.0, False)}
 
 
@@ -144,7 +168,11 @@ def test_a_step_that_would_train_on_nothing_is_skipped_and_said(run, tmp_path, c
     with StubService(mark) as service:
         assert run(service, {"max_steps": 3}, {"max_unscored_fraction": 1.0}) == FINISHED
     assert [line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [why] * 3
-    assert [line["skipped_steps"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 3]
+    assert [line["skipped_steps"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [
+        1,
+        2,
+        3,
+    ]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 3
     out = capsys.readouterr().out
     assert f"skipped: {why}" in out
@@ -154,9 +182,15 @@ def test_a_step_that_would_train_on_nothing_is_skipped_and_said(run, tmp_path, c
 
 def test_options_of_the_objective_reach_the_step(run, tmp_path):
     with StubService(by_hash) as service:
-        options = {"use_frozen_reference_for_kl": False, "use_advantage_normalization": False, "reward_threshold": 1.0}
+        options = {
+            "use_frozen_reference_for_kl": False,
+            "use_advantage_normalization": False,
+            "reward_threshold": 1.0,
+        }
         assert run(service, {"eval_tasks": None}, options) == FINISHED
-    assert {line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {"no sample in the loss"}
+    assert {line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {
+        "no sample in the loss"
+    }
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert "mark" not in summary
     assert {line["kl"] for line in lines(tmp_path / "run" / "metrics.jsonl")} == {None}
@@ -165,7 +199,8 @@ def test_options_of_the_objective_reach_the_step(run, tmp_path):
 @pytest.mark.parametrize("kl_in", ["loss", "reward"])
 def test_a_run_with_everything_else_chosen(run, tmp_path, kl_in):
     options = {
-        "advantage_baseline": "leave_one_out", "loss": "ppo_clip", "loss_agg_mode": "sequence", "kl_reference": "copy",
+        "advantage_baseline": "leave_one_out", "loss": "ppo_clip", "loss_agg_mode": "sequence",
+        "kl_reference": "copy",
         "kl_estimator": "exact", "kl_in": kl_in, "adaptive_kl_enabled": True, "target_kl": 1e-9,
     }  # fmt: skip
     with StubService(by_hash) as service:
@@ -174,7 +209,10 @@ def test_a_run_with_everything_else_chosen(run, tmp_path, kl_in):
     assert first["kl"] == pytest.approx(0, abs=EXACT_ZERO_KL)
     assert second["kl"] > 1e-6
     assert second["kl_penalty"] == pytest.approx(0.098)  # nothing to hold back in the first step
-    assert (first["clip_fraction"], second["clip_fraction"]) == (0.0, 0.0)  # one update on fresh samples: ratio 1
+    assert (first["clip_fraction"], second["clip_fraction"]) == (
+        0.0,
+        0.0,
+    )  # one update on fresh samples: ratio 1
     assert has_learned(tmp_path / "run")
 
 
@@ -193,7 +231,9 @@ def test_when_the_service_stays_away_the_adapter_is_saved(run, tmp_path, capsys)
 
 def test_a_refused_request_ends_the_run_with_its_reason(run, tmp_path, capsys):
     with StubService(by_hash) as service:
-        service.fail_after(3, (413, {"error": "payload_too_large", "detail": "more than 2 samples"}))
+        service.fail_after(
+            3, (413, {"error": "payload_too_large", "detail": "more than 2 samples"})
+        )
         assert run(service) == REJECTED
     assert "refused the request: payload_too_large: more than 2 samples" in capsys.readouterr().err
     assert not has_learned(tmp_path / "run")
@@ -239,7 +279,9 @@ def test_ctrl_c_while_saving_costs_nothing(run, tmp_path, monkeypatch, capsys):
     assert has_learned(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ended"] == "interrupted"
     said = capsys.readouterr().out
-    assert said.index("interrupted: saving the state so far") < said.index("resume with: markbook train --resume")
+    assert said.index("interrupted: saving the state so far") < said.index(
+        "resume with: markbook train --resume"
+    )
 
 
 def test_a_run_folder_that_cannot_be_made_is_said_at_once(run, tmp_path, capsys):
@@ -252,13 +294,29 @@ def test_a_run_folder_that_cannot_be_made_is_said_at_once(run, tmp_path, capsys)
 def test_nothing_is_written_where_the_configuration_cannot_be_used(run, tmp_path, capsys):
     with StubService(by_hash) as service:
         for training, rlaif, complaint in [
-            ({"model": "nowhere/to-be-found"}, {}, "training.model nowhere/to-be-found cannot be loaded"),
+            (
+                {"model": "nowhere/to-be-found"},
+                {},
+                "training.model nowhere/to-be-found cannot be loaded",
+            ),
             ({"model": "bundled:nothing"}, {}, "training.model bundled:nothing is not known"),
             ({"lora_target_modules": ["nothing"]}, {}, "no adapter can be put on"),
             # the tasks are looked at first: a model can take minutes to load
-            ({"tasks": "nowhere.jsonl", "model": "no"}, {}, "training.tasks: cannot read the tasks nowhere.jsonl"),
-            ({"eval_tasks": "nowhere.jsonl"}, {}, "training.eval_tasks: cannot read the tasks nowhere.jsonl"),
-            ({}, {"prompt_context_chars": 500}, "rlaif.prompt_context_chars is 500 here and 200 at the service"),
+            (
+                {"tasks": "nowhere.jsonl", "model": "no"},
+                {},
+                "training.tasks: cannot read the tasks nowhere.jsonl",
+            ),
+            (
+                {"eval_tasks": "nowhere.jsonl"},
+                {},
+                "training.eval_tasks: cannot read the tasks nowhere.jsonl",
+            ),
+            (
+                {},
+                {"prompt_context_chars": 500},
+                "rlaif.prompt_context_chars is 500 here and 200 at the service",
+            ),
             ({}, {"run": "no good"}, "rlaif.run is 'no good', which is not a run name"),
             ({"learning_rat": 1.0}, {}, "did you mean training.learning_rate?"),
         ]:

@@ -1,1 +1,4 @@
-"""Markbook's marks inside other people's trainers. Nothing here imports torch, and but for skyrl.py no trainer."""
+"""Markbook's marks inside other people's trainers.
+
+Nothing here imports torch, and but for skyrl.py no trainer.
+"""

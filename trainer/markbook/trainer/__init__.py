@@ -8,5 +8,6 @@ def _matters(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Failed to load CPU gemm_4bit_forward")
 
 
-# bitsandbytes says it as it is imported, which PEFT does by itself wherever it is installed: so before anything else
+# bitsandbytes says it as it is imported, which PEFT does by itself wherever it is installed: so
+# before anything else
 logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_matters)

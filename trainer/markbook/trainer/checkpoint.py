@@ -1,10 +1,13 @@
-"""Checkpoints: all that a run needs to continue as if it had never stopped, complete on disk or absent.
+"""Checkpoints: all that a run needs to continue as if it had never stopped, complete on disk or
+absent.
 
     checkpoints/step-N/   the adapter in PEFT's format
                           progress.json   where the run stands
-                          state.pt        optimizer, updates done, coefficient of the KL, torch's random numbers of
-                                          each process, samples whose marks were still to come
-Sampling and the order of tasks have seeds of their own, by step: the step is the position in the data.
+                          state.pt        optimizer, updates done, coefficient of the KL, torch's
+                                          random numbers of each process, samples whose marks were
+                                          still to come
+Sampling and the order of tasks have seeds of their own, by step: the step is the position in the
+data.
 """
 
 from __future__ import annotations
@@ -25,17 +28,20 @@ from markbook.trainer.model.policy import Policy
 from markbook.trainer.monitoring.evaluation import Evaluation
 
 START = "start"
-"""The checkpoint of a run that has done nothing yet: its identity is kept from the first moment on."""
+"""The checkpoint of a run that has done nothing yet: its identity is kept from the first moment
+on.
+"""
 
 
 @dataclass
 class Progress:
-    """Where a run stands. `step`: the last one done. `begun`: the evaluation before it is done. `logs`: bytes of each
-    log that belong to it. `evaluations`: by the step after which they were done. `outcomes`: by task, of its last group
-    in training, the samples that passed their tests and those tested.
+    """Where a run stands. `step`: the last one done. `begun`: the evaluation before it is done.
+    `logs`: bytes of each log that belong to it. `evaluations`: by the step after which they were
+    done. `outcomes`: by task, of its last group in training, the samples that passed their tests
+    and those tested.
 
-    `run_id` distinguishes this run from others of its name: requests of a repeated step carry the same id, so that the
-    service counts them once. `base`: checksum of the frozen weights.
+    `run_id` distinguishes this run from others of its name: requests of a repeated step carry the
+    same id, so that the service counts them once. `base`: checksum of the frozen weights.
     """
 
     base: str
@@ -45,7 +51,9 @@ class Progress:
     logs: dict[str, int] = field(default_factory=dict)
     evaluations: dict[int, Evaluation] = field(default_factory=dict)
     outcomes: dict[int, tuple[int, int]] = field(default_factory=dict)
-    counters: dict[str, Counters] = field(default_factory=lambda: {"training": Counters(), "evaluation": Counters()})
+    counters: dict[str, Counters] = field(
+        default_factory=lambda: {"training": Counters(), "evaluation": Counters()}
+    )
     seconds: dict[str, float] = field(default_factory=dict)
 
     def request_id(self, *of: object) -> str:
@@ -56,10 +64,16 @@ _PROGRESS = TypeAdapter(Progress)
 
 
 def save_checkpoint(
-    run_dir: Path, name: str, policy: Policy, progress: Progress, state: Mapping[str, Any], keep: int
+    run_dir: Path,
+    name: str,
+    policy: Policy,
+    progress: Progress,
+    state: Mapping[str, Any],
+    keep: int,
 ) -> None:
-    """Save as `checkpoints/NAME`; once it is whole, all but the newest `keep` go. One that is there already stays:
-    the same step of the same run is the same."""
+    """Save as `checkpoints/NAME`; once it is whole, all but the newest `keep` go. One that is there
+    already stays: the same step of the same run is the same.
+    """
     folder = run_dir / "checkpoints" / name
     if not folder.exists():
         temporary = _fresh(folder)
@@ -97,7 +111,10 @@ def load_checkpoint(folder: Path, policy: Policy) -> tuple[Progress, dict[str, A
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """Where torch's random numbers are, on the CPU and on `device`."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None}
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:

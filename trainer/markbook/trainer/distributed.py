@@ -1,14 +1,17 @@
-"""The processes of one run: what each does, and what they exchange. A single process does everything.
+"""The processes of one run: what each does, and what they exchange.
+
+A single process does everything.
 
     accelerate launch --multi_gpu --num_processes 4 -m markbook.trainer --config config.yaml
 
-Every process holds the student and goes through the same steps. They share what is slow: each writes the samples of
-its tasks, asks for their marks, and reads its part of the micro-batches. Samples and marks are then sent to
-all, so that each computes the same advantages, and takes the same decisions, as one process would on the whole batch.
+Every process holds the student and goes through the same steps. They share what is slow: each
+writes the samples of its tasks, asks for their marks, and reads its part of the micro-batches.
+Samples and marks are then sent to all, so that each computes the same advantages, and takes the
+same decisions, as one process would on the whole batch.
 
-Gradients are added up once a step. DistributedDataParallel is not needed for that: the weights that train are few, its
-mean would have to be undone (the loss is over the whole batch already), and it wants every process to go backward
-equally often.
+Gradients are added up once a step. DistributedDataParallel is not needed for that: the weights that
+train are few, its mean would have to be undone (the loss is over the whole batch already), and it
+wants every process to go backward equally often.
 """
 
 from __future__ import annotations
@@ -43,7 +46,10 @@ STRAGGLER_TIMEOUT_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """This process, `rank` of `world_size`. Each method that exchanges something has to be called by all of them."""
+    """This process, `rank` of `world_size`.
+
+    Each method that exchanges something has to be called by all of them.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -62,7 +68,10 @@ class ProcessGroup:
         return self.gather(lambda: work() if self.rank == 0 else None)[0]  # type: ignore[return-value]
 
     def all_or_raise(self, work: Callable[[], T]) -> T:
-        """What `work` gives here, once it has gone well everywhere. An orderly end of one is raised in all."""
+        """What `work` gives here, once it has gone well everywhere.
+
+        An orderly end of one is raised in all.
+        """
         if self.world_size == 1:
             return work()
         done: list[T] = []
@@ -84,20 +93,26 @@ class ProcessGroup:
         return [sum(column) for column in zip(*self.gather(lambda: numbers), strict=True)]
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """The gradient of each becomes the sum over the processes, to the last bit the same in all."""
+        """The gradient of each becomes the sum over the processes, to the last bit the same in
+        all.
+        """
         if self.world_size == 1:
             return
         found = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
         flat = torch.cat([grad.flatten() for grad in found])
         total: torch.Tensor = self._collective(lambda: reduce(flat, "sum"))
-        for one, part in zip(parameters, torch.split(total, [one.numel() for one in parameters]), strict=True):
+        for one, part in zip(
+            parameters, torch.split(total, [one.numel() for one in parameters]), strict=True
+        ):
             one.grad = part.view_as(one)
 
     @contextmanager
     def folder(self, run_dir: Path, logs: Iterable[str]) -> Iterator[Path]:
-        """Where this process writes: the first in the run's folder, any other in a temporary folder.
+        """Where this process writes: the first in the run's folder, any other in a temporary
+        folder.
 
-        So all of them write the same files, and one copy is kept. `logs`: files there that are appended to.
+        So all of them write the same files, and one copy is kept. `logs`: files there that are
+        appended to.
         """
         if self.rank == 0:
             yield run_dir
@@ -112,7 +127,9 @@ class ProcessGroup:
             return call()
         except RuntimeError as error:
             signals.check()  # it may have been interrupted with us
-            raise RankLostError("another process of this run has ended: see its error above") from error
+            raise RankLostError(
+                "another process of this run has ended: see its error above"
+            ) from error
 
 
 SINGLE_PROCESS = ProcessGroup()
@@ -120,12 +137,16 @@ SINGLE_PROCESS = ProcessGroup()
 
 @contextmanager
 def launched(device: torch.device, wait_s: float) -> Iterator[ProcessGroup]:
-    """The processes that `accelerate launch` started, until all of them are done. Started by itself: one.
+    """The processes that `accelerate launch` started, until all of them are done.
+
+    Started by itself: one.
 
     `wait_s`: seconds that one may wait for the service while the others wait for it.
     """
     limit = timedelta(seconds=STRAGGLER_TIMEOUT_S + wait_s)
-    accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=limit)])
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=limit)]
+    )
     ranks = ProcessGroup(accelerator.process_index, accelerator.num_processes)
     try:
         yield ranks

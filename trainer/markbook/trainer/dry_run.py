@@ -27,7 +27,9 @@ def dry_run(trainer: Trainer, config_file: Path | None = None) -> None:
     config, run = trainer.config, f"{trainer.name}/dry-run"
     started = time.perf_counter()
     task = TaskSampler(trainer.tasks, config.training, {}).step(1)[0]
-    [(_, samples)] = trainer.sampler.groups([task], config.rlaif.num_samples_per_prompt, (TRAINING, 1))
+    [(_, samples)] = trainer.sampler.groups(
+        [task], config.rlaif.num_samples_per_prompt, (TRAINING, 1)
+    )
     print(written(samples, time.perf_counter() - started, config), flush=True)
     results = trainer.marker.submit(run, samples).result()
     print(marked(results))
@@ -39,7 +41,8 @@ def written(samples: Sequence[Sample], seconds: float, config: Config) -> str:
     tokens = sum(len(sample.ids) for sample in samples)
     cut_off = sum(sample.truncated for sample in samples)
     return (
-        f"generated one group: {len(samples)} samples, {tokens:,} tokens in {seconds:.1f} s, {cut_off} cut off at "
+        f"generated one group: {len(samples)} samples, {tokens:,} tokens in {seconds:.1f} s, "
+        f"{cut_off} cut off at "
         f"training.max_new_tokens ({config.training.max_new_tokens})\n"
         "asking for their marks, which are paid for; the run itself will find them stored"
     )
@@ -47,7 +50,11 @@ def written(samples: Sequence[Sample], seconds: float, config: Config) -> str:
 
 def marked(results: Sequence[Result]) -> str:
     scored = [result for result in results if isinstance(result, Scored)]
-    errors = {f"{one.error.code.value}: {one.error.detail}" for one in results if isinstance(one, Unscored)}
+    errors = {
+        f"{one.error.code.value}: {one.error.detail}"
+        for one in results
+        if isinstance(one, Unscored)
+    }
     if not scored:
         raise ServiceTimeoutError(f"none of the samples got a mark: {'; '.join(sorted(errors))}")
     counts = Counter(result.source for result in scored)
@@ -64,7 +71,8 @@ def price(counted: Counters) -> str:
     cached = " (the first call writes the rubric to the prompt cache; later ones cost less)"
     return (
         f"teacher: {counted.teacher_calls} calls, {counted.api_tokens_sent:,} tokens sent, "
-        f"{counted.api_tokens_received:,} received, {cost}{cached if counted.cache_creation_input_tokens else ''}"
+        f"{counted.api_tokens_received:,} received, "
+        f"{cost}{cached if counted.cache_creation_input_tokens else ''}"
     )
 
 

@@ -8,8 +8,9 @@ class RunStoppedError(Exception):
 
 
 class ServiceTimeoutError(RunStoppedError):
-    """The service was away, or marked too few samples, for longer than `rlaif.service_wait_s`; or a generation server
-    was away for longer than `training.generation_wait_s`."""
+    """The service was away, or marked too few samples, for longer than `rlaif.service_wait_s`; or a
+    generation server was away for longer than `training.generation_wait_s`.
+    """
 
 
 class BudgetExceededError(RunStoppedError):

@@ -1,4 +1,6 @@
-"""The gradient of one update: experiences in micro-batches, whose gradients add up to that of the whole batch."""
+"""The gradient of one update: experiences in micro-batches, whose gradients add up to that of
+the whole batch.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ from markbook.trainer.types import Sample
 class Experience:
     """A sample with its advantage, and whether it counts in the policy term.
 
-    `own_log_probs`: of its tokens under the policy that drew it, by the learner's arithmetic; empty where the sampler's
-    are used.
+    `own_log_probs`: of its tokens under the policy that drew it, by the learner's arithmetic; empty
+    where the sampler's are used.
     """
 
     sample: Sample
@@ -48,10 +50,12 @@ class Experience:
 
 @dataclass(frozen=True, slots=True)
 class Accumulated:
-    """`kl`: nats per token before the step, None without a KL term in the loss. `clip_fraction`: of the policy term's
-    tokens, those that PPO's clip or the cap of their importance holds back; None where neither applies.
-    `log_prob_gap`: mean |log-prob now - when drawn| of a token, nats. `ratio_max`: the largest probability now / when
-    drawn, of a token. `entropy`: of a token's distribution, nats, mean over the tokens read."""
+    """`kl`: nats per token before the step, None without a KL term in the loss. `clip_fraction`: of
+    the policy term's tokens, those that PPO's clip or the cap of their importance holds back; None
+    where neither applies. `log_prob_gap`: mean |log-prob now - when drawn| of a token, nats.
+    `ratio_max`: the largest probability now / when drawn, of a token. `entropy`: of a token's
+    distribution, nats, mean over the tokens read.
+    """
 
     loss: float
     kl: float | None
@@ -70,10 +74,12 @@ def accumulate(
     ranks: ProcessGroup = SINGLE_PROCESS,
     micro_batch_size: int | None = None,
 ) -> Accumulated:
-    """Add the gradient of the update's loss to the parameters. All processes have all experiences and share the work.
+    """Add the gradient of the update's loss to the parameters.
 
-    `micro_batch_size`: instead of `training.micro_batch_size`. Raises GpuMemoryError in all processes, with a part of
-    the gradient added, where one has too little memory.
+    All processes have all experiences and share the work.
+
+    `micro_batch_size`: instead of `training.micro_batch_size`. Raises GpuMemoryError in all
+    processes, with a part of the gradient added, where one has too little memory.
     """
     rlaif, size = config.rlaif, micro_batch_size or config.training.micro_batch_size
     held = reference if rlaif.kl_in == "loss" else None
@@ -84,7 +90,9 @@ def accumulate(
     )
     counts = [sample_count(len(experience.sample.ids), rlaif) for experience in order]
     totals = LossDenominators(
-        policy=sum(count for count, experience in zip(counts, order, strict=True) if experience.in_policy),
+        policy=sum(
+            count for count, experience in zip(counts, order, strict=True) if experience.in_policy
+        ),
         kl=sum(counts),
     )
     all_tokens = sum(len(experience.sample.ids) for experience in order)
@@ -92,11 +100,15 @@ def accumulate(
     shard = ranks.shard([order[start : start + size] for start in range(0, len(order), size)])
     policy.was_read = Read()
     sums = gather_within_memory(
-        lambda: _add_gradients(policy, held, shard, config, kl_penalty, totals, all_tokens), ranks, size
+        lambda: _add_gradients(policy, held, shard, config, kl_penalty, totals, all_tokens),
+        ranks,
+        size,
     )
     read = reduce(operator.add, sums)
     ranks.add_gradients(policy.trainable)
-    has_clip = rlaif.loss == "ppo_clip" or any(is_off_policy(experience.sample, policy, config) for experience in order)
+    has_clip = rlaif.loss == "ppo_clip" or any(
+        is_off_policy(experience.sample, policy, config) for experience in order
+    )
     return Accumulated(
         read.loss,
         read.kl if held else None,
@@ -116,10 +128,12 @@ def _add_gradients(
     totals: LossDenominators,
     all_tokens: int,
 ) -> SumsRead:
-    """Forward and backward pass of this process's micro-batches. `held`: the reference of a KL term in the loss.
-    `all_tokens`: of the whole update."""
+    """Forward and backward pass of this process's micro-batches. `held`: the reference of a KL term
+    in the loss. `all_tokens`: of the whole update.
+    """
     rlaif, sums = config.rlaif, StepSums(policy.device)
-    # the figure stays one per token where the term is a sum over a sample's tokens, or over a constant
+    # the figure stays one per token where the term is a sum over a sample's tokens, or over a
+    # constant
     by_token = rlaif.loss_agg_mode in ("sequence_sum", "constant")
     # Nothing in this loop reads a number from the device: its queue would run empty.
     for batch in micro_batches:
@@ -138,7 +152,9 @@ def _add_gradients(
             term = kl.kl_term(found, tokens.weights * tokens.importance, totals.kl)
             loss = loss + kl_penalty * term
             kl_share = kl.kl_term(found, tokens.importance, all_tokens) if by_token else term
-        with policy.learning():  # layers that are computed again have to be in the mode they were in
+        with (
+            policy.learning()
+        ):  # layers that are computed again have to be in the mode they were in
             loss.backward()  # type: ignore[no-untyped-call]
         moved = tokens.log_probs.detach() - tokens.sampled
         sums.add(loss, kl_share, moved, limited_tokens(tokens, rlaif), entropy)
@@ -146,19 +162,33 @@ def _add_gradients(
 
 
 def build_experiences(samples: Sequence[Sample], advantages: Advantages) -> list[Experience]:
-    """What is to be learned from the samples of all groups, in their order; those that leave the loss are left out."""
+    """What is to be learned from the samples of all groups, in their order; those that leave the
+    loss are left out.
+    """
     rows = zip(
-        samples, advantages.values.flatten(), advantages.in_policy.flatten(), advantages.in_loss.flatten(), strict=True
+        samples,
+        advantages.values.flatten(),
+        advantages.in_policy.flatten(),
+        advantages.in_loss.flatten(),
+        strict=True,
     )
-    return [Experience(sample, float(value), bool(policy)) for sample, value, policy, loss in rows if loss]
+    return [
+        Experience(sample, float(value), bool(policy))
+        for sample, value, policy, loss in rows
+        if loss
+    ]
 
 
 def is_off_policy(sample: Sample, policy: Policy, config: Config) -> bool:
-    """Whether another policy drew it: an earlier one, or the same by another program's arithmetic."""
+    """Whether another policy drew it: an earlier one, or the same by another program's
+    arithmetic.
+    """
     return sample.updates < policy.updates or config.training.generates_elsewhere
 
 
-def _loss_inputs(batch: Sequence[Experience], log_probs: Tensor, policy: Policy, config: Config) -> LossInputs:
+def _loss_inputs(
+    batch: Sequence[Experience], log_probs: Tensor, policy: Policy, config: Config
+) -> LossInputs:
     rlaif = config.rlaif
     rows: list[list[float]] = [[], [], [], [], []]
     places: list[int] = []
@@ -172,7 +202,11 @@ def _loss_inputs(batch: Sequence[Experience], log_probs: Tensor, policy: Policy,
         places += [place] * length
     # one copy to the device for all of them
     sampled, own, advantages, weights, off = to_device(rows, log_probs.device, log_probs.dtype)
-    old = own.where(off > 0, log_probs.detach()) if rlaif.importance_sampling_level == "sequence" else sampled
+    old = (
+        own.where(off > 0, log_probs.detach())
+        if rlaif.importance_sampling_level == "sequence"
+        else sampled
+    )
     log_ratio = log_ratios(log_probs, old, to_device(places, log_probs.device), rlaif)
     importance = importance_weights(log_ratio, rlaif.importance_sampling_cap).where(off > 0, 1.0)
     return LossInputs(log_probs, sampled, advantages, weights, importance, log_ratio)

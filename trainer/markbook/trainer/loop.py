@@ -1,7 +1,9 @@
-"""READ FIRST: the training run. Prompts -> samples -> marks -> advantages -> loss -> step, in `_train` and `step`.
+"""READ FIRST: the training run.
 
-Every process of a run goes through it, see distributed.py. What it leaves out: samples more than one batch old, models
-that do not fit one GPU.
+Prompts -> samples -> marks -> advantages -> loss -> step, in `_train` and `step`.
+
+Every process of a run goes through it, see distributed.py. What it leaves out: samples more than
+one batch old, models that do not fit one GPU.
 """
 
 from __future__ import annotations
@@ -35,8 +37,19 @@ from markbook.trainer.model.loading import load_student
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.model.reference import base_checksum, load_reference
 from markbook.trainer.model_card import Origin
-from markbook.trainer.monitoring.evaluation import EVALUATION, Evaluation, count_passed, evaluation_metrics
-from markbook.trainer.monitoring.metrics import Recorder, learning_metrics, log, reward_metrics, service_metrics
+from markbook.trainer.monitoring.evaluation import (
+    EVALUATION,
+    Evaluation,
+    count_passed,
+    evaluation_metrics,
+)
+from markbook.trainer.monitoring.metrics import (
+    Recorder,
+    learning_metrics,
+    log,
+    reward_metrics,
+    service_metrics,
+)
 from markbook.trainer.monitoring.reward_hacking import check_step, hacking_metrics
 from markbook.trainer.monitoring.samples_report import write_samples_page
 from markbook.trainer.monitoring.trackers import Trackers, check_trackers
@@ -59,8 +72,9 @@ TRAINING = 0
 class Trainer:
     """One run. Making it loads and checks everything and writes nothing; `run()` trains.
 
-    `resume`: continue from the newest checkpoint in `run_dir`. Raises ConfigError where the file, the model, the tasks
-    or the service's policy do not fit, ServiceTimeoutError where the service does not answer.
+    `resume`: continue from the newest checkpoint in `run_dir`. Raises ConfigError where the file,
+    the model, the tasks or the service's policy do not fit, ServiceTimeoutError where the service
+    does not answer.
     """
 
     def __init__(
@@ -72,7 +86,13 @@ class Trainer:
         resume: bool = False,
         ranks: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.name, self.run_dir, self.ranks, self.watch = config, run, run_dir, ranks, Timer()
+        self.config, self.name, self.run_dir, self.ranks, self.watch = (
+            config,
+            run,
+            run_dir,
+            ranks,
+            Timer(),
+        )
         check_trackers(config.training.trackers)
         self.marker = RewardClient(client, config.rlaif.service_wait_s, log)
         self.reporter = EvaluationReporter(client, log)
@@ -93,7 +113,8 @@ class Trainer:
             reference = load_reference(self.policy, config, log)
         paths = (training.tasks, training.eval_tasks)
         self.tasks, self.eval_tasks = (
-            load_tasks(path, tokenizer, training, use_tests=config.rlaif.use_tests) if path else [] for path in paths
+            load_tasks(path, tokenizer, training, use_tests=config.rlaif.use_tests) if path else []
+            for path in paths
         )
         self.sampler = make_sampler(self.policy, config, self.run_dir, log)
         self.learner = Learner(self.policy, reference, config, self.ranks)
@@ -105,7 +126,10 @@ class Trainer:
             self._restore()
 
     def run(self) -> None:
-        """Train to the end. However it ends, the adapter, the curves and a summary are there afterwards."""
+        """Train to the end.
+
+        However it ends, the adapter, the curves and a summary are there afterwards.
+        """
         with self.ranks.folder(self.run_dir, self.progress.logs) as self.run_dir:
             write_config(self.config, self.run_dir)
             self._run()
@@ -114,7 +138,9 @@ class Trainer:
         ended = "stopped by an error"
         steps, progress = self.config.training.max_steps, self.progress
         with (
-            Trackers(self.config, self.name, progress.run_id, self.run_dir, progress.step) as trackers,
+            Trackers(
+                self.config, self.name, progress.run_id, self.run_dir, progress.step
+            ) as trackers,
             Recorder(self.run_dir, steps, progress.logs, trackers) as self.recorder,
         ):
             try:
@@ -125,7 +151,8 @@ class Trainer:
                 raise
             except (RunStoppedError, RequestRejectedError) as error:
                 ended = str(error)
-                # between the updates on one batch there is no state to resume from: the last checkpoint stays it
+                # between the updates on one batch there is no state to resume from: the last
+                # checkpoint stays it
                 if self.progress.begun and self.policy.updates == self.settled_updates:
                     self._save()
                 raise
@@ -141,7 +168,15 @@ class Trainer:
         self.recorder.draw()
         self.progress.seconds = dict(self.watch.total)
         base_unchanged = base_checksum(self.policy) == self.progress.base
-        write_summary(self.run_dir, self.name, ended, self.progress, self.recorder.history, base_unchanged, self.origin)
+        write_summary(
+            self.run_dir,
+            self.name,
+            ended,
+            self.progress,
+            self.recorder.history,
+            base_unchanged,
+            self.origin,
+        )
         log(f"{ended}; adapter, curves and summary are in {self.run_dir}")
         if ended != "finished":
             log(f"resume with: markbook train --resume {self.run_dir}")
@@ -150,7 +185,13 @@ class Trainer:
         training, rlaif = self.config.training, self.config.rlaif
         self.settled_updates = self.policy.updates
         rollouts = RolloutQueue(
-            self.sampler, self.marker, self.config, self.ranks, self.recorder, self.watch, self.progress.request_id
+            self.sampler,
+            self.marker,
+            self.config,
+            self.ranks,
+            self.recorder,
+            self.watch,
+            self.progress.request_id,
         )
         self.rollouts, self.flying = rollouts, deque(map(rollouts.restart, self.kept))
         if not self.progress.begun:
@@ -165,10 +206,13 @@ class Trainer:
             if training.eval_every_steps and self.progress.step % training.eval_every_steps == 0:
                 self._evaluate()
             self.watch.lap()
-            # with max_staleness the next batch is written before the marks of this one are waited for
+            # with max_staleness the next batch is written before the marks of this one are waited
+            # for
             for ahead in range(sent + 1, min(step + rlaif.max_staleness, training.max_steps) + 1):
                 draw = Draw(self.name, "train", TRAINING, ahead)
-                self.flying.append(rollouts.start(draw, self.order.step(ahead), rlaif.num_samples_per_prompt))
+                self.flying.append(
+                    rollouts.start(draw, self.order.step(ahead), rlaif.num_samples_per_prompt)
+                )
                 sent = ahead
             struck = self._record(self.step(step, self.flying[0]))
             self.flying.popleft()
@@ -177,11 +221,15 @@ class Trainer:
                 self._save()
                 self.recorder.draw()
             if struck and self.config.rlaif.reward_hacking_action == "stop":
-                raise RewardHackingError(f"{struck}; look at the samples: what is resumed is not stopped by this again")
+                raise RewardHackingError(
+                    f"{struck}; look at the samples: what is resumed is not stopped by this again"
+                )
         self._evaluate()
 
     def _record(self, metrics: Metrics) -> str:
-        """Record a step; returns what the checks for reward hacking say, each for the first time."""
+        """Record a step; returns what the checks for reward hacking say, each for the first
+        time.
+        """
         checked, struck = check_step(self.recorder.history, metrics, self.config.rlaif)
         self.recorder.step(checked)
         for alarm in struck:
@@ -193,9 +241,12 @@ class Trainer:
         groups, replaced = replace_uniform_groups(
             self.rollouts.marks(rollout), self.rollouts, self.order, self.config, self.name, step
         )
-        # from here on the service is not needed: what it refuses leaves the run where the last step ended, as a lack of
-        # memory in learning does, before which nothing of this step may be recorded
-        self.progress.counters["training"] = self.ranks.on_main(lambda: self.marker.counters(self.name))
+        # from here on the service is not needed: what it refuses leaves the run where the last step
+        # ended, as a lack of memory in learning does, before which nothing of this step may be
+        # recorded
+        self.progress.counters["training"] = self.ranks.on_main(
+            lambda: self.marker.counters(self.name)
+        )
 
         marks = scores_of_groups(groups)
         samples = [sample for group, _ in groups for sample in group]
@@ -206,7 +257,9 @@ class Trainer:
             penalties = kl.penalties.view_as(marks) if kl else None
             advantages = compute_advantages(marks, self.config.rlaif, penalties, truncated)
             result = (
-                self.learner.step(build_experiences(samples, advantages), kl) if advantages.in_policy.any() else None
+                self.learner.step(build_experiences(samples, advantages), kl)
+                if advantages.in_policy.any()
+                else None
             )
         drawn = [*replaced, *groups]
         self.recorder.groups(step, "train", drawn)
@@ -231,17 +284,33 @@ class Trainer:
         step, done, run = self.progress.step, self.progress.evaluations, evaluation_run(self.name)
         if not self.eval_tasks or step in done:
             return
-        phase = "eval_before" if not done else "eval_after" if step == self.config.training.max_steps else "eval"
-        log(f"evaluating {f'after step {step}' if step else 'before training'}: {len(self.eval_tasks)} tasks")
-        num_generations, before = self.config.training.eval_samples_per_task, self.watch.total["evaluation"]
+        phase = (
+            "eval_before"
+            if not done
+            else "eval_after"
+            if step == self.config.training.max_steps
+            else "eval"
+        )
+        log(
+            f"evaluating {f'after step {step}' if step else 'before training'}: "
+            f"{len(self.eval_tasks)} tasks"
+        )
+        num_generations, before = (
+            self.config.training.eval_samples_per_task,
+            self.watch.total["evaluation"],
+        )
         with self.watch("evaluation"):
-            rollout = self.rollouts.start(Draw(run, f"eval_{step}", EVALUATION, 0), self.eval_tasks, num_generations)
+            rollout = self.rollouts.start(
+                Draw(run, f"eval_{step}", EVALUATION, 0), self.eval_tasks, num_generations
+            )
             groups = self.rollouts.marks(rollout)
         self.progress.counters["evaluation"] = self.ranks.on_main(lambda: self.marker.counters(run))
         self.recorder.groups(step, phase, groups)
         done[step] = Evaluation.of(groups)
         seconds = self.watch.total["evaluation"] - before
-        self.recorder.evaluation(step, {**evaluation_metrics(groups, done, step), "seconds": seconds})
+        self.recorder.evaluation(
+            step, {**evaluation_metrics(groups, done, step), "seconds": seconds}
+        )
         if self.ranks.rank == 0:
             self.reporter.submit(self.name, step, done[step])
         self.recorder.draw()
@@ -251,7 +320,11 @@ class Trainer:
         self.progress.logs, self.progress.seconds = self.recorder.sizes(), dict(self.watch.total)
         name, keep = name or f"step-{self.progress.step}", self.config.training.save_total_limit
         random = self.ranks.gather(lambda: random_state(self.policy.device))
-        state = {**self.learner.state(), "random": random, "flying": [self.rollouts.keep(one) for one in self.flying]}
+        state = {
+            **self.learner.state(),
+            "random": random,
+            "flying": [self.rollouts.keep(one) for one in self.flying],
+        }
         save_checkpoint(self.run_dir, name, self.policy, self.progress, state, keep)
 
     def _restore(self) -> None:
@@ -262,7 +335,9 @@ class Trainer:
         base = self.progress.base
         self.progress, state = load_checkpoint(found[-1], self.policy)
         if self.progress.base != base:
-            raise ConfigError(f"training.model {self.config.training.model} is not the one of {found[-1]}")
+            raise ConfigError(
+                f"training.model {self.config.training.model} is not the one of {found[-1]}"
+            )
         self.learner.restore(state)
         self.kept = state["flying"]
         if self.ranks.rank < len(state["random"]):

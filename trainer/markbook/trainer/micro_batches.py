@@ -23,11 +23,12 @@ class MicroBatches:
         self.configured = self.size = configured
 
     def run(self, policy: Policy, work: Callable[[int], T]) -> T:
-        """`work(size)`; where it raises GpuMemoryError, once more with half the size, from the same state.
+        """`work(size)`; where it raises GpuMemoryError, once more with half the size, from the same
+        state.
 
-        The gradients of the failed attempt are dropped and the random numbers of dropout are set back, so that the
-        result is that of a run with the smaller size. Raises GpuMemoryError where the size has been halved before or is
-        1, or if the half is too much as well.
+        The gradients of the failed attempt are dropped and the random numbers of dropout are set
+        back, so that the result is that of a run with the smaller size. Raises GpuMemoryError where
+        the size has been halved before or is 1, or if the half is too much as well.
         """
         random = random_state(policy.device)
         try:
@@ -40,8 +41,8 @@ class MicroBatches:
         set_random_state(random, policy.device)
         self.size = self.size // 2
         log(
-            f"out of GPU memory with training.micro_batch_size {self.configured}: continuing with {self.size}; the "
-            "step is done again and nothing of it is lost"
+            f"out of GPU memory with training.micro_batch_size {self.configured}: continuing with "
+            f"{self.size}; the step is done again and nothing of it is lost"
         )
         try:
             return work(self.size)
@@ -63,7 +64,10 @@ class MicroBatches:
 
 
 def gather_within_memory(work: Callable[[], T], ranks: ProcessGroup, size: int) -> list[T]:
-    """What `work` gives in each process. Raises GpuMemoryError in all of them if the memory of one did not suffice."""
+    """What `work` gives in each process.
+
+    Raises GpuMemoryError in all of them if the memory of one did not suffice.
+    """
 
     def attempt() -> T | None:
         try:
@@ -75,15 +79,18 @@ def gather_within_memory(work: Callable[[], T], ranks: ProcessGroup, size: int) 
     for each in ranks.gather(attempt):
         if each is None:
             raise GpuMemoryError(
-                f"out of GPU memory in learning with {size} samples at a time: lower training.micro_batch_size or set "
-                "training.gradient_checkpointing, then --resume with that --config"
+                f"out of GPU memory in learning with {size} samples at a time: lower "
+                "training.micro_batch_size or set training.gradient_checkpointing, then --resume "
+                "with that --config"
             )
         found.append(each)
     return found
 
 
 def _free(policy: Policy) -> None:
-    """Drop the gradients, and give back what the allocator holds of the failed attempt, in blocks of its sizes."""
+    """Drop the gradients, and give back what the allocator holds of the failed attempt, in
+    blocks of its sizes.
+    """
     policy.model.zero_grad(set_to_none=True)
     if policy.device.type == "cuda":
         torch.cuda.empty_cache()

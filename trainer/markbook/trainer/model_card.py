@@ -1,4 +1,6 @@
-"""`adapter/README.md`: the card of a trained adapter, in the form that PEFT and the Hugging Face Hub read."""
+"""`adapter/README.md`: the card of a trained adapter, in the form that PEFT and the Hugging Face
+Hub read.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ _BUNDLED = "bundled:"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a student was made of and judged by. `rubric` and `profile`: the version of the rubric, and the hash of all
-    that the marks depended on, as the service had them when the run started."""
+    """What a student was made of and judged by. `rubric` and `profile`: the version of the rubric,
+    and the hash of all that the marks depended on, as the service had them when the run started.
+    """
 
     model: str
     tasks: str
@@ -68,12 +71,16 @@ def render_model_card(origin: Origin, summary: Mapping[str, Any]) -> str:
         "tags": ["lora", "reinforcement-learning", "markbook"],
     }
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in _rows(origin, summary))
-    warning = "\nThe teacher was the static stub, which is no judge.\n" if origin.teacher_is_stub else ""
+    warning = (
+        "\nThe teacher was the static stub, which is no judge.\n" if origin.teacher_is_stub else ""
+    )
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# {_cell(summary['run'])}\n\n"
-        f"A LoRA adapter for {_cell(origin.model)}, trained with reinforcement learning on the marks of a teacher by "
+        f"A LoRA adapter for {_cell(origin.model)}, trained with reinforcement learning on the "
+        "marks of a teacher by "
         f"Markbook {version('markbook')}.\n{warning}\n| | |\n|---|---|\n{rows}\n\n## Load it\n\n"
-        f"```python\n{_loading(origin.model)}```\n\n`markbook merge RUN OUT` writes base and adapter as one "
+        f"```python\n{_loading(origin.model)}```\n\n`markbook merge RUN OUT` writes base and "
+        "adapter as one "
         "model.\n"
     )
 
@@ -89,12 +96,18 @@ def _rows(origin: Origin, summary: Mapping[str, Any]) -> Iterator[tuple[str, str
         counters = Counters.model_validate(summary[phase])
         counts = [(source.value, counters.by_source.get(source, 0)) for source in Source]
         sources = ", ".join(f"{source} {count:,}" for source, count in counts if count)
-        yield f"marks, {phase}", f"{counters.samples - counters.unscored:,} of {counters.samples:,} samples: {sources}"
+        yield (
+            f"marks, {phase}",
+            f"{counters.samples - counters.unscored:,} of {counters.samples:,} samples: {sources}",
+        )
     for k, change in summary.get("pass_at_k", {}).items():
         yield f"pass@{k}", _change(change)
     if "mark" in summary:
         yield "mean mark", _change(summary["mark"])
-    yield "steps", f"{summary['steps']:,}, {summary['skipped_steps']:,} of them skipped; {summary['ended']}"
+    yield (
+        "steps",
+        f"{summary['steps']:,}, {summary['skipped_steps']:,} of them skipped; {summary['ended']}",
+    )
 
 
 def _change(change: Mapping[str, Any]) -> str:
@@ -116,13 +129,16 @@ def _loading(model: str) -> str:
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f"base = {base!r}\n"
         "tokenizer = AutoTokenizer.from_pretrained(base)\n"
-        'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "adapter")  # this folder\n'
+        'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "adapter")  '
+        "# this folder\n"
     )
 
 
 def _is_on_the_hub(model: str) -> bool:
     """Whether it is a name of the Hub: the Hub refuses a card that names a folder as its base."""
-    return model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists()
+    return (
+        model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists()
+    )
 
 
 def _cell(text: str) -> str:

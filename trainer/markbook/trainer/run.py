@@ -1,4 +1,6 @@
-"""One run in this process, from a configuration to an exit status. torch is imported once the arguments are checked."""
+"""One run in this process, from a configuration to an exit status. torch is imported once the
+arguments are checked.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +48,17 @@ def run_training(
     dry: bool = False,
     config_file: Path | None = None,
 ) -> int:
-    """One run in this process, by a configuration that names it. `config_file`: where it was read, if it was
-    named. Returns the exit status; raises ConfigError."""
+    """One run in this process, by a configuration that names it. `config_file`: where it was read,
+    if it was named. Returns the exit status; raises ConfigError.
+    """
     check_tasks(config.training)
     check_source(config.training.model)
     limit_spinning()
     keep_freed_memory()
     # Harmless: it lists keys that a saved adapter need not hold.
-    warnings.filterwarnings("ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: "))
+    warnings.filterwarnings(
+        "ignore", message=re.escape("Found missing adapter keys while loading the checkpoint: ")
+    )
     from markbook.trainer.errors import (
         BudgetExceededError,
         GpuMemoryError,
@@ -79,23 +84,31 @@ def run_training(
     return FINISHED
 
 
-def _run(config: Config, run_dir: Path, *, resume: bool, dry: bool, config_file: Path | None) -> None:
+def _run(
+    config: Config, run_dir: Path, *, resume: bool, dry: bool, config_file: Path | None
+) -> None:
     from markbook.trainer.distributed import launched
     from markbook.trainer.dry_run import dry_run
     from markbook.trainer.loop import Trainer
     from markbook.trainer.model.loading import resolve_device
 
     with (
-        # its key is $MARKBOOK_API_KEY: a secret, so not in the file that each run folder gets a copy of
+        # its key is $MARKBOOK_API_KEY: a secret, so not in the file that each run folder gets a
+        # copy of
         ScoringClient(
-            config.rlaif.scoring_url, timeout_s=config.rlaif.request_timeout_s, limits=config.service
+            config.rlaif.scoring_url,
+            timeout_s=config.rlaif.request_timeout_s,
+            limits=config.service,
         ) as client,
         launched(resolve_device(config.training.device), config.rlaif.service_wait_s) as ranks,
     ):
         # a run without a name is named by the clock, which differs between processes
         config, run_dir = ranks.on_main(lambda: (config, run_dir))
         run = _checked_name(config.rlaif.run)
-        print(f"run {run}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""), flush=True)
+        print(
+            f"run {run}" + (f", {ranks.world_size} processes" if ranks.world_size > 1 else ""),
+            flush=True,
+        )
         if changed := overridden_options(config.rlaif.model_dump()):
             name = config.rlaif.objective
             found = (f"{key} {value} ({name}: {usual})" for key, (value, usual) in changed.items())
@@ -111,5 +124,7 @@ def _checked_name(run: str | None) -> str:
     try:
         TypeAdapter(RunName).validate_python(evaluation_run(run))
     except ValidationError as error:
-        raise ConfigError(f"rlaif.run is {run!r}, which is not a run name: {error.errors()[0]['msg']}") from error
+        raise ConfigError(
+            f"rlaif.run is {run!r}, which is not a run name: {error.errors()[0]['msg']}"
+        ) from error
     return run

@@ -21,11 +21,14 @@ def write(file: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise ConfigError where `folder` cannot be made or written: before a model is loaded, which can take minutes."""
+    """Raise ConfigError where `folder` cannot be made or written: before a model is loaded,
+    which can take minutes.
+    """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"cannot write to {folder}: {there} is {'not yours to write' if there.is_dir() else 'a file'}"
+            f"cannot write to {folder}: {there} is "
+            f"{'not yours to write' if there.is_dir() else 'a file'}"
         )
 
 
@@ -34,11 +37,17 @@ def with_run_name(config: Config, run: str) -> Config:
 
 
 def find_run(config: Config, which: str | Path) -> Path:
-    """The folder of a run by its folder or name; of none named, `rlaif.run` or else the newest in `output_dir`."""
+    """The folder of a run by its folder or name; of none named, `rlaif.run` or else the newest
+    in `output_dir`.
+    """
     home = Path(config.training.output_dir)
     runs = sorted(home.glob(f"*/{METRICS}"), key=lambda file: file.stat().st_mtime)
     if which or config.rlaif.run:
-        folder = Path(which) if which and (Path(which) / METRICS).exists() else home / (which or config.rlaif.run or "")
+        folder = (
+            Path(which)
+            if which and (Path(which) / METRICS).exists()
+            else home / (which or config.rlaif.run or "")
+        )
         if not (folder / METRICS).exists():
             newest = f"; the newest one is {runs[-1].parent}" if runs else ""
             raise ConfigError(f"there is no run in {folder}{newest}")
@@ -57,7 +66,9 @@ def merge_resumed_config(kept: Config, now: Config) -> Config:
         for key, value in after[section].items():
             if value != before[section][key]:
                 was = before[section][key]
-                print(printable(f"changed since: {section}.{key} was {was}, is {value}"), flush=True)
+                print(
+                    printable(f"changed since: {section}.{key} was {was}, is {value}"), flush=True
+                )
     return now
 
 

@@ -1,4 +1,6 @@
-"""What policy and reference say of samples: the KL of tokens; without gradients the KL and log-probs of samples."""
+"""What policy and reference say of samples: the KL of tokens; without gradients the KL and
+log-probs of samples.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,22 @@ from markbook.trainer.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class RewardKl:
-    """KL as a part of the reward. `penalties` (N,): coefficient x nats per sample. `per_token`: mean, nats."""
+    """KL as a part of the reward.
+
+    `penalties` (N,): coefficient x nats per sample. `per_token`: mean, nats.
+    """
 
     penalties: Tensor
     per_token: float
 
 
 def token_kl(
-    policy: Policy, reference: Reference, samples: Sequence[Sample], states: Tensor, log_probs: Tensor, rlaif: Rlaif
+    policy: Policy,
+    reference: Reference,
+    samples: Sequence[Sample],
+    states: Tensor,
+    log_probs: Tensor,
+    rlaif: Rlaif,
 ) -> Tensor:
     """(N,) nats, by the estimator of `rlaif`; `states` and `log_probs` are the policy's."""
     temperature = rlaif.generation_temperature
@@ -43,9 +53,12 @@ def sample_kl(
     ranks: ProcessGroup = SINGLE_PROCESS,
     micro_batch_size: int | None = None,
 ) -> list[float]:
-    """Nats per sample, its tokens summed, without gradients. `micro_batch_size`, GpuMemoryError: as for `accumulate`.
+    """Nats per sample, its tokens summed, without gradients.
 
-    As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO, https://arxiv.org/abs/2402.14740.
+    `micro_batch_size`, GpuMemoryError: as for `accumulate`.
+
+    As a part of the reward: r = mark - coefficient x KL of the whole sample. Source: RLOO,
+    https://arxiv.org/abs/2402.14740.
     """
 
     def read(batch: Sequence[Sample]) -> Tensor:
@@ -64,16 +77,21 @@ def sample_log_probs(
     ranks: ProcessGroup = SINGLE_PROCESS,
     micro_batch_size: int | None = None,
 ) -> list[tuple[float, ...]]:
-    """Log-probabilities of each sample's tokens under `policy` as it learns, without gradients. The sampler's differ
-    by its arithmetic: merged weights, another batch, another program. `micro_batch_size`, GpuMemoryError: as for
-    `accumulate`."""
+    """Log-probabilities of each sample's tokens under `policy` as it learns, without gradients. The
+    sampler's differ by its arithmetic: merged weights, another batch, another program.
+    `micro_batch_size`, GpuMemoryError: as for `accumulate`.
+    """
     temperature = config.rlaif.generation_temperature
-    found = _read_all(samples, config, ranks, lambda batch: policy.log_probs(batch, temperature), micro_batch_size)
+    found = _read_all(
+        samples, config, ranks, lambda batch: policy.log_probs(batch, temperature), micro_batch_size
+    )
     return [tuple(part.tolist()) for part in found]
 
 
 def by_task_and_length(sample: Sample) -> tuple[int, int]:
-    """Sort key of micro-batches: neighbours share a prompt and a length, so less is read twice, less is padding."""
+    """Sort key of micro-batches: neighbours share a prompt and a length, so less is read twice,
+    less is padding.
+    """
     return sample.task.index, len(sample.ids)
 
 
@@ -85,7 +103,9 @@ def _read_all(
     read: Callable[[Sequence[Sample]], Tensor],
     micro_batch_size: int | None,
 ) -> list[Tensor]:
-    """What `read` gives for the tokens of each sample, in the order of `samples`; processes share the micro-batches."""
+    """What `read` gives for the tokens of each sample, in the order of `samples`; processes
+    share the micro-batches.
+    """
     size = micro_batch_size or config.training.micro_batch_size
     order = sorted(range(len(samples)), key=lambda place: by_task_and_length(samples[place]))
     shard = ranks.shard([order[start : start + size] for start in range(0, len(order), size)])

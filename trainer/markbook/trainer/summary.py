@@ -1,4 +1,6 @@
-"""What a run folder holds of its run as a whole: config.yaml as used, summary.json, the adapter's card."""
+"""What a run folder holds of its run as a whole: config.yaml as used, summary.json, the
+adapter's card.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def write_summary(
         "skipped_steps": sum(line["skipped"] is not None for line in history),
         **summarize(progress.evaluations, progress.step),
         "base_unchanged": base_unchanged,
-        **{phase: counters.model_dump(mode="json") for phase, counters in progress.counters.items()},
+        **{
+            phase: counters.model_dump(mode="json") for phase, counters in progress.counters.items()
+        },
         "seconds": {
             "loading": progress.seconds["loading"],
             **seconds,

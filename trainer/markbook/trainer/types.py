@@ -1,4 +1,6 @@
-"""What the parts of the trainer hand each other: tasks, samples, groups with their marks, a step's figures."""
+"""What the parts of the trainer hand each other: tasks, samples, groups with their marks, a
+step's figures.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from markbook.contract import Result
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as the teacher sees it (`prompt`) and as the student does (`token_ids`, chat template included)."""
+    """A task as the teacher sees it (`prompt`) and as the student does (`token_ids`, chat
+    template included).
+    """
 
     index: int
     prompt: str
@@ -24,10 +28,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the student wrote for a task. `ids` hold the end token where it wrote one; `text` is raw, without it.
+    """What the student wrote for a task.
 
-    `log_probs`: of each id under the policy that drew it. They carry float noise, so they make no two samples differ.
-    `updates`: how many the policy had had when it drew it.
+    `ids` hold the end token where it wrote one; `text` is raw, without it.
+
+    `log_probs`: of each id under the policy that drew it. They carry float noise, so they make no
+    two samples differ. `updates`: how many the policy had had when it drew it.
     """
 
     task: Task
@@ -47,11 +53,13 @@ Group = tuple[Sequence[Sample], Sequence[Result]]
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """`kl`: nats per token before the step, None where there is no reference. `kl_penalty`, `entropy_coef`: the
-    coefficients that applied. `grad_norm`: before clipping. `policy_lag`: updates since the samples were drawn,
-    their mean; with it grow `log_prob_gap` and `ratio_max` (see Accumulated), which are float noise where sampler and
-    learner are one policy. `padding`: its share among the tokens that were read. `entropy`: of a token's distribution,
-    nats, mean. `updates`: optimizer steps that these are the figures of."""
+    """`kl`: nats per token before the step, None where there is no reference. `kl_penalty`,
+    `entropy_coef`: the coefficients that applied. `grad_norm`: before clipping. `policy_lag`:
+    updates since the samples were drawn, their mean; with it grow `log_prob_gap` and `ratio_max`
+    (see Accumulated), which are float noise where sampler and learner are one policy. `padding`:
+    its share among the tokens that were read. `entropy`: of a token's distribution, nats, mean.
+    `updates`: optimizer steps that these are the figures of.
+    """
 
     loss: float
     kl: float | None
@@ -69,15 +77,27 @@ class StepResult:
 
 
 def merge_updates(results: Sequence[StepResult]) -> StepResult:
-    """The figures of several updates on one batch: means, but the largest `ratio_max` and the last `learning_rate`.
+    """The figures of several updates on one batch: means, but the largest `ratio_max` and the last
+    `learning_rate`.
 
     One is returned as it is. Raises IndexError without any.
     """
     if len(results) == 1:
         return results[0]
     merged: dict[str, Any] = {}
-    for name in ("loss", "kl", "clip_fraction", "grad_norm", "policy_lag", "log_prob_gap", "padding", "entropy"):
+    for name in (
+        "loss",
+        "kl",
+        "clip_fraction",
+        "grad_norm",
+        "policy_lag",
+        "log_prob_gap",
+        "padding",
+        "entropy",
+    ):
         values = [value for result in results if (value := getattr(result, name)) is not None]
         merged[name] = fmean(values) if values else None
     last = results[-1]
-    return replace(last, **merged, ratio_max=max(result.ratio_max for result in results), updates=len(results))
+    return replace(
+        last, **merged, ratio_max=max(result.ratio_max for result in results), updates=len(results)
+    )

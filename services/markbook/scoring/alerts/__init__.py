@@ -1,1 +1,3 @@
-"""Alerts on spent budgets, outages of the teacher, unscored samples and falling agreement; see `monitor.py`."""
+"""Alerts on spent budgets, outages of the teacher, unscored samples and falling agreement; see
+`monitor.py`.
+"""

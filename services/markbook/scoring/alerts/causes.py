@@ -1,4 +1,6 @@
-"""What raises alerts: budgets, an outage, unscored samples, low agreement; and when each of them has ended."""
+"""What raises alerts: budgets, an outage, unscored samples, low agreement; and when each of them
+has ended.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ class Causes:
     """`low_agreement`: the runs in which teacher and tests agree too little, and that in words."""
 
     def __init__(
-        self, settings: Alerts, teacher: Teacher, store: Store, low_agreement: Callable[[], Mapping[str, str]]
+        self,
+        settings: Alerts,
+        teacher: Teacher,
+        store: Store,
+        low_agreement: Callable[[], Mapping[str, str]],
     ) -> None:
         self._settings = settings
         self._teacher = teacher
@@ -47,7 +53,9 @@ class Causes:
         return [*found, *await self._unscored(now_ms)]
 
     async def has_ended(self, active: ActiveAlert, now_ms: int) -> bool:
-        """Whether a cause that is not among those of `find` has ended, in all replicas. Raises StoreUnavailableError.
+        """Whether a cause that is not among those of `find` has ended, in all replicas.
+
+        Raises StoreUnavailableError.
 
         Not seeing it is not enough: a process that has just started has seen nothing yet.
         """
@@ -61,7 +69,8 @@ class Causes:
         """Whether calls are charged to a budget of the same name with another limit or period."""
         known = self._store.money.watch.known().values()
         return any(
-            active.cause.startswith(_budget_prefix(each)) and active.cause != _budget_cause(each) for each in known
+            active.cause.startswith(_budget_prefix(each)) and active.cause != _budget_cause(each)
+            for each in known
         )
 
     async def _answered_since(self, at_ms: int) -> bool:
@@ -79,12 +88,19 @@ class Causes:
     def _outage(self, now_ms: int) -> Iterator[Cause]:
         if outage := self._teacher.outage():
             text = f"the teacher is down, its last calls all failed: {outage.cause}"
-            yield _lasting("outage", "outage", text, "the teacher is up, it answers calls again", now_ms)
+            yield _lasting(
+                "outage", "outage", text, "the teacher is up, it answers calls again", now_ms
+            )
 
     def _disagreement(self, now_ms: int) -> Iterator[Cause]:
         for run, text in sorted(self._low_agreement().items()):
-            ended = f"run {run}: the teacher's agreement with tests is no longer below rlaif.min_teacher_agreement"
-            yield _lasting(f"agreement in run {run}", "agreement", f"run {run}: {text}", ended, now_ms)
+            ended = (
+                f"run {run}: the teacher's agreement with tests is no longer below "
+                "rlaif.min_teacher_agreement"
+            )
+            yield _lasting(
+                f"agreement in run {run}", "agreement", f"run {run}: {text}", ended, now_ms
+            )
 
     async def _unscored(self, now_ms: int) -> list[Cause]:
         """Of all replicas: from the ledger's sums, as they were at most SHARE_EVERY_MS ago."""
@@ -101,9 +117,17 @@ class Causes:
         if samples < self._settings.min_samples or unscored <= most * samples:
             return []
         codes = ", ".join(f"{code} {count:,}" for code, count in total.failures.most_common())
-        text = f"{100 * unscored / samples:.1f} % of {samples:,} samples of {window} are unscored: {codes}"
-        ended = f"no more than {100 * most:g} % of the samples of {window} are unscored, or there were fewer than "
-        return [_lasting("unscored", "unscored", text, f"{ended}{self._settings.min_samples:,}", now_ms)]
+        text = (
+            f"{100 * unscored / samples:.1f} % of {samples:,} samples of {window} are unscored: "
+            f"{codes}"
+        )
+        ended = (
+            f"no more than {100 * most:g} % of the samples of {window} are unscored, or there "
+            "were fewer than "
+        )
+        return [
+            _lasting("unscored", "unscored", text, f"{ended}{self._settings.min_samples:,}", now_ms)
+        ]
 
 
 def _lasting(event: str, kind: str, text: str, ended: str, now_ms: int) -> Cause:
@@ -118,10 +142,14 @@ def _budget(reached: BudgetAlert) -> Cause:
     what = f"the budget of {budget.name} ({_limits(budget)})"
     text = f"{reached.percent} % of {what} is spent or set aside{within}"
     if reached.percent == 100:
-        text = f"{what} is exhausted{within}: new samples are unscored, cached marks are still served"
+        text = (
+            f"{what} is exhausted{within}: new samples are unscored, cached marks are still served"
+        )
     ended = f"{what}{within} no longer applies: its period is over, or it was changed"
     alert = Alert(f"{cause}: {reached.percent} %", "budget", text)
-    return Cause(alert, ActiveAlert(cause, "budget", ended, period.end_ms if period else _WITHOUT_END_MS))
+    return Cause(
+        alert, ActiveAlert(cause, "budget", ended, period.end_ms if period else _WITHOUT_END_MS)
+    )
 
 
 def _budget_prefix(budget: CurrentBudget) -> str:

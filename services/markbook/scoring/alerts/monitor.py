@@ -27,16 +27,18 @@ log = logging.getLogger("markbook")
 CHECK_S = 5.0
 """Seconds between checks."""
 PAUSES_MS = (30_000, 60_000, 120_000, 240_000)
-"""From each attempt at a delivery to the next: five attempts in seven and a half minutes, then it is given up. Each is
-longer than `webhook.TIMEOUT_S`, so that no two replicas try at a time."""
+"""From each attempt at a delivery to the next: five attempts in seven and a half minutes, then it
+is given up. Each is longer than `webhook.TIMEOUT_S`, so that no two replicas try at a time.
+"""
 RENEW_EVERY_MS = 30_000
 """Milliseconds between notes that a cause lasts."""
 _HOUR_MS = 3_600_000
 
 
 class AlertMonitor:
-    """`clock_ms` returns Unix milliseconds. `low_agreement`: the runs in which teacher and tests agree too little, and
-    that in words. `transport` replaces the network in tests."""
+    """`clock_ms` returns Unix milliseconds. `low_agreement`: the runs in which teacher and tests
+    agree too little, and that in words. `transport` replaces the network in tests.
+    """
 
     def __init__(
         self,
@@ -117,7 +119,9 @@ class AlertMonitor:
             self._renewed[active.cause] = now_ms
 
     def _forget_all_but(self, causes: Collection[Cause]) -> None:
-        """So that a cause that comes back is raised again, where the store finds that its end was reported."""
+        """So that a cause that comes back is raised again, where the store finds that its end
+        was reported.
+        """
         events = {each.alert.event for each in causes}
         names = {each.active.cause for each in causes}
         self._raised = {event: at_ms for event, at_ms in self._raised.items() if event in events}
@@ -126,8 +130,8 @@ class AlertMonitor:
     async def _resolve(self, present: Collection[str], now_ms: int) -> None:
         """Report the end of causes that are not `present`.
 
-        Not at once after a start, or after the database was away: other replicas, and this one, first have to notice
-        what lasts.
+        Not at once after a start, or after the database was away: other replicas, and this one,
+        first have to notice what lasts.
         """
         if self._resolves_from_ms is None:
             self._resolves_from_ms = now_ms + QUIET_MS
@@ -136,7 +140,9 @@ class AlertMonitor:
             is_over = active.cause not in present and now_ms >= self._resolves_from_ms
             if not (is_over and await self._causes.has_ended(active, now_ms)):
                 lasting[active.kind] += 1
-            elif await self._store.alerts.resolve(active, now_ms, deliver=self._webhook is not None):
+            elif await self._store.alerts.resolve(
+                active, now_ms, deliver=self._webhook is not None
+            ):
                 self._counts.resolved(active.kind)
                 log.info("alert resolved: %s", active.ended)
         self._counts.lasting(lasting)

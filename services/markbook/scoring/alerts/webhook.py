@@ -1,4 +1,7 @@
-"""Posts one alert to a webhook. Its URL is a secret: no log line and no exception of this module contains it."""
+"""Posts one alert to a webhook.
+
+Its URL is a secret: no log line and no exception of this module contains it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ TIMEOUT_S = 10.0
 
 
 class DeliveryError(MarkbookError):
-    """The webhook did not take the alert. The message is a status or the name of an error, never the URL."""
+    """The webhook did not take the alert.
+
+    The message is a status or the name of an error, never the URL.
+    """
 
 
 class Webhook:
@@ -26,7 +32,9 @@ class Webhook:
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._url = url
         logging.getLogger("httpx").setLevel(logging.WARNING)  # its line per request has the URL
-        self._http = httpx.AsyncClient(transport=transport, timeout=TIMEOUT_S, follow_redirects=False)
+        self._http = httpx.AsyncClient(
+            transport=transport, timeout=TIMEOUT_S, follow_redirects=False
+        )
 
     async def post(self, delivery: Delivery) -> None:
         """Raises DeliveryError unless the response is a 2xx. Its body is not read."""

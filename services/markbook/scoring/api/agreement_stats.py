@@ -1,4 +1,6 @@
-"""Builds the agreement of the teacher with tests for `/stats`: by run, and by run, profile and language."""
+"""Builds the agreement of the teacher with tests for `/stats`: by run, and by run, profile and
+language.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from markbook.config.settings import Rlaif
-from markbook.contract import AgreementCount, AgreementStats, TeacherAgreement, agreement_interval, agreement_share
+from markbook.contract import (
+    AgreementCount,
+    AgreementStats,
+    TeacherAgreement,
+    agreement_interval,
+    agreement_share,
+)
 from markbook.scoring.evaluation.agreement import auc_of_counts
 from markbook.scoring.observability.agreement import does_agree
 from markbook.scoring.store import JudgedKind, Profile, Rollups
@@ -38,7 +46,11 @@ def to_agreement(judged: Mapping[JudgedKind, int]) -> TeacherAgreement:
 
 
 def build_agreement(
-    rlaif: Rlaif, sums: Rollups, profiles: Sequence[Profile], low_runs: Sequence[str], run: str | None
+    rlaif: Rlaif,
+    sums: Rollups,
+    profiles: Sequence[Profile],
+    low_runs: Sequence[str],
+    run: str | None,
 ) -> AgreementStats:
     """Of all that is in `sums`, or of one `run`."""
     parts: defaultdict[tuple[str, bytes, str], Counter[JudgedKind]] = defaultdict(Counter)
@@ -72,4 +84,8 @@ def build_agreement(
 def _model(identity: Mapping[str, object]) -> str:
     """The teacher's model, or the name of a teacher that has none."""
     teacher = identity.get("teacher")
-    return str(teacher.get("model") or teacher.get("name") or "") if isinstance(teacher, Mapping) else ""
+    return (
+        str(teacher.get("model") or teacher.get("name") or "")
+        if isinstance(teacher, Mapping)
+        else ""
+    )

@@ -27,8 +27,8 @@ SESSION_COOKIE = "markbook_session"
 SESSION_S = 7 * 86_400
 
 _HOW = (
-    "send Authorization: Bearer mb_…, which Markbook's own commands and trainer do with MARKBOOK_API_KEY=mb_…; "
-    "the service's owner makes a key with: markbook keys add NAME"
+    "send Authorization: Bearer mb_…, which Markbook's own commands and trainer do with "
+    "MARKBOOK_API_KEY=mb_…; the service's owner makes a key with: markbook keys add NAME"
 )
 
 
@@ -45,7 +45,10 @@ class Authenticator:
     """Verifies API keys and sessions. Stored keys are cached for KEY_CACHE_TTL_S seconds."""
 
     def __init__(
-        self, keys: ApiKeys, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+        self,
+        keys: ApiKeys,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._stored_keys = keys
         self._clock = clock
@@ -55,7 +58,9 @@ class Authenticator:
         self._reading = asyncio.Lock()
 
     async def authenticate(self, authorization: str | None) -> ApiKey | None:
-        """The API key of a request; None while no keys exist. Raises UnauthorizedError, StoreUnavailableError.
+        """The API key of a request; None while no keys exist.
+
+        Raises UnauthorizedError, StoreUnavailableError.
 
         Once a key exists, one is required for good: revoking the last one must not admit everybody.
         """
@@ -75,14 +80,19 @@ class Authenticator:
         return key
 
     def issue_session(self, key: ApiKey) -> str:
-        """The value of the session cookie: for the pages only, valid for SESSION_S and as long as `key` is.
+        """The value of the session cookie: for the pages only, valid for SESSION_S and as long as
+        `key` is.
 
-        It is signed with the key's hash, so that every replica can verify it and the key cannot be derived from it.
+        It is signed with the key's hash, so that every replica can verify it and the key cannot be
+        derived from it.
         """
         return _signer(key).sign(str(round(self._wall()) + SESSION_S)).decode()
 
     async def verify_session(self, cookie: str | None) -> ApiKey | None:
-        """The key of a session cookie; None while no keys exist. Raises UnauthorizedError, StoreUnavailableError."""
+        """The key of a session cookie; None while no keys exist.
+
+        Raises UnauthorizedError, StoreUnavailableError.
+        """
         keys = await self._fresh()
         if not keys:
             return None
@@ -93,8 +103,14 @@ class Authenticator:
                 until_s = int(_signer(key).unsign(cookie))
             except BadSignature:
                 continue
-            if self._wall() >= until_s or key.revoked_ms is not None or key.has_expired(self._wall() * 1000):
-                raise UnauthorizedError("the session or its API key has expired or was revoked: sign in again")
+            if (
+                self._wall() >= until_s
+                or key.revoked_ms is not None
+                or key.has_expired(self._wall() * 1000)
+            ):
+                raise UnauthorizedError(
+                    "the session or its API key has expired or was revoked: sign in again"
+                )
             self._note_used(key)
             return key
         raise UnauthorizedError("the session cookie is invalid: sign in again")
@@ -119,15 +135,23 @@ class Authenticator:
 def check_all_runs(key: ApiKey | None) -> None:
     """Raises ForbiddenError when `key` may use some runs only."""
     if key is not None and not Viewer(key).sees_all_runs:
-        raise ForbiddenError(f"the API key {key.name} may use the runs {key.runs} only, and this covers all runs")
+        raise ForbiddenError(
+            f"the API key {key.name} may use the runs {key.runs} only, and this covers all runs"
+        )
 
 
 def check_admin(key: ApiKey | None) -> None:
-    """Raises ForbiddenError unless `key` may manage keys; without keys always: the first one is made by command."""
+    """Raises ForbiddenError unless `key` may manage keys; without keys always: the first one is
+    made by command.
+    """
     if key is None:
-        raise ForbiddenError("there are no API keys: make the first one with: markbook keys add NAME --admin")
+        raise ForbiddenError(
+            "there are no API keys: make the first one with: markbook keys add NAME --admin"
+        )
     if not key.is_admin:
-        raise ForbiddenError(f"the API key {key.name} may not manage keys: sign in with one made with --admin")
+        raise ForbiddenError(
+            f"the API key {key.name} may not manage keys: sign in with one made with --admin"
+        )
 
 
 def check_run(key: ApiKey | None, run: str) -> None:
@@ -138,11 +162,15 @@ def check_run(key: ApiKey | None, run: str) -> None:
 
 
 def _signer(key: ApiKey) -> Signer:
-    return Signer(key.digest, salt="markbook session", key_derivation="hmac", digest_method=hashlib.sha256)
+    return Signer(
+        key.digest, salt="markbook session", key_derivation="hmac", digest_method=hashlib.sha256
+    )
 
 
 def _secret(authorization: str) -> str:
-    """The token of Bearer, or the password of Basic, for clients that can only be configured with a URL; else ""."""
+    """The token of Bearer, or the password of Basic, for clients that can only be configured
+    with a URL; else "".
+    """
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()

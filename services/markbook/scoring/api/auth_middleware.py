@@ -1,4 +1,6 @@
-"""ASGI middleware in front of all routes: only OPEN_PATHS are served without a valid API key, once keys exist."""
+"""ASGI middleware in front of all routes: only OPEN_PATHS are served without a valid API key,
+once keys exist.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ OPEN_PATHS = frozenset(
     | {"/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"}
     | {"/login", "/logout", "/page.css"}
 )
-"""Paths served without authentication: health probes, API docs, login. None exposes stored data, as /stats would."""
+"""Paths served without authentication: health probes, API docs, login.
+
+None exposes stored data, as /stats would.
+"""
 PAGES = frozenset({"/", "/keys", "/samples"})
 """They, and what is below /samples/, redirect browsers without a session to the login."""
 DOWNLOAD = "/export"
@@ -30,7 +35,9 @@ DOWNLOAD = "/export"
 class AuthMiddleware:
     """A middleware and no dependency, so that every route that is added is protected."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticator, allowed_hosts: Sequence[str] = ()
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._allowed_hosts = allowed_hosts
@@ -42,11 +49,15 @@ class AuthMiddleware:
                 if scope["method"] not in ("GET", "HEAD"):
                     check_site(headers)
                 key = scope["api_key"] = await self._authenticate(scope)
-                if key is None:  # with keys, every request carries one, which a browser does not add by itself
+                if (
+                    key is None
+                ):  # with keys, every request carries one, which a browser does not add by itself
                     check_host(headers, self._allowed_hosts)
             except ServiceError as error:
                 to_login = is_page(scope["path"]) and isinstance(error, UnauthorizedError)
-                login = "../" * (scope["path"].count("/") - 1) + "login"  # relative: there may be a path prefix
+                login = (
+                    "../" * (scope["path"].count("/") - 1) + "login"
+                )  # relative: there may be a path prefix
                 answer = RedirectResponse(login, 303) if to_login else render(error)
                 await answer(scope, receive, send)
                 return
@@ -55,7 +66,9 @@ class AuthMiddleware:
     async def _authenticate(self, scope: Scope) -> ApiKey | None:
         authorization = _authorization(scope)
         if (is_page(scope["path"]) or scope["path"] == DOWNLOAD) and authorization is None:
-            return await self._authenticator.verify_session(Request(scope).cookies.get(SESSION_COOKIE))
+            return await self._authenticator.verify_session(
+                Request(scope).cookies.get(SESSION_COOKIE)
+            )
         return await self._authenticator.authenticate(authorization)
 
 

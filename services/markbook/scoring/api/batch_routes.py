@@ -29,17 +29,30 @@ QUEUED = Batch(
 
 @batch_router.get("/{batch_id}", response_model=Batch, responses=error_responses(404, 503))
 async def get_batch(
-    request: Request, batch_id: Annotated[str, Path(description="The `id` of a batch.", pattern="^[0-9a-f]{32}$")]
+    request: Request,
+    batch_id: Annotated[str, Path(description="The `id` of a batch.", pattern="^[0-9a-f]{32}$")],
 ) -> Response:
-    """A batch: its state, and once it has ended one result per sample. With an API key, of a run that it may use."""
+    """A batch: its state, and once it has ended one result per sample.
+
+    With an API key, of a run that it may use.
+    """
     found = await get_state(request).batches.get(Viewer(get_api_key(request)), batch_id)
     if found is None:
-        raise BatchNotFoundError(f"there is no batch {batch_id}, or the API key may not use its run")
+        raise BatchNotFoundError(
+            f"there is no batch {batch_id}, or the API key may not use its run"
+        )
     return Response(found.model_dump_json(), media_type="application/json")
 
 
 def accepted() -> dict[str, Any]:
     """The answer to a batch, for the description of `/score`."""
     content = {"application/json": {"example": QUEUED.model_dump(mode="json")}}
-    headers = {"Location": {"description": "Where its results will be.", "schema": {"type": "string"}}}
-    return {"model": Batch, "description": "A batch was stored.", "content": content, "headers": headers}
+    headers = {
+        "Location": {"description": "Where its results will be.", "schema": {"type": "string"}}
+    }
+    return {
+        "model": Batch,
+        "description": "A batch was stored.",
+        "content": content,
+        "headers": headers,
+    }

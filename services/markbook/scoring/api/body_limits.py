@@ -1,4 +1,6 @@
-"""What bodies may cost: the time one takes to arrive, and the bytes that all requests in progress hold together."""
+"""What bodies may cost: the time one takes to arrive, and the bytes that all requests in
+progress hold together.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from markbook.scoring.errors import RequestTimeoutError, TooManyRequestsError
 
 
 class BodyLimits:
-    """ASGI middleware. A request holds its body's bytes until it is answered: so long its samples are in memory."""
+    """ASGI middleware.
+
+    A request holds its body's bytes until it is answered: so long its samples are in memory.
+    """
 
     def __init__(self, app: ASGIApp, limits: Service) -> None:
         self._app = app

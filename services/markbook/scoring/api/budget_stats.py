@@ -1,4 +1,6 @@
-"""The budgets of `/stats`, `/metrics` and the dashboard: what was spent of each, in all or in its current period."""
+"""The budgets of `/stats`, `/metrics` and the dashboard: what was spent of each, in all or in
+its current period.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,18 @@ Amounts = Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """`in_all`: since the store was created. `by_period`: in the current day or month, of the periods in use."""
+    """`in_all`: since the store was created.
+
+    `by_period`: in the current day or month, of the periods in use.
+    """
 
     in_all: Amounts
     by_period: Mapping[Literal["day", "month"], Amounts] = field(default_factory=dict)
 
 
-async def read_budget_states(state: AppState, key: ApiKey | None, run: str | None) -> dict[str, BudgetState]:
+async def read_budget_states(
+    state: AppState, key: ApiKey | None, run: str | None
+) -> dict[str, BudgetState]:
     """The total, the asker's key, and every run that has paid or only the `run` that is named.
 
     A key sees the runs that it may use, and the total only if it may use all runs.
@@ -46,7 +53,9 @@ async def read_budget_states(state: AppState, key: ApiKey | None, run: str | Non
 
 
 async def named_budgets(state: AppState) -> dict[str, BudgetState]:
-    """The budgets that the owner has named: the total, named runs, keys. Not each run's: clients choose their names.
+    """The budgets that the owner has named: the total, named runs, keys.
+
+    Not each run's: clients choose their names.
 
     None while the database is unavailable; the process's own counters are reported all the same.
     """
@@ -63,8 +72,12 @@ async def named_budgets(state: AppState) -> dict[str, BudgetState]:
     return budget_states(spending, limits, state.clock_ms())
 
 
-def budget_states(spending: Spending, limits: Mapping[str, Sequence[Budget]], now_ms: int) -> dict[str, BudgetState]:
-    """By scope what was spent in all, and beside it by the name of each budget that has a period and a limit."""
+def budget_states(
+    spending: Spending, limits: Mapping[str, Sequence[Budget]], now_ms: int
+) -> dict[str, BudgetState]:
+    """By scope what was spent in all, and beside it by the name of each budget that has a period
+    and a limit.
+    """
     states: dict[str, BudgetState] = {}
     for scope, budgets in limits.items():
         in_all = next((budget for budget in budgets if budget.per is None), Budget())
@@ -94,5 +107,9 @@ def _configured(budgets: Budgets) -> list[Budget]:
 def _state(spent: tuple[int, int], limit: Budget) -> BudgetState:
     nusd, tokens = spent
     return BudgetState(
-        spent_usd=nusd / 1e9, limit_usd=limit.usd, spent_tokens=tokens, limit_tokens=limit.tokens, per=limit.per
+        spent_usd=nusd / 1e9,
+        limit_usd=limit.usd,
+        spent_tokens=tokens,
+        limit_tokens=limit.tokens,
+        per=limit.per,
     )

@@ -1,4 +1,6 @@
-"""Requests that a browser was tricked into: sent by another site, or to this service under a name of the attacker's."""
+"""Requests that a browser was tricked into: sent by another site, or to this service under a
+name of the attacker's.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,19 @@ def check_site(headers: Headers) -> None:
 
 
 def check_host(headers: Headers, allowed: Sequence[str]) -> None:
-    """Raises UnknownHostError for a name that anybody may have pointed at this address (DNS rebinding).
+    """Raises UnknownHostError for a name that anybody may have pointed at this address (DNS
+    rebinding).
 
-    An address and a name without a dot (localhost, a service's name in compose) cannot belong to others; other names
-    have to be among `allowed`.
+    An address and a name without a dot (localhost, a service's name in compose) cannot belong to
+    others; other names have to be among `allowed`.
     """
     name = _name_of(headers.get("host", ""))
-    if name is None or not (_is_address(name) or "." not in name or name in map(str.lower, allowed)):
+    if name is None or not (
+        _is_address(name) or "." not in name or name in map(str.lower, allowed)
+    ):
         raise UnknownHostError(
-            f"this service asks for no API key, so it answers to no name that it does not know: add {name!r} to "
-            "service.allowed_hosts, or make a key with: markbook keys add NAME"
+            "this service asks for no API key, so it answers to no name that it does not know: "
+            f"add {name!r} to service.allowed_hosts, or make a key with: markbook keys add NAME"
         )
 
 

@@ -22,7 +22,11 @@ def handle_errors(app: FastAPI) -> None:
 
 
 def render(error: ServiceError) -> JSONResponse:
-    return _answer(error.status, ErrorBody(error=error.code, detail=error.detail, field=error.field), error.headers)
+    return _answer(
+        error.status,
+        ErrorBody(error=error.code, detail=error.detail, field=error.field),
+        error.headers,
+    )
 
 
 def _answer(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -39,16 +43,25 @@ async def _invalid_query(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:])
-    return _answer(422, ErrorBody(error="invalid_request", detail=f"{field}: {first['msg']}", field=field))
+    return _answer(
+        422, ErrorBody(error="invalid_request", detail=f"{field}: {first['msg']}", field=field)
+    )
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = "not_found" if error.status_code == 404 else "http_error"
     detail = f"{request.method} {request.url.path}: {error.detail}; the routes are listed at /docs"
-    return _answer(error.status_code, ErrorBody(error=code, detail=detail), dict(error.headers or {}))
+    return _answer(
+        error.status_code, ErrorBody(error=code, detail=detail), dict(error.headers or {})
+    )
 
 
 async def _defect(_request: Request, _error: Exception) -> JSONResponse:
     # the server logs the traceback; the client learns only that it is not at fault
-    return _answer(500, ErrorBody(error="internal_error", detail="a defect in the service; its log has the traceback"))
+    return _answer(
+        500,
+        ErrorBody(
+            error="internal_error", detail="a defect in the service; its log has the traceback"
+        ),
+    )

@@ -1,4 +1,6 @@
-"""The errors in the OpenAPI description: by status, what each means, its headers and an example of its body."""
+"""The errors in the OpenAPI description: by status, what each means, its headers and an example
+of its body.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,26 @@ from markbook.scoring.errors import (
 
 _BODY = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
 _RETRY_AFTER = {
-    "Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "integer", "minimum": 0}}
+    "Retry-After": {
+        "description": "Seconds to wait before asking again.",
+        "schema": {"type": "integer", "minimum": 0},
+    }
 }
-_AUTHENTICATE = {"WWW-Authenticate": {"description": "How to send the key.", "schema": {"type": "string"}}}
+_AUTHENTICATE = {
+    "WWW-Authenticate": {"description": "How to send the key.", "schema": {"type": "string"}}
+}
 
 
-def _response(example: ServiceError, description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
-    body = ErrorBody(error=example.code, detail=example.detail, field=example.field).model_dump(exclude_none=True)
+def _response(
+    example: ServiceError, description: str, headers: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    body = ErrorBody(error=example.code, detail=example.detail, field=example.field).model_dump(
+        exclude_none=True
+    )
     content = {"application/json": {"schema": _BODY, "example": body}}
-    return {"description": description, "content": content} | ({"headers": headers} if headers else {})
+    return {"description": description, "content": content} | (
+        {"headers": headers} if headers else {}
+    )
 
 
 ERRORS: dict[int, dict[str, Any]] = {
@@ -45,7 +58,8 @@ ERRORS: dict[int, dict[str, Any]] = {
     ),
     404: _response(
         MarkNotFoundError(
-            "the store has no mark of STUDENT:bf1d4bf0179f:ef232b6686b2:python under profile 2a01c9de4de7b0fd"
+            "the store has no mark of STUDENT:bf1d4bf0179f:ef232b6686b2:python under profile "
+            "2a01c9de4de7b0fd"
         ),
         "The store has no such mark.",
     ),
@@ -55,17 +69,23 @@ ERRORS: dict[int, dict[str, Any]] = {
     ),
     413: _response(
         PayloadTooLargeError(
-            "300 samples in one request; at most 256 (service.max_samples_per_request)", field="samples"
+            "300 samples in one request; at most 256 (service.max_samples_per_request)",
+            field="samples",
         ),
         "Over one of the service's limits: send less at a time.",
     ),
     415: _response(
-        UnsupportedMediaTypeError("the body must be JSON, with the header Content-Type: application/json"),
+        UnsupportedMediaTypeError(
+            "the body must be JSON, with the header Content-Type: application/json"
+        ),
         "A body that is not declared as JSON.",
     ),
     421: _response(
-        UnknownHostError("this service asks for no API key, so it answers to no name that it does not know"),
-        "Without API keys: a `Host` that is neither an address, a name without a dot, nor in service.allowed_hosts.",
+        UnknownHostError(
+            "this service asks for no API key, so it answers to no name that it does not know"
+        ),
+        "Without API keys: a `Host` that is neither an address, a name without a dot, nor in "
+        "service.allowed_hosts.",
     ),
     422: _response(
         BadRequestError("samples[0].language: Field required", field="samples[0].language"),
@@ -76,14 +96,16 @@ ERRORS: dict[int, dict[str, Any]] = {
         "A sample has no mark, and asking again will not help: never a number.",
     ),
     429: _response(
-        TooManyRequestsError("16 requests are in progress and 256 are queued: retry later", retry_after_s=1),
+        TooManyRequestsError(
+            "16 requests are in progress and 256 are queued: retry later", retry_after_s=1
+        ),
         "Too many requests are queued: retry later.",
         _RETRY_AFTER,
     ),
     503: _response(
         StoreUnavailableError(""),
-        "The database cannot be reached, the service is stopping, or, for other trainers, a mark is missing that may "
-        "come: retry.",
+        "The database cannot be reached, the service is stopping, or, for other trainers, a mark "
+        "is missing that may come: retry.",
         _RETRY_AFTER,
     ),
 }

@@ -1,4 +1,6 @@
-"""Examples for the OpenAPI description: a request and a response per route, made of the models that they are of."""
+"""Examples for the OpenAPI description: a request and a response per route, made of the models
+that they are of.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,12 @@ from markbook.contract import (
 )
 from markbook.contract import ErrorCode as Code
 from markbook.scoring.api.batch_routes import QUEUED
-from markbook.scoring.api.reward_models import RewardRequest, RewardResponse, VerifyRequest, VerifyResponse
+from markbook.scoring.api.reward_models import (
+    RewardRequest,
+    RewardResponse,
+    VerifyRequest,
+    VerifyResponse,
+)
 
 _TASK = "Write add(a, b) that returns the sum."
 _CODE = 'def add(a, b):\n    """The sum of a and b."""\n    return a + b'
@@ -56,7 +63,9 @@ _SCORED = Scored(
     profile=_PROFILE,
 )
 _UNSCORED = Unscored(
-    error=SampleError(code=Code.TEACHER_UNAVAILABLE, detail="the teacher is overloaded", retry_after_s=8.0),
+    error=SampleError(
+        code=Code.TEACHER_UNAVAILABLE, detail="the teacher is overloaded", retry_after_s=8.0
+    ),
     extracted_from=ExtractedFrom.COMPLETION,
     key="STUDENT:bf1d4bf0179f:e2b06d2f6f37:python",
     profile=_PROFILE,
@@ -94,10 +103,17 @@ _STATS = Stats(
     runs={"my-run": _COUNTERS},
     cache=CacheStats(entries=31, bytes=163_840),
     teacher=TeacherStats(
-        name="anthropic", model="claude-haiku-5-5", is_stub=False, description="claude-haiku-5-5 at the provider's API"
+        name="anthropic",
+        model="claude-haiku-5-5",
+        is_stub=False,
+        description="claude-haiku-5-5 at the provider's API",
     ),
     profile=_PROFILE,
-    budgets={"total": BudgetState(spent_usd=0.0011865, limit_usd=5.0, spent_tokens=16_720, limit_tokens=None)},
+    budgets={
+        "total": BudgetState(
+            spent_usd=0.0011865, limit_usd=5.0, spent_tokens=16_720, limit_tokens=None
+        )
+    },
     policy={"use_tests": True, "tests_policy": "gate", "prompt_context_chars": 200},
     profile_inputs=ProfileInputs(
         teacher={"name": "anthropic", "model": "claude-haiku-5-5"},
@@ -134,11 +150,18 @@ _MARKS = KeptMarks(
     ]
 )
 _MARK_METRIC = RunMetric(
-    name=MARK, value=0.71, low=0.66, high=0.76, step=20, reported_at=datetime(2026, 11, 22, 18, 5, tzinfo=UTC)
+    name=MARK,
+    value=0.71,
+    low=0.66,
+    high=0.76,
+    step=20,
+    reported_at=datetime(2026, 11, 22, 18, 5, tzinfo=UTC),
 )
 _VERIFY = {
     "responses_create_params": {"input": [{"role": "user", "content": _TASK}]},
-    "response": {"output": [{"type": "message", "role": "assistant", "content": f"```python\n{_CODE}\n```"}]},
+    "response": {
+        "output": [{"type": "message", "role": "assistant", "content": f"```python\n{_CODE}\n```"}]
+    },
     "verifier_metadata": {"language": "python", "run": "my-run"},
 }
 _METRICS = """\
@@ -162,7 +185,8 @@ REQUESTS: dict[str, Any] = {
     ).model_dump(mode="json"),
     "verify": VerifyRequest.model_validate(_VERIFY).model_dump(mode="json", exclude_unset=True),
     "report_run_metrics": MetricsReport(
-        step=20, metrics={"mark": Metric(value=0.71, low=0.66, high=0.76), "pass_at_1": Metric(value=0.4)}
+        step=20,
+        metrics={"mark": Metric(value=0.71, low=0.66, high=0.76), "pass_at_1": Metric(value=0.4)},
     ).model_dump(mode="json", exclude_unset=True),
 }
 """By operation id."""
@@ -171,7 +195,11 @@ RESPONSES: dict[str, Any] = {
     "score": ScoreResponse(
         results=[_SCORED, _UNSCORED],
         usage=RequestUsage(
-            teacher_calls=1, input_tokens=612, output_tokens=26, cache_read_input_tokens=940, cost_usd=8.36e-05
+            teacher_calls=1,
+            input_tokens=612,
+            output_tokens=26,
+            cache_read_input_tokens=940,
+            cost_usd=8.36e-05,
         ),
     ).model_dump(mode="json"),
     "get_batch": QUEUED.model_copy(
@@ -179,7 +207,9 @@ RESPONSES: dict[str, Any] = {
             "state": BatchState.ENDED,
             "ended_at": datetime(2026, 11, 22, 18, 41, tzinfo=UTC),
             "results": [_SCORED, _UNSCORED],
-            "usage": RequestUsage(teacher_calls=1, input_tokens=612, output_tokens=26, cost_usd=4.18e-05),
+            "usage": RequestUsage(
+                teacher_calls=1, input_tokens=612, output_tokens=26, cost_usd=4.18e-05
+            ),
         }
     ).model_dump(mode="json"),
     "get_stats": _STATS.model_dump(mode="json"),
@@ -195,6 +225,8 @@ RESPONSES: dict[str, Any] = {
         scores=[0.93],
         extra_logs={"markbook_cached": [0.0], "markbook_heuristic": [0.0]},
     ).model_dump(mode="json"),
-    "verify": VerifyResponse.model_validate(_VERIFY | {"reward": 0.93, "markbook": _SCORED}).model_dump(mode="json"),
+    "verify": VerifyResponse.model_validate(
+        _VERIFY | {"reward": 0.93, "markbook": _SCORED}
+    ).model_dump(mode="json"),
 }
 """By operation id; the answers with status 200."""

@@ -1,6 +1,8 @@
-"""What a connection may cost before anybody has shown a key: bytes and seconds of a request's head, unread answers.
+"""What a connection may cost before anybody has shown a key: bytes and seconds of a request's head,
+unread answers.
 
-uvicorn's parser in C has no such bounds; its other one, which has one on bytes, takes twice as long for a cached mark.
+uvicorn's parser in C has no such bounds; its other one, which has one on bytes, takes twice as long
+for a cached mark.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes of a request's line and headers."""
 HEAD_TIMEOUT_S = 10.0
-"""Seconds from the connection, or from the first byte of a later request on it, to the end of a request's head."""
+"""Seconds from the connection, or from the first byte of a later request on it, to the end of a
+request's head.
+"""
 MAX_CONNECTIONS = 4096
 UNREAD_TIMEOUT_S = 30.0
 """Seconds for which a client may leave an answer unread."""
@@ -28,14 +32,17 @@ def max_connections() -> int:
     """Connections at a time: what the process may open, less a reserve."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
-        MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - RESERVED_DESCRIPTORS))
+        MAX_CONNECTIONS
+        if soft == resource.RLIM_INFINITY
+        else max(1, min(MAX_CONNECTIONS, soft - RESERVED_DESCRIPTORS))
     )
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's, which closes connections that go beyond these bounds.
 
-    Where there are too many, the one goes that has waited longest without a whole request: those that ask are answered.
+    Where there are too many, the one goes that has waited longest without a whole request: those
+    that ask are answered.
     """
 
     _unasked: ClassVar[dict[BoundedProtocol, None]] = {}
@@ -86,7 +93,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(
-                    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: "
+                    b"0\r\nconnection: close\r\n\r\n"
                 )
                 self.transport.close()
 

@@ -1,4 +1,7 @@
-"""Making, changing, rotating and revoking API keys on behalf of an admin key. Every change is logged, no secret is."""
+"""Making, changing, rotating and revoking API keys on behalf of an admin key.
+
+Every change is logged, no secret is.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +69,14 @@ def parse_settings(fields: dict[str, Any]) -> KeySettings:
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(map(str, fault["loc"][:1]))
-        raise BadRequestError(f"{name} is {str(fault['input'])[:80]}: {fault['msg']}", field=name) from error
+        raise BadRequestError(
+            f"{name} is {str(fault['input'])[:80]}: {fault['msg']}", field=name
+        ) from error
     if settings.is_admin and settings.runs != "*":
-        detail = f"runs is {settings.runs}: an admin key can make keys for all runs, so its own must be *"
+        detail = (
+            f"runs is {settings.runs}: an admin key can make keys for all runs, so its own "
+            "must be *"
+        )
         raise BadRequestError(detail, field="runs")
     return settings
 
@@ -85,12 +93,16 @@ class KeyAdmin:
     async def add(self, name: str, settings: KeySettings, now_ms: int) -> str:
         """Returns the secret of the new key, which is shown this once. Raises BadRequestError."""
         if not KEY_NAME.fullmatch(name):
-            raise BadRequestError(f"name: up to 128 characters of {KEY_NAME.pattern.partition('{')[0]}", field="name")
+            raise BadRequestError(
+                f"name: up to 128 characters of {KEY_NAME.pattern.partition('{')[0]}", field="name"
+            )
         self._check_price(settings)
         secret = new_secret()
         key = settings.apply(ApiKey(name, hash_secret(secret), "*", Budget(), now_ms), now_ms)
         if not await self.keys.add(key):
-            raise BadRequestError(f"there is or was a key of the name {name}: choose another", field="name")
+            raise BadRequestError(
+                f"there is or was a key of the name {name}: choose another", field="name"
+            )
         self._done("added", key)
         return secret
 
@@ -99,7 +111,9 @@ class KeyAdmin:
         self._check_price(settings)
         before = await self._valid(name)
         if name == self.by.name and not settings.is_admin:
-            raise BadRequestError("this is the key that you are signed in with: it stays an admin key")
+            raise BadRequestError(
+                "this is the key that you are signed in with: it stays an admin key"
+            )
         key = settings.apply(before, now_ms)
         if not await self.keys.change(key):
             raise _no_valid_key(name)
@@ -109,14 +123,18 @@ class KeyAdmin:
         """Returns the new secret; the old one is refused from now on. Raises BadRequestError."""
         key, secret = await self._valid(name), new_secret()
         if not await self.keys.rotate(name, hash_secret(secret), now_ms, issued_ms):
-            raise BadRequestError(f"the secret of {name} was replaced meanwhile: load the page again")
+            raise BadRequestError(
+                f"the secret of {name} was replaced meanwhile: load the page again"
+            )
         self._done("rotated", key)
         return secret
 
     async def revoke(self, name: str, now_ms: int) -> None:
         """Raises BadRequestError."""
         if name == self.by.name:
-            raise BadRequestError("this is the key that you are signed in with: sign in with another one to revoke it")
+            raise BadRequestError(
+                "this is the key that you are signed in with: sign in with another one to revoke it"
+            )
         key = await self._valid(name)
         if not await self.keys.revoke(name, now_ms):
             raise _no_valid_key(name)
@@ -129,14 +147,25 @@ class KeyAdmin:
         raise _no_valid_key(name)
 
     def _check_price(self, settings: KeySettings) -> None:
-        if settings.usd is not None and self.teacher.name != "static" and self.teacher.price() is None:
+        if (
+            settings.usd is not None
+            and self.teacher.name != "static"
+            and self.teacher.price() is None
+        ):
             raise BadRequestError(
-                f"usd: it needs the price of {self.teacher.model}: set it under teacher.prices", field="usd"
+                f"usd: it needs the price of {self.teacher.model}: set it under teacher.prices",
+                field="usd",
             )
 
     def _done(self, action: str, key: ApiKey) -> None:
         self.authenticator.forget_keys()
-        fields = {"action": action, "key": key.name, "by": self.by.name, "runs": key.runs, "admin": key.is_admin}
+        fields = {
+            "action": action,
+            "key": key.name,
+            "by": self.by.name,
+            "runs": key.runs,
+            "admin": key.is_admin,
+        }
         log.info("API key %s", action, extra={FIELDS: fields})
 
 

@@ -20,17 +20,30 @@ BODIES: dict[str, type[BaseModel]] = {
     "verify": VerifyRequest,
     "report_run_metrics": MetricsReport,
 }
-"""By operation id: bodies that the routes read themselves, so that FastAPI does not know of them."""
+"""By operation id: bodies that the routes read themselves, so that FastAPI does not know of
+them.
+"""
 TAGS = [
     {"name": "scoring", "description": "Samples in, marks out; and what the store has of a mark."},
-    {"name": "statistics", "description": "What was asked, where the marks came from, what they cost."},
+    {
+        "name": "statistics",
+        "description": "What was asked, where the marks came from, what they cost.",
+    },
     {"name": "operations", "description": "Probes and metrics."},
     {"name": "other trainers", "description": "Marks in the shapes of OpenRLHF and NeMo Gym."},
 ]
 _REFERENCE = "#/components/schemas/{model}"
-_SCHEME = {"type": "http", "scheme": "bearer", "description": "Required once the service's store has API keys."}
-_BEFORE_ROUTES = {str(status): response for status, response in error_responses(401, 421, 503).items()}
-"""What the middleware answers on every path that is not open: it reads the keys, and checks the host without any."""
+_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Required once the service's store has API keys.",
+}
+_BEFORE_ROUTES = {
+    str(status): response for status, response in error_responses(401, 421, 503).items()
+}
+"""What the middleware answers on every path that is not open: it reads the keys, and checks the
+host without any.
+"""
 
 
 def describe(app: FastAPI) -> None:
@@ -46,9 +59,13 @@ def describe(app: FastAPI) -> None:
 
 
 def _complete(schema: dict[str, Any]) -> None:
-    """Add bodies, examples, the scheme of the keys, and what the middleware answers before any route."""
+    """Add bodies, examples, the scheme of the keys, and what the middleware answers before any
+    route.
+    """
     models: list[type[BaseModel]] = [ErrorBody, *BODIES.values()]
-    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template=_REFERENCE
+    )
     schema["components"]["schemas"].update(definitions["$defs"])
     schema["components"]["securitySchemes"] = {"key": _SCHEME}
     for path, operations in schema["paths"].items():
@@ -58,7 +75,10 @@ def _complete(schema: dict[str, Any]) -> None:
                 operation["security"] = [{"key": []}, {}]
                 operation["responses"] |= _BEFORE_ROUTES
             if name in BODIES:
-                body = {"schema": {"$ref": _REFERENCE.format(model=BODIES[name].__name__)}, "example": REQUESTS[name]}
+                body = {
+                    "schema": {"$ref": _REFERENCE.format(model=BODIES[name].__name__)},
+                    "example": REQUESTS[name],
+                }
                 operation["requestBody"] = {"required": True, "content": {"application/json": body}}
             if name in RESPONSES:
                 for content in operation["responses"]["200"]["content"].values():

@@ -16,8 +16,8 @@ _SHOWN_CHARS = 80
 async def check_query(request: Request) -> None:
     """A dependency of every router, so that a new route need not declare it.
 
-    Raises BadRequestError for a parameter that the route does not declare, or that is given twice: the route would
-    see only the last one.
+    Raises BadRequestError for a parameter that the route does not declare, or that is given twice:
+    the route would see only the last one.
     """
     if not request.scope["query_string"]:
         return

@@ -1,4 +1,6 @@
-"""Reading a request's body: bounded while it arrives, validated against the contract, refused with a clear 4xx."""
+"""Reading a request's body: bounded while it arrives, validated against the contract, refused
+with a clear 4xx.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def is_batch(request: ScoreRequest, config: Config) -> bool:
 
 
 async def read_score_request(request: Request, config: Config) -> ScoreRequest:
-    """The request, within the service's limits. Raises BadRequestError (422) or PayloadTooLargeError (413)."""
+    """The request, within the service's limits.
+
+    Raises BadRequestError (422) or PayloadTooLargeError (413).
+    """
     limits = config.service
     data = await read_object(request, limits)
     samples = data.get("samples")
@@ -61,17 +66,22 @@ async def read_score_request(request: Request, config: Config) -> ScoreRequest:
             check_batch_count(len(samples), limits)
         else:
             check_count(len(samples), limits, "samples")
-    # pydantic collects every error before reporting the first: a million unknown keys would block the service
+    # pydantic collects every error before reporting the first: a million unknown keys would block
+    # the service
     for values in (data, *(samples if isinstance(samples, list) else ())):
         if isinstance(values, dict) and len(values) > MAX_KEYS:
-            raise BadRequestError(f"an object with {len(values)} keys; the fields are described at /docs")
+            raise BadRequestError(
+                f"an object with {len(values)} keys; the fields are described at /docs"
+            )
     parsed = validated(ScoreRequest, data)
     check_sizes(parsed.samples, limits, "samples")
     return parsed
 
 
 def validated(model: type[M], data: Mapping[str, Any]) -> M:
-    """Raises BadRequestError, which names every field that is wrong in the first object that has one."""
+    """Raises BadRequestError, which names every field that is wrong in the first object that has
+    one.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -90,7 +100,8 @@ def check_count(samples: int, limits: Service, field: str) -> None:
 def check_batch_count(samples: int, limits: Service) -> None:
     if samples > limits.max_samples_per_batch:
         raise PayloadTooLargeError(
-            f"{samples} samples in one batch; at most {limits.max_samples_per_batch} (service.max_samples_per_batch)",
+            f"{samples} samples in one batch; at most {limits.max_samples_per_batch} "
+            "(service.max_samples_per_batch)",
             field="samples",
         )
 
@@ -110,26 +121,36 @@ def check_sizes(samples: Sequence[Sample], limits: Service, field: str) -> None:
 def _check_tests(sample: Sample, limits: Service, field: str) -> None:
     if len(sample.tests) > limits.max_tests_per_sample:
         raise PayloadTooLargeError(
-            f"{len(sample.tests):,} tests; at most {limits.max_tests_per_sample:,} (service.max_tests_per_sample)",
+            f"{len(sample.tests):,} tests; at most {limits.max_tests_per_sample:,} "
+            "(service.max_tests_per_sample)",
             field=f"{field}.tests",
         )
     size = sum(map(len, sample.tests)) + len(sample.test_setup)
     if size > limits.max_test_chars:
+        is_setup = len(sample.test_setup) > limits.max_test_chars
         raise PayloadTooLargeError(
-            f"tests and setup have {size:,} characters; at most {limits.max_test_chars:,} (service.max_test_chars)",
-            field=f"{field}.{'tests' if len(sample.test_setup) <= limits.max_test_chars else 'test_setup'}",
+            f"tests and setup have {size:,} characters; at most {limits.max_test_chars:,} "
+            "(service.max_test_chars)",
+            field=f"{field}.{'test_setup' if is_setup else 'tests'}",
         )
 
 
-async def read_object(request: Request, limits: Service, max_bytes: int | None = None) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError.
+async def read_object(
+    request: Request, limits: Service, max_bytes: int | None = None
+) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError.
 
     `max_bytes`: of a route whose bodies are small, whatever the service's limit.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
-        # any web page may send text/plain without asking; for JSON a browser asks first, and is not answered
-        raise UnsupportedMediaTypeError("the body must be JSON, with the header Content-Type: application/json")
+        # any web page may send text/plain without asking; for JSON a browser asks first, and is not
+        # answered
+        raise UnsupportedMediaTypeError(
+            "the body must be JSON, with the header Content-Type: application/json"
+        )
     if max_bytes is not None and max_bytes < limits.max_body_bytes:
         body = await read_body(request, max_bytes, "")
     else:
@@ -138,7 +159,9 @@ async def read_object(request: Request, limits: Service, max_bytes: int | None =
         data = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         halves = "; \\ud800 to \\udfff are halves of a pair, alone they are no text"
-        raise BadRequestError(f"Invalid JSON: {error}{halves if 'hex escape' in str(error) else ''}") from error
+        raise BadRequestError(
+            f"Invalid JSON: {error}{halves if 'hex escape' in str(error) else ''}"
+        ) from error
     if not isinstance(data, dict):
         raise BadRequestError("the body must be a JSON object, described at /docs")
     return data
@@ -161,7 +184,9 @@ def _fault(location: tuple[Any, ...], kind: str, said: str, model: type[BaseMode
 
 
 def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """The fields of the object at `location` in a `model`; empty where it may be of several types."""
+    """The fields of the object at `location` in a `model`; empty where it may be of several
+    types.
+    """
     here: Any = model
     for part in location:
         if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel):

@@ -1,4 +1,6 @@
-"""What other trainers send and get: the bodies of `POST /get_reward` (OpenRLHF) and `POST /verify` (NeMo Gym)."""
+"""What other trainers send and get: the bodies of `POST /get_reward` (OpenRLHF) and `POST
+/verify` (NeMo Gym).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing_extensions import TypeAliasType
 from markbook.contract import Language, RunName, Scored, Test
 
 Text = Annotated[str, Field(min_length=1)]
-_TESTS = "Statements in Python, each one test: it is run after the code, and passes unless it raises."
+_TESTS = (
+    "Statements in Python, each one test: it is run after the code, and passes unless it raises."
+)
 _TEST_SETUP = "Statements before each test: imports, helpers, data."
 
 
@@ -35,9 +39,12 @@ class RewardRequest(_Lenient):
     query: Annotated[list[str], FailFast()] = Field(
         description="Prompt and completion as one text, special tokens included."
     )
-    prompts: Annotated[list[Text], FailFast()] = Field(description="As in `query`, chat template included.")
+    prompts: Annotated[list[Text], FailFast()] = Field(
+        description="As in `query`, chat template included."
+    )
     labels: list[Any] | None = Field(
-        default=None, description="`{prompt, language, tests, test_setup}` as JSON. Others are not read."
+        default=None,
+        description="`{prompt, language, tests, test_setup}` as JSON. Others are not read.",
     )
 
 
@@ -62,11 +69,19 @@ ContentParts = TypeAliasType("ContentParts", Annotated[list[ContentPart], FailFa
 
 
 class ResponsesItem(_Lenient):
-    """An item of the Responses API; those that are no messages have neither role nor content that is read."""
+    """An item of the Responses API; those that are no messages have neither role nor content
+    that is read.
+    """
 
-    type: str | None = Field(default="message", description="`message`; items of other types are skipped.")
-    role: str | None = Field(default=None, description="`user`, `assistant`, …: who wrote the message.")
-    content: str | ContentParts | None = Field(default=None, description="The message's text, whole or in parts.")
+    type: str | None = Field(
+        default="message", description="`message`; items of other types are skipped."
+    )
+    role: str | None = Field(
+        default=None, description="`user`, `assistant`, …: who wrote the message."
+    )
+    content: str | ContentParts | None = Field(
+        default=None, description="The message's text, whole or in parts."
+    )
 
 
 ResponsesItems = TypeAliasType("ResponsesItems", Annotated[list[ResponsesItem], FailFast()])
@@ -75,20 +90,28 @@ ResponsesItems = TypeAliasType("ResponsesItems", Annotated[list[ResponsesItem], 
 class CreateParams(_Lenient):
     """What the model was asked."""
 
-    input: str | ResponsesItems = Field(description="The conversation: the text of its user messages is the task.")
+    input: str | ResponsesItems = Field(
+        description="The conversation: the text of its user messages is the task."
+    )
 
 
 class ModelResponse(_Lenient):
     """What the model answered."""
 
-    output: ResponsesItems = Field(description="The text of its assistant messages is the completion.")
+    output: ResponsesItems = Field(
+        description="The text of its assistant messages is the completion."
+    )
 
 
 class VerifierMetadata(_Lenient):
     """Fields that a row of the dataset may have."""
 
-    language: Language | None = Field(default=None, description="The sample's language; goes before the query's.")
-    run: RunName | None = Field(default=None, description="The run it is counted for; goes before the query's.")
+    language: Language | None = Field(
+        default=None, description="The sample's language; goes before the query's."
+    )
+    run: RunName | None = Field(
+        default=None, description="The run it is counted for; goes before the query's."
+    )
     tests: list[Test] = Field(default_factory=list, description=_TESTS)
     test_setup: str = Field(default="", description=_TEST_SETUP)
 

@@ -1,8 +1,9 @@
-"""Marks in the shapes of other trainers: `POST /get_reward` for OpenRLHF and `POST /verify` for NeMo Gym.
+"""Marks in the shapes of other trainers: `POST /get_reward` for OpenRLHF and `POST /verify` for
+NeMo Gym.
 
-Neither shape has a place for a sample without a mark, and its trainer would learn from whatever number stood there: so
-one such sample makes the whole answer an error. The marks of the others are stored by then, and a retry pays
-only for what is missing.
+Neither shape has a place for a sample without a mark, and its trainer would learn from whatever
+number stood there: so one such sample makes the whole answer an error. The marks of the others are
+stored by then, and a retry pays only for what is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic_core import from_json, to_json
 
-from markbook.contract import DEFAULT_RUN, Language, RunName, Sample, Scored, ScoreRequest, Source, Unscored
+from markbook.contract import (
+    DEFAULT_RUN,
+    Language,
+    RunName,
+    Sample,
+    Scored,
+    ScoreRequest,
+    Source,
+    Unscored,
+)
 from markbook.scoring.api.auth import check_run
 from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.dependencies import get_state
@@ -36,14 +46,19 @@ from markbook.scoring.errors import BadRequestError, UnscoredError
 
 router = create_router(tags=["other trainers"])
 
-_END_TOKEN = re.compile(r"(?:<\|[^<>|\s]{1,32}\|>|<｜[^<>｜\s]{1,32}｜>|</s>|<eos>|<end_of_turn>|<pad>)\s{0,4}\Z")
+_END_TOKEN = re.compile(
+    r"(?:<\|[^<>|\s]{1,32}\|>|<｜[^<>｜\s]{1,32}｜>|</s>|<eos>|<end_of_turn>|<pad>)\s{0,4}\Z"
+)
 """A special token at the end of a decoded text: <|im_end|>, <|eot_id|>, </s>, …"""
 _LONGEST_TOKEN = 40
 
 Run = Annotated[RunName, Query(description="The name under which the samples are counted.")]
-Spoken = Annotated[Language | None, Query(description="The language of samples that do not name their own.")]
+Spoken = Annotated[
+    Language | None, Query(description="The language of samples that do not name their own.")
+]
 TimeoutS = Annotated[
-    float | None, Query(gt=0, le=86_400, description="Seconds after which a missing mark is a 503: retry.")
+    float | None,
+    Query(gt=0, le=86_400, description="Seconds after which a missing mark is a 503: retry."),
 ]
 
 _ERRORS = error_responses(403, 408, 413, 415, 424, 429, 503)
@@ -53,10 +68,11 @@ _ERRORS = error_responses(403, 408, 413, 415, 424, 429, 503)
 async def get_reward(
     request: Request, run: Run = DEFAULT_RUN, language: Spoken = None, timeout_s: TimeoutS = None
 ) -> Response:
-    """OpenRLHF's remote reward model: `--reward.remote_url 'http://HOST:8000/get_reward?run=RUN&language=python'`.
+    """OpenRLHF's remote reward model: `--reward.remote_url
+    'http://HOST:8000/get_reward?run=RUN&language=python'`.
 
-    It asks five times, a second apart. Source: `openrlhf/utils/agent.py` and `openrlhf/cli/serve_rm.py` in
-    https://github.com/OpenRLHF/OpenRLHF.
+    It asks five times, a second apart. Source: `openrlhf/utils/agent.py` and
+    `openrlhf/cli/serve_rm.py` in https://github.com/OpenRLHF/OpenRLHF.
     """
     limits = get_state(request).config.service
     asked = validated(RewardRequest, await read_object(request, limits))
@@ -66,7 +82,9 @@ async def get_reward(
     marks = await _marks(request, ScoreRequest(run=run, timeout_s=timeout_s, samples=samples))
     scores = [mark.score for mark in marks]
     logs = {
-        "markbook_cached": [float(mark.source in (Source.CACHE, Source.COALESCED)) for mark in marks],
+        "markbook_cached": [
+            float(mark.source in (Source.CACHE, Source.COALESCED)) for mark in marks
+        ],
         "markbook_heuristic": [float(mark.source is Source.HEURISTIC) for mark in marks],
     }
     answer = RewardResponse(rewards=scores, scores=scores, extra_logs=logs)
@@ -90,15 +108,22 @@ async def verify(
     task = _said(asked.responses_create_params.input, "user")
     if not task:
         raise BadRequestError(
-            "responses_create_params.input holds no text of a user", field="responses_create_params.input"
+            "responses_create_params.input holds no text of a user",
+            field="responses_create_params.input",
         )
     if not (spoken := row.language or language):
         raise _unspoken("verifier_metadata.language")
     code = _said(asked.response.output, "assistant")
-    sample = Sample(prompt=task, language=spoken, code=code, tests=row.tests, test_setup=row.test_setup)
+    sample = Sample(
+        prompt=task, language=spoken, code=code, tests=row.tests, test_setup=row.test_setup
+    )
     check_sizes([sample], limits, "samples")
-    [mark] = await _marks(request, ScoreRequest(run=row.run or run, timeout_s=timeout_s, samples=[sample]))
-    return Response(to_json(data | {"reward": mark.score, "markbook": mark}), media_type="application/json")
+    [mark] = await _marks(
+        request, ScoreRequest(run=row.run or run, timeout_s=timeout_s, samples=[sample])
+    )
+    return Response(
+        to_json(data | {"reward": mark.score, "markbook": mark}), media_type="application/json"
+    )
 
 
 async def _marks(request: Request, asked: ScoreRequest) -> list[Scored]:
@@ -111,7 +136,10 @@ async def _marks(request: Request, asked: ScoreRequest) -> list[Scored]:
         # errors that a retry cannot fix come first
         error = min(failed, key=lambda each: each.retry_after_s is not None)
         waits = [each.retry_after_s for each in failed if each.retry_after_s is not None]
-        detail = f"{len(failed)} of {len(answer.results)} samples have no mark: {error.code}: {error.detail}"
+        detail = (
+            f"{len(failed)} of {len(answer.results)} samples have no mark: {error.code}: "
+            f"{error.detail}"
+        )
         raise UnscoredError(detail, retry_after_s=max(waits) if len(waits) == len(failed) else None)
     return [result for result in answer.results if isinstance(result, Scored)]
 
@@ -121,12 +149,14 @@ def _rewarded(asked: RewardRequest, language: str | None) -> Iterator[Sample]:
     if not len(asked.query) == len(asked.prompts) == len(labels):
         counts = f"{len(asked.query)} query, {len(asked.prompts)} prompts, {len(labels)} labels"
         raise BadRequestError(f"the lists differ in length: {counts}", field="query")
-    for place, (query, prompt, label) in enumerate(zip(asked.query, asked.prompts, labels, strict=True)):
+    for place, (query, prompt, label) in enumerate(
+        zip(asked.query, asked.prompts, labels, strict=True)
+    ):
         begins = query.find(prompt)
         if begins < 0:
             raise BadRequestError(
-                f"query[{place}] does not hold prompts[{place}], so the start of the completion is unknown "
-                "(was the prompt cut to fit max_len?)",
+                f"query[{place}] does not hold prompts[{place}], so the start of the completion "
+                "is unknown (was the prompt cut to fit max_len?)",
                 field=f"query[{place}]",
             )
         hints = _hints(label, place)
@@ -134,7 +164,9 @@ def _rewarded(asked: RewardRequest, language: str | None) -> Iterator[Sample]:
             raise _unspoken(f"labels[{place}].language")
         code = without_end_tokens(query[begins + len(prompt) :])
         tests = {"tests": hints.tests, "test_setup": hints.test_setup}
-        yield Sample.model_validate({"prompt": hints.prompt or prompt, "language": spoken, "code": code, **tests})
+        yield Sample.model_validate(
+            {"prompt": hints.prompt or prompt, "language": spoken, "code": code, **tests}
+        )
 
 
 def without_end_tokens(text: str) -> str:
@@ -157,11 +189,16 @@ def _hints(label: Any, place: int) -> Hints:
     try:
         return validated(Hints, label)
     except BadRequestError as error:
-        raise BadRequestError(f"labels[{place}].{error.detail}", field=f"labels[{place}]") from error
+        raise BadRequestError(
+            f"labels[{place}].{error.detail}", field=f"labels[{place}]"
+        ) from error
 
 
 def _said(items: str | Sequence[ResponsesItem], role: str) -> str:
-    """All text of one role's messages. For the assistant that is what the Responses API calls `output_text`."""
+    """All text of one role's messages.
+
+    For the assistant that is what the Responses API calls `output_text`.
+    """
     if isinstance(items, str):
         return items
     texts: list[str] = []
@@ -169,12 +206,16 @@ def _said(items: str | Sequence[ResponsesItem], role: str) -> str:
         if item.role != role or item.type not in ("message", None) or item.content is None:
             continue
         parts = item.content
-        texts.append(parts if isinstance(parts, str) else "".join(part.text or "" for part in parts))
+        texts.append(
+            parts if isinstance(parts, str) else "".join(part.text or "" for part in parts)
+        )
     return ("" if role == "assistant" else "\n\n").join(texts)
 
 
 def _check_finite(data: Mapping[str, Any]) -> None:
-    """Raises BadRequestError for a row that cannot be returned as JSON: 1e999 is read as infinity."""
+    """Raises BadRequestError for a row that cannot be returned as JSON: 1e999 is read as
+    infinity.
+    """
     try:
         json.dumps(data, allow_nan=False)
     except (ValueError, RecursionError) as error:
@@ -182,4 +223,6 @@ def _check_finite(data: Mapping[str, Any]) -> None:
 
 
 def _unspoken(place: str) -> BadRequestError:
-    return BadRequestError(f"no language: set it in the URL (?language=python) or in {place}", field="language")
+    return BadRequestError(
+        f"no language: set it in the URL (?language=python) or in {place}", field="language"
+    )

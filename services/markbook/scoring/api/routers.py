@@ -1,4 +1,6 @@
-"""Routers with what holds for all routes, so that an application can take the routes as they are."""
+"""Routers with what holds for all routes, so that an application can take the routes as they
+are.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def operation_id(route: APIRoute) -> str:
 
 
 def create_router(**options: Any) -> APIRouter:
-    """A router that checks the query of its routes and names operations by their functions; `options` as FastAPI's."""
+    """A router that checks the query of its routes and names operations by their functions;
+    `options` as FastAPI's.
+    """
     return APIRouter(
         dependencies=[Depends(check_query)],
         responses=error_responses(422),  # of check_query, and of each route's own parameters
@@ -29,6 +33,7 @@ def create_router(**options: Any) -> APIRouter:
 def add_routes(app: FastAPI, router: APIRouter) -> None:
     """Add the router's routes unchanged.
 
-    `include_router` would derive the parameters of each route for every application, and match requests twice.
+    `include_router` would derive the parameters of each route for every application, and match
+    requests twice.
     """
     app.router.routes.extend(router.routes)

@@ -10,7 +10,16 @@ from fastapi import Query, Request
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BeforeValidator, Field
 
-from markbook.contract import Bucket, KeptMarks, ProfileId, RunName, ScoreResponse, Series, Stats, WireModel
+from markbook.contract import (
+    Bucket,
+    KeptMarks,
+    ProfileId,
+    RunName,
+    ScoreResponse,
+    Series,
+    Stats,
+    WireModel,
+)
 from markbook.scoring.api.auth import check_all_runs, check_run
 from markbook.scoring.api.auth_middleware import get_api_key
 from markbook.scoring.api.batch_routes import accepted
@@ -31,13 +40,18 @@ router = create_router()
 
 
 def _date(text: object) -> object:
-    if isinstance(text, str) and not re.match(r"\d{4}-\d\d-\d\d", text):  # a bare number would be Unix seconds
+    if isinstance(text, str) and not re.match(
+        r"\d{4}-\d\d-\d\d", text
+    ):  # a bare number would be Unix seconds
         raise ValueError("not ISO 8601, which looks like 2026-11-22T18:00:00Z")
     return text
 
 
 OneRun = Annotated[
-    RunName | None, Query(description="Only this run; one that has asked for nothing yet has zeros, and is no error.")
+    RunName | None,
+    Query(
+        description="Only this run; one that has asked for nothing yet has zeros, and is no error."
+    ),
 ]
 Since = Annotated[
     datetime | None,
@@ -59,9 +73,12 @@ class ProbeStatus(WireModel):
     responses={202: accepted(), **error_responses(403, 408, 413, 415, 429, 503)},
 )
 async def score(request: Request) -> Response:
-    """Mark samples. A sample that could not be marked comes back `unscored` with a reason, never with a number.
+    """Mark samples.
 
-    With `batch` the answer is 202 and the id of a batch, whose results `GET /batches/ID` has once it has ended.
+    A sample that could not be marked comes back `unscored` with a reason, never with a number.
+
+    With `batch` the answer is 202 and the id of a batch, whose results `GET /batches/ID` has once
+    it has ended.
     """
     state = get_state(request)
     asked = await read_score_request(request, state.config)
@@ -72,7 +89,9 @@ async def score(request: Request) -> Response:
         state.pipeline.check_rate(key, len(asked.samples))
         batch = await state.batches.submit(asked, key)
         headers = {"Location": f"/batches/{batch.id}"}
-        return Response(batch.model_dump_json(), status_code=202, media_type="application/json", headers=headers)
+        return Response(
+            batch.model_dump_json(), status_code=202, media_type="application/json", headers=headers
+        )
     answer = await state.pipeline.score(asked, key)
     return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -96,7 +115,8 @@ async def get_stats_series(
     since: Since = None,
     bucket: Annotated[Bucket, Query(description="Time span of one point.")] = Bucket.HOUR,
 ) -> Series:
-    """The counts of `/stats` over time, by bucket and run: the last hundred buckets, or those from `since` on.
+    """The counts of `/stats` over time, by bucket and run: the last hundred buckets, or those from
+    `since` on.
 
     With an API key, of the runs that it may use.
     """
@@ -110,21 +130,31 @@ async def get_stats_series(
 async def get_mark(
     request: Request,
     key: Annotated[str, Query(description="The `key` of a result.", pattern=KEY, max_length=256)],
-    profile: Annotated[ProfileId | None, Query(description="The `profile` of a result; the service's own.")] = None,
+    profile: Annotated[
+        ProfileId | None, Query(description="The `profile` of a result; the service's own.")
+    ] = None,
 ) -> KeptMarks:
-    """The stored mark of a sample: criteria, reasons, time, group, and its texts where they are stored."""
+    """The stored mark of a sample: criteria, reasons, time, group, and its texts where they are
+    stored.
+    """
     state = get_state(request)
     asked = profile or state.pipeline.profile
     found = await state.store.records.find_by_key(Viewer(get_api_key(request)), asked, key)
     if not found:
         detail = (
-            f"no mark of {key} is stored under profile {asked}; samples that the heuristic tier rejects are not stored"
+            f"no mark of {key} is stored under profile {asked}; samples that the heuristic "
+            "tier rejects are not stored"
         )
         raise MarkNotFoundError(detail)
     return KeptMarks(marks=[to_wire(record, state.pipeline.rubric) for record in found])
 
 
-@router.get("/metrics", tags=["operations"], response_class=PlainTextResponse, responses=error_responses(403, 503))
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    response_class=PlainTextResponse,
+    responses=error_responses(403, 503),
+)
 async def get_metrics(request: Request) -> Response:
     """What this process has done, for Prometheus; a key must be one for all runs."""
     check_all_runs(get_api_key(request))

@@ -22,20 +22,31 @@ MAX_BODY_BYTES = 16_384
 
 run_router = create_router(prefix="/runs/{run:path}/metrics", tags=["statistics"])
 
-Run = Annotated[RunName, Path(description="The run's name; a slash in it may be written as it is, or as %2F.")]
+Run = Annotated[
+    RunName, Path(description="The run's name; a slash in it may be written as it is, or as %2F.")
+]
 
 
-@run_router.post("", response_model=StoredMetrics, responses=error_responses(403, 408, 413, 415, 429, 503))
+@run_router.post(
+    "", response_model=StoredMetrics, responses=error_responses(403, 408, 413, 415, 429, 503)
+)
 async def report_run_metrics(request: Request, run: Run) -> StoredMetrics:
-    """Report figures of a run after one of its steps, such as an evaluation. The dashboard draws some of them.
+    """Report figures of a run after one of its steps, such as an evaluation.
 
-    A metric of the same step replaces the one before it. Of a run the newest 10,000 values are kept.
+    The dashboard draws some of them.
+
+    A metric of the same step replaces the one before it. Of a run the newest 10,000 values are
+    kept.
     """
     state, key = get_state(request), get_api_key(request)
     check_run(key, run)
     current().set_request(run, None)
-    report = validated(MetricsReport, await read_object(request, state.config.service, MAX_BODY_BYTES))
-    values = {name: (metric.value, metric.low, metric.high) for name, metric in report.metrics.items()}
+    report = validated(
+        MetricsReport, await read_object(request, state.config.service, MAX_BODY_BYTES)
+    )
+    values = {
+        name: (metric.value, metric.low, metric.high) for name, metric in report.metrics.items()
+    }
     await state.store.run_metrics.add(run, report.step, values, state.clock_ms())
     return StoredMetrics(stored=len(values))
 

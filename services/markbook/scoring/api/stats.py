@@ -1,4 +1,6 @@
-"""Builds `/stats` and `/stats/series`: the ledger's rollups, their start, and the scoring profile."""
+"""Builds `/stats` and `/stats/series`: the ledger's rollups, their start, and the scoring
+profile.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,12 @@ _MOST_POINTS = 1_000
 _LAST_MS = 253_402_214_400_000  # the last day that ISO 8601 can write with four digits
 
 
-async def build_stats(state: AppState, key: ApiKey | None, run: str | None, since: datetime | None) -> Stats:
-    """The counts from `since` on; from the start of its hour, where that is over a day ago or its lines are gone."""
+async def build_stats(
+    state: AppState, key: ApiKey | None, run: str | None, since: datetime | None
+) -> Stats:
+    """The counts from `since` on; from the start of its hour, where that is over a day ago or
+    its lines are gone.
+    """
     await state.pipeline.ledger.flush()
     viewer = Viewer(key)
     since_ms = 0 if since is None else _counted_from(_unix_ms(since), state)
@@ -56,7 +62,9 @@ async def build_stats(state: AppState, key: ApiKey | None, run: str | None, sinc
     if run is not None:
         runs = {run: runs.get(run, Counters())}
     teacher, rlaif = state.teacher, state.config.rlaif
-    audits = await state.store.audits.sums(viewer, state.pipeline.profile, rlaif.heuristic_score_threshold)
+    audits = await state.store.audits.sums(
+        viewer, state.pipeline.profile, rlaif.heuristic_score_threshold
+    )
     return Stats(
         totals=totals,
         runs=runs,
@@ -82,7 +90,10 @@ async def build_series(
     asked_ms = now_ms - (_POINTS - 1) * step if since is None else _unix_ms(since)
     first_ms = asked_ms - asked_ms % step
     if (now_ms - first_ms) // step >= _MOST_POINTS:
-        detail = f"more than {_MOST_POINTS:,} buckets of a {bucket.value}: take a larger bucket or a later since"
+        detail = (
+            f"more than {_MOST_POINTS:,} buckets of a {bucket.value}: take a larger bucket or "
+            "a later since"
+        )
         raise BadRequestError(detail, field="since")
     sums = await state.store.ledger.sums(viewer, first_ms, step, run)
     points: defaultdict[int, dict[str, Counters]] = defaultdict(dict)
@@ -95,9 +106,15 @@ async def build_series(
     )
 
 
-async def agreement_stats(state: AppState, viewer: Viewer, sums: Rollups, run: str | None) -> AgreementStats:
+async def agreement_stats(
+    state: AppState, viewer: Viewer, sums: Rollups, run: str | None
+) -> AgreementStats:
     """How far teachers agree with tests, of what is in `sums`."""
-    profiles = await state.store.records.read_profiles() if any(each.judged for each in sums.tallies.values()) else []
+    profiles = (
+        await state.store.records.read_profiles()
+        if any(each.judged for each in sums.tallies.values())
+        else []
+    )
     low = [name for name in state.agreement.low if viewer.may_use(name) and run in (None, name)]
     return build_agreement(state.config.rlaif, sums, profiles, low, run)
 
@@ -109,7 +126,10 @@ async def _cache_stats(state: AppState, viewer: Viewer) -> CacheStats | None:
     entries, taken = size
     limits = state.config.store
     return CacheStats(
-        entries=entries, bytes=taken, max_entries=limits.cache_max_entries, max_age_days=limits.cache_max_age_days
+        entries=entries,
+        bytes=taken,
+        max_entries=limits.cache_max_entries,
+        max_age_days=limits.cache_max_age_days,
     )
 
 
@@ -126,7 +146,10 @@ def _teacher_stats(teacher: Teacher) -> TeacherStats:
 
 
 def _counted_from(since_ms: int, state: AppState) -> int:
-    kept_ms = min(MINUTE_RETENTION_MS, RetentionPolicy.of(state.config.store).lines_max_age_ms or MINUTE_RETENTION_MS)
+    kept_ms = min(
+        MINUTE_RETENTION_MS,
+        RetentionPolicy.of(state.config.store).lines_max_age_ms or MINUTE_RETENTION_MS,
+    )
     if since_ms >= state.clock_ms() - kept_ms:
         return since_ms
     return since_ms - since_ms % HOUR_MS
@@ -155,13 +178,21 @@ def sum_counters(sums: Rollups) -> tuple[Counters, dict[str, Counters]]:
 def to_counters(tally: CounterTotals) -> Counters:
     """The counters that the wire has."""
     counts = tally.counts
-    sent = counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
-    by_source = {Source(source): sums for source, sums in tally.scores.items() if source != score_sums.ALL}
+    sent = (
+        counts["input_tokens"]
+        + counts["cache_read_input_tokens"]
+        + counts["cache_creation_input_tokens"]
+    )
+    by_source = {
+        Source(source): sums for source, sums in tally.scores.items() if source != score_sums.ALL
+    }
     return Counters(
         samples=counts["samples"],
         by_source={source: counts[source.value] for source in Source},
         scores=to_score_stats(tally.scores[score_sums.ALL]),
-        scores_by_source={source: to_score_stats(sums) for source, sums in sorted(by_source.items())},
+        scores_by_source={
+            source: to_score_stats(sums) for source, sums in sorted(by_source.items())
+        },
         agreement=to_agreement(tally.judged),
         unscored=counts["unscored"],
         unscored_by_code=dict(sorted(tally.failures.items())),

@@ -10,7 +10,9 @@ _MOST_NAMES = 20
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """`; did you mean X?` with the nearest of `known`, or all of them where none is near; empty if `known` is."""
+    """`; did you mean X?` with the nearest of `known`, or all of them where none is near; empty
+    if `known` is.
+    """
     # a client may send a name of megabytes, and comparing takes the product of both lengths
     if found := difflib.get_close_matches(name[:_LONGEST_NAME].lower(), known, n=1, cutoff=0.5):
         return f"; did you mean {found[0]}?"

@@ -1,6 +1,8 @@
-"""What a training run would cost: its requests rendered and counted as the service would, priced as the provider does.
+"""What a training run would cost: its requests rendered and counted as the service would, priced as
+the provider does.
 
-A forecast is as good as its assumptions, so it is made for several sets of them: the truth should lie between the ends.
+A forecast is as good as its assumptions, so it is made for several sets of them: the truth should
+lie between the ends.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run: `groups` times one of `tasks`, (prompt, language) each, is given to the student for `samples` samples.
+    """A run: `groups` times one of `tasks`, (prompt, language) each, is given to the student for
+    `samples` samples.
 
-    The groups come in `steps`, between which the provider's prompt cache may go cold. `tested`: share of the tasks that
-    have tests.
+    The groups come in `steps`, between which the provider's prompt cache may go cold. `tested`:
+    share of the tasks that have tests.
     """
 
     tasks: Sequence[tuple[str, str]]
@@ -41,11 +44,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """`code_tokens`: mean of a sample, as the teacher counts. `rejected`: share of the samples that the heuristic tier
-    marks. `failed`: share that a failed test marks. `reused`: share of the others whose mark is stored. `text_factor`:
-    true tokens of rubric and tasks over the estimate. `rubric_writes`: calls that write it to the prompt cache.
-    `room_used`: 0: replies are as short as they can be, and nothing is thought; 1: they take all the room they are
-    given, for thinking too where it has any.
+    """`code_tokens`: mean of a sample, as the teacher counts. `rejected`: share of the samples that
+    the heuristic tier marks. `failed`: share that a failed test marks. `reused`: share of the
+    others whose mark is stored. `text_factor`: true tokens of rubric and tasks over the estimate.
+    `rubric_writes`: calls that write it to the prompt cache. `room_used`: 0: replies are as short
+    as they can be, and nothing is thought; 1: they take all the room they are given, for thinking
+    too where it has any.
     """
 
     code_tokens: float
@@ -69,7 +73,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """Calls of one kind for one task: sums over them. `text`: tokens of the messages, `output`: of the replies."""
+    """Calls of one kind for one task: sums over them.
+
+    `text`: tokens of the messages, `output`: of the replies.
+    """
 
     judged: float
     calls: float
@@ -104,7 +111,9 @@ def _shares(assumed: Assumptions, config: Config) -> tuple[float, float, float]:
     return left, rejected, assumed.failed * rlaif.tests_audit_rate
 
 
-def _calls(plan: Plan, share: float, assumed: Assumptions, config: Config, rubric: Rubric) -> _Calls:
+def _calls(
+    plan: Plan, share: float, assumed: Assumptions, config: Config, rubric: Rubric
+) -> _Calls:
     """For one group of the plan, of whose samples `share` is judged."""
     judged = plan.samples * share
     calls = math.ceil(judged / config.teacher.max_group_size) * (1 - (1 - share) ** plan.samples)
@@ -117,7 +126,10 @@ def _calls(plan: Plan, share: float, assumed: Assumptions, config: Config, rubri
 
 
 def forecast_groups(
-    groups: Sequence[tuple[tuple[str, str], Sequence[str]]], assumed: Assumptions, config: Config, rubric: Rubric
+    groups: Sequence[tuple[tuple[str, str], Sequence[str]]],
+    assumed: Assumptions,
+    config: Config,
+    rubric: Rubric,
 ) -> Forecast:
     """The same for code that is known: ((prompt, language), codes) of each task, all of it judged.
 
@@ -138,15 +150,30 @@ def forecast_groups(
 
 
 def _price(
-    judged: float, total: float, text: float, output: float, assumed: Assumptions, config: Config, rubric: Rubric
+    judged: float,
+    total: float,
+    text: float,
+    output: float,
+    assumed: Assumptions,
+    config: Config,
+    rubric: Rubric,
 ) -> Forecast:
     """`total` calls of `text` tokens besides the rubric, each with `output` tokens of reply."""
-    system = assumed.text_factor * estimate_tokens(system_text(rubric, explain=config.teacher.explain))
+    system = assumed.text_factor * estimate_tokens(
+        system_text(rubric, explain=config.teacher.explain)
+    )
     writes = min(assumed.rubric_writes, total) if is_cached(config, rubric) else 0
     if is_cached(config, rubric):
-        hour = (config.teacher.batch_cache_ttl if is_batched(config) else config.teacher.cache_ttl) == "1h"
-        written = Tokens(round(text), round(output), 0, *((0, round(system)) if hour else (round(system), 0)))
-        kinds = [(writes, written), (total - writes, Tokens(round(text), round(output), round(system)))]
+        hour = (
+            config.teacher.batch_cache_ttl if is_batched(config) else config.teacher.cache_ttl
+        ) == "1h"
+        written = Tokens(
+            round(text), round(output), 0, *((0, round(system)) if hour else (round(system), 0))
+        )
+        kinds = [
+            (writes, written),
+            (total - writes, Tokens(round(text), round(output), round(system))),
+        ]
     else:
         kinds = [(total, Tokens(round(text + system), round(output)))]
     price = config.teacher.price()
@@ -163,7 +190,9 @@ def is_batched(config: Config) -> bool:
 
 
 def is_cached(config: Config, rubric: Rubric) -> bool:
-    """Whether the provider's cache takes the rubric: only as a system prompt, and only from a length on."""
+    """Whether the provider's cache takes the rubric: only as a system prompt, and only from a
+    length on.
+    """
     floor = model_facts(config.teacher.model).cache_floor
     tokens = estimate_tokens(system_text(rubric, explain=config.teacher.explain)) * 7 // 8
     return config.rlaif.move_rubric_to_system_prompt and (floor is None or tokens >= floor)
@@ -185,7 +214,9 @@ def _output_tokens(together: float, assumed: Assumptions, config: Config, rubric
     criteria, explain = len(rubric.criteria), config.teacher.explain
     least = together * (2 * (criteria + 1) + (REASON_TOKENS if explain else 0))
     most = reply_tokens(math.ceil(together), criteria, explain=explain)
-    most += thinking_room(model_facts(config.teacher.model).thinking, config.teacher.thinking_tokens)
+    most += thinking_room(
+        model_facts(config.teacher.model).thinking, config.teacher.thinking_tokens
+    )
     return least + assumed.room_used * (most - least)
 
 
@@ -198,4 +229,10 @@ def _sum(several: Sequence[Tokens]) -> Tokens:
 
 
 def _kinds(tokens: Tokens) -> tuple[int, ...]:
-    return tokens.input, tokens.output, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h
+    return (
+        tokens.input,
+        tokens.output,
+        tokens.cache_read,
+        tokens.cache_write_5m,
+        tokens.cache_write_1h,
+    )

@@ -19,7 +19,10 @@ from markbook.scoring.types import TeacherCall
 
 @dataclass(frozen=True, slots=True)
 class BillingContext:
-    """The run and API key (None without keys) that a request is charged to. `bills`: its finished calls so far."""
+    """The run and API key (None without keys) that a request is charged to.
+
+    `bills`: its finished calls so far.
+    """
 
     run: str
     key: ApiKey | None = None
@@ -32,12 +35,14 @@ class BillingContext:
 
 @dataclass(slots=True)
 class RunBudgetLimiter:
-    """A BudgetLimiter backed by the store, for the calls of one group. `bills` are its finished calls.
+    """A BudgetLimiter backed by the store, for the calls of one group.
 
-    `to_claim` is claimed with the first call. A settlement is written as soon as its caller awaits something, and
-    before the next call; one that is not being written yet can be taken with `pop_unwritten`, to be written with the
-    marks of
-    its call. Once `stopped` is set, `reserve` raises ServiceStoppingError, so that no call is started.
+    `bills` are its finished calls.
+
+    `to_claim` is claimed with the first call. A settlement is written as soon as its caller awaits
+    something, and before the next call; one that is not being written yet can be taken with
+    `pop_unwritten`, to be written with the marks of its call. Once `stopped` is set, `reserve`
+    raises ServiceStoppingError, so that no call is started.
     """
 
     store: Store
@@ -56,7 +61,9 @@ class RunBudgetLimiter:
         if self.stopped.is_set():
             raise stopping()
         with span("reserve"):
-            reservation = await self.store.reserve(self.to_claim, self.context, bound, self._limits(), self.clock_ms())
+            reservation = await self.store.reserve(
+                self.to_claim, self.context, bound, self._limits(), self.clock_ms()
+            )
         self.to_claim = ()
         return reservation
 
@@ -85,7 +92,9 @@ class RunBudgetLimiter:
         return budgets_by_scope(self.budgets, self.context.run, self.key)
 
 
-def budgets_by_scope(budgets: Budgets, run: str, key: ApiKey | None) -> dict[str, tuple[Budget, ...]]:
+def budgets_by_scope(
+    budgets: Budgets, run: str, key: ApiKey | None
+) -> dict[str, tuple[Budget, ...]]:
     """The limits of a call for `run`. The key's applies whatever run a client names."""
     limits: dict[str, tuple[Budget, ...]] = {
         TOTAL: (budgets.total, budgets.recurring),

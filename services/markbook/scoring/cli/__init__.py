@@ -1,1 +1,3 @@
-"""The service's commands: one module for each, whose `app` is a Typer app that `markbook.cli` finds by name."""
+"""The service's commands: one module for each, whose `app` is a Typer app that `markbook.cli`
+finds by name.
+"""

@@ -1,4 +1,6 @@
-"""Waiting for a batch at a shell: its state is shown while it is in progress, and Ctrl-C leaves it to the service."""
+"""Waiting for a batch at a shell: its state is shown while it is in progress, and Ctrl-C leaves
+it to the service.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ FIRST_LOOK_S, MAX_LOOK_S = 1.0, 30.0
 
 
 def wait_for_batch(
-    client: ScoringClient, samples: Sequence[Sample], run: str, sleep: Callable[[float], None] = time.sleep
+    client: ScoringClient,
+    samples: Sequence[Sample],
+    run: str,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> ScoreResponse:
-    """Submit a batch and return its results. Ctrl-C exits with INTERRUPTED and leaves the batch to the service."""
+    """Submit a batch and return its results.
+
+    Ctrl-C exits with INTERRUPTED and leaves the batch to the service.
+    """
     batch = client.submit_batch(samples, run=run)
     print(f"batch {batch.id}: {batch.samples:,} samples", file=sys.stderr)
     wait_s = FIRST_LOOK_S
@@ -30,8 +38,9 @@ def wait_for_batch(
             batch = _look(client, batch)
     except KeyboardInterrupt:
         print(
-            f"stopped waiting: the service continues batch {batch.id}. The same command gets its marks, which are not "
-            f"paid for again; GET /batches/{batch.id} has its state and results",
+            f"stopped waiting: the service continues batch {batch.id}. The same command gets its "
+            f"marks, which are not paid for again; GET /batches/{batch.id} has its state and "
+            "results",
             file=sys.stderr,
         )
         raise typer.Exit(INTERRUPTED) from None

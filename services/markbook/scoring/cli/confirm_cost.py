@@ -1,4 +1,6 @@
-"""Confirms calls that cost money, for `judge`, `rescore`, `rubric try`: the run's name, the cost, the end by Ctrl-C."""
+"""Confirms calls that cost money, for `judge`, `rescore`, `rubric try`: the run's name, the
+cost, the end by Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from markbook.scoring.cli.client import dollars
 
 BatchOption = Annotated[
     bool,
-    typer.Option("--batch", help="Mark in batches, as with teacher.batch: half the price, up to a day."),
+    typer.Option(
+        "--batch", help="Mark in batches, as with teacher.batch: half the price, up to a day."
+    ),
 ]
 
 

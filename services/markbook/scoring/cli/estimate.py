@@ -28,9 +28,13 @@ from markbook.scoring.prompts.rubric import Rubric, load_rubric
 from markbook.tasks import TaskLine, parse_tasks
 
 STUDENT_TOKEN = 1.3
-"""Tokens of the teacher for one of the student, at most: the teacher's tokenizer cuts code finer."""
+"""Tokens of the teacher for one of the student, at most: the teacher's tokenizer cuts code
+finer.
+"""
 PROSE = (7 / 8, 1.0, 7 / 6)
-"""True tokens over estimated ones: the rubric, which is prose, has fewer, tasks with code in them have more."""
+"""True tokens over estimated ones: the rubric, which is prose, has fewer, tasks with code in
+them have more.
+"""
 
 REJECTED = (0.4, 0.1, 0.0)
 """Share of the samples that the heuristic tier rejects."""
@@ -45,9 +49,10 @@ MAX_RUN = 1_000_000
 """Steps, samples per task or passes: a larger number is a mistake."""
 
 app = new_app(
-    "Estimates what the marks of a training run would cost: calls, tokens and dollars, with a low and a high bound and "
-    "the assumptions. Requests are rendered as the service would, their tokens estimated and priced by the "
-    "configuration. Needs no network and no key, and costs nothing.",
+    "Estimates what the marks of a training run would cost: calls, tokens and dollars, with a low "
+    "and a high bound and the assumptions. Requests are rendered as the service would, their "
+    "tokens estimated and priced by the configuration. Needs no network and no key, and costs "
+    "nothing.",
     "markbook estimate demo/tasks/train.jsonl",
     "markbook estimate tasks.jsonl --epochs 3 --samples 8 --code-tokens 250",
     "markbook estimate tasks.jsonl --stats stats.json",
@@ -62,25 +67,37 @@ def estimate(
     tasks: Annotated[str, typer.Argument(help="Lines of {prompt, language}; - for stdin.")],
     samples: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=MAX_RUN, help="Samples per task (default: rlaif.num_samples_per_prompt)."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MAX_RUN,
+            help="Samples per task (default: rlaif.num_samples_per_prompt).",
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=MAX_RUN, help="Steps (default: training.max_steps).")
+        int | None,
+        typer.Option(metavar="N", min=1, max=MAX_RUN, help="Steps (default: training.max_steps)."),
     ] = None,
     epochs: Annotated[
         float | None,
-        typer.Option(metavar="X", parser=positive(MAX_RUN), help="Passes over all tasks, in place of --steps."),
+        typer.Option(
+            metavar="X",
+            parser=positive(MAX_RUN),
+            help="Passes over all tasks, in place of --steps.",
+        ),
     ] = None,
     code_tokens: Annotated[
         float | None,
         typer.Option(
             metavar="N",
             parser=positive(MAX_CODE_TOKENS),
-            help="Mean tokens of a sample's code (default: a quarter, half and all of training.max_new_tokens).",
+            help="Mean tokens of a sample's code (default: a quarter, half and all of "
+            "training.max_new_tokens).",
         ),
     ] = None,
     stats: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Shares of an earlier run: what stats --json printed.")
+        str | None,
+        typer.Option(metavar="FILE", help="Shares of an earlier run: what stats --json printed."),
     ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -100,7 +117,9 @@ def estimate(
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """`rejected`, `failed`: of all samples, by the heuristic tier and by tests; `reused`: of the others."""
+    """`rejected`, `failed`: of all samples, by the heuristic tier and by tests; `reused`: of the
+    others.
+    """
 
     rejected: float
     failed: float
@@ -142,7 +161,13 @@ def _guess(bound: int, plan: Plan, config: Config) -> Shares:
     return Shares(rejected, failed, REUSED[bound])
 
 
-def _plan(tasks: list[TaskLine], samples: int | None, steps: int | None, epochs: float | None, config: Config) -> Plan:
+def _plan(
+    tasks: list[TaskLine],
+    samples: int | None,
+    steps: int | None,
+    epochs: float | None,
+    config: Config,
+) -> Plan:
     per_step = config.training.prompts_per_step
     if epochs is None:
         steps = steps or config.training.max_steps
@@ -155,7 +180,9 @@ def _plan(tasks: list[TaskLine], samples: int | None, steps: int | None, epochs:
     return Plan(shown, groups, samples or config.rlaif.num_samples_per_prompt, steps, tested)
 
 
-def _as_json(plan: Plan, found: list[Forecast], bounds: tuple[Assumptions, ...], config: Config) -> dict[str, object]:
+def _as_json(
+    plan: Plan, found: list[Forecast], bounds: tuple[Assumptions, ...], config: Config
+) -> dict[str, object]:
     shown = {
         bound: {
             "samples_judged": each.judged,
@@ -168,7 +195,12 @@ def _as_json(plan: Plan, found: list[Forecast], bounds: tuple[Assumptions, ...],
         }
         for bound, each, assumed in zip(("low", "likely", "high"), found, bounds, strict=True)
     }
-    counts = {"tasks": len(plan.tasks), "groups": plan.groups, "steps": plan.steps, "samples_per_group": plan.samples}
+    counts = {
+        "tasks": len(plan.tasks),
+        "groups": plan.groups,
+        "steps": plan.steps,
+        "samples_per_group": plan.samples,
+    }
     return {"model": config.teacher.model, "batch": is_batched(config), **counts, **shown}
 
 
@@ -189,7 +221,10 @@ def _report(
         yield f"teacher: {model}, whose price is unknown: set it under teacher.prices"
     else:
         factor = f", times {price.batch:g} in batches" if is_batched(config) else ""
-        yield (f"teacher: {model}, ${price.input:g} per million tokens sent, ${price.output:g} received{factor}")
+        yield (
+            f"teacher: {model}, ${price.input:g} per million tokens sent, ${price.output:g} "
+            f"received{factor}"
+        )
     if config.teacher.name == "static":
         yield f"teacher.name is static, the free stub; this is what {model} would cost"
     yield ""
@@ -218,26 +253,38 @@ def _assumed(bounds: tuple[Assumptions, ...], config: Config, rubric: Rubric) ->
     rlaif = config.rlaif
     yield "assumed (low / likely / high, or one for all):"
     yield f"  code per sample: {three(lambda each: f'{each.code_tokens:,.0f}')} tokens"
-    yield f"  the heuristic tier rejects {three(lambda each: f'{each.rejected:.0%}')} of the samples"
+    yield (
+        f"  the heuristic tier rejects {three(lambda each: f'{each.rejected:.0%}')} of the samples"
+    )
     yield f"  a failed test decides {three(lambda each: f'{each.failed:.0%}')} of them"
     if is_batched(config):
         yield "  in batches (teacher.batch), which have no audits"
     elif rlaif.heuristic_audit_rate or rlaif.tests_audit_rate:
         yield (
-            f"  audits: {rlaif.heuristic_audit_rate:.0%} of the rejected and {rlaif.tests_audit_rate:.0%} of the "
-            "failed samples are judged as well"
+            f"  audits: {rlaif.heuristic_audit_rate:.0%} of the rejected and "
+            f"{rlaif.tests_audit_rate:.0%} of the failed samples are judged as well"
         )
-    yield f"  of the others {three(lambda each: f'{each.reused:.0%}')} are cached or already in flight"
-    yield f"  a task's samples are judged together, at most {config.teacher.max_group_size} per call"
+    yield (
+        f"  of the others {three(lambda each: f'{each.reused:.0%}')} are cached or already in "
+        "flight"
+    )
+    yield (
+        f"  a task's samples are judged together, at most {config.teacher.max_group_size} per call"
+    )
     if is_cached(config, rubric):
         writes = three(lambda each: f"{each.rubric_writes:,}")
         yield f"  the rubric is in the prompt cache, written in {writes} calls"
     else:
         why = (
-            "too short for the model's prompt cache" if config.rlaif.move_rubric_to_system_prompt else "in the message"
+            "too short for the model's prompt cache"
+            if config.rlaif.move_rubric_to_system_prompt
+            else "in the message"
         )
         yield f"  the rubric is {why}, so every call pays for it in full"
-    yield f"  replies use {three(lambda each: f'{each.room_used:.0%}')} of their token limit, thinking included"
+    yield (
+        f"  replies use {three(lambda each: f'{each.room_used:.0%}')} of their token limit, "
+        "thinking included"
+    )
     yield "  no retries; evaluations are not included (see --help)"
 
 
@@ -249,7 +296,9 @@ def _shares(name: str) -> Shares:
     try:
         stats = Stats.model_validate_json(read_text(name), extra="ignore")
     except ValidationError as error:
-        raise ConfigError(f"{name} is not what stats --json prints: {error.errors()[0]['msg']}") from error
+        raise ConfigError(
+            f"{name} is not what stats --json prints: {error.errors()[0]['msg']}"
+        ) from error
     [counters] = stats.runs.values() if len(stats.runs) == 1 else [stats.totals]
     scored = sum(counters.by_source.values())
     rejected = counters.by_source.get(Source.HEURISTIC, 0)
@@ -257,7 +306,8 @@ def _shares(name: str) -> Shares:
     left = scored - rejected - failed
     if not left:
         raise ConfigError(
-            f"{name} has no sample that passed the heuristic tier and its tests, so it says nothing about cost"
+            f"{name} has no sample that passed the heuristic tier and its tests, so it says "
+            "nothing about cost"
         )
     judged = counters.by_source.get(Source.TEACHER, 0)
     return Shares(rejected / scored, failed / scored, 1 - judged / left)

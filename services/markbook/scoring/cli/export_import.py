@@ -1,4 +1,6 @@
-"""`markbook export` and `markbook import`: stored marks as JSON lines, CSV or Parquet, and JSON lines as marks."""
+"""`markbook export` and `markbook import`: stored marks as JSON lines, CSV or Parquet, and JSON
+lines as marks.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ from markbook.scoring.store.export_import import ImportFailedError, import_lines
 from markbook.terminal import printable
 
 export = new_app(
-    "Writes the marks of the store, with task and code where they are stored. JSON lines have a header line and can be "
-    "imported again. The service may run meanwhile.",
+    "Writes the marks of the store, with task and code where they are stored. JSON lines have a "
+    "header line and can be imported again. The service may run meanwhile.",
     "markbook export marks.jsonl",
     "markbook export | gzip > marks.jsonl.gz",
     "markbook export marks.csv --run demo --since 7d --min-score 0.8",
@@ -49,25 +51,34 @@ import_ = new_app(
 def write_marks(
     file: Annotated[str, typer.Argument(help="File to write; - for standard output.")] = "-",
     format: Annotated[
-        ExportFormat | None, typer.Option(help="Default: from the suffix of FILE, else jsonl. parquet needs pyarrow.")
+        ExportFormat | None,
+        typer.Option(help="Default: from the suffix of FILE, else jsonl. parquet needs pyarrow."),
     ] = None,
     run: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only marks that this run paid for or received.")
+        str | None,
+        typer.Option(metavar="NAME", help="Only marks that this run paid for or received."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only marks from then on: 2026-11-22, 24h or 7d.")
+        str | None,
+        typer.Option(metavar="TIME", help="Only marks from then on: 2026-11-22, 24h or 7d."),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(metavar="X", min=0, max=1, help="Only marks, or pairs' best, of at least X.")
+        float | None,
+        typer.Option(metavar="X", min=0, max=1, help="Only marks, or pairs' best, of at least X."),
     ] = None,
-    pairs: Annotated[bool, typer.Option("--pairs", help="Preference pairs instead of marks.")] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Preference pairs instead of marks.")
+    ] = False,
     min_margin: Annotated[
-        float, typer.Option(metavar="X", min=0, max=1, help="Least difference of the scores of a pair.")
+        float,
+        typer.Option(metavar="X", min=0, max=1, help="Least difference of the scores of a pair."),
     ] = MIN_MARGIN,
     config: ConfigOption = None,
 ) -> None:
     settings = load_config(config)
-    selection = MarkFilter(run, None if since is None else round(parse_since(since).timestamp() * 1000))
+    selection = MarkFilter(
+        run, None if since is None else round(parse_since(since).timestamp() * 1000)
+    )
     options = ExportOptions(format or _format_of(file), selection, min_score, pairs, min_margin)
     rubric = load_rubric(settings.teacher.rubric)
     with _open_store(settings) as store, _bar(store.records.count()) as bar:

@@ -1,4 +1,6 @@
-"""`markbook judge`: how well teachers judge, and what they cost, on samples whose truth is known."""
+"""`markbook judge`: how well teachers judge, and what they cost, on samples whose truth is
+known.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,11 @@ SLOW = 2_000_000
 """Samples times resamples from which the intervals take some seconds."""
 
 app = new_app(
-    "Measures teachers on samples whose truth is known: how well their scores agree with it, how often they are wrong, "
-    "and what they cost, each with its 95% interval. Every configuration marks all samples through the service's own "
-    "pipeline: marks are stored, budgets apply, and what is stored already is not paid for again. Exit status: 0, or 1 "
-    "where an AUC is below --min-auc or undefined.",
+    "Measures teachers on samples whose truth is known: how well their scores agree with it, how "
+    "often they are wrong, and what they cost, each with its 95% interval. Every configuration "
+    "marks all samples through the service's own pipeline: marks are stored, budgets apply, and "
+    "what is stored already is not paid for again. Exit status: 0, or 1 where an AUC is below "
+    "--min-auc or undefined.",
     "markbook judge labelled.jsonl --teacher config.yaml --min-auc 0.8",
     "markbook judge labelled.jsonl.gz --teacher a.yaml --teacher b.yaml --yes",
     "markbook judge labelled.jsonl --teacher config.yaml --again 2 --json",
@@ -67,24 +70,44 @@ class _Candidate:
 def judge(
     file: Annotated[str, typer.Argument(help="JSONL of samples with a truth; .gz: compressed.")],
     teacher: Annotated[
-        list[Path], typer.Option(metavar="FILE", help="Configuration of a teacher to measure; may be repeated.")
+        list[Path],
+        typer.Option(
+            metavar="FILE", help="Configuration of a teacher to measure; may be repeated."
+        ),
     ],
     again: Annotated[
-        int, typer.Option(metavar="N", min=0, max=20, help="Request each mark N more times, for its retest deviation.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=20,
+            help="Request each mark N more times, for its retest deviation.",
+        ),
     ] = 0,
     right_from: Annotated[
-        float, typer.Option(metavar="X", min=0, max=1, help="Truths given as a score are right from X on.")
+        float,
+        typer.Option(
+            metavar="X", min=0, max=1, help="Truths given as a score are right from X on."
+        ),
     ] = 0.5,
     min_auc: Annotated[
-        float | None, typer.Option(metavar="X", min=0, max=1, help="Exit with status 1 if an AUC is below X.")
+        float | None,
+        typer.Option(metavar="X", min=0, max=1, help="Exit with status 1 if an AUC is below X."),
     ] = None,
-    run: Annotated[str, typer.Option(metavar="NAME", help="The run that the marks are counted under.")] = "judge",
-    resamples: Annotated[int, typer.Option(metavar="N", min=100, help="Resamples of the bootstrap.")] = 1000,
+    run: Annotated[
+        str, typer.Option(metavar="NAME", help="The run that the marks are counted under.")
+    ] = "judge",
+    resamples: Annotated[
+        int, typer.Option(metavar="N", min=100, help="Resamples of the bootstrap.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the bootstrap.")] = 0,
     batch: BatchOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before calls that cost money.")
+    ] = False,
     html: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the report as a page as well, without scripts.")
+        str | None,
+        typer.Option(metavar="FILE", help="Write the report as a page as well, without scripts."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,7 +123,13 @@ def judge(
             report = _evaluate(candidates, labelled, markings, resamples, seed)
     except KeyboardInterrupt:
         exit_stopped([each.config for each in candidates])
-    settings = {"file": file, "resamples": resamples, "seed": seed, "right_from": right_from, "again": again}
+    settings = {
+        "file": file,
+        "resamples": resamples,
+        "seed": seed,
+        "right_from": right_from,
+        "again": again,
+    }
     if html is not None:
         write_text(html, render(labelled, report, settings))
         print(f"report written to {html}", file=sys.stderr)
@@ -114,37 +143,67 @@ def judge(
 
 
 def _load(paths: Sequence[Path], *, batch: bool) -> list[_Candidate]:
-    """The configurations, named by their files' stems, or by their whole paths where two have the same stem."""
+    """The configurations, named by their files' stems, or by their whole paths where two have
+    the same stem.
+    """
     if duplicate := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigError(f"--teacher {duplicate} is given twice")
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    candidates = [_Candidate(name, load_config(path)) for name, path in zip(names, paths, strict=True)]
+    candidates = [
+        _Candidate(name, load_config(path)) for name, path in zip(names, paths, strict=True)
+    ]
     for path, each in zip(paths, candidates, strict=True):
         if each.config.rlaif.tests_policy == "only":
-            raise ConfigError(f"{path}: rlaif.tests_policy is only, so that there is no teacher to measure")
-    return [_Candidate(each.name, in_batches(each.config)) for each in candidates] if batch else candidates
+            raise ConfigError(
+                f"{path}: rlaif.tests_policy is only, so that there is no teacher to measure"
+            )
+    return (
+        [_Candidate(each.name, in_batches(each.config)) for each in candidates]
+        if batch
+        else candidates
+    )
 
 
-def _label(samples: Sequence[LabelledSample], config: Config, right_from: float, name: str) -> LabelledFile:
-    """The samples whose truth is known. Raises ConfigError where these are not both right and wrong ones."""
+def _label(
+    samples: Sequence[LabelledSample], config: Config, right_from: float, name: str
+) -> LabelledFile:
+    """The samples whose truth is known.
+
+    Raises ConfigError where these are not both right and wrong ones.
+    """
     with progress_bar(sum(each.tests is not None for each in samples), "tests") as bar:
         truths = find_truths(samples, config.execution, right_from, bar.update)
-    known = [(sample, truth) for sample, truth in zip(samples, truths, strict=True) if truth is not None]
+    known = [
+        (sample, truth) for sample, truth in zip(samples, truths, strict=True) if truth is not None
+    ]
     if unknown := len(samples) - len(known):
-        print(f"{unknown:,} samples left out: the sandbox lacks something that their tests need", file=sys.stderr)
+        print(
+            f"{unknown:,} samples left out: the sandbox lacks something that their tests need",
+            file=sys.stderr,
+        )
     if len({truth.is_right for _, truth in known}) < 2:
         which = "right" if known and known[0][1].is_right else "wrong"
-        raise ConfigError(f"{name}: all {len(known):,} samples with a known truth are {which}: both kinds are needed")
+        raise ConfigError(
+            f"{name}: all {len(known):,} samples with a known truth are {which}: both kinds are "
+            "needed"
+        )
     left = [sample for sample, _ in known]
     return LabelledFile(left, [truth for _, truth in known], number_tasks(left))
 
 
-def _confirm(candidates: Sequence[_Candidate], file: LabelledFile, again: int, *, yes: bool) -> None:
-    """Print the estimate; raise ConfigError, or exit, where money would be spent without consent."""
+def _confirm(
+    candidates: Sequence[_Candidate], file: LabelledFile, again: int, *, yes: bool
+) -> None:
+    """Print the estimate; raise ConfigError, or exit, where money would be spent without
+    consent.
+    """
     is_paid = False
     for each in candidates:
-        missing = [asyncio.run(find_missing(each.config, file.samples, repeat)) for repeat in range(again + 1)]
+        missing = [
+            asyncio.run(find_missing(each.config, file.samples, repeat))
+            for repeat in range(again + 1)
+        ]
         print(_estimate(each, file, missing), file=sys.stderr)
         is_paid = is_paid or (any(missing) and each.config.teacher.name != "static")
     if is_paid:
@@ -152,7 +211,10 @@ def _confirm(candidates: Sequence[_Candidate], file: LabelledFile, again: int, *
 
 
 def _estimate(each: _Candidate, file: LabelledFile, missing: Sequence[Sequence[int]]) -> str:
-    """One line. `missing`: the samples without a stored mark, for the first marks and for every repeat."""
+    """One line.
+
+    `missing`: the samples without a stored mark, for the first marks and for every repeat.
+    """
     marks = len(file.samples) * len(missing)
     known = f"{each.name}: {marks:,} marks, {marks - sum(map(len, missing)):,} of them stored"
     if each.config.teacher.name == "static":
@@ -163,7 +225,9 @@ def _estimate(each: _Candidate, file: LabelledFile, missing: Sequence[Sequence[i
     return f"{known}; {each.config.teacher.model}: {describe_cost(each.config, likely, most)}"
 
 
-def _mark(candidates: Sequence[_Candidate], file: LabelledFile, again: int, run: str) -> list[list[Marking]]:
+def _mark(
+    candidates: Sequence[_Candidate], file: LabelledFile, again: int, run: str
+) -> list[list[Marking]]:
     """The first marks of each configuration, then its repeats."""
     markings: list[list[Marking]] = []
     with progress_bar(len(file.samples) * (again + 1) * len(candidates), "marks") as bar:
@@ -171,7 +235,14 @@ def _mark(candidates: Sequence[_Candidate], file: LabelledFile, again: int, run:
             bar.set_description(each.name)
             own: list[Marking] = []
             for repeat in range(again + 1):
-                work = mark_samples(each.config, file.samples, file.tasks, run=run, repeat=repeat, on_marked=bar.update)
+                work = mark_samples(
+                    each.config,
+                    file.samples,
+                    file.tasks,
+                    run=run,
+                    repeat=repeat,
+                    on_marked=bar.update,
+                )
                 own.append(run_until_signal(work))
             markings.append(own)
     return markings

@@ -1,4 +1,6 @@
-"""The report of `markbook judge` as a page that needs nothing but itself: figures, intervals, comparisons, settings."""
+"""The report of `markbook judge` as a page that needs nothing but itself: figures, intervals,
+comparisons, settings.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from markbook.scoring.prompts.rubric import load_rubric
 from markbook.terminal import printable
 
 MEANINGS = {
-    "auc": "Probability that right code has a higher score than wrong code, of any tasks; ties count half.",
+    "auc": "Probability that right code has a higher score than wrong code, of any tasks; ties "
+    "count half.",
     "rank_correlation": "Spearman's, of score and truth.",
     "pairs_ordered": "As the AUC, within a task: what a group baseline learns from.",
     "mean_right": "Mean score of right code.",
@@ -39,7 +42,9 @@ BAR_WIDTH = 160
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """An interval on its axis, in pixels; `zero`: where a value means nothing (chance, equality)."""
+    """An interval on its axis, in pixels; `zero`: where a value means nothing (chance,
+    equality).
+    """
 
     at: float
     low: float
@@ -75,7 +80,10 @@ _NEUTRAL = {"auc": 0.5, "pairs_ordered": 0.5, "rank_correlation": 0.0, "order_ef
 
 
 def render(file: LabelledFile, report: Report, settings: Mapping[str, Any]) -> str:
-    """HTML without scripts. `settings`: those of the command. Names from outside are text in it, whatever they hold."""
+    """HTML without scripts.
+
+    `settings`: those of the command. Names from outside are text in it, whatever they hold.
+    """
     right = sum(truth.is_right for truth in file.truths)
     return _template().render(
         settings=settings,
@@ -90,14 +98,21 @@ def render(file: LabelledFile, report: Report, settings: Mapping[str, Any]) -> s
     )
 
 
-def draw_interval(figure: Figure, start: float, end: float, zero: float | None = None) -> Bar | None:
-    """The interval on an axis from `start` to `end`. None without an interval, or where it is beyond the axis."""
+def draw_interval(
+    figure: Figure, start: float, end: float, zero: float | None = None
+) -> Bar | None:
+    """The interval on an axis from `start` to `end`.
+
+    None without an interval, or where it is beyond the axis.
+    """
     if figure.value is None or figure.low is None or figure.high is None:
         return None
     if not start <= figure.low <= figure.value <= figure.high <= end:
         return None
     per_unit = BAR_WIDTH / (end - start)
-    at, low, high = (round((value - start) * per_unit, 1) for value in (figure.value, figure.low, figure.high))
+    at, low, high = (
+        round((value - start) * per_unit, 1) for value in (figure.value, figure.low, figure.high)
+    )
     return Bar(at, low, high, None if zero is None else round((zero - start) * per_unit, 1))
 
 
@@ -112,7 +127,10 @@ def _figures(teachers: Sequence[TeacherReport]) -> Iterator[FigureRow]:
             is_estimate = key in COSTS and each.cost_is_estimated
             text = format_figure(figure, shown)
             cells.append(
-                Cell(f"~{text}" if is_estimate else text, draw_interval(figure, start, end, _NEUTRAL.get(key)))
+                Cell(
+                    f"~{text}" if is_estimate else text,
+                    draw_interval(figure, start, end, _NEUTRAL.get(key)),
+                )
             )
         yield FigureRow(label, MEANINGS[key], cells)
 
@@ -131,14 +149,22 @@ def _axis(key: str, figures: Sequence[Figure]) -> tuple[float, float]:
 def _comparison(each: Comparison) -> ComparisonRow:
     cells: list[Cell] = []
     for figure in (each.difference, each.right, each.wrong):
-        cells.append(Cell(format_figure(figure, lambda value: f"{value:+.3f}"), draw_interval(figure, -1.0, 1.0, 0.0)))
+        cells.append(
+            Cell(
+                format_figure(figure, lambda value: f"{value:+.3f}"),
+                draw_interval(figure, -1.0, 1.0, 0.0),
+            )
+        )
     return ComparisonRow(f"{each.first} − {each.second}", verdict(each), cells, each.samples)
 
 
 def _tallies(teachers: Sequence[TeacherReport]) -> Iterator[tuple[str, Sequence[str]]]:
     """Numbers of samples, and what was paid."""
     yield "scored", [f"{len(each.samples):,}" for each in teachers]
-    yield "by the heuristic tier", [f"{each.by_source.get(Source.HEURISTIC, 0):,}" for each in teachers]
+    yield (
+        "by the heuristic tier",
+        [f"{each.by_source.get(Source.HEURISTIC, 0):,}" for each in teachers],
+    )
     reasons = sorted({reason for each in teachers for reason in each.unscored})
     for reason in reasons:
         yield f"unscored: {reason}", [f"{each.unscored.get(reason, 0):,}" for each in teachers]
@@ -181,4 +207,6 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["visible"] = printable
-    return environment.from_string(Path(__file__).with_name("judge_page.jinja").read_text(encoding="utf-8"))
+    return environment.from_string(
+        Path(__file__).with_name("judge_page.jinja").read_text(encoding="utf-8")
+    )

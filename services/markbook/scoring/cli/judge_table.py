@@ -34,7 +34,9 @@ def _thousands(value: float) -> str:
 
 
 def _significant(value: float) -> str:
-    """Dollars without the sign, which the label has, and in few digits: two intervals are side by side."""
+    """Dollars without the sign, which the label has, and in few digits: two intervals are side
+    by side.
+    """
     if value >= 100:
         return f"{value:,.0f}"
     if value == 0 or value >= 1:
@@ -62,10 +64,16 @@ COSTS = ("tokens_per_1000", "usd_per_1000", "usd_per_auc_point")
 
 
 def lines(file: LabelledFile, report: Report) -> Iterator[str]:
-    """The table, what it rests on, the comparisons and the choice. Lines are at most 80 columns wide."""
+    """The table, what it rests on, the comparisons and the choice.
+
+    Lines are at most 80 columns wide.
+    """
     right = sum(truth.is_right for truth in file.truths)
     wrong = len(file.truths) - right
-    yield f"{len(file.samples):,} samples of {file.task_count:,} tasks: {right:,} right, {wrong:,} wrong"
+    yield (
+        f"{len(file.samples):,} samples of {file.task_count:,} tasks: {right:,} right, {wrong:,} "
+        "wrong"
+    )
     for start in range(0, len(report.teachers), _PER_BLOCK):
         block = report.teachers[start : start + _PER_BLOCK]
         yield ""
@@ -81,8 +89,16 @@ def as_json(file: LabelledFile, report: Report, settings: Mapping[str, Any]) -> 
     """The same for programs. Undefined figures are null."""
     right = sum(truth.is_right for truth in file.truths)
     choice = None if report.choice is None else asdict(report.choice)
-    comparisons = [{**asdict(each), "is_indistinguishable": each.is_indistinguishable} for each in report.comparisons]
-    counts = {"samples": len(file.samples), "tasks": file.task_count, "right": right, "wrong": len(file.truths) - right}
+    comparisons = [
+        {**asdict(each), "is_indistinguishable": each.is_indistinguishable}
+        for each in report.comparisons
+    ]
+    counts = {
+        "samples": len(file.samples),
+        "tasks": file.task_count,
+        "right": right,
+        "wrong": len(file.truths) - right,
+    }
     return {
         **settings,
         **counts,
@@ -98,10 +114,16 @@ def _rows(block: Sequence[TeacherReport]) -> Iterator[list[str]]:
             continue
         cells = [format_figure(each.figures[key], shown) for each in block]
         if key in COSTS:
-            cells = [f"~{cell}" if each.cost_is_estimated else cell for cell, each in zip(cells, block, strict=True)]
+            cells = [
+                f"~{cell}" if each.cost_is_estimated else cell
+                for cell, each in zip(cells, block, strict=True)
+            ]
         yield [label, *cells]
     yield ["scored", *(f"{len(each.samples):,}" for each in block)]
-    yield ["  by the heuristic tier", *(f"{each.by_source.get(Source.HEURISTIC, 0):,}" for each in block)]
+    yield [
+        "  by the heuristic tier",
+        *(f"{each.by_source.get(Source.HEURISTIC, 0):,}" for each in block),
+    ]
     yield ["unscored", *(f"{sum(each.unscored.values()):,}" for each in block)]
     yield ["paid now", *(dollars(each.usd) for each in block)]
 
@@ -117,12 +139,19 @@ def format_figure(figure: Figure, shown: Callable[[float], str]) -> str:
 
 def verdict(each: Comparison) -> str:
     """Whether two teachers differ, in words."""
-    return {True: "indistinguishable", False: "different", None: "not comparable"}[each.is_indistinguishable]
+    return {True: "indistinguishable", False: "different", None: "not comparable"}[
+        each.is_indistinguishable
+    ]
 
 
 def _comparison(each: Comparison) -> str:
-    auc, right, wrong = (format_figure(figure, _signed) for figure in (each.difference, each.right, each.wrong))
-    found = f"{each.first} and {each.second}: {verdict(each)}; AUC differs by {auc} on {each.samples:,} samples"
+    auc, right, wrong = (
+        format_figure(figure, _signed) for figure in (each.difference, each.right, each.wrong)
+    )
+    found = (
+        f"{each.first} and {each.second}: {verdict(each)}; AUC differs by {auc} on "
+        f"{each.samples:,} samples"
+    )
     if each.right.value is None and each.wrong.value is None:
         return found
     return f"{found}; mean score of right code differs by {right}, of wrong code by {wrong}"
@@ -140,7 +169,10 @@ def notes(report: Report) -> Iterator[str]:
         if each.unscored:
             yield f"{each.name}: unscored and in no figure: {_counts(each.unscored)}"
         if each.unscored_repeats:
-            yield f"{each.name}: unscored repeats, left out of the retest: {_counts(each.unscored_repeats)}"
+            yield (
+                f"{each.name}: unscored repeats, left out of the retest: "
+                f"{_counts(each.unscored_repeats)}"
+            )
 
 
 def _counts(reasons: Mapping[str, int]) -> str:

@@ -1,4 +1,7 @@
-"""`markbook keys`: creates, lists, rotates and revokes API keys. The store has only hashes: a key is shown once."""
+"""`markbook keys`: creates, lists, rotates and revokes API keys.
+
+The store has only hashes: a key is shown once.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ class Period(StrEnum):
 
 
 app = new_app(
-    "Creates, lists, rotates and revokes API keys. The store holds their hashes only, so a key is shown once. Once "
-    "there is a key, every request needs one.",
+    "Creates, lists, rotates and revokes API keys. The store holds their hashes only, so a key is "
+    "shown once. Once there is a key, every request needs one.",
     "markbook keys add ann --runs 'team-a/*' --usd 5 --per day",
     "markbook keys add prometheus --tokens 0    # reads /metrics only",
     "markbook keys add owner --admin            # manages keys on the page /keys",
@@ -74,33 +77,58 @@ def add(
     ] = "*",
     usd: Annotated[float | None, typer.Option(metavar="X", help="Dollars it may spend.")] = None,
     tokens: Annotated[int | None, typer.Option(metavar="N", help="Tokens it may spend.")] = None,
-    per: Annotated[Period | None, typer.Option(help="The period of both limits, UTC (default: in all).")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(metavar="N", help="More are a 429.")] = None,
-    samples_per_minute: Annotated[int | None, typer.Option(metavar="N", help="More are a 429.")] = None,
-    days: Annotated[float | None, typer.Option(metavar="D", help="Days until it expires (default: never).")] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="May manage keys on the page /keys; for all runs.")] = False,
+    per: Annotated[
+        Period | None, typer.Option(help="The period of both limits, UTC (default: in all).")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(metavar="N", help="More are a 429.")
+    ] = None,
+    samples_per_minute: Annotated[
+        int | None, typer.Option(metavar="N", help="More are a 429.")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(metavar="D", help="Days until it expires (default: never).")
+    ] = None,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="May manage keys on the page /keys; for all runs.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Create a key and print it, once."""
     settings = load_config(config)
     if usd is not None and settings.teacher.name != "static" and settings.teacher.price() is None:
-        raise ConfigError(f"--usd needs the price of {settings.teacher.model}: set it under teacher.prices")
-    limits = {"requests_per_minute": requests_per_minute, "samples_per_minute": samples_per_minute, "days": days}
-    wanted = _parsed({"runs": runs, "usd": usd, "tokens": tokens, "per": per, "is_admin": admin, **limits})
+        raise ConfigError(
+            f"--usd needs the price of {settings.teacher.model}: set it under teacher.prices"
+        )
+    limits = {
+        "requests_per_minute": requests_per_minute,
+        "samples_per_minute": samples_per_minute,
+        "days": days,
+    }
+    wanted = _parsed(
+        {"runs": runs, "usd": usd, "tokens": tokens, "per": per, "is_admin": admin, **limits}
+    )
     secret = new_secret()
 
     async def work(store: Store) -> bool:
         now_ms = unix_ms()
-        if not await store.keys.add(wanted.apply(ApiKey(name, hash_secret(secret), "*", Budget(), now_ms), now_ms)):
+        if not await store.keys.add(
+            wanted.apply(ApiKey(name, hash_secret(secret), "*", Budget(), now_ms), now_ms)
+        ):
             raise ConfigError(f"there is or was a key of the name {name}: choose another")
         return len(await store.keys.all()) == 1
 
     first = _with_store(settings, work)
     print(json.dumps({"name": name, "key": secret, "runs": runs}) if as_json else secret)
-    print(f"Keep it: it is shown this once. It applies within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr)
+    print(
+        f"Keep it: it is shown this once. It applies within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr
+    )
     if first:
-        print("It is the first: from now on every request needs one (trainer: MARKBOOK_API_KEY).", file=sys.stderr)
+        print(
+            "It is the first: from now on every request needs one (trainer: MARKBOOK_API_KEY).",
+            file=sys.stderr,
+        )
 
 
 @app.command("list")
@@ -137,17 +165,26 @@ def rotate(
     secret = new_secret()
 
     async def work(store: Store) -> None:
-        found = [key for key in await store.keys.all() if key.name == name and key.revoked_ms is None]
-        if not found or not await store.keys.rotate(name, hash_secret(secret), unix_ms(), found[0].issued_ms):
+        found = [
+            key for key in await store.keys.all() if key.name == name and key.revoked_ms is None
+        ]
+        if not found or not await store.keys.rotate(
+            name, hash_secret(secret), unix_ms(), found[0].issued_ms
+        ):
             raise _no_valid_key(name)
 
     _with_store(load_config(config), work)
     print(json.dumps({"name": name, "key": secret}) if as_json else secret)
-    print(f"Keep it: it is shown this once. The old one is refused within {KEY_CACHE_TTL_S:g} s.", file=sys.stderr)
+    print(
+        f"Keep it: it is shown this once. The old one is refused within {KEY_CACHE_TTL_S:g} s.",
+        file=sys.stderr,
+    )
 
 
 @app.command()
-def revoke(name: Annotated[str, typer.Argument(help="Name of the key.")], config: ConfigOption = None) -> None:
+def revoke(
+    name: Annotated[str, typer.Argument(help="Name of the key.")], config: ConfigOption = None
+) -> None:
     """Refuse a key from now on."""
 
     async def work(store: Store) -> bool:
@@ -200,7 +237,9 @@ async def _spent(store: Store, keys: list[ApiKey]) -> dict[str, tuple[int, int]]
 def _of_limit(spent: str, limit: float | None, per: str | None) -> str:
     if limit is None:
         return spent
-    return f"{spent} of {limit if isinstance(limit, int) else format(limit, 'g')}" + (f" per {per}" if per else "")
+    return f"{spent} of {limit if isinstance(limit, int) else format(limit, 'g')}" + (
+        f" per {per}" if per else ""
+    )
 
 
 def _as_json(key: ApiKey, nusd: int, tokens: int) -> dict[str, object]:
@@ -223,4 +262,8 @@ def _as_json(key: ApiKey, nusd: int, tokens: int) -> dict[str, object]:
 
 
 def _date(at_ms: int | None) -> str:
-    return "" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(" ", timespec="minutes")[:16]
+    return (
+        ""
+        if at_ms is None
+        else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(" ", timespec="minutes")[:16]
+    )

@@ -15,9 +15,9 @@ BEHIND = 1
 """The exit status of --check where the schema is older than this version's."""
 
 app = new_app(
-    "Updates the database schema to this version, under a lock: of several processes that start together one updates, "
-    "the others wait. serve, keys and import do so too. Restoring a backup is the only way back. Exit status of "
-    "--check: 0 up to date, 1 behind.",
+    "Updates the database schema to this version, under a lock: of several processes that start "
+    "together one updates, the others wait. serve, keys and import do so too. Restoring a backup "
+    "is the only way back. Exit status of --check: 0 up to date, 1 behind.",
     "markbook migrate",
     "markbook migrate --check || echo 'an update is needed'",
 )
@@ -49,7 +49,11 @@ def migrate_store(
 def _line(before: str | None, newest: str | None, check: bool) -> str:
     if before == newest:
         return f"{_name(newest)}, up to date"
-    return f"{_name(before)}, behind {_name(newest)}" if check else f"{_name(before)} -> {_name(newest)}"
+    return (
+        f"{_name(before)}, behind {_name(newest)}"
+        if check
+        else f"{_name(before)} -> {_name(newest)}"
+    )
 
 
 def _name(version: str | None) -> str:

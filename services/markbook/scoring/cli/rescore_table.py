@@ -33,14 +33,18 @@ _ADVANTAGES = {
     "best_changed": "groups whose best sample changes",
 }
 GROUPS_NOTE = (
-    "A group is what one call of the old teacher judged together: samples of one task, run and step, without those "
-    "that the cache, the heuristic tier or tests decided, and in parts where it had more than teacher.max_group_size. "
-    "Advantage: score less the mean of the group, before whitening."
+    "A group is what one call of the old teacher judged together: samples of one task, run and "
+    "step, without those that the cache, the heuristic tier or tests decided, and in parts where "
+    "it had more than teacher.max_group_size. Advantage: score less the mean of the group, before "
+    "whitening."
 )
 
 
 def lines(report: RescoreReport, old: Config, new: Config, parted: int) -> Iterator[str]:
-    """The table, what it rests on, and the samples that part most. Lines of the report are at most 80 columns wide."""
+    """The table, what it rests on, and the samples that part most.
+
+    Lines of the report are at most 80 columns wide.
+    """
     yield from _head(report, old, new)
     if not report.pairs:
         return
@@ -51,7 +55,12 @@ def lines(report: RescoreReport, old: Config, new: Config, parted: int) -> Itera
     yield f"{counts.groups:,} groups of two samples or more, {counts.samples:,} samples in them"
     if counts.groups:
         rows = [[label, _cell(report.figures[name])] for name, label in _ADVANTAGES.items()]
-        yield from table([*rows, ["groups of equal scores, old, new", f"{counts.flat_old:,}, {counts.flat_new:,}"]])
+        yield from table(
+            [
+                *rows,
+                ["groups of equal scores, old, new", f"{counts.flat_old:,}, {counts.flat_new:,}"],
+            ]
+        )
     yield ""
     yield from textwrap.wrap(GROUPS_NOTE, WIDTH)
     for pair in parted_most(report.pairs, parted):
@@ -61,7 +70,10 @@ def lines(report: RescoreReport, old: Config, new: Config, parted: int) -> Itera
 def as_json(
     report: RescoreReport, old: Config, new: Config, settings: Mapping[str, Any], parted: int
 ) -> dict[str, Any]:
-    """The same for programs; undefined figures are null. `scores` has every sample that has both scores."""
+    """The same for programs; undefined figures are null.
+
+    `scores` has every sample that has both scores.
+    """
     selection = report.selection
     return {
         **settings,
@@ -79,7 +91,12 @@ def as_json(
         "groups_are": GROUPS_NOTE,
         "parted_most": [_sample(report, pair) for pair in parted_most(report.pairs, parted)],
         "scores": [
-            {"key": selection.samples[pair.index].key, "group": pair.group, "old": pair.old, "new": pair.new}
+            {
+                "key": selection.samples[pair.index].key,
+                "group": pair.group,
+                "old": pair.old,
+                "new": pair.new,
+            }
             for pair in report.pairs
         ],
     }
@@ -95,20 +112,26 @@ def name_of(config: Config) -> str:
 def _head(report: RescoreReport, old: Config, new: Config) -> Iterator[str]:
     selection = report.selection
     marks = len(selection.samples) + sum(selection.left_out.values())
-    yield f"{marks:,} stored marks, {len(report.pairs):,} samples of {selection.task_count:,} tasks compared"
+    yield (
+        f"{marks:,} stored marks, {len(report.pairs):,} samples of {selection.task_count:,} "
+        "tasks compared"
+    )
     yield f"old: {name_of(old)}, profile {selection.profile}"
     yield f"new: {name_of(new)}, profile {report.profile}; paid now {dollars(report.usd)}"
     for why, count in selection.left_out.items():
         yield f"left out: {count:,}, {why}"
     if report.unscored:
         reasons = ", ".join(f"{code} {count:,}" for code, count in sorted(report.unscored.items()))
-        yield from textwrap.wrap(f"without a new mark: {reasons}; the same command continues", WIDTH)
+        yield from textwrap.wrap(
+            f"without a new mark: {reasons}; the same command continues", WIDTH
+        )
 
 
 def _parted(report: RescoreReport, pair: ScorePair) -> Iterator[str]:
     sample = report.selection.samples[pair.index]
     yield ""
-    yield f"{pair.old:.3f} -> {pair.new:.3f}  {printable(sample.key)}  {printable(sample.run)}".rstrip()
+    change = f"{pair.old:.3f} -> {pair.new:.3f}"
+    yield f"{change}  {printable(sample.key)}  {printable(sample.run)}".rstrip()
     task = " ".join(sample.prompt.split())
     shown = task if len(task) <= _TASK_CHARS else f"{task[: _TASK_CHARS - 1]}…"
     yield from textwrap.wrap(printable(shown), WIDTH, initial_indent="  ", subsequent_indent="  ")

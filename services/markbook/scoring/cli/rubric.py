@@ -1,5 +1,6 @@
-"""`markbook rubric`: checks a rubric file, and shows the exact request that a teacher would receive, both without
-network; tries a rubric on stored samples (rubric_try.py)."""
+"""`markbook rubric`: checks a rubric file, and shows the exact request that a teacher would
+receive, both without network; tries a rubric on stored samples (rubric_try.py).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ TASK = "Write add(a, b) that returns the sum."
 CODES = ("def add(a, b):\n    return a + b", "def add(a, b):\n    return a - b")
 
 app = new_app(
-    "Checks, shows and tries rubrics. Without FILE the configured one (teacher.rubric), else the built-in one.",
+    "Checks, shows and tries rubrics. Without FILE the configured one (teacher.rubric), else the "
+    "built-in one.",
     "markbook rubric check my-rubric.md",
     "markbook rubric show my-rubric.md",
     "markbook rubric show --prompt-file task.md --code a.py --code b.py --json",
@@ -40,8 +42,10 @@ FileArgument = Annotated[str | None, typer.Argument(help="A rubric file.")]
 
 @dataclass(frozen=True, slots=True)
 class RubricReport:
-    """`instructions_tokens`: of everything that is sent beside task and samples, estimated. `cache_floor`: tokens of
-    the shortest prompt that the model caches, None if unknown. `reply_tokens`: output limit of a full group."""
+    """`instructions_tokens`: of everything that is sent beside task and samples, estimated.
+    `cache_floor`: tokens of the shortest prompt that the model caches, None if unknown.
+    `reply_tokens`: output limit of a full group.
+    """
 
     version: str
     criteria: dict[str, float]
@@ -54,7 +58,9 @@ class RubricReport:
 
 
 @app.command()
-def check(file: FileArgument = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def check(
+    file: FileArgument = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
     """Check a rubric: criteria, weights, and its length against the least that the model caches.
 
     Exit status: 0 it can be used, 2 it cannot, with the reason.
@@ -72,7 +78,9 @@ def check(file: FileArgument = None, as_json: JsonOption = False, config: Config
 def show(
     file: FileArgument = None,
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="The task.")] = TASK,
-    prompt_file: Annotated[str | None, typer.Option(metavar="FILE", help="A file with the task.")] = None,
+    prompt_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with the task.")
+    ] = None,
     code: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="A sample; repeat it for a group (default: an example)."),
@@ -84,7 +92,9 @@ def show(
     settings = load_config(config)
     rubric = load_rubric(file or settings.teacher.rubric)
     task = prompt if prompt_file is None else read_text(prompt_file)
-    request = _builder(rubric, settings).build(_group(task, code or [], settings), list(range(len(code or CODES))))
+    request = _builder(rubric, settings).build(
+        _group(task, code or [], settings), list(range(len(code or CODES)))
+    )
     if as_json:
         print(json.dumps(request, indent=2, ensure_ascii=False))
         return
@@ -101,11 +111,13 @@ def inspect(rubric: Rubric, config: Config) -> RubricReport:
     warnings = []
     if (short := builder.uncached_tokens()) is not None:
         warnings.append(
-            f"{teacher.model} caches prompts of at least {short[1]} tokens, the instructions have about {short[0]}: "
-            "every call pays for them in full"
+            f"{teacher.model} caches prompts of at least {short[1]} tokens, the instructions have "
+            f"about {short[0]}: every call pays for them in full"
         )
     if "correctness" not in rubric.criteria:
-        warnings.append("no criterion is called correctness: the tests of a task cannot decide any of its marks")
+        warnings.append(
+            "no criterion is called correctness: the tests of a task cannot decide any of its marks"
+        )
     floor = builder.facts.cache_floor
     return RubricReport(
         version=rubric.version,
@@ -114,7 +126,9 @@ def inspect(rubric: Rubric, config: Config) -> RubricReport:
         instructions_tokens=estimate_tokens(builder.instructions),
         cache_floor=floor,
         cached=bool(builder.system) and short is None,
-        reply_tokens=reply_tokens(teacher.max_group_size, len(rubric.criteria), explain=teacher.explain),
+        reply_tokens=reply_tokens(
+            teacher.max_group_size, len(rubric.criteria), explain=teacher.explain
+        ),
         warnings=warnings,
     )
 
@@ -125,7 +139,11 @@ def _lines(report: RubricReport) -> Iterator[str]:
     yield f"reply         at most {report.reply_tokens:,} tokens for a full group"
     yield ""
     yield from table(
-        [("CRITERION", "WEIGHT"), *((name, f"{weight:g}") for name, weight in report.criteria.items())], numbers_from=1
+        [
+            ("CRITERION", "WEIGHT"),
+            *((name, f"{weight:g}") for name, weight in report.criteria.items()),
+        ],
+        numbers_from=1,
     )
     for warning in report.warnings:
         yield f"warning: {warning}"
@@ -140,15 +158,21 @@ def _caching(report: RubricReport) -> str:
 
 
 def _builder(rubric: Rubric, config: Config) -> RequestBuilder:
-    return RequestBuilder(config.teacher, rubric, rubric_in_system_prompt=config.rlaif.move_rubric_to_system_prompt)
+    return RequestBuilder(
+        config.teacher, rubric, rubric_in_system_prompt=config.rlaif.move_rubric_to_system_prompt
+    )
 
 
 def _group(task: str, files: list[str], config: Config) -> Group:
-    """The samples as the service would group them: extracted code, the task truncated as configured."""
+    """The samples as the service would group them: extracted code, the task truncated as
+    configured.
+    """
     rlaif = config.rlaif
     languages = {of_file(name) for name in files} or {"python"}
     if len(languages) != 1 or None in languages:
-        raise ConfigError("the files of one group have one language, known from their suffix: check --code")
+        raise ConfigError(
+            "the files of one group have one language, known from their suffix: check --code"
+        )
     language = canonical(str(languages.pop()))
     codes = tuple(extract(read_text(name), language).code for name in files) or CODES
     shown = truncate_task(

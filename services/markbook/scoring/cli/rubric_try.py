@@ -1,4 +1,6 @@
-"""`markbook rubric try`: the marks of another rubric beside those that are stored, on the same samples, cost first."""
+"""`markbook rubric try`: the marks of another rubric beside those that are stored, on the same
+samples, cost first.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ from markbook.config.loading import ConfigError, load_config
 from markbook.config.settings import Config
 from markbook.contract import RequestUsage, Scored, Unscored
 from markbook.scoring.cli.client import dollars
-from markbook.scoring.cli.confirm_cost import BatchOption, confirm_calls, describe_cost, exit_stopped
+from markbook.scoring.cli.confirm_cost import (
+    BatchOption,
+    confirm_calls,
+    describe_cost,
+    exit_stopped,
+)
 from markbook.scoring.cli.stop_signals import run_until_signal, sigterm_as_ctrl_c
 from markbook.scoring.judging.costs import LIKELY, MOST, estimate_cost
 from markbook.scoring.judging.labelled import number_tasks
@@ -36,17 +43,20 @@ def try_rubric(
         int, typer.Option(metavar="N", min=1, max=200, help="Latest stored marks to compare with.")
     ] = 5,
     run: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only marks that this run paid for or received.")
+        str | None,
+        typer.Option(metavar="NAME", help="Only marks that this run paid for or received."),
     ] = None,
     batch: BatchOption = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost money.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before calls that cost money.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Mark stored samples under another rubric, and show old and new marks side by side.
 
-    The old marks are those of the configured rubric (teacher.rubric) and stay as they are. New marks are stored under
-    the new rubric, within the budgets. An estimate is printed first.
+    The old marks are those of the configured rubric (teacher.rubric) and stay as they are. New
+    marks are stored under the new rubric, within the budgets. An estimate is printed first.
     """
     settings = load_config(config)
     old, new = load_rubric(settings.teacher.rubric), load_rubric(file)
@@ -60,11 +70,15 @@ def try_rubric(
         with sigterm_as_ctrl_c():
             samples = asyncio.run(read_latest(settings, old, from_store, run))
             _confirm(tried, samples, yes=yes)
-            work = mark_samples(tried, samples, number_tasks(samples), run=RUN, repeat=0, on_marked=lambda _: None)
+            work = mark_samples(
+                tried, samples, number_tasks(samples), run=RUN, repeat=0, on_marked=lambda _: None
+            )
             marking = run_until_signal(work)
     except KeyboardInterrupt:
         exit_stopped([tried])
-    found = [TriedSample(sample, result) for sample, result in zip(samples, marking.results, strict=True)]
+    found = [
+        TriedSample(sample, result) for sample, result in zip(samples, marking.results, strict=True)
+    ]
     usage = add_usage(marking.usage)
     if as_json:
         print(json.dumps(_as_json(found, old, new, usage), indent=2))
@@ -73,21 +87,27 @@ def try_rubric(
 
 
 def _confirm(config: Config, samples: Sequence[KeptSample], *, yes: bool) -> None:
-    """Print the estimate; raises ConfigError, or exits, where money would be spent without consent."""
+    """Print the estimate; raises ConfigError, or exits, where money would be spent without
+    consent.
+    """
     missing = asyncio.run(find_missing(config, samples, 0))
     known = f"{len(samples):,} marks, {len(samples) - len(missing):,} of them stored"
     if config.teacher.name == "static":
         print(f"{known}; the static teacher is free and does not read the rubric", file=sys.stderr)
         return
     tasks = number_tasks(samples)
-    likely, most = (estimate_cost(config, samples, tasks, missing, assumed) for assumed in (LIKELY, MOST))
+    likely, most = (
+        estimate_cost(config, samples, tasks, missing, assumed) for assumed in (LIKELY, MOST)
+    )
     cost = describe_cost(config, [likely], [most])
     print(f"{known}; {config.teacher.model}: {cost}", file=sys.stderr)
     if missing:
         confirm_calls(yes=yes)
 
 
-def _lines(found: Sequence[TriedSample], old: Rubric, new: Rubric, usage: RequestUsage) -> Iterator[str]:
+def _lines(
+    found: Sequence[TriedSample], old: Rubric, new: Rubric, usage: RequestUsage
+) -> Iterator[str]:
     names = [*dict.fromkeys([*old.criteria, *new.criteria])]
     yield f"old rubric {old.version}, new rubric {new.version}"
     yield ""
@@ -96,10 +116,13 @@ def _lines(found: Sequence[TriedSample], old: Rubric, new: Rubric, usage: Reques
     changes = [each.change for each in found if each.change is not None]
     if changes:
         yield ""
+        before = statistics.fmean(each.kept.score for each in found if each.change is not None)
+        after = statistics.fmean(
+            each.result.score for each in found if isinstance(each.result, Scored)
+        )
         yield (
-            f"mean score {statistics.fmean(each.kept.score for each in found if each.change is not None):.3f} -> "
-            f"{statistics.fmean(each.result.score for each in found if isinstance(each.result, Scored)):.3f}, "
-            f"mean absolute change {statistics.fmean(map(abs, changes)):.3f}, on {len(changes):,} samples"
+            f"mean score {before:.3f} -> {after:.3f}, mean absolute change "
+            f"{statistics.fmean(map(abs, changes)):.3f}, on {len(changes):,} samples"
         )
         if (reordered := _reordered(found)) is not None:
             yield f"pairs of a task in another order: {reordered[0]:,} of {reordered[1]:,}"
@@ -115,7 +138,10 @@ def _row(each: TriedSample, names: Sequence[str]) -> list[str]:
     shown = task if len(task) <= _TASK_CHARS else f"{task[: _TASK_CHARS - 1]}…"
     result = each.result
     criteria = (result.criteria or {}) if isinstance(result, Scored) else {}
-    cells = [f"{_number(each.kept.criteria.get(name))} -> {_number(criteria.get(name))}" for name in names]
+    cells = [
+        f"{_number(each.kept.criteria.get(name))} -> {_number(criteria.get(name))}"
+        for name in names
+    ]
     change = "-" if each.change is None else f"{each.change:+.2f}"
     return [shown, _number(each.kept.score), _number(result.score), change, *cells]
 
@@ -125,9 +151,13 @@ def _number(value: float | None) -> str:
 
 
 def _reordered(found: Sequence[TriedSample]) -> tuple[int, int] | None:
-    """Pairs of samples of one task whose scores have another order now, equal ones included, and all such pairs."""
+    """Pairs of samples of one task whose scores have another order now, equal ones included, and
+    all such pairs.
+    """
     tasks = number_tasks([each.kept for each in found])
-    scored = [(task, each) for task, each in zip(tasks, found, strict=True) if each.change is not None]
+    scored = [
+        (task, each) for task, each in zip(tasks, found, strict=True) if each.change is not None
+    ]
     pairs = changed = 0
     for at, (task, first) in enumerate(scored):
         for other_task, second in scored[at + 1 :]:
@@ -140,7 +170,9 @@ def _reordered(found: Sequence[TriedSample]) -> tuple[int, int] | None:
     return (changed, pairs) if pairs else None
 
 
-def _as_json(found: Sequence[TriedSample], old: Rubric, new: Rubric, usage: RequestUsage) -> dict[str, Any]:
+def _as_json(
+    found: Sequence[TriedSample], old: Rubric, new: Rubric, usage: RequestUsage
+) -> dict[str, Any]:
     samples = []
     for each in found:
         result = each.result

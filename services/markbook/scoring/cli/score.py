@@ -30,8 +30,8 @@ UNSCORED = 1
 
 
 app = new_app(
-    "Scores a file through a running service. A mark that is stored already costs nothing. Exit status: 0 with a mark, "
-    "1 without one, 2 if no service could be called.",
+    "Scores a file through a running service. A mark that is stored already costs nothing. Exit "
+    "status: 0 with a mark, 1 without one, 2 if no service could be called.",
     "markbook score add.py --prompt 'Write add(a, b) that returns the sum.'",
     "markbook score answer.rs --prompt-file task.md --json",
     "markbook score add.py --prompt-file task.md --tests test_add.py",
@@ -42,19 +42,33 @@ app = new_app(
 
 @app.command()
 def score_file(
-    file: Annotated[str, typer.Argument(help="Code, or a completion with fences; - for standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="Code, or a completion with fences; - for standard input.")
+    ],
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="The task.")] = None,
-    prompt_file: Annotated[str | None, typer.Option(metavar="FILE", help="A file with the task.")] = None,
+    prompt_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with the task.")
+    ] = None,
     tests: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Tests in Python: each statement of the file is one (assert ...)."),
+        typer.Option(
+            metavar="FILE", help="Tests in Python: each statement of the file is one (assert ...)."
+        ),
     ] = None,
     language: Annotated[
-        str | None, typer.Option(metavar="NAME", help="python, c++, rs, ... (default: from the file's suffix).")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="python, c++, rs, ... (default: from the file's suffix)."
+        ),
     ] = None,
-    run: Annotated[str, typer.Option(metavar="NAME", help="The run that it is counted under.")] = "shell",
+    run: Annotated[
+        str, typer.Option(metavar="NAME", help="The run that it is counted under.")
+    ] = "shell",
     batch: Annotated[
-        bool, typer.Option("--batch", help="Hand it over as a batch and wait: half the price, up to a day.")
+        bool,
+        typer.Option(
+            "--batch", help="Hand it over as a batch and wait: half the price, up to a day."
+        ),
     ] = False,
     as_json: JsonOption = False,
     url: UrlOption = None,
@@ -68,7 +82,9 @@ def score_file(
     task = read_text(prompt_file) if prompt_file is not None else prompt
     code = read_text(file)
     try:
-        sample = Sample.model_validate({"prompt": task, "language": language, "code": code, "tests": _tests(tests)})
+        sample = Sample.model_validate(
+            {"prompt": task, "language": language, "code": code, "tests": _tests(tests)}
+        )
         request = ScoreRequest(run=run, samples=[sample])
     except ValidationError as error:
         fault = error.errors()[0]
@@ -107,8 +123,9 @@ def _lines(result: Scored | Unscored, teacher: TeacherStats, usage: RequestUsage
     yield f"teacher   {teacher.description}"
     sent = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
     yield (
-        f"paid      {dollars(usage.cost_usd)}: {sent:,} tokens sent ({usage.cache_read_input_tokens:,} from the prompt "
-        f"cache), {usage.output_tokens:,} received"
+        f"paid      {dollars(usage.cost_usd)}: {sent:,} tokens sent "
+        f"({usage.cache_read_input_tokens:,} from the prompt cache), {usage.output_tokens:,} "
+        "received"
     )
     yield f"key       {result.key}"
 

@@ -27,8 +27,8 @@ from markbook.scoring.observability import logs
 from markbook.scoring.observability.tracing import start_tracing
 
 app = new_app(
-    "Runs the scoring service until Ctrl-C or SIGTERM: POST /score, GET /stats, /metrics, /healthz, /readyz; /docs "
-    "describes all routes.",
+    "Runs the scoring service until Ctrl-C or SIGTERM: POST /score, GET /stats, /metrics, "
+    "/healthz, /readyz; /docs describes all routes.",
     "markbook serve",
     "markbook serve --config config.yaml --port 9000",
     "MARKBOOK_TEACHER=anthropic ANTHROPIC_API_KEY=... markbook serve",
@@ -37,20 +37,27 @@ app = new_app(
 
 @app.command()
 def run_service(
-    host: Annotated[str | None, typer.Option(metavar="H", help="Address to listen on (default: service.host).")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="H", help="Address to listen on (default: service.host).")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(metavar="N", help="TCP port, 0 for a free one (default: service.port).")
+        int | None,
+        typer.Option(metavar="N", help="TCP port, 0 for a free one (default: service.port)."),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
     settings = load_config(config)
-    status = serve(settings, host or settings.service.host, settings.service.port if port is None else port)
+    status = serve(
+        settings, host or settings.service.host, settings.service.port if port is None else port
+    )
     if status:
         raise typer.Exit(status)
 
 
 def serve(config: Config, host: str, port: int) -> int:
-    """Listen until SIGTERM or Ctrl-C; then finish what is running, for at most service.shutdown_grace_s."""
+    """Listen until SIGTERM or Ctrl-C; then finish what is running, for at most
+    service.shutdown_grace_s.
+    """
     traces_to = start_tracing()
     app = create_app(config)
     listener = _listen(host, port)
@@ -59,7 +66,8 @@ def serve(config: Config, host: str, port: int) -> int:
         listener.close()
         raise ConfigError(
             f"{host} can be reached by others, and there are no API keys: create one with "
-            "`markbook keys add NAME`, listen on 127.0.0.1, or set service.allow_unauthenticated: true"
+            "`markbook keys add NAME`, listen on 127.0.0.1, or set service.allow_unauthenticated: "
+            "true"
         )
     logs.configure(config.service.log_format)
     log = logging.getLogger("markbook")
@@ -80,7 +88,9 @@ def serve(config: Config, host: str, port: int) -> int:
 
 
 def _collect_seldom() -> None:
-    """What is loaded by now stays, so the collector need not look at it again: an eighth of a request's time."""
+    """What is loaded by now stays, so the collector need not look at it again: an eighth of a
+    request's time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -102,7 +112,9 @@ class _Server(uvicorn.Server):
         self._pipeline = _state(app).pipeline
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the teacher's calls first, so that the requests that wait for them get an answer and are not cut off."""
+        """End the teacher's calls first, so that the requests that wait for them get an answer
+        and are not cut off.
+        """
         await asyncio.gather(super().shutdown(sockets), self._pipeline.close(self._grace_s))
 
 
@@ -114,7 +126,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError, UnicodeError) as error:
         raise ConfigError(
-            f"cannot listen on {host} port {port}: {error}; choose another with --port or MARKBOOK_PORT"
+            f"cannot listen on {host} port {port}: {error}; choose another with --port or "
+            "MARKBOOK_PORT"
         ) from error
     return listener
 

@@ -21,8 +21,9 @@ _WIDTH = 80  # columns
 
 
 app = new_app(
-    "Shows what a running service has counted by run: samples, where their marks came from, teacher calls, tokens and "
-    "cost. The counts are in the database, so all services on one database show the same.",
+    "Shows what a running service has counted by run: samples, where their marks came from, "
+    "teacher calls, tokens and cost. The counts are in the database, so all services on one "
+    "database show the same.",
     "markbook stats",
     "markbook stats --run demo --since 24h",
     "markbook stats --url http://marks.example:8000 --json > stats.json",
@@ -34,7 +35,9 @@ def show_stats(
     run: Annotated[str | None, typer.Option(metavar="NAME", help="Only this run.")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(metavar="TIME", parser=parse_since, help="Only what came since: 2026-11-22, 24h, 7d."),
+        typer.Option(
+            metavar="TIME", parser=parse_since, help="Only what came since: 2026-11-22, 24h, 7d."
+        ),
     ] = None,
     as_json: JsonOption = False,
     url: UrlOption = None,
@@ -48,12 +51,15 @@ def show_stats(
 
 
 def _check_it_is_a_run(name: str, runs: Collection[str]) -> None:
-    """Raises ConfigError for a run without requests: on the wire it has zeros, as a trainer may look before it starts.
+    """Raises ConfigError for a run without requests: on the wire it has zeros, as a trainer may
+    look before it starts.
 
     A run with requests is among all `runs`, whatever the period of the query.
     """
     if name not in runs:
-        raise ConfigError(f"there is no run {name}{did_you_mean(name, runs) or ': no run has sent a request yet'}")
+        raise ConfigError(
+            f"there is no run {name}{did_you_mean(name, runs) or ': no run has sent a request yet'}"
+        )
 
 
 def lines(stats: Stats) -> Iterator[str]:
@@ -67,7 +73,10 @@ def lines(stats: Stats) -> Iterator[str]:
     if len(lines) != 1:
         lines.append(("all", stats.totals))
     names = [source.value.upper() for source in Source]
-    rows = [["RUN", "SAMPLES", *names, "UNSCORED", "MEAN"], *(_sample_row(name, counters) for name, counters in lines)]
+    rows = [
+        ["RUN", "SAMPLES", *names, "UNSCORED", "MEAN"],
+        *(_sample_row(name, counters) for name, counters in lines),
+    ]
     yield from table(rows, numbers_from=1)
     yield ""
     rows = [["RUN", "CALLS", "TOKENS IN", "TOKENS OUT", "TOKENS SAVED", "COST"]]
@@ -76,11 +85,16 @@ def lines(stats: Stats) -> Iterator[str]:
     yield from _agreement(stats)
     for name, counters in stats.runs.items():
         if counters.unscored:
-            why = ", ".join(f"{code} {count:,}" for code, count in counters.unscored_by_code.items())
+            why = ", ".join(
+                f"{code} {count:,}" for code, count in counters.unscored_by_code.items()
+            )
             yield f"unscored in {name}: {why}"
         if calls := counters.usage_unknown_calls:
             most = dollars(counters.usage_unknown_cost_usd)
-            yield f"bills unknown in {name}: {calls:,} calls, at most {counters.usage_unknown_tokens:,} tokens, {most}"
+            yield (
+                f"bills unknown in {name}: {calls:,} calls, at most "
+                f"{counters.usage_unknown_tokens:,} tokens, {most}"
+            )
     limited = {scope: state for scope, state in stats.budgets.items() if _is_limited(state)}
     if limited:
         yield ""
@@ -96,7 +110,10 @@ def _agreement(stats: Stats) -> Iterator[str]:
     yield ""
     rows = [["AGAINST TESTS", "MODEL", "RUBRIC", "PASSED", "FAILED", "AGREES", "AUC"]]
     for each in stats.agreement.counts:
-        passed, failed = f"{each.passed_agreeing:,}/{each.passed:,}", f"{each.failed_agreeing:,}/{each.failed:,}"
+        passed, failed = (
+            f"{each.passed_agreeing:,}/{each.passed:,}",
+            f"{each.failed_agreeing:,}/{each.failed:,}",
+        )
         share = f"{_two(each.agreement)} ({_two(each.low)}-{_two(each.high)})"
         rows.append([each.run, each.model, each.rubric, passed, failed, share, _two(each.auc)])
     yield from table(rows, numbers_from=3)
@@ -111,7 +128,11 @@ def _two(value: float | None) -> str:
 def _sample_row(name: str, counters: Counters) -> list[str]:
     by_source = [counters.by_source.get(source, 0) for source in Source]
     mean = "-" if counters.scores.mean is None else f"{counters.scores.mean:.2f}"
-    return [name, *(f"{count:,}" for count in (counters.samples, *by_source, counters.unscored)), mean]
+    return [
+        name,
+        *(f"{count:,}" for count in (counters.samples, *by_source, counters.unscored)),
+        mean,
+    ]
 
 
 def _call_row(name: str, counters: Counters) -> list[str]:

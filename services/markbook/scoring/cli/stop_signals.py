@@ -1,4 +1,6 @@
-"""SIGTERM ends a command as Ctrl-C does: calls in progress are paid for, so their marks are stored first."""
+"""SIGTERM ends a command as Ctrl-C does: calls in progress are paid for, so their marks are
+stored first.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,12 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, where SIGTERM cancels `work` as Ctrl-C does. Raises KeyboardInterrupt for either.
+    """`asyncio.run`, where SIGTERM cancels `work` as Ctrl-C does.
 
-    Main thread only. A second SIGTERM is ignored: it would cut off what the first one began, and leave reservations.
+    Raises KeyboardInterrupt for either.
+
+    Main thread only. A second SIGTERM is ignored: it would cut off what the first one began, and
+    leave reservations.
     """
 
     async def watched() -> T:

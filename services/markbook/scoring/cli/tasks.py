@@ -1,4 +1,7 @@
-"""`markbook tasks check`: whether a task file's tests distinguish right from wrong. Runs them on this machine."""
+"""`markbook tasks check`: whether a task file's tests distinguish right from wrong.
+
+Runs them on this machine.
+"""
 
 from __future__ import annotations
 
@@ -49,16 +52,18 @@ def check_file(
     confirm: Annotated[
         Confirm,
         typer.Option(
-            help="Confirm failures with CPython inside bubblewrap; auto: where the machine allows it; "
-            "not_run: only what Monty cannot run."
+            help="Confirm failures with CPython inside bubblewrap; auto: where the machine allows "
+            "it; not_run: only what Monty cannot run."
         ),
     ] = Confirm.AUTO,
     as_json: JsonOption = False,
 ) -> None:
-    """Run each task's solution against its tests, and functions that return None, which no test should pass.
+    """Run each task's solution against its tests, and functions that return None, which no test
+    should pass.
 
-    Shows tasks without tests and tasks whose own solution fails. Reads JSONL of {prompt, language, tests, test_setup,
-    solution}, and HumanEval's and MBPP's form, .gz as well. Exit status: 0 without a problem, 1 with one.
+    Shows tasks without tests and tasks whose own solution fails. Reads JSONL of {prompt, language,
+    tests, test_setup, solution}, and HumanEval's and MBPP's form, .gz as well. Exit status: 0
+    without a problem, 1 with one.
     """
     tasks = read_tasks(file)
     runner = open_runner(confirm.value)
@@ -77,13 +82,21 @@ def check_file(
     tests = sum(len(task.tests) for _, task in tasks)
     unsolved = sum(task.solution is None for _, task in tasks)
     if as_json:
-        counts = {"tasks": len(tasks), "tests": tests, "without_solution": unsolved, "sandbox": runner.identity}
+        counts = {
+            "tasks": len(tasks),
+            "tests": tests,
+            "without_solution": unsolved,
+            "sandbox": runner.identity,
+        }
         print(json.dumps({**counts, "problems": found}, indent=2))
     else:
         print(f"{file}: {len(tasks):,} tasks, {tests:,} tests, {len(found):,} problems")
         print(_where(runner))
         if unsolved:
-            print(f"{unsolved:,} tasks have no solution, so whether their tests can be passed is unknown")
+            print(
+                f"{unsolved:,} tasks have no solution, so whether their tests can be passed is "
+                "unknown"
+            )
     if found:
         raise typer.Exit(PROBLEMS)
 
@@ -107,19 +120,27 @@ def check(task: TaskLine, runner: TestRunner) -> Iterator[str]:
     if task.solution is not None:
         yield from _failures_of_the_solution(task, task.solution, runner)
     for name, code in (("an empty answer", ""), ("functions that return None", _idle(task))):
-        for test, result in zip(task.tests, runner.run_sync(code, task.tests, task.test_setup), strict=True):
+        for test, result in zip(
+            task.tests, runner.run_sync(code, task.tests, task.test_setup), strict=True
+        ):
             if result.passed:
                 yield f"passed by {name}: {shorten(test, 100)}"
 
 
 def _failures_of_the_solution(task: TaskLine, solution: str, runner: TestRunner) -> Iterator[str]:
-    for test, result in zip(task.tests, runner.run_sync(solution, task.tests, task.test_setup), strict=True):
+    for test, result in zip(
+        task.tests, runner.run_sync(solution, task.tests, task.test_setup), strict=True
+    ):
         if not result.passed:
             yield f"its own solution: {_describe(test, result)}"
 
 
 def _describe(test: str, result: TestResult) -> str:
-    verdict = "cannot be run here" if result.verdict is Verdict.CANNOT_RUN else result.verdict.value.replace("_", " ")
+    verdict = (
+        "cannot be run here"
+        if result.verdict is Verdict.CANNOT_RUN
+        else result.verdict.value.replace("_", " ")
+    )
     return f"{verdict}: {shorten(test, 100)}: {result.message}"
 
 

@@ -1,4 +1,6 @@
-"""The teacher against tests: agreement by run over time, and by run, teacher and language, with what it rests on."""
+"""The teacher against tests: agreement by run over time, and by run, teacher and language, with
+what it rests on.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from markbook.scoring.store import JudgedKind
 
 MIN_SAMPLES = 10
 """Judged samples below which a time has no point: its figure would be an accident."""
-COLUMNS = ("model", "rubric", "language", "passed, called right", "failed, called wrong", "agreement (95 %)", "AUC")
+COLUMNS = (
+    "model",
+    "rubric",
+    "language",
+    "passed, called right",
+    "failed, called wrong",
+    "agreement (95 %)",
+    "AUC",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +59,16 @@ def build_agreement_chart(totals: Totals, runs: Sequence[str], link: Callable[[s
     )
 
 
-def build_agreement_rows(counts: Sequence[AgreementCount], low_runs: Sequence[str]) -> list[AgreementRow]:
+def build_agreement_rows(
+    counts: Sequence[AgreementCount], low_runs: Sequence[str]
+) -> list[AgreementRow]:
     rows: list[AgreementRow] = []
     for each in counts:
-        interval = "" if each.low is None or each.high is None else f" ({score(each.low)} to {score(each.high)})"
+        interval = (
+            ""
+            if each.low is None or each.high is None
+            else f" ({score(each.low)} to {score(each.high)})"
+        )
         figure = formatting.NONE if each.agreement is None else f"{score(each.agreement)}{interval}"
         cells = (
             formatting.visible(each.model),

@@ -14,7 +14,10 @@ from markbook.scoring.dashboard.totals import Totals, hits, lookups, total_token
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`more`: lines below the number. `help`: the id of the note that explains how it is counted; `title`: tooltip."""
+    """`more`: lines below the number.
+
+    `help`: the id of the note that explains how it is counted; `title`: tooltip.
+    """
 
     name: str
     value: str
@@ -58,10 +61,16 @@ RUN_COLUMNS = ("samples", "hit rate", "tokens", "saved", "dollars", "unscored")
 
 
 def build_cards(totals: Totals, savings: Savings | None, *, is_stub: bool) -> list[Card]:
-    """Without the cards of money and calls where only the stub has marked: they would all be empty."""
+    """Without the cards of money and calls where only the stub has marked: they would all be
+    empty.
+    """
     if not has_money(totals.counters, is_stub=is_stub):
         return _sample_cards(totals)
-    return [*_money_cards(totals.counters, totals, savings), *_sample_cards(totals), _teacher_card(totals)]
+    return [
+        *_money_cards(totals.counters, totals, savings),
+        *_sample_cards(totals),
+        _teacher_card(totals),
+    ]
 
 
 def _money_cards(total: Counters, totals: Totals, savings: Savings | None) -> list[Card]:
@@ -111,7 +120,10 @@ def _sample_cards(totals: Totals) -> list[Card]:
         Card(
             "Hit rate",
             formatting.percent(hits(totals.total), lookups(totals.total)),
-            (f"{formatting.count(hits(totals.total))} of {formatting.count(lookups(totals.total))} samples",),
+            (
+                f"{formatting.count(hits(totals.total))} of "
+                f"{formatting.count(lookups(totals.total))} samples",
+            ),
             "hit-rate",
         ),
     ]
@@ -124,8 +136,11 @@ def _teacher_card(totals: Totals) -> Card:
         "Teacher",
         f"≈{formatting.NBSP}{formatting.seconds(half)}" if half is not None else formatting.NONE,
         (
-            f"95{formatting.NBSP}% within {formatting.seconds(most)}" if most is not None else "no calls timed",
-            f"{formatting.count(total.teacher_calls)} calls, {formatting.count(counts['failed_calls'])} failed",
+            f"95{formatting.NBSP}% within {formatting.seconds(most)}"
+            if most is not None
+            else "no calls timed",
+            f"{formatting.count(total.teacher_calls)} calls, "
+            f"{formatting.count(counts['failed_calls'])} failed",
         ),
         "latency",
     )
@@ -141,7 +156,8 @@ def cost_notes(total: Counters) -> tuple[str, ...]:
     if total.usage_unknown_calls:
         bound = formatting.usd(total.usage_unknown_cost_usd)
         notes.append(
-            f"and at most {bound} for {formatting.count(total.usage_unknown_calls)} calls whose usage is unknown"
+            f"and at most {bound} for {formatting.count(total.usage_unknown_calls)} calls whose "
+            "usage is unknown"
         )
     return tuple(notes)
 
@@ -169,10 +185,20 @@ def build_budget_rows(states: Mapping[str, BudgetState]) -> list[BudgetRow]:
         meters = build_meters(state)
         if meters:
             kind, _, name = scope.removesuffix(f" per {state.per}").partition(" ")
-            spent = f"{formatting.usd(state.spent_usd)}, {formatting.compact(state.spent_tokens)} tokens"
+            spent = (
+                f"{formatting.usd(state.spent_usd)}, {formatting.compact(state.spent_tokens)} "
+                "tokens"
+            )
             rows.append(BudgetRow(kind, name, state.per, meters, spent))
     order = ("total", "key", "run")
-    return sorted(rows, key=lambda row: (order.index(row.kind), -max(meter.share for meter in row.meters), row.name))
+    return sorted(
+        rows,
+        key=lambda row: (
+            order.index(row.kind),
+            -max(meter.share for meter in row.meters),
+            row.name,
+        ),
+    )
 
 
 def build_meters(state: BudgetState) -> tuple[Meter, ...]:
@@ -182,14 +208,24 @@ def build_meters(state: BudgetState) -> tuple[Meter, ...]:
         left = max(0.0, state.limit_usd - state.spent_usd)
         share = _share(state.spent_usd, state.limit_usd)
         meters.append(
-            Meter(formatting.usd(state.spent_usd), formatting.usd(state.limit_usd), formatting.usd(left), share)
+            Meter(
+                formatting.usd(state.spent_usd),
+                formatting.usd(state.limit_usd),
+                formatting.usd(left),
+                share,
+            )
         )
     if state.limit_tokens is not None:
         spent, limit = state.spent_tokens, state.limit_tokens
         unit = f"{formatting.NBSP}tokens"
         left_tokens = formatting.compact(max(0, limit - spent)) + unit
         meters.append(
-            Meter(formatting.compact(spent), formatting.compact(limit) + unit, left_tokens, _share(spent, limit))
+            Meter(
+                formatting.compact(spent),
+                formatting.compact(limit) + unit,
+                left_tokens,
+                _share(spent, limit),
+            )
         )
     return tuple(meters)
 

@@ -7,7 +7,14 @@ from operator import itemgetter
 
 from markbook.scoring.dashboard import formatting, latency
 from markbook.scoring.dashboard.svg import Chart, Series, bars, lines
-from markbook.scoring.dashboard.totals import Totals, cost_nusd, hits, lookups, tokens_sent, total_tokens
+from markbook.scoring.dashboard.totals import (
+    Totals,
+    cost_nusd,
+    hits,
+    lookups,
+    tokens_sent,
+    total_tokens,
+)
 from markbook.scoring.store import CounterTotals
 
 NAMED_RUNS = 5
@@ -50,9 +57,30 @@ def build_charts(totals: Totals, link: Callable[[str], str]) -> list[Chart]:
             _axis_usd,
             0.0,
         ),
-        bars("samples", "Samples by source", "samples", time_range, _columns(totals, _SOURCES), formatting.compact),
-        bars("kinds", "Tokens by kind", "tokens", time_range, _columns(totals, _KINDS), formatting.compact),
-        bars("saved", "Tokens sent and saved", "input tokens", time_range, _saved(totals), formatting.compact),
+        bars(
+            "samples",
+            "Samples by source",
+            "samples",
+            time_range,
+            _columns(totals, _SOURCES),
+            formatting.compact,
+        ),
+        bars(
+            "kinds",
+            "Tokens by kind",
+            "tokens",
+            time_range,
+            _columns(totals, _KINDS),
+            formatting.compact,
+        ),
+        bars(
+            "saved",
+            "Tokens sent and saved",
+            "input tokens",
+            time_range,
+            _saved(totals),
+            formatting.compact,
+        ),
         lines(
             "hits",
             "Hit rate",
@@ -62,8 +90,22 @@ def build_charts(totals: Totals, link: Callable[[str], str]) -> list[Chart]:
             _axis_percent,
             100.0,
         ),
-        lines("latency", "Teacher latency", "seconds per answered call", time_range, _latency(totals), _axis_seconds),
-        bars("errors", "Unscored by reason", "samples", time_range, _unscored(totals), formatting.compact),
+        lines(
+            "latency",
+            "Teacher latency",
+            "seconds per answered call",
+            time_range,
+            _latency(totals),
+            _axis_seconds,
+        ),
+        bars(
+            "errors",
+            "Unscored by reason",
+            "samples",
+            time_range,
+            _unscored(totals),
+            formatting.compact,
+        ),
     ]
 
 
@@ -80,7 +122,11 @@ def _by_run(
         _series(totals, run, tone, [run], value, format_value, link(run))
         for run, tone in zip(named, TONES, strict=False)
     ]
-    return [*series, _series(totals, OTHERS, "rest", others, value, format_value)] if others else series
+    return (
+        [*series, _series(totals, OTHERS, "rest", others, value, format_value)]
+        if others
+        else series
+    )
 
 
 def _series(
@@ -96,7 +142,9 @@ def _series(
     for run in runs:
         for index, tally in totals.by_run[run].items():
             values[index] += value(tally)
-    return Series(name, tone, values, format_value(sum(value(totals.runs[run]) for run in runs)), link)
+    return Series(
+        name, tone, values, format_value(sum(value(totals.runs[run]) for run in runs)), link
+    )
 
 
 def _columns(totals: Totals, columns: dict[str, tuple[str, str]]) -> list[Series]:
@@ -108,19 +156,28 @@ def _columns(totals: Totals, columns: dict[str, tuple[str, str]]) -> list[Series
 
 
 def _saved(totals: Totals) -> list[Series]:
-    saved = [max(0, tally.counts["baseline_tokens"] - tokens_sent(tally)) for tally in totals.buckets]
+    saved = [
+        max(0, tally.counts["baseline_tokens"] - tokens_sent(tally)) for tally in totals.buckets
+    ]
     total = totals.counters
     return [
         Series(
-            "sent", "warm", [tokens_sent(tally) for tally in totals.buckets], formatting.count(total.api_tokens_sent)
+            "sent",
+            "warm",
+            [tokens_sent(tally) for tally in totals.buckets],
+            formatting.count(total.api_tokens_sent),
         ),
         Series("saved (estimated)", "good", saved, formatting.count(total.tokens_saved)),
     ]
 
 
 def _hit_rate(totals: Totals) -> Series:
-    rates = [100 * hits(tally) / lookups(tally) if lookups(tally) else None for tally in totals.buckets]
-    return Series("hit rate", "good", rates, formatting.percent(hits(totals.total), lookups(totals.total)))
+    rates = [
+        100 * hits(tally) / lookups(tally) if lookups(tally) else None for tally in totals.buckets
+    ]
+    return Series(
+        "hit rate", "good", rates, formatting.percent(hits(totals.total), lookups(totals.total))
+    )
 
 
 def _latency(totals: Totals) -> list[Series]:

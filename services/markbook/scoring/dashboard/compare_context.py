@@ -15,7 +15,14 @@ from markbook.scoring.dashboard.elapsed import ElapsedRange, cut_elapsed
 from markbook.scoring.dashboard.learning_svg import Report, curves, score
 from markbook.scoring.dashboard.samples_query import SamplesQuery
 from markbook.scoring.dashboard.svg import Chart, Series, lines
-from markbook.scoring.dashboard.totals import Totals, build_totals, cost_nusd, hits, lookups, total_tokens
+from markbook.scoring.dashboard.totals import (
+    Totals,
+    build_totals,
+    cost_nusd,
+    hits,
+    lookups,
+    total_tokens,
+)
 from markbook.scoring.store import ApiKey, ComparedTask, CounterTotals, Viewer, score_sums
 from markbook.scoring.store.run_metrics import ReportedMetric
 
@@ -34,7 +41,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """`task`: the hex of its hash. `title`: None where the text is not stored. `links`: to each run's samples of it."""
+    """`task`: the hex of its hash.
+
+    `title`: None where the text is not stored. `links`: to each run's samples of it.
+    """
 
     task: str
     title: str | None
@@ -75,7 +85,9 @@ class _Run:
         return next((each.value for each in reversed(self.reports) if each.name == name), None)
 
 
-async def build_comparison(state: AppState, key: ApiKey | None, runs: tuple[str, str]) -> CompareView:
+async def build_comparison(
+    state: AppState, key: ApiKey | None, runs: tuple[str, str]
+) -> CompareView:
     """Raises StoreUnavailableError. The key may use both runs."""
     await state.pipeline.ledger.flush()
     await state.pipeline.responses.rejects.flush()
@@ -96,7 +108,9 @@ async def build_comparison(state: AppState, key: ApiKey | None, runs: tuple[str,
     )
 
 
-async def _read_runs(state: AppState, viewer: Viewer, runs: tuple[str, str]) -> tuple[ElapsedRange, list[_Run]]:
+async def _read_runs(
+    state: AppState, viewer: Viewer, runs: tuple[str, str]
+) -> tuple[ElapsedRange, list[_Run]]:
     spans = await state.store.run_metrics.spans(viewer, learning_charts.REPORTED)
     now_ms = state.clock_ms()
     starts, ends = [], []
@@ -107,11 +121,19 @@ async def _read_runs(state: AppState, viewer: Viewer, runs: tuple[str, str]) -> 
         starts.append(min(first for first, _ in times))
         ends.append(max(last for _, last in times))
     whole, own = cut_elapsed(starts, ends)
-    values = await state.store.run_metrics.of_runs(viewer, runs, learning_charts.REPORTED, learning_charts.MAX_REPORTS)
+    values = await state.store.run_metrics.of_runs(
+        viewer, runs, learning_charts.REPORTED, learning_charts.MAX_REPORTS
+    )
     found = []
     for run, time_range in zip(runs, own, strict=True):
-        sums = await state.store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, run, by_source=False)
-        reports = [replace(each, at_ms=each.at_ms - time_range.first_ms) for each in values if each.run == run]
+        sums = await state.store.ledger.sums(
+            viewer, time_range.first_ms, time_range.step_ms, run, by_source=False
+        )
+        reports = [
+            replace(each, at_ms=each.at_ms - time_range.first_ms)
+            for each in values
+            if each.run == run
+        ]
         found.append(_Run(run, build_totals(sums, time_range), reports, time_range.first_ms))
     return whole, found
 
@@ -119,9 +141,20 @@ async def _read_runs(state: AppState, viewer: Viewer, runs: tuple[str, str]) -> 
 def _curves(whole: ElapsedRange, runs: Sequence[_Run]) -> list[Chart]:
     pairs = list(zip(runs, TONES, strict=True))
     means = [Series(run.name, tone, _means(run.totals), _or_none(run.mean)) for run, tone in pairs]
-    dollars = [Series(run.name, tone, _sums(run.totals, cost_nusd), formatting.usd(_cost(run))) for run, tone in pairs]
+    dollars = [
+        Series(run.name, tone, _sums(run.totals, cost_nusd), formatting.usd(_cost(run)))
+        for run, tone in pairs
+    ]
     return [
-        curves("marks", "Mean mark", "since each run's start", whole, means, _reports(pairs, MARK), "evaluation"),
+        curves(
+            "marks",
+            "Mean mark",
+            "since each run's start",
+            whole,
+            means,
+            _reports(pairs, MARK),
+            "evaluation",
+        ),
         curves("pass", "pass@1", "of evaluations", whole, [], _reports(pairs, PASS_AT_1), "pass@1"),
         lines("dollars", "Dollars so far", "US dollars", whole, dollars, _axis_usd),
     ]
@@ -138,7 +171,9 @@ def _means(totals: Totals) -> list[float | None]:
 def _sums(totals: Totals, value: Callable[[CounterTotals], int]) -> list[float | None]:
     """Sums so far, in 1e9 of the unit, up to the last bucket with any."""
     so_far = list(itertools.accumulate(value(tally) for tally in totals.buckets))
-    last = max((index for index, tally in enumerate(totals.buckets) if tally.counts.total()), default=-1)
+    last = max(
+        (index for index, tally in enumerate(totals.buckets) if tally.counts.total()), default=-1
+    )
     return [total / 1e9 if index <= last else None for index, total in enumerate(so_far)]
 
 
@@ -160,7 +195,9 @@ def _figures(one: _Run, two: _Run) -> list[Figure]:
         _number("latest evaluation", one.latest(MARK), two.latest(MARK), _or_none),
         _number("latest pass@1", one.latest(PASS_AT_1), two.latest(PASS_AT_1), _or_none),
         _number("dollars", _cost(one), _cost(two), formatting.usd),
-        _number("dollars per 1,000 samples", _per_thousand(one), _per_thousand(two), formatting.usd),
+        _number(
+            "dollars per 1,000 samples", _per_thousand(one), _per_thousand(two), formatting.usd
+        ),
         _number("tokens", total_tokens(one.totals.total), total_tokens(two.totals.total), _count),
         _number("samples", counts[0]["samples"], counts[1]["samples"], _count),
         _number("unscored", counts[0]["unscored"], counts[1]["unscored"], _count),
@@ -169,12 +206,16 @@ def _figures(one: _Run, two: _Run) -> list[Figure]:
     ]
 
 
-def _number(name: str, one: float | None, two: float | None, format_value: Callable[[float | None], str]) -> Figure:
+def _number(
+    name: str, one: float | None, two: float | None, format_value: Callable[[float | None], str]
+) -> Figure:
     values = (
         formatting.NONE if one is None else format_value(one),
         formatting.NONE if two is None else format_value(two),
     )
-    return Figure(name, values, "" if one is None or two is None else _signed(two - one, format_value))
+    return Figure(
+        name, values, "" if one is None or two is None else _signed(two - one, format_value)
+    )
 
 
 def _signed(difference: float, format_value: Callable[[float | None], str]) -> str:

@@ -10,7 +10,11 @@ from markbook.scoring.api.budget_stats import read_budget_states
 from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.api.stats import agreement_stats
 from markbook.scoring.dashboard import formatting, learning_charts, marks_table
-from markbook.scoring.dashboard.agreement import AgreementRow, build_agreement_chart, build_agreement_rows
+from markbook.scoring.dashboard.agreement import (
+    AgreementRow,
+    build_agreement_chart,
+    build_agreement_rows,
+)
 from markbook.scoring.dashboard.cards import (
     BudgetRow,
     Card,
@@ -37,7 +41,10 @@ from markbook.scoring.store.run_metrics import Span
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """`searched`: number of marks examined. `older`: the URL of the next page of older marks, or None."""
+    """`searched`: number of marks examined.
+
+    `older`: the URL of the next page of older marks, or None.
+    """
 
     rows: list[Row]
     searched: int
@@ -82,7 +89,9 @@ async def build_context(state: AppState, key: ApiKey | None, query: PageQuery) -
     # auto is about what is shown, all about what is stored
     active = await store.ledger.activity(viewer, query.run if query.since is Period.AUTO else None)
     time_range = resolve_time_range(query.since, now_ms, _join(active, spans.values()))
-    sums = await store.ledger.sums(viewer, time_range.first_ms, time_range.step_ms, query.run, by_source=False)
+    sums = await store.ledger.sums(
+        viewer, time_range.first_ms, time_range.step_ms, query.run, by_source=False
+    )
     totals = build_totals(sums, time_range)
     runs = learning_charts.named_runs(totals, spans)
     reported = []
@@ -136,14 +145,18 @@ def _join(active: tuple[int, int] | None, spans: Iterable[Span]) -> tuple[int, i
     return (min(first for first, _ in times), max(last for _, last in times)) if times else None
 
 
-def _build_warnings(state: AppState, viewer: Viewer, budgets: Mapping[str, BudgetState]) -> list[str]:
-    """Conditions that keep samples from being scored, or soon will, each with its cause and start."""
+def _build_warnings(
+    state: AppState, viewer: Viewer, budgets: Mapping[str, BudgetState]
+) -> list[str]:
+    """Conditions that keep samples from being scored, or soon will, each with its cause and
+    start.
+    """
     warnings: list[str] = []
     if outage := state.teacher.outage():
         since = formatting.format_time(round(outage.since_s * 1000))
         warnings.append(
-            f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}. Until it answers, "
-            "new samples are unscored and cached marks are served."
+            f"The teacher is down since {since} UTC: {formatting.visible(outage.cause)}. Until it "
+            "answers, new samples are unscored and cached marks are served."
         )
     for scope, alert in sorted(state.store.money.watch.current(state.clock_ms()).items()):
         if scope in budgets:
@@ -160,7 +173,9 @@ def _build_warnings(state: AppState, viewer: Viewer, budgets: Mapping[str, Budge
 async def _marks(state: AppState, viewer: Viewer, query: PageQuery) -> Marks:
     rubric, page = state.pipeline.rubric, state.store.page
     before = marks_table.parse_cursor(query.before) if query.before else None
-    found = await page.latest(viewer, marks_table.PAGE_SIZE, marks_table.make_filter(query.search), before, query.run)
+    found = await page.latest(
+        viewer, marks_table.PAGE_SIZE, marks_table.make_filter(query.search), before, query.run
+    )
     return Marks(
         rows=[marks_table.build_row(paid, rubric, query.search) for paid in found.marks],
         searched=found.searched,

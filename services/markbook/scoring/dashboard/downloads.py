@@ -1,4 +1,6 @@
-"""Downloads of marks and preference pairs: streamed a page at a time, and only what the API key may see."""
+"""Downloads of marks and preference pairs: streamed a page at a time, and only what the API key
+may see.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +47,16 @@ def add_downloads(router: APIRouter, headers: Mapping[str, str]) -> None:
         name = f"{'pairs' if pairs else 'marks'}.{format}"
         disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(
-            _stream(state, Viewer(key), options), media_type=_TYPES[format], headers={**headers, **disposition}
+            _stream(state, Viewer(key), options),
+            media_type=_TYPES[format],
+            headers={**headers, **disposition},
         )
 
 
 async def _stream(state: AppState, viewer: Viewer, options: ExportOptions) -> AsyncIterator[bytes]:
-    """Raises StoreUnavailableError, which cuts the response off, so that a part is not taken for the whole."""
+    """Raises StoreUnavailableError, which cuts the response off, so that a part is not taken for
+    the whole.
+    """
     records = state.store.records
     profiles = await asyncio.to_thread(records.profiles)
     # the header has the address of the teacher's server, which a key for some runs does not need
@@ -59,6 +65,8 @@ async def _stream(state: AppState, viewer: Viewer, options: ExportOptions) -> As
     for profile in profiles:
         after: bytes | None = b""
         while after is not None:
-            page, after = await records.visible_page(viewer, profile.id, after, BATCH, options.selection)
+            page, after = await records.visible_page(
+                viewer, profile.id, after, BATCH, options.selection
+            )
             yield await asyncio.to_thread(export.page, page)
     yield export.end()

@@ -36,12 +36,18 @@ class ElapsedRange(TimeRange):
 def elapsed(ms: int) -> str:
     """`45 min`, `1 h 20 min`, `2 d 3 h`: the two largest units that are not 0."""
     days, hours, minutes = ms // _DAY_MS, ms % _DAY_MS // _HOUR_MS, ms % _HOUR_MS // _MINUTE_MS
-    parts = [f"{number} {unit}" for number, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if number]
+    parts = [
+        f"{number} {unit}"
+        for number, unit in ((days, "d"), (hours, "h"), (minutes, "min"))
+        if number
+    ]
     return " ".join(parts[:2]) or "0 min"
 
 
 def cut_elapsed(starts_ms: list[int], ends_ms: list[int]) -> tuple[ElapsedRange, list[TimeRange]]:
-    """One range for all runs, and each run's own, of the same buckets, from its start (in Unix ms) on."""
+    """One range for all runs, and each run's own, of the same buckets, from its start (in Unix
+    ms) on.
+    """
     longest = max(end - start for start, end in zip(starts_ms, ends_ms, strict=True))
     # where minutes were compacted, all counts of an hour are at its start
     step_ms = pick_step(_MINUTE_MS, longest)

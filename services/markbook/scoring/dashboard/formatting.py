@@ -1,4 +1,7 @@
-"""Numbers, times and foreign text as the page writes them. A number and its unit are never parted."""
+"""Numbers, times and foreign text as the page writes them.
+
+A number and its unit are never parted.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def compact(number: float) -> str:
 
 
 def usd(dollars: float | None) -> str:
-    """Two decimals from $1, more below, so that small amounts stay apart; None: the price is unknown."""
+    """Two decimals from $1, more below, so that small amounts stay apart; None: the price is
+    unknown.
+    """
     if dollars is None:
         return "price unknown"
     if dollars >= 1 or not dollars:
@@ -42,13 +47,16 @@ def percent(part: float, whole: float) -> str:
     if not whole:
         return NONE
     share = 100 * part / whole
-    return f"{share:.0f}{NBSP}%" if share in (0, 100) or 10 <= share <= 99 else f"{share:.1f}{NBSP}%"
+    return (
+        f"{share:.0f}{NBSP}%" if share in (0, 100) or 10 <= share <= 99 else f"{share:.1f}{NBSP}%"
+    )
 
 
 def seconds(milliseconds: float | None) -> str:
     if milliseconds is None:
         return NONE
-    return f"{milliseconds / 1000:.{2 if milliseconds < 1000 else 1 if milliseconds < 10_000 else 0}f}{NBSP}s"
+    decimals = 2 if milliseconds < 1000 else 1 if milliseconds < 10_000 else 0
+    return f"{milliseconds / 1000:.{decimals}f}{NBSP}s"
 
 
 def format_time(at_ms: int) -> str:
@@ -62,5 +70,7 @@ def utc_ms(time: datetime) -> int:
 
 
 def visible(text: str) -> str:
-    """Untrusted text with control and bidirectional characters spelled out, so that it reads as it was judged."""
+    """Untrusted text with control and bidirectional characters spelled out, so that it reads as
+    it was judged.
+    """
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text.replace("\r\n", "\n"))

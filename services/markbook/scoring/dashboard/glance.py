@@ -1,4 +1,6 @@
-"""The first line of the dashboard: what it cost, whether it is learning, what a mark is, why one is low."""
+"""The first line of the dashboard: what it cost, whether it is learning, what a mark is, why one
+is low.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Fact:
     is_code: bool = False
 
 
-def build_glance(totals: Totals, newest: NewestSamples, query: SamplesQuery, *, is_stub: bool) -> list[Fact]:
+def build_glance(
+    totals: Totals, newest: NewestSamples, query: SamplesQuery, *, is_stub: bool
+) -> list[Fact]:
     """Without what is not known: no mean before the first score, no reject before the first one."""
     facts = [_cost(totals, is_stub=is_stub), _mean(totals)]
     if newest.marked is not None:
@@ -48,11 +52,15 @@ def _mean(totals: Totals) -> Fact | None:
         return None
     found = [score_sums.mean_and_std(each.scores[score_sums.ALL]) for each in totals.buckets]
     means = [each[0] for each in found if each is not None]
-    note = f"{means[0]:.2f} at first, {means[-1]:.2f} at last" if len(means) > 1 else "of all samples"
+    note = (
+        f"{means[0]:.2f} at first, {means[-1]:.2f} at last" if len(means) > 1 else "of all samples"
+    )
     return Fact("Mean mark", f"{overall[0]:.2f}", note)
 
 
-def _sample(name: str, sample: ListedSample, note: str | None, query: SamplesQuery, *, is_code: bool = False) -> Fact:
+def _sample(
+    name: str, sample: ListedSample, note: str | None, query: SamplesQuery, *, is_code: bool = False
+) -> Fact:
     shown = item(sample)
     text = "no code" if note == "" else note or "text not stored"
     return Fact(name, shown.score, text, f"samples/{shown.id}{query.link()}#why", is_code)

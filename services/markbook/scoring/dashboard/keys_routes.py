@@ -1,4 +1,7 @@
-"""The page of API keys, for admin keys, which works without a script. A new secret is shown in one response."""
+"""The page of API keys, for admin keys, which works without a script.
+
+A new secret is shown in one response.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class _Keys:
         return await asyncio.to_thread(render, "keys.jinja", view=view)
 
     async def change(self, request: Request) -> Response:
-        """Carry out one form; the page with its outcome. The middleware has refused forms of other sites."""
+        """Carry out one form; the page with its outcome.
+
+        The middleware has refused forms of other sites.
+        """
         state, fields = get_state(request), Fields()
         try:
             key = _admin(request)
@@ -59,11 +65,15 @@ class _Keys:
         name, now_ms = fields.get("name", "").strip(), state.clock_ms()
         match fields.get("action"):
             case "add":
-                return NewSecret(name, await admin.add(name, parse_settings(_settings(fields)), now_ms))
+                return NewSecret(
+                    name, await admin.add(name, parse_settings(_settings(fields)), now_ms)
+                )
             case "change":
                 await admin.change(name, parse_settings(_settings(fields)), now_ms)
             case "rotate":
-                return NewSecret(name, await admin.rotate(name, _whole_number(fields.get("issued", "")), now_ms))
+                return NewSecret(
+                    name, await admin.rotate(name, _whole_number(fields.get("issued", "")), now_ms)
+                )
             case "revoke":
                 if "confirmed" not in fields:
                     raise BadRequestError(f"{name} was not revoked: tick the box beside the button")
@@ -94,7 +104,9 @@ async def _read_form(request: Request) -> Fields:
     """Raises BadRequestError, PayloadTooLargeError."""
     body = await read_body(request, _MAX_FORM_BYTES)
     try:
-        parsed = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=32, errors="strict")
+        parsed = parse_qs(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=32, errors="strict"
+        )
     except ValueError as error:
         raise BadRequestError("the form cannot be read") from error
     return {name: values[-1] for name, values in parsed.items()}

@@ -11,7 +11,10 @@ from markbook.scoring.errors import ServiceError
 from markbook.scoring.store import OWNER, ApiKey
 from markbook.scoring.store.settlement import key_scope
 
-_DONE = {"change": "changed", "revoke": "revoked: it is refused from now on, by other replicas within 2 seconds"}
+_DONE = {
+    "change": "changed",
+    "revoke": "revoked: it is refused from now on, by other replicas within 2 seconds",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ async def build_keys_view(
     now_ms, money = state.clock_ms(), state.store.money
     spent = await money.spent(OWNER)
     keys = await state.store.keys.all()
-    periods = {each.budget.per for each in keys if each.budget.per is not None and each.revoked_ms is None}
+    periods = {
+        each.budget.per for each in keys if each.budget.per is not None and each.revoked_ms is None
+    }
     by_period = {per: await money.spent_in(OWNER, per, now_ms) for per in sorted(periods)}
     rows = []
     for each in keys:
@@ -75,14 +80,22 @@ async def build_keys_view(
         rows=[row for row in rows if row.state != "revoked"],
         gone=[row for row in rows if row.state == "revoked"],
         new=new,
-        done=f"{(done or {}).get('name', '').strip()} is {_DONE[action]}." if action in _DONE else None,
+        done=f"{(done or {}).get('name', '').strip()} is {_DONE[action]}."
+        if action in _DONE
+        else None,
         error=error,
         refused=refused or {},
     )
 
 
 def _build_row(key: ApiKey, spent: tuple[int, int], now_ms: int, own: str) -> KeyRow:
-    state = "revoked" if key.revoked_ms is not None else "expired" if key.has_expired(now_ms) else "valid"
+    state = (
+        "revoked"
+        if key.revoked_ms is not None
+        else "expired"
+        if key.has_expired(now_ms)
+        else "valid"
+    )
     rates = []
     if key.requests_per_minute is not None:
         rates.append(f"{formatting.count(key.requests_per_minute)} requests")
@@ -102,11 +115,17 @@ def _build_row(key: ApiKey, spent: tuple[int, int], now_ms: int, own: str) -> Ke
 
 
 def _spent(key: ApiKey, nusd: int, tokens: int) -> str:
-    usd, counted = formatting.usd(nusd / 1e9), f"{formatting.compact(tokens)}{formatting.NBSP}tokens"
+    usd, counted = (
+        formatting.usd(nusd / 1e9),
+        f"{formatting.compact(tokens)}{formatting.NBSP}tokens",
+    )
     if key.budget.usd is not None:
         usd += f" of {formatting.usd(key.budget.usd)}"
     if key.budget.tokens is not None:
-        counted = f"{formatting.compact(tokens)} of {formatting.compact(key.budget.tokens)}{formatting.NBSP}tokens"
+        counted = (
+            f"{formatting.compact(tokens)} of "
+            f"{formatting.compact(key.budget.tokens)}{formatting.NBSP}tokens"
+        )
     return f"{usd}, {counted}" + (f" this {key.budget.per}" if key.budget.per else "")
 
 

@@ -1,4 +1,6 @@
-"""The charts that show whether the students learn: mean marks, reported evaluations, and the marks' histogram."""
+"""The charts that show whether the students learn: mean marks, reported evaluations, and the
+marks' histogram.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,14 @@ REPORTED = (MARK, PASS_AT_1)
 MAX_REPORTS = 2_000
 """Values read for a page, the newest."""
 EVALUATIONS = "/eval"
-"""The trainer has the samples of its evaluations marked under the run's name with this at its end."""
+"""The trainer has the samples of its evaluations marked under the run's name with this at its
+end.
+"""
 
 
 def named_runs(totals: Totals, reporting: Collection[str]) -> list[str]:
-    """The runs that are drawn by name: those of the highest cost, then those that have only reported.
+    """The runs that are drawn by name: those of the highest cost, then those that have only
+    reported.
 
     The evaluations of a run that reports them are left out: they are its diamonds.
     """
@@ -36,7 +41,10 @@ def build_learning_charts(
     reporting: Collection[str],
     link: Callable[[str], str],
 ) -> list[Chart]:
-    """`reported`: values of the named runs. `reporting`: all runs that have reported. `link`: as for `build_charts`."""
+    """`reported`: values of the named runs.
+
+    `reporting`: all runs that have reported. `link`: as for `build_charts`.
+    """
     time_range = totals.time_range
     runs = named_runs(totals, reporting)
     tones = dict(zip(runs, TONES, strict=False))
@@ -77,14 +85,18 @@ def _mean_series(
     return [*series, _mean_line(totals, OTHERS, "rest", others)] if others else series
 
 
-def _mean_line(totals: Totals, name: str, tone: str, runs: Sequence[str], link: str | None = None) -> Series:
+def _mean_line(
+    totals: Totals, name: str, tone: str, runs: Sequence[str], link: str | None = None
+) -> Series:
     rows: list[list[Counter[str]]] = [[] for _ in range(totals.time_range.buckets)]
     for run in runs:
         for index, tally in totals.by_run.get(run, {}).items():
             rows[index].append(tally.scores[score_sums.ALL])
     sums = [sum_columns(each, score_sums.COLUMNS) for each in rows]
     overall = _mean(sum_columns(sums, score_sums.COLUMNS))
-    return Series(name, tone, [_mean(each) for each in sums], "" if overall is None else score(overall), link)
+    return Series(
+        name, tone, [_mean(each) for each in sums], "" if overall is None else score(overall), link
+    )
 
 
 def _mean(sums: Counter[str]) -> float | None:
@@ -97,11 +109,15 @@ def _bins(tally: CounterTotals) -> list[int]:
     return [total[name] for name in score_sums.BIN_COLUMNS]
 
 
-def _reports(totals: Totals, reported: Sequence[ReportedMetric], name: str, tones: Mapping[str, str]) -> list[Report]:
+def _reports(
+    totals: Totals, reported: Sequence[ReportedMetric], name: str, tones: Mapping[str, str]
+) -> list[Report]:
     """Those within the time on display, oldest first."""
     time_range = totals.time_range
     return [
         Report(each.run, tones[each.run], each.step, each.at_ms, each.value, each.low, each.high)
         for each in reported
-        if each.name == name and each.run in tones and 0 <= time_range.index(each.at_ms) < time_range.buckets
+        if each.name == name
+        and each.run in tones
+        and 0 <= time_range.index(each.at_ms) < time_range.buckets
     ]

@@ -1,4 +1,6 @@
-"""Charts of scores, which are in [0, 1]: curves with reported evaluations, and a histogram over time."""
+"""Charts of scores, which are in [0, 1]: curves with reported evaluations, and a histogram over
+time.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,11 @@ class Report:
 
     @property
     def text(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" ({score(self.low)} to {score(self.high)})"
+        interval = (
+            ""
+            if self.low is None or self.high is None
+            else f" ({score(self.low)} to {score(self.high)})"
+        )
         return f"{score(self.value)}{interval}"
 
 
@@ -63,7 +69,10 @@ def curves(
     reports: Sequence[Report],
     what: str,
 ) -> Chart:
-    """A line per series and a diamond per report, with its interval. `what`: the name of the reports in texts."""
+    """A line per series and a diamond per report, with its interval.
+
+    `what`: the name of the reports in texts.
+    """
     shapes: list[Shape] = []
     for each in series:
         path = line_path(time_range, each.values, 1.0)
@@ -75,8 +84,15 @@ def curves(
         by_bucket[time_range.index(report.at_ms)].append(report)
     zones = []
     for index in range(time_range.buckets):
-        lines = [f"{each.name} {score(value)}" for each in series if (value := each.values[index]) is not None]
-        lines += [f"{report.run}, {what} after step {report.step}: {report.text}" for report in by_bucket[index]]
+        lines = [
+            f"{each.name} {score(value)}"
+            for each in series
+            if (value := each.values[index]) is not None
+        ]
+        lines += [
+            f"{report.run}, {what} after step {report.step}: {report.text}"
+            for report in by_bucket[index]
+        ]
         if lines:
             zones.append(hover_zone(time_range, index, lines))
     drawn = [each for each in series if set(each.values) != {None}]
@@ -84,7 +100,9 @@ def curves(
         id=id,
         title=title,
         unit=unit,
-        description=_describe(time_range, drawn, reports, what) if zones else "No data in this period.",
+        description=_describe(time_range, drawn, reports, what)
+        if zones
+        else "No data in this period.",
         kind="lines",
         series=[*drawn, *_legend(reports, drawn, what)],
         shapes=[shape for shape in shapes if shape.path],
@@ -95,8 +113,13 @@ def curves(
     )
 
 
-def histogram(id: str, title: str, unit: str, time_range: TimeRange, columns: Sequence[Sequence[int]]) -> Chart:
-    """A column of ten cells per bucket, stronger with their share of its marks. `columns`: counts by bin."""
+def histogram(
+    id: str, title: str, unit: str, time_range: TimeRange, columns: Sequence[Sequence[int]]
+) -> Chart:
+    """A column of ten cells per bucket, stronger with their share of its marks.
+
+    `columns`: counts by bin.
+    """
     pitch, rows = PLOT_WIDTH / time_range.buckets, len(columns[0])
     paths: defaultdict[int, list[str]] = defaultdict(list)
     zones = []
@@ -106,10 +129,18 @@ def histogram(id: str, title: str, unit: str, time_range: TimeRange, columns: Se
             continue
         for row, count in enumerate(counts):
             if count:
-                x, low, high = LEFT + index * pitch, y_of(row / rows, 1.0), y_of((row + 1) / rows, 1.0)
+                x, low, high = (
+                    LEFT + index * pitch,
+                    y_of(row / rows, 1.0),
+                    y_of((row + 1) / rows, 1.0),
+                )
                 cell = f"M{x:.1f} {low:.1f}h{pitch:.1f}V{high:.1f}h{-pitch:.1f}z"
                 paths[min(LEVELS, math.ceil(LEVELS * count / total / _STRONGEST))].append(cell)
-        lines = [f"{_bin(row, rows)}: {formatting.count(count)}" for row, count in enumerate(counts) if count]
+        lines = [
+            f"{_bin(row, rows)}: {formatting.count(count)}"
+            for row, count in enumerate(counts)
+            if count
+        ]
         zones.append(hover_zone(time_range, index, lines[::-1]))
     bins = [sum(counts) for counts in zip(*columns, strict=True)]
     ends = [(rows - 1, "none"), (0, "none")]
@@ -119,13 +150,17 @@ def histogram(id: str, title: str, unit: str, time_range: TimeRange, columns: Se
         unit=unit,
         description=_describe_bins(bins),
         kind="heat",
-        series=[Series(_bin(row, rows), tone, (), formatting.percent(bins[row], sum(bins))) for row, tone in ends],
+        series=[
+            Series(_bin(row, rows), tone, (), formatting.percent(bins[row], sum(bins)))
+            for row, tone in ends
+        ],
         shapes=[Shape(f"level-{level}", "".join(path)) for level, path in sorted(paths.items())],
         x_ticks=x_ticks(time_range),
         y_ticks=_unit_ticks(),
         hover_zones=zones,
         tables=[_bin_table(time_range, columns)],
-        note="The stronger the colour, the larger the share of the marks of that time; strongest from one half.",
+        note="The stronger the colour, the larger the share of the marks of that time; strongest "
+        "from one half.",
     )
 
 
@@ -134,7 +169,9 @@ def _draw_reports(time_range: TimeRange, reports: Sequence[Report]) -> Iterator[
     for report in reports:
         point = f"{_x(time_range, report.at_ms):.1f} {y_of(_clamp(report.value), 1.0):.1f}"
         before = lines.get(report.run)
-        lines[report.run] = Shape(report.tone, f"{before.path}L{point}" if before else f"M{point}", "trend")
+        lines[report.run] = Shape(
+            report.tone, f"{before.path}L{point}" if before else f"M{point}", "trend"
+        )
     yield from lines.values()
     for report in reports:
         x, y = _x(time_range, report.at_ms), y_of(_clamp(report.value), 1.0)
@@ -147,7 +184,9 @@ def _draw_reports(time_range: TimeRange, reports: Sequence[Report]) -> Iterator[
 
 
 def _x(time_range: TimeRange, at_ms: int) -> float:
-    return LEFT + PLOT_WIDTH * (at_ms - time_range.first_ms) / (time_range.buckets * time_range.step_ms)
+    return LEFT + PLOT_WIDTH * (at_ms - time_range.first_ms) / (
+        time_range.buckets * time_range.step_ms
+    )
 
 
 def _clamp(value: float) -> float:
@@ -156,7 +195,9 @@ def _clamp(value: float) -> float:
 
 
 def _unit_ticks() -> list[Tick]:
-    return [Tick(round(y_of(number * _STEP, 1.0), 1), f"{number * _STEP:.1f}") for number in range(6)]
+    return [
+        Tick(round(y_of(number * _STEP, 1.0), 1), f"{number * _STEP:.1f}") for number in range(6)
+    ]
 
 
 def _legend(reports: Sequence[Report], drawn: Sequence[Series], what: str) -> list[Series]:
@@ -164,17 +205,25 @@ def _legend(reports: Sequence[Report], drawn: Sequence[Series], what: str) -> li
     latest = {report.run: report for report in reports}
     if not drawn:
         return [Series(run, report.tone, (), report.text) for run, report in latest.items()]
-    return [Series(f"{run}, {what}", f"{report.tone} report", (), report.text) for run, report in latest.items()]
+    return [
+        Series(f"{run}, {what}", f"{report.tone} report", (), report.text)
+        for run, report in latest.items()
+    ]
 
 
-def _describe(time_range: TimeRange, drawn: Sequence[Series], reports: Sequence[Report], what: str) -> str:
+def _describe(
+    time_range: TimeRange, drawn: Sequence[Series], reports: Sequence[Report], what: str
+) -> str:
     """Where each line begins and ends."""
     parts = []
     for each in drawn:
         known = [value for value in each.values if value is not None]
         parts.append(f"{each.name} from {score(known[0])} to {score(known[-1])}")
     latest = {report.run: report for report in reports}
-    parts += [f"{run}, latest {what} {report.text} after step {report.step}" for run, report in latest.items()]
+    parts += [
+        f"{run}, latest {what} {report.text} after step {report.step}"
+        for run, report in latest.items()
+    ]
     return f"From {time_range.label(0)}{time_range.zone}: {'; '.join(parts)}."
 
 
@@ -202,9 +251,21 @@ def _series_table(time_range: TimeRange, drawn: Sequence[Series]) -> list[Table]
 
 
 def _report_table(time_range: TimeRange, reports: Sequence[Report], what: str) -> list[Table]:
-    rows = [(time_range.moment(each.at_ms), each.run, str(each.step), each.text) for each in reports]
+    rows = [
+        (time_range.moment(each.at_ms), each.run, str(each.step), each.text) for each in reports
+    ]
     return (
-        [Table((f"reported{',' * bool(time_range.zone)}{time_range.zone}", "run", "after step", what), rows)]
+        [
+            Table(
+                (
+                    f"reported{',' * bool(time_range.zone)}{time_range.zone}",
+                    "run",
+                    "after step",
+                    what,
+                ),
+                rows,
+            )
+        ]
         if rows
         else []
     )
@@ -212,6 +273,14 @@ def _report_table(time_range: TimeRange, reports: Sequence[Report], what: str) -
 
 def _bin_table(time_range: TimeRange, columns: Sequence[Sequence[int]]) -> Table:
     rows = [
-        (time_range.label(index), *map(formatting.count, counts)) for index, counts in enumerate(columns) if sum(counts)
+        (time_range.label(index), *map(formatting.count, counts))
+        for index, counts in enumerate(columns)
+        if sum(counts)
     ]
-    return Table((time_range.column, *(f"≤ {(row + 1) / len(columns[0]):.1f}" for row in range(len(columns[0])))), rows)
+    return Table(
+        (
+            time_range.column,
+            *(f"≤ {(row + 1) / len(columns[0]):.1f}" for row in range(len(columns[0]))),
+        ),
+        rows,
+    )

@@ -43,13 +43,17 @@ def build_row(paid: Paid, rubric: Rubric, query: str = "") -> Row:
 
 
 def make_filter(query: str) -> Callable[[Record], bool]:
-    """A filter for records whose task, code, reasons, language or key contain `query`, ignoring case."""
+    """A filter for records whose task, code, reasons, language or key contain `query`, ignoring
+    case.
+    """
     wanted = query.casefold()
 
     def matches(record: Record) -> bool:
         mark = record.mark
         texts = (mark.texts.code, mark.texts.task) if mark.texts else ()
-        return any(wanted in text.casefold() for text in (*texts, *mark.reasons, mark.fingerprint.key))
+        return any(
+            wanted in text.casefold() for text in (*texts, *mark.reasons, mark.fingerprint.key)
+        )
 
     return matches if wanted else lambda _: True
 
@@ -70,7 +74,10 @@ def _snippet(record: Record, query: str) -> str:
     if texts is None:
         return ""
     lines = [
-        line for text in (texts.code, texts.task) for line in text.splitlines() if query.casefold() in line.casefold()
+        line
+        for text in (texts.code, texts.task)
+        for line in text.splitlines()
+        if query.casefold() in line.casefold()
     ]
     line = next(filter(str.strip, lines if query else texts.task.splitlines()), texts.task)
     return formatting.visible(re.sub(r"\s+", " ", line.strip())[:_SNIPPET])

@@ -12,7 +12,10 @@ PAUSED = "off"
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """`search` filters the marks, `before` is the cursor of their list. `refresh`: `off` stops reloading."""
+    """`search` filters the marks, `before` is the cursor of their list.
+
+    `refresh`: `off` stops reloading.
+    """
 
     since: Period = Period.AUTO
     run: str | None = None
@@ -22,7 +25,9 @@ class PageQuery:
 
     @property
     def is_live(self) -> bool:
-        """Whether the page reloads by itself: not while marks are searched, nor while that is paused."""
+        """Whether the page reloads by itself: not while marks are searched, nor while that is
+        paused.
+        """
         return self.may_reload and self.refresh != PAUSED
 
     @property

@@ -16,15 +16,17 @@ from markbook.scoring.dashboard.time_range import Period
 from markbook.scoring.errors import ServiceError
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; form-action "
+    "'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""No script at all may run, wherever it comes from: not even one that an error in here let through."""
+"""No script at all may run, wherever it comes from: not even one that an error in here let
+through.
+"""
 REFRESH_S = 30
 
 STYLE = (files("markbook.scoring.dashboard") / "page.css").read_bytes()
@@ -60,16 +62,23 @@ def render(
     reload_s: int | None = None,
     **values: object,
 ) -> HTMLResponse:
-    """`reload_s`: seconds until the browser loads the page again, by a header: it needs no script."""
+    """`reload_s`: seconds until the browser loads the page again, by a header: it needs no
+    script.
+    """
     reload = {} if reload_s is None else {"Refresh": str(reload_s)}
     text = _TEMPLATES.get_template(template).render(values)
     return HTMLResponse(text, status, {**(headers or {}), **HEADERS, **reload})
 
 
 def render_error(error: ServiceError, root: str = "") -> HTMLResponse:
-    """A page with the error's detail, loaded again while the database is away. `root`: as in `base.jinja`."""
+    """A page with the error's detail, loaded again while the database is away.
+
+    `root`: as in `base.jinja`.
+    """
     reload_s = REFRESH_S if error.status == 503 else None
-    return render("error.jinja", error.status, error.headers, reload_s=reload_s, error=error, root=root)
+    return render(
+        "error.jinja", error.status, error.headers, reload_s=reload_s, error=error, root=root
+    )
 
 
 def redirect(where: str) -> Response:

@@ -1,4 +1,6 @@
-"""The page's routes: the page itself, signing in and out where there are API keys, and its style sheet."""
+"""The page's routes: the page itself, signing in and out where there are API keys, and its style
+sheet.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ from markbook.scoring.dashboard.compare_context import build_comparison
 from markbook.scoring.dashboard.context import build_context
 from markbook.scoring.dashboard.downloads import add_downloads
 from markbook.scoring.dashboard.query import PageQuery
-from markbook.scoring.dashboard.rendering import HEADERS, REFRESH_S, STYLE, redirect, render, render_error
+from markbook.scoring.dashboard.rendering import (
+    HEADERS,
+    REFRESH_S,
+    STYLE,
+    redirect,
+    render,
+    render_error,
+)
 from markbook.scoring.dashboard.time_range import Period
 from markbook.scoring.errors import BadRequestError, ServiceError, UnauthorizedError
 
@@ -61,7 +70,9 @@ def create_dashboard_router() -> APIRouter:
     async def style(v: str = "") -> Response:
         """`v`: the stylesheet's version, so that browsers can cache it for good."""
         return Response(
-            STYLE, media_type="text/css", headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+            STYLE,
+            media_type="text/css",
+            headers={**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"},
         )
 
     add_downloads(router, HEADERS)
@@ -74,7 +85,9 @@ async def _show(request: Request, query: PageQuery) -> Response:
         check_run(key, query.run)
     view = await build_context(get_state(request), key, query)
     reload_s = REFRESH_S if query.is_live else None
-    return await asyncio.to_thread(render, "page.jinja", reload_s=reload_s, view=view, base_url=str(request.base_url))
+    return await asyncio.to_thread(
+        render, "page.jinja", reload_s=reload_s, view=view, base_url=str(request.base_url)
+    )
 
 
 async def _compare(request: Request, run: str | None, vs: str) -> Response:
@@ -88,7 +101,9 @@ async def _compare(request: Request, run: str | None, vs: str) -> Response:
 
 
 def create_login_router(authenticator: Authenticator) -> APIRouter:
-    """Browsers cannot send an API key with a page's URL, so they sign in and send a session cookie."""
+    """Browsers cannot send an API key with a page's URL, so they sign in and send a session
+    cookie.
+    """
     router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/login")

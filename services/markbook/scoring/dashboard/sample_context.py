@@ -35,7 +35,10 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The first failing test. `expected` and `got` are empty where it failed in another way, which `test` then says."""
+    """The first failing test.
+
+    `expected` and `got` are empty where it failed in another way, which `test` then says.
+    """
 
     test: str
     expected: str = ""
@@ -93,11 +96,17 @@ class SampleView:
 
 
 async def build_sample(
-    state: AppState, key: ApiKey | None, query: SamplesQuery, sample: WholeSample, problem: str | None = None
+    state: AppState,
+    key: ApiKey | None,
+    query: SamplesQuery,
+    sample: WholeSample,
+    problem: str | None = None,
 ) -> SampleView:
     """`problem`: why an explanation could not be had. Raises StoreUnavailableError."""
     viewer, rubric, listed = Viewer(key), state.pipeline.rubric, sample.listed
-    together, others = await state.store.samples.beside(viewer, listed.key, listed.task, sample.group, BESIDE)
+    together, others = await state.store.samples.beside(
+        viewer, listed.key, listed.task, sample.group, BESIDE
+    )
     previous = following = None
     if listed.score is not None or query.sort == "latest":
         shown_at = listed.cursor(query.sort)
@@ -135,7 +144,9 @@ async def build_sample(
 
 
 def payer(viewer: Viewer, sample: WholeSample) -> str:
-    """The run that an explanation is charged to: the sample's, or one of the viewer's that was given its mark."""
+    """The run that an explanation is charged to: the sample's, or one of the viewer's that was
+    given its mark.
+    """
     if sample.run and viewer.may_use(sample.run):
         return sample.run
     return min(sample.listed.runs, default=DEFAULT_RUN)
@@ -148,11 +159,15 @@ def _explain(sample: WholeSample, rubric: Rubric) -> str:
         return f"Rejected before any teacher was called. {explain_codes(sample.listed.reasons)}"
     if source == Source.TESTS and tests is not None:
         if tests.passed == tests.total:
-            return f"All {tests.total} tests passed, and no teacher is called (rlaif.tests_policy: only)."
+            return (
+                f"All {tests.total} tests passed, and no teacher is called (rlaif.tests_policy: "
+                "only)."
+            )
         most = max(LOWEST, rubric.criteria.get(CORRECTNESS, LOWEST))
         return (
-            f"{tests.total - tests.passed} of {tests.total} tests failed, so no teacher was called: "
-            f"the score is between {LOWEST:.2f} and {most:.2f}, by the share of tests that passed."
+            f"{tests.total - tests.passed} of {tests.total} tests failed, so no teacher was "
+            f"called: the score is between {LOWEST:.2f} and {most:.2f}, by the share of tests "
+            "that passed."
         )
     if sample.criteria is None:
         return "The mark is no longer stored."
@@ -164,7 +179,10 @@ def _explain(sample: WholeSample, rubric: Rubric) -> str:
 def _criteria(values: Mapping[str, float] | None, rubric: Rubric) -> list[Criterion]:
     if values is None:
         return []
-    shares = {name: f"counts {weight * 100:.3g}{formatting.NBSP}%" for name, weight in rubric.criteria.items()}
+    shares = {
+        name: f"counts {weight * 100:.3g}{formatting.NBSP}%"
+        for name, weight in rubric.criteria.items()
+    }
     known = values.keys() == rubric.criteria.keys()
     return [Criterion(name, value, shares[name] if known else "") for name, value in values.items()]
 
@@ -181,7 +199,9 @@ def _read_failure(tests: SampleTests | None) -> Failure | None:
         return None
     shown = formatting.visible(tests.first_failure)
     found = _FAILURE.fullmatch(shown)
-    return Failure(shown) if found is None else Failure(found["test"], found["expected"], found["got"])
+    return (
+        Failure(shown) if found is None else Failure(found["test"], found["expected"], found["got"])
+    )
 
 
 def _answer(sample: WholeSample, rubric: Rubric) -> Answer | None:
@@ -202,7 +222,9 @@ def _cost(state: AppState, sample: WholeSample) -> str | None:
     if sample.texts is None or sample.explanation is not None:
         return None
     task = (sample.texts.task, sample.name.language)
-    return explain_cost(state.config, state.pipeline.rubric, task, sample.texts.code, is_stub=state.teacher.is_stub)
+    return explain_cost(
+        state.config, state.pipeline.rubric, task, sample.texts.code, is_stub=state.teacher.is_stub
+    )
 
 
 def _show(exchange: Exchange) -> ShownExchange:

@@ -1,4 +1,6 @@
-"""The pages of samples: the list of all that are kept, and one sample, which the teacher can be asked to explain."""
+"""The pages of samples: the list of all that are kept, and one sample, which the teacher can be
+asked to explain.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,17 @@ RowId = Annotated[str, Path(pattern=marks_table.ROW_PATTERN)]
 PENDING_S = 5
 """Seconds until a page that waits for an explanation is loaded again."""
 _UP = "../"
-"""From a sample's page to the dashboard: relative, so that the service can run below a path prefix."""
+"""From a sample's page to the dashboard: relative, so that the service can run below a path
+prefix.
+"""
 
 
 @cache
 def create_samples_router() -> APIRouter:
-    """Not part of the OpenAPI schema. One per process, however many applications it has: it holds no state."""
+    """Not part of the OpenAPI schema.
+
+    One per process, however many applications it has: it holds no state.
+    """
     router = create_router(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/samples")
@@ -54,7 +61,9 @@ def create_samples_router() -> APIRouter:
 
     @router.post("/samples/{row}")
     async def explain_sample(request: Request, row: RowId, query: Asked) -> Response:
-        """Ask the teacher to explain the mark, then redirect to the page: reloading that costs nothing."""
+        """Ask the teacher to explain the mark, then redirect to the page: reloading that costs
+        nothing.
+        """
         state, key = get_state(request), get_api_key(request)
         try:
             failure = await _explain(state, key, await _find(state, key, row))
@@ -67,8 +76,12 @@ def create_samples_router() -> APIRouter:
     return router
 
 
-async def _show(request: Request, row: str, query: SamplesQuery, problem: str | None = None) -> Response:
-    """`problem`: why there is no explanation; then the status is 503, since asking again may help."""
+async def _show(
+    request: Request, row: str, query: SamplesQuery, problem: str | None = None
+) -> Response:
+    """`problem`: why there is no explanation; then the status is 503, since asking again may
+    help.
+    """
     state, key = get_state(request), get_api_key(request)
     try:
         if query.run:
@@ -79,7 +92,9 @@ async def _show(request: Request, row: str, query: SamplesQuery, problem: str | 
     status = 200 if problem is None else 503
     is_pending = view.answer is not None and view.answer.is_pending
     reload_s = PENDING_S if is_pending else None
-    return await asyncio.to_thread(render, "sample.jinja", status, reload_s=reload_s, view=view, root=_UP)
+    return await asyncio.to_thread(
+        render, "sample.jinja", status, reload_s=reload_s, view=view, root=_UP
+    )
 
 
 async def _find(state: AppState, key: ApiKey | None, row: str) -> WholeSample:
@@ -88,16 +103,26 @@ async def _find(state: AppState, key: ApiKey | None, row: str) -> WholeSample:
     await state.pipeline.responses.rejects.flush()
     found = await state.store.whole_samples.get(Viewer(key), bytes.fromhex(row))
     if found is None:
-        raise MarkNotFoundError("This sample is no longer stored, or belongs to a run that your key may not use.")
+        raise MarkNotFoundError(
+            "This sample is no longer stored, or belongs to a run that your key may not use."
+        )
     pending = found.explanation
-    if pending and pending.reasons is None and pending.at_ms < state.clock_ms() - state.explainer.stale_ms:
+    if (
+        pending
+        and pending.reasons is None
+        and pending.at_ms < state.clock_ms() - state.explainer.stale_ms
+    ):
         return replace(found, explanation=None)  # its process died: it can be requested again
     return found
 
 
-async def _explain(state: AppState, key: ApiKey | None, sample: WholeSample) -> ScoringFailure | None:
+async def _explain(
+    state: AppState, key: ApiKey | None, sample: WholeSample
+) -> ScoringFailure | None:
     if sample.texts is None:
-        raise MarkNotFoundError("The text of this sample is not stored, so that the teacher cannot be asked about it.")
+        raise MarkNotFoundError(
+            "The text of this sample is not stored, so that the teacher cannot be asked about it."
+        )
     state.pipeline.check_rate(key, 1)
     billing = BillingContext(payer(Viewer(key), sample), key)
     return await state.explainer.explain(billing, sample.name, sample.texts)

@@ -11,7 +11,14 @@ from markbook.scoring.api.dependencies import AppState
 from markbook.scoring.dashboard import formatting
 from markbook.scoring.dashboard.samples_query import SamplesQuery, format_cursor
 from markbook.scoring.heuristics.reasons import REASONS
-from markbook.scoring.store import MAX_SAMPLES, ApiKey, ListedSample, ListedTask, SampleCursor, Viewer
+from markbook.scoring.store import (
+    MAX_SAMPLES,
+    ApiKey,
+    ListedSample,
+    ListedTask,
+    SampleCursor,
+    Viewer,
+)
 
 TASKS_PER_PAGE = 10
 SAMPLES_PER_PAGE = 40
@@ -27,7 +34,10 @@ _OTHER_CODES = {"tests_failed": "A test failed."}
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample in a list. `id`: its row's key in hex. `why`: a sentence, where a tier decided. `line`: of its code."""
+    """A sample in a list.
+
+    `id`: its row's key in hex. `why`: a sentence, where a tier decided. `line`: of its code.
+    """
 
     id: str
     score: str
@@ -41,7 +51,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Samples under one task, or all of a list in one nameless group. `more`: how many are not shown."""
+    """Samples under one task, or all of a list in one nameless group.
+
+    `more`: how many are not shown.
+    """
 
     task: str
     title: str | None
@@ -87,7 +100,9 @@ async def build_list(state: AppState, key: ApiKey | None, query: SamplesQuery) -
         query=query,
         key=key,
         groups=groups,
-        sources=_choices(query.source, _count((each.source, each.count) for each in facets), SOURCES),
+        sources=_choices(
+            query.source, _count((each.source, each.count) for each in facets), SOURCES
+        ),
         languages=_choices(query.language, _count((each.language, each.count) for each in facets)),
         reasons=_choices(query.reason, reasons, {code: code.replace("_", " ") for code in reasons}),
         total=formatting.count(sum(each.count for each in facets)),
@@ -99,15 +114,23 @@ async def build_list(state: AppState, key: ApiKey | None, query: SamplesQuery) -
     )
 
 
-async def _by_task(state: AppState, viewer: Viewer, query: SamplesQuery) -> tuple[list[Group], SampleCursor | None]:
-    found = await state.store.samples.tasks(viewer, query.filter(), TASKS_PER_PAGE + 1, query.cursor())
+async def _by_task(
+    state: AppState, viewer: Viewer, query: SamplesQuery
+) -> tuple[list[Group], SampleCursor | None]:
+    found = await state.store.samples.tasks(
+        viewer, query.filter(), TASKS_PER_PAGE + 1, query.cursor()
+    )
     shown = found[:TASKS_PER_PAGE]
     last = SampleCursor(shown[-1].value, shown[-1].task) if len(found) > TASKS_PER_PAGE else None
     return [_group(each) for each in shown], last
 
 
-async def _flat(state: AppState, viewer: Viewer, query: SamplesQuery) -> tuple[list[Group], SampleCursor | None]:
-    found = await state.store.samples.latest(viewer, query.filter(), SAMPLES_PER_PAGE + 1, query.cursor())
+async def _flat(
+    state: AppState, viewer: Viewer, query: SamplesQuery
+) -> tuple[list[Group], SampleCursor | None]:
+    found = await state.store.samples.latest(
+        viewer, query.filter(), SAMPLES_PER_PAGE + 1, query.cursor()
+    )
     shown = found[:SAMPLES_PER_PAGE]
     last = shown[-1].cursor(query.sort) if len(found) > SAMPLES_PER_PAGE else None
     return ([Group("", None, "", "", [item(each) for each in shown], 0)] if shown else []), last
@@ -138,8 +161,12 @@ def item(sample: ListedSample) -> Item:
 
 
 def explain_codes(codes: Sequence[str]) -> str:
-    """A sentence for each code of the heuristic tier; what another version has stored is shown as it is."""
-    return " ".join(REASONS[code][1] if code in REASONS else _OTHER_CODES.get(code, code) for code in codes)
+    """A sentence for each code of the heuristic tier; what another version has stored is shown
+    as it is.
+    """
+    return " ".join(
+        REASONS[code][1] if code in REASONS else _OTHER_CODES.get(code, code) for code in codes
+    )
 
 
 def _count(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
@@ -149,13 +176,19 @@ def _count(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
     return counts
 
 
-def _choices(chosen: str, counts: Counter[str], names: dict[str, str] | None = None) -> list[Choice]:
+def _choices(
+    chosen: str, counts: Counter[str], names: dict[str, str] | None = None
+) -> list[Choice]:
     """The most frequent first; the chosen one also without any sample."""
-    known = [*(name for name, _ in counts.most_common()), *([] if not chosen or chosen in counts else [chosen])]
+    known = [
+        *(name for name, _ in counts.most_common()),
+        *([] if not chosen or chosen in counts else [chosen]),
+    ]
     return [
         Choice(
             name,
-            f"{formatting.visible((names or {}).get(name, name))} ({formatting.count(counts[name])})",
+            f"{formatting.visible((names or {}).get(name, name))} "
+            f"({formatting.count(counts[name])})",
             name == chosen,
         )
         for name in known

@@ -1,4 +1,6 @@
-"""The parameters of the list of samples and of one sample's page, and links to other views of them."""
+"""The parameters of the list of samples and of one sample's page, and links to other views of
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from fastapi import Query
 from markbook.scoring.store import Order, SampleCursor, SampleFilter
 
 CURSOR_PATTERN = r"^$|^[0-9]{1,16}(\.[0-9]{1,20})?(e-[0-9]{1,3})?_([0-9a-f]{2}){6,284}$"
-"""A time or a score, and the hex of a row's key or of a task's hash: of one that the page has shown."""
+"""A time or a score, and the hex of a row's key or of a task's hash: of one that the page has
+shown.
+"""
 _SCORE = r"^$|^(0|1|0?\.[0-9]{1,6}|[01]\.[0-9]{1,6})$"
 _TASK = r"^$|^[0-9a-f]{12}$"
 
@@ -24,7 +28,10 @@ class Grouping(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SamplesQuery:
-    """Empty: any. `task`: the first part of a readable key. `low` and `high`: scores, both ends included."""
+    """Empty: any.
+
+    `task`: the first part of a readable key. `low` and `high`: scores, both ends included.
+    """
 
     run: str = ""
     source: str = ""
@@ -43,7 +50,9 @@ class SamplesQuery:
 
     @property
     def is_filtered(self) -> bool:
-        return any((self.run, self.source, self.language, self.reason, self.task, self.low, self.high))
+        return any(
+            (self.run, self.source, self.language, self.reason, self.task, self.low, self.high)
+        )
 
     def filter(self) -> SampleFilter:
         return SampleFilter(
@@ -64,9 +73,13 @@ class SamplesQuery:
         return SampleCursor(float(value), bytes.fromhex(key))
 
     def link(self, **changes: str) -> str:
-        """The query of this view with `changes`; it starts at the first page unless a change names `after`."""
+        """The query of this view with `changes`; it starts at the first page unless a change
+        names `after`.
+        """
         values = asdict(replace(self, **{"after": "", **changes}))  # type: ignore[arg-type]
-        given = {name: str(value) for name, value in values.items() if value and value != _DEFAULTS[name]}
+        given = {
+            name: str(value) for name, value in values.items() if value and value != _DEFAULTS[name]
+        }
         return f"?{urlencode(given)}" if given else ""
 
 

@@ -1,4 +1,6 @@
-"""Charts as SVG shapes: stacked bars and lines over time, with axes, legend and a text for screen readers."""
+"""Charts as SVG shapes: stacked bars and lines over time, with axes, legend and a text for
+screen readers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ _GAP = 0.18
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value per bucket, None for a gap. `tone` names its colour; `total` is the text in the legend."""
+    """One value per bucket, None for a gap.
+
+    `tone` names its colour; `total` is the text in the legend.
+    """
 
     name: str
     tone: str
@@ -91,7 +96,10 @@ def bars(
     format_value: Callable[[float], str],
     min_step: float = 1.0,
 ) -> Chart:
-    """Stacked bars, the first series at the bottom. `min_step`: the least distance between two ticks."""
+    """Stacked bars, the first series at the bottom.
+
+    `min_step`: the least distance between two ticks.
+    """
     columns: list[list[float]] = [[] for _ in range(time_range.buckets)]
     for each in series:
         for column, value in zip(columns, each.values, strict=True):
@@ -104,7 +112,10 @@ def bars(
         for path, value in zip(paths, column, strict=True):
             if value > 0:
                 low, high = y_of(below, top), y_of(below + value, top)
-                path.append(f"M{x:.1f} {low:.1f}h{pitch * (1 - _GAP):.1f}V{high:.1f}h{-pitch * (1 - _GAP):.1f}z")
+                path.append(
+                    f"M{x:.1f} {low:.1f}h{pitch * (1 - _GAP):.1f}"
+                    f"V{high:.1f}h{-pitch * (1 - _GAP):.1f}z"
+                )
                 below += value
     totals = [sum(column) for column in columns]
     heading, axis = _Heading(id, title, unit, "bars"), _ValueAxis(step, top, format_value)
@@ -121,7 +132,10 @@ def lines(
     min_top: float = 0.0,
 ) -> Chart:
     """One line per series, with gaps where it has no value. The axis reaches at least `min_top`."""
-    highest = [max(known) if (known := _known(series, index)) else None for index in range(time_range.buckets)]
+    highest = [
+        max(known) if (known := _known(series, index)) else None
+        for index in range(time_range.buckets)
+    ]
     step, top = _scale(max([min_top, *(value for value in highest if value is not None)]), 0.0)
     paths = [line_path(time_range, each.values, top) for each in series]
     heading, axis = _Heading(id, title, unit, "lines"), _ValueAxis(step, top, format_value)
@@ -141,7 +155,9 @@ def line_path(time_range: TimeRange, values: Sequence[float | None], top: float)
 
 
 def dots(time_range: TimeRange, values: Sequence[float | None], top: float) -> str:
-    """A dot per value while there is room for all; else only where a value has no neighbours, and so no line."""
+    """A dot per value while there is room for all; else only where a value has no neighbours,
+    and so no line.
+    """
     known = [index for index, value in enumerate(values) if value is not None]
     alone = set(known) - {near for index in known for near in (index - 1, index + 1)}
     shown = known if len(known) <= _MAX_DOTS else sorted(alone)
@@ -199,7 +215,10 @@ def _chart(
         shapes=[Shape(each.tone, "".join(path)) for each, path in drawn if path],
         x_ticks=x_ticks(time_range),
         y_ticks=axis.ticks(),
-        hover_zones=[hover_zone(time_range, index, _hover_lines(shown, index, format_value)) for index in filled],
+        hover_zones=[
+            hover_zone(time_range, index, _hover_lines(shown, index, format_value))
+            for index in filled
+        ],
         tables=[_table(time_range, shown, filled, format_value)] if filled else [],
     )
 
@@ -216,24 +235,39 @@ def hover_zone(time_range: TimeRange, index: int, lines: Sequence[str]) -> Hover
 
 
 def _table(
-    time_range: TimeRange, series: Sequence[Series], filled: Sequence[int], format_value: Callable[[float], str]
+    time_range: TimeRange,
+    series: Sequence[Series],
+    filled: Sequence[int],
+    format_value: Callable[[float], str],
 ) -> Table:
     rows = []
     for index in filled:
         values = [each.values[index] for each in series]
-        rows.append((time_range.label(index), *("" if value is None else format_value(value) for value in values)))
+        rows.append(
+            (
+                time_range.label(index),
+                *("" if value is None else format_value(value) for value in values),
+            )
+        )
     return Table((time_range.column, *(each.name for each in series)), rows)
 
 
-def _describe(time_range: TimeRange, heights: Sequence[float | None], format_value: Callable[[float], str]) -> str:
+def _describe(
+    time_range: TimeRange, heights: Sequence[float | None], format_value: Callable[[float], str]
+) -> str:
     highest = max(range(len(heights)), key=lambda index: heights[index] or 0.0, default=0)
     if not heights or not heights[highest]:
         return "No data in this period."
     top = format_value(heights[highest] or 0.0)
-    return f"From {time_range.label(0)}{time_range.zone}; highest {top}, at {time_range.label(highest)}."
+    return (
+        f"From {time_range.label(0)}{time_range.zone}; highest {top}, at "
+        f"{time_range.label(highest)}."
+    )
 
 
-def _hover_lines(series: Sequence[Series], index: int, format_value: Callable[[float], str]) -> list[str]:
+def _hover_lines(
+    series: Sequence[Series], index: int, format_value: Callable[[float], str]
+) -> list[str]:
     known = [(each.name, each.values[index]) for each in series]
     return [f"{name} {format_value(value)}" for name, value in known if value] or ["0"]
 

@@ -36,7 +36,9 @@ _LENGTHS_MS = {Period.HOUR: HOUR_MS, Period.DAY: _DAY_MS, Period.WEEK: 7 * _DAY_
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """`buckets` of `step_ms` each from `first_ms` (a multiple of the step) to the one that contains now."""
+    """`buckets` of `step_ms` each from `first_ms` (a multiple of the step) to the one that
+    contains now.
+    """
 
     first_ms: int
     step_ms: int

@@ -1,4 +1,6 @@
-"""The ledger's rollups for the dashboard: in total, by bucket and by run, of the runs visible to the viewer."""
+"""The ledger's rollups for the dashboard: in total, by bucket and by run, of the runs visible to
+the viewer.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,24 @@ def build_totals(sums: Rollups, time_range: TimeRange) -> Totals:
     buckets = [add_up(each) for each in by_bucket]
     runs = {run: add_up([*tallies.values()]) for run, tallies in by_run.items()}
     ranked = sorted(
-        runs, key=lambda run: (-cost_nusd(runs[run]), -total_tokens(runs[run]), -runs[run].counts["samples"], run)
+        runs,
+        key=lambda run: (
+            -cost_nusd(runs[run]),
+            -total_tokens(runs[run]),
+            -runs[run].counts["samples"],
+            run,
+        ),
     )
     return Totals(time_range, add_up(buckets), buckets, {run: runs[run] for run in ranked}, by_run)
 
 
 def tokens_sent(tally: CounterTotals) -> int:
     counts = tally.counts
-    return counts["input_tokens"] + counts["cache_read_input_tokens"] + counts["cache_creation_input_tokens"]
+    return (
+        counts["input_tokens"]
+        + counts["cache_read_input_tokens"]
+        + counts["cache_creation_input_tokens"]
+    )
 
 
 def total_tokens(tally: CounterTotals) -> int:
@@ -67,5 +79,11 @@ def hits(tally: CounterTotals) -> int:
 
 
 def lookups(tally: CounterTotals) -> int:
-    """Samples that passed the heuristic tier and their tests: each is a hit or needs the teacher."""
-    return tally.counts["samples"] - tally.counts[Source.HEURISTIC.value] - tally.counts[Source.TESTS.value]
+    """Samples that passed the heuristic tier and their tests: each is a hit or needs the
+    teacher.
+    """
+    return (
+        tally.counts["samples"]
+        - tally.counts[Source.HEURISTIC.value]
+        - tally.counts[Source.TESTS.value]
+    )

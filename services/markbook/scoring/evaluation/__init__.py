@@ -1,1 +1,4 @@
-"""Measures how well scores agree with a known truth. Pure functions: no I/O, no clock, every random draw seeded."""
+"""Measures how well scores agree with a known truth.
+
+Pure functions: no I/O, no clock, every random draw seeded.
+"""

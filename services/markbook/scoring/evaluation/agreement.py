@@ -1,4 +1,6 @@
-"""Agreement of scores with a truth, from counts of samples by score: what is left where no sample is kept."""
+"""Agreement of scores with a truth, from counts of samples by score: what is left where no
+sample is kept.
+"""
 
 from __future__ import annotations
 

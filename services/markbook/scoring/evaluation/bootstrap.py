@@ -1,4 +1,5 @@
-"""Bootstrap intervals: tasks are resampled, not samples, because the samples of one task are not independent.
+"""Bootstrap intervals: tasks are resampled, not samples, because the samples of one task are not
+independent.
 
 Expanded percentile intervals of the cluster bootstrap (Davison and Hinkley, Bootstrap Methods and
 their Application, 1997, section 3.8; Hesterberg, The American Statistician 69, 2015).
@@ -16,20 +17,29 @@ from markbook.scoring.evaluation.statistics import Statistic
 
 COVERAGE = 0.95
 MIN_DEFINED = 0.9
-"""Share of resamples in which a statistic must be defined to have an interval: the rest would be a selection."""
+"""Share of resamples in which a statistic must be defined to have an interval: the rest would be
+a selection.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A statistic and its 95 % interval. None: undefined on the data, or in too many resamples for an interval."""
+    """A statistic and its 95 % interval.
+
+    None: undefined on the data, or in too many resamples for an interval.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
 
 
-def measure(statistics: Mapping[str, Statistic], tasks: int, resamples: int, seed: int) -> dict[str, Figure]:
-    """Each statistic with its interval. All of them see the same resamples, so those of one call are paired.
+def measure(
+    statistics: Mapping[str, Statistic], tasks: int, resamples: int, seed: int
+) -> dict[str, Figure]:
+    """Each statistic with its interval.
+
+    All of them see the same resamples, so those of one call are paired.
 
     With fewer than two tasks there is nothing to resample, and no interval.
     """
@@ -53,23 +63,29 @@ def resampled_weights(tasks: int, resamples: int, seed: int) -> Iterator[list[in
 
 
 def exact_interval(value: float, observations: int) -> tuple[float, float]:
-    """The 95 % interval of a share that is 0 or 1 in all of so many independent observations, from one on.
+    """The 95 % interval of a share that is 0 or 1 in all of so many independent observations, from
+    one on.
 
-    Clopper and Pearson, Biometrika 26, 1934. Resampling cannot show that there might have been an exception: the
-    bootstrap's interval would have no width.
+    Clopper and Pearson, Biometrika 26, 1934. Resampling cannot show that there might have been an
+    exception: the bootstrap's interval would have no width.
     """
     reach = 1 - ((1 - COVERAGE) / 2) ** (1 / observations)
     return (0.0, reach) if value == 0 else (1 - reach, 1.0)
 
 
 def at_the_ends(figure: Figure, observations: int) -> Figure:
-    """A share of exactly 0 or 1 with its exact interval; without one where there is no number of observations.
+    """A share of exactly 0 or 1 with its exact interval; without one where there is no number of
+    observations.
 
     One observation per task: the samples of a task may depend on each other completely.
     """
     if figure.low is None or figure.value not in (0.0, 1.0):
         return figure
-    return Figure(figure.value, *exact_interval(figure.value, observations)) if observations else Figure(figure.value)
+    return (
+        Figure(figure.value, *exact_interval(figure.value, observations))
+        if observations
+        else Figure(figure.value)
+    )
 
 
 def _interval(draws: Sequence[float | None], tasks: int) -> tuple[float | None, float | None]:

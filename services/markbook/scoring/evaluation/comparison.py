@@ -1,4 +1,6 @@
-"""Two teachers on the same samples: whether AUCs and scores differ, and which of equal ones is the cheapest."""
+"""Two teachers on the same samples: whether AUCs and scores differ, and which of equal ones is
+the cheapest.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ class Comparison:
 
     @property
     def is_indistinguishable(self) -> bool | None:
-        """Whether the interval of the difference contains 0. None without an interval: nothing is known."""
+        """Whether the interval of the difference contains 0.
+
+        None without an interval: nothing is known.
+        """
         if self.difference.low is None or self.difference.high is None:
             return None
         return self.difference.low <= 0 <= self.difference.high
@@ -37,7 +42,8 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`best` has the highest AUC; `equals`, itself included, are indistinguishable from it; `cheapest` is among these.
+    """`best` has the highest AUC; `equals`, itself included, are indistinguishable from it;
+    `cheapest` is among these.
 
     `cheapest` is None where a price among them is not known.
     """
@@ -50,7 +56,9 @@ class Choice:
 def compare(
     teachers: Mapping[str, Sequence[JudgedSample]], *, tasks: int, resamples: int, seed: int
 ) -> list[Comparison]:
-    """Every pair of teachers, paired: both AUCs of a difference come from the same samples and the same resamples."""
+    """Every pair of teachers, paired: both AUCs of a difference come from the same samples and
+    the same resamples.
+    """
     return [
         _compare(first, second, teachers, tasks=tasks, resamples=resamples, seed=seed)
         for first, second in combinations(teachers, 2)
@@ -58,9 +66,14 @@ def compare(
 
 
 def choose(
-    aucs: Mapping[str, float | None], usd_per_1000: Mapping[str, float | None], comparisons: Sequence[Comparison]
+    aucs: Mapping[str, float | None],
+    usd_per_1000: Mapping[str, float | None],
+    comparisons: Sequence[Comparison],
 ) -> Choice | None:
-    """The cheapest teacher that is as good as the best, as far as the samples show. None where no AUC is known."""
+    """The cheapest teacher that is as good as the best, as far as the samples show.
+
+    None where no AUC is known.
+    """
     known = {name: value for name, value in aucs.items() if value is not None}
     if not known:
         return None
@@ -100,7 +113,9 @@ def _compare(
         "wrong": mean_difference(changes[False], tasks),
     }
     found = measure(statistics, tasks, resamples, seed)
-    return Comparison(first, second, len(in_both), found["difference"], found["right"], found["wrong"])
+    return Comparison(
+        first, second, len(in_both), found["difference"], found["right"], found["wrong"]
+    )
 
 
 def _difference(first: Statistic, second: Statistic) -> Statistic:

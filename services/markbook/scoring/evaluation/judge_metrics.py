@@ -30,11 +30,19 @@ POINT = 0.01
 
 
 def evaluate(
-    samples: Sequence[JudgedSample], costs: Sequence[TaskCost], *, tasks: int, resamples: int, seed: int
+    samples: Sequence[JudgedSample],
+    costs: Sequence[TaskCost],
+    *,
+    tasks: int,
+    resamples: int,
+    seed: int,
 ) -> dict[str, Figure]:
-    """Every figure by name. `tasks`: the number of tasks in the file, those without a scored sample included.
+    """Every figure by name.
 
-    A figure of cost is None where all marks were cached, since nothing was paid now, or where the price is not known.
+    `tasks`: the number of tasks in the file, those without a scored sample included.
+
+    A figure of cost is None where all marks were cached, since nothing was paid now, or where the
+    price is not known.
     """
     right = [each for each in samples if each.is_right]
     wrong = [each for each in samples if not each.is_right]
@@ -65,14 +73,20 @@ def evaluate(
 
 
 def per_auc_point(usd_per_1000: float | None, auc: float | None) -> float | None:
-    """Dollars per 1,000 samples for each point (0.01) of AUC above chance. None where there is no such point."""
+    """Dollars per 1,000 samples for each point (0.01) of AUC above chance.
+
+    None where there is no such point.
+    """
     if usd_per_1000 is None or auc is None or auc <= CHANCE:
         return None
     return usd_per_1000 / ((auc - CHANCE) / POINT)
 
 
-def _per_thousand(costs: Sequence[TaskCost], amounts: Sequence[float | None], tasks: int) -> Statistic:
-    """The cost of 1,000 scored samples: per sample that the teacher judged now, times the share that needs a teacher.
+def _per_thousand(
+    costs: Sequence[TaskCost], amounts: Sequence[float | None], tasks: int
+) -> Statistic:
+    """The cost of 1,000 scored samples: per sample that the teacher judged now, times the share
+    that needs a teacher.
 
     So cached marks, which cost nothing a second time, do not make a teacher look cheap.
     """

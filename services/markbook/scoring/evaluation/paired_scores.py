@@ -1,6 +1,8 @@
-"""Old and new scores of the same samples: how alike they are, and what the new ones would have changed in training.
+"""Old and new scores of the same samples: how alike they are, and what the new ones would have
+changed in training.
 
-Each figure is a statistic of how often every task is drawn, as in `statistics`, so that it can have an interval.
+Each figure is a statistic of how often every task is drawn, as in `statistics`, so that it can have
+an interval.
 """
 
 from __future__ import annotations
@@ -12,7 +14,13 @@ from dataclasses import dataclass
 
 from markbook.scoring.evaluation.bootstrap import Figure, at_the_ends, measure
 from markbook.scoring.evaluation.samples import JudgedSample
-from markbook.scoring.evaluation.statistics import Statistic, Weights, ordered_pairs, rank_correlation, ratio
+from markbook.scoring.evaluation.statistics import (
+    Statistic,
+    Weights,
+    ordered_pairs,
+    rank_correlation,
+    ratio,
+)
 
 SAME = 1e-9
 """Scores have six digits: what differs by less is equal."""
@@ -34,7 +42,9 @@ class ScorePair:
 
 @dataclass(frozen=True, slots=True)
 class GroupCounts:
-    """`groups` of two samples or more; in `flat_old` and `flat_new` of them all scores are equal: nothing to learn."""
+    """`groups` of two samples or more; in `flat_old` and `flat_new` of them all scores are
+    equal: nothing to learn.
+    """
 
     groups: int
     samples: int
@@ -51,9 +61,13 @@ class _Advantage:
     new: float
 
 
-def compare_scores(pairs: Sequence[ScorePair], *, tasks: int, resamples: int, seed: int) -> dict[str, Figure]:
+def compare_scores(
+    pairs: Sequence[ScorePair], *, tasks: int, resamples: int, seed: int
+) -> dict[str, Figure]:
     """Every figure by name, with its interval over tasks. One that is undefined is None."""
-    samples = [JudgedSample(each.index, each.task, each.old, each.old >= 0.5, each.new) for each in pairs]
+    samples = [
+        JudgedSample(each.index, each.task, each.old, each.old >= 0.5, each.new) for each in pairs
+    ]
     ones = _sums(pairs, [1.0] * len(pairs), tasks)
     olds, news = [each.old for each in pairs], [each.new for each in pairs]
     differences = [each.new - each.old for each in pairs]
@@ -81,7 +95,11 @@ def compare_scores(pairs: Sequence[ScorePair], *, tasks: int, resamples: int, se
 
 def correlation(pairs: Sequence[ScorePair], tasks: int) -> Statistic:
     """Pearson's correlation of the old and the new scores. None where either does not vary."""
-    products = {"count": [1.0] * len(pairs), "old": [each.old for each in pairs], "new": [each.new for each in pairs]}
+    products = {
+        "count": [1.0] * len(pairs),
+        "old": [each.old for each in pairs],
+        "new": [each.new for each in pairs],
+    }
     products["old_squares"] = [each.old * each.old for each in pairs]
     products["new_squares"] = [each.new * each.new for each in pairs]
     products["both"] = [each.old * each.new for each in pairs]
@@ -92,7 +110,10 @@ def correlation(pairs: Sequence[ScorePair], tasks: int) -> Statistic:
         count, old, new = found["count"], found["old"], found["new"]
         if not count:
             return None
-        old_spread, new_spread = found["old_squares"] - old * old / count, found["new_squares"] - new * new / count
+        old_spread, new_spread = (
+            found["old_squares"] - old * old / count,
+            found["new_squares"] - new * new / count,
+        )
         if min(old_spread, new_spread) <= SAME:
             return None
         return (found["both"] - old * new / count) / math.sqrt(old_spread * new_spread)
@@ -110,7 +131,9 @@ def count_groups(pairs: Sequence[ScorePair]) -> GroupCounts:
 
 
 def parted_most(pairs: Sequence[ScorePair], number: int) -> list[ScorePair]:
-    """The pairs whose scores differ most, the greatest difference first; equal ones in their order."""
+    """The pairs whose scores differ most, the greatest difference first; equal ones in their
+    order.
+    """
     return sorted(pairs, key=_minus_distance)[:number]
 
 
@@ -134,7 +157,9 @@ def _groups(pairs: Sequence[ScorePair]) -> list[list[ScorePair]]:
 
 
 def _advantages(pairs: Sequence[ScorePair]) -> list[list[_Advantage]]:
-    """By group, of those with two samples or more: a baseline of one sample is the sample itself."""
+    """By group, of those with two samples or more: a baseline of one sample is the sample
+    itself.
+    """
     found: list[list[_Advantage]] = []
     for group in _groups(pairs):
         if len(group) > 1:
@@ -145,7 +170,10 @@ def _advantages(pairs: Sequence[ScorePair]) -> list[list[_Advantage]]:
 
 
 def _advantage_correlation(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Statistic:
-    """Of all advantages; their mean is 0 in every group. None where either scores do not vary within any group."""
+    """Of all advantages; their mean is 0 in every group.
+
+    None where either scores do not vary within any group.
+    """
     products, old_squares, new_squares = ([0.0] * tasks for _ in range(3))
     for group in groups:
         for each in group:
@@ -161,24 +189,32 @@ def _advantage_correlation(groups: Sequence[Sequence[_Advantage]], tasks: int) -
 
 
 def _share_reversed(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Statistic:
-    """Of the samples that either scores reinforce or discourage, those that the other do the opposite to."""
+    """Of the samples that either scores reinforce or discourage, those that the other do the
+    opposite to.
+    """
     reversed_, counted = [0.0] * tasks, [0.0] * tasks
     for group in groups:
         for each in group:
             counted[each.pair.task] += max(abs(each.old), abs(each.new)) > SAME
-            reversed_[each.pair.task] += each.old * each.new < 0 and min(abs(each.old), abs(each.new)) > SAME
+            reversed_[each.pair.task] += (
+                each.old * each.new < 0 and min(abs(each.old), abs(each.new)) > SAME
+            )
     return ratio(reversed_, counted)
 
 
 def _share_best_changed(groups: Sequence[Sequence[_Advantage]], tasks: int) -> Statistic:
-    """Of the groups that are not flat by the old scores, those whose best samples are all no longer the best."""
+    """Of the groups that are not flat by the old scores, those whose best samples are all no
+    longer the best.
+    """
     changed, counted = [0.0] * tasks, [0.0] * tasks
     for group in groups:
         task = group[0].pair.task
         if _is_flat([each.pair.old for each in group]):
             continue
         best_old, best_new = max(each.old for each in group), max(each.new for each in group)
-        still = [each for each in group if best_old - each.old <= SAME and best_new - each.new <= SAME]
+        still = [
+            each for each in group if best_old - each.old <= SAME and best_new - each.new <= SAME
+        ]
         counted[task] += 1
         changed[task] += not still
     return ratio(changed, counted)

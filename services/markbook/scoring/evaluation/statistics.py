@@ -1,9 +1,9 @@
 """Statistics of scores against a truth, each as a function of how often every task is drawn.
 
-A resample of the bootstrap draws tasks with replacement, so a statistic gets `weights[task]`, the number of times that
-each was drawn; all ones give the value on the data itself. What does not change between resamples (sorting) is done
-once, and a resample of n samples takes O(n). A statistic that is undefined, such as an AUC without wrong samples, is
-None, never a number.
+A resample of the bootstrap draws tasks with replacement, so a statistic gets `weights[task]`, the
+number of times that each was drawn; all ones give the value on the data itself. What does not
+change between resamples (sorting) is done once, and a resample of n samples takes O(n). A statistic
+that is undefined, such as an AUC without wrong samples, is None, never a number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Statistic = Callable[[Weights], float | None]
 def auc(samples: Sequence[JudgedSample]) -> Statistic:
     """The probability that a right sample has a higher score than a wrong one; a tie counts half.
 
-    It equals the area under the ROC curve (Hanley and McNeil, Radiology 143, 1982). None without both kinds.
+    It equals the area under the ROC curve (Hanley and McNeil, Radiology 143, 1982). None without
+    both kinds.
     """
     ties: list[tuple[list[int], list[int]]] = []
     for _, group in groupby(sorted(samples, key=_score), key=_score):
@@ -46,7 +47,10 @@ def auc(samples: Sequence[JudgedSample]) -> Statistic:
 
 
 def rank_correlation(samples: Sequence[JudgedSample]) -> Statistic:
-    """Spearman's rank correlation of score and truth, ties at their mean rank. None where either is constant."""
+    """Spearman's rank correlation of score and truth, ties at their mean rank.
+
+    None where either is constant.
+    """
     by_score = _tied_indices([each.score for each in samples])
     by_truth = _tied_indices([each.truth for each in samples])
     tasks = [each.task for each in samples]
@@ -55,7 +59,10 @@ def rank_correlation(samples: Sequence[JudgedSample]) -> Statistic:
         counts = [weights[task] for task in tasks]
         score_ranks, score_squares = _centred_ranks(by_score, counts)
         truth_ranks, truth_squares = _centred_ranks(by_truth, counts)
-        products = [count * score * truth for count, score, truth in zip(counts, score_ranks, truth_ranks, strict=True)]
+        products = [
+            count * score * truth
+            for count, score, truth in zip(counts, score_ranks, truth_ranks, strict=True)
+        ]
         spread = math.sqrt(score_squares * truth_squares)
         return sum(products) / spread if spread else None
 
@@ -71,7 +78,9 @@ def mean_score(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
     return ratio(sums, counts)
 
 
-def share(samples: Sequence[JudgedSample], is_counted: Callable[[JudgedSample], bool], tasks: int) -> Statistic:
+def share(
+    samples: Sequence[JudgedSample], is_counted: Callable[[JudgedSample], bool], tasks: int
+) -> Statistic:
     """The share of the samples that is counted. None without any."""
     counted, counts = [0.0] * tasks, [0.0] * tasks
     for each in samples:
@@ -81,7 +90,8 @@ def share(samples: Sequence[JudgedSample], is_counted: Callable[[JudgedSample], 
 
 
 def ordered_pairs(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
-    """The share of pairs of one task, of different truth, whose scores have the truth's order; equal scores count half.
+    """The share of pairs of one task, of different truth, whose scores have the truth's order;
+    equal scores count half.
 
     This is what a group baseline learns from: only the order within a task becomes an advantage.
     """
@@ -99,9 +109,12 @@ def ordered_pairs(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
 
 
 def retest_deviation(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
-    """The standard deviation of one sample's score when its mark is requested repeatedly. None without repeats.
+    """The standard deviation of one sample's score when its mark is requested repeatedly.
 
-    The within-subject standard deviation: the root of the samples' mean variance (Bland and Altman, BMJ 312, 1996).
+    None without repeats.
+
+    The within-subject standard deviation: the root of the samples' mean variance (Bland and Altman,
+    BMJ 312, 1996).
     """
     variances, counts = [0.0] * tasks, [0.0] * tasks
     for each in samples:
@@ -118,10 +131,12 @@ def retest_deviation(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
 
 
 def order_effect(samples: Sequence[JudgedSample], tasks: int) -> Statistic:
-    """By how much the score changes from one place in the request to the next. None without groups of several samples.
+    """By how much the score changes from one place in the request to the next.
 
-    The least-squares slope of score on place, both less their means over the group. Places are random, so that what
-    differs between the samples has no part in the expected slope.
+    None without groups of several samples.
+
+    The least-squares slope of score on place, both less their means over the group. Places are
+    random, so that what differs between the samples has no part in the expected slope.
     """
     groups: defaultdict[tuple[int, str], list[tuple[int, float]]] = defaultdict(list)
     for each in samples:
@@ -147,7 +162,10 @@ def mean_difference(pairs: Sequence[tuple[int, float]], tasks: int) -> Statistic
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Statistic:
-    """The sum of one quantity over the sum of another, both given by task. None where the latter is 0."""
+    """The sum of one quantity over the sum of another, both given by task.
+
+    None where the latter is 0.
+    """
 
     def value(weights: Weights) -> float | None:
         below = _product(weights, denominators)
@@ -172,8 +190,11 @@ def _tied_indices(values: Sequence[float]) -> list[list[int]]:
     return [list(group) for _, group in groupby(order, key=values.__getitem__)]
 
 
-def _centred_ranks(ties: Sequence[Sequence[int]], counts: Sequence[int]) -> tuple[list[float], float]:
-    """The rank of each index less the mean rank, where index i occurs `counts[i]` times, and the sum of their squares.
+def _centred_ranks(
+    ties: Sequence[Sequence[int]], counts: Sequence[int]
+) -> tuple[list[float], float]:
+    """The rank of each index less the mean rank, where index i occurs `counts[i]` times, and the
+    sum of their squares.
 
     Equal values share their mean rank.
     """

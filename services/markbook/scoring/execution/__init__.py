@@ -1,6 +1,7 @@
 """Runs a sample's tests in a sandbox. Entry point: `open_runner`.
 
-The code under test cannot forge a verdict: values are compared outside its process, on plain copies (`compare.py`).
+The code under test cannot forge a verdict: values are compared outside its process, on plain copies
+(`compare.py`).
 """
 
 from markbook.scoring.execution.cache import MemoryVerdictCache, VerdictCache, verdict_digest

@@ -41,9 +41,13 @@ class MemoryVerdictCache:
 
 
 def verdict_digest(code: str, tests: Sequence[str], setup: str, identity: str) -> bytes:
-    """`identity` names sandboxes, versions and limits, since another sandbox may reach another verdict."""
+    """`identity` names sandboxes, versions and limits, since another sandbox may reach another
+    verdict.
+    """
     digest = hashlib.sha256()
     for part in (str(RUNNER_VERSION), identity, code, setup, *tests):
         data = part.encode()
-        digest.update(len(data).to_bytes(8, "big") + data)  # the length distinguishes ("ab", "c") from ("a", "bc")
+        digest.update(
+            len(data).to_bytes(8, "big") + data
+        )  # the length distinguishes ("ab", "c") from ("a", "bc")
     return digest.digest()

@@ -17,10 +17,20 @@ SHOWN_CHARS = 200
 
 
 MAX_VALUES = 1_000_000
-"""Values within a value, counting repeated references each time: nested doubled lists grow exponentially."""
+"""Values within a value, counting repeated references each time: nested doubled lists grow
+exponentially.
+"""
 _VIEWS = ("dict_items(", "dict_keys(", "dict_values(")
 _HARMLESS = (
-    *("<bound method", "<built-in", "<class ", "<function ", "<module ", "<re.Match", "functools.partial("),
+    *(
+        "<bound method",
+        "<built-in",
+        "<class ",
+        "<function ",
+        "<module ",
+        "<re.Match",
+        "functools.partial(",
+    ),
     *("range(", "re.compile(", "slice("),
 )
 
@@ -43,7 +53,9 @@ class Kind(Enum):
     ITERATOR = auto()
     """Yields its items once; arrives as text, like every value of an unknown kind."""
     HARMLESS = auto()
-    """A function, a class, a range, …; arrives as text and contains no object with code of its own."""
+    """A function, a class, a range, …; arrives as text and contains no object with code of its
+    own.
+    """
 
 
 def value_kind(value: Any) -> Kind:
@@ -58,8 +70,8 @@ def value_kind(value: Any) -> Kind:
 def to_plain(value: Any, classes: frozenset[str]) -> Any:
     """`value` where it is plain data all through; instances of `classes` become their attributes.
 
-    Raises ForeignValueError for what holds anything else: its methods are the tested code's and may lie. Raises
-    TooLargeError.
+    Raises ForeignValueError for what holds anything else: its methods are the tested code's and may
+    lie. Raises TooLargeError.
     """
     return _Reader(classes).read(value, 0)
 
@@ -116,7 +128,9 @@ def shorten(text: str, limit: int = SHOWN_CHARS) -> str:
 
 
 class _Instance(tuple[str, Any]):
-    """Class name and attributes of an object: equal to another such, never to a tuple that looks like it."""
+    """Class name and attributes of an object: equal to another such, never to a tuple that looks
+    like it.
+    """
 
     __slots__ = ()
 

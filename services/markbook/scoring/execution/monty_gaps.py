@@ -1,4 +1,6 @@
-"""What Monty lacks or does otherwise than CPython: a test that needs it is not a failure of the tested code."""
+"""What Monty lacks or does otherwise than CPython: a test that needs it is not a failure of the
+tested code.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ _LAZY = frozenset(["enumerate", "filter", "map", "reversed", "zip"])
 _CONSUMING_METHODS = frozenset(["extend", "fromkeys", "intersection", "join", "union", "update"])
 _NAME = re.compile(r"name '(\w+)' is not defined")
 _MODULE = re.compile(r"No module named '(\w+)")
-_OF_MODULE = re.compile(r"module '(\w+)[\w.]*' has no attribute|cannot import name '\w+' from '(\w+)")
+_OF_MODULE = re.compile(
+    r"module '(\w+)[\w.]*' has no attribute|cannot import name '\w+' from '(\w+)"
+)
 _OF_TYPE = re.compile(r"(?:type object )?'([\w.]+)'(?: object)? has no attribute '(\w+)'")
 _PARSER = re.compile(r"not (?:yet )?support|not supported|not implemented")
 _TEMPLATE = re.compile(r"\\[1-9][A-Za-z_]")
@@ -47,10 +51,14 @@ _TYPES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class UnsupportedFeatures:
-    """Features of the tested code that the sandbox implements differently, found by static analysis."""
+    """Features of the tested code that the sandbox implements differently, found by static
+    analysis.
+    """
 
     lazy: str | None = None
-    """A generator, `map`, `zip`, … that is stored or returned: a list in the sandbox, so even a pass proves nothing."""
+    """A generator, `map`, `zip`, … that is stored or returned: a list in the sandbox, so even a
+    pass proves nothing.
+    """
     sets: bool = False
     """Sets, whose iteration order differs in the sandbox."""
     templates: bool = False
@@ -69,7 +77,9 @@ class UnsupportedFeatures:
         return min(names if self.hidden else names & self.bound, default=None)
 
     def explain_error(self, error: BaseException) -> str | None:
-        """Why the sandbox cannot run this code, judging by `error`; None when CPython would fail as well."""
+        """Why the sandbox cannot run this code, judging by `error`; None when CPython would fail
+        as well.
+        """
         text = str(error)[:500]
         if isinstance(error, NotImplementedError):
             return text if _PARSER.search(text) else None
@@ -108,15 +118,22 @@ def find_unsupported(code: str, tree: ast.Module) -> UnsupportedFeatures:
     nodes = list(ast.walk(tree))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     bound = frozenset(bound_names(tree))
-    own_nodes = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "collections")]
+    own_nodes = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.ImportFrom) and node.module == "collections")
+    ]
     return UnsupportedFeatures(
         lazy=_Lazy(nodes, frozenset(bound_names(ast.Module(own_nodes, [])))).reason(),
-        sets=bool(names & {"set", "frozenset"}) or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes),
+        sets=bool(names & {"set", "frozenset"})
+        or any(isinstance(node, ast.Set | ast.SetComp) for node in nodes),
         templates=_TEMPLATE.search(code) is not None,
         adds_in_place=any(isinstance(node, ast.AugAssign) for node in nodes),
         classes=frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef)),
         bound=bound,
-        hidden="eval and exec run code that is not in the source" if names & {"eval", "exec"} else None,
+        hidden="eval and exec run code that is not in the source"
+        if names & {"eval", "exec"}
+        else None,
     )
 
 
@@ -133,7 +150,11 @@ class _Lazy:
 
     def reason(self) -> str | None:
         for node in self._nodes:
-            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _LAZY
+            called = (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in _LAZY
+            )
             if isinstance(node, ast.GeneratorExp) or called:
                 kept = not self._is_consumed(node)
             else:  # `m = map` may be called anywhere
@@ -144,7 +165,9 @@ class _Lazy:
 
     def _is_called(self, node: ast.Name) -> bool:
         parent = self._parents[node]
-        return not isinstance(node.ctx, ast.Load) or (isinstance(parent, ast.Call) and parent.func is node)
+        return not isinstance(node.ctx, ast.Load) or (
+            isinstance(parent, ast.Call) and parent.func is node
+        )
 
     def _is_consumed(self, node: ast.AST) -> bool:
         parent = self._parents[node]

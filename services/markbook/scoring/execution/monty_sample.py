@@ -1,4 +1,7 @@
-"""One sample's tests in Monty, a Python interpreter without files or network. Runs in `monty_worker.py`'s process."""
+"""One sample's tests in Monty, a Python interpreter without files or network.
+
+Runs in `monty_worker.py`'s process.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ CHECKOUT_S = 30.0
 MAX_CALLS = 1_000_000
 """Values per test that may be passed to the host."""
 NO_VALUE = "\n\nNone"
-"""Appended to code run for its effects: a session returns the value of the last line, at whatever cost."""
+"""Appended to code run for its effects: a session returns the value of the last line, at
+whatever cost.
+"""
 _CONSTANTS = [name for name in string.__all__ if isinstance(getattr(string, name), str)]
 MODULES = {"string": ExternalModule({name: getattr(string, name) for name in _CONSTANTS})}
 """Modules that Monty lacks, as far as plain values can replace them."""
@@ -56,7 +61,10 @@ PASSED = TestResult(Verdict.PASSED)
 
 
 class MontyInterpreter:
-    """Runs one sample at a time in Monty's own process. Raises ExecutionUnavailableError when that does not start."""
+    """Runs one sample at a time in Monty's own process.
+
+    Raises ExecutionUnavailableError when that does not start.
+    """
 
     def __init__(self) -> None:
         self._pool = Monty(max_processes=1, checkout_timeout=CHECKOUT_S)
@@ -67,7 +75,9 @@ class MontyInterpreter:
         except (MontyError, OSError, RuntimeError, TimeoutError) as error:
             raise ExecutionUnavailableError(f"the Monty sandbox does not start: {error}") from error
 
-    def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> Iterator[TestResult]:
+    def run(
+        self, code: str, tests: Sequence[str], setup: str, limits: Limits
+    ) -> Iterator[TestResult]:
         """One result per test, in order, each as soon as it is known."""
         return _Sample(self._pool, self._real, code, setup, limits).run(tests)
 
@@ -90,7 +100,10 @@ def _own_builtins(session: MontySession) -> dict[str, Any]:
 
 @dataclass
 class _Host:
-    """The functions that a test's asserts call. The first failure decides, whatever the test does afterwards."""
+    """The functions that a test's asserts call.
+
+    The first failure decides, whatever the test does afterwards.
+    """
 
     classes: frozenset[str]
     unsupported: UnsupportedFeatures
@@ -103,9 +116,16 @@ class _Host:
 
     def verdict(self, operator: str, same: bool, left: Any, right: Any) -> None:
         if not same:
-            reason = self.unsupported.explain_difference(str(right), str(left)) if operator == "==" else None
+            reason = (
+                self.unsupported.explain_difference(str(right), str(left))
+                if operator == "=="
+                else None
+            )
             message = _difference(operator, left, right)
-            self._fail(f"{message} ({reason})" if reason else message, Verdict.CANNOT_RUN if reason else Verdict.FAILED)
+            self._fail(
+                f"{message} ({reason})" if reason else message,
+                Verdict.CANNOT_RUN if reason else Verdict.FAILED,
+            )
 
     def equal(self, left: Any, right: Any) -> bool:
         """Whether copies of the values are equal; the sandbox's own comparison comes after that."""
@@ -113,7 +133,9 @@ class _Host:
             return equal(left, right, self.classes)
 
     def check(self, value: Any, strict: bool) -> bool:
-        """Reject values that are not plain data; returns whether `value` is a view, whose items must be checked."""
+        """Reject values that are not plain data; returns whether `value` is a view, whose items
+        must be checked.
+        """
         with self._refusing():
             kind = value_kind(value)
             if kind is Kind.ITERATOR and strict:
@@ -124,7 +146,8 @@ class _Host:
             return kind is Kind.VIEW
 
     def method(self, value: Any, name: str) -> bool:
-        """Reject a container of values that are not plain data; returns whether the arguments must be checked too.
+        """Reject a container of values that are not plain data; returns whether the arguments must
+        be checked too.
 
         Methods of the tested code's own objects are allowed, but not in place of a string or a set.
         """
@@ -163,7 +186,9 @@ def _difference(operator: str, left: Any, right: Any) -> str:
 class _Sample:
     """Runs one sample's code against its tests."""
 
-    def __init__(self, pool: Monty, real: Mapping[str, Any], code: str, setup: str, limits: Limits) -> None:
+    def __init__(
+        self, pool: Monty, real: Mapping[str, Any], code: str, setup: str, limits: Limits
+    ) -> None:
         self._pool = pool
         self._real = real
         self._code = code
@@ -180,7 +205,9 @@ class _Sample:
             setup = ast.parse(self._setup)
         except UNREADABLE as error:
             yield from [
-                TestResult(Verdict.CANNOT_RUN, f"the test setup is not valid Python: {shorten(str(error))}")
+                TestResult(
+                    Verdict.CANNOT_RUN, f"the test setup is not valid Python: {shorten(str(error))}"
+                )
             ] * len(tests)
             return
         trees = [_parsed(test) for test in tests]
@@ -214,8 +241,12 @@ class _Sample:
                 result = self._attempt(made, limit_s)
             except MontyCrashedError as error:
                 if error.timed_out:
-                    return TestResult(Verdict.TIMED_OUT, f"timed out: no reply within {limit_s:.3g} s")
-                result = self._attempt(made, limit_s)  # it may have been killed because of another one
+                    return TestResult(
+                        Verdict.TIMED_OUT, f"timed out: no reply within {limit_s:.3g} s"
+                    )
+                result = self._attempt(
+                    made, limit_s
+                )  # it may have been killed because of another one
         except MontyCrashedError:  # twice: the code causes it, unless the pool is broken
             self._prove_alive()
             return TestResult(Verdict.FAILED, "the interpreter crashed")
@@ -234,7 +265,9 @@ class _Sample:
         started = time.monotonic()
         loading = True
         try:
-            with self._pool.checkout(limits=limits, os_policy={"sleep": "zero"}, external_modules=MODULES) as session:
+            with self._pool.checkout(
+                limits=limits, os_policy={"sleep": "zero"}, external_modules=MODULES
+            ) as session:
                 session.feed_run(self._code + NO_VALUE, print_callback=_discard)
                 loading = False
                 if self._shown_setup:
@@ -250,15 +283,23 @@ class _Sample:
             return result
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ExecutionUnavailableError(f"the Monty sandbox failed: {error}") from error
-        except ValueError as error:  # a value that the host cannot represent, such as an integer of 5,000 digits
-            return TestResult(Verdict.CANNOT_RUN, f"a value is too large to be compared: {shorten(str(error))}")
-        return host.failure or (PASSED if host.is_done else TestResult(Verdict.CANNOT_RUN, "the test ended early"))
+        except (
+            ValueError
+        ) as error:  # a value that the host cannot represent, such as an integer of 5,000 digits
+            return TestResult(
+                Verdict.CANNOT_RUN, f"a value is too large to be compared: {shorten(str(error))}"
+            )
+        return host.failure or (
+            PASSED if host.is_done else TestResult(Verdict.CANNOT_RUN, "the test ended early")
+        )
 
     def _feed(self, session: MontySession, made: Instrumented, host: _Host) -> None:
         inputs = {name: self._real[builtin] for name, builtin in made.builtins.items()}
         inputs[f"{PLAIN}_{self._secret}"] = (bool, int, float, str)
         functions = {f"{name}_{self._secret}": getattr(host, name) for name in HOST}
-        session.feed_run(made.source, inputs=inputs, external_lookup=functions, print_callback=_discard)
+        session.feed_run(
+            made.source, inputs=inputs, external_lookup=functions, print_callback=_discard
+        )
 
     def _result_of(self, error: BaseException, limit_s: float, *, is_late: bool) -> TestResult:
         text = shorten(f"{type(error).__name__}: {error}")
@@ -282,7 +323,9 @@ def _parsed(test: str) -> ast.Module | TestResult:
     try:
         return ast.parse(test)
     except UNREADABLE as error:
-        return TestResult(Verdict.CANNOT_RUN, f"the test is not valid Python: {shorten(str(error))}")
+        return TestResult(
+            Verdict.CANNOT_RUN, f"the test is not valid Python: {shorten(str(error))}"
+        )
 
 
 def _discard(stream: str, text: str) -> None:

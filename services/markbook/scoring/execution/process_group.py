@@ -9,7 +9,8 @@ from contextlib import suppress
 
 
 def end_group(leader: subprocess.Popen[bytes]) -> int:
-    """Kill `leader`, started with `process_group=0`, and its process group; returns the leader's exit code.
+    """Kill `leader`, started with `process_group=0`, and its process group; returns the leader's
+    exit code.
 
     PID 1 of a container inherits orphans and has to reap them itself.
     """

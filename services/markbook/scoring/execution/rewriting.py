@@ -1,4 +1,6 @@
-"""The rewriting of a test for the sandbox: every operation on a value goes through a guard of `instrument.py`."""
+"""The rewriting of a test for the sandbox: every operation on a value goes through a guard of
+`instrument.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,32 @@ _ASKS_NOTHING = frozenset(["callable", "id", "isinstance", "print", "repr", "str
 """Builtins that reveal nothing of what is expected to an object."""
 _TAKES_ALL = frozenset(
     [
-        *("bool", "dict", "enumerate", "filter", "frozenset", "getattr", "hasattr", "iter", "len", "list", "map"),
+        *(
+            "bool",
+            "dict",
+            "enumerate",
+            "filter",
+            "frozenset",
+            "getattr",
+            "hasattr",
+            "iter",
+            "len",
+            "list",
+            "map",
+        ),
         *("next", "range", "reversed", "set", "setattr", "sorted", "tuple", "zip"),
     ]
 )
-"""Builtins for which an iterator is as good as a list: what comes out is looked at where it is used."""
-_GIVES_PLAIN = frozenset(["abs", "bool", "chr", "float", "hash", "int", "isinstance", "len", "ord", "repr", "str"])
+"""Builtins for which an iterator is as good as a list: what comes out is looked at where it is
+used.
+"""
+_GIVES_PLAIN = frozenset(
+    ["abs", "bool", "chr", "float", "hash", "int", "isinstance", "len", "ord", "repr", "str"]
+)
 """Builtins whose value is plain data, where their arguments are."""
-_COMPARES_NOTHING = frozenset(["append", "clear", "copy", "extend", "insert", "items", "keys", "reverse", "values"])
+_COMPARES_NOTHING = frozenset(
+    ["append", "clear", "copy", "extend", "insert", "items", "keys", "reverse", "values"]
+)
 """Methods of containers that ask their elements nothing."""
 
 
@@ -48,8 +68,11 @@ class Rewriter(ast.NodeTransformer):
             elif sign not in ("is", "is not"):
                 lines += f"guard_{s}(left_{s})\nguard_{s}(right_{s})\n"
             lines += f"if (left_{s} {sign} right_{s}) is True:\n"
-            lines += f"    verdict_{s}({sign!r}, {f'same_{s}' if sign == '==' else 'True'}, None, None)\n"
-            lines += f"else:\n    verdict_{s}({sign!r}, False, show_{s}(left_{s}), show_{s}(right_{s}))"
+            same = f"same_{s}" if sign == "==" else "True"
+            lines += f"    verdict_{s}({sign!r}, {same}, None, None)\n"
+            lines += (
+                f"else:\n    verdict_{s}({sign!r}, False, show_{s}(left_{s}), show_{s}(right_{s}))"
+            )
             made = ast.parse(lines).body
             made[0].value = self.visit(test.left)  # type: ignore[attr-defined]
             made[1].value = self.visit(test.comparators[0])  # type: ignore[attr-defined]
@@ -64,7 +87,9 @@ class Rewriter(ast.NodeTransformer):
         if _is_still(node.right):
             return ast.BinOp(self._guarded(node.left), node.op, self._guarded(node.right))
         left, right = self._names("left", "right")
-        return self._checked([left, right], ast.BinOp(left, node.op, right), [node.left, node.right])
+        return self._checked(
+            [left, right], ast.BinOp(left, node.op, right), [node.left, node.right]
+        )
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         return ast.UnaryOp(node.op, self._guarded(node.operand))
@@ -75,8 +100,14 @@ class Rewriter(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         """`a < b < c` evaluates `c` only where `a < b`, and `b` once."""
         if all(_is_still(each) for each in node.comparators):
-            return ast.Compare(self._guarded(node.left), node.ops, [self._guarded(each) for each in node.comparators])
-        return self._compared(self.visit(node.left), node.ops, [self.visit(each) for each in node.comparators])
+            return ast.Compare(
+                self._guarded(node.left),
+                node.ops,
+                [self._guarded(each) for each in node.comparators],
+            )
+        return self._compared(
+            self.visit(node.left), node.ops, [self.visit(each) for each in node.comparators]
+        )
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         return ast.IfExp(self._guarded(node.test), self.visit(node.body), self.visit(node.orelse))
@@ -109,9 +140,16 @@ class Rewriter(ast.NodeTransformer):
         of, index, value = self._names("of", "index", "value")
         made: list[ast.stmt] = []
         if isinstance(target, ast.Attribute):
-            made, target = [_set(of, self.visit(target.value))], ast.Attribute(of, target.attr, ast.Store())
+            made, target = (
+                [_set(of, self.visit(target.value))],
+                ast.Attribute(of, target.attr, ast.Store()),
+            )
         elif isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Slice):
-            made = [_set(of, self.visit(target.value)), _set(index, self.visit(target.slice)), self._guard(of)]
+            made = [
+                _set(of, self.visit(target.value)),
+                _set(index, self.visit(target.slice)),
+                self._guard(of),
+            ]
             target = ast.Subscript(of, index, ast.Store())
         looked_at = ast.parse(ast.unparse(target), mode="eval").body
         made += [_set(value, self.visit(node.value)), self._guard(looked_at), self._guard(value)]
@@ -124,10 +162,14 @@ class Rewriter(ast.NodeTransformer):
             return ast.Subscript(self._guarded(node.value), self._guarded(node.slice), node.ctx)
         value, index, last, step = self._names("value", "index", "last", "step")
         if not isinstance(node.slice, ast.Slice):
-            return self._checked([value, index], ast.Subscript(value, index, ast.Load()), [node.value, node.slice])
+            return self._checked(
+                [value, index], ast.Subscript(value, index, ast.Load()), [node.value, node.slice]
+            )
         bounds = [node.slice.lower, node.slice.upper, node.slice.step]
         names = [index, last, step]
-        part = ast.Slice(*(name if bound else None for name, bound in zip(names, bounds, strict=True)))
+        part = ast.Slice(
+            *(name if bound else None for name, bound in zip(names, bounds, strict=True))
+        )
         given = [(name, bound) for name, bound in zip(names, bounds, strict=True) if bound]
         return self._checked(
             [value, *(name for name, _ in given)],
@@ -136,18 +178,27 @@ class Rewriter(ast.NodeTransformer):
         )
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        """Arguments of the tested code go to it as they are, those of builtins, modules and methods are guarded."""
+        """Arguments of the tested code go to it as they are, those of builtins, modules and
+        methods are guarded.
+        """
         func, s = node.func, self._s
-        args, keywords = [self.visit(each) for each in node.args], [self._keyword(each) for each in node.keywords]
+        args, keywords = (
+            [self.visit(each) for each in node.args],
+            [self._keyword(each) for each in node.keywords],
+        )
         if isinstance(func, ast.Attribute) and not self._is_trusted(func.value):
             if func.attr in _COMPARES_NOTHING:
                 return ast.Call(self.visit(func), args, keywords)
             value = _name(f"value_{s}")
             guard = f"method_guard_{s}(value_{s}, {func.attr!r}, args_{s}, kwargs_{s})"
             call = f"value_{s}.{func.attr}(*args_{s}, **kwargs_{s})"
-            return self._lambda([value], f"({guard}, {call})[1]", [self.visit(func.value), *args], keywords)
+            return self._lambda(
+                [value], f"({guard}, {call})[1]", [self.visit(func.value), *args], keywords
+            )
         is_real = isinstance(func, ast.Name) and func.id in self._real
-        if not is_real and not (isinstance(func, ast.Name | ast.Attribute) and self._is_trusted(func)):
+        if not is_real and not (
+            isinstance(func, ast.Name | ast.Attribute) and self._is_trusted(func)
+        ):
             return ast.Call(self.visit(func), args, keywords)
         name = func.id if isinstance(func, ast.Name) else ""
         if name in _ASKS_NOTHING or not (args or keywords):
@@ -185,34 +236,53 @@ class Rewriter(ast.NodeTransformer):
     def _keyword(self, node: ast.keyword) -> ast.keyword:
         return ast.keyword(node.arg, self.visit(node.value))
 
-    def _compared(self, left: ast.expr, ops: Sequence[ast.cmpop], others: Sequence[ast.expr]) -> ast.expr:
+    def _compared(
+        self, left: ast.expr, ops: Sequence[ast.cmpop], others: Sequence[ast.expr]
+    ) -> ast.expr:
         first, second = self._names("left", "right")
         compared: ast.expr = ast.Compare(first, [ops[0]], [second])
         if not isinstance(ops[0], ast.Is | ast.IsNot):
             compared = self._after_guards([first, second], compared)
         if len(ops) > 1:
-            compared = ast.BoolOp(ast.And(), [compared, self._compared(second, ops[1:], others[1:])])
+            compared = ast.BoolOp(
+                ast.And(), [compared, self._compared(second, ops[1:], others[1:])]
+            )
         return ast.Call(ast.Lambda(_parameters([first, second]), compared), [left, others[0]], [])
 
-    def _checked(self, names: Sequence[ast.Name], result: ast.expr, operands: Sequence[ast.expr]) -> ast.expr:
-        """`result`, of operands under `names`, once all of them are there and are found to be plain data."""
+    def _checked(
+        self, names: Sequence[ast.Name], result: ast.expr, operands: Sequence[ast.expr]
+    ) -> ast.expr:
+        """`result`, of operands under `names`, once all of them are there and are found to be
+        plain data.
+        """
         body = self._after_guards(names, result)
-        return ast.Call(ast.Lambda(_parameters(names), body), [self.visit(each) for each in operands], [])
+        return ast.Call(
+            ast.Lambda(_parameters(names), body), [self.visit(each) for each in operands], []
+        )
 
     def _after_guards(self, names: Sequence[ast.Name], result: ast.expr) -> ast.expr:
         guards = [ast.Call(_name(f"guard_{self._s}"), [name], []) for name in names]
         return ast.Subscript(ast.Tuple([*guards, result], ast.Load()), ast.Constant(-1), ast.Load())
 
     def _lambda(
-        self, names: Sequence[ast.Name], body: str, args: list[ast.expr], keywords: list[ast.keyword]
+        self,
+        names: Sequence[ast.Name],
+        body: str,
+        args: list[ast.expr],
+        keywords: list[ast.keyword],
     ) -> ast.expr:
         parameters = _parameters(names)
-        parameters.vararg, parameters.kwarg = ast.arg(f"args_{self._s}"), ast.arg(f"kwargs_{self._s}")
+        parameters.vararg, parameters.kwarg = (
+            ast.arg(f"args_{self._s}"),
+            ast.arg(f"kwargs_{self._s}"),
+        )
         return ast.Call(ast.Lambda(parameters, ast.parse(body, mode="eval").body), args, keywords)
 
     def _guarded(self, node: ast.expr) -> ast.expr:
         visited: ast.expr = self.visit(node)
-        if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr | ast.BinOp | ast.UnaryOp | ast.BoolOp):
+        if isinstance(
+            node, ast.Constant | ast.Compare | ast.JoinedStr | ast.BinOp | ast.UnaryOp | ast.BoolOp
+        ):
             return visited  # of plain data comes plain data
         if (
             isinstance(node, ast.Call)
@@ -247,5 +317,9 @@ def _set(target: ast.Name, value: ast.expr) -> ast.stmt:
 
 def _parameters(names: Sequence[ast.Name]) -> ast.arguments:
     return ast.arguments(
-        posonlyargs=[], args=[ast.arg(name.id) for name in names], kwonlyargs=[], kw_defaults=[], defaults=[]
+        posonlyargs=[],
+        args=[ast.arg(name.id) for name in names],
+        kwonlyargs=[],
+        kw_defaults=[],
+        defaults=[],
     )

@@ -1,4 +1,6 @@
-"""Runs samples' tests off the event loop: in one sandbox first, and in a second one to confirm failures."""
+"""Runs samples' tests off the event loop: in one sandbox first, and in a second one to confirm
+failures.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,14 @@ _log = logging.getLogger(__name__)
 
 
 class TestRunner:
-    """Runs a sample's tests in `first`; tests that do not pass there are rerun in `confirm`, whose verdict counts.
+    """Runs a sample's tests in `first`; tests that do not pass there are rerun in `confirm`, whose
+    verdict counts.
 
-    With `confirm_failures=False` only tests that `first` cannot run are rerun: failures are most of a weak student's.
+    With `confirm_failures=False` only tests that `first` cannot run are rerun: failures are most of
+    a weak student's.
 
-    Verdicts are cached by digest. A timeout may be due to a busy machine, so verdicts with one are cached only once a
-    second run, begun after the first had ended, has come to the same.
+    Verdicts are cached by digest. A timeout may be due to a busy machine, so verdicts with one are
+    cached only once a second run, begun after the first had ended, has come to the same.
     """
 
     __test__ = False  # pytest takes classes named Test* for tests
@@ -55,9 +59,12 @@ class TestRunner:
     async def run(
         self, code: str, tests: Sequence[str], setup: str = "", *, caller: Caller = NOBODY
     ) -> list[TestResult]:
-        """One result per test, in order. `code` is the extracted code; `caller` is scheduled fairly among others.
+        """One result per test, in order.
 
-        Raises ExecutionUnavailableError when there is no verdict for a reason other than the code: retry later.
+        `code` is the extracted code; `caller` is scheduled fairly among others.
+
+        Raises ExecutionUnavailableError when there is no verdict for a reason other than the code:
+        retry later.
         """
         digest = verdict_digest(code, tests, setup, self.identity)
         if (kept := await self._cache.get(digest)) is not None:
@@ -69,7 +76,9 @@ class TestRunner:
         async with self._queue.slot(caller):
             before = await self._timed_out_once.get(digest)
             # shielded: a thread cannot be cancelled, and its slot must be held until it is done
-            work = asyncio.get_running_loop().run_in_executor(self._threads, self.run_sync, code, tests, setup)
+            work = asyncio.get_running_loop().run_in_executor(
+                self._threads, self.run_sync, code, tests, setup
+            )
             try:
                 results = await asyncio.shield(work)
             except asyncio.CancelledError:
@@ -77,9 +86,13 @@ class TestRunner:
                 raise
             except ExecutionUnavailableError:
                 raise
-            except Exception as error:  # an internal error must not fail the other samples of the request
+            except (
+                Exception
+            ) as error:  # an internal error must not fail the other samples of the request
                 _log.exception("running the tests of one sample failed")
-                raise ExecutionUnavailableError(f"the sandbox failed: {type(error).__name__}") from error
+                raise ExecutionUnavailableError(
+                    f"the sandbox failed: {type(error).__name__}"
+                ) from error
         if may_be_cached(results, before):
             await self._cache.put(digest, tuple(results))
         else:
@@ -96,14 +109,18 @@ class TestRunner:
         doubted = [number for number, result in enumerate(results) if self._is_doubted(result)]
         if self._confirm is None or not doubted:
             return results
-        confirmed = self._confirm.run(code, [tests[number] for number in doubted], setup, self.limits)
+        confirmed = self._confirm.run(
+            code, [tests[number] for number in doubted], setup, self.limits
+        )
         for number, result in zip(doubted, confirmed, strict=True):
             if result.verdict is not Verdict.CANNOT_RUN:
                 results[number] = result
         return results
 
     def _is_doubted(self, result: TestResult) -> bool:
-        return result.verdict is Verdict.CANNOT_RUN or (self._confirm_failures and not result.passed)
+        return result.verdict is Verdict.CANNOT_RUN or (
+            self._confirm_failures and not result.passed
+        )
 
     def stop(self) -> None:
         """Reject queued samples; running ones finish."""
@@ -118,7 +135,9 @@ class TestRunner:
 
 
 def may_be_cached(results: Sequence[TestResult], before: Sequence[TestResult] | None) -> bool:
-    """Whether a verdict says something about the code: no test timed out, or all did as `before`, in an earlier run."""
+    """Whether a verdict says something about the code: no test timed out, or all did as
+    `before`, in an earlier run.
+    """
     verdicts = [result.verdict for result in results]
     if Verdict.TIMED_OUT not in verdicts:
         return True

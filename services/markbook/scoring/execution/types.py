@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Protocol
 
 RUNNER_VERSION = 2
-"""Part of every verdict's digest: increment it when the same code and tests may get a different verdict."""
+"""Part of every verdict's digest: increment it when the same code and tests may get a different
+verdict.
+"""
 
 
 class Verdict(StrEnum):
@@ -25,7 +27,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One test's verdict. `message`: expected and actual value, or why there is no verdict; empty for a pass."""
+    """One test's verdict.
+
+    `message`: expected and actual value, or why there is no verdict; empty for a pass.
+    """
 
     __test__ = False  # pytest takes classes named Test* for tests
 
@@ -51,7 +56,9 @@ class Limits:
 
 def not_run(total_s: float) -> TestResult:
     """The result of a test for which no time is left."""
-    return TestResult(Verdict.TIMED_OUT, f"not run: the sample's limit of {total_s:g} s was used up")
+    return TestResult(
+        Verdict.TIMED_OUT, f"not run: the sample's limit of {total_s:g} s was used up"
+    )
 
 
 class Sandbox(Protocol):
@@ -62,9 +69,11 @@ class Sandbox(Protocol):
         """`monty` or `cpython`, for logs and reports."""
 
     def run(self, code: str, tests: Sequence[str], setup: str, limits: Limits) -> list[TestResult]:
-        """One result per test, in order; each test runs in a fresh session, after the code and the setup.
+        """One result per test, in order; each test runs in a fresh session, after the code and the
+        setup.
 
-        Raises ExecutionUnavailableError when the sandbox itself fails, never for what the code does.
+        Raises ExecutionUnavailableError when the sandbox itself fails, never for what the code
+        does.
         """
 
     def close(self) -> None:

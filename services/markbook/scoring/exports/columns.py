@@ -56,10 +56,25 @@ def mark_columns(criteria: Iterable[str]) -> list[Column]:
 
 
 def mark_row(mark: MarkRecord, run: str, columns: Sequence[Column]) -> Row:
-    """`run`: the one that paid for it, empty where that is not known. Criteria that it does not have are None."""
+    """`run`: the one that paid for it, empty where that is not known.
+
+    Criteria that it does not have are None.
+    """
     given: dict[str, Any] = {f"{CRITERION}{name}": value for name, value in mark.criteria.items()}
-    given |= {name: getattr(mark, name) for name in ("created_at", "language", "score", "key", "profile", "digest")}
-    given |= {"group_id": mark.group.id, "group_position": mark.group.position, "group_size": mark.group.size}
-    given |= {"run": run or None, "task": mark.task, "code": mark.code, "tests_digest": mark.tests_digest}
+    given |= {
+        name: getattr(mark, name)
+        for name in ("created_at", "language", "score", "key", "profile", "digest")
+    }
+    given |= {
+        "group_id": mark.group.id,
+        "group_position": mark.group.position,
+        "group_size": mark.group.size,
+    }
+    given |= {
+        "run": run or None,
+        "task": mark.task,
+        "code": mark.code,
+        "tests_digest": mark.tests_digest,
+    }
     given["reasons"] = json.dumps(mark.reasons, ensure_ascii=False)
     return {column.name: given.get(column.name) for column in columns}

@@ -9,7 +9,13 @@ from enum import StrEnum
 from markbook.contract import MarkRecord
 from markbook.scoring.exports.columns import PAIR_COLUMNS, Column, Row, mark_columns, mark_row
 from markbook.scoring.exports.pairs import MIN_MARGIN, PairFinder
-from markbook.scoring.exports.writers import CsvWriter, JsonLinesWriter, ParquetWriter, TableWriter, json_line
+from markbook.scoring.exports.writers import (
+    CsvWriter,
+    JsonLinesWriter,
+    ParquetWriter,
+    TableWriter,
+    json_line,
+)
 from markbook.scoring.prompts.rubric import Rubric
 from markbook.scoring.store import MarkFilter, Profile, Record
 from markbook.scoring.store.export_import import header_of, to_wire
@@ -23,7 +29,8 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """`min_score`: least score of a mark, or of a pair's chosen sample; marks of another rubric have none.
+    """`min_score`: least score of a mark, or of a pair's chosen sample; marks of another rubric
+    have none.
 
     `pairs`: preference pairs with at least `min_margin` between the two scores, instead of marks.
     """
@@ -36,14 +43,21 @@ class ExportOptions:
 
 
 class MarkExport:
-    """The bytes of one export: of `start`, of each page of marks in the order of their keys, and of `end`.
+    """The bytes of one export: of `start`, of each page of marks in the order of their keys, and of
+    `end`.
 
-    `exported`: rows so far. JSON lines of marks are those that `markbook import` reads; `with_header`: its first line,
-    which describes the profiles. Raises ConfigError for Parquet without pyarrow.
+    `exported`: rows so far. JSON lines of marks are those that `markbook import` reads;
+    `with_header`: its first line, which describes the profiles. Raises ConfigError for Parquet
+    without pyarrow.
     """
 
     def __init__(
-        self, profiles: Sequence[Profile], rubric: Rubric, options: ExportOptions, *, with_header: bool = True
+        self,
+        profiles: Sequence[Profile],
+        rubric: Rubric,
+        options: ExportOptions,
+        *,
+        with_header: bool = True,
     ) -> None:
         self.exported = 0
         self._profiles = profiles

@@ -9,7 +9,9 @@ from markbook.scoring.exports.columns import PAIR_COLUMNS, Row
 from markbook.scoring.store import Record
 
 MIN_MARGIN = 0.1
-"""Least difference of the two scores, unless another is chosen: below it the teacher's marks are no preference."""
+"""Least difference of the two scores, unless another is chosen: below it the teacher's marks are
+no preference.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +21,12 @@ class _Candidate:
 
 
 class PairFinder:
-    """Finds the pairs in marks that come in the order of their keys, where those of one task follow each other.
+    """Finds the pairs in marks that come in the order of their keys, where those of one task follow
+    each other.
 
-    It holds the best and the worst sample of one task in each language. Marks of different profiles are never paired:
-    their scores come from different teachers. `min_score`: the least that the chosen sample must have.
+    It holds the best and the worst sample of one task in each language. Marks of different profiles
+    are never paired: their scores come from different teachers. `min_score`: the least that the
+    chosen sample must have.
     """
 
     def __init__(self, min_margin: float = MIN_MARGIN, min_score: float | None = None) -> None:
@@ -32,7 +36,10 @@ class PairFinder:
         self._tasks: dict[tuple[str, str], tuple[_Candidate, _Candidate]] = {}
 
     def add(self, record: Record, score: float | None) -> Iterator[Row]:
-        """The pairs of the task before, once `record` is of another. A mark without score or texts is in no pair."""
+        """The pairs of the task before, once `record` is of another.
+
+        A mark without score or texts is in no pair.
+        """
         name, texts = record.mark.fingerprint, record.mark.texts
         group = name.profile, name.prompt_hash
         if group != self._group:
@@ -44,7 +51,10 @@ class PairFinder:
         task = texts.task, name.language
         new = _Candidate(score, texts.code)
         best, worst = self._tasks.get(task, (new, new))
-        self._tasks[task] = (new if score > best.score else best, new if score < worst.score else worst)
+        self._tasks[task] = (
+            new if score > best.score else best,
+            new if score < worst.score else worst,
+        )
 
     def end(self) -> Iterator[Row]:
         """The pairs of the last task."""

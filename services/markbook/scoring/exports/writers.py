@@ -1,4 +1,7 @@
-"""Tables as bytes: JSON lines, CSV that no spreadsheet runs, Parquet. Each holds a bounded part of the table."""
+"""Tables as bytes: JSON lines, CSV that no spreadsheet runs, Parquet.
+
+Each holds a bounded part of the table.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,19 @@ PARQUET_ROWS = 5_000
 PARQUET_CHARS = 16_000_000
 """Characters of text after which a row group is written."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""First characters of a cell that spreadsheets run as a formula (OWASP, CSV Injection); the last are full-width."""
+"""First characters of a cell that spreadsheets run as a formula (OWASP, CSV Injection); the last
+are full-width.
+"""
 _LINE_ENDS = ("\x85", "\u2028", "\u2029")
-"""Characters that some readers take for the end of a line, although JSON allows them in a string."""
+"""Characters that some readers take for the end of a line, although JSON allows them in a
+string.
+"""
 
 
 class TableWriter(Protocol):
-    """The bytes of a table: those of `start`, of every batch of rows, and of `end`, in this order."""
+    """The bytes of a table: those of `start`, of every batch of rows, and of `end`, in this
+    order.
+    """
 
     def start(self) -> bytes: ...
 
@@ -47,7 +56,10 @@ class JsonLinesWriter:
 
 
 class CsvWriter:
-    """RFC 4180 in UTF-8, with a header. Text that a spreadsheet would run as a formula has an apostrophe before it."""
+    """RFC 4180 in UTF-8, with a header.
+
+    Text that a spreadsheet would run as a formula has an apostrophe before it.
+    """
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
@@ -74,7 +86,8 @@ class ParquetWriter:
             import pyarrow.parquet
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"Parquet needs {error.name}, which is not installed: pip install 'markbook[parquet]'"
+                f"Parquet needs {error.name}, which is not installed: pip install "
+                "'markbook[parquet]'"
             ) from error
         kinds = {
             "text": pyarrow.string(),
@@ -114,14 +127,18 @@ class ParquetWriter:
 
 
 def json_line(text: str) -> str:
-    """One line of JSON, for readers too that take other characters than a line feed for the end of one."""
+    """One line of JSON, for readers too that take other characters than a line feed for the end
+    of one.
+    """
     for char in _LINE_ENDS:
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text + "\n"
 
 
 class _Sink(io.RawIOBase):
-    """A file that only grows, and whose content is taken as it does: Parquet is written without going back."""
+    """A file that only grows, and whose content is taken as it does: Parquet is written without
+    going back.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""READ FIRST: classifies one sample. It is rejected only on proof that it cannot be a working answer."""
+"""READ FIRST: classifies one sample.
+
+It is rejected only on proof that it cannot be a working answer.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,17 @@ BUDGET_S = 0.05
 MAX_CHARS = 200_000
 """Longer code is not parsed; only the checks on plain text apply."""
 MIN_CHARS = 10
-"""Visible characters. Shorter text without an assignment is not a program in any of the seven languages."""
+"""Visible characters.
+
+Shorter text without an assignment is not a program in any of the seven languages.
+"""
 
 
 class HeuristicResult(NamedTuple):
-    """`score` 1.0 without reasons: nothing proven, the teacher decides. Else 0.0 to 0.05 and reason codes."""
+    """`score` 1.0 without reasons: nothing proven, the teacher decides.
+
+    Else 0.0 to 0.05 and reason codes.
+    """
 
     score: float
     reasons: tuple[str, ...]
@@ -35,10 +44,12 @@ UNPROVEN = HeuristicResult(PASSED, ())
 
 
 def classify(code: str, task: str, language: str, *, budget_s: float = BUDGET_S) -> HeuristicResult:
-    """Reject `code` if that can be proven without a teacher. Raises nothing; what is undecided in time passes.
+    """Reject `code` if that can be proven without a teacher.
 
-    `code` is the extracted code, `language` its canonical name; for an unknown language only checks on plain text
-    apply. The result is deterministic unless the CPU budget runs out.
+    Raises nothing; what is undecided in time passes.
+
+    `code` is the extracted code, `language` its canonical name; for an unknown language only checks
+    on plain text apply. The result is deterministic unless the CPU budget runs out.
     """
     try:
         return classify_or_raise(code, task, language, budget_s)
@@ -47,7 +58,9 @@ def classify(code: str, task: str, language: str, *, budget_s: float = BUDGET_S)
 
 
 def classify_or_raise(code: str, task: str, language: str, budget_s: float) -> HeuristicResult:
-    """As `classify`, but raises UndecidedError when `budget_s` CPU seconds are not enough to decide."""
+    """As `classify`, but raises UndecidedError when `budget_s` CPU seconds are not enough to
+    decide.
+    """
     reason = _reason(code, task, language, time.thread_time() + budget_s)
     return UNPROVEN if reason is None else HeuristicResult(SCORES[reason], (reason,))
 
@@ -67,9 +80,13 @@ def _reason(code: str, task: str, language: str, deadline: float) -> str | None:
     return _supported_reason(code, seen, task, language, deadline)
 
 
-def _supported_reason(code: str, seen: str, task: str, language: str, deadline: float) -> str | None:
+def _supported_reason(
+    code: str, seen: str, task: str, language: str, deadline: float
+) -> str | None:
     """For code in a language whose syntax is known. `seen`: its visible text."""
-    if len("".join(seen.split(maxsplit=MIN_CHARS))) < MIN_CHARS and "=" not in seen:  # no need to split the rest
+    if (
+        len("".join(seen.split(maxsplit=MIN_CHARS))) < MIN_CHARS and "=" not in seen
+    ):  # no need to split the rest
         return "too_short"
     if len(code) > MAX_CHARS:
         raise UndecidedError("too long to parse")
@@ -95,14 +112,22 @@ def _python_reason(code: str, task: str, deadline: float) -> str | None:
         return "elided"
     shows_work = isinstance(module, CodeType) and cpython.has_variables(module)
     if shows_work and not structure.may_be_cut_in_word(code):
-        return None  # the common case: the syntax tree could add nothing and costs half as much again
+        return (
+            None  # the common case: the syntax tree could add nothing and costs half as much again
+        )
     root = parse_strict(code, "python", deadline)
-    return None if root is None or root.has_error else _incomplete_reason(code, task, "python", root)
+    return (
+        None if root is None or root.has_error else _incomplete_reason(code, task, "python", root)
+    )
 
 
 def _grammar_reason(code: str, task: str, language: str, deadline: float) -> str | None:
     # the checks that prove C++ invalid need the tree with error recovery
-    root = parse(code, language, deadline) if language == "cpp" else parse_strict(code, language, deadline)
+    root = (
+        parse(code, language, deadline)
+        if language == "cpp"
+        else parse_strict(code, language, deadline)
+    )
     is_sound = root is not None and not root.has_error
     if (
         not is_sound
@@ -113,7 +138,9 @@ def _grammar_reason(code: str, task: str, language: str, deadline: float) -> str
         is_sound = root is not None and not root.has_error
         code = ended if is_sound else code
     if not is_sound:
-        fault = _non_code_reason(code, language) or syntax.fault(code, task, language, root, deadline)
+        fault = _non_code_reason(code, language) or syntax.fault(
+            code, task, language, root, deadline
+        )
         if fault:
             return fault
     if structure.is_elided(code):
@@ -125,7 +152,9 @@ def _non_code_reason(code: str, language: str) -> str | None:
     """Why text that does not parse is not code at all: a refusal or prose; None if neither."""
     if text.is_refusal(code):
         return "refusal"
-    return "prose" if text.is_prose(code) and text.is_prose(without_comments(code, language)) else None
+    return (
+        "prose" if text.is_prose(code) and text.is_prose(without_comments(code, language)) else None
+    )
 
 
 def _incomplete_reason(code: str, task: str, language: str, root: Node) -> str | None:

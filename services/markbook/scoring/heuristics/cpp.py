@@ -1,8 +1,8 @@
 """Proves C++ invalid. The grammar alone cannot, since macros and conditionals are not part of it.
 
-tree-sitter finds errors in half of the headers of any large C++ project. Brackets and quotes, once the preprocessor's
-conditionals are carried out, are sure; so is a file that ends in the middle of a declaration, and one that a single
-semicolon would mend.
+tree-sitter finds errors in half of the headers of any large C++ project. Brackets and quotes, once
+the preprocessor's conditionals are carried out, are sure; so is a file that ends in the middle of a
+declaration, and one that a single semicolon would mend.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ _INCLUDED = re.compile(r"\s*(?:<[^>\n]+>|\"[^\"\n]+\"|[A-Za-z_]\w*)")
 
 
 def preprocessor_variants(text: str) -> Iterator[tuple[str, Scan]] | None:
-    """The text with the first branch of each conditional taken, then with the last, each with its scan.
+    """The text with the first branch of each conditional taken, then with the last, each with its
+    scan.
 
-    None: the conditionals do not match up. No reading at all: a macro opens or closes brackets out of sight.
+    None: the conditionals do not match up. No reading at all: a macro opens or closes brackets out
+    of sight.
     """
     whole = scan(text, "cpp")
     found = whole.directives
@@ -44,13 +46,19 @@ def preprocessor_variants(text: str) -> Iterator[tuple[str, Scan]] | None:
 
 
 def _is_lopsided(macro: str) -> bool:
-    return any(macro.count(opening) != macro.count(closing) for opening, closing in ("()", "[]", "{}"))
+    return any(
+        macro.count(opening) != macro.count(closing) for opening, closing in ("()", "[]", "{}")
+    )
 
 
 def _take(text: str, found: Sequence[re.Match[str]], branch: int) -> str | None:
-    """The text with that branch of every conditional, without directives; None if the conditionals do not match."""
+    """The text with that branch of every conditional, without directives; None if the
+    conditionals do not match.
+    """
     kept: list[str] = []
-    groups: list[list[list[str]]] = []  # open conditionals, each with the text of its branches so far
+    groups: list[
+        list[list[str]]
+    ] = []  # open conditionals, each with the text of its branches so far
     at = 0
     for match in found:
         (groups[-1][-1] if groups else kept).append(text[at : match.start()])
@@ -103,21 +111,30 @@ def is_cut_off(text: str, bare: str, end: int) -> bool:
 _MACRO_LINE = re.compile(r"^\s*[A-Z_][A-Z0-9_]*\s*(?:\(.*\))?\s*$")
 _MACRO_NAME = re.compile(r"(?:[A-Za-z]\w*_)?[A-Z][A-Z0-9_]+")
 _LAST_NAME = re.compile(r"\b\w+\s*\Z")
-_BEGINS_STATEMENT = re.compile(r"(?:[;{})]|\belse|\bdo|\bcase\b[^;{}?]*:|\bdefault\s*:|^\s*\w+\s*:|^\s*#.*)\s*\Z", re.M)
+_BEGINS_STATEMENT = re.compile(
+    r"(?:[;{})]|\belse|\bdo|\bcase\b[^;{}?]*:|\bdefault\s*:|^\s*\w+\s*:|^\s*#.*)\s*\Z", re.M
+)
 _BODY_ON_A_LINE = re.compile(r"\)[^(){};]*\{.*\}$")
-_HEAD = re.compile(r"^\s*(?:\}?\s*else\s+)?(?:if|for|while|switch|catch)\s*(?:constexpr\s*)?\((?:[^()]|\([^()]*\))*\)$")
+_HEAD = re.compile(
+    r"^\s*(?:\}?\s*else\s+)?(?:if|for|while|switch|catch)\s*(?:constexpr\s*)?\((?:[^()]|\([^()]*\))*\)$"
+)
 _SENTENCE_END = re.compile(r"[\w)\]}\"']$")
 _WORDS_ONLY = re.compile(r"^(?:[\w\s:*&,~]|<(?!<)|>(?!>))*$")
-_EXPRESSION_HEAD = re.compile(r"^\s*(?:return|break|continue|using|throw|goto|co_return|co_yield)\b")
+_EXPRESSION_HEAD = re.compile(
+    r"^\s*(?:return|break|continue|using|throw|goto|co_return|co_yield)\b"
+)
 _LINE_CHARS = 400  # longer lines are not looked into
 _STATEMENT_LINES = 20  # as far up a macro's call is followed
 _FAULTS_OF_ONE = 3  # what one missing semicolon makes of the tree
 
 
 def lacks_one_semicolon(text: str, root: Node, deadline: float) -> bool:
-    """Whether adding one `;` at the end of a line makes the whole text parse. `root`: its tree, with errors.
+    """Whether adding one `;` at the end of a line makes the whole text parse.
 
-    Not where a macro stands alone on a line, nor after what may be a macro as a statement: it may bring its own.
+    `root`: its tree, with errors.
+
+    Not where a macro stands alone on a line, nor after what may be a macro as a statement: it may
+    bring its own.
     """
     found = list(islice(error_nodes(root), _FAULTS_OF_ONE + 1))
     if len(found) > _FAULTS_OF_ONE:
@@ -130,7 +147,9 @@ def lacks_one_semicolon(text: str, root: Node, deadline: float) -> bool:
     for row, code in rows.items():
         if not _may_lack_semicolon(code, macros, in_body=_in_body(root, row)):
             continue
-        statement = code.rstrip("} ") if _BODY_ON_A_LINE.search(code) else code  # or it is an initializer's end
+        statement = (
+            code.rstrip("} ") if _BODY_ON_A_LINE.search(code) else code
+        )  # or it is an initializer's end
         if _ends_in_macro("\n".join([*lines[max(0, row - _STATEMENT_LINES) : row], statement])):
             continue
         mended = [*lines[:row], code + ";", *lines[row + 1 :]]
@@ -140,7 +159,9 @@ def lacks_one_semicolon(text: str, root: Node, deadline: float) -> bool:
 
 
 def _ends_in_macro(text: str) -> bool:
-    """Whether the last statement of `text` is a macro name or a macro call: `FOO(a, b)`, `Py_RETURN_NONE`."""
+    """Whether the last statement of `text` is a macro name or a macro call: `FOO(a, b)`,
+    `Py_RETURN_NONE`.
+    """
     text = without_comments(text, "cpp").rstrip()
     at = len(text)
     if text.endswith(")"):
@@ -152,7 +173,10 @@ def _ends_in_macro(text: str) -> bool:
     name = _LAST_NAME.search(text[:at])
     if name is None or not _MACRO_NAME.fullmatch(name.group().rstrip()):
         return False
-    return _BEGINS_STATEMENT.search(text[max(0, name.start() - _LINE_CHARS) : name.start()]) is not None
+    return (
+        _BEGINS_STATEMENT.search(text[max(0, name.start() - _LINE_CHARS) : name.start()])
+        is not None
+    )
 
 
 def _code_of(line: str) -> str:

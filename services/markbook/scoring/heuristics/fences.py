@@ -1,4 +1,6 @@
-"""Finds the lines that open or close a Markdown fence, skipping those inside comments and strings of the language."""
+"""Finds the lines that open or close a Markdown fence, skipping those inside comments and
+strings of the language.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ MAX_STEPS = 5_000
 """Scanner steps (about 1 µs each) per text; ordinary code takes one per hundred characters."""
 _FUTILE_CHARS = 10  # that count as one step, where they were read in vain
 
-_FENCE_LINE = re.compile(r"^(?P<indent>[ \t]*+)(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>[^\n]*+)(?:\n|\Z)", re.MULTILINE)
+_FENCE_LINE = re.compile(
+    r"^(?P<indent>[ \t]*+)(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>[^\n]*+)(?:\n|\Z)", re.MULTILINE
+)
 
 _FENCE = r"[ \t]*+(?:`{3}|~{3})"
 # one that does not end on its line ends there; no continuation line of it begins with a fence
@@ -45,8 +49,16 @@ class _Atoms(NamedTuple):
 
 _SCRIPT = _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{_CHAR}", r"(?P<spanning>/\*|`)|(?P<slash>/)")
 _ATOMS = {
-    "cpp": _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{NUMBER}|{_CHAR}", rf"(?P<raw>{CPP_RAW})|(?P<spanning>/\*)", "R0-9"),
-    "rust": _Atoms(f"{LINE}|{RUST_STRING}|{RUST_CHAR}|'[^\\n]*+", rf"(?P<raw>{RUST_RAW})|(?P<spanning>/\*|\")", "bcr"),
+    "cpp": _Atoms(
+        f"{LINE}|{BLOCK}|{_STRING}|{NUMBER}|{_CHAR}",
+        rf"(?P<raw>{CPP_RAW})|(?P<spanning>/\*)",
+        "R0-9",
+    ),
+    "rust": _Atoms(
+        f"{LINE}|{RUST_STRING}|{RUST_CHAR}|'[^\\n]*+",
+        rf"(?P<raw>{RUST_RAW})|(?P<spanning>/\*|\")",
+        "bcr",
+    ),
     "go": _Atoms(f"{LINE}|{BLOCK}|{_STRING}|{_CHAR}|`[^`]*+`", r"(?P<spanning>/\*|`)"),
     "java": _Atoms(f'{LINE}|{BLOCK}|{TRIPLE}|(?!"""){_STRING}|{_CHAR}', r'(?P<spanning>/\*|""")'),
     "javascript": _SCRIPT,
@@ -59,13 +71,17 @@ _ATOMS = {
 
 
 def _scanner(atoms: _Atoms, braces: str = "") -> re.Pattern[str]:
-    """Matches up to the line end before a fence, or to the next construct that a single expression cannot match."""
+    """Matches up to the line end before a fence, or to the next construct that a single
+    expression cannot match.
+    """
     apart = atoms.apart + (f"|(?P<bracket>[{braces}])" if braces else "")
     dull = rf"[^{atoms.begins}{braces}#/\"'`\n]++|\n(?!{_FENCE})|`{{3,}}+"
     if atoms.begins:
         dull += rf"|(?<=\w)[{atoms.begins}]++"
     unnamed = re.sub(r"\?P<\w+>", "?:", apart)
-    return re.compile(rf"(?:{dull}|{atoms.whole}|(?!{unnamed})[{atoms.begins}#/`])*+(?:(?P<line_end>\n)|{apart})")
+    return re.compile(
+        rf"(?:{dull}|{atoms.whole}|(?!{unnamed})[{atoms.begins}#/`])*+(?:(?P<line_end>\n)|{apart})"
+    )
 
 
 _SCANNERS = {language: _scanner(atoms) for language, atoms in _ATOMS.items()}
@@ -73,9 +89,11 @@ _IN_TEMPLATE = _scanner(_SCRIPT, "{}")
 
 
 def fence_lines(text: str, language: str) -> Iterator[re.Match[str]]:
-    """The lines that open or close a fence, as `indent`, `fence` and `info`; `language` is canonical.
+    """The lines that open or close a fence, as `indent`, `fence` and `info`; `language` is
+    canonical.
 
-    A comment or a string that never ends hides nothing, nor does any once the text has cost MAX_STEPS.
+    A comment or a string that never ends hides nothing, nor does any once the text has cost
+    MAX_STEPS.
     """
     if "```" not in text and "~~~" not in text:
         return
@@ -99,7 +117,10 @@ class _Reader:
         self._steps = 0
 
     def next_fence(self, start: int, first: int) -> int | None:
-        """Start of the first fence line outside comments and strings. `first`: the first one of any kind."""
+        """Start of the first fence line outside comments and strings.
+
+        `first`: the first one of any kind.
+        """
         at = start
         walk = Walk(self._text, self._language)
         while self._steps < MAX_STEPS and walk.spanning is None:

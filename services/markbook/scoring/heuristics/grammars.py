@@ -37,7 +37,9 @@ _CHUNK = 4096  # bytes handed to the parser at a time
 
 
 class UndecidedError(Exception):
-    """The sample could not be classified within its limits: nothing is proven, so it passes on to the teacher."""
+    """The sample could not be classified within its limits: nothing is proven, so it passes on
+    to the teacher.
+    """
 
 
 def is_supported(language: str) -> bool:
@@ -56,7 +58,9 @@ def parse(code: str, language: str, deadline: float) -> Node:
 
 
 def parse_strict(code: str, language: str, deadline: float) -> Node | None:
-    """As `parse`, but None once an error is certain: recovery on foreign text takes ten times as long."""
+    """As `parse`, but None once an error is certain: recovery on foreign text takes ten times as
+    long.
+    """
     return _parse(code, language, deadline, recover=False)
 
 

@@ -17,7 +17,9 @@ _LINE_SIGNS = {
     "typescript": r"""[ \t]*(?:export\ )?(?:default\ )?(?:async\ )?(?:const|let|var|function|class|interface|type)\b
         | import\ .*\ from\ """,
 }
-_LINE_PATTERNS = {language: re.compile(signs, re.VERBOSE) for language, signs in _LINE_SIGNS.items()}
+_LINE_PATTERNS = {
+    language: re.compile(signs, re.VERBOSE) for language, signs in _LINE_SIGNS.items()
+}
 # signs that may stand anywhere, by a part of them that is fast to look for
 _SIGNS: dict[str, dict[str, str]] = {
     "python": {},
@@ -55,11 +57,17 @@ def likely_languages(text: str, language: str) -> list[str]:
     """
     opening = text[:_READ]
     lines = [line for line in opening.split("\n") if line]
-    counts = {name: sum(map(bool, map(pattern.match, lines))) for name, pattern in _LINE_PATTERNS.items()}
+    counts = {
+        name: sum(map(bool, map(pattern.match, lines))) for name, pattern in _LINE_PATTERNS.items()
+    }
     for name, signs in _SIGNS.items():
-        counts[name] += sum(len(re.findall(sign, opening)) for part, sign in signs.items() if part in opening)
+        counts[name] += sum(
+            len(re.findall(sign, opening)) for part, sign in signs.items() if part in opening
+        )
     declared = "typescript" if language == "javascript" else language
     own = max(counts[declared], 1)
     if language != "javascript" or not _TYPED_SCRIPT.search(text, 0, _READ):
         counts[declared] = 0
-    return sorted((name for name, count in counts.items() if count >= own), key=lambda name: -counts[name])[:2]
+    return sorted(
+        (name for name, count in counts.items() if count >= own), key=lambda name: -counts[name]
+    )[:2]

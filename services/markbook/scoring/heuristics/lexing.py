@@ -1,4 +1,6 @@
-"""Scans brackets, quotes and comments of the seven languages without a grammar, and reports what stays open."""
+"""Scans brackets, quotes and comments of the seven languages without a grammar, and reports what
+stays open.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ RUST_RAW = r'[bc]?r#*+"'
 
 class _Atoms(NamedTuple):
     literal: str
-    """Complete strings and similar literals, so that `//` inside them is not taken for a comment."""
+    """Complete strings and similar literals, so that `//` inside them is not taken for a
+    comment.
+    """
     comment: str = f"{LINE}|{BLOCK}"
     """Complete comments."""
     spanning: str = r"/\*|`"
@@ -39,7 +43,13 @@ class _Atoms(NamedTuple):
 
 _SCRIPT = _Atoms(f"{STRING}|{CHAR}")
 _ATOMS = {
-    "cpp": _Atoms(f"{STRING}|{NUMBER}|{CHAR}", spanning=r"/\*", begins="R0-9", begins_none='R(?!")', raw=CPP_RAW),
+    "cpp": _Atoms(
+        f"{STRING}|{NUMBER}|{CHAR}",
+        spanning=r"/\*",
+        begins="R0-9",
+        begins_none='R(?!")',
+        raw=CPP_RAW,
+    ),
     "rust": _Atoms(
         f"{RUST_STRING}|{RUST_CHAR}",
         LINE,
@@ -58,13 +68,19 @@ _ATOMS = {
 
 
 def _scanner(atoms: _Atoms, *, skip_pairs: bool = True) -> re.Pattern[str]:
-    # what is of no interest is run over first: trying every alternative at every character is three times slower
+    # what is of no interest is run over first: trying every alternative at every character is three
+    # times slower
     dull = rf"[^{atoms.begins}#~/\"'`()\[\]{{}}]++"
     if atoms.begins:
         dull += rf"|(?<=\w)[{atoms.begins}]++|{atoms.begins_none}"
     dull += f"|{atoms.literal}"
     pairs = (
-        "|".join(rf"\{opening}(?:{dull})*+\{closing}" for closing, opening in _PAIRS.items() if skip_pairs) or "(?!)"
+        "|".join(
+            rf"\{opening}(?:{dull})*+\{closing}"
+            for closing, opening in _PAIRS.items()
+            if skip_pairs
+        )
+        or "(?!)"
     )
     return re.compile(
         rf"(?:{dull}|{pairs})*+(?:(?P<raw>{atoms.raw})|(?P<comment>{atoms.comment})|(?P<spanning>{atoms.spanning})"
@@ -83,7 +99,9 @@ _REGEX_AFTER = re.compile(
     r"(?<![\w$)\]}\"'`.])|(?<=\b(?:in|of|do))|(?<=\bnew)|(?<=\b(?:case|else|void))"
     r"|(?<=\b(?:throw|await|yield))|(?<=\b(?:return|typeof|delete))"
 )
-_DIRECTIVE = re.compile(r"#[ \t]*(?P<word>\w*)(?P<rest>(?:[^\n\\/]|\\\r?\n|\\|/\*(?s:.*?\*/|.*)|/)*+)")
+_DIRECTIVE = re.compile(
+    r"#[ \t]*(?P<word>\w*)(?P<rest>(?:[^\n\\/]|\\\r?\n|\\|/\*(?s:.*?\*/|.*)|/)*+)"
+)
 _NESTED = re.compile(r"/\*|\*/")
 
 

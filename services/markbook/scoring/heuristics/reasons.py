@@ -1,4 +1,6 @@
-"""Every reason for which the heuristic tier rejects a sample: its code, the score, and an explanation."""
+"""Every reason for which the heuristic tier rejects a sample: its code, the score, and an
+explanation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Code that parses but does not answer the task: comments only, a stub, elided code, a last word cut short."""
+"""Code that parses but does not answer the task: comments only, a stub, elided code, a last word
+cut short.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +63,15 @@ def is_comments(root: Node) -> bool:
 
 
 def _is_docstring(node: Node) -> bool:
-    return node.type == "expression_statement" and [child.type for child in node.named_children] == ["string"]
+    return node.type == "expression_statement" and [
+        child.type for child in node.named_children
+    ] == ["string"]
 
 
 def is_stub(root: Node, task: str) -> bool:
-    """Whether every function is unimplemented and there is no other code, and the task does not ask for stubs."""
+    """Whether every function is unimplemented and there is no other code, and the task does not
+    ask for stubs.
+    """
     undone = False
     for node in _outline(root):
         if node.type in _CLASSES:  # one without a member
@@ -78,7 +84,9 @@ def is_stub(root: Node, task: str) -> bool:
 
 
 def _outline(node: Node) -> Iterator[Node]:
-    """The outermost functions, classes without members, and any other statement that does something."""
+    """The outermost functions, classes without members, and any other statement that does
+    something.
+    """
     for child in node.named_children:
         if child.type in _NO_WORK:
             continue
@@ -96,21 +104,31 @@ def _is_unimplemented(function: Node) -> bool:
     if body is None:
         return False
     statements = [node for node in body.named_children if node.type not in COMMENTS]
-    if statements and statements[0].type == "expression_statement" and _text(statements[0])[:1] in "\"'":
+    if (
+        statements
+        and statements[0].type == "expression_statement"
+        and _text(statements[0])[:1] in "\"'"
+    ):
         statements = statements[1:]  # a docstring
     if len(statements) > _STUB_STATEMENTS:
         return False
     said = [_text(node).strip() for node in statements]
     if not said and not body.named_children:
-        return _MAIN.match(_text(function)) is not None  # an empty handler may be all that is wanted, no empty program
+        return (
+            _MAIN.match(_text(function)) is not None
+        )  # an empty handler may be all that is wanted, no empty program
     if said and all(_NOTHING.fullmatch(text) or _says_undone(text) for text in said):
         return True
-    noted = any(node.type in COMMENTS and _PLACEHOLDER.search(_text(node)) for node in body.named_children)
+    noted = any(
+        node.type in COMMENTS and _PLACEHOLDER.search(_text(node)) for node in body.named_children
+    )
     return noted and all(_LITERAL_RETURN.fullmatch(text) for text in said)
 
 
 def _says_undone(text: str) -> bool:
-    return bool(_UNDONE.fullmatch(text) or (_COMPLAINT.fullmatch(text) and _PLACEHOLDER.search(text)))
+    return bool(
+        _UNDONE.fullmatch(text) or (_COMPLAINT.fullmatch(text) and _PLACEHOLDER.search(text))
+    )
 
 
 def _text(node: Node) -> str:
@@ -124,7 +142,11 @@ _LEFT_OUT = re.compile(
     )[^\n]*$""",
     re.MULTILINE | re.VERBOSE | re.IGNORECASE,
 )
-_LEFT_OUT_SIGNS = ("...", "…", *(f"({the}{what}" for the in ("", "the ") for what in ("rest", "remain", "existing")))
+_LEFT_OUT_SIGNS = (
+    "...",
+    "…",
+    *(f"({the}{what}" for the in ("", "the ") for what in ("rest", "remain", "existing")),
+)
 """Substrings that every match contains: searching for these first is much faster."""
 _COMMENT_MARKS = ("#", "//", "*", "/*")
 
@@ -152,7 +174,9 @@ _NO_USE = kinds(
 
 
 def may_be_cut_in_word(code: str) -> bool:
-    """Whether Python that compiles may end in a truncated name (not a function's result that was named before)."""
+    """Whether Python that compiles may end in a truncated name (not a function's result that was
+    named before).
+    """
     found = _last_word(code)
     if found is None:
         return False
@@ -161,18 +185,25 @@ def may_be_cut_in_word(code: str) -> bool:
 
 
 def is_cut_in_word(code: str, task: str, language: str, root: Node) -> bool:
-    """Whether the text ends, without a line's end, in a name that was to be longer, or that nothing is done with.
+    """Whether the text ends, without a line's end, in a name that was to be longer, or that nothing
+    is done with.
 
-    Python: inside a function, a statement that is only a name, or the one name in the text that no one defined.
-    Others: a constant without a value, a statement, or in Go the result of a function without a body, that is only the
-    beginning of a longer word, or a name that is nowhere else and begins one that is.
+    Python: inside a function, a statement that is only a name, or the one name in the text that no
+    one defined. Others: a constant without a value, a statement, or in Go the result of a function
+    without a body, that is only the beginning of a longer word, or a name that is nowhere else and
+    begins one that is.
     """
     found = _last_word(code)
     if found is None:
         return False
     end = len(code.encode(errors="replace"))
     leaf = root.descendant_for_byte_range(end - 1, end)
-    if leaf is None or leaf.parent is None or "identifier" not in leaf.type or leaf.parent.type in _NO_USE:
+    if (
+        leaf is None
+        or leaf.parent is None
+        or "identifier" not in leaf.type
+        or leaf.parent.type in _NO_USE
+    ):
         return False
     word, before = found.group(), code[: found.start()]
     words = set(_WORD.findall(before))
@@ -185,7 +216,13 @@ def is_cut_in_word(code: str, task: str, language: str, root: Node) -> bool:
         return _text(leaf.parent.parent or leaf).startswith("const ")
     if before.endswith(".") or word in words:
         return False
-    longer = words | KEYWORDS if _is_statement(leaf) or _is_result(leaf) else words if len(word) > 1 else set()
+    longer = (
+        words | KEYWORDS
+        if _is_statement(leaf) or _is_result(leaf)
+        else words
+        if len(word) > 1
+        else set()
+    )
     return any(other.startswith(word) for other in longer)
 
 
@@ -198,7 +235,12 @@ def _is_statement(leaf: Node) -> bool:
     node = leaf.parent
     while node is not None and node.type == "attribute":
         node = node.parent
-    return node is not None and node.type in ("expression_statement", "program", "source_file", "translation_unit")
+    return node is not None and node.type in (
+        "expression_statement",
+        "program",
+        "source_file",
+        "translation_unit",
+    )
 
 
 def _is_result(leaf: Node) -> bool:

@@ -8,12 +8,19 @@ import time
 from tree_sitter import Node, Query, QueryCursor
 
 from markbook.scoring.heuristics import cpp, cpython
-from markbook.scoring.heuristics.grammars import COMMENTS, LANGUAGES, UndecidedError, is_valid, kinds, parse_strict
+from markbook.scoring.heuristics.grammars import (
+    COMMENTS,
+    LANGUAGES,
+    UndecidedError,
+    is_valid,
+    kinds,
+    parse_strict,
+)
 from markbook.scoring.heuristics.keywords import likely_languages
 from markbook.scoring.heuristics.lexing import Scan, scan
 
-# Valid text that the grammars are known not to read: newer syntax, unstable features, rare forms. Where a text has any
-# of it, an error in the tree alone proves nothing.
+# Valid text that the grammars are known not to read: newer syntax, unstable features, rare forms.
+# Where a text has any of it, an error in the tree alone proves nothing.
 _GAPS = {
     "java": r"\bimport\s+module\b | \{[^{}]*;\s*(?:super|this)\s*\(",
     "javascript": r"\baccessor\s | \bimport\s+(?:defer|source)\b",
@@ -24,11 +31,15 @@ _GAPS = {
         | \bmacro\s+\w | \(&_\) | \#!?\[[^\]]{0,200}\]\s*(?:move\s*)?\| | \bsafe\s+(?:fn|static)\b | \buse\s*<
         | \byeet\b | \$\{ | <-\s*\d | \bwhere\s+[(\[] | \btype\s+\w+\s*:[^;=]{0,200}=""",
 }
-_GAP_PATTERNS = {language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()}
+_GAP_PATTERNS = {
+    language: re.compile(pattern, re.MULTILINE | re.VERBOSE) for language, pattern in _GAPS.items()
+}
 _OTHER_LANGUAGE_S = 0.005
 
 _MACRO_STATEMENTS = Query(LANGUAGES["rust"], "(block (macro_invocation) @macro)")
-_MAY_RUN_ON = re.compile(r"^(?![ \t]*#)[^\n]*[)\]][ \t]*\n\s*[\w#]", re.MULTILINE)  # but for attributes
+_MAY_RUN_ON = re.compile(
+    r"^(?![ \t]*#)[^\n]*[)\]][ \t]*\n\s*[\w#]", re.MULTILINE
+)  # but for attributes
 _GO_IMPORTS = Query(LANGUAGES["go"], "(import_spec) @import")
 _GO_PREAMBLE = COMMENTS | kinds("package_clause import_declaration")
 _GO_DECLARATIONS = kinds(
@@ -47,17 +58,25 @@ def python_fault(code: str, compiled: cpython.Compiled, deadline: float) -> str 
     in_string = reading.spanning or reading.quote is not None
     ends_early = in_string or not reading.open or cpython.is_incomplete(code)
     return (
-        _wrong_language(code, "python", deadline) or _scan_fault(reading, code, ends_early=bool(ends_early)) or reason
+        _wrong_language(code, "python", deadline)
+        or _scan_fault(reading, code, ends_early=bool(ends_early))
+        or reason
     )
 
 
 def fault(code: str, task: str, language: str, root: Node | None, deadline: float) -> str | None:
-    """Why `code`, in which the grammar found an error, is not valid `language`; None if that is not proven.
+    """Why `code`, in which the grammar found an error, is not valid `language`; None if that is not
+    proven.
 
-    `root` is None where parsing stopped at the error (never in C++). Raises UndecidedError past the deadline.
+    `root` is None where parsing stopped at the error (never in C++). Raises UndecidedError past the
+    deadline.
     """
     reason = _fault(code, language, root, deadline)
-    if reason == "stray_bracket" and (opened := scan(task, language).open) and task[opened[-1]] == "{":
+    if (
+        reason == "stray_bracket"
+        and (opened := scan(task, language).open)
+        and task[opened[-1]] == "{"
+    ):
         # it may close what the task's own code opened
         return None if is_valid(f"{task}\n{code}", language, deadline) else reason
     return reason
@@ -71,7 +90,9 @@ def _fault(code: str, language: str, root: Node | None, deadline: float) -> str 
         foreign := _wrong_language(code, language, deadline)
     ):
         return foreign  # newer JavaScript would read as TypeScript
-    return _scan_fault(scan(code, language), code) or (None if _has_gap(code, language) else "syntax_error")
+    return _scan_fault(scan(code, language), code) or (
+        None if _has_gap(code, language) else "syntax_error"
+    )
 
 
 def _has_gap(code: str, language: str) -> bool:
@@ -90,7 +111,8 @@ def accepted_by_parser_only(code: str, language: str, root: Node) -> str | None:
         if kinds & _GO_DECLARATIONS and kinds - _GO_DECLARATIONS - COMMENTS:
             return "syntax_error"  # beside declarations no statement stands outside of a function
         if kinds <= _GO_PREAMBLE and _imports_for_use(root):
-            return "cut_off"  # an import that nothing uses is illegal, and there is nothing yet to use it
+            # an import that nothing uses is illegal, and there is nothing yet to use it
+            return "cut_off"
     return None
 
 
@@ -98,7 +120,11 @@ def _imports_for_use(root: Node) -> bool:
     """Whether a Go file imports a package under a name (not `_`, `.` or cgo's "C")."""
     for spec in QueryCursor(_GO_IMPORTS).captures(root).get("import", ()):
         name, path = spec.child_by_field_name("name"), spec.child_by_field_name("path")
-        if (name is None or name.type == "package_identifier") and path is not None and path.text != b'"C"':
+        if (
+            (name is None or name.type == "package_identifier")
+            and path is not None
+            and path.text != b'"C"'
+        ):
             return True
     return False
 
@@ -129,7 +155,11 @@ def _scan_fault(reading: Scan, code: str, *, ends_early: bool = True) -> str | N
     """`ends_early`: whether more text could complete it, as far as known."""
     if reading.is_balanced:
         return None
-    if ends_early and (reading.open or reading.spanning) and not code.endswith(("\n", "}", ";", ")", "]")):
+    if (
+        ends_early
+        and (reading.open or reading.spanning)
+        and not code.endswith(("\n", "}", ";", ")", "]"))
+    ):
         return "cut_off"
     if reading.spanning:
         return "unclosed_comment" if reading.spanning == "comment" else "unclosed_quote"
@@ -158,4 +188,8 @@ def _is_language(code: str, language: str, deadline: float) -> bool:
         if deadline < patience:
             raise
         return False  # mending is what takes long, and what needs mending is not that language
-    return root is not None and not root.has_error and any(child.type not in COMMENTS for child in root.named_children)
+    return (
+        root is not None
+        and not root.has_error
+        and any(child.type not in COMMENTS for child in root.named_children)
+    )

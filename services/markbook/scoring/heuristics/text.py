@@ -49,14 +49,18 @@ _CODE_MARK = re.compile(
 
 
 def visible_text(text: str) -> str:
-    """`text` stripped of white space, byte order marks and other zero-width characters at both ends."""
+    """`text` stripped of white space, byte order marks and other zero-width characters at both
+    ends.
+    """
     return text.strip(_SPACES + _WIDTHLESS)
 
 
 def is_refusal(text: str) -> bool:
     """Whether the text begins as a refusal or asks a question back."""
     opening = text[:_REFUSAL_WITHIN].replace("\u2019", "'").lstrip()
-    return _REFUSAL_OPENS.match(opening) is not None and _REFUSAL_DECLINES.search(opening) is not None
+    return (
+        _REFUSAL_OPENS.match(opening) is not None and _REFUSAL_DECLINES.search(opening) is not None
+    )
 
 
 def repeats_task(text: str, task: str) -> bool:
@@ -76,12 +80,16 @@ def _without_whitespace(text: str) -> str:
 
 
 def repeated_unit(text: str) -> str | None:
-    """The unit that the end of the text repeats: a few characters, or one or more lines with their line ends."""
+    """The unit that the end of the text repeats: a few characters, or one or more lines with
+    their line ends.
+    """
     text = text.rstrip()
     if characters := _repeated_characters(text):
         return characters
     two_lines = "\n".join(text.rsplit("\n", 3)[-3:-1])  # the last one may be cut short
-    if text.count(two_lines) < _BLOCK_TIMES - 1:  # nearly every text ends here, and the rest is slow
+    if (
+        text.count(two_lines) < _BLOCK_TIMES - 1
+    ):  # nearly every text ends here, and the rest is slow
         return None
     lines = _repeated_lines([line.rstrip() for line in text.split("\n") if line.strip()])
     return "".join(f"{line}\n" for line in lines) or None
@@ -100,7 +108,9 @@ def _repeated_lines(lines: list[str]) -> list[str]:
     for period in range(1, min(_PERIOD_LINES, len(lines) // _BLOCK_TIMES) + 1):
         if not lines[-1 - period].startswith(lines[-1]):
             continue
-        end = len(lines) - (lines[-1 - period] != lines[-1])  # less the last line where it is cut short
+        end = len(lines) - (
+            lines[-1 - period] != lines[-1]
+        )  # less the last line where it is cut short
         unit = lines[end - period : end]
         if lines[max(0, end - period * _BLOCK_TIMES) : end] == unit * _BLOCK_TIMES:
             enough = math.ceil(len(lines) * _REPEATED_SHARE / period)

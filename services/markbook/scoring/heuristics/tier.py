@@ -1,7 +1,9 @@
-"""Runs the classifier without blocking the event loop: short samples inline, long ones in a worker process.
+"""Runs the classifier without blocking the event loop: short samples inline, long ones in a worker
+process.
 
-Limits are on a sample's own CPU time, so the load of the machine and the time spent in the queue do not change its
-result. The queue schedules single samples, so a request with hundreds delays another by at most one sample.
+Limits are on a sample's own CPU time, so the load of the machine and the time spent in the queue do
+not change its result. The queue schedules single samples, so a request with hundreds delays another
+by at most one sample.
 """
 
 from __future__ import annotations
@@ -17,13 +19,20 @@ from contextlib import suppress
 
 from markbook.scoring.errors import stopping
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
-from markbook.scoring.heuristics.classify import BUDGET_S, UNPROVEN, HeuristicResult, classify_or_raise
+from markbook.scoring.heuristics.classify import (
+    BUDGET_S,
+    UNPROVEN,
+    HeuristicResult,
+    classify_or_raise,
+)
 from markbook.scoring.heuristics.grammars import UndecidedError
 from markbook.scoring.heuristics.worker import READY
 
 INLINE_CHARS = 1_000
-"""Longer code goes to the worker. Ordinary code takes 5 ms at about 15,000 characters, but the worst known input
-(in Java, `a=>b=>c=>…`) takes a second at 8,000, in one step that cannot be interrupted."""
+"""Longer code goes to the worker. Ordinary code takes 5 ms at about 15,000 characters, but the
+worst known input (in Java, `a=>b=>c=>…`) takes a second at 8,000, in one step that cannot be
+interrupted.
+"""
 INLINE_S = 0.005
 """CPU seconds per sample on the event loop's thread before it is handed to the worker after all."""
 WORKER_TIMEOUT_S = 60.0
@@ -35,7 +44,10 @@ _log = logging.getLogger(__name__)
 
 
 class HeuristicTier:
-    """The heuristic tier as the pipeline uses it. `limit_s`: CPU seconds per sample in the worker."""
+    """The heuristic tier as the pipeline uses it.
+
+    `limit_s`: CPU seconds per sample in the worker.
+    """
 
     def __init__(self, limit_s: float = BUDGET_S) -> None:
         self._limit_s = limit_s
@@ -47,10 +59,15 @@ class HeuristicTier:
         """The worker's process id, or None while none is running."""
         return self._worker.pid if self._worker else None
 
-    async def classify(self, samples: Sequence[tuple[str, str, str]], caller: Caller = NOBODY) -> list[HeuristicResult]:
-        """Classify (code, task, language) samples, results in the same order. What is undecided passes.
+    async def classify(
+        self, samples: Sequence[tuple[str, str, str]], caller: Caller = NOBODY
+    ) -> list[HeuristicResult]:
+        """Classify (code, task, language) samples, results in the same order.
 
-        `caller`: the run and key under which they queue for the worker. Raises ServiceStoppingError after `stop`.
+        What is undecided passes.
+
+        `caller`: the run and key under which they queue for the worker. Raises ServiceStoppingError
+        after `stop`.
         """
         return [await self._classify_one(*sample, caller) for sample in samples]
 
@@ -64,7 +81,9 @@ class HeuristicTier:
         await self._queue.idle()
         await self._stop_worker()
 
-    async def _classify_one(self, code: str, task: str, language: str, caller: Caller) -> HeuristicResult:
+    async def _classify_one(
+        self, code: str, task: str, language: str, caller: Caller
+    ) -> HeuristicResult:
         if len(code) <= INLINE_CHARS:
             await asyncio.sleep(0)  # let other requests run: this one may hold hundreds
             if (result := _classify_inline(code, task, language)) is not None:
@@ -73,7 +92,10 @@ class HeuristicTier:
             return await self._classify_in_worker((code, task, language))
 
     async def _classify_in_worker(self, sample: tuple[str, str, str]) -> HeuristicResult:
-        """The worker's result. A worker that died of anything but the sample's CPU limit is replaced, once."""
+        """The worker's result.
+
+        A worker that died of anything but the sample's CPU limit is replaced, once.
+        """
         try:
             for _ in range(2):
                 worker = await self._start_worker()
@@ -91,7 +113,8 @@ class HeuristicTier:
                     return UNPROVEN
         except TimeoutError:
             _log.error(
-                "heuristic worker hung for %g s and was killed; the sample passes to the teacher", WORKER_TIMEOUT_S
+                "heuristic worker hung for %g s and was killed; the sample passes to the teacher",
+                WORKER_TIMEOUT_S,
             )
             await self._stop_worker()
         except asyncio.CancelledError:
@@ -104,7 +127,11 @@ class HeuristicTier:
             return self._worker
         self._worker = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-c", "from markbook.scoring.heuristics.worker import main; main()", str(self._limit_s)),
+            *(
+                "-c",
+                "from markbook.scoring.heuristics.worker import main; main()",
+                str(self._limit_s),
+            ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -126,14 +153,19 @@ class HeuristicTier:
         if worker is None:
             return None
         assert worker.stdout is not None
-        if worker.returncode is None and not worker.stdout.at_eof():  # at the end of its output it has died by itself
+        if (
+            worker.returncode is None and not worker.stdout.at_eof()
+        ):  # at the end of its output it has died by itself
             worker.kill()
         await worker.communicate()  # closes the pipes
         return worker.returncode
 
 
 async def _read_answer(worker: asyncio.subprocess.Process, sample: tuple[str, str, str]) -> bytes:
-    """The worker's reply line for `sample`; empty once it is dead. Raises TimeoutError when it hangs."""
+    """The worker's reply line for `sample`; empty once it is dead.
+
+    Raises TimeoutError when it hangs.
+    """
     assert worker.stdin is not None
     assert worker.stdout is not None
     async with asyncio.timeout(WORKER_TIMEOUT_S):

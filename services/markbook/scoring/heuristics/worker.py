@@ -1,6 +1,8 @@
-"""The tier's worker process: classifies samples that would block the event loop, and is killed at its limits.
+"""The tier's worker process: classifies samples that would block the event loop, and is killed at
+its limits.
 
-Protocol: one JSON line in, `[code, task, language]`; one out, `[score, reasons]`. Exits at the end of its input.
+Protocol: one JSON line in, `[code, task, language]`; one out, `[score, reasons]`. Exits at the end
+of its input.
 """
 
 from __future__ import annotations
@@ -18,16 +20,23 @@ MEMORY_BYTES = 512 * 1024 * 1024
 
 
 def main() -> None:
-    """Classify until the input ends. `argv[1]`: CPU seconds per sample before the process is killed."""
+    """Classify until the input ends.
+
+    `argv[1]`: CPU seconds per sample before the process is killed.
+    """
     limit_s = float(sys.argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service closes the input
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the service closes the input
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     output = sys.stdout.buffer
     output.write(READY)
     output.flush()
     for line in sys.stdin.buffer:
         code, task, language = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, limit_s)  # SIGPROF, which no one handles, ends the process
+        signal.setitimer(
+            signal.ITIMER_PROF, limit_s
+        )  # SIGPROF, which no one handles, ends the process
         result = classify(code, task, language, budget_s=limit_s * 0.8)
         signal.setitimer(signal.ITIMER_PROF, 0)
         output.write(json.dumps(result).encode() + b"\n")

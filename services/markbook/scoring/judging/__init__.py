@@ -1,1 +1,3 @@
-"""Has teachers mark samples whose truth is known, through the service's own pipeline, to measure them."""
+"""Has teachers mark samples whose truth is known, through the service's own pipeline, to measure
+them.
+"""

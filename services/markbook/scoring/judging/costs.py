@@ -1,4 +1,6 @@
-"""What marks of known samples would cost: printed before `judge`, `rescore` and `rubric try` make them."""
+"""What marks of known samples would cost: printed before `judge`, `rescore` and `rubric try`
+make them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from markbook.scoring.prompts.rubric import load_rubric
 
 LIKELY = Assumptions(0.0, 0.0, 0.0, text_factor=1.0, rubric_writes=1, room_used=0.1)
 MOST = Assumptions(0.0, 0.0, 0.0, text_factor=7 / 6, rubric_writes=10**9, room_used=1.0)
-"""A sixth more tokens than estimated, the estimate's error on code; the rubric read from no cache; longest replies."""
+"""A sixth more tokens than estimated, the estimate's error on code; the rubric read from no
+cache; longest replies.
+"""
 
 
 def estimate_cost(
@@ -23,7 +27,8 @@ def estimate_cost(
 ) -> Forecast:
     """What the teacher's marks of the samples at `indices` would cost, if no tier rejects any.
 
-    `groups`: of each sample, those of one task that are shown together. With `teacher.batch` at the price of batches.
+    `groups`: of each sample, those of one task that are shown together. With `teacher.batch` at the
+    price of batches.
     """
     by_group: dict[int, list[CodeSample]] = {}
     for index in indices:

@@ -13,12 +13,16 @@ from markbook.scoring.pipeline.code_extraction import extract
 
 
 def find_truths(
-    samples: Sequence[LabelledSample], config: Execution, right_from: float, on_tested: Callable[[int], None]
+    samples: Sequence[LabelledSample],
+    config: Execution,
+    right_from: float,
+    on_tested: Callable[[int], None],
 ) -> list[Truth | None]:
-    """The truth of each sample; None where its tests neither failed nor could all be run, so that nothing is shown.
+    """The truth of each sample; None where its tests neither failed nor could all be run, so that
+    nothing is shown.
 
-    Blocks. `on_tested` is called with the number of samples whose tests have run since its last call. Raises
-    ConfigError and ExecutionUnavailableError where there is no sandbox.
+    Blocks. `on_tested` is called with the number of samples whose tests have run since its last
+    call. Raises ConfigError and ExecutionUnavailableError where there is no sandbox.
     """
     truths = [given_truth(each, right_from) for each in samples]
     untested = [at for at, sample in enumerate(samples) if sample.tests is not None]

@@ -41,7 +41,9 @@ class LabelledSample(BaseModel):
         if len(given) > 1:
             raise ValueError(f"it has several truths ({', '.join(given)}): give one of them")
         if self.tests is not None and canonical(self.language) != TESTABLE:
-            raise ValueError(f"tests can be run in {TESTABLE} only, not in {self.language}: give passed or score")
+            raise ValueError(
+                f"tests can be run in {TESTABLE} only, not in {self.language}: give passed or score"
+            )
         return self
 
 
@@ -54,7 +56,10 @@ class Truth:
 
 
 def read_labelled(path: str | Path) -> list[LabelledSample]:
-    """The samples of a file (`.gz`: compressed), at least one. Raises ConfigError, which names file, line and key."""
+    """The samples of a file (`.gz`: compressed), at least one.
+
+    Raises ConfigError, which names file, line and key.
+    """
     samples: list[LabelledSample] = []
     for number, line in numbered_lines(read_text(path)):
         try:
@@ -67,7 +72,10 @@ def read_labelled(path: str | Path) -> list[LabelledSample]:
 
 
 def given_truth(sample: LabelledSample, right_from: float) -> Truth | None:
-    """The truth in the line itself; None where tests are to be run. A score counts as right from `right_from` on."""
+    """The truth in the line itself; None where tests are to be run.
+
+    A score counts as right from `right_from` on.
+    """
     if sample.passed is not None:
         return Truth(float(sample.passed), sample.passed)
     if sample.score is not None:
@@ -86,6 +94,11 @@ class HasTask(Protocol):
 
 
 def number_tasks(samples: Sequence[HasTask]) -> list[int]:
-    """The task of each sample, from 0 in the order of the file: one prompt in one language is one task."""
+    """The task of each sample, from 0 in the order of the file: one prompt in one language is
+    one task.
+    """
     numbers: dict[tuple[str, str], int] = {}
-    return [numbers.setdefault((each.prompt, canonical(each.language)), len(numbers)) for each in samples]
+    return [
+        numbers.setdefault((each.prompt, canonical(each.language)), len(numbers))
+        for each in samples
+    ]

@@ -1,4 +1,6 @@
-"""Marks samples with one configuration: the whole service, in this process, without its HTTP server."""
+"""Marks samples with one configuration: the whole service, in this process, without its HTTP
+server.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ from markbook.scoring.types import TeacherCall
 
 @dataclass(frozen=True, slots=True)
 class Marking:
-    """`results` by sample, in order; `usage` by task: what its marks cost now. `shown`: where each sample was in the
-    request that it was judged in, None for those that no teacher has judged."""
+    """`results` by sample, in order; `usage` by task: what its marks cost now. `shown`: where each
+    sample was in the request that it was judged in, None for those that no teacher has judged.
+    """
 
     results: Sequence[Result]
     usage: Sequence[RequestUsage]
@@ -44,7 +47,9 @@ class CodeSample(HasTask, Protocol):
 
 
 class RepeatedTeacher(WrappedTeacher):
-    """A teacher whose marks count as those of another one: a repeat is stored, and never served as the first mark."""
+    """A teacher whose marks count as those of another one: a repeat is stored, and never served
+    as the first mark.
+    """
 
     def __init__(self, teacher: Teacher, repeat: int) -> None:
         super().__init__(teacher)
@@ -62,7 +67,9 @@ def in_batches(config: Config) -> Config:
 async def find_missing(config: Config, samples: Sequence[CodeSample], repeat: int) -> list[int]:
     """The samples whose mark is not in the store yet, by index. `repeat`: 0 for the first marks."""
     async with open_service(config, repeat) as state:
-        items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
+        items = await prepare_samples(
+            [_sample(each) for each in samples], state.pipeline.profile, use_tests=False
+        )
         stored = await state.store.marks.get([item.print for item in items], state.clock_ms())
         return [index for index, item in enumerate(items) if item.print.digest not in stored]
 
@@ -76,21 +83,28 @@ async def mark_samples(
     repeat: int,
     on_marked: Callable[[int], None],
 ) -> Marking:
-    """One result per sample. A request has at most `teacher.max_group_size` samples of one task, without their tests.
+    """One result per sample.
 
-    `tasks`: the task of each sample, from 0 without a gap; samples of one task may have several numbers, and are then
-    not shown together. `on_marked` is called with the number of samples of each finished request. With `teacher.batch`
-    the samples are batches instead, which other processes on the same store may continue.
+    A request has at most `teacher.max_group_size` samples of one task, without their tests.
 
-    Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an unscored result.
+    `tasks`: the task of each sample, from 0 without a gap; samples of one task may have several
+    numbers, and are then not shown together. `on_marked` is called with the number of samples of
+    each finished request. With `teacher.batch` the samples are batches instead, which other
+    processes on the same store may continue.
+
+    Raises ConfigError, StoreUnavailableError, and what else ends the service; a failed call is an
+    unscored result.
     """
     requests = split_by_task(tasks, config.teacher.max_group_size)
     async with open_service(config, repeat) as state:
         if config.teacher.batch == "on":
             return await _mark_in_batches(state, samples, tasks, run, on_marked)
-        # A request is one call, and no more are sent than may be in progress: in the teacher's queue, or in the
-        # service's, the calls of a task with many samples would spend teacher.timeout_s on waiting.
-        slots = asyncio.Semaphore(min(config.teacher.max_concurrency, config.service.max_concurrent_requests))
+        # A request is one call, and no more are sent than may be in progress: in the teacher's
+        # queue, or in the service's, the calls of a task with many samples would spend
+        # teacher.timeout_s on waiting.
+        slots = asyncio.Semaphore(
+            min(config.teacher.max_concurrency, config.service.max_concurrent_requests)
+        )
 
         async def score(indices: Sequence[int]) -> tuple[Sequence[Result], RequestUsage]:
             request = ScoreRequest(run=run, samples=[_sample(samples[index]) for index in indices])
@@ -112,32 +126,45 @@ async def mark_samples(
 
 async def _find_places(state: AppState, samples: Sequence[CodeSample]) -> list[Shown | None]:
     """From the store, so that those of cached marks are known as well."""
-    items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
+    items = await prepare_samples(
+        [_sample(each) for each in samples], state.pipeline.profile, use_tests=False
+    )
     rows = [item.print.row for item in items]
     places = await asyncio.to_thread(state.store.records.places, sorted(set(rows)))
     found: list[Shown | None] = []
     for row in rows:
         if row in places:
             group, place, size = places[row]
-            found.append(Shown(f"{group} of {size}", place))  # a sample that was retried alone is in no group
+            found.append(
+                Shown(f"{group} of {size}", place)
+            )  # a sample that was retried alone is in no group
         else:
             found.append(None)
     return found
 
 
 def split_by_task(tasks: Sequence[int], most: int) -> list[list[int]]:
-    """Indices into `tasks`, at most `most` together and never of two tasks, in the order of tasks and samples."""
+    """Indices into `tasks`, at most `most` together and never of two tasks, in the order of
+    tasks and samples.
+    """
     by_task: list[list[int]] = [[] for _ in range(max(tasks) + 1)]
     for index, task in enumerate(tasks):
         by_task[task].append(index)
-    return [indices[start : start + most] for indices in by_task for start in range(0, len(indices), most)]
+    return [
+        indices[start : start + most]
+        for indices in by_task
+        for start in range(0, len(indices), most)
+    ]
 
 
-def split_into_batches(samples: Sequence[HasTask], tasks: Sequence[int], most: int) -> list[list[int]]:
+def split_into_batches(
+    samples: Sequence[HasTask], tasks: Sequence[int], most: int
+) -> list[list[int]]:
     """Indices of the samples of each batch, at most `most`.
 
-    A batch shows samples of one prompt and language together. Where these have several numbers in `tasks`, each number
-    is in another batch, so that the samples shown together are those with the same number.
+    A batch shows samples of one prompt and language together. Where these have several numbers in
+    `tasks`, each number is in another batch, so that the samples shown together are those with the
+    same number.
     """
     prompts = number_tasks(samples)
     numbers: dict[int, list[int]] = {}
@@ -154,7 +181,10 @@ def split_into_batches(samples: Sequence[HasTask], tasks: Sequence[int], most: i
 
 
 def add_usage(usage: Sequence[RequestUsage]) -> RequestUsage:
-    """What several requests have used together. The cost is unknown where that of one of them is."""
+    """What several requests have used together.
+
+    The cost is unknown where that of one of them is.
+    """
     costs = [each.cost_usd for each in usage]
     return RequestUsage(
         teacher_calls=sum(each.teacher_calls for each in usage),
@@ -176,8 +206,12 @@ async def _mark_in_batches(
     batches: list[tuple[list[int], Batch]] = []
     for indices in split_into_batches(samples, tasks, state.config.service.max_samples_per_batch):
         part = [_sample(samples[index]) for index in indices]
-        batches.append((indices, await state.batches.submit(ScoreRequest(run=run, samples=part), None)))
-    items = await prepare_samples([_sample(each) for each in samples], state.pipeline.profile, use_tests=False)
+        batches.append(
+            (indices, await state.batches.submit(ScoreRequest(run=run, samples=part), None))
+        )
+    items = await prepare_samples(
+        [_sample(each) for each in samples], state.pipeline.profile, use_tests=False
+    )
     task_of = {item.print.digest: task for item, task in zip(items, tasks, strict=True)}
     results: dict[int, Result] = {}
     calls: dict[int, list[TeacherCall]] = {}
@@ -185,7 +219,9 @@ async def _mark_in_batches(
         ended = await _end(state, batch)
         results.update(zip(indices, ended.results or [], strict=True))
         on_marked(ended.samples)
-        for digests, call in await state.store.batches.bills(batch.id):  # a request has samples of one task
+        for digests, call in await state.store.batches.bills(
+            batch.id
+        ):  # a request has samples of one task
             calls.setdefault(task_of[digests[0]], []).append(call)
     usage = [sum_usage(calls.get(task, [])) for task in range(max(tasks) + 1)]
     ordered = [results[index] for index in range(len(samples))]

@@ -1,4 +1,6 @@
-"""What `markbook judge` reports: the figures of each teacher, comparisons, and the cheapest of the best."""
+"""What `markbook judge` reports: the figures of each teacher, comparisons, and the cheapest of
+the best.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class LabelledFile:
 
 @dataclass(frozen=True, slots=True)
 class TeacherReport:
-    """`cost_is_estimated`: all marks of a paid teacher were cached, so that the cost is a forecast."""
+    """`cost_is_estimated`: all marks of a paid teacher were cached, so that the cost is a
+    forecast.
+    """
 
     name: str
     config: Config
@@ -54,14 +58,24 @@ class Report:
 
 
 def report_on(
-    name: str, config: Config, file: LabelledFile, markings: Sequence[Marking], *, resamples: int, seed: int
+    name: str,
+    config: Config,
+    file: LabelledFile,
+    markings: Sequence[Marking],
+    *,
+    resamples: int,
+    seed: int,
 ) -> TeacherReport:
     """The figures of one teacher. `markings`: the first marks, then the repeats."""
     first, *repeats = markings
     samples = _judged(file, markings, is_shuffled=config.teacher.shuffle_group)
-    figures = evaluate(samples, _costs(file, first), tasks=file.task_count, resamples=resamples, seed=seed)
+    figures = evaluate(
+        samples, _costs(file, first), tasks=file.task_count, resamples=resamples, seed=seed
+    )
     cached = [index for index, result in enumerate(first.results) if result.source is Source.CACHE]
-    is_estimated = bool(cached) and not any(result.source is Source.TEACHER for result in first.results)
+    is_estimated = bool(cached) and not any(
+        result.source is Source.TEACHER for result in first.results
+    )
     if is_estimated:
         figures = {**figures, **_estimated(config, file, cached, figures["auc"].value, first)}
     dollars = [usage.cost_usd for marking in markings for usage in marking.usage]
@@ -79,7 +93,9 @@ def report_on(
     )
 
 
-def compare_teachers(teachers: Sequence[TeacherReport], *, tasks: int, resamples: int, seed: int) -> Report:
+def compare_teachers(
+    teachers: Sequence[TeacherReport], *, tasks: int, resamples: int, seed: int
+) -> Report:
     """The reports with every pair compared, and the choice among them."""
     samples = {each.name: each.samples for each in teachers}
     comparisons = compare(samples, tasks=tasks, resamples=resamples, seed=seed)
@@ -88,7 +104,9 @@ def compare_teachers(teachers: Sequence[TeacherReport], *, tasks: int, resamples
     return Report(teachers, comparisons, choose(aucs, prices, comparisons))
 
 
-def _judged(file: LabelledFile, markings: Sequence[Marking], *, is_shuffled: bool) -> list[JudgedSample]:
+def _judged(
+    file: LabelledFile, markings: Sequence[Marking], *, is_shuffled: bool
+) -> list[JudgedSample]:
     """The samples that have a score; a repeat without one is left out of the sample's repeats."""
     samples: list[JudgedSample] = []
     first, *repeats = markings
@@ -98,9 +116,13 @@ def _judged(file: LabelledFile, markings: Sequence[Marking], *, is_shuffled: boo
         truth = file.truths[index]
         # in the order of the file a place may depend on the truth
         shown = first.shown[index] if is_shuffled and first.shown else None
-        sample = JudgedSample(index, file.tasks[index], truth.value, truth.is_right, result.score, shown=shown)
+        sample = JudgedSample(
+            index, file.tasks[index], truth.value, truth.is_right, result.score, shown=shown
+        )
         again = [each.results[index] for each in repeats]
-        samples.append(replace(sample, repeats=tuple(each.score for each in again if isinstance(each, Scored))))
+        samples.append(
+            replace(sample, repeats=tuple(each.score for each in again if isinstance(each, Scored)))
+        )
     return samples
 
 
@@ -110,7 +132,9 @@ def _costs(file: LabelledFile, marking: Marking) -> list[TaskCost]:
         sources[task][result.source] += 1
     costs: list[TaskCost] = []
     for task, (counts, usage) in enumerate(zip(sources, marking.usage, strict=True)):
-        sent = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+        sent = (
+            usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+        )
         scored = counts.total() - counts[None]
         costs.append(
             TaskCost(
@@ -128,7 +152,10 @@ def _costs(file: LabelledFile, marking: Marking) -> list[TaskCost]:
 def _estimated(
     config: Config, file: LabelledFile, cached: Sequence[int], auc: float | None, marking: Marking
 ) -> dict[str, Figure]:
-    """The figures of cost where every mark of the teacher was cached. Without intervals: nothing was observed."""
+    """The figures of cost where every mark of the teacher was cached.
+
+    Without intervals: nothing was observed.
+    """
     expected = estimate_cost(config, file.samples, file.tasks, cached)
     scored = sum(isinstance(result, Scored) for result in marking.results)
     is_free = config.teacher.name == "static"

@@ -1,4 +1,7 @@
-"""Marks stored samples again under another teacher, and compares the scores. The old marks stay as they are."""
+"""Marks stored samples again under another teacher, and compares the scores.
+
+The old marks stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from markbook.config.loading import ConfigError
 from markbook.config.settings import Budget, Config
 from markbook.contract import Result, Scored, Source, Unscored
 from markbook.scoring.evaluation.bootstrap import Figure
-from markbook.scoring.evaluation.paired_scores import GroupCounts, ScorePair, compare_scores, count_groups
+from markbook.scoring.evaluation.paired_scores import (
+    GroupCounts,
+    ScorePair,
+    compare_scores,
+    count_groups,
+)
 from markbook.scoring.fingerprint import hash_profile
 from markbook.scoring.judging.marking import Marking
 from markbook.scoring.judging.stored_samples import KeptSample
@@ -28,7 +36,10 @@ READ_DIFFERENTLY = "the code would be read differently when sent again"
 
 @dataclass(frozen=True, slots=True)
 class StoredSample(KeptSample):
-    """A kept sample, and which mark it is of. `score`: by the weights of the rubric that old marks are read with."""
+    """A kept sample, and which mark it is of.
+
+    `score`: by the weights of the rubric that old marks are read with.
+    """
 
     key: str
     run: str
@@ -38,7 +49,10 @@ class StoredSample(KeptSample):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`tasks`, `groups`: of each sample, from 0; a group was given to the old teacher together. `left_out`: by why."""
+    """`tasks`, `groups`: of each sample, from 0; a group was given to the old teacher together.
+
+    `left_out`: by why.
+    """
 
     profile: str
     samples: Sequence[StoredSample]
@@ -53,7 +67,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class RescoreReport:
-    """`results`: the new mark of each sample, in order. `pairs`: those that have one. `usd`: what was paid now."""
+    """`results`: the new mark of each sample, in order.
+
+    `pairs`: those that have one. `usd`: what was paid now.
+    """
 
     selection: Selection
     profile: str
@@ -67,7 +84,10 @@ class RescoreReport:
 
 
 def find_profile(config: Config) -> str:
-    """The profile of a configuration's marks. Raises ConfigError where its teacher cannot be set up."""
+    """The profile of a configuration's marks.
+
+    Raises ConfigError where its teacher cannot be set up.
+    """
 
     async def work() -> str:
         rubric = load_rubric(config.teacher.rubric)
@@ -85,7 +105,8 @@ def select_marks(
 ) -> Selection:
     """The stored marks that the filter lets through; of more than `limit` the newest.
 
-    Read with the rubric of `config`. Raises ConfigError where there is no such mark, or one has other criteria.
+    Read with the rubric of `config`. Raises ConfigError where there is no such mark, or one has
+    other criteria.
     """
     rubric = load_rubric(config.teacher.rubric)
     store = open_store(config)
@@ -98,7 +119,8 @@ def select_marks(
         if not records:
             known = ", ".join(each.id for each in store.records.profiles())
             raise ConfigError(
-                f"{store.where} has no such marks of profile {profile}; it has profiles {known or 'of no marks'}"
+                f"{store.where} has no such marks of profile {profile}; it has profiles "
+                f"{known or 'of no marks'}"
             )
     finally:
         asyncio.run(store.close())
@@ -108,13 +130,19 @@ def select_marks(
 
 def open_store(config: Config) -> Store:
     """The store of `config`, migrated."""
-    store = Store(config.store.database_url, round(config.store.claim_lease_s * 1000), RetentionPolicy.of(config.store))
+    store = Store(
+        config.store.database_url,
+        round(config.store.claim_lease_s * 1000),
+        RetentionPolicy.of(config.store),
+    )
     store.migrate()
     return store
 
 
 def limit_spending(config: Config, run: str, usd: float) -> Config:
-    """`config` with a budget for `run` that leaves `usd` dollars, or fewer where its own leaves fewer."""
+    """`config` with a budget for `run` that leaves `usd` dollars, or fewer where its own leaves
+    fewer.
+    """
     store = open_store(config)
 
     async def spent_nusd() -> int:
@@ -130,10 +158,21 @@ def limit_spending(config: Config, run: str, usd: float) -> Config:
     return config.model_copy(update={"budgets": budgets})
 
 
-def report_on(selection: Selection, marking: Marking, *, resamples: int, seed: int) -> RescoreReport:
-    """Old and new scores side by side. Both are the teachers' own: no tests decide the correctness of either."""
+def report_on(
+    selection: Selection, marking: Marking, *, resamples: int, seed: int
+) -> RescoreReport:
+    """Old and new scores side by side.
+
+    Both are the teachers' own: no tests decide the correctness of either.
+    """
     pairs = [
-        ScorePair(index, selection.tasks[index], selection.groups[index], selection.samples[index].score, result.score)
+        ScorePair(
+            index,
+            selection.tasks[index],
+            selection.groups[index],
+            selection.samples[index].score,
+            result.score,
+        )
         for index, result in enumerate(marking.results)
         if isinstance(result, Scored)
     ]
@@ -145,8 +184,12 @@ def report_on(selection: Selection, marking: Marking, *, resamples: int, seed: i
         pairs=pairs,
         figures=compare_scores(pairs, tasks=selection.task_count, resamples=resamples, seed=seed),
         groups=count_groups(pairs),
-        by_source=Counter(result.source for result in marking.results if isinstance(result, Scored)),
-        unscored=Counter(result.error.code.value for result in marking.results if isinstance(result, Unscored)),
+        by_source=Counter(
+            result.source for result in marking.results if isinstance(result, Scored)
+        ),
+        unscored=Counter(
+            result.error.code.value for result in marking.results if isinstance(result, Unscored)
+        ),
         usd=None if None in dollars else sum(cost for cost in dollars if cost is not None),
     )
 
@@ -158,8 +201,9 @@ def _selection(profile: str, records: Sequence[Record], rubric: Rubric) -> Selec
         mark = record.mark
         if mark.criteria.keys() != rubric.criteria.keys():
             raise ConfigError(
-                f"the marks of profile {profile} have the criteria {', '.join(mark.criteria)}, the rubric of --config "
-                f"{', '.join(rubric.criteria)}: give the configuration that they were made with"
+                f"the marks of profile {profile} have the criteria {', '.join(mark.criteria)}, "
+                f"the rubric of --config {', '.join(rubric.criteria)}: give the configuration "
+                "that they were made with"
             )
         language = mark.fingerprint.language
         if mark.texts is None:
@@ -170,7 +214,17 @@ def _selection(profile: str, records: Sequence[Record], rubric: Rubric) -> Selec
             texts, score = mark.texts, rubric.score(mark.criteria)
             key, run, at_ms = mark.fingerprint.key, record.run, record.created_ms
             samples.append(
-                StoredSample(texts.task, language, texts.code, mark.criteria, score, key, run, at_ms, record.group_id)
+                StoredSample(
+                    texts.task,
+                    language,
+                    texts.code,
+                    mark.criteria,
+                    score,
+                    key,
+                    run,
+                    at_ms,
+                    record.group_id,
+                )
             )
     tasks: dict[tuple[str, str], int] = {}
     groups: dict[str, int] = {}

@@ -16,7 +16,9 @@ from markbook.scoring.store import MAX_MARKS, OWNER, Record
 
 @dataclass(frozen=True, slots=True)
 class KeptSample:
-    """A sample with the mark that is stored of it: its criteria, and the score by the weights of their rubric."""
+    """A sample with the mark that is stored of it: its criteria, and the score by the weights of
+    their rubric.
+    """
 
     prompt: str
     language: str
@@ -38,7 +40,9 @@ class TriedSample:
         return self.result.score - self.kept.score if isinstance(self.result, Scored) else None
 
 
-async def read_latest(config: Config, rubric: Rubric, count: int, run: str | None) -> list[KeptSample]:
+async def read_latest(
+    config: Config, rubric: Rubric, count: int, run: str | None
+) -> list[KeptSample]:
     """The latest `count` marks of this configuration with their texts, those of one task together.
 
     `run`: only marks that it paid for or received. Raises ConfigError without any.
@@ -56,12 +60,20 @@ async def read_latest(config: Config, rubric: Rubric, count: int, run: str | Non
         mark = paid.record.mark
         assert mark.texts is not None
         language = mark.fingerprint.language
-        kept.append(KeptSample(mark.texts.task, language, mark.texts.code, mark.criteria, rubric.score(mark.criteria)))
+        kept.append(
+            KeptSample(
+                mark.texts.task,
+                language,
+                mark.texts.code,
+                mark.criteria,
+                rubric.score(mark.criteria),
+            )
+        )
     if not kept:
         of_run = f" of run {run}" if run else ""
         raise ConfigError(
-            f"{where} has no mark{of_run} with its text under the configured teacher and rubric (profile {profile}), "
-            f"among the latest {MAX_MARKS:,}"
+            f"{where} has no mark{of_run} with its text under the configured teacher and rubric "
+            f"(profile {profile}), among the latest {MAX_MARKS:,}"
         )
     return _by_task(kept)
 

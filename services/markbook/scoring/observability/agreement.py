@@ -26,12 +26,16 @@ _TESTED_LANGUAGES = ("python",)
 
 
 class Agreement:
-    """Samples that both the teacher and their tests have judged. Only languages with a sandbox have any."""
+    """Samples that both the teacher and their tests have judged.
+
+    Only languages with a sandbox have any.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._samples = Counter(
             "markbook_teacher_agreement_samples",
-            "Samples judged by the teacher and by their tests: what the tests showed, and whether the teacher agrees.",
+            "Samples judged by the teacher and by their tests: what the tests showed, and whether "
+            "the teacher agrees.",
             ["tests", "teacher", "language"],
             registry=registry,
         )
@@ -59,7 +63,10 @@ def does_agree(kind: JudgedKind) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AgreementAlarm:
-    """The newest judgments of `run` agree with its tests below the limit. `counts`: what they are."""
+    """The newest judgments of `run` agree with its tests below the limit.
+
+    `counts`: what they are.
+    """
 
     run: str
     agreement: float
@@ -139,7 +146,9 @@ class AgreementWatch:
                     samples[kind.passed, does_agree(kind)] += count
             if samples:
                 runs[run].append(_Seen(at_ms, samples))
-        return {run: self._counts(sorted(seen, reverse=True, key=_time)) for run, seen in runs.items()}
+        return {
+            run: self._counts(sorted(seen, reverse=True, key=_time)) for run, seen in runs.items()
+        }
 
     def _counts(self, newest_first: list[_Seen]) -> TeacherAgreement:
         counts: Totals[tuple[bool, bool]] = Totals()
@@ -161,9 +170,10 @@ def describe(alarm: AgreementAlarm) -> str:
     """One line for people."""
     counts = alarm.counts
     return (
-        f"the teacher agrees with tests on {alarm.agreement:.2f}, below rlaif.min_teacher_agreement "
-        f"({alarm.limit:g}): it calls {counts.passed_agreeing:,} of {counts.passed:,} samples right that passed, and "
-        f"{counts.failed_agreeing:,} of {counts.failed:,} wrong that failed"
+        f"the teacher agrees with tests on {alarm.agreement:.2f}, below "
+        f"rlaif.min_teacher_agreement ({alarm.limit:g}): it calls {counts.passed_agreeing:,} of "
+        f"{counts.passed:,} samples right that passed, and {counts.failed_agreeing:,} of "
+        f"{counts.failed:,} wrong that failed"
     )
 
 

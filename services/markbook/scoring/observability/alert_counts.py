@@ -16,7 +16,10 @@ class AlertCounts:
         raised = Counter("markbook_alerts", "Alerts raised, by kind.", ["kind"], registry=registry)
         self._raised = {kind: raised.labels(kind) for kind in _ALERT_KINDS}
         resolved = Counter(
-            "markbook_alerts_resolved", "Alerts whose end was reported, by kind.", ["kind"], registry=registry
+            "markbook_alerts_resolved",
+            "Alerts whose end was reported, by kind.",
+            ["kind"],
+            registry=registry,
         )
         self._resolved = {kind: resolved.labels(kind) for kind in _ALERT_KINDS}
         active = Gauge(
@@ -28,7 +31,9 @@ class AlertCounts:
         self._active = {kind: active.labels(kind) for kind in _ALERT_KINDS}
         what = "Deliveries of alerts to the webhook, by outcome."
         deliveries = Counter("markbook_alert_deliveries", what, ["outcome"], registry=registry)
-        self._deliveries = {outcome: deliveries.labels(outcome) for outcome in ("ok", "failed", "given_up")}
+        self._deliveries = {
+            outcome: deliveries.labels(outcome) for outcome in ("ok", "failed", "given_up")
+        }
 
     def raised(self, kind: str) -> None:
         self._raised[kind].inc()

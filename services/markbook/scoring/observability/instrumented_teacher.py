@@ -15,13 +15,17 @@ from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 
 
 class InstrumentedTeacher(WrappedTeacher):
-    """Wraps a teacher: counts and times its calls as they are settled, and makes a span per group."""
+    """Wraps a teacher: counts and times its calls as they are settled, and makes a span per
+    group.
+    """
 
     def __init__(self, teacher: Teacher, calls: Calls) -> None:
         super().__init__(teacher)
         self._calls = calls
 
-    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+    async def mark(
+        self, group: Group, limiter: BudgetLimiter
+    ) -> tuple[Judgment | ScoringFailure, ...]:
         attributes: dict[str, AttributeValue] = {
             "gen_ai.request.model": self.model,
             "markbook.samples": len(group.codes),
@@ -37,7 +41,10 @@ class InstrumentedTeacher(WrappedTeacher):
 
 @dataclass(slots=True)
 class _InstrumentedLimiter:
-    """Wraps a budget limiter: a call lies between reserve and settle. `open`: calls that are not settled yet."""
+    """Wraps a budget limiter: a call lies between reserve and settle.
+
+    `open`: calls that are not settled yet.
+    """
 
     limiter: BudgetLimiter
     calls: Calls

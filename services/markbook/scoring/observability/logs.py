@@ -1,6 +1,8 @@
-"""Logging: one line per event, as text or as JSON, with the id of its request; never code, prompts or keys.
+"""Logging: one line per event, as text or as JSON, with the id of its request; never code, prompts
+or keys.
 
-The fields of a request are collected in its RequestFields while it is served and logged in one line pert its end.
+The fields of a request are collected in its RequestFields while it is served and logged in one line
+pert its end.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 @dataclass(slots=True)
 class RequestFields:
-    """Fields of one request's log line. `given`: the id came from the client, in the header X-Request-Id.
+    """Fields of one request's log line.
+
+    `given`: the id came from the client, in the header X-Request-Id.
 
     `gather_ms`: milliseconds for which its sample waited for others of its task.
     """
@@ -46,13 +50,18 @@ class RequestFields:
 
     @classmethod
     def of(cls, header: str | None) -> RequestFields:
-        """Fields of a new request: with the id of its header if that is a valid one, else with a random one."""
+        """Fields of a new request: with the id of its header if that is a valid one, else with a
+        random one.
+        """
         if header is not None and _REQUEST_ID.fullmatch(header):
             return cls(header, given=True)
         return cls(secrets.token_hex(16))
 
     def set_request(self, run: str, request_id: str | None) -> None:
-        """Record the body's fields. Its id, stable across a client's retries, is used where the header had none."""
+        """Record the body's fields.
+
+        Its id, stable across a client's retries, is used where the header had none.
+        """
         self.run = run
         if request_id is not None and not self.given:
             self.request_id = request_id
@@ -74,7 +83,9 @@ _current: ContextVar[RequestFields | None] = ContextVar("request_fields", defaul
 
 
 def bind(fields: RequestFields) -> None:
-    """Make these the current request's fields, for all that this task and the tasks it starts log."""
+    """Make these the current request's fields, for all that this task and the tasks it starts
+    log.
+    """
     _current.set(fields)
 
 
@@ -84,7 +95,9 @@ def current() -> RequestFields:
 
 
 def configure(form: Literal["text", "json"]) -> None:
-    """Send all loggers to standard error in one format, those of libraries and of Python's warnings included."""
+    """Send all loggers to standard error in one format, those of libraries and of Python's
+    warnings included.
+    """
     logging.captureWarnings(True)
     logging.config.dictConfig(
         {
@@ -93,7 +106,9 @@ def configure(form: Literal["text", "json"]) -> None:
             "formatters": {"lines": {"()": JsonLines if form == "json" else TextLines}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
             "root": {"handlers": ["stderr"], "level": "WARNING"},
-            "loggers": {name: {"level": "INFO"} for name in ("markbook", "uvicorn", "opentelemetry")},
+            "loggers": {
+                name: {"level": "INFO"} for name in ("markbook", "uvicorn", "opentelemetry")
+            },
         }
     )
 
@@ -105,13 +120,18 @@ class _Lines(logging.Formatter):
         parts: list[str] = []
         error: BaseException | None = ei[1]
         while error is not None:
-            parts.append("".join([*traceback.format_tb(error.__traceback__), type(error).__qualname__]))
+            parts.append(
+                "".join([*traceback.format_tb(error.__traceback__), type(error).__qualname__])
+            )
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return "\nwhich came of:\n".join(parts)
 
 
 class TextLines(_Lines):
-    """`TIME LEVEL LOGGER: MESSAGE name=value …`, for people. Control characters are escaped: one event, one line."""
+    """`TIME LEVEL LOGGER: MESSAGE name=value …`, for people.
+
+    Control characters are escaped: one event, one line.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -123,7 +143,12 @@ class TextLines(_Lines):
         ):  # its logger for all but requests; a copy, since other handlers read the record too
             record = copy(record)
             record.name = "uvicorn"
-        line = " ".join([super().formatMessage(record), *(f"{name}={_shown(value)}" for name, value in fields.items())])
+        line = " ".join(
+            [
+                super().formatMessage(record),
+                *(f"{name}={_shown(value)}" for name, value in fields.items()),
+            ]
+        )
         return printable(line).replace("\n", "\\n")
 
 
@@ -140,7 +165,9 @@ class JsonLines(_Lines):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)  # in ASCII: some readers end a line at other characters than a line feed
+        return json.dumps(
+            line, default=str
+        )  # in ASCII: some readers end a line at other characters than a line feed
 
 
 def _get_fields(record: logging.LogRecord) -> Mapping[str, object]:

@@ -1,6 +1,9 @@
-"""Prometheus metrics at `/metrics`. They count since this process started; `/stats` counts what the store holds.
+"""Prometheus metrics at `/metrics`.
 
-No label value comes from a client, so the number of series is bounded: there is no label for the run.
+They count since this process started; `/stats` counts what the store holds.
+
+No label value comes from a client, so the number of series is bounded: there is no label for the
+run.
 """
 
 from __future__ import annotations
@@ -40,9 +43,30 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OUTCOMES = frozenset(
     {
-        *("ok", "end_turn", "max_tokens", "stop_sequence", "refusal", "model_context_window_exceeded", "unreadable"),
-        *("timeout", "connection_lost", "not_sent", "no_stop_reason", "invalid_request_error", "authentication_error"),
-        *("billing_error", "permission_error", "not_found_error", "request_too_large", "rate_limit_error"),
+        *(
+            "ok",
+            "end_turn",
+            "max_tokens",
+            "stop_sequence",
+            "refusal",
+            "model_context_window_exceeded",
+            "unreadable",
+        ),
+        *(
+            "timeout",
+            "connection_lost",
+            "not_sent",
+            "no_stop_reason",
+            "invalid_request_error",
+            "authentication_error",
+        ),
+        *(
+            "billing_error",
+            "permission_error",
+            "not_found_error",
+            "request_too_large",
+            "rate_limit_error",
+        ),
         *("api_error", "timeout_error", "overloaded_error"),
     }
 )
@@ -82,15 +106,28 @@ class Metrics:
         )
         self.paid_twice = Counter(
             "markbook_marks_paid_twice",
-            "Marks that two replicas paid for: one was paused or cut off for longer than its lease.",
+            "Marks that two replicas paid for: one was paused or cut off for longer than its "
+            "lease.",
             registry=self._registry,
         )
 
     def set_build_info(self, teacher: Teacher, profile: str, claims: Callable[[], int]) -> None:
-        """Metrics that are read, not counted. `claims` returns the number of marks this process has claimed."""
-        info = Info("markbook_build", "Version of Markbook, teacher, model and profile.", registry=self._registry)
+        """Metrics that are read, not counted.
+
+        `claims` returns the number of marks this process has claimed.
+        """
+        info = Info(
+            "markbook_build",
+            "Version of Markbook, teacher, model and profile.",
+            registry=self._registry,
+        )
         is_stub = "true" if teacher.is_stub else "false"
-        about = {"teacher": teacher.name, "model": teacher.model, "is_stub": is_stub, "profile": profile}
+        about = {
+            "teacher": teacher.name,
+            "model": teacher.model,
+            "is_stub": is_stub,
+            "profile": profile,
+        }
         info.info({"version": version("markbook"), **about})
         what = "Marks that this process has claimed to ask the teacher for."
         Gauge("markbook_claims_held", what, registry=self._registry).set_function(claims)
@@ -102,7 +139,10 @@ class Metrics:
         up.set_function(lambda: float(teacher.outage() is None))
 
     def exposition(self, budgets: Mapping[str, BudgetState] | None = None) -> bytes:
-        """All metrics in Prometheus' text format. `budgets` by scope; those without a limit in dollars are left out."""
+        """All metrics in Prometheus' text format.
+
+        `budgets` by scope; those without a limit in dollars are left out.
+        """
         self._budget_left.clear()
         self._budget_spent.clear()
         for scope, state in (budgets or {}).items():
@@ -118,7 +158,9 @@ class Requests:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["method", "route", "status"]
-        self._answered = Counter("markbook_http_requests", "HTTP requests answered.", labels, registry=registry)
+        self._answered = Counter(
+            "markbook_http_requests", "HTTP requests answered.", labels, registry=registry
+        )
         self._duration = Histogram(
             "markbook_http_request_duration_seconds",
             "Seconds from the start of a request to the end of its response.",
@@ -126,13 +168,22 @@ class Requests:
             buckets=_REQUEST_S,
             registry=registry,
         )
-        self._errors = Counter("markbook_http_errors", "HTTP requests refused or failed.", ["code"], registry=registry)
+        self._errors = Counter(
+            "markbook_http_errors", "HTTP requests refused or failed.", ["code"], registry=registry
+        )
         self.in_progress = Gauge(
-            "markbook_http_requests_in_progress", "HTTP requests queued or being served.", registry=registry
+            "markbook_http_requests_in_progress",
+            "HTTP requests queued or being served.",
+            registry=registry,
         )
 
-    def observe(self, method: str, route: str, status: int, seconds: float, error: str | None) -> None:
-        """Count one response. `route` is the pattern of the path, `error` the code of an error response."""
+    def observe(
+        self, method: str, route: str, status: int, seconds: float, error: str | None
+    ) -> None:
+        """Count one response.
+
+        `route` is the pattern of the path, `error` the code of an error response.
+        """
         self._answered.labels(method if method in _METHODS else OTHER, route, str(status)).inc()
         self._duration.labels(route).observe(seconds)
         if error is not None:
@@ -143,9 +194,17 @@ class Samples:
     """Samples by the source of their mark, with their scores, and unscored ones by error code."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        marked = Counter("markbook_samples", "Samples scored, by source of the mark.", ["source"], registry=registry)
+        marked = Counter(
+            "markbook_samples",
+            "Samples scored, by source of the mark.",
+            ["source"],
+            registry=registry,
+        )
         unscored = Counter(
-            "markbook_unscored_samples", "Samples left unscored, by error code.", ["code"], registry=registry
+            "markbook_unscored_samples",
+            "Samples left unscored, by error code.",
+            ["code"],
+            registry=registry,
         )
         self._marked = {source: marked.labels(source.value) for source in Source}
         self._scores = Scores(registry)
@@ -161,7 +220,10 @@ class Samples:
 
 
 class Scores(Collector):
-    """The scores of the marks by source. Lines hold them in bins, which a Histogram of the library cannot take."""
+    """The scores of the marks by source.
+
+    Lines hold them in bins, which a Histogram of the library cannot take.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         names = [source.value for source in Source]
@@ -173,15 +235,23 @@ class Scores(Collector):
             self._sums[source].update(dict(zip(score_sums.COLUMNS, values, strict=True)))
 
     def collect(self) -> Iterator[Metric]:
-        scores = HistogramMetricFamily("markbook_score", "Scores of the samples, by source.", labels=["source"])
+        scores = HistogramMetricFamily(
+            "markbook_score", "Scores of the samples, by source.", labels=["source"]
+        )
         squares = CounterMetricFamily(
-            "markbook_score_squares", "Sum of the squared scores, for their deviation.", labels=["source"]
+            "markbook_score_squares",
+            "Sum of the squared scores, for their deviation.",
+            labels=["source"],
         )
         for source, sums in self._sums.items():
             bins = accumulate(sums[name] for name in score_sums.BIN_COLUMNS)
             ends = [str(number / score_sums.BINS) for number in range(1, score_sums.BINS + 1)]
             buckets = [(end, float(count)) for end, count in zip(ends, bins, strict=True)]
-            scores.add_metric([source], [*buckets, ("+Inf", buckets[-1][1])], sums[score_sums.SUM] / score_sums.MICRO)
+            scores.add_metric(
+                [source],
+                [*buckets, ("+Inf", buckets[-1][1])],
+                sums[score_sums.SUM] / score_sums.MICRO,
+            )
             squares.add_metric([source], sums[score_sums.SQUARES] / score_sums.NANO)
         yield scores
         yield squares
@@ -196,11 +266,17 @@ class Calls:
 
         self._over = counter("calls", "Teacher calls, by outcome.", "outcome")
         tokens = counter("tokens", "Tokens billed, by kind; the kinds do not overlap.", "kind")
-        self._tokens = {kind: tokens.labels(kind) for kind in ("input", "output", "cache_read", "cache_write")}
+        self._tokens = {
+            kind: tokens.labels(kind) for kind in ("input", "output", "cache_read", "cache_write")
+        }
         self._usd = counter("cost_usd", "US dollars billed.")
         self._unpriced = counter("unpriced_calls", "Calls of a model without a known price.")
-        self._unknown = counter("usage_unknown_calls", "Calls whose usage is not known: counted at their bound.")
-        self._unknown_usd = counter("usage_unknown_usd", "US dollars that calls of unknown usage cost at most.")
+        self._unknown = counter(
+            "usage_unknown_calls", "Calls whose usage is not known: counted at their bound."
+        )
+        self._unknown_usd = counter(
+            "usage_unknown_usd", "US dollars that calls of unknown usage cost at most."
+        )
         self._duration = Histogram(
             "markbook_teacher_call_duration_seconds",
             "Seconds a teacher call takes.",
@@ -213,10 +289,15 @@ class Calls:
             buckets=_GROUP_SAMPLES,
             registry=registry,
         )
-        self.in_progress = Gauge("markbook_teacher_calls_in_progress", "Teacher calls in progress.", registry=registry)
+        self.in_progress = Gauge(
+            "markbook_teacher_calls_in_progress", "Teacher calls in progress.", registry=registry
+        )
 
     def observe(self, call: TeacherCall) -> None:
-        """Count a finished call. Calls of unknown usage are counted apart, at their bound, as in `/stats`."""
+        """Count a finished call.
+
+        Calls of unknown usage are counted apart, at their bound, as in `/stats`.
+        """
         self._over.labels(call.outcome if call.outcome in _OUTCOMES else OTHER).inc()
         if call.duration_ms is not None:
             self._duration.observe(call.duration_ms / 1000)
@@ -239,7 +320,8 @@ class StoreTimes:
     def __init__(self, registry: CollectorRegistry) -> None:
         duration = Histogram(
             "markbook_store_operation_duration_seconds",
-            "Seconds of a reading statement or a writing transaction, waiting for a thread included.",
+            "Seconds of a reading statement or a writing transaction, waiting for a thread "
+            "included.",
             ["operation"],
             buckets=_QUICK_S,
             registry=registry,
@@ -256,7 +338,8 @@ class GatherWait:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._duration = Histogram(
             "markbook_gather_wait_seconds",
-            "Seconds that a request of one sample waited for others of its task, once it needed the teacher.",
+            "Seconds that a request of one sample waited for others of its task, once it needed "
+            "the teacher.",
             buckets=_QUICK_S,
             registry=registry,
         )

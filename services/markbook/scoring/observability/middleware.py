@@ -22,7 +22,10 @@ log = logging.getLogger(logs.REQUESTS)
 
 
 class RequestMiddleware:
-    """Outermost ASGI middleware but for the one that catches unhandled errors. Every response has an X-Request-Id."""
+    """Outermost ASGI middleware but for the one that catches unhandled errors.
+
+    Every response has an X-Request-Id.
+    """
 
     def __init__(self, app: ASGIApp, requests: Requests) -> None:
         self._app = app
@@ -71,7 +74,9 @@ class RequestMiddleware:
 
 
 def request_counter(samples: Samples) -> Callable[[RequestLine], None]:
-    """What the pipeline calls with each request's ledger line: adds its counts to the metrics and the request's log."""
+    """What the pipeline calls with each request's ledger line: adds its counts to the metrics
+    and the request's log.
+    """
 
     def record_request_counts(line: RequestLine) -> None:
         samples.observe(line)
@@ -87,7 +92,9 @@ def request_counter(samples: Samples) -> Callable[[RequestLine], None]:
 
 
 def gather_recorder(wait: GatherWait) -> Callable[[float], None]:
-    """What is called with the seconds that a sample waited for others: for the metrics and the request's log line."""
+    """What is called with the seconds that a sample waited for others: for the metrics and the
+    request's log line.
+    """
 
     def record_gather_wait(seconds: float) -> None:
         wait.observe(seconds)

@@ -1,6 +1,8 @@
-"""OpenTelemetry traces: steps of a request as spans, sent to OTEL_EXPORTER_OTLP_ENDPOINT, if that is set.
+"""OpenTelemetry traces: steps of a request as spans, sent to OTEL_EXPORTER_OTLP_ENDPOINT, if that
+is set.
 
-FastAPI makes the span of a request and the provider's SDK that of a teacher call; neither contains prompts or code.
+FastAPI makes the span of a request and the provider's SDK that of a teacher call; neither contains
+prompts or code.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ REQUESTS = TelemetryConfig(
 
 @contextmanager
 def span(name: str, **attributes: AttributeValue) -> Iterator[Span]:
-    """A span for one step of a request; nearly free where tracing is off. Of an error only its type is recorded."""
+    """A span for one step of a request; nearly free where tracing is off.
+
+    Of an error only its type is recorded.
+    """
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         yield trace.INVALID_SPAN
         return
@@ -58,18 +63,24 @@ def span(name: str, **attributes: AttributeValue) -> Iterator[Span]:
 
 
 def start_tracing(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Start exporting traces as the OTEL_ variables configure; returns the endpoint, None where tracing is off.
+    """Start exporting traces as the OTEL_ variables configure; returns the endpoint, None where
+    tracing is off.
 
     Raises ConfigError for settings that are not supported. Called once per process.
     """
     endpoint = next((environ[name] for name in _ENDPOINTS if environ.get(name)), None)
-    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    off = (
+        environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    )
     if endpoint is None or off:
         return None
-    if (protocol := next((environ[name] for name in _PROTOCOLS if environ.get(name)), _HTTP)) != _HTTP:
+    if (
+        protocol := next((environ[name] for name in _PROTOCOLS if environ.get(name)), _HTTP)
+    ) != _HTTP:
         raise ConfigError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, but only {_HTTP} is supported: collectors receive it on "
-            "port 4318"
+            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}, but only {_HTTP} is supported: "
+            "collectors receive it on port 4318"
         )
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -78,11 +89,15 @@ def start_tracing(environ: Mapping[str, str] = os.environ) -> str | None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise ConfigError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the exporter is not installed: pip install 'markbook[otel]' "
-            "(in this repository: pip install -e '.[otel]'), or unset it"
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the exporter is not installed: pip install "
+            "'markbook[otel]' (in this repository: pip install -e '.[otel]'), or unset it"
         ) from error
-    named = "OTEL_SERVICE_NAME" in environ or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "markbook"}))
+    named = "OTEL_SERVICE_NAME" in environ or "service.name=" in environ.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    )
+    provider = TracerProvider(
+        resource=Resource.create({} if named else {"service.name": "markbook"})
+    )
     patience = None if any(environ.get(name) for name in _TIMEOUTS) else EXPORT_S
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=patience)))
     trace.set_tracer_provider(provider)

@@ -18,11 +18,13 @@ _EWMA_WEIGHT = 0.1  # of the newest request in the mean duration
 class RequestSlots:
     """At most `max_concurrent` requests at a time; `max_queued` more wait, round-robin by run.
 
-    When the queue is full, a newcomer whose run has fewer waiting requests than another run takes the place of that
-    run's last one, which is refused instead. Not thread-safe.
+    When the queue is full, a newcomer whose run has fewer waiting requests than another run takes
+    the place of that run's last one, which is refused instead. Not thread-safe.
     """
 
-    def __init__(self, max_concurrent: int, max_queued: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, max_concurrent: int, max_queued: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._max_concurrent = max_concurrent
         self._max_queued = max_queued
         self._clock = clock
@@ -32,7 +34,8 @@ class RequestSlots:
     async def acquire(self, run: str) -> float:
         """Wait for a slot; returns when it was acquired, which `release` takes.
 
-        Raises TooManyRequestsError when the queue is full, ServiceStoppingError once the service shuts down.
+        Raises TooManyRequestsError when the queue is full, ServiceStoppingError once the service
+        shuts down.
         """
         self._queue.raise_if_closed()
         if self._queue.is_full() and self._queue.waiting >= self._max_queued:
@@ -59,13 +62,16 @@ class RequestSlots:
     def _refusal(self) -> TooManyRequestsError:
         wait_s = math.ceil(self._queue.waiting * self._mean_s / self._max_concurrent)
         return TooManyRequestsError(
-            f"{self._queue.held} requests are in progress and {self._queue.waiting} are queued: retry later",
+            f"{self._queue.held} requests are in progress and {self._queue.waiting} are queued: "
+            "retry later",
             retry_after_s=min(max(wait_s, 1), MAX_RETRY_AFTER_S),
         )
 
 
 class AdmissionController:
-    """RequestSlots and rate limits per API key; slots are shared by all requests where there are no keys."""
+    """RequestSlots and rate limits per API key; slots are shared by all requests where there are
+    no keys.
+    """
 
     def __init__(self, max_concurrent: int, max_queued: int) -> None:
         self._size = max_concurrent, max_queued
@@ -74,11 +80,17 @@ class AdmissionController:
         self._stopping = False
 
     def check_rate(self, key: ApiKey | None, samples: int) -> None:
-        """Count samples that take no slot. Raises TooManyRequestsError where they are over the key's rate limits."""
+        """Count samples that take no slot.
+
+        Raises TooManyRequestsError where they are over the key's rate limits.
+        """
         self._rates.take(key, samples)
 
     def slots_for(self, key: ApiKey | None, samples: int) -> RequestSlots:
-        """For a request of so many samples. Raises TooManyRequestsError where it is over the key's rate limits."""
+        """For a request of so many samples.
+
+        Raises TooManyRequestsError where it is over the key's rate limits.
+        """
         self._rates.take(key, samples)
         name = key.name if key else None
         slots = self._slots.get(name)

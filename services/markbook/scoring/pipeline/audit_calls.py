@@ -1,4 +1,7 @@
-"""Asks the teacher about samples whose mark another tier has decided. Its scores are stored apart, and are no marks."""
+"""Asks the teacher about samples whose mark another tier has decided.
+
+Its scores are stored apart, and are no marks.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ class AuditCalls:
         clock_ms: Callable[[], int],
         what: str,
     ) -> None:
-        self._stale_ms = round(2 * config.teacher.timeout_s * 1000)  # longer than any call that still runs
+        self._stale_ms = round(
+            2 * config.teacher.timeout_s * 1000
+        )  # longer than any call that still runs
         self._scorer = scorer
         self._table = table
         self._rubric = rubric
@@ -38,7 +43,10 @@ class AuditCalls:
         self._what = what
 
     async def ask(
-        self, billing: BillingContext, items: Sequence[PreparedSample], audits: Sequence[NewAuditRow]
+        self,
+        billing: BillingContext,
+        items: Sequence[PreparedSample],
+        audits: Sequence[NewAuditRow],
     ) -> None:
         """Ask about the `items` that `audits` names, each once ever, charged to `billing`.
 
@@ -49,19 +57,26 @@ class AuditCalls:
         try:
             mine = await self._table.acquire(audits, self._clock_ms(), self._stale_ms)
             chosen = [item for item in items if item.print.digest in mine]
-            await gather_all([self._ask_group(billing, group) for group in self._scorer.groups(chosen)])
+            await gather_all(
+                [self._ask_group(billing, group) for group in self._scorer.groups(chosen)]
+            )
         except (StoreUnavailableError, ServiceStoppingError) as error:
             log.warning("audit of %s skipped, will retry: %s", self._what, error)
 
     async def _ask_group(self, billing: BillingContext, group: Sequence[PreparedSample]) -> None:
         async with self._scorer.score_group(billing, group) as result:
-            pairs = [(item.print.digest, outcome) for item, outcome in zip(group, result.outcomes, strict=True)]
+            pairs = [
+                (item.print.digest, outcome)
+                for item, outcome in zip(group, result.outcomes, strict=True)
+            ]
             marks = {
                 digest: (outcome.criteria, self._rubric.score(outcome.criteria))
                 for digest, outcome in pairs
                 if isinstance(outcome, Judgment)
             }
-            failures = {digest: outcome for digest, outcome in pairs if not isinstance(outcome, Judgment)}
+            failures = {
+                digest: outcome for digest, outcome in pairs if not isinstance(outcome, Judgment)
+            }
             await self._table.record(marks, [*failures], self._clock_ms())
         for failure in {failure.code: failure for failure in failures.values()}.values():
             # its detail may quote a sample
@@ -69,5 +84,7 @@ class AuditCalls:
 
 
 def is_chosen(key: str, share: float) -> bool:
-    """Whether the sample with this key is audited: the same for every request, a superset for a larger `share`."""
+    """Whether the sample with this key is audited: the same for every request, a superset for a
+    larger `share`.
+    """
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64

@@ -21,7 +21,12 @@ log = logging.getLogger("markbook")
 
 class Auditors:
     def __init__(
-        self, config: Config, scorer: GroupScorer, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
+        self,
+        config: Config,
+        scorer: GroupScorer,
+        store: Store,
+        rubric: Rubric,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._heuristics = HeuristicAuditor(config, scorer, store, rubric, clock_ms)
         self._tests = TestsAuditor(config, scorer, store, rubric, clock_ms)
@@ -32,13 +37,19 @@ class Auditors:
         owned: Sequence[PreparedSample],
         rejected: Sequence[tuple[PreparedSample, HeuristicResult]],
     ) -> list[Coroutine[Any, Any, None]]:
-        """The audits that follow from `owned`, whose cheaper tiers are done, and from `rejected`; none raises."""
+        """The audits that follow from `owned`, whose cheaper tiers are done, and from
+        `rejected`; none raises.
+        """
         work: list[Coroutine[Any, Any, None]] = []
         if rejected:
             work.append(_without_errors(self._heuristics.audit(state.billing, rejected)))
         if self._tests.is_on:
             resolved = state.resolved()
-            known = [(item, resolved[item.print.digest]) for item in owned if item.print.digest in resolved]
+            known = [
+                (item, resolved[item.print.digest])
+                for item in owned
+                if item.print.digest in resolved
+            ]
             if failed := self._tests.choose(known):
                 work.append(_without_errors(self._tests.audit(state.billing, failed)))
         return work

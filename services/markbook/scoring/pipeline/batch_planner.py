@@ -1,4 +1,6 @@
-"""Plans a round of a batch: what is free is answered, what is left is claimed, divided into requests and reserved."""
+"""Plans a round of a batch: what is free is answered, what is left is claimed, divided into
+requests and reserved.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ Items = Mapping[bytes, PreparedSample]
 
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
-    """The batch after planning. `open`: samples without an outcome; `planned`: those that are in a request."""
+    """The batch after planning.
+
+    `open`: samples without an outcome; `planned`: those that are in a request.
+    """
 
     batch: StoredBatch
     open: int
@@ -53,12 +58,18 @@ class BatchPlanner:
         self._clock_ms = clock_ms
 
     async def plan(self, batch: StoredBatch, items: Items) -> RoundPlan:
-        """Store outcomes that cost nothing, then the requests for the rest, as far as no call has claimed it.
+        """Store outcomes that cost nothing, then the requests for the rest, as far as no call has
+        claimed it.
 
-        Over a budget nothing is asked: the samples that were to be have the outcome `budget_exhausted`.
+        Over a budget nothing is asked: the samples that were to be have the outcome
+        `budget_exhausted`.
         """
         known = await self._store.batches.samples(batch.id)
-        open_ = [item for digest, item in items.items() if digest not in known or known[digest].outcome is None]
+        open_ = [
+            item
+            for digest, item in items.items()
+            if digest not in known or known[digest].outcome is None
+        ]
         outcomes: dict[bytes, Outcome] = {}
 
         def on_outcome(item: PreparedSample, outcome: Outcome) -> None:
@@ -72,7 +83,9 @@ class BatchPlanner:
         owned: list[PreparedSample] = []
         for item in left:
             if mark := stored.get(item.print.digest):
-                coalesced[item.print.digest] = self._scorer.mark(item, Source.COALESCED, mark.criteria, mark.reasons)
+                coalesced[item.print.digest] = self._scorer.mark(
+                    item, Source.COALESCED, mark.criteria, mark.reasons
+                )
             elif item.print.digest in claimed:
                 owned.append(item)
         await self._resolve(batch, coalesced, known)
@@ -83,10 +96,16 @@ class BatchPlanner:
 
     def build(self, request: StoredRequest, items: Items) -> BatchRequest:
         """The body of a stored request: the same each time."""
-        return self._api.build(self._group(request.id, [items[digest] for digest in request.digests]))
+        return self._api.build(
+            self._group(request.id, [items[digest] for digest in request.digests])
+        )
 
     async def _reserve(
-        self, batch: StoredBatch, owned: Sequence[PreparedSample], known: Mapping[bytes, SampleState], open_count: int
+        self,
+        batch: StoredBatch,
+        owned: Sequence[PreparedSample],
+        known: Mapping[bytes, SampleState],
+        open_count: int,
     ) -> RoundPlan:
         requests = self._requests(batch, owned, known)
         shown = {digest for request in requests for digest in request.digests}
@@ -97,22 +116,33 @@ class BatchPlanner:
                 tests = None if item.verdict is None else item.verdict.model_dump_json()
                 states[item.print.digest] = replace(state, attempts=state.attempts + 1, tests=tests)
         contexts = [
-            (each, CallContext(batch.run, group_id(each.digests), len(each.digests), batch.key)) for each in requests
+            (each, CallContext(batch.run, group_id(each.digests), len(each.digests), batch.key))
+            for each in requests
         ]
         limits = await self._limits(batch)
         try:
-            planned = await self._store.batches.plan(batch, contexts, states, limits, self._clock_ms())
+            planned = await self._store.batches.plan(
+                batch, contexts, states, limits, self._clock_ms()
+            )
         except BudgetExceededError as error:
-            detail = f"none of the batch's {len(requests):,} requests was sent, as not all of them fit: {error.detail}"
+            detail = (
+                f"none of the batch's {len(requests):,} requests was sent, as not all of them "
+                f"fit: {error.detail}"
+            )
             failure = ScoringFailure(ErrorCode.BUDGET_EXHAUSTED, detail)
             await self._resolve(batch, {item.print.digest: failure for item in owned}, known)
             return RoundPlan(batch, open_count - len(owned), 0)
         return RoundPlan(planned, open_count, len(shown))
 
     def _requests(
-        self, batch: StoredBatch, owned: Sequence[PreparedSample], known: Mapping[bytes, SampleState]
+        self,
+        batch: StoredBatch,
+        owned: Sequence[PreparedSample],
+        known: Mapping[bytes, SampleState],
     ) -> list[StoredRequest]:
-        """As many as the provider takes at once; samples of the others stay claimed, for the next round."""
+        """As many as the provider takes at once; samples of the others stay claimed, for the
+        next round.
+        """
         requests: list[StoredRequest] = []
         size = 0
         for number, group in enumerate(self._groups(owned, known)):
@@ -153,12 +183,17 @@ class BatchPlanner:
         """Limits by scope, of today's configuration and keys."""
         keys = {key.name: key for key in await self._store.keys.all()}
         key = keys.get(batch.key) if batch.key is not None else None
-        if key is not None and key.revoked_ms is not None:  # what is at the provider is still collected
+        if (
+            key is not None and key.revoked_ms is not None
+        ):  # what is at the provider is still collected
             key = replace(key, budget=Budget(tokens=0))
         return budgets_by_scope(self._budgets, batch.run, key)
 
     async def _resolve(
-        self, batch: StoredBatch, outcomes: Mapping[bytes, Outcome], known: Mapping[bytes, SampleState]
+        self,
+        batch: StoredBatch,
+        outcomes: Mapping[bytes, Outcome],
+        known: Mapping[bytes, SampleState],
     ) -> None:
         if outcomes:
             states = {
@@ -169,10 +204,11 @@ class BatchPlanner:
 
 
 def custom_id_prefix(batch: StoredBatch, round_: int) -> str:
-    """Of the ids of a round's requests: at most 64 letters, digits, _ and - with a number behind it.
+    """Of the ids of a round's requests: at most 64 letters, digits, _ and - with a number behind
+    it.
 
-    The ledger has these ids for `ledger_retention_days`. A request that is sent again after its batch was deleted is a
-    new batch with the same id and another time.
+    The ledger has these ids for `ledger_retention_days`. A request that is sent again after its
+    batch was deleted is a new batch with the same id and another time.
     """
     return f"{batch.id}-{batch.created_ms:x}-{round_}-"
 

@@ -1,4 +1,6 @@
-"""The steps of a batch: each begins with what is stored and ends with one transaction, so that it can be repeated."""
+"""The steps of a batch: each begins with what is stored and ends with one transaction, so that
+it can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,19 @@ from dataclasses import dataclass, replace
 from markbook.config.settings import TeacherConfig
 from markbook.contract import ErrorCode, ScoreRequest, Source
 from markbook.scoring.errors import TeacherError
-from markbook.scoring.pipeline.batch_outcomes import dump_outcome, end_batch, is_worth_another_batch, load_outcome
-from markbook.scoring.pipeline.batch_planner import BatchPlanner, Items, custom_id_prefix, group_id, with_tests
+from markbook.scoring.pipeline.batch_outcomes import (
+    dump_outcome,
+    end_batch,
+    is_worth_another_batch,
+    load_outcome,
+)
+from markbook.scoring.pipeline.batch_planner import (
+    BatchPlanner,
+    Items,
+    custom_id_prefix,
+    group_id,
+    with_tests,
+)
 from markbook.scoring.pipeline.group_scorer import GroupScorer, PreparedSample, new_mark
 from markbook.scoring.pipeline.reject_writer import RejectWriter
 from markbook.scoring.prompts.rubric import Rubric
@@ -56,8 +69,8 @@ def make_work(request: ScoreRequest, samples: Sequence[PreparedSample]) -> Batch
 
 @dataclass(frozen=True, slots=True)
 class BatchSteps:
-    """`lease_s`: of a batch. `keeps_exchanges`: store.keep_exchanges is above 0. `on_call` is called with each bill,
-    `on_counted` with the line of each ended batch.
+    """`lease_s`: of a batch. `keeps_exchanges`: store.keep_exchanges is above 0. `on_call` is
+    called with each bill, `on_counted` with the line of each ended batch.
 
     Every method may raise StoreUnavailableError and BatchTakenError.
     """
@@ -77,7 +90,9 @@ class BatchSteps:
     stopped: asyncio.Event
 
     async def advance(self, batch: StoredBatch, work: BatchWork) -> StoredBatch | None:
-        """One step; returns the batch as it is then, or None: it has ended, or its lease was given back."""
+        """One step; returns the batch as it is then, or None: it has ended, or its lease was
+        given back.
+        """
         if batch.state == QUEUED:
             return await self._plan(batch, work)
         if batch.state == SENDING:
@@ -88,7 +103,9 @@ class BatchSteps:
         plan = await self.planner.plan(batch, work.items)
         if plan.planned:
             return plan.batch
-        if plan.open:  # a call or another batch has asked for them: they will be stored, or free again
+        if (
+            plan.open
+        ):  # a call or another batch has asked for them: they will be stored, or free again
             return await self._leave(batch)
         return await self._finish(batch, work)
 
@@ -97,7 +114,9 @@ class BatchSteps:
         built = [(each.id, self.planner.build(each, work.items)) for each in requests]
         began = time.monotonic()
         batch = await self.store.batches.begin_send(batch, self.clock_ms())
-        if time.monotonic() - began > self.lease_s:  # this process was paused: another one may be searching by now
+        if (
+            time.monotonic() - began > self.lease_s
+        ):  # this process was paused: another one may be searching by now
             return None
         try:
             provider_id = await self.api.send(built)
@@ -112,9 +131,11 @@ class BatchSteps:
         return await self.store.batches.mark_sent(batch, provider_id, self.clock_ms())
 
     async def _search(self, batch: StoredBatch) -> StoredBatch | None:
-        """Find out whether an interrupted round was sent; it is sent again only once it certainly was not.
+        """Find out whether an interrupted round was sent; it is sent again only once it certainly
+        was not.
 
-        A process may still be sending for `batch_send_timeout_s` after its lease, and the provider take as long again.
+        A process may still be sending for `batch_send_timeout_s` after its lease, and the provider
+        take as long again.
         """
         assert batch.send_ms is not None
         known = await self.store.batches.provider_ids()
@@ -138,7 +159,9 @@ class BatchSteps:
         assert batch.send_ms is not None
         age_ms = self.store.batches.now(self.clock_ms()) - batch.send_ms
         is_lost = age_ms > self.api.result_days * _DAY_MS
-        missing = {each.id: each for each in await self.store.batches.open_requests(batch.id, batch.round)}
+        missing = {
+            each.id: each for each in await self.store.batches.open_requests(batch.id, batch.round)
+        }
         known = await self.store.batches.samples(batch.id)
         if not is_lost:
             try:
@@ -150,10 +173,14 @@ class BatchSteps:
             if self.stopped.is_set():
                 return batch
             if missing:
-                log.warning("batch %s: %d results are missing, read again later", batch.id, len(missing))
+                log.warning(
+                    "batch %s: %d results are missing, read again later", batch.id, len(missing)
+                )
                 return await self._leave(batch)
         for request in missing.values():
-            await self._record(batch, request, self.api.lost(len(request.digests), request.bound), work, known)
+            await self._record(
+                batch, request, self.api.lost(len(request.digests), request.bound), work, known
+            )
         return await self.store.batches.requeue(batch, self.clock_ms())
 
     async def _read_results(
@@ -163,14 +190,20 @@ class BatchSteps:
         work: BatchWork,
         known: Mapping[bytes, SampleState],
     ) -> None:
-        """Record results until all are read or the service stops; those that came are taken out of `missing`."""
+        """Record results until all are read or the service stops; those that came are taken out
+        of `missing`.
+        """
         assert batch.provider_id is not None
         async with aclosing(self.api.results(batch.provider_id)) as results:
             async for name, result in results:
                 if self.stopped.is_set():
                     return
                 if (request := missing.get(name)) is not None:
-                    sent = self.planner.build(request, work.items).params if self.keeps_exchanges else None
+                    sent = (
+                        self.planner.build(request, work.items).params
+                        if self.keeps_exchanges
+                        else None
+                    )
                     brought = self.api.read(result, len(request.digests), request.bound, sent)
                     await self._record(batch, request, brought, work, known)
                     del missing[name]
@@ -193,7 +226,9 @@ class BatchSteps:
                 mark = self.scorer.mark(item, Source.TEACHER, outcome.criteria, outcome.reasons)
                 states[digest] = replace(state, outcome=dump_outcome(mark))
                 marked.append(new_mark(item, outcome))
-            elif state.attempts < self.config.batch_attempts and is_worth_another_batch(outcome, len(request.digests)):
+            elif state.attempts < self.config.batch_attempts and is_worth_another_batch(
+                outcome, len(request.digests)
+            ):
                 states[digest] = replace(state, failure=dump_outcome(outcome))
             else:
                 states[digest] = replace(state, outcome=dump_outcome(outcome))
@@ -202,9 +237,15 @@ class BatchSteps:
         self.on_call(brought.call)
 
     async def _refuse(
-        self, batch: StoredBatch, requests: Sequence[StoredRequest], error: TeacherError, work: BatchWork
+        self,
+        batch: StoredBatch,
+        requests: Sequence[StoredRequest],
+        error: TeacherError,
+        work: BatchWork,
     ) -> StoredBatch:
-        """The provider refuses the batch as a whole: its samples have no mark, and nothing is billed."""
+        """The provider refuses the batch as a whole: its samples have no mark, and nothing is
+        billed.
+        """
         known = await self.store.batches.samples(batch.id)
         failure = ScoringFailure(ErrorCode.TEACHER_REJECTED, error.detail)
         for request in requests:
@@ -215,13 +256,23 @@ class BatchSteps:
 
     async def _finish(self, batch: StoredBatch, work: BatchWork) -> StoredBatch | None:
         known = await self.store.batches.samples(batch.id)
-        outcomes = {digest: load_outcome(state.outcome) for digest, state in known.items() if state.outcome is not None}
+        outcomes = {
+            digest: load_outcome(state.outcome)
+            for digest, state in known.items()
+            if state.outcome is not None
+        }
         bills = [call for _, call in await self.store.batches.bills(batch.id)]
         at_ms = self.clock_ms()
         ended = end_batch(batch.id, work.request, work.samples, outcomes, bills, self.rubric, at_ms)
-        if self.store.keys.any_for_some_runs:  # keys for some runs see the marks that their runs were given
+        if (
+            self.store.keys.any_for_some_runs
+        ):  # keys for some runs see the marks that their runs were given
             pairs = zip(work.samples, ended.results, strict=True)
-            given = {item.print.row for item, result in pairs if result.source in (Source.CACHE, Source.COALESCED)}
+            given = {
+                item.print.row
+                for item, result in pairs
+                if result.source in (Source.CACHE, Source.COALESCED)
+            }
             await self.store.given.add(given, batch.run)
         for start in range(0, len(work.samples), _LISTED_AT_ONCE):
             part = slice(start, start + _LISTED_AT_ONCE)
@@ -235,7 +286,10 @@ class BatchSteps:
     async def _leave(
         self, batch: StoredBatch, error: TeacherError | None = None, wait_s: float = 0.0
     ) -> StoredBatch | None:
-        """Give the lease back for `batch_poll_s`, or for `wait_s` where that is longer. Returns None."""
+        """Give the lease back for `batch_poll_s`, or for `wait_s` where that is longer.
+
+        Returns None.
+        """
         if error is not None:
             log.warning("batch %s: %s; tried again later", batch.id, error.detail)
         wait_ms = round(max(self.config.batch_poll_s, wait_s) * 1000)

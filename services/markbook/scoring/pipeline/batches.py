@@ -1,10 +1,13 @@
-"""Batches of samples: stored at once, then moved on step by step by whichever replica holds the batch's lease.
+"""Batches of samples: stored at once, then moved on step by step by whichever replica holds the
+batch's lease.
 
-    queued   plan: free tiers, claims, requests and reservations are stored; nothing left to ask: ended
-    sending  the requests are sent; if a process died while it sent them, they are searched for at the provider first
-    sent     the provider is asked every teacher.batch_poll_s; each result is stored and booked; then queued again
+    queued   plan: free tiers, claims, requests and reservations are stored; nothing left to ask:
+    ended sending  the requests are sent; if a process died while it sent them, they are searched
+    for at the provider first sent     the provider is asked every teacher.batch_poll_s; each result
+    is stored and booked; then queued again
 
-A process may be killed between any two lines: the next one to get the lease finds the state of the last transaction.
+A process may be killed between any two lines: the next one to get the lease finds the state of the
+last transaction.
 """
 
 from __future__ import annotations
@@ -55,8 +58,9 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BatchRecorders:
-    """`billed` is called with each call's bill, `counted` with the line of each batch that ended. `rejects` lists the
-    samples that a tier decided."""
+    """`billed` is called with each call's bill, `counted` with the line of each batch that ended.
+    `rejects` lists the samples that a tier decided.
+    """
 
     billed: Callable[[TeacherCall], None]
     counted: Callable[[RequestLine], None]
@@ -107,24 +111,34 @@ class BatchService:
             )
 
     async def submit(self, request: ScoreRequest, key: ApiKey | None) -> Batch:
-        """Store a batch; one that was sent before with the same `request_id` and samples is that batch.
+        """Store a batch; one that was sent before with the same `request_id` and samples is that
+        batch.
 
         Raises BadRequestError where the teacher cannot be asked in batches.
         """
         if self._steps is None:
             raise BadRequestError(
-                f"{self._teacher.description}: it has no batches, which only the provider's own API has (see "
-                "teacher.base_url_has_batches); send the request without batch",
+                f"{self._teacher.description}: it has no batches, which only the provider's own "
+                "API has (see teacher.base_url_has_batches); send the request without batch",
                 field="batch",
             )
         if not self._use_tests:
-            samples = [sample.model_copy(update={"tests": [], "test_setup": ""}) for sample in request.samples]
+            samples = [
+                sample.model_copy(update={"tests": [], "test_setup": ""})
+                for sample in request.samples
+            ]
             request = request.model_copy(update={"samples": samples})
         items = await prepare_samples(request.samples, self._profile, use_tests=True)
         name = line_id(request, items)
         body = await asyncio.to_thread(lambda: zlib.compress(request.model_dump_json().encode()))
         await self._store.batches.add(
-            name, request.run, key.name if key else None, self._profile, len(items), body, self._clock_ms()
+            name,
+            request.run,
+            key.name if key else None,
+            self._profile,
+            len(items),
+            body,
+            self._clock_ms(),
         )
         self._wake.set()
         stored = await self.get(Viewer(key), name)
@@ -137,7 +151,10 @@ class BatchService:
         return None if stored is None else await asyncio.to_thread(_to_wire, stored)
 
     async def run(self) -> None:
-        """Work on batches that are due until `close`. Returns at once where the teacher has no batches."""
+        """Work on batches that are due until `close`.
+
+        Returns at once where the teacher has no batches.
+        """
         while self._steps is not None and not self._stopped.is_set():
             self._wake.clear()
             try:
@@ -155,7 +172,10 @@ class BatchService:
                 continue
 
     async def close(self, grace_s: float) -> None:
-        """Begin no further step; those in progress have `grace_s` to end. What is left is continued after a start."""
+        """Begin no further step; those in progress have `grace_s` to end.
+
+        What is left is continued after a start.
+        """
         self._stopped.set()
         self._wake.set()
         if self._working:
@@ -173,7 +193,9 @@ class BatchService:
         self._working.discard(task)
         self._store.batches.untrack(batch)
         self._wake.set()
-        if not task.cancelled() and (error := task.exception()):  # tried again once its lease has ended
+        if not task.cancelled() and (
+            error := task.exception()
+        ):  # tried again once its lease has ended
             log.error("batch %s: internal error, tried again: %r", batch, error, exc_info=error)
 
     async def _work(self, steps: BatchSteps, batch: StoredBatch) -> None:
@@ -193,7 +215,9 @@ class BatchService:
 
 
 def _to_wire(batch: StoredBatch) -> Batch:
-    state = {QUEUED: BatchState.QUEUED, ENDED: BatchState.ENDED}.get(batch.state, BatchState.IN_PROGRESS)
+    state = {QUEUED: BatchState.QUEUED, ENDED: BatchState.ENDED}.get(
+        batch.state, BatchState.IN_PROGRESS
+    )
     response = None if batch.response is None else load_response(batch.response)
     return Batch(
         id=batch.id,
@@ -201,7 +225,9 @@ def _to_wire(batch: StoredBatch) -> Batch:
         state=state,
         samples=batch.samples,
         created_at=datetime.fromtimestamp(batch.created_ms / 1000, UTC),
-        ended_at=None if batch.ended_ms is None else datetime.fromtimestamp(batch.ended_ms / 1000, UTC),
+        ended_at=None
+        if batch.ended_ms is None
+        else datetime.fromtimestamp(batch.ended_ms / 1000, UTC),
         results=None if response is None else response.results,
         usage=None if response is None else response.usage,
     )

@@ -37,8 +37,8 @@ class _Block:
 def extract(completion: str, language: str) -> Extraction:
     """The code in `completion`; `language` is canonical.
 
-    Of several blocks it is the longest of those tagged with the language, or else the longest. Fences inside a comment
-    or a string of the language are code, not fences.
+    Of several blocks it is the longest of those tagged with the language, or else the longest.
+    Fences inside a comment or a string of the language are code, not fences.
     """
     blocks = list(_blocks(completion, language))
     if not blocks:
@@ -49,7 +49,9 @@ def extract(completion: str, language: str) -> Extraction:
         before = completion[: chosen.start]
         if before.count("\n") > 1 and len(before.strip()) > len(chosen.code.strip()):
             return Extraction(before, ExtractedFrom.BEFORE_FENCE)
-    return Extraction(chosen.code, ExtractedFrom.BLOCK if chosen.closed else ExtractedFrom.BLOCK_CUT_OFF)
+    return Extraction(
+        chosen.code, ExtractedFrom.BLOCK if chosen.closed else ExtractedFrom.BLOCK_CUT_OFF
+    )
 
 
 def _blocks(text: str, language: str) -> Iterator[_Block]:
@@ -58,7 +60,12 @@ def _blocks(text: str, language: str) -> Iterator[_Block]:
         closing = next((fence for fence in fences if _closes(fence, opening)), None)
         code = text[opening.end() : closing.start() if closing else len(text)]
         tag = _TAG.match(opening["info"])
-        yield _Block(tag[1] if tag else "", _outdent(code, opening["indent"]), closing is not None, opening.start())
+        yield _Block(
+            tag[1] if tag else "",
+            _outdent(code, opening["indent"]),
+            closing is not None,
+            opening.start(),
+        )
 
 
 def _closes(fence: re.Match[str], opening: re.Match[str]) -> bool:

@@ -20,8 +20,9 @@ class Tiers:
 
 @dataclass(frozen=True, slots=True)
 class Recorders:
-    """Callbacks of the metrics: `request_counted` with the line of each request, `gathered` with the seconds that a
-    sample waited for others of its task."""
+    """Callbacks of the metrics: `request_counted` with the line of each request, `gathered` with
+    the seconds that a sample waited for others of its task.
+    """
 
     request_counted: Callable[[RequestLine], None]
     gathered: Callable[[float], None]

@@ -1,4 +1,5 @@
-"""Requests the reason of one mark from the teacher: once per sample, within the budgets, booked like any call.
+"""Requests the reason of one mark from the teacher: once per sample, within the budgets, booked
+like any call.
 
 The mark stays as it is: the reason, and the criteria that came with it, are stored beside it.
 """
@@ -19,19 +20,29 @@ from markbook.scoring.types import Judgment, ScoringFailure
 
 class Explainer:
     def __init__(
-        self, config: Config, scorer: GroupScorer, store: Store, model: str, clock_ms: Callable[[], int]
+        self,
+        config: Config,
+        scorer: GroupScorer,
+        store: Store,
+        model: str,
+        clock_ms: Callable[[], int],
     ) -> None:
-        self.stale_ms = round(2 * config.teacher.timeout_s * 1000)  # longer than any call that still runs
+        self.stale_ms = round(
+            2 * config.teacher.timeout_s * 1000
+        )  # longer than any call that still runs
         self._scorer = scorer
         self._store = store
         self._model = model
         self._clock_ms = clock_ms
 
-    async def explain(self, billing: BillingContext, name: Fingerprint, texts: Texts) -> ScoringFailure | None:
-        """Store the teacher's reasons for the sample; does nothing if they are stored or requested already.
+    async def explain(
+        self, billing: BillingContext, name: Fingerprint, texts: Texts
+    ) -> ScoringFailure | None:
+        """Store the teacher's reasons for the sample; does nothing if they are stored or requested
+        already.
 
-        Returns None, or why there are no reasons: the next call tries again. Raises StoreUnavailableError and
-        ServiceStoppingError.
+        Returns None, or why there are no reasons: the next call tries again. Raises
+        StoreUnavailableError and ServiceStoppingError.
         """
         mine = await self._store.explanations.acquire(
             name.row, billing.run, self._model, self._clock_ms(), self.stale_ms
@@ -46,7 +57,9 @@ class Explainer:
             await self._store.explanations.release(name.row)
             raise
         if isinstance(outcome, Judgment):
-            await self._store.explanations.record(name.row, outcome.reasons, outcome.criteria, self._clock_ms())
+            await self._store.explanations.record(
+                name.row, outcome.reasons, outcome.criteria, self._clock_ms()
+            )
             return None
         await self._store.explanations.release(name.row)
         return outcome

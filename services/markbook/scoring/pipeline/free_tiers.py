@@ -1,8 +1,10 @@
 """The tiers that cost nothing, in their order, for samples of requests and of batches.
 
-    stored verdicts and marks -> heuristic tier -> tests without a stored verdict -> marks of those that passed
+    stored verdicts and marks -> heuristic tier -> tests without a stored verdict -> marks of those
+    that passed
 
-What tests decide goes before a stored mark, so a sample whose verdict is not known yet is not served from the cache.
+What tests decide goes before a stored mark, so a sample whose verdict is not known yet is not
+served from the cache.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ Stored = Mapping[bytes, StoredMark]
 
 @dataclass(frozen=True, slots=True)
 class FreeResult:
-    """`left`: samples that only the teacher can mark, with the verdicts of their tests. `rejected`: by the heuristic
-    tier, with the reasons."""
+    """`left`: samples that only the teacher can mark, with the verdicts of their tests. `rejected`:
+    by the heuristic tier, with the reasons.
+    """
 
     left: list[PreparedSample]
     rejected: list[tuple[PreparedSample, HeuristicResult]]
@@ -58,10 +61,14 @@ class FreeTiers:
         self._clock_ms = clock_ms
         self._tested_at_once = tested_at_once
 
-    async def resolve(self, items: Sequence[PreparedSample], caller: Caller, on_outcome: OnOutcome) -> FreeResult:
-        """Find the outcomes that cost nothing; `on_outcome` is called with each as soon as it is known.
+    async def resolve(
+        self, items: Sequence[PreparedSample], caller: Caller, on_outcome: OnOutcome
+    ) -> FreeResult:
+        """Find the outcomes that cost nothing; `on_outcome` is called with each as soon as it is
+        known.
 
-        `caller`: the run and key under which samples queue. Raises StoreUnavailableError and ServiceStoppingError.
+        `caller`: the run and key under which samples queue. Raises StoreUnavailableError and
+        ServiceStoppingError.
         """
         with span("store lookup", **{"markbook.samples": len(items)}):
             stored = await self._stored(items)
@@ -83,7 +90,10 @@ class FreeTiers:
         return stored
 
     def _known(self, item: PreparedSample, stored: Stored) -> Outcome | None:
-        """What needs neither classifier nor sandbox. Without tests a stored mark counts under every tests_policy."""
+        """What needs neither classifier nor sandbox.
+
+        Without tests a stored mark counts under every tests_policy.
+        """
         if not item.tests:
             return self._cached(item, stored)
         return None if item.verdict is None else self._decided(item, stored)
@@ -118,7 +128,9 @@ class FreeTiers:
     async def _run_tests(
         self, items: Sequence[PreparedSample], caller: Caller, on_outcome: OnOutcome
     ) -> list[PreparedSample]:
-        """The samples with the verdicts of their tests, without those whose tests could not be run."""
+        """The samples with the verdicts of their tests, without those whose tests could not be
+        run.
+        """
         with_tests = sum(bool(item.tests) for item in items)
         if not with_tests:
             return list(items)

@@ -1,11 +1,13 @@
-"""Gathers samples of one task that arrive in requests of one sample each, so that one teacher call scores them all.
+"""Gathers samples of one task that arrive in requests of one sample each, so that one teacher call
+scores them all.
 
     sample 1 arrives, its cheaper tiers run ---+
-    sample 2 arrives, its cheaper tiers run ---+--> window over, none of them still in a cheaper tier --> one group
-    sample 3 arrives, rejected: not waited for +--> or: as many as a group may have, a deadline --------> sent at once
+    sample 2 arrives, its cheaper tiers run ---+--> window over, none of them still in a cheaper
+    tier --> one group sample 3 arrives, rejected: not waited for +--> or: as many as a group may
+    have, a deadline --------> sent at once
 
-What arrives within a window is scored as if it had come in one request. Dynamic batching of inference servers does the
-same with a queue delay.
+What arrives within a window is scored as if it had come in one request. Dynamic batching of
+inference servers does the same with a queue delay.
 
 A trainer that sends the samples of several tasks at the same time sends those of one task further
 apart than a window: what is between them are samples of other tasks. So a window lasts as long as
@@ -29,17 +31,23 @@ from markbook.scoring.pipeline.group_scorer import PreparedSample
 from markbook.scoring.pipeline.request_state import RequestState
 
 MAX_TASK_GAP = 4
-"""A window ends this many times `gather_ms` after the last sample of its task, though its run may keep sending others:
-what a group that stays incomplete waits at most, once it is as complete as it gets."""
+"""A window ends this many times `gather_ms` after the last sample of its task, though its run may
+keep sending others: what a group that stays incomplete waits at most, once it is as complete as it
+gets.
+"""
 MAX_EXTENSION = 10
 """A window ends this many times `gather_ms` after its first sample, whatever arrives."""
 LAST_PASSES = 5
-"""Passes of the event loop after a window's end in which what has arrived by then still enters it: reading a request
-and starting its tasks takes three. A pass of a busy loop takes milliseconds, while requests wait in their sockets."""
+"""Passes of the event loop after a window's end in which what has arrived by then still enters it:
+reading a request and starting its tasks takes three. A pass of a busy loop takes milliseconds,
+while requests wait in their sockets.
+"""
 
 
 class GroupKey(NamedTuple):
-    """What samples must have in common to be gathered: who pays, what the teacher is shown, how tests were decided."""
+    """What samples must have in common to be gathered: who pays, what the teacher is shown, how
+    tests were decided.
+    """
 
     caller: Caller
     prompt: str
@@ -50,14 +58,19 @@ class GroupKey(NamedTuple):
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Burst:
-    """What one caller sends while it has open windows. `arrived`: when its newest request of one sample did."""
+    """What one caller sends while it has open windows.
+
+    `arrived`: when its newest request of one sample did.
+    """
 
     arrived: float
 
 
 @dataclass(slots=True, eq=False)
 class Window:
-    """The samples that arrived within one window. `pending`: still in a cheaper tier; `ready`: wait for the others.
+    """The samples that arrived within one window.
+
+    `pending`: still in a cheaper tier; `ready`: wait for the others.
 
     `first` and `arrived`: when the first and the newest sample of its task arrived.
     """
@@ -74,7 +87,10 @@ class Window:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One request of one sample. `sent`: done once its group is sent; `context`: of the request, for its log lines."""
+    """One request of one sample.
+
+    `sent`: done once its group is sent; `context`: of the request, for its log lines.
+    """
 
     state: RequestState
     item: PreparedSample
@@ -87,9 +103,9 @@ class Entry:
 class GroupGatherer:
     """Sends groups of up to `max_size`; `window_s` 0 or a `max_size` of 1: gathers nothing.
 
-    `send` starts the call of one group, in the order in which its samples became ready. `on_waited` is called with the
-    seconds that a sample was ready and waited, in the context of its request. Times are the event loop's. Not
-    thread-safe.
+    `send` starts the call of one group, in the order in which its samples became ready. `on_waited`
+    is called with the seconds that a sample was ready and waited, in the context of its request.
+    Times are the event loop's. Not thread-safe.
     """
 
     def __init__(
@@ -109,17 +125,25 @@ class GroupGatherer:
         self._stopping = False
 
     @contextmanager
-    def expect(self, state: RequestState, items: Sequence[PreparedSample]) -> Iterator[Entry | None]:
-        """Others that arrive within the window wait for this sample until the context ends or it is ready.
+    def expect(
+        self, state: RequestState, items: Sequence[PreparedSample]
+    ) -> Iterator[Entry | None]:
+        """Others that arrive within the window wait for this sample until the context ends or it is
+        ready.
 
-        None where nothing is gathered: the request carries several samples, or another one resolves its sample.
+        None where nothing is gathered: the request carries several samples, or another one resolves
+        its sample.
         """
         if not self._window_s or len(state.items) > 1 or not items:
             yield None
             return
         [item] = items
-        window = self._window(GroupKey(state.billing.caller, item.prompt, item.language, item.tests, item.test_setup))
-        entry = Entry(state, item, window, asyncio.get_running_loop().create_future(), copy_context())
+        window = self._window(
+            GroupKey(state.billing.caller, item.prompt, item.language, item.tests, item.test_setup)
+        )
+        entry = Entry(
+            state, item, window, asyncio.get_running_loop().create_future(), copy_context()
+        )
         window.pending.add(entry)
         try:
             yield entry
@@ -129,7 +153,8 @@ class GroupGatherer:
     async def wait(self, entry: Entry, item: PreparedSample) -> None:
         """Returns once the group of `item` is sent. Raises ServiceStoppingError.
 
-        `item`: the sample with the verdict of its tests. It is sent at the request's deadline at the latest.
+        `item`: the sample with the verdict of its tests. It is sent at the request's deadline at
+        the latest.
         """
         if self._stopping:
             raise stopping()
@@ -199,7 +224,12 @@ class GroupGatherer:
         if entry.deadline is not None:
             entry.deadline.cancel()
         self._send_if_complete(window)
-        if not window.is_over and not window.pending and not window.ready and window.end is not None:
+        if (
+            not window.is_over
+            and not window.pending
+            and not window.ready
+            and window.end is not None
+        ):
             window.end.cancel()
             del self._open[window.key]
             window.is_over = True
@@ -209,7 +239,9 @@ class GroupGatherer:
             self._send(window)
 
     def _send(self, window: Window) -> None:
-        entries = [entry for entry in window.ready if not entry.sent.done()]  # done: cancelled or refused
+        entries = [
+            entry for entry in window.ready if not entry.sent.done()
+        ]  # done: cancelled or refused
         window.ready = []
         for entry in entries:
             entry.sent.set_result(None)

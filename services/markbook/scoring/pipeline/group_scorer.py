@@ -1,4 +1,6 @@
-"""Asks the teacher about the samples of one task in one call; marks and costs are durable before anybody sees them."""
+"""Asks the teacher about the samples of one task in one call; marks and costs are durable before
+anybody sees them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ from markbook.scoring.types import CORRECTNESS, Judgment, ScoringFailure
 
 @dataclass(frozen=True, slots=True)
 class PreparedSample:
-    """A sample with its code extracted and its mark's fingerprint. `verdict`: of its tests, once they ran."""
+    """A sample with its code extracted and its mark's fingerprint.
+
+    `verdict`: of its tests, once they ran.
+    """
 
     prompt: str
     language: str
@@ -65,7 +70,12 @@ class GroupResult:
 
 class GroupScorer:
     def __init__(
-        self, config: Config, teacher: Teacher, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
+        self,
+        config: Config,
+        teacher: Teacher,
+        store: Store,
+        rubric: Rubric,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._rlaif = config.rlaif
         self._budgets = config.budgets
@@ -94,13 +104,20 @@ class GroupScorer:
     ) -> list[Outcome]:
         """Ask the teacher about one group and store its marks: one outcome per item, in order.
 
-        `completed_lines` returns the ledger lines of the requests that these outcomes complete; they are written in the
-        transaction of the marks. Raises ClaimConflictError when another replica has claimed or stored any item.
+        `completed_lines` returns the ledger lines of the requests that these outcomes complete;
+        they are written in the transaction of the marks. Raises ClaimConflictError when another
+        replica has claimed or stored any item.
         """
         async with self.score_group(billing, items, [item.print for item in items]) as result:
             pairs = list(zip(items, result.outcomes, strict=True))
-            marked = [new_mark(item, outcome) for item, outcome in pairs if isinstance(outcome, Judgment)]
-            failures = {item.print.digest: outcome for item, outcome in pairs if isinstance(outcome, ScoringFailure)}
+            marked = [
+                new_mark(item, outcome) for item, outcome in pairs if isinstance(outcome, Judgment)
+            ]
+            failures = {
+                item.print.digest: outcome
+                for item, outcome in pairs
+                if isinstance(outcome, ScoringFailure)
+            }
             bills = result.limiter.pop_unwritten()
             outcomes = [self._outcome(item, outcome) for item, outcome in pairs]
             lines = completed_lines(outcomes)
@@ -120,8 +137,8 @@ class GroupScorer:
     ) -> AsyncIterator[GroupResult]:
         """Ask the teacher about one group, charged to `billing`, without storing the outcomes.
 
-        `to_claim` is claimed before the first call. `explain`: with reasons, whatever teacher.explain is. All costs are
-        written when the context ends.
+        `to_claim` is claimed before the first call. `explain`: with reasons, whatever
+        teacher.explain is. All costs are written when the context ends.
         """
         task = truncate_task(
             items[0].prompt,
@@ -130,9 +147,18 @@ class GroupScorer:
             policy=self._rlaif.prompt_context_policy,
         )
         group_id = hashlib.sha256(b"".join(item.print.digest for item in items)).hexdigest()[:16]
-        context = CallContext(billing.run, group_id, len(items), billing.key.name if billing.key else None)
+        context = CallContext(
+            billing.run, group_id, len(items), billing.key.name if billing.key else None
+        )
         limiter = RunBudgetLimiter(
-            self._store, context, self._budgets, self._clock_ms, billing.key, billing.bills, to_claim, self.stopped
+            self._store,
+            context,
+            self._budgets,
+            self._clock_ms,
+            billing.key,
+            billing.bills,
+            to_claim,
+            self.stopped,
         )
         codes = tuple(item.code for item in items)
         group = Group(group_id, task, items[0].language, codes, billing.caller, explain)
@@ -142,11 +168,15 @@ class GroupScorer:
             self._store.claims.untrack(each.digest for each in to_claim)
             await limiter.wait_settled()
 
-    async def _outcomes(self, group: Group, limiter: BudgetLimiter) -> Sequence[Judgment | ScoringFailure]:
+    async def _outcomes(
+        self, group: Group, limiter: BudgetLimiter
+    ) -> Sequence[Judgment | ScoringFailure]:
         try:
             return await self._teacher.mark(group, limiter)
         except TeacherError as error:
-            return (ScoringFailure(error.code, error.detail, error.retry_after_s),) * len(group.codes)
+            return (ScoringFailure(error.code, error.detail, error.retry_after_s),) * len(
+                group.codes
+            )
 
     def _outcome(self, item: PreparedSample, outcome: Judgment | ScoringFailure) -> Outcome:
         if isinstance(outcome, ScoringFailure):
@@ -154,7 +184,11 @@ class GroupScorer:
         return self.mark(item, Source.TEACHER, outcome.criteria, outcome.reasons)
 
     def mark(
-        self, item: PreparedSample, source: Source, criteria: Mapping[str, float], reasons: tuple[str, ...]
+        self,
+        item: PreparedSample,
+        source: Source,
+        criteria: Mapping[str, float],
+        reasons: tuple[str, ...],
     ) -> SampleMark:
         """The item's mark from the teacher's criteria; where tests ran, they decide correctness."""
         shown = with_verdict(criteria, item.verdict)

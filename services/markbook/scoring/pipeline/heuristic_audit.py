@@ -1,6 +1,7 @@
 """Audits the heuristic tier: the teacher also scores a fixed fraction of what it rejects.
 
-The teacher's scores are stored apart and never become the sample's mark; they show how often the tier is wrong.
+The teacher's scores are stored apart and never become the sample's mark; they show how often the
+tier is wrong.
 """
 
 from __future__ import annotations
@@ -22,15 +23,24 @@ OTHER = "other"
 
 class HeuristicAuditor:
     def __init__(
-        self, config: Config, scorer: GroupScorer, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
+        self,
+        config: Config,
+        scorer: GroupScorer,
+        store: Store,
+        rubric: Rubric,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._share = config.rlaif.heuristic_audit_rate
         self._calls = AuditCalls(config, scorer, store.audits, rubric, clock_ms, "rejected samples")
 
-    async def audit(self, billing: BillingContext, rejected: Sequence[tuple[PreparedSample, HeuristicResult]]) -> None:
+    async def audit(
+        self, billing: BillingContext, rejected: Sequence[tuple[PreparedSample, HeuristicResult]]
+    ) -> None:
         """Ask the teacher about those of the rejected samples that are chosen."""
         audits = {
-            item.print.digest: NewAudit(item.print, billing.run, _language_of(item), result.reasons[0], result.score)
+            item.print.digest: NewAudit(
+                item.print, billing.run, _language_of(item), result.reasons[0], result.score
+            )
             for item, result in rejected
             if is_chosen(item.print.key, self._share)
         }
@@ -38,4 +48,6 @@ class HeuristicAuditor:
 
 
 def _language_of(item: PreparedSample) -> str:
-    return item.language if is_supported(item.language) else OTHER  # clients may write anything there
+    return (
+        item.language if is_supported(item.language) else OTHER
+    )  # clients may write anything there

@@ -1,4 +1,6 @@
-"""The count of everything: a line per request, a line per paid call, and the sums that `/stats` shows."""
+"""The count of everything: a line per request, a line per paid call, and the sums that `/stats`
+shows.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ MAX_LINES = 10_000
 
 
 class LedgerWriter:
-    """Commits request lines in batches: at once where a reply waits for them, within FLUSH_S otherwise.
+    """Commits request lines in batches: at once where a reply waits for them, within FLUSH_S
+    otherwise.
 
-    Lines that could not be written are kept and tried again. Each is counted once, whatever was tried: it has an id.
+    Lines that could not be written are kept and tried again. Each is counted once, whatever was
+    tried: it has an id.
     """
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +35,10 @@ class LedgerWriter:
         self._writer: asyncio.Task[None] | None = None
 
     async def add(self, line: RequestLine, *, durable: bool) -> None:
-        """Count `line`: before this returns if `durable`, else within FLUSH_S. Raises StoreUnavailableError."""
+        """Count `line`: before this returns if `durable`, else within FLUSH_S.
+
+        Raises StoreUnavailableError.
+        """
         if len(self._lines) >= MAX_LINES:
             await self.flush()
         self._lines.setdefault(line.request_id, line)
@@ -41,7 +48,10 @@ class LedgerWriter:
             self._start()
 
     async def flush(self) -> None:
-        """Returns once every line so far is durable. Raises StoreUnavailableError; the lines are kept all the same."""
+        """Returns once every line so far is durable.
+
+        Raises StoreUnavailableError; the lines are kept all the same.
+        """
         if self._writer is None and not self._lines:
             return
         written = asyncio.get_running_loop().create_future()
@@ -51,12 +61,17 @@ class LedgerWriter:
         await written
 
     async def close(self) -> None:
-        """Write what is left, once no request runs any more. What cannot be written now is named in the log."""
+        """Write what is left, once no request runs any more.
+
+        What cannot be written now is named in the log.
+        """
         try:
             await self.flush()
         except StoreUnavailableError as error:
             samples = sum(line.samples for line in self._lines.values())
-            log.error("%d requests (%d samples) stay uncounted: %s", len(self._lines), samples, error)
+            log.error(
+                "%d requests (%d samples) stay uncounted: %s", len(self._lines), samples, error
+            )
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
@@ -73,10 +88,16 @@ class LedgerWriter:
             self._hurry.clear()
             lines, waiting = self._lines, self._waiting
             self._lines, self._waiting = {}, []
-            [result] = await asyncio.gather(self._store.ledger.count([*lines.values()]), return_exceptions=True)
+            [result] = await asyncio.gather(
+                self._store.ledger.count([*lines.values()]), return_exceptions=True
+            )
             if isinstance(result, BaseException):
                 self._lines = {**self._lines, **lines}
-                log.debug("%d request lines not written, kept and tried again: %s", len(self._lines), result)
+                log.debug(
+                    "%d request lines not written, kept and tried again: %s",
+                    len(self._lines),
+                    result,
+                )
             for written in waiting:
                 if written.cancelled():
                     continue

@@ -1,10 +1,11 @@
 """One sample's way through the service, top to bottom.
 
-    extract -> fingerprint -> claim here -> store          -- hit ----> cache      (free_tiers.py, as for batches)
-                                         -> heuristic tier -- reject -> heuristic
-                                         -> tests          -- fail ---> tests
-                                         -> requests of one sample: wait for others of the task (gathering.py)
-                                         -> claim in store -> teacher -> teacher, stored before anyone sees it
+    extract -> fingerprint -> claim here -> store          -- hit ----> cache      (free_tiers.py,
+                                         as for batches) -> heuristic tier -- reject -> heuristic ->
+                                         tests          -- fail ---> tests -> requests of one
+                                         sample: wait for others of the task (gathering.py) -> claim
+                                         in store -> teacher -> teacher, stored before anyone sees
+                                         it
     claimed by another request or replica -> wait          -----------> its result (coalesced)
 
 Every sample is counted once: sources and failures add up to the number of samples.
@@ -34,7 +35,12 @@ from markbook.scoring.pipeline.group_scorer import GroupScorer, Outcome, Prepare
 from markbook.scoring.pipeline.ledger_writer import LedgerWriter
 from markbook.scoring.pipeline.preparation import prepare_samples
 from markbook.scoring.pipeline.profile_inputs import mark_identity
-from markbook.scoring.pipeline.request_state import ADMISSION_TIMEOUT, DEADLINE_EXCEEDED, RequestState, is_over_budget
+from markbook.scoring.pipeline.request_state import (
+    ADMISSION_TIMEOUT,
+    DEADLINE_EXCEEDED,
+    RequestState,
+    is_over_budget,
+)
 from markbook.scoring.pipeline.response_writer import ResponseWriter
 from markbook.scoring.pipeline.single_flight import SingleFlight
 from markbook.scoring.prompts.rubric import Rubric
@@ -45,7 +51,9 @@ log = logging.getLogger("markbook")
 Work = Coroutine[Any, Any, None]
 
 CLAIM_POLL_INTERVAL_S = 0.1
-"""Seconds between polls of another replica's claims: short beside a teacher call, cheap for the database."""
+"""Seconds between polls of another replica's claims: short beside a teacher call, cheap for the
+database.
+"""
 
 
 class Pipeline:
@@ -79,31 +87,50 @@ class Pipeline:
             store, self.ledger, rubric, self.profile, clock_ms, counted, count_baseline=is_paid
         )
         limits = config.service
-        self._admission = AdmissionController(limits.max_concurrent_requests, limits.max_queued_requests)
+        self._admission = AdmissionController(
+            limits.max_concurrent_requests, limits.max_queued_requests
+        )
         self._in_flight: SingleFlight[bytes, Outcome] = SingleFlight()
         self._owners: set[asyncio.Task[None]] = set()
-        window_s = 0.0 if teacher.is_stub else config.teacher.gather_ms / 1000  # a stub's calls cost nothing
-        self._gatherer = GroupGatherer(window_s, config.teacher.max_group_size, self._ask_gathered, recorders.gathered)
+        window_s = (
+            0.0 if teacher.is_stub else config.teacher.gather_ms / 1000
+        )  # a stub's calls cost nothing
+        self._gatherer = GroupGatherer(
+            window_s, config.teacher.max_group_size, self._ask_gathered, recorders.gathered
+        )
 
     def check_rate(self, key: ApiKey | None, samples: int) -> None:
-        """For samples that are not in a `score` request. Raises TooManyRequestsError over the key's rate limits."""
+        """For samples that are not in a `score` request.
+
+        Raises TooManyRequestsError over the key's rate limits.
+        """
         self._admission.check_rate(key, samples)
 
     async def score(self, request: ScoreRequest, key: ApiKey | None = None) -> ScoreResponse:
-        """Results in the order of the samples. What has none at the request's deadline is left unscored.
+        """Results in the order of the samples.
 
-        Raises StoreUnavailableError when the store can be neither read nor written, TooManyRequestsError and
-        ServiceStoppingError.
+        What has none at the request's deadline is left unscored.
+
+        Raises StoreUnavailableError when the store can be neither read nor written,
+        TooManyRequestsError and ServiceStoppingError.
         """
-        deadline = None if request.timeout_s is None else asyncio.get_running_loop().time() + request.timeout_s
-        items = await prepare_samples(request.samples, self.profile, use_tests=self._config.rlaif.use_tests)
+        deadline = (
+            None
+            if request.timeout_s is None
+            else asyncio.get_running_loop().time() + request.timeout_s
+        )
+        items = await prepare_samples(
+            request.samples, self.profile, use_tests=self._config.rlaif.use_tests
+        )
         state = RequestState(request, items, BillingContext(request.run, key), deadline)
         slots = self._admission.slots_for(key, len(request.samples))
         try:
             async with asyncio.timeout_at(deadline):
                 admitted_at = await slots.acquire(request.run)
         except TimeoutError:
-            return await self.responses.respond(state, dict.fromkeys(state.by_digest, ADMISSION_TIMEOUT))
+            return await self.responses.respond(
+                state, dict.fromkeys(state.by_digest, ADMISSION_TIMEOUT)
+            )
         try:
             outcomes = await self._outcomes(state, deadline)
             return await self.responses.respond(state, outcomes)
@@ -115,7 +142,9 @@ class Pipeline:
                 state.owner.add_done_callback(lambda _: slots.release(admitted_at))
 
     async def _outcomes(self, state: RequestState, deadline: float | None) -> dict[bytes, Outcome]:
-        """The outcome of every sample by its digest; DEADLINE_EXCEEDED for those that have none in time."""
+        """The outcome of every sample by its digest; DEADLINE_EXCEEDED for those that have none
+        in time.
+        """
         by_digest = state.by_digest
         outcomes: dict[bytes, Outcome] = {}
         missing = list(by_digest)
@@ -127,18 +156,28 @@ class Pipeline:
             state.owner = self._start(self._score_missing(state, items), items)
             await until_done([state.owner], deadline)
             await until_done(futures.values(), deadline)
-            if state.response:  # its ledger line is being written already: it can no longer be cut short
+            if (
+                state.response
+            ):  # its ledger line is being written already: it can no longer be cut short
                 await until_done(futures.values(), None)
             for digest, future in futures.items():
                 outcomes[digest] = future.result() if future.done() else DEADLINE_EXCEEDED
             if state.owner.done() and not state.owner.cancelled():
                 state.owner.result()  # raises what it failed with
             # What another request's budget could not pay for is tried again with this request's.
-            missing = [digest for digest in futures if is_over_budget(outcomes[digest]) and digest not in owned]
+            missing = [
+                digest
+                for digest in futures
+                if is_over_budget(outcomes[digest]) and digest not in owned
+            ]
         return outcomes
 
-    def _start(self, work: Work, items: Sequence[PreparedSample], context: Context | None = None) -> asyncio.Task[None]:
-        """Score `items` in a task of its own: others may wait for them after this request's client or time has gone."""
+    def _start(
+        self, work: Work, items: Sequence[PreparedSample], context: Context | None = None
+    ) -> asyncio.Task[None]:
+        """Score `items` in a task of its own: others may wait for them after this request's
+        client or time has gone.
+        """
         digests = [item.print.digest for item in items]
         owner = asyncio.create_task(work, context=context)
         self._owners.add(owner)
@@ -146,7 +185,8 @@ class Pipeline:
         return owner
 
     async def close(self, grace_s: float) -> None:
-        """Accept no request and start no teacher call; calls in progress have `grace_s` to finish and be stored.
+        """Accept no request and start no teacher call; calls in progress have `grace_s` to finish
+        and be stored.
 
         Requests without a call in progress are refused at once.
         """
@@ -156,7 +196,10 @@ class Pipeline:
         self._tier.stop()
         self._tests.stop()
         self._admission.stop()
-        log.info("stopping: no teacher call is started any more; samples in progress: %d", len(self._in_flight))
+        log.info(
+            "stopping: no teacher call is started any more; samples in progress: %d",
+            len(self._in_flight),
+        )
         if self._owners:
             _, late = await asyncio.wait(self._owners, timeout=grace_s)
             for owner in late:
@@ -180,12 +223,17 @@ class Pipeline:
 
     def _ask_gathered(self, entries: Sequence[Entry]) -> None:
         items = [entry.item for entry in entries]
-        self._start(self._ask_teacher([entry.state for entry in entries], items), items, entries[0].context)
+        self._start(
+            self._ask_teacher([entry.state for entry in entries], items), items, entries[0].context
+        )
 
-    async def _ask_teacher(self, states: Sequence[RequestState], group: Sequence[PreparedSample]) -> None:
+    async def _ask_teacher(
+        self, states: Sequence[RequestState], group: Sequence[PreparedSample]
+    ) -> None:
         """Resolve a group by asking the teacher, or by waiting for the replica that has claimed it.
 
-        `states`: the samples' requests, all of one run and API key. The first has the call in its usage.
+        `states`: the samples' requests, all of one run and API key. The first has the call in its
+        usage.
         """
         if not group:
             return
@@ -197,13 +245,19 @@ class Pipeline:
             rest = self._resolve_stored(group, conflict.marks, Source.COALESCED)
             unclaimed = [item for item in rest if item.print.digest not in conflict.asked]
             claimed = [item for item in rest if item.print.digest in conflict.asked]
-            await gather_all([self._ask_teacher(states, unclaimed), self._wait_for_replicas(states, claimed)])
+            await gather_all(
+                [self._ask_teacher(states, unclaimed), self._wait_for_replicas(states, claimed)]
+            )
         else:
             for item, outcome in zip(group, outcomes, strict=True):
                 self._resolve(item, outcome)
 
-    async def _wait_for_replicas(self, states: Sequence[RequestState], items: Sequence[PreparedSample]) -> None:
-        """Resolve what other replicas store; ask for what is left once one of them is no longer claimed."""
+    async def _wait_for_replicas(
+        self, states: Sequence[RequestState], items: Sequence[PreparedSample]
+    ) -> None:
+        """Resolve what other replicas store; ask for what is left once one of them is no longer
+        claimed.
+        """
         waiting = list(items)
         free: frozenset[bytes] = frozenset()
         while waiting and not free:
@@ -212,9 +266,15 @@ class Pipeline:
                 raise stopping()
             stored = await self._store.marks.get([item.print for item in waiting], self._clock_ms())
             waiting = self._resolve_stored(waiting, stored, Source.COALESCED)
-            seen = await self._store.claims.poll([item.print.digest for item in waiting], self._clock_ms())
+            seen = await self._store.claims.poll(
+                [item.print.digest for item in waiting], self._clock_ms()
+            )
             # A budget exhausted there does not imply that this request's is.
-            failed = {digest: failure for digest, failure in seen.failures.items() if not is_over_budget(failure)}
+            failed = {
+                digest: failure
+                for digest, failure in seen.failures.items()
+                if not is_over_budget(failure)
+            }
             for item in waiting:
                 if failure := failed.get(item.print.digest):
                     self._resolve(item, failure)
@@ -222,7 +282,9 @@ class Pipeline:
             free = seen.free | seen.failures.keys() - failed.keys()
         await self._ask_teacher(states, waiting)
 
-    def _resolve_stored(self, items: Sequence[PreparedSample], stored: Stored, source: Source) -> list[PreparedSample]:
+    def _resolve_stored(
+        self, items: Sequence[PreparedSample], stored: Stored, source: Source
+    ) -> list[PreparedSample]:
         """Resolve the items that have a stored mark; returns the others."""
         missing: list[PreparedSample] = []
         for item in items:
@@ -236,7 +298,9 @@ class Pipeline:
         self._in_flight.resolve(item.print.digest, outcome)
 
     def _on_owner_done(self, owner: asyncio.Task[None], digests: Sequence[bytes]) -> None:
-        """An owner that ends early passes its error to all who wait for its samples, or they would wait for ever."""
+        """An owner that ends early passes its error to all who wait for its samples, or they
+        would wait for ever.
+        """
         self._owners.discard(owner)
         error = (
             ServiceStoppingError("the service stopped before the marks came")

@@ -12,10 +12,14 @@ from markbook.scoring.pipeline.code_extraction import extract
 from markbook.scoring.pipeline.group_scorer import PreparedSample
 
 YIELD_EVERY_CHARS = 20_000
-"""Characters of completions after which the event loop is yielded: extraction of so many takes milliseconds."""
+"""Characters of completions after which the event loop is yielded: extraction of so many takes
+milliseconds.
+"""
 
 
-async def prepare_samples(samples: Sequence[Sample], profile: str, *, use_tests: bool) -> list[PreparedSample]:
+async def prepare_samples(
+    samples: Sequence[Sample], profile: str, *, use_tests: bool
+) -> list[PreparedSample]:
     """One item per sample, in order. Without `use_tests` the samples' tests are ignored."""
     items: list[PreparedSample] = []
     chars = 0

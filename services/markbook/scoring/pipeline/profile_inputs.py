@@ -10,7 +10,10 @@ from markbook.scoring.teachers.protocol import Teacher
 
 
 def mark_identity(config: Config, teacher: Teacher, rubric: Rubric) -> dict[str, object]:
-    """What a mark depends on besides task, code and language. Not the weights: they are applied on reading."""
+    """What a mark depends on besides task, code and language.
+
+    Not the weights: they are applied on reading.
+    """
     rlaif = config.rlaif
     return {
         "teacher": dict(teacher.identity()),

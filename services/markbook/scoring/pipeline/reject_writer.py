@@ -1,4 +1,6 @@
-"""Writes the samples that a tier decided to the list of samples: in batches, without delaying a request."""
+"""Writes the samples that a tier decided to the list of samples: in batches, without delaying a
+request.
+"""
 
 from __future__ import annotations
 
@@ -69,11 +71,16 @@ class RejectWriter:
         self._waiting.append((sample, item.texts))
 
     async def flush(self) -> None:
-        """Returns once all that was noted is listed. Raises StoreUnavailableError; what is left is kept."""
+        """Returns once all that was noted is listed.
+
+        Raises StoreUnavailableError; what is left is kept.
+        """
         async with self._writing:
             while self._waiting:
                 batch = self._waiting[:BATCH]
-                await self._store.samples.add_decided(batch, note_runs=self._store.keys.any_for_some_runs)
+                await self._store.samples.add_decided(
+                    batch, note_runs=self._store.keys.any_for_some_runs
+                )
                 del self._waiting[: len(batch)]
 
     async def close(self) -> None:

@@ -1,4 +1,6 @@
-"""State of one request in the pipeline: futures of its samples, and its response once that is built."""
+"""State of one request in the pipeline: futures of its samples, and its response once that is
+built.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class ScoredRequest:
 
 @dataclass(slots=True)
 class RequestState:
-    """`futures` by digest; `owned`: the digests that this request resolves itself, in the task `owner`.
+    """`futures` by digest; `owned`: the digests that this request resolves itself, in the task
+    `owner`.
 
     `deadline`: by the event loop's clock; None: no limit. `response` is built once and not changed.
     """
@@ -53,10 +56,14 @@ class RequestState:
 
 
 DEADLINE_EXCEEDED = ScoringFailure(
-    ErrorCode.DEADLINE, "no score within timeout_s; scoring continues and the result will be cached: retry", 1.0
+    ErrorCode.DEADLINE,
+    "no score within timeout_s; scoring continues and the result will be cached: retry",
+    1.0,
 )
 ADMISSION_TIMEOUT = ScoringFailure(
-    ErrorCode.DEADLINE, "still queued when timeout_s expired; the teacher was not called: retry", 1.0
+    ErrorCode.DEADLINE,
+    "still queued when timeout_s expired; the teacher was not called: retry",
+    1.0,
 )
 
 

@@ -7,7 +7,15 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from markbook.contract import RequestUsage, Result, SampleError, Scored, ScoreRequest, Source, Unscored
+from markbook.contract import (
+    RequestUsage,
+    Result,
+    SampleError,
+    Scored,
+    ScoreRequest,
+    Source,
+    Unscored,
+)
 from markbook.scoring.heuristics import explain
 from markbook.scoring.pipeline.group_scorer import Outcome, PreparedSample
 from markbook.scoring.prompts.prompt import baseline_tokens
@@ -17,15 +25,25 @@ from markbook.scoring.types import ScoringFailure, TeacherCall
 
 
 def build_results(
-    items: Sequence[PreparedSample], outcomes: Mapping[bytes, Outcome], owned: Sequence[bytes], profile: str
+    items: Sequence[PreparedSample],
+    outcomes: Mapping[bytes, Outcome],
+    owned: Sequence[bytes],
+    profile: str,
 ) -> Iterator[Result]:
-    """One result per item. The first item of an owned digest has its source, later ones are coalesced with it."""
+    """One result per item.
+
+    The first item of an owned digest has its source, later ones are coalesced with it.
+    """
     unclaimed = set(owned)
     for item in items:
         outcome = outcomes[item.print.digest]
         if isinstance(outcome, ScoringFailure):
-            error = SampleError(code=outcome.code, detail=outcome.detail, retry_after_s=outcome.retry_after_s)
-            yield Unscored(error=error, extracted_from=item.extracted_from, key=item.print.key, profile=profile)
+            error = SampleError(
+                code=outcome.code, detail=outcome.detail, retry_after_s=outcome.retry_after_s
+            )
+            yield Unscored(
+                error=error, extracted_from=item.extracted_from, key=item.print.key, profile=profile
+            )
             continue
         source = outcome.source
         if item.print.digest in unclaimed:
@@ -58,7 +76,11 @@ def sum_usage(calls: Sequence[TeacherCall]) -> RequestUsage:
 
 
 def build_ledger_line(
-    request: ScoreRequest, items: Sequence[PreparedSample], results: Sequence[Result], at_ms: int, baseline_tokens: int
+    request: ScoreRequest,
+    items: Sequence[PreparedSample],
+    results: Sequence[Result],
+    at_ms: int,
+    baseline_tokens: int,
 ) -> RequestLine:
     """`baseline_tokens`: what one call per sample would have sent for the scored samples."""
     sources = Counter(result.source for result in results if isinstance(result, Scored))
@@ -76,21 +98,33 @@ def build_ledger_line(
         cache=sources[Source.CACHE],
         coalesced=sources[Source.COALESCED],
         teacher=sources[Source.TEACHER],
-        unscored=Counter(result.error.code.value for result in results if isinstance(result, Unscored)),
+        unscored=Counter(
+            result.error.code.value for result in results if isinstance(result, Unscored)
+        ),
         baseline_tokens=baseline_tokens,
         scores={source: score_sums.sum_scores(each) for source, each in scores.items()},
     )
 
 
 def line_id(request: ScoreRequest, items: Sequence[PreparedSample]) -> str:
-    """Stable for a request that is sent again; different for other samples under the same request id."""
+    """Stable for a request that is sent again; different for other samples under the same
+    request id.
+    """
     if request.request_id is None:
         return f"{random.getrandbits(128):032x}"  # not uuid4, which asks the system each time
     digests = b"".join(item.print.digest for item in items)
-    return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + digests).hexdigest()[:32]
+    return hashlib.sha256(f"{request.run} {request.request_id} ".encode() + digests).hexdigest()[
+        :32
+    ]
 
 
-def sum_baseline_tokens(items: Sequence[PreparedSample], results: Sequence[Result], rubric: Rubric) -> int:
-    """Tokens that one call per sample, each with the whole rubric and task, would have sent for the scored samples."""
-    scored = [item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)]
+def sum_baseline_tokens(
+    items: Sequence[PreparedSample], results: Sequence[Result], rubric: Rubric
+) -> int:
+    """Tokens that one call per sample, each with the whole rubric and task, would have sent for
+    the scored samples.
+    """
+    scored = [
+        item for item, result in zip(items, results, strict=True) if isinstance(result, Scored)
+    ]
     return sum(baseline_tokens(item.prompt, item.code, rubric, item.language) for item in scored)

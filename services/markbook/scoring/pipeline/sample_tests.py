@@ -28,20 +28,26 @@ def summarized(tests: Sequence[str], results: Sequence[TestResult]) -> SampleTes
 
 
 def share_passed(verdict: SampleTests) -> float | None:
-    """Of the tests that ran; None where none failed and some were not run, so that nothing is shown."""
+    """Of the tests that ran; None where none failed and some were not run, so that nothing is
+    shown.
+    """
     if verdict.passed < verdict.total:
         return verdict.passed / verdict.total
     return None if verdict.not_run else 1.0
 
 
 def all_passed(verdict: SampleTests | None) -> bool | None:
-    """Whether the tests showed that the sample is right; None where there were none, or they showed nothing."""
+    """Whether the tests showed that the sample is right; None where there were none, or they
+    showed nothing.
+    """
     share = None if verdict is None else share_passed(verdict)
     return None if share is None else share == 1
 
 
 def with_verdict(criteria: Mapping[str, float], verdict: SampleTests | None) -> Mapping[str, float]:
-    """The teacher's criteria with the correctness that the tests have shown; the store keeps the teacher's own."""
+    """The teacher's criteria with the correctness that the tests have shown; the store keeps the
+    teacher's own.
+    """
     if verdict is None or CORRECTNESS not in criteria or (share := share_passed(verdict)) is None:
         return criteria
     return {**criteria, CORRECTNESS: share}

@@ -1,4 +1,6 @@
-"""One computation per key at a time in this process; everyone who asks for the key gets its result."""
+"""One computation per key at a time in this process; everyone who asks for the key gets its
+result.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Futures by key. The first to claim a key owns it and must `resolve` or `fail` it; the others wait.
+    """Futures by key.
 
-    A key is claimed before the store is read: the other way round, a mark stored between a reader's miss and its claim
-    would be requested, and paid for, twice.
+    The first to claim a key owns it and must `resolve` or `fail` it; the others wait.
+
+    A key is claimed before the store is read: the other way round, a mark stored between a reader's
+    miss and its claim would be requested, and paid for, twice.
     """
 
     def __init__(self) -> None:
@@ -48,4 +52,5 @@ class SingleFlight(Generic[K, V]):
             future = self._in_flight.pop(key, None)
             if future is not None:
                 future.set_exception(error)
-                future.exception()  # mark it as retrieved: asyncio would log it where nothing awaits it
+                # mark it as retrieved: asyncio would log it where nothing awaits it
+                future.exception()

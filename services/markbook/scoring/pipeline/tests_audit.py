@@ -1,7 +1,8 @@
 """Audits the teacher: it also scores a fixed fraction of the samples that failed a test.
 
-Of samples that pass, the teacher's own correctness is known anyway. Its scores of those that fail are stored apart and
-never become the sample's mark; together they show how far it agrees with the tests.
+Of samples that pass, the teacher's own correctness is known anyway. Its scores of those that fail
+are stored apart and never become the sample's mark; together they show how far it agrees with the
+tests.
 """
 
 from __future__ import annotations
@@ -26,30 +27,46 @@ class TestsAuditor:
     __test__ = False  # pytest takes classes named Test* for tests
 
     def __init__(
-        self, config: Config, scorer: GroupScorer, store: Store, rubric: Rubric, clock_ms: Callable[[], int]
+        self,
+        config: Config,
+        scorer: GroupScorer,
+        store: Store,
+        rubric: Rubric,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._share = config.rlaif.tests_audit_rate
         if self._share and CORRECTNESS not in rubric.criteria:
             raise ConfigError(
-                f"rlaif.tests_audit_rate is {self._share:g}, but the rubric has no criterion {CORRECTNESS} to compare "
-                "with tests: set it to 0, or name a criterion so"
+                f"rlaif.tests_audit_rate is {self._share:g}, but the rubric has no criterion "
+                f"{CORRECTNESS} to compare with tests: set it to 0, or name a criterion so"
             )
-        self._calls = AuditCalls(config, scorer, store.tests_audits, rubric, clock_ms, "samples that failed a test")
+        self._calls = AuditCalls(
+            config, scorer, store.tests_audits, rubric, clock_ms, "samples that failed a test"
+        )
 
     @property
     def is_on(self) -> bool:
         return self._share > 0
 
-    def choose(self, outcomes: Sequence[tuple[PreparedSample, Outcome]]) -> list[tuple[PreparedSample, SampleMark]]:
+    def choose(
+        self, outcomes: Sequence[tuple[PreparedSample, Outcome]]
+    ) -> list[tuple[PreparedSample, SampleMark]]:
         """Those that a failed test has decided and that are to be audited."""
         failed = [
             (item, outcome)
             for item, outcome in outcomes
-            if isinstance(outcome, SampleMark) and outcome.source is Source.TESTS and FAILED in outcome.reasons
+            if isinstance(outcome, SampleMark)
+            and outcome.source is Source.TESTS
+            and FAILED in outcome.reasons
         ]
         return [(item, mark) for item, mark in failed if is_chosen(item.print.key, self._share)]
 
-    async def audit(self, billing: BillingContext, chosen: Sequence[tuple[PreparedSample, SampleMark]]) -> None:
+    async def audit(
+        self, billing: BillingContext, chosen: Sequence[tuple[PreparedSample, SampleMark]]
+    ) -> None:
         """Ask the teacher about chosen samples."""
-        audits = [NewTestsAudit(item.print, billing.run, item.language, mark.score) for item, mark in chosen]
+        audits = [
+            NewTestsAudit(item.print, billing.run, item.language, mark.score)
+            for item, mark in chosen
+        ]
         await self._calls.ask(billing, [item for item, _ in chosen], audits)

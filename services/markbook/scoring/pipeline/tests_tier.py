@@ -1,8 +1,10 @@
-"""The tests tier: a sample that fails needs no teacher; one that passes is correct whatever the teacher scores.
+"""The tests tier: a sample that fails needs no teacher; one that passes is correct whatever the
+teacher scores.
 
 a test failed      -> scored here (source `tests`), unless rlaif.tests_policy is advise
 all tests passed   -> the teacher judges the rest; correctness is 1.0 (only: scored here)
-some were not run  -> the teacher's correctness counts: nothing was proven either way (only: unscored)
+some were not run  -> the teacher's correctness counts: nothing was proven either way (only:
+unscored)
 """
 
 from __future__ import annotations
@@ -28,19 +30,25 @@ LOWEST = 0.05
 """Of a sample that runs: what the heuristic tier rejects gets at most this."""
 LANGUAGE = "python"
 
-_MISSING = ScoringFailure(ErrorCode.TESTS_MISSING, "rlaif.tests_policy is only, and this sample has no tests")
+_MISSING = ScoringFailure(
+    ErrorCode.TESTS_MISSING, "rlaif.tests_policy is only, and this sample has no tests"
+)
 _NOT_RUN = ScoringFailure(
-    ErrorCode.TESTS_UNSUPPORTED, "rlaif.tests_policy is only, and the sandbox lacks what the sample or its tests use"
+    ErrorCode.TESTS_UNSUPPORTED,
+    "rlaif.tests_policy is only, and the sandbox lacks what the sample or its tests use",
 )
 
 
 class TestsTier:
-    """Runs the tests of samples and decides what they decide. Verdicts are kept in the store, those of timeouts not:
-    a busy machine is no property of code."""
+    """Runs the tests of samples and decides what they decide. Verdicts are kept in the store, those
+    of timeouts not: a busy machine is no property of code.
+    """
 
     __test__ = False  # pytest takes classes named Test* for tests
 
-    def __init__(self, runner: TestRunner, verdicts: Verdicts, rlaif: Rlaif, rubric: Rubric) -> None:
+    def __init__(
+        self, runner: TestRunner, verdicts: Verdicts, rlaif: Rlaif, rubric: Rubric
+    ) -> None:
         self._runner = runner
         self._verdicts = verdicts
         self._policy = rlaif.tests_policy
@@ -50,15 +58,22 @@ class TestsTier:
         """The items, those whose verdict is in the store with it."""
         digests = {item.print.digest: self._digest(item) for item in items if item.tests}
         known = await self._verdicts.get([*digests.values()])
-        return [replace(item, verdict=known.get(digests[item.print.digest])) if item.tests else item for item in items]
+        return [
+            replace(item, verdict=known.get(digests[item.print.digest])) if item.tests else item
+            for item in items
+        ]
 
     async def run(
         self, items: Sequence[PreparedSample], caller: Caller, now_ms: int
     ) -> tuple[list[PreparedSample], list[tuple[PreparedSample, ScoringFailure]]]:
-        """Run the tests of the items without a verdict: all items with theirs, and those that have none, with why."""
+        """Run the tests of the items without a verdict: all items with theirs, and those that
+        have none, with why.
+        """
         untested = [item for item in items if item.tests and item.verdict is None]
         ran = await gather_all([self._run(item, caller) for item in untested])
-        outcomes = {item.print.digest: outcome for item, (outcome, _) in zip(untested, ran, strict=True)}
+        outcomes = {
+            item.print.digest: outcome for item, (outcome, _) in zip(untested, ran, strict=True)
+        }
         kept = {
             self._digest(item): outcome
             for item, (outcome, lasting) in zip(untested, ran, strict=True)
@@ -86,7 +101,11 @@ class TestsTier:
             return SampleMark(Source.TESTS, score, {CORRECTNESS: share}, (FAILED,), verdict)
         if self._policy != "only":
             return None
-        return _NOT_RUN if share is None else SampleMark(Source.TESTS, 1.0, {CORRECTNESS: 1.0}, (), verdict)
+        return (
+            _NOT_RUN
+            if share is None
+            else SampleMark(Source.TESTS, 1.0, {CORRECTNESS: 1.0}, (), verdict)
+        )
 
     def stop(self) -> None:
         """Refuse those who wait for a sandbox; what runs is decided."""
@@ -99,10 +118,15 @@ class TestsTier:
     def _digest(self, item: PreparedSample) -> bytes:
         return verdict_digest(item.code, item.tests, item.test_setup, self._runner.identity)
 
-    async def _run(self, item: PreparedSample, caller: Caller) -> tuple[SampleTests | ScoringFailure, bool]:
+    async def _run(
+        self, item: PreparedSample, caller: Caller
+    ) -> tuple[SampleTests | ScoringFailure, bool]:
         """The verdict, and whether it would be the same at any time."""
         if item.language != LANGUAGE:
-            detail = f"tests can be run in {LANGUAGE} only, not in {item.language}: send the sample without them"
+            detail = (
+                f"tests can be run in {LANGUAGE} only, not in {item.language}: send the "
+                "sample without them"
+            )
             return ScoringFailure(ErrorCode.TESTS_UNSUPPORTED, detail), False
         try:
             results = await self._runner.run(item.code, item.tests, item.test_setup, caller=caller)

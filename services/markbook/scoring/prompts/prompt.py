@@ -1,4 +1,6 @@
-"""Builds the teacher's prompt: the fixed system prompt, and one message per group with the truncated task."""
+"""Builds the teacher's prompt: the fixed system prompt, and one message per group with the
+truncated task.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,19 @@ CUT = "[…]"
 
 _CHARS_PER_TOKEN = 2.8
 
-_FRAME = (files("markbook.scoring.prompts.rubrics") / "frame.md").read_text(encoding="utf-8").strip()
+_FRAME = (
+    (files("markbook.scoring.prompts.rubrics") / "frame.md").read_text(encoding="utf-8").strip()
+)
 _EXPLAIN = " Then, on the same line, the main reason in at most 15 words."
 
 
-def truncate_task(task: str, *, truncate: bool, chars: int, policy: Literal["head", "head_tail"] = "head") -> str:
+def truncate_task(
+    task: str, *, truncate: bool, chars: int, policy: Literal["head", "head_tail"] = "head"
+) -> str:
     """The task truncated to at most `chars` characters plus the truncation mark.
 
-    Cuts at white space; a text without any in reach (or a single word longer than `chars`) is cut between characters.
+    Cuts at white space; a text without any in reach (or a single word longer than `chars`) is cut
+    between characters.
     """
     if not truncate or len(task) <= chars:
         return task
@@ -44,21 +51,26 @@ def _head(text: str, chars: int) -> str:
 def estimate_tokens(text: str) -> int:
     """Tokens of `text`, offline, rounded up.
 
-    Characters / 2.8. Measured with a reconstruction of the provider's newer tokenizer: code has 2.4 characters a token,
-    tasks 2.6, English prose 3.2. So code is counted a sixth too low, prose an eighth too high.
+    Characters / 2.8. Measured with a reconstruction of the provider's newer tokenizer: code has 2.4
+    characters a token, tasks 2.6, English prose 3.2. So code is counted a sixth too low, prose an
+    eighth too high.
     """
     return -int(-len(text) // _CHARS_PER_TOKEN)
 
 
 def baseline_tokens(task: str, code: str, rubric: Rubric, language: str) -> int:
-    """Estimated input tokens of one call per sample: whole rubric, whole task and the code in one message."""
+    """Estimated input tokens of one call per sample: whole rubric, whole task and the code in
+    one message.
+    """
     return estimate_tokens(system_text(rubric, explain=False)) + estimate_tokens(
         render(task, language, [code], "#000000")
     )
 
 
 def system_text(rubric: Rubric, *, explain: bool) -> str:
-    """The system prompt: the same for every task, language and group, so that the provider's cache can hold it."""
+    """The system prompt: the same for every task, language and group, so that the provider's
+    cache can hold it.
+    """
     return _FRAME.format(
         cut=CUT,
         rubric=rubric.text,
@@ -69,7 +81,8 @@ def system_text(rubric: Rubric, *, explain: bool) -> str:
 
 
 def render(task: str, language: str, codes: Sequence[str], marker: str) -> str:
-    """The user message of one group: the task, then the samples numbered from 1, each behind a line with `marker`.
+    """The user message of one group: the task, then the samples numbered from 1, each behind a line
+    with `marker`.
 
     `language` is one word or a few: whatever it holds, it stays on its line.
     """
@@ -80,7 +93,8 @@ def render(task: str, language: str, codes: Sequence[str], marker: str) -> str:
 
 
 def fence(seed: str, task: str, codes: Sequence[str]) -> str:
-    """A delimiter for `render` that occurs nowhere in the task or the samples, so that no sample can forge one.
+    """A delimiter for `render` that occurs nowhere in the task or the samples, so that no sample
+    can forge one.
 
     Deterministic in `seed`, so that a retried group has the same prompt.
     """
@@ -94,7 +108,10 @@ def fence(seed: str, task: str, codes: Sequence[str]) -> str:
 
 
 def shuffled_order(group_id: str, count: int, *, shuffle: bool) -> tuple[int, ...]:
-    """The order of samples in the request: `order[position]` is an index into the group. Seeded by the group's id."""
+    """The order of samples in the request: `order[position]` is an index into the group.
+
+    Seeded by the group's id.
+    """
     order = list(range(count))
     if shuffle:
         random.Random(f"order {group_id}").shuffle(order)
@@ -104,9 +121,9 @@ def shuffled_order(group_id: str, count: int, *, shuffle: bool) -> tuple[int, ..
 def _template_version() -> str:
     sample = Rubric("rubric", {"criterion": 1.0})
     texts = [system_text(sample, explain=explain) for explain in (False, True)]
-    return hashlib.sha256("\0".join([*texts, render("task", "python", ["a", "b"], "#000000")]).encode()).hexdigest()[
-        :12
-    ]
+    return hashlib.sha256(
+        "\0".join([*texts, render("task", "python", ["a", "b"], "#000000")]).encode()
+    ).hexdigest()[:12]
 
 
 TEMPLATE_VERSION = _template_version()

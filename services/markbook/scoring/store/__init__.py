@@ -1,4 +1,6 @@
-"""The only room with SQL: marks, claims on marks to come, and the ledger of requests and paid calls."""
+"""The only room with SQL: marks, claims on marks to come, and the ledger of requests and paid
+calls.
+"""
 
 from markbook.scoring.store import score_sums
 from markbook.scoring.store.agreement_counts import JudgedKind

@@ -1,4 +1,6 @@
-"""Counts of samples judged by both the teacher and their tests, by percent of the teacher's correctness."""
+"""Counts of samples judged by both the teacher and their tests, by percent of the teacher's
+correctness.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from markbook.scoring.types import CORRECTNESS
 
 
 class JudgedKind(NamedTuple):
-    """Samples that the teacher and their tests have judged alike: the key columns of agreement_rollups.
+    """Samples that the teacher and their tests have judged alike: the key columns of
+    agreement_rollups.
 
     `profile`: of the judgment. `passed`: all tests. `percent`: the teacher's own correctness.
     """
@@ -26,7 +29,9 @@ OnJudged = Callable[[JudgedKind], None]
 
 
 def percent_of(correctness: float) -> int:
-    """Whole hundredths, all that a teacher marks in; finer ones are rounded down, so that 0.499 is not 0.5."""
+    """Whole hundredths, all that a teacher marks in; finer ones are rounded down, so that 0.499
+    is not 0.5.
+    """
     return math.floor(correctness * 100 + 1e-6)  # 0.29 * 100 is 28.999999999999996
 
 
@@ -37,5 +42,7 @@ def judged_kinds(marks: Sequence[NewMark]) -> list[JudgedKind]:
         if mark.passed is not None:
             name = mark.fingerprint
             percent = percent_of(mark.criteria[CORRECTNESS])
-            kinds.append(JudgedKind(bytes.fromhex(name.profile), name.language, mark.passed, percent))
+            kinds.append(
+                JudgedKind(bytes.fromhex(name.profile), name.language, mark.passed, percent)
+            )
     return kinds

@@ -1,7 +1,8 @@
-"""Alerts that were raised, each once across replicas, and which of them have yet to be delivered to the webhook.
+"""Alerts that were raised, each once across replicas, and which of them have yet to be delivered to
+the webhook.
 
-A delivery is claimed by setting the time of the next one: while a replica tries, the others leave it
-alone, and if it dies, another tries at that time.
+A delivery is claimed by setting the time of the next one: while a replica tries, the others leave
+it alone, and if it dies, another tries at that time.
 
 The table has three kinds of rows, which differ in the start of `event`: the event as it was raised,
 `active: CAUSE` while its cause lasts, and `resolved: CAUSE` for the message that it has ended. The
@@ -27,7 +28,9 @@ _row = alerts.c
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`event`: what is raised once. `kind`: budget, outage, unscored or agreement. `text`: one line for people.
+    """`event`: what is raised once.
+
+    `kind`: budget, outage, unscored or agreement. `text`: one line for people.
 
     `is_resolved`: it says that the cause of `event` has ended.
     """
@@ -42,7 +45,8 @@ class Alert:
 class ActiveAlert:
     """A cause that has raised an alert and lasts at least until `until_ms`.
 
-    `cause`: names it; the events of one cause begin with it. `ended`: the text of the message that it has ended.
+    `cause`: names it; the events of one cause begin with it. `ended`: the text of the message that
+    it has ended.
     """
 
     cause: str
@@ -76,7 +80,8 @@ class AlertOutbox:
         deliver: bool,
         active: ActiveAlert | None = None,
     ) -> bool:
-        """Whether it is new: not raised by any replica within `repeat_ms` (None: ever), or resolved since.
+        """Whether it is new: not raised by any replica within `repeat_ms` (None: ever), or resolved
+        since.
 
         `deliver`: to the webhook. `active`: its cause, which `active` lists until `resolve`.
         """
@@ -89,13 +94,19 @@ class AlertOutbox:
             else:
                 is_old = _row.at_ms <= now_ms - repeat_ms
                 if active is not None:  # once its end was reported, a new start is news
-                    ended_ms = connection.scalar(select(_row.at_ms).where(_row.event == _RESOLVED + active.cause))
+                    ended_ms = connection.scalar(
+                        select(_row.at_ms).where(_row.event == _RESOLVED + active.cause)
+                    )
                     is_old = or_(is_old, _row.at_ms <= (ended_ms or 0))
-                insert = insert.on_conflict_do_update(index_elements=[_row.event], set_=_new(insert, row), where=is_old)
+                insert = insert.on_conflict_do_update(
+                    index_elements=[_row.event], set_=_new(insert, row), where=is_old
+                )
             is_new = connection.execute(insert.returning(_row.event)).first() is not None
             if is_new and active is not None:
                 lasting = Alert(alert.event, active.kind, active.ended)
-                _replace(connection, _values(_ACTIVE + active.cause, lasting, active.until_ms, None))
+                _replace(
+                    connection, _values(_ACTIVE + active.cause, lasting, active.until_ms, None)
+                )
             return is_new
 
         return await self._database.write(work)
@@ -104,16 +115,22 @@ class AlertOutbox:
         """The causes that last, as far as is known, in the order of their names."""
         query = select(alerts).where(_row.event.startswith(_ACTIVE)).order_by(_row.event)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [ActiveAlert(row.event.removeprefix(_ACTIVE), row.kind, row.text, row.at_ms) for row in rows]
+        return [
+            ActiveAlert(row.event.removeprefix(_ACTIVE), row.kind, row.text, row.at_ms)
+            for row in rows
+        ]
 
     async def renew(self, active: ActiveAlert) -> None:
-        """Its cause lasts until `until_ms`; does nothing where it is not listed, or already until later."""
+        """Its cause lasts until `until_ms`; does nothing where it is not listed, or already
+        until later.
+        """
         listed = _row.event == _ACTIVE + active.cause, _row.at_ms < active.until_ms
         renewed = update(alerts).where(*listed).values(at_ms=active.until_ms)
         await self._database.write(lambda connection: connection.execute(renewed) and None)
 
     async def resolve(self, active: ActiveAlert, now_ms: int, *, deliver: bool) -> bool:
-        """Whether this replica is to report the end: no other has, nor has one seen the cause meanwhile.
+        """Whether this replica is to report the end: no other has, nor has one seen the cause
+        meanwhile.
 
         `deliver`: to the webhook, after what is still to be delivered of the same cause.
         """
@@ -133,9 +150,15 @@ class AlertOutbox:
         return await self._database.write(work)
 
     async def claim(self, now_ms: int, pauses_ms: Sequence[int]) -> Delivery | None:
-        """The next alert to deliver; None if none is due. `pauses_ms`: from each attempt to the next; the last one
-        is followed by none."""
-        due = select(alerts).where(_row.next_attempt_ms <= now_ms).order_by(_row.next_attempt_ms, _row.event).limit(1)
+        """The next alert to deliver; None if none is due. `pauses_ms`: from each attempt to the
+        next; the last one is followed by none.
+        """
+        due = (
+            select(alerts)
+            .where(_row.next_attempt_ms <= now_ms)
+            .order_by(_row.next_attempt_ms, _row.event)
+            .limit(1)
+        )
 
         def work(connection: Connection) -> Delivery | None:
             found = connection.execute(due.with_for_update(skip_locked=True)).one_or_none()
@@ -152,12 +175,16 @@ class AlertOutbox:
         return await self._database.write(work)
 
     async def delivered(self, delivery: Delivery) -> None:
-        """Try no more; of an alert that was raised again meanwhile, the new one is still delivered."""
+        """Try no more; of an alert that was raised again meanwhile, the new one is still
+        delivered.
+        """
         alert = delivery.alert
         event = _RESOLVED + alert.event if alert.is_resolved else alert.event
         same = _row.event == event, _row.at_ms == delivery.at_ms
         await self._database.write(
-            lambda connection: connection.execute(update(alerts).where(*same).values(next_attempt_ms=None))
+            lambda connection: connection.execute(
+                update(alerts).where(*same).values(next_attempt_ms=None)
+            )
         )
 
 
@@ -174,7 +201,9 @@ def _values(event: str, alert: Alert, at_ms: int, next_attempt_ms: int | None) -
 
 def _replace(connection: Connection, row: dict[str, Any]) -> None:
     insert = insert_into(connection.dialect.name, alerts).values(row)
-    connection.execute(insert.on_conflict_do_update(index_elements=[_row.event], set_=_new(insert, row)))
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=[_row.event], set_=_new(insert, row))
+    )
 
 
 def _new(insert: Any, row: dict[str, Any]) -> dict[str, Any]:

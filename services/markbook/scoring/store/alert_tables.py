@@ -20,7 +20,9 @@ budget_days = Table(
 alerts = Table(
     "alerts",
     metadata,
-    Column("event", Text, primary_key=True),  # what it is about; of a budget also its limit, percent and period
+    Column(
+        "event", Text, primary_key=True
+    ),  # what it is about; of a budget also its limit, percent and period
     Column("kind", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),  # when it was raised last

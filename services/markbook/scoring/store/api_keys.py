@@ -1,4 +1,7 @@
-"""API keys: who may ask, for which runs, within which budget, how fast and until when. Only a key's hash is kept."""
+"""API keys: who may ask, for which runs, within which budget, how fast and until when.
+
+Only a key's hash is kept.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,12 @@ _key = tables.api_keys.c
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`digest`: SHA-256 of the key. `runs`: a shell pattern of run names. Times are Unix milliseconds.
+    """`digest`: SHA-256 of the key.
 
-    `is_admin`: may make, change and revoke keys. `expires_ms`: from then on it is refused. `rotated_ms`: when its
-    secret was replaced last. `last_used_ms`: to within a minute.
+    `runs`: a shell pattern of run names. Times are Unix milliseconds.
+
+    `is_admin`: may make, change and revoke keys. `expires_ms`: from then on it is refused.
+    `rotated_ms`: when its secret was replaced last. `last_used_ms`: to within a minute.
     """
 
     name: str
@@ -62,16 +67,29 @@ class ApiKeys:
     async def all(self) -> list[ApiKey]:
         """Every key that was ever made, the revoked ones too, oldest first."""
         query = select(tables.api_keys).order_by(_key.created_ms, _key.name)
-        keys = await self._database.read(lambda connection: [_read(row) for row in connection.execute(query)])
+        keys = await self._database.read(
+            lambda connection: [_read(row) for row in connection.execute(query)]
+        )
         self.any_for_some_runs = any(key.runs != "*" for key in keys)
         return keys
 
     async def add(self, key: ApiKey) -> bool:
-        """False when the name is taken, be it by a revoked key: its name stays on what it has spent."""
-        row = {"name": key.name, "digest": key.digest, "created_ms": key.created_ms, **_settings(key)}
+        """False when the name is taken, be it by a revoked key: its name stays on what it has
+        spent.
+        """
+        row = {
+            "name": key.name,
+            "digest": key.digest,
+            "created_ms": key.created_ms,
+            **_settings(key),
+        }
 
         def work(connection: Connection) -> bool:
-            insert = insert_into(connection.dialect.name, tables.api_keys).values(row).on_conflict_do_nothing()
+            insert = (
+                insert_into(connection.dialect.name, tables.api_keys)
+                .values(row)
+                .on_conflict_do_nothing()
+            )
             return connection.execute(insert.returning(_key.name)).first() is not None
 
         return await self._database.write(work)
@@ -83,11 +101,13 @@ class ApiKeys:
     async def rotate(self, name: str, digest: bytes, now_ms: int, issued_ms: int) -> bool:
         """Replace the secret issued at `issued_ms`; what the key may do and has spent stays.
 
-        False when there is no such valid key, or its secret was replaced meanwhile: a form that is sent twice does
-        not replace a secret that was just shown.
+        False when there is no such valid key, or its secret was replaced meanwhile: a form that is
+        sent twice does not replace a secret that was just shown.
         """
         issued = func.coalesce(_key.rotated_ms, _key.created_ms) == issued_ms
-        return await self._update(name, {"digest": digest, "rotated_ms": max(now_ms, issued_ms + 1)}, issued)
+        return await self._update(
+            name, {"digest": digest, "rotated_ms": max(now_ms, issued_ms + 1)}, issued
+        )
 
     async def revoke(self, name: str, now_ms: int) -> bool:
         """False when there is no such valid key."""
@@ -98,7 +118,9 @@ class ApiKeys:
         self._used[name] = now_ms
 
     async def flush_last_used(self) -> None:
-        """Write the last uses that are USE_INTERVAL_MS newer than what this process wrote before."""
+        """Write the last uses that are USE_INTERVAL_MS newer than what this process wrote
+        before.
+        """
         late = {
             name: at_ms
             for name, at_ms in sorted(self._used.items())  # one order everywhere, against deadlocks
@@ -116,7 +138,9 @@ class ApiKeys:
             self._written |= late
 
     async def _update(self, name: str, values: Mapping[str, object], *conditions: Any) -> bool:
-        statement = update(tables.api_keys).where(_key.name == name, _key.revoked_ms.is_(None), *conditions)
+        statement = update(tables.api_keys).where(
+            _key.name == name, _key.revoked_ms.is_(None), *conditions
+        )
         return await self._database.write(
             lambda connection: connection.execute(statement.values(**values)).rowcount == 1
         )

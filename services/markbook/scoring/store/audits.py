@@ -48,7 +48,9 @@ class NewAudit:
 
 @dataclass(frozen=True, slots=True)
 class AuditSum:
-    """What was rejected for one reason in one language: how often the teacher's score reached the threshold."""
+    """What was rejected for one reason in one language: how often the teacher's score reached
+    the threshold.
+    """
 
     reason: str
     language: str
@@ -75,8 +77,12 @@ class AuditTable:
         self._database = database
         self._table = table
 
-    async def acquire(self, audits: Sequence[NewAuditRow], now_ms: int, stale_ms: int) -> frozenset[bytes]:
-        """The digests that are the caller's to ask for: neither audited, nor asked for in the last `stale_ms`."""
+    async def acquire(
+        self, audits: Sequence[NewAuditRow], now_ms: int, stale_ms: int
+    ) -> frozenset[bytes]:
+        """The digests that are the caller's to ask for: neither audited, nor asked for in the
+        last `stale_ms`.
+        """
         # in one order everywhere, so that two replicas that want the same ones do not deadlock
         ordered = sorted(audits, key=lambda audit: audit.fingerprint.digest)
         rows = [{**audit.row(), "at_ms": now_ms} for audit in ordered]
@@ -94,20 +100,33 @@ class AuditTable:
         return await self._database.write(work)
 
     async def record(self, marks: AuditedMarks, failed: Sequence[bytes], at_ms: int) -> None:
-        """Keep the criteria and scores of one group, by digest; what failed may be asked for again at once."""
-        await self._database.write_with_retry(lambda connection: self._record(connection, marks, failed, at_ms))
+        """Keep the criteria and scores of one group, by digest; what failed may be asked for
+        again at once.
+        """
+        await self._database.write_with_retry(
+            lambda connection: self._record(connection, marks, failed, at_ms)
+        )
 
-    def _record(self, connection: Connection, marks: AuditedMarks, failed: Sequence[bytes], at_ms: int) -> None:
+    def _record(
+        self, connection: Connection, marks: AuditedMarks, failed: Sequence[bytes], at_ms: int
+    ) -> None:
         kept = self._table.c
         fill = update(self._table).where(kept.digest == bindparam("of"), kept.criteria.is_(None))
         rows = [
-            {"of": digest, "criteria": json.dumps(dict(criteria)), "teacher_score": score, "at_ms": at_ms}
+            {
+                "of": digest,
+                "criteria": json.dumps(dict(criteria)),
+                "teacher_score": score,
+                "at_ms": at_ms,
+            }
             for digest, (criteria, score) in sorted(marks.items())
         ]
         if rows:
             connection.execute(fill, rows)
         if failed:
-            connection.execute(delete(self._table).where(kept.digest.in_(failed), kept.criteria.is_(None)))
+            connection.execute(
+                delete(self._table).where(kept.digest.in_(failed), kept.criteria.is_(None))
+            )
 
 
 class Audits(AuditTable):
@@ -129,7 +148,9 @@ class Audits(AuditTable):
                 kept.reason,
                 kept.language,
                 func.count().label("audited"),
-                func.sum(case((kept.teacher_score >= threshold, 1), else_=0)).label("at_or_above_threshold"),
+                func.sum(case((kept.teacher_score >= threshold, 1), else_=0)).label(
+                    "at_or_above_threshold"
+                ),
                 func.avg(kept.teacher_score).label("mean_score"),
             )
             .where(kept.profile == bytes.fromhex(profile), kept.criteria.is_not(None))

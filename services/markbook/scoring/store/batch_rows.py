@@ -60,7 +60,9 @@ class SampleState:
 
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
-    """A request of a batch: its custom id, its samples in the order shown, and the most it can cost."""
+    """A request of a batch: its custom id, its samples in the order shown, and the most it can
+    cost.
+    """
 
     id: str
     digests: Sequence[bytes]
@@ -95,7 +97,9 @@ def read_batch(row: Row[Any]) -> StoredBatch:
     return StoredBatch(**{name: value for name, value in row._mapping.items() if name in names})
 
 
-def request_rows(batch: str, round_: int, requests: Sequence[StoredRequest]) -> list[dict[str, Any]]:
+def request_rows(
+    batch: str, round_: int, requests: Sequence[StoredRequest]
+) -> list[dict[str, Any]]:
     """Rows of requests whose result is open."""
     return [
         {
@@ -136,15 +140,22 @@ def chunks(rows: Sequence[dict[str, Any]]) -> Iterable[Sequence[dict[str, Any]]]
 
 
 def write_states(connection: Connection, batch: str, states: Mapping[bytes, SampleState]) -> None:
-    rows = [{"batch": batch, "digest": digest, **asdict(state)} for digest, state in sorted(states.items())]
+    rows = [
+        {"batch": batch, "digest": digest, **asdict(state)}
+        for digest, state in sorted(states.items())
+    ]
     insert = insert_into(connection.dialect.name, batch_samples)
     changed = {name: insert.excluded[name] for name in ("attempts", "tests", "failure", "outcome")}
-    insert = insert.on_conflict_do_update(index_elements=[_SAMPLE.batch, _SAMPLE.digest], set_=changed)
+    insert = insert.on_conflict_do_update(
+        index_elements=[_SAMPLE.batch, _SAMPLE.digest], set_=changed
+    )
     for part in chunks(rows):
         connection.execute(insert, list(part))
 
 
-def drop_claims(connection: Connection, batch: StoredBatch, states: Mapping[bytes, SampleState]) -> None:
+def drop_claims(
+    connection: Connection, batch: StoredBatch, states: Mapping[bytes, SampleState]
+) -> None:
     """Of the samples that have an outcome; one that is requested again stays claimed."""
     ended = sorted(digest for digest, state in states.items() if state.outcome is not None)
     for start in range(0, len(ended), _CHUNK):

@@ -1,4 +1,6 @@
-"""The schema of batches: what is asked for is stored before anything is sent, so a killed process loses nothing."""
+"""The schema of batches: what is asked for is stored before anything is sent, so a killed
+process loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from markbook.scoring.store.tables import metadata
 
 QUEUED, SENDING, SENT, ENDED = "queued", "sending", "sent", "ended"
-"""States. queued: to be divided into requests; sending: these are stored and reserved; sent: the provider has them."""
+"""States. queued: to be divided into requests; sending: these are stored and reserved; sent: the
+provider has them.
+"""
 
 batches = Table(
     "batches",
@@ -20,10 +24,14 @@ batches = Table(
     Column("samples", Integer, nullable=False),
     Column("body", LargeBinary),  # the request: JSON, zlib; null once it has ended
     Column("response", LargeBinary),  # results and usage: JSON, zlib; null until it has ended
-    Column("round", Integer, nullable=False),  # batches at the provider so far: its samples may be requested again
+    Column(
+        "round", Integer, nullable=False
+    ),  # batches at the provider so far: its samples may be requested again
     Column("requests", Integer, nullable=False),  # in the current round
     Column("provider_id", Text),  # of the current round; null: not known
-    Column("send_ms", BigInteger),  # when the current round began to be sent; null: it certainly was not
+    Column(
+        "send_ms", BigInteger
+    ),  # when the current round began to be sent; null: it certainly was not
     Column("due_ms", BigInteger, nullable=False),  # when to look at it again
     Column("owner", Text),  # the process that works on it
     Column("lease_until_ms", BigInteger, nullable=False),
@@ -47,7 +55,9 @@ batch_samples = Table(
 batch_requests = Table(
     "batch_requests",
     metadata,
-    Column("id", Text, primary_key=True),  # custom id at the provider, and id of its reservation and ledger line
+    Column(
+        "id", Text, primary_key=True
+    ),  # custom id at the provider, and id of its reservation and ledger line
     Column("batch", Text, nullable=False),
     Column("round", Integer, nullable=False),
     Column("digests", LargeBinary, nullable=False),  # of its samples, in the order shown

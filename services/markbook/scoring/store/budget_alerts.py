@@ -1,4 +1,6 @@
-"""Logs once per budget and period when it reaches a level (80 %, 90 %), and when a call no longer fits."""
+"""Logs once per budget and period when it reaches a level (80 %, 90 %), and when a call no
+longer fits.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ SPENT = 100
 
 @dataclass(frozen=True, slots=True)
 class BudgetAlert:
-    """`percent`: the highest level that was reached; SPENT: a call did not fit. `since_ms`: Unix milliseconds."""
+    """`percent`: the highest level that was reached; SPENT: a call did not fit.
+
+    `since_ms`: Unix milliseconds.
+    """
 
     percent: int
     since_ms: int
@@ -30,7 +35,10 @@ class BudgetAlert:
 
 
 class BudgetWatch:
-    """This process's alerts by the name of the budget. Each level is logged once per period; thread-safe."""
+    """This process's alerts by the name of the budget.
+
+    Each level is logged once per period; thread-safe.
+    """
 
     def __init__(self, levels: Sequence[int] = LEVELS) -> None:
         self._levels = sorted(levels, reverse=True)
@@ -51,7 +59,10 @@ class BudgetWatch:
         share = spent_share(budget.limit, nusd / 1e9, tokens)
         level = next((level for level in self._levels if share >= level / 100), None)
         if level is not None:
-            self._reach(BudgetAlert(level, now_ms, budget), "%d %% of the budget of %s is spent or set aside")
+            self._reach(
+                BudgetAlert(level, now_ms, budget),
+                "%d %% of the budget of %s is spent or set aside",
+            )
 
     def exhausted(self, budget: CurrentBudget, now_ms: int) -> None:
         """A call does not fit into what is left."""
@@ -62,7 +73,9 @@ class BudgetWatch:
     def _learn(self, budget: CurrentBudget) -> None:
         self._known[budget.name] = budget
         reached = self._alerts.get(budget.name)
-        if reached is not None and reached.budget != budget:  # its limit was changed, or its period is over
+        if (
+            reached is not None and reached.budget != budget
+        ):  # its limit was changed, or its period is over
             self._alerts.pop(budget.name, None)
 
     def _reach(self, alert: BudgetAlert, text: str) -> None:
@@ -74,7 +87,9 @@ class BudgetWatch:
 
 
 def spent_share(limit: Budget, usd: float, tokens: int) -> float:
-    """The share of a budget that is spent, of dollars or tokens whichever is larger; 0 without a limit."""
+    """The share of a budget that is spent, of dollars or tokens whichever is larger; 0 without a
+    limit.
+    """
     shares = [usd / limit.usd] if limit.usd else []
     shares += [tokens / limit.tokens] if limit.tokens else []
     return max(shares, default=0.0)

@@ -1,7 +1,7 @@
 """What each scope has spent by UTC day, for budgets per day and per month.
 
-A new day is a new row, so no budget has to be reset. A call is charged to the day on which it was reserved, also where
-it ends after midnight: its bound and its bill belong to one day.
+A new day is a new row, so no budget has to be reset. A call is charged to the day on which it was
+reserved, also where it ends after midnight: its bound and its bill belong to one day.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from markbook.scoring.store.statements import insert_into, run
 DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
 _day = alert_tables.budget_days.c
-_SUMS = tuple(cast(func.coalesce(func.sum(column), 0), BigInteger) for column in (_day.nusd, _day.tokens))
+_SUMS = tuple(
+    cast(func.coalesce(func.sum(column), 0), BigInteger) for column in (_day.nusd, _day.tokens)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,13 @@ def current_budget(scope: str, limit: Budget, now_ms: int) -> CurrentBudget:
 
 
 def add(connection: Connection, scopes: Sequence[str], nusd: int, tokens: int, at_ms: int) -> None:
-    """Charge the day of `at_ms`. The caller holds the locks of the scopes' rows in budget_balances."""
-    rows = [{"scope": scope, "day": day_at(at_ms), "nusd": nusd, "tokens": tokens} for scope in scopes]
+    """Charge the day of `at_ms`.
+
+    The caller holds the locks of the scopes' rows in budget_balances.
+    """
+    rows = [
+        {"scope": scope, "day": day_at(at_ms), "nusd": nusd, "tokens": tokens} for scope in scopes
+    ]
     run(connection, _add(connection.dialect.name), rows)
 
 

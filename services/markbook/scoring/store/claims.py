@@ -1,8 +1,11 @@
-"""Claims: which replica is asking the teacher for a mark right now. A claim is a lease that expires.
+"""Claims: which replica is asking the teacher for a mark right now.
 
-Claiming and a second look at the marks are one transaction, and marks are stored in the transaction that deletes their
-claims: at no moment is a mark neither stored nor claimed by the replica that will store it. The same transactions
-reserve the call's cost and settle it (`Store.reserve`, `Store.record_group`).
+A claim is a lease that expires.
+
+Claiming and a second look at the marks are one transaction, and marks are stored in the transaction
+that deletes their claims: at no moment is a mark neither stored nor claimed by the replica that
+will store it. The same transactions reserve the call's cost and settle it (`Store.reserve`,
+`Store.record_group`).
 """
 
 from __future__ import annotations
@@ -47,11 +50,14 @@ _CHUNK = 500
 
 
 class ClaimConflictError(Exception):
-    """Not everything could be claimed, so nothing was: `marks` were stored in the meantime, `asked` digests are claimed
-    by other replicas."""
+    """Not everything could be claimed, so nothing was: `marks` were stored in the meantime, `asked`
+    digests are claimed by other replicas.
+    """
 
     def __init__(self, marks: Mapping[bytes, StoredMark], asked: frozenset[bytes]) -> None:
-        super().__init__(f"{len(marks)} marks are stored by now, {len(asked)} are claimed by other replicas")
+        super().__init__(
+            f"{len(marks)} marks are stored by now, {len(asked)} are claimed by other replicas"
+        )
         self.marks = marks
         self.asked = asked
 
@@ -65,9 +71,14 @@ class ClaimStatus:
 
 
 class Claims:
-    """The claims of one process, `owner`. Times are the process's Unix milliseconds; leases use `clock`'s."""
+    """The claims of one process, `owner`.
 
-    def __init__(self, database: Database, marks: Marks, owner: str, lease_ms: int, clock: LeaseClock) -> None:
+    Times are the process's Unix milliseconds; leases use `clock`'s.
+    """
+
+    def __init__(
+        self, database: Database, marks: Marks, owner: str, lease_ms: int, clock: LeaseClock
+    ) -> None:
         self._database = database
         self._marks = marks
         self._owner = owner
@@ -78,20 +89,24 @@ class Claims:
     def acquire(self, connection: Connection, wanted: Sequence[Fingerprint], now_ms: int) -> None:
         """Claim all of `wanted`, or nothing and raise ClaimConflictError.
 
-        A digest is free if it is not claimed, if its lease has expired or ends later than any lease can, if its last
-        call failed, or if the claim is this process's own: it never asks for a mark twice at a time, so such a claim is
-        left over from a call that has ended.
+        A digest is free if it is not claimed, if its lease has expired or ends later than any lease
+        can, if its last call failed, or if the claim is this process's own: it never asks for a
+        mark twice at a time, so such a claim is left over from a call that has ended.
         """
         if not wanted:
             return
         owned, marks = self._take(connection, self._owner, wanted, now_ms)
         if marks or len(owned) < len(wanted):
-            raise ClaimConflictError(marks, frozenset({each.digest for each in wanted} - owned - marks.keys()))
+            raise ClaimConflictError(
+                marks, frozenset({each.digest for each in wanted} - owned - marks.keys())
+            )
 
     def acquire_free(
         self, connection: Connection, owner: str, wanted: Sequence[Fingerprint], now_ms: int
     ) -> tuple[set[bytes], dict[bytes, StoredMark]]:
-        """Claim for `owner` what is free of `wanted`: its digests, and the marks that are stored by now instead."""
+        """Claim for `owner` what is free of `wanted`: its digests, and the marks that are stored
+        by now instead.
+        """
         claimed: set[bytes] = set()
         stored: dict[bytes, StoredMark] = {}
         ordered = sorted(wanted, key=lambda each: each.digest)
@@ -106,12 +121,18 @@ class Claims:
         self, connection: Connection, owner: str, wanted: Sequence[Fingerprint], now_ms: int
     ) -> tuple[set[bytes], dict[bytes, StoredMark]]:
         lease_now = self._clock.now(now_ms)
-        lease = {"lease_until_ms": lease_now + self._lease_ms, "now_ms": lease_now, "last_ms": self._last_ms(lease_now)}
+        lease = {
+            "lease_until_ms": lease_now + self._lease_ms,
+            "now_ms": lease_now,
+            "last_ms": self._last_ms(lease_now),
+        }
         claim = {"owner": owner, "failure": None, **lease}
         # sorted everywhere, so that two replicas that claim the same marks do not deadlock
         digests = sorted(each.digest for each in wanted)
         taken = run(
-            connection, _claim_statement(connection.dialect.name), [{"digest": each, **claim} for each in digests]
+            connection,
+            _claim_statement(connection.dialect.name),
+            [{"digest": each, **claim} for each in digests],
         )
         return {digest for (digest,) in taken.rows}, self._marks.find(connection, wanted, now_ms)
 
@@ -129,7 +150,9 @@ class Claims:
         self._tracked.difference_update(digests)
 
     async def poll(self, digests: Sequence[bytes], now_ms: int) -> ClaimStatus:
-        """The state of other replicas' claims. A failure is newer than the wait for it: an older one can be claimed.
+        """The state of other replicas' claims.
+
+        A failure is newer than the wait for it: an older one can be claimed.
 
         What a batch has claimed fails at once: no request waits for a day.
         """
@@ -154,12 +177,16 @@ class Claims:
     async def renew(self, now_ms: int) -> None:
         """Renew this process's leases and delete failures that no request waits for any more."""
         claims = tables.claims.c
-        mine = and_(claims.owner == self._owner, claims.failure.is_(None), claims.digest.in_(self._tracked))
+        mine = and_(
+            claims.owner == self._owner, claims.failure.is_(None), claims.digest.in_(self._tracked)
+        )
 
         def work(connection: Connection) -> None:
             self._clock.measure(connection)
             lease_now = self._clock.now(now_ms)
-            failed = and_(claims.failure.is_not(None), claims.lease_until_ms < lease_now - KEEP_FAILURES_MS)
+            failed = and_(
+                claims.failure.is_not(None), claims.lease_until_ms < lease_now - KEEP_FAILURES_MS
+            )
             locked = lock(connection, or_(mine, failed))
             held = update(tables.claims).where(mine, claims.digest.in_(locked))
             connection.execute(held.values(lease_until_ms=lease_now + self._lease_ms))
@@ -212,11 +239,14 @@ def _no_batch(owner: Column[str]) -> ColumnElement[bool]:
 def lock(connection: Connection, which: ColumnElement[bool]) -> list[bytes]:
     """Lock claims in the order in which `acquire` does: different orders would deadlock."""
     digest = tables.claims.c.digest
-    return list(connection.execute(select(digest).where(which).order_by(digest).with_for_update()).scalars())
+    return list(
+        connection.execute(select(digest).where(which).order_by(digest).with_for_update()).scalars()
+    )
 
 
 _DELETE = delete(tables.claims).where(
-    tables.claims.c.owner == bindparam("dropped_by"), tables.claims.c.digest.in_(bindparam("gone", expanding=True))
+    tables.claims.c.owner == bindparam("dropped_by"),
+    tables.claims.c.digest.in_(bindparam("gone", expanding=True)),
 )
 
 
@@ -240,11 +270,19 @@ def delete_claims(connection: Connection, owner: str, digests: Iterable[bytes]) 
 
 
 def fail(connection: Connection, owner: str, failures: Mapping[bytes, ScoringFailure]) -> None:
-    """Leave the failures for replicas that wait. They are no marks: the next request claims them again."""
+    """Leave the failures for replicas that wait.
+
+    They are no marks: the next request claims them again.
+    """
     if failures:
         claims = tables.claims.c
-        statement = update(tables.claims).where(claims.owner == owner, claims.digest == bindparam("failed"))
-        rows = [{"failed": digest, "failure": json.dumps(asdict(failure))} for digest, failure in failures.items()]
+        statement = update(tables.claims).where(
+            claims.owner == owner, claims.digest == bindparam("failed")
+        )
+        rows = [
+            {"failed": digest, "failure": json.dumps(asdict(failure))}
+            for digest, failure in failures.items()
+        ]
         connection.execute(statement, rows)
 
 

@@ -1,4 +1,6 @@
-"""Runs SQL off the event loop: synchronous SQLAlchemy in a small pool of threads, for both databases."""
+"""Runs SQL off the event loop: synchronous SQLAlchemy in a small pool of threads, for both
+databases.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from markbook.scoring.errors import StoreUnavailableError
-from markbook.scoring.store.engine import POOL_SIZE, autocommit, connect, open_engine, read_connection, transaction
+from markbook.scoring.store.engine import (
+    POOL_SIZE,
+    autocommit,
+    connect,
+    open_engine,
+    read_connection,
+    transaction,
+)
 
 log = logging.getLogger("markbook")
 
@@ -30,7 +39,9 @@ Timed = Callable[[str], AbstractContextManager[object]]
 
 
 class Database:
-    """One engine, and as many threads as it has connections. Every method may raise StoreUnavailableError.
+    """One engine, and as many threads as it has connections.
+
+    Every method may raise StoreUnavailableError.
 
     `timed`: returns a context manager around each `read` and `write`, waiting included.
     """
@@ -39,7 +50,8 @@ class Database:
         self._timed = timed
         self.engine = open_engine(database_url)
         self.is_postgres = self.engine.dialect.name == "postgresql"
-        # SQLite has one writer at a time, and its busy handler sleeps longer than a transaction takes
+        # SQLite has one writer at a time, and its busy handler sleeps longer than a transaction
+        # takes
         self._write_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="store")
         self._inline_connection: Connection | None = None
@@ -56,7 +68,8 @@ class Database:
             return await self._thread(lambda: self.read_sync(work))
 
     async def read_inline(self, work: Work[T]) -> T:
-        """`read` for a few rows by their key: on SQLite in this thread, which is faster than handing it over.
+        """`read` for a few rows by their key: on SQLite in this thread, which is faster than
+        handing it over.
 
         Falls back to a thread if it would have to wait for a lock.
         """
@@ -71,10 +84,12 @@ class Database:
             return await self.read(work)
 
     async def write(self, work: Work[T]) -> T:
-        """Run `work`, which has no other side effects, in one transaction; durable when this returns.
+        """Run `work`, which has no other side effects, in one transaction; durable when this
+        returns.
 
-        On SQLite, waiting writes share a transaction, since each costs a disk sync. On Postgres they run concurrently:
-        a shared transaction would lock rows in an order of its own, and deadlock.
+        On SQLite, waiting writes share a transaction, since each costs a disk sync. On Postgres
+        they run concurrently: a shared transaction would lock rows in an order of its own, and
+        deadlock.
         """
         with self._timed("write"):
             if self.is_postgres:
@@ -89,7 +104,8 @@ class Database:
         return await written
 
     async def write_with_retry(self, work: Work[T]) -> T:
-        """`write`, retried for RETRY_TIMEOUT_S while the store is unavailable: for what is already paid for.
+        """`write`, retried for RETRY_TIMEOUT_S while the store is unavailable: for what is already
+        paid for.
 
         `work` must be idempotent: the answer to a commit can be lost.
         """
@@ -111,7 +127,9 @@ class Database:
             with self._outages("write"), transaction(self.engine) as connection:
                 return work(connection)
         with self._write_lock, self._outages("write"):
-            if self._write_connection is None:  # a checkout from the pool costs as much as a statement
+            if (
+                self._write_connection is None
+            ):  # a checkout from the pool costs as much as a statement
                 self._write_connection = connect(self.engine)
             with transaction(self.engine, self._write_connection) as connection:
                 return work(connection)
@@ -137,7 +155,10 @@ class Database:
             if operation in self._failing:
                 self._failing.discard(operation)
                 if not self._failing:
-                    log.warning("the database is available again after %.0f s", time.monotonic() - self._away_since)
+                    log.warning(
+                        "the database is available again after %.0f s",
+                        time.monotonic() - self._away_since,
+                    )
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
@@ -160,8 +181,13 @@ class Database:
                     written.set_result(end)
 
     async def _ends_of(self, works: Sequence[Work[Any]]) -> list[Any]:
-        """Results or exceptions. When one of several fails all are undone, and each is run by itself."""
-        together = self._thread(lambda: self.write_sync(lambda connection: [work(connection) for work in works]))
+        """Results or exceptions.
+
+        When one of several fails all are undone, and each is run by itself.
+        """
+        together = self._thread(
+            lambda: self.write_sync(lambda connection: [work(connection) for work in works])
+        )
         await asyncio.wait([together])
         ends = together.exception()
         if ends is None:

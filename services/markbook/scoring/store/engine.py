@@ -1,4 +1,6 @@
-"""Opening the database, SQLite (WAL) or Postgres, and bringing its schema up to date under a lock."""
+"""Opening the database, SQLite (WAL) or Postgres, and bringing its schema up to date under a
+lock.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+)
 
 from markbook.config.loading import ConfigError
 from markbook.redaction import hide_secrets
@@ -31,13 +39,20 @@ _MIGRATION_LOCK = 0x4D61726B  # any constant: replicas that start together take 
 
 
 def open_engine(database_url: str) -> Engine:
-    """An engine for a `sqlite:///FILE` or `postgresql://` URL; ConfigError for others. Connects to nothing yet."""
+    """An engine for a `sqlite:///FILE` or `postgresql://` URL; ConfigError for others.
+
+    Connects to nothing yet.
+    """
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
-        raise ConfigError(f"store.database_url is not a SQLAlchemy URL: {hide_secrets(str(error))}") from error
+        raise ConfigError(
+            f"store.database_url is not a SQLAlchemy URL: {hide_secrets(str(error))}"
+        ) from error
     if url.host and "@" in url.host:
-        raise ConfigError("store.database_url: an @ in user or password is written %40 (likewise : / ? #)")
+        raise ConfigError(
+            "store.database_url: an @ in user or password is written %40 (likewise : / ? #)"
+        )
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -51,23 +66,32 @@ def open_engine(database_url: str) -> Engine:
         return engine
     if url.drivername == "sqlite":
         if url.host or url.username or url.password:
-            raise ConfigError("store.database_url: SQLite has no host and no user; it is sqlite:///FILE, three slashes")
+            raise ConfigError(
+                "store.database_url: SQLite has no host and no user; it is sqlite:///FILE, three "
+                "slashes"
+            )
         if not url.database or url.database == ":memory:":
             raise ConfigError("store.database_url must name a file: sqlite:///data/markbook.db")
         try:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"store.database_url: cannot make the folder of {url.database}: {error}") from error
+            raise ConfigError(
+                f"store.database_url: cannot make the folder of {url.database}: {error}"
+            ) from error
         # two more connections, for `read_connection` and for `transaction` to reuse
         engine = create_engine(url, hide_parameters=True, pool_size=POOL_SIZE + 2, max_overflow=0)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    raise ConfigError(f"store.database_url names {url.drivername}; use sqlite:///FILE or postgresql://…")
+    raise ConfigError(
+        f"store.database_url names {url.drivername}; use sqlite:///FILE or postgresql://…"
+    )
 
 
 def _leave_read_only(context: ExceptionContext) -> None:
-    """A read-only server, as during a failover, counts as disconnected: a new connection may reach the new primary."""
+    """A read-only server, as during a failover, counts as disconnected: a new connection may
+    reach the new primary.
+    """
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
 
@@ -80,7 +104,9 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch to WAL; retried, since it ignores the busy timeout where another process does the same."""
+    """Switch to WAL; retried, since it ignores the busy timeout where another process does the
+    same.
+    """
     until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -100,7 +126,8 @@ def _begin_sqlite(connection: Connection) -> None:
         try:
             raw.cursor().execute("BEGIN IMMEDIATE")
         except sqlite3.Error:
-            raw.rollback()  # else a transaction left open by a failed commit would block all later ones
+            # else a transaction left open by a failed commit would block all later ones
+            raw.rollback()
             raise
 
 
@@ -112,13 +139,18 @@ def redact_url(url: URL) -> str:
 @contextmanager
 def autocommit(engine: Engine) -> Iterator[Connection]:
     """A connection for single statements without a transaction around them."""
-    options: dict[str, Any] = {_READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    options: dict[str, Any] = (
+        {_READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    )
     with _reachable(engine), engine.connect().execution_options(**options) as connection:
         yield connection
 
 
 def read_connection(engine: Engine) -> Connection:
-    """A SQLite connection for single statements that do not wait for locks. The caller closes it."""
+    """A SQLite connection for single statements that do not wait for locks.
+
+    The caller closes it.
+    """
     with _reachable(engine):
         connection = engine.connect().execution_options(**{_READING: True})
         connection.exec_driver_sql("PRAGMA busy_timeout = 0")
@@ -134,7 +166,11 @@ def connect(engine: Engine) -> Connection:
 @contextmanager
 def transaction(engine: Engine, reused: Connection | None = None) -> Iterator[Connection]:
     """A connection in a transaction that is committed at the end: `reused`, or a new one."""
-    with _reachable(engine), nullcontext(reused) if reused else engine.connect() as connection, connection.begin():
+    with (
+        _reachable(engine),
+        nullcontext(reused) if reused else engine.connect() as connection,
+        connection.begin(),
+    ):
         yield connection
 
 
@@ -144,7 +180,10 @@ def _reachable(engine: Engine) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise _unavailable(engine, error.orig) from error
-    except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:  # raised past SQLAlchemy by statements.py
+    except (
+        sqlite3.OperationalError,
+        sqlite3.InterfaceError,
+    ) as error:  # raised past SQLAlchemy by statements.py
         raise _unavailable(engine, error) from error
     except DBAPIError as error:
         if not error.connection_invalidated:
@@ -162,7 +201,10 @@ def migrate(engine: Engine, version: str = "head") -> tuple[str | None, str | No
 
     Returns the versions before and after; None: no schema yet.
     """
-    with _usable(engine), transaction(engine) as connection:  # on SQLite, BEGIN IMMEDIATE is the lock
+    with (
+        _usable(engine),
+        transaction(engine) as connection,
+    ):  # on SQLite, BEGIN IMMEDIATE is the lock
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         before = _version(engine, connection)
@@ -182,10 +224,12 @@ def versions(engine: Engine) -> tuple[str | None, str | None]:
 
 def _version(engine: Engine, connection: Connection) -> str | None:
     version = MigrationContext.configure(connection).get_current_revision()
-    if version is not None and version not in {script.revision for script in _scripts().walk_revisions()}:
+    if version is not None and version not in {
+        script.revision for script in _scripts().walk_revisions()
+    }:
         raise ConfigError(
-            f"the database {redact_url(engine.url)} has a schema ({version}) of a newer Markbook: run that "
-            "version, or restore a backup from before the upgrade"
+            f"the database {redact_url(engine.url)} has a schema ({version}) of a newer Markbook: "
+            "run that version, or restore a backup from before the upgrade"
         )
     return version
 

@@ -22,7 +22,10 @@ def identify(exchange: Exchange) -> bytes:
 
 
 def add(connection: Connection, new: Sequence[Exchange], at_ms: int) -> None:
-    rows = {identify(each): {"at_ms": at_ms, "request": pack(_body(each)), "reply": pack(each.reply)} for each in new}
+    rows = {
+        identify(each): {"at_ms": at_ms, "request": pack(_body(each)), "reply": pack(each.reply)}
+        for each in new
+    }
     insert_new(connection, exchanges, [{"id": key, **rows[key]} for key in sorted(rows)])
 
 
@@ -39,7 +42,12 @@ def find_above(connection: Connection, most: int, limit: int) -> Sequence[bytes]
 
 def find_older(connection: Connection, before_ms: int, limit: int) -> Sequence[bytes]:
     """At most `limit` ids of exchanges from before `before_ms`."""
-    old = select(_exchange.id).where(_exchange.at_ms < before_ms).order_by(_exchange.at_ms).limit(limit)
+    old = (
+        select(_exchange.id)
+        .where(_exchange.at_ms < before_ms)
+        .order_by(_exchange.at_ms)
+        .limit(limit)
+    )
     return connection.execute(old).scalars().all()
 
 

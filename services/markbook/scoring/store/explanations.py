@@ -18,8 +18,9 @@ _explanation = explanations.c
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`reasons` and `criteria` are None while the teacher is asked. `criteria`: what it gave with the reasons, which
-    may differ from the mark: that one stays."""
+    """`reasons` and `criteria` are None while the teacher is asked. `criteria`: what it gave with
+    the reasons, which may differ from the mark: that one stays.
+    """
 
     reasons: Sequence[str] | None
     criteria: Mapping[str, float] | None
@@ -34,7 +35,9 @@ class Explanations:
         self._database = database
 
     async def acquire(self, key: bytes, run: str, model: str, now_ms: int, stale_ms: int) -> bool:
-        """Whether the caller is to call the teacher: no other has, or its call was cut off `stale_ms` ago."""
+        """Whether the caller is to call the teacher: no other has, or its call was cut off
+        `stale_ms` ago.
+        """
 
         def work(connection: Any) -> bool:
             insert = insert_into(connection.dialect.name, explanations).values(
@@ -49,14 +52,20 @@ class Explanations:
 
         return await self._database.write(work)
 
-    async def record(self, key: bytes, reasons: Sequence[str], criteria: Mapping[str, float], at_ms: int) -> None:
+    async def record(
+        self, key: bytes, reasons: Sequence[str], criteria: Mapping[str, float], at_ms: int
+    ) -> None:
         fill = update(explanations).where(_explanation.key == key, _explanation.reason.is_(None))
-        fill = fill.values(reason=json.dumps(list(reasons)), criteria=json.dumps(dict(criteria)), at_ms=at_ms)
+        fill = fill.values(
+            reason=json.dumps(list(reasons)), criteria=json.dumps(dict(criteria)), at_ms=at_ms
+        )
         await self._database.write_with_retry(lambda connection: connection.execute(fill) and None)
 
     async def release(self, key: bytes) -> None:
         """The call failed: the next one may be made at once."""
-        unfilled = delete(explanations).where(_explanation.key == key, _explanation.reason.is_(None))
+        unfilled = delete(explanations).where(
+            _explanation.key == key, _explanation.reason.is_(None)
+        )
         await self._database.write(lambda connection: connection.execute(unfilled) and None)
 
 

@@ -1,7 +1,8 @@
 """Export and import of marks: a header line, then a line of JSON per mark.
 
-The header describes the profiles, so that a mark is never parted from what it depends on. Lines are in the order of the
-rows' keys, which is the same in every database: a store copied to another database is exported as the same bytes.
+The header describes the profiles, so that a mark is never parted from what it depends on. Lines are
+in the order of the rows' keys, which is the same in every database: a store copied to another
+database is exported as the same bytes.
 """
 
 from __future__ import annotations
@@ -50,29 +51,39 @@ def to_wire(record: Record, rubric: Rubric) -> MarkRecord:
         profile=mark.fingerprint.profile,
         digest=mark.fingerprint.digest.hex(),
         language=mark.fingerprint.language,
-        score=rubric.score(mark.criteria) if mark.criteria.keys() == rubric.criteria.keys() else None,
+        score=rubric.score(mark.criteria)
+        if mark.criteria.keys() == rubric.criteria.keys()
+        else None,
         criteria=dict(mark.criteria),
         reasons=list(mark.reasons),
         created_at=_time(record.created_ms),
         group=KeptGroup(id=record.group_id, position=mark.place, size=mark.shown),
         task=mark.texts.task if mark.texts else None,
         code=mark.texts.code if mark.texts else None,
-        tests_digest=mark.texts.tests_digest.hex() if mark.texts and mark.texts.tests_digest else None,
+        tests_digest=mark.texts.tests_digest.hex()
+        if mark.texts and mark.texts.tests_digest
+        else None,
     )
 
 
 def header_of(profiles: Sequence[Profile]) -> Header:
     lines = {
         each.id: ProfileLine(
-            profile_inputs=dict(each.identity), criteria=list(each.criteria), created_at=_time(each.created_ms)
+            profile_inputs=dict(each.identity),
+            criteria=list(each.criteria),
+            created_at=_time(each.created_ms),
         )
         for each in profiles
     }
     return Header(markbook_export=2, profiles=lines)
 
 
-def pages(store: Store, profiles: Sequence[Profile], selection: MarkFilter) -> Iterator[list[Record]]:
-    """The marks of the profiles in key order, BATCH at a time; those added meanwhile may be included, at most once."""
+def pages(
+    store: Store, profiles: Sequence[Profile], selection: MarkFilter
+) -> Iterator[list[Record]]:
+    """The marks of the profiles in key order, BATCH at a time; those added meanwhile may be
+    included, at most once.
+    """
     for profile in profiles:
         after = b""
         while page := store.records.page(profile.id, after, BATCH, selection):
@@ -107,7 +118,9 @@ def _described(store: Store, first: tuple[int, bytes]) -> Mapping[str, set[str]]
         for profile, line in header.profiles.items():
             if hash_profile(line.profile_inputs) != profile:
                 raise ValueError(f"profile {profile} is not the hash of its profile_inputs")
-            described = Profile(profile, line.profile_inputs, line.criteria, _milliseconds(line.created_at))
+            described = Profile(
+                profile, line.profile_inputs, line.criteria, _milliseconds(line.created_at)
+            )
             if set(store.records.register_profile(described).criteria) != set(line.criteria):
                 raise ValueError(f"profile {profile} is stored with other criteria")
     except ValueError as error:
@@ -121,15 +134,22 @@ def _record(line: bytes, known: Mapping[str, set[str]]) -> Record:
     if kept.profile not in known:
         raise ValueError(f"profile {kept.profile} is not in the first line")
     if set(kept.criteria) != known[kept.profile]:
-        raise ValueError(f"the criteria of its profile are {', '.join(sorted(known[kept.profile]))}")
+        raise ValueError(
+            f"the criteria of its profile are {', '.join(sorted(known[kept.profile]))}"
+        )
     prompt_hash, code_hash, language = read_key(kept.key)
     name = Fingerprint(kept.profile, prompt_hash, code_hash, language, bytes.fromhex(kept.digest))
     if language != kept.language:
         raise ValueError(f"language is {kept.language!r}, but the key's is {language!r}")
     texts = None
     if kept.task is not None and kept.code is not None:
-        texts = Texts(kept.task, kept.code, bytes.fromhex(kept.tests_digest) if kept.tests_digest else None)
-    if texts and fingerprint(kept.profile, texts.task, texts.code, language, texts.tests_digest) != name:
+        texts = Texts(
+            kept.task, kept.code, bytes.fromhex(kept.tests_digest) if kept.tests_digest else None
+        )
+    if (
+        texts
+        and fingerprint(kept.profile, texts.task, texts.code, language, texts.tests_digest) != name
+    ):
         raise ValueError("key and digest are not those of its task and code")
     mark = NewMark(name, kept.criteria, kept.reasons, kept.group.position, kept.group.size, texts)
     return Record(mark, _milliseconds(kept.created_at), kept.group.id)

@@ -8,13 +8,19 @@ from collections.abc import Callable
 from sqlalchemy import Connection, text
 
 BATCH_OWNER = "batch "
-"""Start of the owner of claims and reservations that a batch holds: these have no lease and end with the batch."""
+"""Start of the owner of claims and reservations that a batch holds: these have no lease and end
+with the batch.
+"""
 TOLERANCE_MS = 1_000
-"""A lease that ends later than a whole lease and this was not made by this clock, and is ignored."""
+"""A lease that ends later than a whole lease and this was not made by this clock, and is
+ignored.
+"""
 
 
 def _since_boot() -> float:
-    """Seconds by a clock that is never set; where the system has one, it includes time spent suspended."""
+    """Seconds by a clock that is never set; where the system has one, it includes time spent
+    suspended.
+    """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -39,5 +45,7 @@ class LeaseClock:
     def measure(self, connection: Connection) -> None:
         """Read the server's time; wrong by at most the time the answer travels."""
         if self._from_server and connection.dialect.name == "postgresql":
-            server_ms = connection.scalar(text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
+            server_ms = connection.scalar(
+                text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            )
             self._measured = int(server_ms or 0), self._monotonic()

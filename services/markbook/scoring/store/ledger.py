@@ -47,7 +47,9 @@ class Ledger:
     async def count(self, lines: Sequence[RequestLine]) -> None:
         """Write lines in one transaction; each request id counts once."""
         if lines:
-            await self._database.write(lambda connection: count(connection, lines, build_rollups()).write(connection))
+            await self._database.write(
+                lambda connection: count(connection, lines, build_rollups()).write(connection)
+            )
 
     async def sums(
         self,
@@ -58,10 +60,11 @@ class Ledger:
         *,
         by_source: bool = True,
     ) -> Rollups:
-        """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or over all time.
+        """Totals by run that the viewer may see, from `since_ms` on, in buckets of whole minutes or
+        over all time.
 
-        `by_source`: with the scores of each source, not only those of all together. `judged` begins with the first
-        whole minute.
+        `by_source`: with the scores of each source, not only those of all together. `judged` begins
+        with the first whole minute.
         """
         minute_ms = -(-since_ms // MINUTE_MS) * MINUTE_MS
 
@@ -77,7 +80,9 @@ class Ledger:
         return await self._database.read(work)
 
     async def judged(self, viewer: Viewer, since_ms: int, bucket_ms: int) -> Rollups:
-        """Samples judged by both teacher and tests, by run, from `since_ms` on in buckets of whole minutes."""
+        """Samples judged by both teacher and tests, by run, from `since_ms` on in buckets of
+        whole minutes.
+        """
 
         def work(connection: Connection) -> Rollups:
             sums = Rollups(bucket_ms)
@@ -88,7 +93,8 @@ class Ledger:
         return await self._database.read(work)
 
     async def activity(self, viewer: Viewer, run: str | None = None) -> tuple[int, int] | None:
-        """Starts of the first and the last minute (hour) with a count that the viewer may see; None without any.
+        """Starts of the first and the last minute (hour) with a count that the viewer may see; None
+        without any.
 
         `run`: of this run only.
         """
@@ -96,7 +102,9 @@ class Ledger:
         def work(connection: Connection) -> tuple[int, int] | None:
             spans = counted_spans(connection, run)
             seen = [(first, last) for name, first, last in spans if viewer.may_use(name)]
-            return (min(first for first, _ in seen), max(last for _, last in seen)) if seen else None
+            return (
+                (min(first for first, _ in seen), max(last for _, last in seen)) if seen else None
+            )
 
         return await self._database.read(work)
 
@@ -109,10 +117,14 @@ class Ledger:
 def count(connection: Connection, lines: Sequence[RequestLine], sums: Rollups) -> Rollups:
     """Write lines, each request id once; adds them to `rollups`, which the caller writes."""
     rows = []
-    for line in sorted(lines, key=lambda line: line.request_id):  # one order everywhere, against deadlocks
+    for line in sorted(
+        lines, key=lambda line: line.request_id
+    ):  # one order everywhere, against deadlocks
         row = {name: getattr(line, name) for name in _COLUMNS}
         row["unscored"] = json.dumps(dict(line.unscored)) if line.unscored else None
-        row["scores"] = json.dumps(dict(line.scores), separators=(",", ":")) if line.scores else None
+        row["scores"] = (
+            json.dumps(dict(line.scores), separators=(",", ":")) if line.scores else None
+        )
         rows.append(row)
     written = run(connection, new_rows(connection.dialect.name, tables.requests), rows)
     new = {request_id for (request_id,) in written.rows}

@@ -1,6 +1,8 @@
-"""Maintenance: applies retention (by age and by number) and compacts rollups, in small transactions.
+"""Maintenance: applies retention (by age and by number) and compacts rollups, in small
+transactions.
 
-Every replica may do it: what is deleted is decided by one read of the store, with the same result for all.
+Every replica may do it: what is deleted is decided by one read of the store, with the same result
+for all.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ from typing import TypeVar
 
 from sqlalchemy import Column, Connection, case, delete, func, select, tuple_
 
-from markbook.scoring.store import exchanges, mark_access, sample_rows, sample_texts, tables, test_verdicts
+from markbook.scoring.store import (
+    exchanges,
+    mark_access,
+    sample_rows,
+    sample_texts,
+    tables,
+    test_verdicts,
+)
 from markbook.scoring.store.batch_rows import drop_ended, find_ended
 from markbook.scoring.store.database import Database
 from markbook.scoring.store.retention import RetentionPolicy
@@ -32,8 +41,10 @@ class Maintenance:
         self._retention = retention
 
     async def run_once(self, now_ms: int) -> None:
-        """Delete the least recently used marks and the oldest verdicts above `max_entries`, rejects and exchanges above
-        their number, and verdicts, texts, ledger lines and ended batches past their age; compact minutes to hours."""
+        """Delete the least recently used marks and the oldest verdicts above `max_entries`, rejects
+        and exchanges above their number, and verdicts, texts, ledger lines and ended batches past
+        their age; compact minutes to hours.
+        """
         await self._drop_above_limits()
         await self._drop_past_age(now_ms)
         await self._compact_to_hours(now_ms)
@@ -43,29 +54,42 @@ class Maintenance:
             mark, verdict = tables.marks.c, tables.test_verdicts.c
             if (last := await self._last_above(most, mark.last_used_s, mark.key)) is not None:
                 await self._in_batches(partial(_evict, last=last))
-            if (last := await self._last_above(most, verdict.created_ms, verdict.digest)) is not None:
+            if (
+                last := await self._last_above(most, verdict.created_ms, verdict.digest)
+            ) is not None:
                 await self._in_batches(partial(test_verdicts.drop_up_to, last=last, limit=BATCH))
         if (keep := self._retention.keep_rejects) is not None:
             await self._drop_found(
-                partial(sample_rows.find_decided_above, most=keep, limit=BATCH), sample_rows.drop_decided
+                partial(sample_rows.find_decided_above, most=keep, limit=BATCH),
+                sample_rows.drop_decided,
             )
         kept = self._retention.keep_exchanges
-        await self._drop_found(partial(exchanges.find_above, most=kept, limit=BATCH), exchanges.drop)
+        await self._drop_found(
+            partial(exchanges.find_above, most=kept, limit=BATCH), exchanges.drop
+        )
 
     async def _drop_past_age(self, now_ms: int) -> None:
         if self._retention.max_age_ms is not None:
-            await self._in_batches(partial(_prune_verdicts, before_ms=now_ms - self._retention.max_age_ms))
+            await self._in_batches(
+                partial(_prune_verdicts, before_ms=now_ms - self._retention.max_age_ms)
+            )
         if self._retention.texts_max_age_ms is not None:
             before_ms = now_ms - self._retention.texts_max_age_ms
             await self._in_batches(partial(_prune, before_ms=before_ms))
-            await self._drop_found(partial(exchanges.find_older, before_ms=before_ms, limit=BATCH), exchanges.drop)
+            await self._drop_found(
+                partial(exchanges.find_older, before_ms=before_ms, limit=BATCH), exchanges.drop
+            )
         if self._retention.lines_max_age_ms is not None:
             await self._in_batches(
-                partial(drop_lines, before_ms=now_ms - self._retention.lines_max_age_ms, limit=BATCH)
+                partial(
+                    drop_lines, before_ms=now_ms - self._retention.lines_max_age_ms, limit=BATCH
+                )
             )
         if self._retention.batches_max_age_ms is not None:
             before_ms = now_ms - self._retention.batches_max_age_ms
-            await self._drop_found(partial(find_ended, before_ms=before_ms, limit=BATCH), drop_ended)
+            await self._drop_found(
+                partial(find_ended, before_ms=before_ms, limit=BATCH), drop_ended
+            )
 
     async def _compact_to_hours(self, now_ms: int) -> None:
         done: int | None = None
@@ -81,17 +105,24 @@ class Maintenance:
             continue
 
     async def _drop_found(
-        self, find: Callable[[Connection], Sequence[Id]], drop: Callable[[Connection, Sequence[Id]], None]
+        self,
+        find: Callable[[Connection], Sequence[Id]],
+        drop: Callable[[Connection, Sequence[Id]], None],
     ) -> None:
-        """Delete what `find` returns, BATCH at a time. Without any there is no write: a database that is only read from
-        must not seem to take writes again."""
+        """Delete what `find` returns, BATCH at a time. Without any there is no write: a database
+        that is only read from must not seem to take writes again.
+        """
         found: Sequence[Id] = await self._database.read(find)
         while found:
             await self._database.write(partial(_drop_all, drop, found))
             found = await self._database.read(find) if len(found) == BATCH else ()
 
-    async def _last_above(self, max_entries: int, time: Column[int], key: Column[bytes]) -> Place | None:
-        """The youngest of the oldest rows of a table above `max_entries`; None if there are not so many."""
+    async def _last_above(
+        self, max_entries: int, time: Column[int], key: Column[bytes]
+    ) -> Place | None:
+        """The youngest of the oldest rows of a table above `max_entries`; None if there are not
+        so many.
+        """
         total = select(func.count()).select_from(key.table).scalar_subquery()
         too_many = total - max_entries
         query = (
@@ -104,7 +135,9 @@ class Maintenance:
         return None if row is None or row[0] <= 0 else (row[1], bytes(row[2]))
 
 
-def _drop_all(drop: Callable[[Connection, Sequence[Id]], None], ids: Sequence[Id], connection: Connection) -> None:
+def _drop_all(
+    drop: Callable[[Connection, Sequence[Id]], None], ids: Sequence[Id], connection: Connection
+) -> None:
     drop(connection, ids)
 
 

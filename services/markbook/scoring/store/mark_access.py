@@ -1,4 +1,6 @@
-"""Which runs may look at a mark: the one that paid for it, which the mark names, and those that were given it."""
+"""Which runs may look at a mark: the one that paid for it, which the mark names, and those that
+were given it.
+"""
 
 from __future__ import annotations
 
@@ -27,31 +29,47 @@ class MarkAccess:
         self._known: set[Pair] = set()
 
     async def add(self, keys: Collection[bytes], run: str) -> None:
-        """Record that the marks with these row keys were given to `run`; durable when this returns."""
-        new = sorted({(key, run) for key in keys} - self._known)  # one order everywhere, against deadlocks
+        """Record that the marks with these row keys were given to `run`; durable when this
+        returns.
+        """
+        new = sorted(
+            {(key, run) for key in keys} - self._known
+        )  # one order everywhere, against deadlocks
         if not new:
             return
-        await self._database.write(lambda connection: write(connection, [key for key, _ in new], run))
+        await self._database.write(
+            lambda connection: write(connection, [key for key, _ in new], run)
+        )
         if len(self._known) + len(new) > MAX_KNOWN:
             self._known.clear()
         self._known.update(new)
 
     def forget(self) -> None:
-        """Forget which pairs are stored: their marks may have been deleted meanwhile, here or by another replica."""
+        """Forget which pairs are stored: their marks may have been deleted meanwhile, here or by
+        another replica.
+        """
         self._known.clear()
 
 
 def write(connection: Connection, keys: Sequence[bytes], run: str) -> None:
     """Store the pairs of `run` with the marks that it has not paid for itself."""
-    own = connection.execute(select(_mark.key).where(_mark.key.in_(keys), _mark.run == run)).scalars()
+    own = connection.execute(
+        select(_mark.key).where(_mark.key.in_(keys), _mark.run == run)
+    ).scalars()
     paid = {bytes(key) for key in own}
-    insert_new(connection, tables.given_marks, [{"key": key, "run": run} for key in keys if key not in paid])
+    insert_new(
+        connection,
+        tables.given_marks,
+        [{"key": key, "run": run} for key in keys if key not in paid],
+    )
 
 
 def runs_by_mark(connection: Connection, rows: Sequence[Row[Any]]) -> dict[bytes, frozenset[str]]:
     """The runs that paid for, or were given, the marks in these rows, by row key."""
     runs = {bytes(row.key): frozenset({row.run} if row.run else ()) for row in rows}
-    for key, run in connection.execute(select(_given.key, _given.run).where(_given.key.in_(list(runs)))):
+    for key, run in connection.execute(
+        select(_given.key, _given.run).where(_given.key.in_(list(runs)))
+    ):
         runs[bytes(key)] |= {run}
     return runs
 

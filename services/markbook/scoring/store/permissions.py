@@ -1,4 +1,7 @@
-"""Which runs and samples an API key may see. Every read that lists them takes a Viewer, so that none forgets it."""
+"""Which runs and samples an API key may see.
+
+Every read that lists them takes a Viewer, so that none forgets it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ class Viewer:
 
     @property
     def sees_all_runs(self) -> bool:
-        """Figures over all runs, and samples of which no run is known any more, are for such viewers only."""
+        """Figures over all runs, and samples of which no run is known any more, are for such
+        viewers only.
+        """
         return self.key is None or self.key.runs == "*"
 
     def may_use(self, run: str) -> bool:

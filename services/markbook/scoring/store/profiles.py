@@ -14,7 +14,10 @@ from markbook.scoring.store.statements import insert_new
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`id`: 16 hex digits. `criteria`: their names, in the order in which marks store their values."""
+    """`id`: 16 hex digits.
+
+    `criteria`: their names, in the order in which marks store their values.
+    """
 
     id: str
     identity: Mapping[str, object]
@@ -38,5 +41,8 @@ def read_all(connection: Connection) -> list[Profile]:
     """Every profile, in the order of their ids."""
     rows = connection.execute(select(tables.profiles).order_by(tables.profiles.c.profile))
     return [
-        Profile(row.profile.hex(), json.loads(row.identity), json.loads(row.criteria), row.created_ms) for row in rows
+        Profile(
+            row.profile.hex(), json.loads(row.identity), json.loads(row.criteria), row.created_ms
+        )
+        for row in rows
     ]

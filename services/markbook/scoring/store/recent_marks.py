@@ -20,13 +20,17 @@ BATCH = 250
 MAX_MARKS = 2_000
 """Marks that one search looks at."""
 MAX_CHARS_PER_BATCH = 20_000_000
-"""Characters searched per request (at most one batch more), so that very long samples do not slow it down."""
+"""Characters searched per request (at most one batch more), so that very long samples do not
+slow it down.
+"""
 
 Place = tuple[int, bytes]
 """A mark's place in the order of the latest: its time, then its row's key."""
 Cursor = tuple[int, int]
-"""A place as it may be shown to anybody: its time, and its number among the marks of that time, from 1. The row's key
-names a task and code, and a hash of it would let a guess of both be confirmed."""
+"""A place as it may be shown to anybody: its time, and its number among the marks of that time,
+from 1. The row's key names a task and code, and a hash of it would let a guess of both be
+confirmed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,10 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`searched` of the viewer's marks were looked at. `last`: where that ended; None: nothing comes before it."""
+    """`searched` of the viewer's marks were looked at.
+
+    `last`: where that ended; None: nothing comes before it.
+    """
 
     marks: list[Paid]
     searched: int
@@ -50,9 +57,20 @@ class _Scan:
     """Goes through rows, newest first, until `want` marks match or enough was read."""
 
     def __init__(
-        self, records: Records, viewer: Viewer, want: int, matching: Callable[[Record], bool], run: str | None
+        self,
+        records: Records,
+        viewer: Viewer,
+        want: int,
+        matching: Callable[[Record], bool],
+        run: str | None,
     ) -> None:
-        self._records, self._viewer, self._want, self._matching, self._run = records, viewer, want, matching, run
+        self._records, self._viewer, self._want, self._matching, self._run = (
+            records,
+            viewer,
+            want,
+            matching,
+            run,
+        )
         self.found: list[Paid] = []
         self.searched = 0
         self._rows = self._chars = 0
@@ -64,7 +82,10 @@ class _Scan:
         return not self.is_full() and self._rows < MAX_MARKS and self._chars < MAX_CHARS_PER_BATCH
 
     def add(self, rows: Sequence[Row[Any]], runs: Mapping[bytes, frozenset[str]]) -> Place | None:
-        """Examines `rows`; returns the place of the last one examined. `runs`: those of each mark, by row key."""
+        """Examines `rows`; returns the place of the last one examined.
+
+        `runs`: those of each mark, by row key.
+        """
         place = None
         for row in rows:
             if self.is_full():
@@ -80,13 +101,17 @@ class _Scan:
         if self._run is not None and self._run not in runs:
             return
         record = self._records.record(row)
-        self._chars += len(record.mark.texts.task) + len(record.mark.texts.code) if record.mark.texts else 0
+        self._chars += (
+            len(record.mark.texts.task) + len(record.mark.texts.code) if record.mark.texts else 0
+        )
         if self._matching(record):
             self.found.append(_paid(record, runs, self._viewer))
 
 
 class Page:
-    """`store_samples`: the latest are those of the latest texts; otherwise those written or used last."""
+    """`store_samples`: the latest are those of the latest texts; otherwise those written or used
+    last.
+    """
 
     def __init__(self, database: Database, records: Records, *, store_samples: bool) -> None:
         self._database = database
@@ -101,8 +126,9 @@ class Page:
         before: Cursor | None = None,
         run: str | None = None,
     ) -> Found:
-        """The next `want` marks in front of `before` that the viewer sees and that match, newest first; those of `run`
-        where one is named."""
+        """The next `want` marks in front of `before` that the viewer sees and that match, newest
+        first; those of `run` where one is named.
+        """
 
         def work(connection: Connection) -> Found:
             self._records.load_profiles(connection)
@@ -113,15 +139,23 @@ class Page:
                 place = scan.add(rows, runs_by_mark(connection, rows)) or place
                 if len(rows) < BATCH and not scan.is_full():
                     return Found(scan.found, scan.searched, None)
-            return Found(scan.found, scan.searched, None if place is None else self._cursor(connection, place))
+            return Found(
+                scan.found,
+                scan.searched,
+                None if place is None else self._cursor(connection, place),
+            )
 
         return await self._database.read(work)
 
     def _place(self, connection: Connection, cursor: Cursor) -> Place:
-        """The place that the cursor was made of; where its mark is gone, that before all of the same time."""
+        """The place that the cursor was made of; where its mark is gone, that before all of the
+        same time.
+        """
         at, key = _order(self._keep_texts)
         at_ms = cursor[0] if self._keep_texts else min(cursor[0], _LAST_S)
-        of_this_time = select(key).where(at == at_ms).order_by(key.desc()).offset(cursor[1] - 1).limit(1)
+        of_this_time = (
+            select(key).where(at == at_ms).order_by(key.desc()).offset(cursor[1] - 1).limit(1)
+        )
         return at_ms, bytes(connection.scalar(of_this_time) or b"")
 
     def _cursor(self, connection: Connection, place: Place) -> Cursor:
@@ -155,12 +189,16 @@ def _joined(store_samples: bool) -> Select[Any]:
     """Marks with their texts: all of them, or only those that have some."""
     text, mark, task = tables.texts.c, tables.marks.c, tables.tasks.c
     if store_samples:
-        joined = tables.texts.join(tables.marks, mark.key == text.key).join(tables.tasks, task.hash == text.task)
+        joined = tables.texts.join(tables.marks, mark.key == text.key).join(
+            tables.tasks, task.hash == text.task
+        )
     else:
         joined = tables.marks.outerjoin(tables.texts, text.key == mark.key)
         joined = joined.outerjoin(tables.tasks, task.hash == text.task)
     at, _ = _order(store_samples)
-    return select(tables.marks, text.code, text.tests_digest, task.task, at.label("at")).select_from(joined)
+    return select(
+        tables.marks, text.code, text.tests_digest, task.task, at.label("at")
+    ).select_from(joined)
 
 
 def _paid(record: Record, runs: frozenset[str], viewer: Viewer) -> Paid:

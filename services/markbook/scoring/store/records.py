@@ -27,7 +27,8 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class MarkFilter:
-    """Marks of one run, that it paid for or is recorded to have been given; made in a time, in Unix milliseconds.
+    """Marks of one run, that it paid for or is recorded to have been given; made in a time, in Unix
+    milliseconds.
 
     None: whatever it is.
     """
@@ -46,13 +47,18 @@ class Records:
         self._marks = marks
 
     async def find_by_key(self, viewer: Viewer, profile: str, key: str) -> list[Record]:
-        """Marks with a readable key: several where short hashes collide. Raises ValueError for what is no key."""
+        """Marks with a readable key: several where short hashes collide.
+
+        Raises ValueError for what is no key.
+        """
         prompt_hash, code_hash, language = read_key(key)
         start = prefix(profile, prompt_hash, code_hash)
 
         def work(connection: Connection) -> list[Record]:
             self.load_profiles(connection)
-            rows = connection.execute(_whole().where(_mark.key > start, _mark.key < start + _END)).all()
+            rows = connection.execute(
+                _whole().where(_mark.key > start, _mark.key < start + _END)
+            ).all()
             runs = runs_by_mark(connection, rows)
             return [self.record(row) for row in rows if viewer.sees_mark(runs[bytes(row.key)])]
 
@@ -68,11 +74,17 @@ class Records:
 
     def count(self) -> int:
         return self._database.read_sync(
-            lambda connection: connection.scalar(select(func.count()).select_from(tables.marks)) or 0
+            lambda connection: (
+                connection.scalar(select(func.count()).select_from(tables.marks)) or 0
+            )
         )
 
-    def page(self, profile: str, after: bytes, limit: int, chosen: MarkFilter = ALL) -> list[Record]:
-        """The next marks of a profile in key order, after the row key `after` (empty: from the first on)."""
+    def page(
+        self, profile: str, after: bytes, limit: int, chosen: MarkFilter = ALL
+    ) -> list[Record]:
+        """The next marks of a profile in key order, after the row key `after` (empty: from the
+        first on).
+        """
         query = _next(profile, after, limit, chosen)
 
         def work(connection: Connection) -> list[Record]:
@@ -81,7 +93,9 @@ class Records:
 
         return self._database.read_sync(work)
 
-    def matching(self, profile: str, chosen: MarkFilter = ALL, batch: int = _BATCH) -> Iterator[Record]:
+    def matching(
+        self, profile: str, chosen: MarkFilter = ALL, batch: int = _BATCH
+    ) -> Iterator[Record]:
         """The marks of a profile that the filter lets through, in key order, with their texts."""
         after = b""
         while page := self.page(profile, after, batch, chosen):
@@ -91,7 +105,8 @@ class Records:
     async def visible_page(
         self, viewer: Viewer, profile: str, after: bytes, limit: int, chosen: MarkFilter = ALL
     ) -> tuple[list[Record], bytes | None]:
-        """As `page`, without those that the viewer may not see; and the key to continue after, None at the end.
+        """As `page`, without those that the viewer may not see; and the key to continue after, None
+        at the end.
 
         The run of a mark is left out of a record where the viewer may not use it.
         """
@@ -102,19 +117,25 @@ class Records:
             rows = connection.execute(query).all()
             runs = runs_by_mark(connection, rows)
             records = [self.record(row) for row in rows if viewer.sees_mark(runs[bytes(row.key)])]
-            shown = [each if viewer.may_use(each.run) else replace(each, run="") for each in records]
+            shown = [
+                each if viewer.may_use(each.run) else replace(each, run="") for each in records
+            ]
             return shown, bytes(rows[-1].key) if len(rows) == limit else None
 
         return await self._database.read(work)
 
     def places(self, keys: Sequence[bytes]) -> dict[bytes, tuple[str, int, int]]:
-        """Group id, place from 1 and number of samples of the request that each mark came from, by row key."""
+        """Group id, place from 1 and number of samples of the request that each mark came from,
+        by row key.
+        """
         found: dict[bytes, tuple[str, int, int]] = {}
 
         def work(connection: Connection) -> None:
             for start in range(0, len(keys), _BATCH):
                 query = select(_mark.key, _mark.group_id, _mark.group_position, _mark.group_size)
-                for row in connection.execute(query.where(_mark.key.in_(keys[start : start + _BATCH]))):
+                for row in connection.execute(
+                    query.where(_mark.key.in_(keys[start : start + _BATCH]))
+                ):
                     found[bytes(row.key)] = row.group_id.hex(), row.group_position, row.group_size
 
         self._database.read_sync(work)
@@ -128,7 +149,11 @@ class Records:
 
     def add(self, records: Sequence[Record], at_ms: int) -> int:
         """Store marks of registered profiles; returns how many are new."""
-        return len(self._database.write_sync(lambda connection: self._marks.add(connection, at_ms, records)))
+        return len(
+            self._database.write_sync(
+                lambda connection: self._marks.add(connection, at_ms, records)
+            )
+        )
 
     def load_profiles(self, connection: Connection) -> None:
         """Register all stored profiles: `record` needs them."""
@@ -174,5 +199,11 @@ def _next(profile: str, after: bytes, limit: int, chosen: MarkFilter) -> Select[
 
 def _whole() -> Select[Any]:
     text, task = tables.texts.c, tables.tasks.c
-    joined = tables.marks.outerjoin(tables.texts, text.key == _mark.key).outerjoin(tables.tasks, task.hash == text.task)
-    return select(tables.marks, text.code, text.tests_digest, task.task).select_from(joined).order_by(_mark.key)
+    joined = tables.marks.outerjoin(tables.texts, text.key == _mark.key).outerjoin(
+        tables.tasks, task.hash == text.task
+    )
+    return (
+        select(tables.marks, text.code, text.tests_digest, task.task)
+        .select_from(joined)
+        .order_by(_mark.key)
+    )

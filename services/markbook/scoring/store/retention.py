@@ -12,8 +12,9 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """Ages in milliseconds; None: without limit. `keep_rejects`: samples listed that a tier decided; 0: none.
-    `keep_exchanges`: requests to the teacher with their replies, likewise."""
+    """Ages in milliseconds; None: without limit. `keep_rejects`: samples listed that a tier
+    decided; 0: none. `keep_exchanges`: requests to the teacher with their replies, likewise.
+    """
 
     store_samples: bool = True
     texts_max_age_ms: int | None = None

@@ -1,7 +1,7 @@
 """Rollups: the ledger's totals by run and minute, written in the transaction of every line.
 
-So statistics never scan lines, and no count is lost when old lines are deleted or minutes are compacted to hours. All
-numbers are integers, so that totals do not depend on the order of addition.
+So statistics never scan lines, and no count is lost when old lines are deleted or minutes are
+compacted to hours. All numbers are integers, so that totals do not depend on the order of addition.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ HOUR_MS = 60 * MINUTE_MS
 MINUTE_RETENTION_MS = 24 * HOUR_MS
 """Minutes younger than this are kept: a week of them would be too many to add up per request."""
 _LOCK = 0x526F6C6C  # an arbitrary constant: one replica at a time
-_TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
 _SUMMED = [column for column in tables.sums.columns if not column.primary_key]
 _NAMES = [column.name for column in _SUMMED]
 _FAILED = [tables.failure_sums.c.samples]
@@ -52,8 +57,10 @@ _TABLES = (tables.sums, tables.failure_sums, tables.score_rollups, tables.agreem
 
 @dataclass(slots=True)
 class CounterTotals:
-    """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code, `scores` by source
-    (score_sums.ALL: all together) and column of score_rollups, `judged`: samples by both verdicts."""
+    """Totals over lines of one run: `counts` by column of ledger_rollups, `failures` by error code,
+    `scores` by source (score_sums.ALL: all together) and column of score_rollups, `judged`: samples
+    by both verdicts.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -69,7 +76,9 @@ class CounterTotals:
 
 
 class Rollups:
-    """Totals by (start, run): `start` in Unix ms is a multiple of `bucket_ms`, or 0 for all time."""
+    """Totals by (start, run): `start` in Unix ms is a multiple of `bucket_ms`, or 0 for all
+    time.
+    """
 
     def __init__(self, bucket_ms: int | None) -> None:
         self._bucket_ms = bucket_ms
@@ -79,7 +88,15 @@ class Rollups:
         """Add a row of ledger_requests."""
         tally = self._tally(line)
         failures = Counter[str](json.loads(line["unscored"] or "{}"))
-        columns = ("samples", "heuristic", "tests", "cache", "coalesced", "teacher", "baseline_tokens")
+        columns = (
+            "samples",
+            "heuristic",
+            "tests",
+            "cache",
+            "coalesced",
+            "teacher",
+            "baseline_tokens",
+        )
         tally.counts.update({name: line[name] for name in columns} | {"unscored": failures.total()})
         tally.failures.update(failures)
         for source, values in json.loads(line["scores"] or "{}").items():
@@ -92,9 +109,19 @@ class Rollups:
         cost, unpriced = line["cost_nusd"] or 0, int(line["cost_nusd"] is None)
         if line["usage_unknown"]:  # a bound, not a cost: counted keys
             tokens = sum(line[kind] for kind in _TOKENS)
-            counts = {"unknown_calls": 1, "unknown_tokens": tokens, "unknown_nusd": cost, "unknown_unpriced": unpriced}
+            counts = {
+                "unknown_calls": 1,
+                "unknown_tokens": tokens,
+                "unknown_nusd": cost,
+                "unknown_unpriced": unpriced,
+            }
         else:
-            counts = {"calls": 1, "cost_nusd": cost, "unpriced": unpriced, **{kind: line[kind] for kind in _TOKENS}}
+            counts = {
+                "calls": 1,
+                "cost_nusd": cost,
+                "unpriced": unpriced,
+                **{kind: line[kind] for kind in _TOKENS},
+            }
             counts["billed_utokens"] = round(line["billed_input_equivalent"] * 1e6)
         counts["failed_calls"] = int(line["failed"])
         if line["duration_ms"] is not None and not line["failed"]:
@@ -102,7 +129,9 @@ class Rollups:
         self._tally(line).counts.update({name: times * count for name, count in counts.items()})
 
     def add_judged(self, at_ms: int, run: str, kind: JudgedKind) -> None:
-        """Add a sample that the teacher has judged and whose tests have shown whether it is right."""
+        """Add a sample that the teacher has judged and whose tests have shown whether it is
+        right.
+        """
         self.tallies[_start(at_ms, self._bucket_ms), run].judged[kind] += 1
 
     def restrict(self, may_see: Callable[[str], bool]) -> None:
@@ -122,7 +151,9 @@ class Rollups:
             for code, samples in sorted(tally.failures.items()):
                 failures.append(place | {"code": code, "samples": samples})
             for source, sums in sorted(tally.scores.items()):
-                scores.append(place | {"source": source} | {name: sums[name] for name in score_sums.COLUMNS})
+                scores.append(
+                    place | {"source": source} | {name: sums[name] for name in score_sums.COLUMNS}
+                )
             for kind, samples in sorted(tally.judged.items()):
                 judged.append(place | kind._asdict() | {"samples": samples})
         _add_up(connection, tables.sums, _SUMMED, rows)
@@ -145,29 +176,44 @@ def build_rollups(requests: Iterable[Row] = (), calls: Iterable[Row] = ()) -> Ro
 
 
 def read(
-    connection: Connection, since_ms: int, bucket_ms: int | None, run: str | None, *, by_source: bool = True
+    connection: Connection,
+    since_ms: int,
+    bucket_ms: int | None,
+    run: str | None,
+    *,
+    by_source: bool = True,
 ) -> Rollups:
     """Rollups from `since_ms`, the start of a minute, on; of one run or of all.
 
     `by_source`: with the scores of each source, not only those of all together.
     """
     sums = Rollups(bucket_ms)
-    for start, name, *totals in _read_by_run(connection, tables.sums, _SUMMED, since_ms, bucket_ms, run):
+    for start, name, *totals in _read_by_run(
+        connection, tables.sums, _SUMMED, since_ms, bucket_ms, run
+    ):
         sums.tallies[start, name].counts = Counter(dict(zip(_NAMES, totals, strict=True)))
-    for start, name, code, samples in _read(connection, tables.failure_sums, _FAILED, since_ms, bucket_ms, run):
+    for start, name, code, samples in _read(
+        connection, tables.failure_sums, _FAILED, since_ms, bucket_ms, run
+    ):
         sums.tallies[start, name].failures[code] = samples
     sources = (*_SOURCES, score_sums.ALL) if by_source else (score_sums.ALL,)
     for source in sources:
         for start, name, *totals in _read_by_run(
             connection, tables.score_rollups, _SCORED, since_ms, bucket_ms, run, source
         ):
-            sums.tallies[start, name].scores[source] = Counter(dict(zip(score_sums.COLUMNS, totals, strict=True)))
+            sums.tallies[start, name].scores[source] = Counter(
+                dict(zip(score_sums.COLUMNS, totals, strict=True))
+            )
     read_judged(connection, sums, since_ms, bucket_ms, run)
     return sums
 
 
-def read_judged(connection: Connection, sums: Rollups, since_ms: int, bucket_ms: int | None, run: str | None) -> None:
-    """Add to `sums` the samples judged by both teacher and tests; as `read`, but for nothing else."""
+def read_judged(
+    connection: Connection, sums: Rollups, since_ms: int, bucket_ms: int | None, run: str | None
+) -> None:
+    """Add to `sums` the samples judged by both teacher and tests; as `read`, but for nothing
+    else.
+    """
     for start, name, profile, language, passed, percent, samples in _read(
         connection, tables.agreement_rollups, _JUDGED, since_ms, bucket_ms, run
     ):
@@ -178,7 +224,8 @@ def read_judged(connection: Connection, sums: Rollups, since_ms: int, bucket_ms:
 def drop_lines(connection: Connection, before_ms: int, limit: int) -> int:
     """Delete up to `limit` lines of each kind from before this hour; their rollups stay.
 
-    Returns how many lines of the more numerous kind were deleted; 0 while another replica does this.
+    Returns how many lines of the more numerous kind were deleted; 0 while another replica does
+    this.
     """
     before_ms = _start(before_ms, HOUR_MS)
     if not _has_lock(connection):
@@ -190,10 +237,13 @@ def drop_lines(connection: Connection, before_ms: int, limit: int) -> int:
 
 
 def oldest_hour(connection: Connection, now_ms: int) -> int | None:
-    """Start of the oldest hour past MINUTE_RETENTION_MS that still has minutes; None without any."""
+    """Start of the oldest hour past MINUTE_RETENTION_MS that still has minutes; None without
+    any.
+    """
     before_ms = _start(now_ms - MINUTE_RETENTION_MS, HOUR_MS)
     found = [
-        connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms))) for table in _TABLES
+        connection.scalar(select(func.min(table.c.at_ms)).where(*_minutes(table, 0, before_ms)))
+        for table in _TABLES
     ]
     return min((_start(at_ms, HOUR_MS) for at_ms in found if at_ms is not None), default=None)
 
@@ -207,7 +257,11 @@ def compact_to_hours(connection: Connection, hour_ms: int) -> None:
         return
     hours = Rollups(HOUR_MS)
     for table in _TABLES:
-        minutes = delete(table).where(*_minutes(table, hour_ms, hour_ms + HOUR_MS)).returning(*table.columns)
+        minutes = (
+            delete(table)
+            .where(*_minutes(table, hour_ms, hour_ms + HOUR_MS))
+            .returning(*table.columns)
+        )
         for row in connection.execute(minutes).mappings():
             tally = hours.tallies[hour_ms, row["run"]]
             if table is tables.sums:
@@ -215,7 +269,9 @@ def compact_to_hours(connection: Connection, hour_ms: int) -> None:
             elif table is tables.failure_sums:
                 tally.failures[row["code"]] += row["samples"]
             elif table is tables.agreement_rollups:
-                kind = JudgedKind(bytes(row["profile"]), row["language"], bool(row["passed"]), row["percent"])
+                kind = JudgedKind(
+                    bytes(row["profile"]), row["language"], bool(row["passed"]), row["percent"]
+                )
                 tally.judged[kind] += row["samples"]
             else:
                 tally.scores[row["source"]].update({name: row[name] for name in score_sums.COLUMNS})
@@ -247,7 +303,10 @@ def _read_by_run(
     run: str | None,
     source: str | None = None,
 ) -> Sequence[Any]:
-    """Rows of start (as in `Rollups`), run, and the totals of the `summed` columns. `source`: of this one."""
+    """Rows of start (as in `Rollups`), run, and the totals of the `summed` columns.
+
+    `source`: of this one.
+    """
     if bucket_ms is not None and connection.dialect.name == "sqlite":
         return read_cells(connection, table, summed, since_ms, bucket_ms, run, source)
     return _read(connection, table, summed, since_ms, bucket_ms, run, source)
@@ -265,8 +324,12 @@ def _read(
     """Rows of start, the key columns but time and source, and the totals. `source`: of this one."""
     at_ms = table.c.at_ms
     keys = [column for column in table.primary_key if column.name not in ("at_ms", "source")]
-    start = literal_column("0") if bucket_ms is None else at_ms - at_ms % literal_column(str(bucket_ms))
-    totals = [cast(func.sum(column), BigInteger) for column in summed]  # Postgres' sums are decimals
+    start = (
+        literal_column("0") if bucket_ms is None else at_ms - at_ms % literal_column(str(bucket_ms))
+    )
+    totals = [
+        cast(func.sum(column), BigInteger) for column in summed
+    ]  # Postgres' sums are decimals
     query = select(start.label("start"), *keys, *totals).where(at_ms >= since_ms)
     query = query.group_by(*keys) if bucket_ms is None else query.group_by(*keys, "start")
     if run is not None:
@@ -276,12 +339,16 @@ def _read(
     return connection.execute(query).all()
 
 
-def _drop(connection: Connection, table: Table, key: Column[str], before_ms: int, limit: int) -> int:
+def _drop(
+    connection: Connection, table: Table, key: Column[str], before_ms: int, limit: int
+) -> int:
     oldest = select(key).where(table.c.at_ms < before_ms).order_by(table.c.at_ms).limit(limit)
     return connection.execute(delete(table).where(key.in_(oldest))).rowcount
 
 
-def _add_up(connection: Connection, table: Table, summed: Sequence[Column[int]], rows: Sequence[Row]) -> None:
+def _add_up(
+    connection: Connection, table: Table, summed: Sequence[Column[int]], rows: Sequence[Row]
+) -> None:
     if not rows:
         return
     run(connection, _adding(connection.dialect.name, table, tuple(summed)), rows)

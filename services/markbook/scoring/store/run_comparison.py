@@ -23,7 +23,10 @@ _task = tables.tasks.c
 
 @dataclass(frozen=True, slots=True)
 class ComparedTask:
-    """A task that both runs have samples of: how many, and their mean score. `text`: its first line, where stored."""
+    """A task that both runs have samples of: how many, and their mean score.
+
+    `text`: its first line, where stored.
+    """
 
     task: bytes
     text: str | None
@@ -56,7 +59,11 @@ class RunComparison:
             gap = func.abs(one.c.mean - two.c.mean)
             query = select(one, two.c.number.label("other_number"), two.c.mean.label("other_mean"))
             query = query.add_columns(func.count().over().label("common"))
-            query = query.join(two, two.c.task == one.c.task).order_by(gap.desc(), one.c.task).limit(want)
+            query = (
+                query.join(two, two.c.task == one.c.task)
+                .order_by(gap.desc(), one.c.task)
+                .limit(want)
+            )
             rows = connection.execute(query).all()
             texts = _texts(connection, [row.task for row in rows])
             tasks = [
@@ -75,14 +82,24 @@ class RunComparison:
 
 def _by_task(connection: Connection, viewer: Viewer, run: str) -> Subquery:
     where = sample_filter.conditions(connection, viewer, SampleFilter(run=run))
-    query = select(_sample.task, func.count().label("number"), func.avg(_sample.score).label("mean"))
+    query = select(
+        _sample.task, func.count().label("number"), func.avg(_sample.score).label("mean")
+    )
     return query.where(*where, _sample.score.is_not(None)).group_by(_sample.task).subquery()
 
 
 def _texts(connection: Connection, tasks: Sequence[bytes]) -> dict[bytes, str]:
     """First lines by task."""
     joined = samples.join(tables.texts, _text.key == _sample.key)
-    pairs = select(_sample.task, _text.task).select_from(joined).where(_sample.task.in_(tasks)).distinct()
+    pairs = (
+        select(_sample.task, _text.task)
+        .select_from(joined)
+        .where(_sample.task.in_(tasks))
+        .distinct()
+    )
     hashes = {bytes(digest): bytes(short) for short, digest in connection.execute(pairs)}
     query = select(_task.hash, _task.task).where(_task.hash.in_(list(hashes)))
-    return {hashes[bytes(digest)]: first_line(unpack(task)) for digest, task in connection.execute(query)}
+    return {
+        hashes[bytes(digest)]: first_line(unpack(task))
+        for digest, task in connection.execute(query)
+    }

@@ -1,4 +1,6 @@
-"""Figures that trainers report about their runs: one value per run, step and name, of which the newest are kept."""
+"""Figures that trainers report about their runs: one value per run, step and name, of which the
+newest are kept.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,22 @@ class ReportedMetrics:
         self._max_per_run = max_per_run
 
     async def add(self, run: str, step: int, metrics: Mapping[str, Value], at_ms: int) -> None:
-        """Store the metrics of a step, in place of those that were reported before; durable when this returns."""
+        """Store the metrics of a step, in place of those that were reported before; durable when
+        this returns.
+        """
         rows = [
-            {"run": run, "step": step, "name": name, "value": value, "low": low, "high": high, "at_ms": at_ms}
-            for name, (value, low, high) in sorted(metrics.items())  # one order everywhere, against deadlocks
+            {
+                "run": run,
+                "step": step,
+                "name": name,
+                "value": value,
+                "low": low,
+                "high": high,
+                "at_ms": at_ms,
+            }
+            for name, (value, low, high) in sorted(
+                metrics.items()
+            )  # one order everywhere, against deadlocks
         ]
 
         def work(connection: Connection) -> None:
@@ -63,9 +77,14 @@ class ReportedMetrics:
         await self._database.write(work)
 
     async def of_runs(
-        self, viewer: Viewer, runs: Collection[str], names: Collection[str] | None = None, limit: int = MAX_PER_RUN
+        self,
+        viewer: Viewer,
+        runs: Collection[str],
+        names: Collection[str] | None = None,
+        limit: int = MAX_PER_RUN,
     ) -> list[ReportedMetric]:
-        """The newest `limit` values of those of `runs` that the viewer may see, by time, step, name and run.
+        """The newest `limit` values of those of `runs` that the viewer may see, by time, step, name
+        and run.
 
         `names`: only these metrics.
         """
@@ -74,17 +93,25 @@ class ReportedMetrics:
         if names is not None:
             query = query.where(_metric.name.in_(list(names)))
         query = query.order_by(*(column.desc() for column in (*_AGE, _metric.run))).limit(limit)
-        rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
+        rows = await self._database.read(
+            lambda connection: connection.execute(query).mappings().all()
+        )
         return [ReportedMetric(**row) for row in reversed(rows)]
 
-    async def spans(self, viewer: Viewer, names: Collection[str], run: str | None = None) -> dict[str, Span]:
+    async def spans(
+        self, viewer: Viewer, names: Collection[str], run: str | None = None
+    ) -> dict[str, Span]:
         """The runs that have reported any of `names` and that the viewer may see, and when."""
-        query = select(_metric.run, func.min(_metric.at_ms), func.max(_metric.at_ms)).group_by(_metric.run)
+        query = select(_metric.run, func.min(_metric.at_ms), func.max(_metric.at_ms)).group_by(
+            _metric.run
+        )
         query = query.where(_metric.name.in_(list(names)))
         if run is not None:
             query = query.where(_metric.run == run)
         rows: Sequence[tuple[str, int, int]] = await self._database.read(
-            lambda connection: [(name, first, last) for name, first, last in connection.execute(query)]
+            lambda connection: [
+                (name, first, last) for name, first, last in connection.execute(query)
+            ]
         )
         return {name: Span(first, last) for name, first, last in rows if viewer.may_use(name)}
 
@@ -94,4 +121,6 @@ class ReportedMetrics:
         query = select(*_AGE).where(mine).order_by(*oldest_first).offset(self._max_per_run).limit(1)
         last = connection.execute(query).one_or_none()
         if last is not None:
-            connection.execute(delete(tables.run_metrics).where(mine, tuple_(*_AGE) <= tuple_(*last)))
+            connection.execute(
+                delete(tables.run_metrics).where(mine, tuple_(*_AGE) <= tuple_(*last))
+            )

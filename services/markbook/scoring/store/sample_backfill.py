@@ -1,4 +1,6 @@
-"""Backfills the list of samples: marks older than the list, and scores after a change of weights."""
+"""Backfills the list of samples: marks older than the list, and scores after a change of
+weights.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class SampleBackfill:
         self._marks = marks
 
     async def run(self) -> int:
-        """List the marks older than the list, and compute scores whose weights have changed; returns how many.
+        """List the marks older than the list, and compute scores whose weights have changed;
+        returns how many.
 
         Goes through all marks once: for the start of the service.
         """
@@ -48,12 +51,16 @@ class SampleBackfill:
         weights = self._marks.weights
         self._records.load_profiles(connection)
         mine = literal(b"") if weights is None else literal(bytes.fromhex(weights.profile))
-        stale = (func.substr(_mark.key, 1, 8) == mine) & (_sample.weights != ("" if weights is None else weights.id))
+        stale = (func.substr(_mark.key, 1, 8) == mine) & (
+            _sample.weights != ("" if weights is None else weights.id)
+        )
         joined = tables.marks.outerjoin(samples, _sample.key == _mark.key).outerjoin(
             tables.texts, _text.key == _mark.key
         )
         query = (
-            select(tables.marks, _text.code, _sample.key.label("listed"), _sample.source, _sample.tests)
+            select(
+                tables.marks, _text.code, _sample.key.label("listed"), _sample.source, _sample.tests
+            )
             .add_columns(case((_sample.key.is_(None), 1), (stale, 1), else_=0).label("wanted"))
             .select_from(joined)
             .where(_mark.key > after)
@@ -63,7 +70,9 @@ class SampleBackfill:
         rows = connection.execute(query).all()
         wanted = [row for row in rows if row.wanted]
         sample_rows.write(connection, [self._of_mark(row) for row in wanted if row.listed is None])
-        scores = self._scores([row for row in wanted if row.listed is not None and row.source == TEACHER])
+        scores = self._scores(
+            [row for row in wanted if row.listed is not None and row.source == TEACHER]
+        )
         if weights is not None:
             sample_rows.set_scores(connection, scores, weights.id)
         return (bytes(rows[-1].key) if len(rows) == BATCH else None), len(wanted)
@@ -91,4 +100,6 @@ class SampleBackfill:
 
     def _score(self, row: Row[Any]) -> tuple[float | None, str]:
         profile = read_row(row.key, row.digest).profile
-        return self._marks.score(profile, self._marks.criteria(profile, row.criteria), parse_tests(row.tests))
+        return self._marks.score(
+            profile, self._marks.criteria(profile, row.criteria), parse_tests(row.tests)
+        )

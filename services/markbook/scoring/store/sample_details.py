@@ -1,4 +1,6 @@
-"""All details of one sample: its score and criteria, its texts, and its request to the teacher with the reply."""
+"""All details of one sample: its score and criteria, its texts, and its request to the teacher
+with the reply.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,14 @@ from markbook.scoring.types import Exchange
 
 @dataclass(frozen=True, slots=True)
 class WholeSample:
-    """`name`: its fingerprint; without texts its digest is empty. `run`: that it was first marked for.
+    """`name`: its fingerprint; without texts its digest is empty.
 
-    `criteria`: the teacher's, before tests; `reasons`: the teacher's; both None where a tier decided, as are `group`,
-    the `place` it was shown at (from 1) and the `size` of the request. `exchange`: None where it is not kept, and where
-    another run paid for it: it holds that run's other samples.
+    `run`: that it was first marked for.
+
+    `criteria`: the teacher's, before tests; `reasons`: the teacher's; both None where a tier
+    decided, as are `group`, the `place` it was shown at (from 1) and the `size` of the request.
+    `exchange`: None where it is not kept, and where another run paid for it: it holds that run's
+    other samples.
     """
 
     listed: ListedSample
@@ -60,7 +65,9 @@ class WholeSamples:
         def work(connection: Connection) -> WholeSample | None:
             self._records.load_profiles(connection)
             row = connection.execute(_whole().where(samples.c.key == key)).one_or_none()
-            listed = list_rows(viewer, [row], runs_by_mark(connection, [row])) if row is not None else []
+            listed = (
+                list_rows(viewer, [row], runs_by_mark(connection, [row])) if row is not None else []
+            )
             return self._read(viewer, row, listed[0]) if row is not None and listed else None
 
         return await self._database.read(work)
@@ -71,7 +78,9 @@ class WholeSamples:
             texts = Texts(unpack(row.task_text), unpack(row.code), row.tests_digest)
         name = read_row(row.key, b"")
         if texts is not None:
-            name = fingerprint(name.profile, texts.task, texts.code, name.language, texts.tests_digest)
+            name = fingerprint(
+                name.profile, texts.task, texts.code, name.language, texts.tests_digest
+            )
         is_marked = row.criteria is not None
         paid = viewer.sees_all_runs or (bool(row.run) and viewer.may_use(row.run))
         return WholeSample(
@@ -86,7 +95,9 @@ class WholeSamples:
             place=row.group_position,
             size=row.group_size,
             explanation=explanations.read(row),
-            exchange=exchanges.read(row.request, row.reply) if paid and row.request is not None else None,
+            exchange=exchanges.read(row.request, row.reply)
+            if paid and row.request is not None
+            else None,
         )
 
 
@@ -94,7 +105,9 @@ def _whole() -> Select[Any]:
     sample, mark, text, task = samples.c, tables.marks.c, tables.texts.c, tables.tasks.c
     explanation, exchange = explanation_table.c, exchange_table.c
     joined = samples.outerjoin(tables.marks, mark.key == sample.key)
-    joined = joined.outerjoin(tables.texts, text.key == sample.key).outerjoin(tables.tasks, task.hash == text.task)
+    joined = joined.outerjoin(tables.texts, text.key == sample.key).outerjoin(
+        tables.tasks, task.hash == text.task
+    )
     joined = joined.outerjoin(explanation_table, explanation.key == sample.key)
     joined = joined.outerjoin(exchange_table, exchange.id == sample.exchange)
     return select(

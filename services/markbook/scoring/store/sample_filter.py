@@ -1,4 +1,6 @@
-"""Filter and order of the list of samples, the position where a page continues, and what a viewer may see of it."""
+"""Filter and order of the list of samples, the position where a page continues, and what a
+viewer may see of it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, UnaryExpression, exists, or_, select, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    UnaryExpression,
+    exists,
+    or_,
+    select,
+    tuple_,
+)
 
 from markbook.scoring.store import tables
 from markbook.scoring.store.counted_runs import counted_runs
@@ -15,7 +26,9 @@ from markbook.scoring.store.permissions import Viewer
 from markbook.scoring.store.sample_tables import samples
 
 MAX_SAMPLES = 100_000
-"""The latest samples among which a page sorts and filters, so that its time does not grow with the store."""
+"""The latest samples among which a page sorts and filters, so that its time does not grow with
+the store.
+"""
 
 _sample = samples.c
 _given = tables.given_marks.c
@@ -31,7 +44,10 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SampleFilter:
-    """`task`: the 6 bytes of a key's prompt hash. Scores are in [0, 1], both ends included; None: any."""
+    """`task`: the 6 bytes of a key's prompt hash.
+
+    Scores are in [0, 1], both ends included; None: any.
+    """
 
     order: Order = Order.LATEST
     run: str | None = None
@@ -45,7 +61,9 @@ class SampleFilter:
 
 @dataclass(frozen=True, slots=True)
 class SampleCursor:
-    """Where a list continues: behind this value (a time or a score) and this key, of the last one that was shown."""
+    """Where a list continues: behind this value (a time or a score) and this key, of the last
+    one that was shown.
+    """
 
     value: float
     key: bytes
@@ -74,8 +92,12 @@ def behind(order: Order, cursor: SampleCursor, *, reverse: bool = False) -> Colu
     return place < last if is_descending(order) != reverse else place > last
 
 
-def conditions(connection: Connection, viewer: Viewer, wanted: SampleFilter) -> list[ColumnElement[bool]]:
-    """What a sample must fulfil to be listed: that `viewer` may see it, and all that `wanted` names."""
+def conditions(
+    connection: Connection, viewer: Viewer, wanted: SampleFilter
+) -> list[ColumnElement[bool]]:
+    """What a sample must fulfil to be listed: that `viewer` may see it, and all that `wanted`
+    names.
+    """
     found = scope(connection, viewer)
     if wanted.run is not None:
         found.append(of_run(wanted.run))
@@ -99,7 +121,12 @@ def conditions(connection: Connection, viewer: Viewer, wanted: SampleFilter) -> 
 def scope(connection: Connection, viewer: Viewer) -> list[ColumnElement[bool]]:
     """Among the latest MAX_SAMPLES, those of runs that `viewer` may use."""
     found: list[ColumnElement[bool]] = []
-    oldest = select(_sample.created_ms).order_by(_sample.created_ms.desc()).offset(MAX_SAMPLES - 1).limit(1)
+    oldest = (
+        select(_sample.created_ms)
+        .order_by(_sample.created_ms.desc())
+        .offset(MAX_SAMPLES - 1)
+        .limit(1)
+    )
     oldest_ms = connection.scalar(oldest)
     if oldest_ms is not None:
         found.append(_sample.created_ms >= oldest_ms)
@@ -124,4 +151,6 @@ def of_run(run: str) -> ColumnElement[bool]:
 
 
 def _given_to(runs: Sequence[str]) -> ColumnElement[bool]:
-    return exists(select(1).where(_given.key == _sample.key, _given.run.in_(runs)).correlate(samples))
+    return exists(
+        select(1).where(_given.key == _sample.key, _given.run.in_(runs)).correlate(samples)
+    )

@@ -1,4 +1,6 @@
-"""The tables of the list of samples: one row per marked sample, reasons on request, exchanges with the teacher."""
+"""The tables of the list of samples: one row per marked sample, reasons on request, exchanges
+with the teacher.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from sqlalchemy import BigInteger, Column, Float, Index, LargeBinary, Table, Tex
 from markbook.scoring.store.tables import metadata
 
 TEACHER = "teacher"
-"""The source of samples that have a row in `marks`; all others were decided by a tier before the teacher."""
+"""The source of samples that have a row in `marks`; all others were decided by a tier before the
+teacher.
+"""
 DECIDED_BY_A_TIER = text(f"source <> '{TEACHER}'")
 """As in the partial index: written out, or SQLite would not use that."""
 
@@ -17,12 +21,16 @@ samples = Table(
     Column("key", LargeBinary, primary_key=True),  # as in marks
     Column("source", Text, nullable=False),  # teacher, tests or heuristic
     Column("score", Float),  # null: not computed yet, or of a rubric that is not in use
-    Column("weights", Text, nullable=False),  # a hash of the weights that the score was computed with
+    Column(
+        "weights", Text, nullable=False
+    ),  # a hash of the weights that the score was computed with
     Column("language", Text, nullable=False),
     Column("reason", Text),  # the first of `reasons`; null where a teacher marked it
     Column("reasons", Text),  # JSON list of codes, of a tier; a teacher's are in marks
     Column("task", LargeBinary, nullable=False),  # the prompt hash of the key
-    Column("run", Text, nullable=False),  # that it was first marked for; empty where that is not known
+    Column(
+        "run", Text, nullable=False
+    ),  # that it was first marked for; empty where that is not known
     Column("group_id", LargeBinary),  # as in marks; null where a tier decided
     Column("created_ms", BigInteger, nullable=False),
     Column("first_line", Text),  # of the code; null where texts are not stored

@@ -1,7 +1,9 @@
-"""Task and code of scored samples, compressed, in tables apart from the marks: a lookup never reads them.
+"""Task and code of scored samples, compressed, in tables apart from the marks: a lookup never reads
+them.
 
-A task is stored once for all its samples and deleted with the last of them. Writers write samples before tasks, and
-lock the tasks they need until their end, so that no other writer deletes them in between.
+A task is stored once for all its samples and deleted with the last of them. Writers write samples
+before tasks, and lock the tasks they need until their end, so that no other writer deletes them in
+between.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ from markbook.scoring.store.statements import insert_into, run
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The whole task and the extracted code of one sample. `tests_digest`: of its tests, None where it had none."""
+    """The whole task and the extracted code of one sample.
+
+    `tests_digest`: of its tests, None where it had none.
+    """
 
     task: str
     code: str
@@ -38,7 +43,10 @@ def unpack(data: bytes) -> str:
 
 
 def add(connection: Connection, kept: Sequence[tuple[bytes, Texts, int]]) -> None:
-    """Store texts in two statements. `kept`: row key, texts and time of the marks, ordered by key."""
+    """Store texts in two statements.
+
+    `kept`: row key, texts and time of the marks, ordered by key.
+    """
     if not kept:
         return
     hashes = {texts.task: hashlib.sha256(texts.task.encode()).digest() for _, texts, _ in kept}
@@ -73,14 +81,18 @@ def _add(dialect: str) -> tuple[ReturningInsert[bytes], ReturningInsert[bytes]]:
     )
     whole = insert_into(dialect, tables.tasks)
     # changes nothing, but locks the row
-    whole = whole.on_conflict_do_update(index_elements=[task.hash], set_={"hash": whole.excluded.hash}, where=false())
+    whole = whole.on_conflict_do_update(
+        index_elements=[task.hash], set_={"hash": whole.excluded.hash}, where=false()
+    )
     return samples.returning(text.key), whole.returning(task.hash)
 
 
 def drop(connection: Connection, keys: Sequence[bytes]) -> None:
     """Delete the texts of marks, and the tasks that no sample has any more."""
     text, task = tables.texts.c, tables.tasks.c
-    gone = connection.execute(delete(tables.texts).where(text.key.in_(keys)).returning(text.task)).scalars()
+    gone = connection.execute(
+        delete(tables.texts).where(text.key.in_(keys)).returning(text.task)
+    ).scalars()
     locked = select(task.hash).where(task.hash.in_(set(gone))).order_by(task.hash).with_for_update()
     hashes = connection.execute(locked).scalars().all()
     unused = ~exists().where(text.task == task.hash)

@@ -1,4 +1,6 @@
-"""The list of marked samples, rejected ones too: filtered, sorted, grouped by task, and what is beside one of them."""
+"""The list of marked samples, rejected ones too: filtered, sorted, grouped by task, and what is
+beside one of them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ _text = tables.texts.c
 
 @dataclass(frozen=True, slots=True)
 class ListedSample:
-    """`runs`: those of the viewer's that it was marked for. `first_line`: of its code; None where it is not stored."""
+    """`runs`: those of the viewer's that it was marked for.
+
+    `first_line`: of its code; None where it is not stored.
+    """
 
     key: bytes
     source: str
@@ -49,7 +54,9 @@ class ListedSample:
 
 @dataclass(frozen=True, slots=True)
 class ListedTask:
-    """A task with its first samples in the order asked for. `text`: its first line; None where texts are not stored.
+    """A task with its first samples in the order asked for.
+
+    `text`: its first line; None where texts are not stored.
 
     `mean`: of the samples that have a score. `value`: what the list of tasks is sorted by.
     """
@@ -74,7 +81,10 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class NewestSamples:
-    """`marked`: the newest that the teacher has marked, or None. `rejected`: the newest that a tier has rejected."""
+    """`marked`: the newest that the teacher has marked, or None.
+
+    `rejected`: the newest that a tier has rejected.
+    """
 
     marked: ListedSample | None
     rejected: ListedSample | None
@@ -90,7 +100,9 @@ class Samples:
 
     async def add_decided(self, new: Sequence[tuple[NewSample, Texts]], *, note_runs: bool) -> None:
         """List samples that a tier has decided; durable when this returns."""
-        add = partial(sample_rows.add_decided, new=new, store_samples=self._store_samples, note_runs=note_runs)
+        add = partial(
+            sample_rows.add_decided, new=new, store_samples=self._store_samples, note_runs=note_runs
+        )
         await self._database.write(add)
 
     async def latest(
@@ -102,7 +114,9 @@ class Samples:
             query = select(samples).where(*sample_filter.conditions(connection, viewer, wanted))
             if after is not None:
                 query = query.where(sample_filter.behind(wanted.order, after))
-            rows = connection.execute(query.order_by(*sample_filter.order_by(wanted.order)).limit(want)).all()
+            rows = connection.execute(
+                query.order_by(*sample_filter.order_by(wanted.order)).limit(want)
+            ).all()
             return _listed(connection, viewer, rows)
 
         return await self._database.read(work)
@@ -114,7 +128,12 @@ class Samples:
             where = [] if viewer.sees_all_runs else sample_filter.scope(connection, viewer)
             if run is not None:
                 where.append(sample_filter.of_run(run))
-            query = select(samples).where(*where).order_by(*sample_filter.order_by(Order.LATEST)).limit(1)
+            query = (
+                select(samples)
+                .where(*where)
+                .order_by(*sample_filter.order_by(Order.LATEST))
+                .limit(1)
+            )
             marked = query.where(_sample.source == TEACHER, _sample.score.is_not(None))
             rejected = query.where(DECIDED_BY_A_TIER, _sample.reason.is_not(None))
             found = [
@@ -128,15 +147,25 @@ class Samples:
     async def tasks(
         self, viewer: Viewer, wanted: SampleFilter, want: int, after: SampleCursor | None = None
     ) -> list[ListedTask]:
-        """The next `want` tasks, by their newest, lowest or highest sample, each with its first PER_TASK samples."""
+        """The next `want` tasks, by their newest, lowest or highest sample, each with its first
+        PER_TASK samples.
+        """
 
         def work(connection: Connection) -> list[ListedTask]:
             where = sample_filter.conditions(connection, viewer, wanted)
             groups = connection.execute(_task_query(wanted.order, where, after).limit(want)).all()
             tasks = [bytes(row.task) for row in groups]
-            rank = func.row_number().over(partition_by=_sample.task, order_by=sample_filter.order_by(wanted.order))
-            ranked = select(samples, rank.label("rank")).where(_sample.task.in_(tasks), *where).subquery()
-            rows = connection.execute(select(ranked).where(ranked.c.rank <= PER_TASK).order_by(ranked.c.rank)).all()
+            rank = func.row_number().over(
+                partition_by=_sample.task, order_by=sample_filter.order_by(wanted.order)
+            )
+            ranked = (
+                select(samples, rank.label("rank"))
+                .where(_sample.task.in_(tasks), *where)
+                .subquery()
+            )
+            rows = connection.execute(
+                select(ranked).where(ranked.c.rank <= PER_TASK).order_by(ranked.c.rank)
+            ).all()
             listed = _listed(connection, viewer, rows)
             texts = _task_texts(connection, [each.key for each in listed])
             found: list[ListedTask] = []
@@ -144,13 +173,17 @@ class Samples:
                 mine = [each for each in listed if each.task == bytes(row.task)]
                 text = next((texts[each.key] for each in mine if each.key in texts), None)
                 title = None if text is None else sample_rows.first_line(text)
-                found.append(ListedTask(bytes(row.task), title, row.number, row.mean, row.value, mine))
+                found.append(
+                    ListedTask(bytes(row.task), title, row.number, row.mean, row.value, mine)
+                )
             return found
 
         return await self._database.read(work)
 
     async def facets(self, viewer: Viewer, run: str | None) -> list[Facet]:
-        """What the viewer can filter by, with numbers of samples, among those of `run` where one is named."""
+        """What the viewer can filter by, with numbers of samples, among those of `run` where one
+        is named.
+        """
         columns = (_sample.source, _sample.language, _sample.reason)
 
         def work(connection: Connection) -> list[Facet]:
@@ -169,8 +202,12 @@ class Samples:
             where = sample_filter.conditions(connection, viewer, wanted)
             found: list[bytes | None] = []
             for reverse in (True, False):
-                query = select(_sample.key).where(*where, sample_filter.behind(wanted.order, shown, reverse=reverse))
-                ordered = query.order_by(*sample_filter.order_by(wanted.order, reverse=reverse)).limit(1)
+                query = select(_sample.key).where(
+                    *where, sample_filter.behind(wanted.order, shown, reverse=reverse)
+                )
+                ordered = query.order_by(
+                    *sample_filter.order_by(wanted.order, reverse=reverse)
+                ).limit(1)
                 key = connection.scalar(ordered)
                 found.append(None if key is None else bytes(key))
             return found[0], found[1]
@@ -180,8 +217,9 @@ class Samples:
     async def beside(
         self, viewer: Viewer, key: bytes, task: bytes, group: bytes | None, want: int
     ) -> tuple[list[ListedSample], list[ListedSample]]:
-        """Other samples of the same task: those that the teacher was given together with this one, best first, and as
-        many of the latest others as there is room for."""
+        """Other samples of the same task: those that the teacher was given together with this one,
+        best first, and as many of the latest others as there is room for.
+        """
 
         def work(connection: Connection) -> tuple[list[ListedSample], list[ListedSample]]:
             where = [_sample.key != key]
@@ -190,11 +228,15 @@ class Samples:
             together: Sequence[Row[Any]] = []
             if group is not None:
                 mine = select(samples).where(_sample.group_id == group, *where)
-                together = connection.execute(mine.order_by(_sample.score.desc(), _sample.key).limit(want)).all()
+                together = connection.execute(
+                    mine.order_by(_sample.score.desc(), _sample.key).limit(want)
+                ).all()
             known = [row.key for row in together]
             others = select(samples).where(_sample.task == task, _sample.key.not_in(known), *where)
             others = others.order_by(_sample.created_ms.desc()).limit(want - len(known))
-            return _listed(connection, viewer, together), _listed(connection, viewer, connection.execute(others).all())
+            return _listed(connection, viewer, together), _listed(
+                connection, viewer, connection.execute(others).all()
+            )
 
         return await self._database.read(work)
 
@@ -214,7 +256,10 @@ def _task_query(order: Order, where: Sequence[Any], after: SampleCursor | None) 
         Order.HIGHEST: func.max(_sample.score),
     }[order]
     query = select(
-        _sample.task, func.count().label("number"), func.avg(_sample.score).label("mean"), value.label("value")
+        _sample.task,
+        func.count().label("number"),
+        func.avg(_sample.score).label("mean"),
+        value.label("value"),
     )
     query = query.where(*where).group_by(_sample.task)
     if after is not None:
@@ -229,8 +274,13 @@ def _listed(connection: Connection, viewer: Viewer, rows: Sequence[Row[Any]]) ->
     return list_rows(viewer, rows, runs_by_mark(connection, rows))
 
 
-def list_rows(viewer: Viewer, rows: Sequence[Row[Any]], runs: Mapping[bytes, frozenset[str]]) -> list[ListedSample]:
-    """Those of `rows` that the viewer may see, checked beside any condition of their query. `runs`: by row key."""
+def list_rows(
+    viewer: Viewer, rows: Sequence[Row[Any]], runs: Mapping[bytes, frozenset[str]]
+) -> list[ListedSample]:
+    """Those of `rows` that the viewer may see, checked beside any condition of their query.
+
+    `runs`: by row key.
+    """
     return [
         ListedSample(
             bytes(row.key),

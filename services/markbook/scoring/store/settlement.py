@@ -27,7 +27,9 @@ _NEWER = {"duration_ms": None, "failed": True}
 _HELD, _CALL = tables.reservations.c, tables.calls.c
 # module constants: building a statement takes longer than running it
 _INSERT_CALL = tables.calls.insert()
-_DELETE_RESERVATION: Any = delete(tables.reservations).where(_HELD.id == bindparam("reservation")).returning(_HELD.line)
+_DELETE_RESERVATION: Any = (
+    delete(tables.reservations).where(_HELD.id == bindparam("reservation")).returning(_HELD.line)
+)
 _DELETE_ORPHAN = (
     delete(tables.calls)
     .where(_CALL.id == bindparam("reservation"), _CALL.outcome == ORPHANED)
@@ -45,7 +47,9 @@ def key_scope(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a call is for, as the ledger records it, and the API key that it is charged to, if there are keys."""
+    """What a call is for, as the ledger records it, and the API key that it is charged to, if
+    there are keys.
+    """
 
     run: str
     group_id: str
@@ -61,7 +65,10 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The cost of a call, `call`, which replaces its reserved `bound`. `reservation` is the reservation's id."""
+    """The cost of a call, `call`, which replaces its reserved `bound`.
+
+    `reservation` is the reservation's id.
+    """
 
     reservation: str
     context: CallContext
@@ -71,15 +78,21 @@ class Settlement:
 
 
 def settle(connection: Connection, bill: Settlement, rollups: Rollups) -> None:
-    """Replace the bound by the cost, in the balances and in the ledger; the caller writes `rollups`. Idempotent.
+    """Replace the bound by the cost, in the balances and in the ledger; the caller writes
+    `rollups`. Idempotent.
 
-    If the reservation counted as orphaned meanwhile, the ledger holds the bound already: that line is replaced.
+    If the reservation counted as orphaned meanwhile, the ledger holds the bound already: that line
+    is replaced.
     """
     line = _row({"id": bill.reservation, **ledger_line(bill.context, bill.call, bill.at_ms)})
     if reserved := run(connection, _DELETE_RESERVATION, [{"reservation": bill.reservation}]).rows:
         reserved_ms: int = json.loads(reserved[0][0])["at_ms"]
     else:
-        orphan = connection.execute(_DELETE_ORPHAN, {"reservation": bill.reservation}).mappings().one_or_none()
+        orphan = (
+            connection.execute(_DELETE_ORPHAN, {"reservation": bill.reservation})
+            .mappings()
+            .one_or_none()
+        )
         if orphan is None:
             return  # settled before, but the answer to that commit was lost
         rollups.add_call(dict(orphan), times=-1)
@@ -113,7 +126,9 @@ def _add(dialect: str) -> ReturningInsert[tuple[str, int, int]]:
 
 def write_orphans(connection: Connection, which: Any) -> None:
     held = tables.reservations.c
-    dead = connection.execute(delete(tables.reservations).where(which).returning(held.id, held.line)).all()
+    dead = connection.execute(
+        delete(tables.reservations).where(which).returning(held.id, held.line)
+    ).all()
     lines = [_row({"id": row.id, **_NEWER, **json.loads(row.line)}) for row in dead]
     insert_new(connection, tables.calls, lines)
     build_rollups(calls=lines).write(connection)
@@ -133,7 +148,12 @@ def _row(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def amounts(call: TeacherCall) -> tuple[int, int]:
     """Nano-dollars (0 if the price is not known) and tokens of all kinds."""
-    tokens = call.input_tokens + call.output_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens
+    tokens = (
+        call.input_tokens
+        + call.output_tokens
+        + call.cache_read_input_tokens
+        + call.cache_creation_input_tokens
+    )
     return _nusd(call) or 0, tokens
 
 

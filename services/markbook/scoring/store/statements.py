@@ -1,4 +1,6 @@
-"""Runs statements that are compiled once, past most of SQLAlchemy: its overhead exceeds SQLite's own time."""
+"""Runs statements that are compiled once, past most of SQLAlchemy: its overhead exceeds SQLite's
+own time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 MAX_CACHED_ROWS = 8
-"""Rows, or items of a list parameter, up to which the statement compiled for their number is cached."""
+"""Rows, or items of a list parameter, up to which the statement compiled for their number is
+cached.
+"""
 
 Row = Mapping[str, Any]
 Statement = Insert | ReturningInsert[Any] | Delete | Select[Any]
@@ -29,11 +33,14 @@ class Done:
 def run(connection: Connection, statement: Statement, rows: Sequence[Row]) -> Done:
     """As `connection.execute`, for a statement that is a constant, with values of plain types.
 
-    An INSERT takes rows of the same columns; further values of a row are parameters of the rest of the statement, and
-    the same in all rows. Other statements take one row: their parameters, some of which may be lists. Raises the
-    driver's errors, which `autocommit` and `transaction` translate.
+    An INSERT takes rows of the same columns; further values of a row are parameters of the rest of
+    the statement, and the same in all rows. Other statements take one row: their parameters, some
+    of which may be lists. Raises the driver's errors, which `autocommit` and `transaction`
+    translate.
     """
-    sizes = tuple((name, len(value)) for name, value in rows[0].items() if isinstance(value, list | tuple))
+    sizes = tuple(
+        (name, len(value)) for name, value in rows[0].items() if isinstance(value, list | tuple)
+    )
     if max(len(rows), *(size for _, size in sizes), 1) > MAX_CACHED_ROWS:
         return _done(connection.execute(statement, list(rows)))
     made = _compile(statement, connection.dialect, frozenset(rows[0]), len(rows), sizes)
@@ -42,17 +49,27 @@ def run(connection: Connection, statement: Statement, rows: Sequence[Row]) -> Do
         values.update({f"{name}__{number}": row[name] for name in made.columns})
     for name, _ in sizes:
         values.update({f"{name}_{number}": value for number, value in enumerate(values[name], 1)})
-    return execute_raw(connection, made.text, values if made.order is None else [values[name] for name in made.order])
+    return execute_raw(
+        connection,
+        made.text,
+        values if made.order is None else [values[name] for name in made.order],
+    )
 
 
 def execute_raw(connection: Connection, text: str, values: Row | Sequence[Any]) -> Done:
-    """On SQLite without SQLAlchemy's result objects; on Postgres through it, since it detects lost connections."""
+    """On SQLite without SQLAlchemy's result objects; on Postgres through it, since it detects
+    lost connections.
+    """
     if connection.dialect.name == "sqlite":
         cursor = connection.connection.cursor()
         cursor.execute(text, values)
         rows = cursor.fetchall()
         return Done(rows, cursor.rowcount)
-    return _done(connection.exec_driver_sql(text, dict(values) if isinstance(values, Mapping) else tuple(values)))
+    return _done(
+        connection.exec_driver_sql(
+            text, dict(values) if isinstance(values, Mapping) else tuple(values)
+        )
+    )
 
 
 def _done(result: CursorResult[Any]) -> Done:
@@ -74,12 +91,16 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> Non
 @cache
 def new_rows(dialect: str, table: Table) -> ReturningInsert[Any]:
     insert = insert_into(dialect, table).on_conflict_do_nothing()
-    return insert.returning(*table.primary_key)  # without it, several rows would be a statement each
+    return insert.returning(
+        *table.primary_key
+    )  # without it, several rows would be a statement each
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A compiled statement: `order` of its positional parameters (None: named), and the columns of every row."""
+    """A compiled statement: `order` of its positional parameters (None: named), and the columns
+    of every row.
+    """
 
     text: str
     order: Sequence[str] | None
@@ -89,13 +110,22 @@ class _Compiled:
 
 @cache
 def _compile(
-    statement: Statement, dialect: Dialect, names: frozenset[str], rows: int, sizes: Sequence[tuple[str, int]]
+    statement: Statement,
+    dialect: Dialect,
+    names: frozenset[str],
+    rows: int,
+    sizes: Sequence[tuple[str, int]],
 ) -> _Compiled:
     columns: list[str] = []
-    given: dict[str, object] = {**dict.fromkeys(names), **{name: [None] * size for name, size in sizes}}
+    given: dict[str, object] = {
+        **dict.fromkeys(names),
+        **{name: [None] * size for name, size in sizes},
+    }
     whole: Any = statement
     if isinstance(statement, Insert):
-        types = {column.name: column.type for column in statement.table.columns if column.name in names}
+        types = {
+            column.name: column.type for column in statement.table.columns if column.name in names
+        }
         columns = [*types]
         values = []
         for row in range(rows):  # a parameter per row and column, as `column__row`

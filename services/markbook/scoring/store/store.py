@@ -1,4 +1,6 @@
-"""The store: marks, claims, budgets and ledger in one database, and the transactions that span several of them."""
+"""The store: marks, claims, budgets and ledger in one database, and the transactions that span
+several of them.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,10 @@ log = logging.getLogger("markbook")
 
 @dataclass(frozen=True, slots=True)
 class StoreObservers:
-    """`on_paid_twice` is called with the number of marks that another replica had already paid for and stored,
-    `on_judged` for each sample that both the teacher and its tests have judged, once that is durable."""
+    """`on_paid_twice` is called with the number of marks that another replica had already paid for
+    and stored, `on_judged` for each sample that both the teacher and its tests have judged, once
+    that is durable.
+    """
 
     on_paid_twice: Callable[[int], None] = lambda _: None
     on_judged: OnJudged = lambda _: None
@@ -66,8 +70,9 @@ class Store:
 
     `lease_ms`: life of a claim after its owner's.
 
-    `timed`: a context around each read and write (see Database). `alert_percent`: see BudgetWatch. `server_time`:
-    leases use the database server's clock, where it has one, instead of the times given to the methods.
+    `timed`: a context around each read and write (see Database). `alert_percent`: see BudgetWatch.
+    `server_time`: leases use the database server's clock, where it has one, instead of the times
+    given to the methods.
     """
 
     def __init__(
@@ -93,7 +98,9 @@ class Store:
         self.ledger = Ledger(self._database)
         self.run_metrics = ReportedMetrics(self._database)
         self.money = BudgetStore(self._database, self._owner, lease_ms, self._clock, alert_percent)
-        self.batches = Batches(self._database, self._owner, lease_ms, self._clock, self.claims, self.marks, self.money)
+        self.batches = Batches(
+            self._database, self._owner, lease_ms, self._clock, self.claims, self.marks, self.money
+        )
         self.batches.on_judged = observers.on_judged
         self.alerts = AlertOutbox(self._database)
         self.audits = Audits(self._database)
@@ -117,9 +124,12 @@ class Store:
         criteria: Sequence[str] = CRITERIA,
         weights: Weights | None = None,
     ) -> None:
-        """Migrate, and register the inputs and the criteria of `profile`. Blocks: call it once, before serving.
+        """Migrate, and register the inputs and the criteria of `profile`.
 
-        `weights`: how its marks are scored in the list of samples; None: those that are added have no score there.
+        Blocks: call it once, before serving.
+
+        `weights`: how its marks are scored in the list of samples; None: those that are added have
+        no score there.
         """
         self.migrate()
         self.marks.weights = weights
@@ -144,7 +154,9 @@ class Store:
         limits: Mapping[str, Sequence[Budget]],
         now_ms: int,
     ) -> str:
-        """Before a call, in one transaction: claim `to_claim` and reserve `bound`. Returns the reservation's id.
+        """Before a call, in one transaction: claim `to_claim` and reserve `bound`.
+
+        Returns the reservation's id.
 
         Raises ClaimConflictError or BudgetExceededError: then neither was done.
         """
@@ -173,8 +185,9 @@ class Store:
         lines: Sequence[RequestLine] = (),
         run: str = "",
     ) -> None:
-        """After a call that `run` has paid for, in one transaction: store marks and texts, delete its claims,
-        settle its cost, and write the ledger lines of the requests that it completes."""
+        """After a call that `run` has paid for, in one transaction: store marks and texts, delete
+        its claims, settle its cost, and write the ledger lines of the requests that it completes.
+        """
 
         settled = [*(mark.fingerprint.digest for mark in marked), *failures]
         known: list[int] = []
@@ -182,20 +195,29 @@ class Store:
 
         def work(connection: Connection, rollups: Rollups) -> None:
             claims.lock_digests(connection, settled)
-            new = self.marks.add(connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked])
+            new = self.marks.add(
+                connection, at_ms, [Record(mark, at_ms, group_id, run) for mark in marked]
+            )
             known.append(len(marked) - len(new))
             judged[:] = judged_kinds([mark for mark in marked if mark.fingerprint.row in new])
             for kind in judged:
                 rollups.add_judged(at_ms, run, kind)
             if known[-1] and run:
-                mark_access.write(connection, sorted({mark.fingerprint.row for mark in marked}), run)
-            claims.delete_claims(connection, self._owner, [mark.fingerprint.digest for mark in marked])
+                mark_access.write(
+                    connection, sorted({mark.fingerprint.row for mark in marked}), run
+                )
+            claims.delete_claims(
+                connection, self._owner, [mark.fingerprint.digest for mark in marked]
+            )
             claims.fail(connection, self._owner, failures)
 
         await self._write_with_retry(work, bills, lines)
-        if known[0]:  # of the first try: a later one may find its own marks, if only the answer was lost
+        if known[
+            0
+        ]:  # of the first try: a later one may find its own marks, if only the answer was lost
             log.warning(
-                "%d marks were paid for by another replica too: was this process paused for longer than its lease?",
+                "%d marks were paid for by another replica too: was this process paused for longer "
+                "than its lease?",
                 known[0],
             )
             self._on_paid_twice(known[0])

@@ -1,4 +1,6 @@
-"""Adds up many rows of numbers at once: several times as fast as `Counter.update`, one row after another."""
+"""Adds up many rows of numbers at once: several times as fast as `Counter.update`, one row after
+another.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _NAMES = [column.name for column in tables.sums.columns if not column.primary_ke
 
 
 def sum_columns(rows: Sequence[Mapping[str, int]], names: Sequence[str]) -> Counter[str]:
-    """The sum of each of `names` (at least two) over `rows`, which give 0 for a name that they lack."""
+    """The sum of each of `names` (at least two) over `rows`, which give 0 for a name that they
+    lack.
+    """
     if not rows:
         return Counter()
     take = itemgetter(*names)

@@ -1,4 +1,7 @@
-"""The schema. Hashes are binary, money is whole nano-dollars (sums stay exact), times are Unix milliseconds."""
+"""The schema.
+
+Hashes are binary, money is whole nano-dollars (sums stay exact), times are Unix milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -30,23 +33,39 @@ profiles = Table(
     metadata,
     Column("profile", LargeBinary, primary_key=True),
     Column("identity", Text, nullable=False),  # JSON: what the profile is a hash of
-    Column("criteria", Text, nullable=False),  # JSON list: the names of its marks' criteria, in their order
+    Column(
+        "criteria", Text, nullable=False
+    ),  # JSON list: the names of its marks' criteria, in their order
     Column("created_ms", BigInteger, nullable=False),
 )
 
 marks = Table(
     "marks",
     metadata,
-    Column("key", LargeBinary, primary_key=True),  # profile, prompt hash, code hash, start of the digest, language
-    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the whole input, compared on every hit
-    Column("criteria", Text, nullable=False),  # JSON list of numbers in [0, 1]; weights and sum are not stored
+    Column(
+        "key", LargeBinary, primary_key=True
+    ),  # profile, prompt hash, code hash, start of the digest, language
+    Column(
+        "digest", LargeBinary, nullable=False
+    ),  # SHA-256 of the whole input, compared on every hit
+    Column(
+        "criteria", Text, nullable=False
+    ),  # JSON list of numbers in [0, 1]; weights and sum are not stored
     Column("reasons", Text),  # JSON list; null where the teacher gave none
-    Column("group_id", LargeBinary, nullable=False),  # the samples that the teacher was given together
+    Column(
+        "group_id", LargeBinary, nullable=False
+    ),  # the samples that the teacher was given together
     Column("created_ms", BigInteger, nullable=False),
-    Column("last_used_s", Integer, nullable=False),  # Unix seconds of its last use, to within a minute
-    Column("group_position", SmallInteger, nullable=False),  # its place in the request that brought the mark, from 1
+    Column(
+        "last_used_s", Integer, nullable=False
+    ),  # Unix seconds of its last use, to within a minute
+    Column(
+        "group_position", SmallInteger, nullable=False
+    ),  # its place in the request that brought the mark, from 1
     Column("group_size", SmallInteger, nullable=False),  # the samples shown in that request
-    Column("run", Text, nullable=False),  # that paid for it; empty where that is not known, as after an import
+    Column(
+        "run", Text, nullable=False
+    ),  # that paid for it; empty where that is not known, as after an import
     Index("marks_used", "last_used_s"),
     sqlite_with_rowid=False,
 )
@@ -81,7 +100,9 @@ given_marks = Table(
 test_verdicts = Table(
     "test_verdicts",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),  # of code, tests, setup, and the sandbox that ran them
+    Column(
+        "digest", LargeBinary, primary_key=True
+    ),  # of code, tests, setup, and the sandbox that ran them
     Column("passed", Integer, nullable=False),
     Column("total", Integer, nullable=False),  # tests that ran
     Column("not_run", Integer, nullable=False),  # tests that the sandbox lacks something for
@@ -114,8 +135,12 @@ requests = Table(
     Column("coalesced", Integer, nullable=False),
     Column("teacher", Integer, nullable=False),
     Column("unscored", Text),  # JSON: error code -> samples; null when all were scored
-    Column("scores", Text),  # JSON: source -> values of score_sums.COLUMNS; null where nothing was scored
-    Column("baseline_tokens", BigInteger, nullable=False),  # estimated input of one plain call per scored sample
+    Column(
+        "scores", Text
+    ),  # JSON: source -> values of score_sums.COLUMNS; null where nothing was scored
+    Column(
+        "baseline_tokens", BigInteger, nullable=False
+    ),  # estimated input of one plain call per scored sample
     Index("ledger_requests_at", "at_ms"),
 )
 
@@ -135,7 +160,9 @@ calls = Table(
     Column("cache_creation_input_tokens", BigInteger, nullable=False),
     Column("billed_input_equivalent", Float, nullable=False),
     Column("cost_nusd", BigInteger),  # 1e-9 US dollars; null: price of the model not known
-    Column("usage_unknown", Boolean, nullable=False),  # the numbers are a bound, the bill never came
+    Column(
+        "usage_unknown", Boolean, nullable=False
+    ),  # the numbers are a bound, the bill never came
     Column("provider_request_id", Text),
     Column("duration_ms", Integer),  # null: not timed
     Column("failed", Boolean, nullable=False),  # it brought no answer
@@ -147,7 +174,9 @@ sums = Table(
     "ledger_rollups",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),  # start of a minute; of an hour after a day
+    Column(
+        "at_ms", BigInteger, primary_key=True, autoincrement=False
+    ),  # start of a minute; of an hour after a day
     Column("samples", BigInteger, nullable=False),
     Column("heuristic", BigInteger, nullable=False),
     Column("tests", BigInteger, nullable=False),
@@ -156,12 +185,16 @@ sums = Table(
     Column("teacher", BigInteger, nullable=False),
     Column("unscored", BigInteger, nullable=False),
     Column("baseline_tokens", BigInteger, nullable=False),
-    Column("calls", BigInteger, nullable=False),  # with a bill; those without have the columns unknown_
+    Column(
+        "calls", BigInteger, nullable=False
+    ),  # with a bill; those without have the columns unknown_
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("cache_read_input_tokens", BigInteger, nullable=False),
     Column("cache_creation_input_tokens", BigInteger, nullable=False),
-    Column("billed_utokens", BigInteger, nullable=False),  # 1e-6 tokens: whole, so that sums stay exact
+    Column(
+        "billed_utokens", BigInteger, nullable=False
+    ),  # 1e-6 tokens: whole, so that sums stay exact
     Column("cost_nusd", BigInteger, nullable=False),
     Column("unpriced", BigInteger, nullable=False),  # calls whose model had no price
     Column("unknown_calls", BigInteger, nullable=False),
@@ -203,7 +236,9 @@ agreement_rollups = Table(
     Column("profile", LargeBinary, primary_key=True),
     Column("language", Text, primary_key=True),
     Column("passed", Boolean, primary_key=True),  # whether the samples passed all their tests
-    Column("percent", SmallInteger, primary_key=True, autoincrement=False),  # the teacher's own correctness
+    Column(
+        "percent", SmallInteger, primary_key=True, autoincrement=False
+    ),  # the teacher's own correctness
     Column("samples", BigInteger, nullable=False),
     Index("agreement_rollups_at", "at_ms"),
     sqlite_with_rowid=False,
@@ -229,7 +264,9 @@ reservations = Table(
     Column("id", Text, primary_key=True),
     Column("owner", Text, nullable=False),  # the process that makes the call
     Column("lease_until_ms", BigInteger, nullable=False),
-    Column("line", Text, nullable=False),  # JSON: the row of ledger_calls that it becomes if its owner dies
+    Column(
+        "line", Text, nullable=False
+    ),  # JSON: the row of ledger_calls that it becomes if its owner dies
     Index("reservations_owner", "owner"),
 )
 

@@ -1,4 +1,6 @@
-"""Stored verdicts of samples' tests, by a digest of everything they depend on: a second epoch runs no test."""
+"""Stored verdicts of samples' tests, by a digest of everything they depend on: a second epoch
+runs no test.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Verdicts:
             lambda connection: run(connection, _FIND, [{"digests": list(digests)}]).rows
         )
         return {
-            bytes(digest): SampleTests(passed=passed, total=total, not_run=not_run, first_failure=first_failure)
+            bytes(digest): SampleTests(
+                passed=passed, total=total, not_run=not_run, first_failure=first_failure
+            )
             for digest, passed, total, not_run, first_failure in rows
         }
 
@@ -44,7 +48,9 @@ class Verdicts:
             for digest, verdict in sorted(verdicts.items())
         ]
         if rows:
-            await self._database.write(lambda connection: insert_new(connection, tables.test_verdicts, rows))
+            await self._database.write(
+                lambda connection: insert_new(connection, tables.test_verdicts, rows)
+            )
 
 
 def drop_older(connection: Connection, before_ms: int, limit: int) -> int:
@@ -53,7 +59,9 @@ def drop_older(connection: Connection, before_ms: int, limit: int) -> int:
 
 
 def drop_up_to(connection: Connection, last: tuple[int, bytes], limit: int) -> int:
-    """Delete at most `limit` verdicts up to `last`, a time and a digest, in this order; returns how many."""
+    """Delete at most `limit` verdicts up to `last`, a time and a digest, in this order; returns
+    how many.
+    """
     return _drop(connection, tuple_(_kept.created_ms, _kept.digest) <= tuple_(*last), limit)
 
 

@@ -1,4 +1,6 @@
-"""Audits of samples that failed a test: what the teacher says of them is counted against their tests."""
+"""Audits of samples that failed a test: what the teacher says of them is counted against their
+tests.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from markbook.scoring.types import CORRECTNESS
 
 @dataclass(frozen=True, slots=True)
 class NewTestsAudit:
-    """A sample that failed a test and that the teacher is to see as well. `tests_score`: its mark."""
+    """A sample that failed a test and that the teacher is to see as well.
+
+    `tests_score`: its mark.
+    """
 
     fingerprint: Fingerprint
     run: str
@@ -27,7 +32,9 @@ class NewTestsAudit:
     tests_score: float
 
     def row(self) -> Row:
-        return build_row(self.fingerprint, self.run, self.language) | {"tests_score": self.tests_score}
+        return build_row(self.fingerprint, self.run, self.language) | {
+            "tests_score": self.tests_score
+        }
 
 
 class TestsAudits(AuditTable):
@@ -40,7 +47,9 @@ class TestsAudits(AuditTable):
         self._on_judged = on_judged
 
     async def record(self, marks: AuditedMarks, failed: Sequence[bytes], at_ms: int) -> None:
-        """As in AuditTable; judgments that are stored here first are counted in the rollups, as of `at_ms`."""
+        """As in AuditTable; judgments that are stored here first are counted in the rollups, as
+        of `at_ms`.
+        """
         kept = tables.tests_audits.c
         waiting = select(kept.digest, kept.run, kept.profile, kept.language).where(
             kept.digest.in_(list(marks)), kept.criteria.is_(None)

@@ -14,14 +14,15 @@ def make_teacher(config: Config, rubric: Rubric) -> Teacher:
 
         if config.budgets.in_dollars() and config.teacher.price() is None:
             raise ConfigError(
-                f"there is a budget in dollars, but the price of {config.teacher.model} is not known: give it under "
-                "teacher.prices, or set the budget in tokens"
+                f"there is a budget in dollars, but the price of {config.teacher.model} is not "
+                "known: give it under teacher.prices, or set the budget in tokens"
             )
         return AnthropicTeacher.from_config(config, rubric)
     if set(rubric.criteria) != set(CRITERIA):
         raise ConfigError(
-            f"teacher.rubric asks for {', '.join(rubric.criteria)}, but teacher.name is static, which knows only "
-            f"{', '.join(CRITERIA)}: set teacher.name to anthropic, or teacher.rubric to null"
+            f"teacher.rubric asks for {', '.join(rubric.criteria)}, but teacher.name is static, "
+            f"which knows only {', '.join(CRITERIA)}: set teacher.name to anthropic, or "
+            "teacher.rubric to null"
         )
     from markbook.scoring.teachers.static import StaticTeacher
 

@@ -1,4 +1,6 @@
-"""What a teacher offers that can be asked in batches: requests with ids of the caller's, answered within a day."""
+"""What a teacher offers that can be asked in batches: requests with ids of the caller's,
+answered within a day.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,14 @@ from markbook.scoring.types import Judgment, ScoringFailure, TeacherCall
 
 
 class BatchNotSentError(TeacherError):
-    """The provider certainly does not have the batch. `is_final`: sending it again will not help."""
+    """The provider certainly does not have the batch.
 
-    def __init__(self, code: ErrorCode, detail: str, *, is_final: bool, retry_after_s: float | None = None) -> None:
+    `is_final`: sending it again will not help.
+    """
+
+    def __init__(
+        self, code: ErrorCode, detail: str, *, is_final: bool, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(code, detail, retry_after_s=retry_after_s)
         self.is_final = is_final
 
@@ -38,14 +45,20 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class FoundBatch:
-    """Where a batch is that was perhaps sent. `id`: it was. `is_certain`: it was, or certainly was not."""
+    """Where a batch is that was perhaps sent.
+
+    `id`: it was. `is_certain`: it was, or certainly was not.
+    """
 
     id: str | None
     is_certain: bool
 
 
 class BatchApi(Protocol):
-    """Batches of one teacher. Every method that asks the provider may raise TeacherError: retry later."""
+    """Batches of one teacher.
+
+    Every method that asks the provider may raise TeacherError: retry later.
+    """
 
     max_requests: int
     max_bytes: int
@@ -53,7 +66,9 @@ class BatchApi(Protocol):
     """Days for which the provider keeps results."""
 
     def parts(self, group: Group) -> list[list[int]]:
-        """The indices of the group's samples in the order shown, as one request or, where they are long, several."""
+        """The indices of the group's samples in the order shown, as one request or, where they
+        are long, several.
+        """
         ...
 
     def build(self, group: Group) -> BatchRequest:
@@ -63,12 +78,16 @@ class BatchApi(Protocol):
     async def send(self, requests: Sequence[tuple[str, BatchRequest]]) -> str:
         """Send requests under their ids; returns the batch's id at the provider.
 
-        Raises BatchNotSentError. After another TeacherError the provider may have the batch: `find` it.
+        Raises BatchNotSentError. After another TeacherError the provider may have the batch: `find`
+        it.
         """
         ...
 
-    async def find(self, prefix: str, requests: int, since_ms: int, known: Collection[str]) -> FoundBatch:
-        """The batch of so many requests whose ids begin with `prefix`, sent at `since_ms` (Unix milliseconds) or later.
+    async def find(
+        self, prefix: str, requests: int, since_ms: int, known: Collection[str]
+    ) -> FoundBatch:
+        """The batch of so many requests whose ids begin with `prefix`, sent at `since_ms` (Unix
+        milliseconds) or later.
 
         `known`: ids at the provider that are other batches.
         """
@@ -83,11 +102,16 @@ class BatchApi(Protocol):
         ...
 
     def read(
-        self, result: object, samples: int, bound: TeacherCall, sent: Mapping[str, Any] | None = None
+        self,
+        result: object,
+        samples: int,
+        bound: TeacherCall,
+        sent: Mapping[str, Any] | None = None,
     ) -> BatchResult:
         """What a result means for a request of so many samples. Never raises.
 
-        `sent`: the body of the request, which each judgment then has with its reply; None: neither is kept.
+        `sent`: the body of the request, which each judgment then has with its reply; None: neither
+        is kept.
         """
         ...
 

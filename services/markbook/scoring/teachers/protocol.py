@@ -1,4 +1,6 @@
-"""The teacher protocol: a group of samples of one task in, one judgment or typed failure per sample out."""
+"""The teacher protocol: a group of samples of one task in, one judgment or typed failure per
+sample out.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ if TYPE_CHECKING:  # it needs Group
 class Group:
     """Distinct samples of one task.
 
-    `task` is the text to show, already truncated; `codes` are extracted, never raw completions. `caller`: who is
-    scheduled fairly among those that wait for a call. `explain`: reasons are wanted, whatever the configuration is.
+    `task` is the text to show, already truncated; `codes` are extracted, never raw completions.
+    `caller`: who is scheduled fairly among those that wait for a call. `explain`: reasons are
+    wanted, whatever the configuration is.
     """
 
     id: str
@@ -38,19 +41,30 @@ class Outage:
 
 
 class BudgetLimiter(Protocol):
-    """Charges the calls of one group: each is reserved before it starts and settled after it, whatever happens."""
+    """Charges the calls of one group: each is reserved before it starts and settled after it,
+    whatever happens.
+    """
 
     async def reserve(self, bound: TeacherCall) -> str:
-        """Reserve the most that a call can cost. Raises TeacherError(budget_exhausted): the call must not be made."""
+        """Reserve the most that a call can cost.
+
+        Raises TeacherError(budget_exhausted): the call must not be made.
+        """
         ...
 
     async def settle(self, reservation: str, bound: TeacherCall, bill: TeacherCall) -> None:
-        """Replace the reservation by what the call cost. Where that is not known, `bill` is a bound as well."""
+        """Replace the reservation by what the call cost.
+
+        Where that is not known, `bill` is a bound as well.
+        """
         ...
 
 
 class Teacher(Protocol):
-    """Scores groups of samples. Implementations are safe to call concurrently from one event loop."""
+    """Scores groups of samples.
+
+    Implementations are safe to call concurrently from one event loop.
+    """
 
     name: str
     model: str
@@ -60,13 +74,18 @@ class Teacher(Protocol):
     """One line for the log, /stats and the page."""
 
     def identity(self) -> Mapping[str, object]:
-        """Everything of this teacher that a mark depends on: JSON-serializable, part of the profile."""
+        """Everything of this teacher that a mark depends on: JSON-serializable, part of the
+        profile.
+        """
         ...
 
-    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+    async def mark(
+        self, group: Group, limiter: BudgetLimiter
+    ) -> tuple[Judgment | ScoringFailure, ...]:
         """One outcome per item of `group.codes`, in order. Its calls are charged through `limiter`.
 
-        Raises TeacherError when the whole group failed, ServiceStoppingError when a shutdown came before any answer.
+        Raises TeacherError when the whole group failed, ServiceStoppingError when a shutdown came
+        before any answer.
         """
         ...
 
@@ -75,11 +94,17 @@ class Teacher(Protocol):
         ...
 
     def outage(self) -> Outage | None:
-        """Set while the circuit breaker is open: calls fail and only probes are made. None otherwise."""
+        """Set while the circuit breaker is open: calls fail and only probes are made.
+
+        None otherwise.
+        """
         ...
 
     def stop(self) -> None:
-        """Start no further calls. Waiting groups raise ServiceStoppingError, unless they have outcomes already."""
+        """Start no further calls.
+
+        Waiting groups raise ServiceStoppingError, unless they have outcomes already.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -98,7 +123,9 @@ class WrappedTeacher:
     def identity(self) -> Mapping[str, object]:
         return self._teacher.identity()
 
-    async def mark(self, group: Group, limiter: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+    async def mark(
+        self, group: Group, limiter: BudgetLimiter
+    ) -> tuple[Judgment | ScoringFailure, ...]:
         return await self._teacher.mark(group, limiter)
 
     def batches(self) -> BatchApi | None:

@@ -1,4 +1,6 @@
-"""The settings of both processes, section by section: every number has its type, default, unit and reason here."""
+"""The settings of both processes, section by section: every number has its type, default, unit
+and reason here.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ class Config(Section):
         minibatches = self.rlaif.updates_per_batch // self.rlaif.epochs_per_batch
         if minibatches > self.training.prompts_per_step:
             raise ValueError(
-                f"rlaif.updates_per_batch / rlaif.epochs_per_batch is {minibatches}, expected at most "
-                f"training.prompts_per_step ({self.training.prompts_per_step}): a group is not divided"
+                f"rlaif.updates_per_batch / rlaif.epochs_per_batch is {minibatches}, expected at "
+                f"most training.prompts_per_step ({self.training.prompts_per_step}): a group is "
+                "not divided"
             )
         return self

@@ -1,4 +1,6 @@
-"""The section `alerts`: which events the service reports by itself, and the webhook that it posts them to."""
+"""The section `alerts`: which events the service reports by itself, and the webhook that it
+posts them to.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,24 @@ class Alerts(Section):
     """Events are logged and counted at /metrics whether or not there is a webhook."""
 
     webhook_url: WebhookUrl | None = Field(
-        None, description="Posts alerts there, as JSON with `text` (Slack and others); a secret. null: no webhook."
+        None,
+        description="Posts alerts there, as JSON with `text` (Slack and others); a secret. null: "
+        "no webhook.",
     )
     budget_percent: list[Percent] = Field(
-        [80, 90], description="Percent of a budget at which to alert, calls in progress included; 100 always does."
+        [80, 90],
+        description="Percent of a budget at which to alert, calls in progress included; 100 always "
+        "does.",
     )
-    unscored_share: Share | None = Field(0.1, description="Share of unscored samples above which to alert; null: off.")
-    window_minutes: Positive = Field(10.0, description="Minutes over which the share of unscored samples is taken.")
+    unscored_share: Share | None = Field(
+        0.1, description="Share of unscored samples above which to alert; null: off."
+    )
+    window_minutes: Positive = Field(
+        10.0, description="Minutes over which the share of unscored samples is taken."
+    )
     min_samples: PositiveInt = Field(50, description="Samples below which a share causes no alert.")
     repeat_hours: Positive = Field(
-        1.0, description="Hours until an alert that is not about a budget can be repeated, while its cause lasts."
+        1.0,
+        description="Hours until an alert that is not about a budget can be repeated, while its "
+        "cause lasts.",
     )

@@ -9,7 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 def _without_user(url: str | None) -> str | None:
     if url is not None and "@" in url:
-        raise ValueError("an address without user and password, which would be copied into each run's folder")
+        raise ValueError(
+            "an address without user and password, which would be copied into each run's folder"
+        )
     return url
 
 

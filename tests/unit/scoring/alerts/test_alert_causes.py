@@ -1,4 +1,6 @@
-"""What raises an alert besides a budget, on both databases: outages, unscored samples, and agreement."""
+"""What raises an alert besides a budget, on both databases: outages, unscored samples, and
+agreement.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ def line(request_id: str, at_ms: int, samples: int, unscored: int) -> RequestLin
 
 
 async def test_an_outage_is_repeated_after_the_hours_that_are_set(replica, hook, clock, teacher):
-    async with replica(repeat_hours=2.0) as (_, first, metrics), replica(repeat_hours=2.0) as (_, second, _):
+    async with (
+        replica(repeat_hours=2.0) as (_, first, metrics),
+        replica(repeat_hours=2.0) as (_, second, _),
+    ):
         await first.check()
         teacher.down = Outage(NOON / 1000, "529 overloaded_error")
         await asyncio.gather(first.check(), second.check())
@@ -37,7 +42,10 @@ async def test_an_outage_is_repeated_after_the_hours_that_are_set(replica, hook,
         clock.now_ms += 9 * HOUR_MS
         await first.check()
         raised = counted(metrics, "alerts_total", kind="outage")
-    assert hook.texts == ["Markbook: the teacher is down, its last calls all failed: 529 overloaded_error"] * 2
+    assert (
+        hook.texts
+        == ["Markbook: the teacher is down, its last calls all failed: 529 overloaded_error"] * 2
+    )
     assert raised in (0, 1, 2)
 
 
@@ -67,8 +75,13 @@ async def test_both_sides_of_the_share_of_unscored_samples(
 
 
 async def test_the_share_is_of_the_last_minutes_and_of_all_replicas(replica, hook, clock):
-    async with replica(window_minutes=5.0) as (one, first, _), replica(window_minutes=5.0) as (two, second, _):
-        await one.ledger.count([line("old", NOON - 6 * 60_000, 100, 100), line("r1", NOON - 60_000, 40, 2)])
+    async with (
+        replica(window_minutes=5.0) as (one, first, _),
+        replica(window_minutes=5.0) as (two, second, _),
+    ):
+        await one.ledger.count(
+            [line("old", NOON - 6 * 60_000, 100, 100), line("r1", NOON - 60_000, 40, 2)]
+        )
         await asyncio.gather(first.check(), second.check())
         assert hook.texts == []  # 40 samples are too few, and the old ones are not counted
         await two.ledger.count([line("r2", NOON - 60_000, 40, 10)])
@@ -77,10 +90,14 @@ async def test_the_share_is_of_the_last_minutes_and_of_all_replicas(replica, hoo
         assert hook.texts == []  # not looked at yet
         clock.now_ms += 1
         await asyncio.gather(first.check(), second.check())
-    assert hook.texts == ["Markbook: 15.0 % of 80 samples of the last 5 minutes are unscored: teacher_unavailable 12"]
+    assert hook.texts == [
+        "Markbook: 15.0 % of 80 samples of the last 5 minutes are unscored: teacher_unavailable 12"
+    ]
 
 
-async def test_a_run_whose_teacher_disagrees_with_tests_is_reported_once_per_repeat_hours(replica, hook, clock):
+async def test_a_run_whose_teacher_disagrees_with_tests_is_reported_once_per_repeat_hours(
+    replica, hook, clock
+):
     low: dict[str, str] = {}
     async with replica(low) as (_, first, _), replica(low) as (_, second, _):
         await first.check()

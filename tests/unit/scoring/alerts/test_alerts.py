@@ -1,4 +1,6 @@
-"""Alerts on both databases: when they are raised, that each is posted once, and that none is in the way of marking."""
+"""Alerts on both databases: when they are raised, that each is posted once, and that none is in
+the way of marking.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,20 @@ def clock() -> Clock:
 
 @pytest.fixture
 def replica(database_url: str, hook: Hook, clock: Clock, teacher: RecordingTeacher) -> Open:
-    """`async with replica(...) as (store, monitor, metrics):` one of several services on the database."""
+    """`async with replica(...) as (store, monitor, metrics):` one of several services on the
+    database.
+    """
 
     @asynccontextmanager
-    async def opened(low_agreement: Mapping[str, str] | None = None, **settings: object) -> AsyncIterator[Replica]:
+    async def opened(
+        low_agreement: Mapping[str, str] | None = None, **settings: object
+    ) -> AsyncIterator[Replica]:
         store, metrics = Store(database_url, 10_000), Metrics()
         store.open("00" * 8, {}, 0)
         alerts = Alerts.model_validate({"webhook_url": hook.url, **settings})
-        monitor = AlertMonitor(alerts, teacher, store, metrics.alerts, clock, lambda: low_agreement or {})
+        monitor = AlertMonitor(
+            alerts, teacher, store, metrics.alerts, clock, lambda: low_agreement or {}
+        )
         try:
             yield store, monitor, metrics
         finally:
@@ -55,7 +63,9 @@ def replica(database_url: str, hook: Hook, clock: Clock, teacher: RecordingTeach
     return opened
 
 
-def reach(store: Store, nusd: int, clock: Clock, limit: Budget = TOTAL, scope: str = "total") -> None:
+def reach(
+    store: Store, nusd: int, clock: Clock, limit: Budget = TOTAL, scope: str = "total"
+) -> None:
     store.money.watch.spent(current_budget(scope, limit, clock()), nusd, 0, clock())
 
 
@@ -63,7 +73,9 @@ def counted(metrics: Metrics, name: str, **labels: str) -> float:
     return Scraped(metrics.exposition().decode())(name, **labels)
 
 
-async def test_a_budget_is_reported_once_per_level_and_period_by_all_replicas_together(replica, hook, clock):
+async def test_a_budget_is_reported_once_per_level_and_period_by_all_replicas_together(
+    replica, hook, clock
+):
     async with replica() as (one, first, metrics), replica() as (two, second, others):
         for spent in (790_000_000, 800_000_000, 850_000_000, 900_000_000):
             reach(one, spent, clock)
@@ -76,15 +88,19 @@ async def test_a_budget_is_reported_once_per_level_and_period_by_all_replicas_to
         await first.check()
         reach(one, 800_000_000, clock)
         await asyncio.gather(first.check(), second.check())
-        raised = counted(metrics, "alerts_total", kind="budget") + counted(others, "alerts_total", kind="budget")
-        posted = [counted(each, "alert_deliveries_total", outcome="ok") for each in (metrics, others)]
+        raised = counted(metrics, "alerts_total", kind="budget") + counted(
+            others, "alerts_total", kind="budget"
+        )
+        posted = [
+            counted(each, "alert_deliveries_total", outcome="ok") for each in (metrics, others)
+        ]
     assert hook.texts == [
         "Markbook: 80 % of the budget of total per day ($1.00) is spent or set aside in 2026-11-28",
         "Markbook: 90 % of the budget of total per day ($1.00) is spent or set aside in 2026-11-28",
-        "Markbook: the budget of total per day ($1.00) is exhausted in 2026-11-28: new samples are unscored, cached "
-        "marks are still served",
-        "Markbook: resolved: the budget of total per day ($1.00) in 2026-11-28 no longer applies: its period is over, "
-        "or it was changed",
+        "Markbook: the budget of total per day ($1.00) is exhausted in 2026-11-28: new samples "
+        "are unscored, cached marks are still served",
+        "Markbook: resolved: the budget of total per day ($1.00) in 2026-11-28 no longer applies: "
+        "its period is over, or it was changed",
         "Markbook: 80 % of the budget of total per day ($1.00) is spent or set aside in 2026-11-29",
     ]
     assert (raised, sum(posted)) == (4, 5)
@@ -95,7 +111,9 @@ async def test_a_budget_is_reported_once_per_level_and_period_by_all_replicas_to
     }
 
 
-async def test_a_process_that_starts_again_does_not_repeat_and_a_raised_limit_does(replica, hook, clock):
+async def test_a_process_that_starts_again_does_not_repeat_and_a_raised_limit_does(
+    replica, hook, clock
+):
     in_all = Budget(usd=1.0)
     for limit, spent in ((in_all, 0.8), (in_all, 0.8), (Budget(usd=2.0), 1.6)):
         async with replica() as (store, monitor, _):
@@ -113,11 +131,15 @@ async def test_the_levels_are_those_of_the_configuration(database_url, clock):
     for spent in (289_999_999, 290_000_000, 499_999_999, 500_000_000, 990_000_000):
         reach(store, spent, clock)
         found = store.money.watch.current(clock()).get("total per day")
-        assert (found and found.percent) == (None if spent < 290_000_000 else 29 if spent < 500_000_000 else 50)
+        assert (found and found.percent) == (
+            None if spent < 290_000_000 else 29 if spent < 500_000_000 else 50
+        )
     await store.close()
 
 
-async def test_a_failed_delivery_is_tried_again_at_its_time_and_given_up_in_the_end(replica, hook, clock, caplog):
+async def test_a_failed_delivery_is_tried_again_at_its_time_and_given_up_in_the_end(
+    replica, hook, clock, caplog
+):
     caplog.set_level("DEBUG")
     hook.statuses = [500, 404, 302, 429, 503]
     async with replica() as (store, monitor, metrics):
@@ -132,7 +154,10 @@ async def test_a_failed_delivery_is_tried_again_at_its_time_and_given_up_in_the_
             await monitor.check()
         clock.now_ms += HOUR_MS
         await monitor.check()
-        outcomes = [counted(metrics, "alert_deliveries_total", outcome=each) for each in ("ok", "failed", "given_up")]
+        outcomes = [
+            counted(metrics, "alert_deliveries_total", outcome=each)
+            for each in ("ok", "failed", "given_up")
+        ]
     assert len(hook.bodies) == len(PAUSES_MS) + 1 == 5
     assert outcomes == [0, 4, 1]
     assert [text for text in caplog.messages if "not delivered" in text][-1] == (
@@ -153,7 +178,9 @@ async def test_a_webhook_that_comes_back_is_given_the_alert_once(replica, hook, 
     assert len(hook.bodies) == 2
 
 
-async def test_what_a_replica_had_claimed_when_it_died_is_delivered_by_another(replica, hook, clock):
+async def test_what_a_replica_had_claimed_when_it_died_is_delivered_by_another(
+    replica, hook, clock
+):
     async with replica() as (dead, _, _), replica() as (_, monitor, _):
         await dead.alerts.add(Alert("e", "outage", "down"), clock(), repeat_ms=None, deliver=True)
         assert (await dead.alerts.claim(clock(), PAUSES_MS)).attempt == 1
@@ -185,7 +212,9 @@ async def test_a_webhook_that_never_responds_is_left_after_a_while(hook, monkeyp
 async def test_a_response_is_not_read(hook):
     hook.headers = {"Content-Length": str(10**12)}
     posting = Webhook(hook.url)
-    await posting.post(Delivery(Alert("e", "outage", "5 < 6 <!channel>\x1b[2J"), NOON, 1, is_last=False))
+    await posting.post(
+        Delivery(Alert("e", "outage", "5 < 6 <!channel>\x1b[2J"), NOON, 1, is_last=False)
+    )
     await posting.close()
     assert hook.texts == ["Markbook: 5 ‹ 6 ‹!channel›\\x1b[2J"]
 
@@ -213,14 +242,19 @@ async def test_without_a_webhook_alerts_are_counted_and_logged(replica, hook, cl
     async with replica({"r1": "too low"}, webhook_url=None) as (store, monitor, metrics):
         reach(store, 800_000_000, clock)
         await monitor.check()
-        found = [counted(metrics, "alerts_total", kind=kind) for kind in ("budget", "agreement", "outage")]
+        found = [
+            counted(metrics, "alerts_total", kind=kind)
+            for kind in ("budget", "agreement", "outage")
+        ]
         assert await store.alerts.claim(clock() + HOUR_MS, PAUSES_MS) is None
     assert found == [1, 1, 0]
     assert "80 % of the budget of total per day is spent or set aside" in caplog.messages
     assert hook.bodies == []
 
 
-async def test_what_the_database_could_not_take_is_raised_when_it_is_back(replica, hook, clock, monkeypatch):
+async def test_what_the_database_could_not_take_is_raised_when_it_is_back(
+    replica, hook, clock, monkeypatch
+):
     async with replica() as (store, monitor, _):
         reach(store, 800_000_000, clock)
         with monkeypatch.context() as patch:

@@ -1,4 +1,6 @@
-"""The end of what raised an alert, on both databases: reported once, by one replica, and only where it is known."""
+"""The end of what raised an alert, on both databases: reported once, by one replica, and only
+where it is known.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ async def call(store: Store, at_ms: int, *, failed: bool = False) -> None:
     await store._database.write(lambda connection: build_rollups(calls=[row]).write(connection))
 
 
-async def test_an_outage_that_ends_is_reported_once_by_all_replicas_together(replica, hook, clock, teacher, caplog):
+async def test_an_outage_that_ends_is_reported_once_by_all_replicas_together(
+    replica, hook, clock, teacher, caplog
+):
     caplog.set_level("INFO")
     async with replica() as (store, first, one), replica() as (_, second, two):
         teacher.down = DOWN
@@ -81,7 +85,9 @@ async def test_an_outage_that_ends_is_reported_once_by_all_replicas_together(rep
     assert (gauges, sum(resolved)) == ([0, 0], 1)
     assert caplog.messages.count("alert resolved: the teacher is up, it answers calls again") == 1
     fields = [{key: body[key] for key in ("status", "kind", "event")} for body in hook.bodies]
-    assert fields == [{"status": status, "kind": "outage", "event": "outage"} for status in ("firing", "resolved")]
+    assert fields == [
+        {"status": status, "kind": "outage", "event": "outage"} for status in ("firing", "resolved")
+    ]
 
 
 async def test_an_outage_has_not_ended_before_a_call_was_answered(replica, hook, clock, teacher):
@@ -99,7 +105,9 @@ async def test_an_outage_has_not_ended_before_a_call_was_answered(replica, hook,
     assert hook.texts == [IS_DOWN, IS_UP]
 
 
-async def test_a_replica_that_still_sees_the_cause_keeps_the_others_from_ending_it(replica, hook, clock, teacher):
+async def test_a_replica_that_still_sees_the_cause_keeps_the_others_from_ending_it(
+    replica, hook, clock, teacher
+):
     low = {"r1": "the teacher agrees with tests on 0.50"}
     async with replica(low) as (_, seeing, _), replica({}) as (_, other, _):
         for _ in range(9):
@@ -113,11 +121,14 @@ async def test_a_replica_that_still_sees_the_cause_keeps_the_others_from_ending_
         clock.now_ms += 1
         await asyncio.gather(seeing.check(), other.check())
     assert hook.texts[1:] == [
-        "Markbook: resolved: run r1: the teacher's agreement with tests is no longer below rlaif.min_teacher_agreement"
+        "Markbook: resolved: run r1: the teacher's agreement with tests is no longer below "
+        "rlaif.min_teacher_agreement"
     ]
 
 
-async def test_a_restart_neither_repeats_the_end_nor_takes_its_own_ignorance_for_one(replica, hook, clock, teacher):
+async def test_a_restart_neither_repeats_the_end_nor_takes_its_own_ignorance_for_one(
+    replica, hook, clock, teacher
+):
     low = {"r1": "the teacher agrees with tests on 0.50"}
     async with replica(low) as (_, monitor, _):
         await monitor.check()
@@ -138,7 +149,9 @@ async def test_a_restart_neither_repeats_the_end_nor_takes_its_own_ignorance_for
     assert len(hook.texts) == 2
 
 
-async def test_what_comes_back_after_its_end_was_reported_is_raised_again(replica, hook, clock, teacher):
+async def test_what_comes_back_after_its_end_was_reported_is_raised_again(
+    replica, hook, clock, teacher
+):
     async with replica() as (store, monitor, metrics):
         for _ in range(2):
             teacher.down = DOWN
@@ -175,13 +188,15 @@ async def test_the_share_of_unscored_samples_ends_when_it_has_fallen(replica, ho
         assert counted(metrics, "alerts_active", kind="unscored") == 0
     assert len(hook.texts) == 2
     assert hook.texts[1] == (
-        "Markbook: resolved: no more than 10 % of the samples of the last 10 minutes are unscored, or there were "
-        "fewer than 50"
+        "Markbook: resolved: no more than 10 % of the samples of the last 10 minutes are "
+        "unscored, or there were fewer than 50"
     )
 
 
 @pytest.mark.parametrize("limit", [Budget(usd=2.0), Budget(usd=1.0, tokens=5)])
-async def test_a_budget_in_all_ends_when_calls_are_charged_to_another_limit(replica, hook, clock, limit):
+async def test_a_budget_in_all_ends_when_calls_are_charged_to_another_limit(
+    replica, hook, clock, limit
+):
     in_all = Budget(usd=1.0)
     async with replica() as (store, monitor, metrics):
         reach(store, 1_000_000_000, clock, in_all)
@@ -199,7 +214,8 @@ async def test_a_budget_in_all_ends_when_calls_are_charged_to_another_limit(repl
         await monitor.check()
         assert counted(metrics, "alerts_active", kind="budget") == 0
     assert hook.texts[1:] == [
-        "Markbook: resolved: the budget of total ($1.00) no longer applies: its period is over, or it was changed"
+        "Markbook: resolved: the budget of total ($1.00) no longer applies: its period is over, or "
+        "it was changed"
     ]
 
 

@@ -40,27 +40,45 @@ def body(**changes) -> bytes:
         (body(prompt=""), "samples[0].prompt", "at least 1 character"),
         (body(language=""), "samples[0].language", "at least 1 character"),
         (body(language=" \t"), "samples[0].language", "should match pattern"),
-        *((body(language=f"py{char}thon"), "samples[0].language", "should match pattern") for char in ENDS_OF_LINES),
+        *(
+            (body(language=f"py{char}thon"), "samples[0].language", "should match pattern")
+            for char in ENDS_OF_LINES
+        ),
         (body(language="x" * 65), "samples[0].language", "at most 64 characters"),
         (body(extra=1), "samples[0].extra", "unknown field; known here: prompt, language, code"),
-        (body(promt="x"), "samples[0].promt", "samples[0].promt: unknown field; did you mean prompt?"),
+        (
+            body(promt="x"),
+            "samples[0].promt",
+            "samples[0].promt: unknown field; did you mean prompt?",
+        ),
         (b'{"samples": [], "runs": "x"}', "runs", "runs: unknown field; did you mean run?"),
         (
             b'{"samples": [{"promt": "x"}, {}]}',
             "samples[0].prompt",
-            "samples[0].prompt: Field required; samples[0].language: Field required; samples[0].code: Field required; "
-            "samples[0].promt: unknown field; did you mean prompt? (and 3 more)",
+            "samples[0].prompt: Field required; samples[0].language: Field required; "
+            "samples[0].code: Field required; samples[0].promt: unknown field; did you mean "
+            "prompt? (and 3 more)",
         ),
-        (b'{"samples": [], "%s": 1}' % (b"x" * 1_000_000), "x" * 80, "unknown field; known here: run, request_id"),
+        (
+            b'{"samples": [], "%s": 1}' % (b"x" * 1_000_000),
+            "x" * 80,
+            "unknown field; known here: run, request_id",
+        ),
         (body(code="\ud800"), None, "halves of a pair"),
-        (b'{"samples": [{%s}]}' % b",".join(b'"k%d": 1' % key for key in range(17)), None, "17 keys"),
+        (
+            b'{"samples": [{%s}]}' % b",".join(b'"k%d": 1' % key for key in range(17)),
+            None,
+            "17 keys",
+        ),
         (b'{"run": "a b", "samples": []}', "run", "pattern"),
         (b'{"run": "", "samples": []}', "run", "at least 1 character"),
         (b'{"run": "\\u0000", "samples": []}', "run", "pattern"),
         (b'{"request_id": "short", "samples": []}', "request_id", "at least 8"),
     ],
 )
-async def test_a_malformed_body_is_a_422_that_names_the_field(service, teacher, content, field, detail):
+async def test_a_malformed_body_is_a_422_that_names_the_field(
+    service, teacher, content, field, detail
+):
     async with service() as http:
         answer = await post(http, content)
     assert answer.status_code == 422
@@ -102,7 +120,11 @@ async def test_samples_a_request_both_sides_of_the_limit(service):
         fits = await post(http, json.dumps({"samples": [GOOD] * 3}))
         over = await post(http, json.dumps({"samples": [GOOD] * 4}))
     assert fits.status_code == 200
-    assert (over.status_code, over.json()["error"], over.json()["field"]) == (413, "payload_too_large", "samples")
+    assert (over.status_code, over.json()["error"], over.json()["field"]) == (
+        413,
+        "payload_too_large",
+        "samples",
+    )
     assert "4 samples in one request; at most 3" in over.json()["detail"]
 
 
@@ -124,7 +146,10 @@ async def test_tests_of_a_sample_both_sides_of_each_limit(service):
             response = await post(http, body(**keys))
             return response.status_code, response.json().get("field")
 
-        assert await answer(tests=["assert 1", "assert 2"], test_setup="x = 1") == (413, "samples[0].tests")
+        assert await answer(tests=["assert 1", "assert 2"], test_setup="x = 1") == (
+            413,
+            "samples[0].tests",
+        )
         assert await answer(tests=["assert 1", "assert 2"], test_setup="x=1 ") == (200, None)
         assert await answer(tests=["a"] * 2) == (200, None)
         assert await answer(tests=["a"] * 3) == (413, "samples[0].tests")
@@ -144,14 +169,20 @@ async def test_bytes_a_body_both_sides_of_the_limit_declared_and_streamed(servic
         json_body = {"Content-Type": "application/json"}
         twice = (content, content + b" ")
         answers = [await http.post("/score", content=data, headers=json_body) for data in twice]
-        answers += [await http.post("/score", content=stream(data), headers=json_body) for data in twice]
+        answers += [
+            await http.post("/score", content=stream(data), headers=json_body) for data in twice
+        ]
     assert [answer.status_code for answer in answers] == [200, 413, 200, 413]
     assert "service.max_body_bytes" in answers[3].json()["detail"]
 
 
 async def test_the_default_limits():
     limits = Config().service
-    assert (limits.max_samples_per_request, limits.max_sample_chars, limits.max_body_bytes) == (256, 100_000, 2**24)
+    assert (limits.max_samples_per_request, limits.max_sample_chars, limits.max_body_bytes) == (
+        256,
+        100_000,
+        2**24,
+    )
 
 
 async def test_stats_of_an_empty_book(service):
@@ -179,7 +210,9 @@ async def test_openapi_describes_the_body_that_score_reads(service):
     async with service() as http:
         schema = (await http.get("/openapi.json")).json()
         assert (await http.get("/openapi.json")).json() == schema
-    reference = schema["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    reference = schema["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]["$ref"]
     assert reference == "#/components/schemas/ScoreRequest"
     fields = set(schema["components"]["schemas"]["ScoreRequest"]["properties"])
     assert fields == {"run", "request_id", "timeout_s", "samples", "batch"}
@@ -196,16 +229,27 @@ async def test_openapi_describes_the_keys_and_the_refusals(service):
     assert schema["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert "security" not in health
     assert "401" not in health["responses"]
-    keyed = {path for path, methods in schema["paths"].items() if any("security" in each for each in methods.values())}
+    keyed = {
+        path
+        for path, methods in schema["paths"].items()
+        if any("security" in each for each in methods.values())
+    }
     assert set(schema["paths"]) - keyed == {"/healthz", "/readyz"}
 
 
 def test_a_budget_in_dollars_needs_a_price():
-    config = parse_config({"teacher": {"name": "anthropic", "model": "unheard-of"}, "budgets": {"total": {"usd": 1.0}}})
+    config = parse_config(
+        {
+            "teacher": {"name": "anthropic", "model": "unheard-of"},
+            "budgets": {"total": {"usd": 1.0}},
+        }
+    )
     with pytest.raises(ConfigError, match=r"price of unheard-of is not known"):
         make_teacher(config, load_rubric())
 
 
 def test_the_stand_in_refuses_a_rubric_whose_criteria_it_does_not_know():
-    with pytest.raises(ConfigError, match=r"teacher\.rubric asks for style, but teacher\.name is static"):
+    with pytest.raises(
+        ConfigError, match=r"teacher\.rubric asks for style, but teacher\.name is static"
+    ):
         make_teacher(Config(), Rubric("style: any", {"style": 1.0}))

@@ -1,4 +1,6 @@
-"""The life of an API key on both databases: expiry, rotation, changes, last use, and the commands for them."""
+"""The life of an API key on both databases: expiry, rotation, changes, last use, and the
+commands for them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ __all__ = ["at_once", "store"]
 
 async def test_a_key_and_its_sessions_end_when_it_expires(store, at_once):
     wall = Times()
-    await store.keys.add(replace(api_key("ann", "mb_ann"), expires_ms=round(wall.now * 1000) + 1_000))
+    await store.keys.add(
+        replace(api_key("ann", "mb_ann"), expires_ms=round(wall.now * 1000) + 1_000)
+    )
     door = Authenticator(store.keys, Hands(), wall)
     session = door.issue_session(await door.authenticate("Bearer mb_ann"))
     wall.now += 0.999
@@ -35,10 +39,16 @@ async def test_a_key_and_its_sessions_end_when_it_expires(store, at_once):
 
 
 async def test_a_rotated_key_keeps_everything_but_its_secret(store, at_once):
-    before = replace(api_key("ann", "mb_old", "a/*", usd=1.0, per="month"), samples_per_minute=7, expires_ms=10**13)
+    before = replace(
+        api_key("ann", "mb_old", "a/*", usd=1.0, per="month"),
+        samples_per_minute=7,
+        expires_ms=10**13,
+    )
     await store.keys.add(before)
     assert await store.keys.rotate("ann", hash_secret("mb_new"), 500, before.issued_ms)
-    assert not await store.keys.rotate("ann", hash_secret("mb_twice"), 600, before.issued_ms)  # the form was sent twice
+    assert not await store.keys.rotate(
+        "ann", hash_secret("mb_twice"), 600, before.issued_ms
+    )  # the form was sent twice
     assert not await store.keys.rotate("bob", hash_secret("mb_bob"), 600, 1)
     [after] = await store.keys.all()
     assert after == replace(before, digest=hash_secret("mb_new"), rotated_ms=500)
@@ -46,7 +56,9 @@ async def test_a_rotated_key_keeps_everything_but_its_secret(store, at_once):
     assert (await door.authenticate("Bearer mb_new")).name == "ann"
     with pytest.raises(UnauthorizedError, match="invalid API key"):
         await door.authenticate("Bearer mb_old")
-    assert await store.keys.rotate("ann", hash_secret("mb_3"), 500, after.issued_ms)  # in the same millisecond
+    assert await store.keys.rotate(
+        "ann", hash_secret("mb_3"), 500, after.issued_ms
+    )  # in the same millisecond
     [third] = await store.keys.all()
     assert third.issued_ms == 501
     await store.keys.revoke("ann", 700)
@@ -57,7 +69,9 @@ async def test_a_rotated_key_keeps_everything_but_its_secret(store, at_once):
 async def test_a_change_replaces_what_a_key_may_do(store):
     before = replace(api_key("ann", "mb_ann", "a/*", usd=1.0), samples_per_minute=7)
     await store.keys.add(before)
-    after = replace(before, runs="*", budget=Budget(tokens=5, per="day"), is_admin=True, samples_per_minute=None)
+    after = replace(
+        before, runs="*", budget=Budget(tokens=5, per="day"), is_admin=True, samples_per_minute=None
+    )
     assert await store.keys.change(after)
     assert await store.keys.all() == [after]
 
@@ -69,7 +83,11 @@ async def test_the_last_use_is_written_once_per_minute_and_never_goes_back(store
     async def used() -> dict[str, int | None]:
         return {key.name: key.last_used_ms for key in await store.keys.all()}
 
-    for at_ms, seen in ((1_000, 1_000), (1_000 + USE_INTERVAL_MS - 1, 1_000), (1_000 + USE_INTERVAL_MS, None)):
+    for at_ms, seen in (
+        (1_000, 1_000),
+        (1_000 + USE_INTERVAL_MS - 1, 1_000),
+        (1_000 + USE_INTERVAL_MS, None),
+    ):
         store.keys.note_used("ann", at_ms)
         await store.keys.flush_last_used()
         assert await used() == {"ann": seen or at_ms, "bob": None}
@@ -89,7 +107,14 @@ async def test_a_request_is_a_use(service, store, at_once, database_url):
 
 def test_settings_of_a_form():
     settings = parse_settings(
-        {"runs": " a/* ", "usd": "1.5", "tokens": "", "per": "day", "requests_per_minute": "60", "days": "2"}
+        {
+            "runs": " a/* ",
+            "usd": "1.5",
+            "tokens": "",
+            "per": "day",
+            "requests_per_minute": "60",
+            "days": "2",
+        }
     )
     key = settings.apply(api_key("ann", "mb_ann"), 1_000)
     assert (key.runs, key.budget) == ("a/*", Budget(usd=1.5, per="day"))
@@ -108,7 +133,10 @@ def test_settings_of_a_form():
         ({"usd": "nan"}, "usd is nan: "),
         ({"tokens": "1.5"}, "tokens is 1.5: "),
         ({"per": "week"}, "per is week: Input should be 'day' or 'month'"),
-        ({"requests_per_minute": "0"}, "requests_per_minute is 0: Input should be greater than or equal to 1"),
+        (
+            {"requests_per_minute": "0"},
+            "requests_per_minute is 0: Input should be greater than or equal to 1",
+        ),
         ({"days": "0"}, "days is 0: Input should be greater than 0"),
         ({"days": "36501"}, "days is 36501: Input should be less than or equal to 36500"),
         ({"is_admin": True, "runs": "a/*"}, "runs is a/*: an admin key can make keys for all runs"),
@@ -123,15 +151,35 @@ def test_a_wrong_setting_is_named(fields, message):
 def test_the_commands_set_show_and_rotate(monkeypatch, capsys, database_url):
     options = ("--tokens", "5", "--per", "day", "--requests-per-minute", "60", "--days", "1.5")
     added = run(monkeypatch, capsys, database_url, "keys", "add", "ann", *options)
-    admin = run(monkeypatch, capsys, database_url, "keys", "add", "root", "--admin", "--samples-per-minute", "9")
+    admin = run(
+        monkeypatch,
+        capsys,
+        database_url,
+        "keys",
+        "add",
+        "root",
+        "--admin",
+        "--samples-per-minute",
+        "9",
+    )
     [ann, root] = json.loads(run(monkeypatch, capsys, database_url, "keys", "list", "--json")[1])
     listed = run(monkeypatch, capsys, database_url, "keys", "list")[1]
     rotated = run(monkeypatch, capsys, database_url, "keys", "rotate", "ann")
     missing = run(monkeypatch, capsys, database_url, "keys", "rotate", "bob")
     assert [each[0] for each in (added, admin, rotated)] == [0, 0, 0]
-    assert (ann["limit_tokens"], ann["per"], ann["requests_per_minute"], ann["admin"]) == (5, "day", 60, False)
+    assert (ann["limit_tokens"], ann["per"], ann["requests_per_minute"], ann["admin"]) == (
+        5,
+        "day",
+        60,
+        False,
+    )
     assert ann["expires"] > ann["created"]
-    assert (root["admin"], root["samples_per_minute"], root["expires"], root["last_used"]) == (True, 9, None, None)
+    assert (root["admin"], root["samples_per_minute"], root["expires"], root["last_used"]) == (
+        True,
+        9,
+        None,
+        None,
+    )
     assert "0 of 5 per day" in listed
     assert rotated[1].startswith("mb_")
     assert rotated[1] != added[1]
@@ -143,7 +191,10 @@ def test_the_commands_set_show_and_rotate(monkeypatch, capsys, database_url):
     ("arguments", "message"),
     [
         (["--admin", "--runs", "a/*"], "--runs is a/*: an admin key"),
-        (["--requests-per-minute", "0"], "--requests-per-minute is 0: Input should be greater than or equal to 1"),
+        (
+            ["--requests-per-minute", "0"],
+            "--requests-per-minute is 0: Input should be greater than or equal to 1",
+        ),
         (["--days", "0"], "--days is 0.0: Input should be greater than 0"),
         (["--per", "week"], "Invalid value for '--per'"),
     ],

@@ -1,4 +1,6 @@
-"""What a key for some runs sees of the store: marks that its runs paid for or were given, and nothing of the others."""
+"""What a key for some runs sees of the store: marks that its runs paid for or were given, and
+nothing of the others.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from markbook.scoring.store.engine import open_engine, transaction
 from tests.fakes import RecordingTeacher
 from tests.unit.scoring.book import keep, marked, opened
 
-SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+SAMPLE = {
+    "prompt": "Write add(a, b).",
+    "language": "python",
+    "code": "def add(a, b):\n    return a + b\n",
+}
 ROOT, A, B = ({"Authorization": f"Bearer mb_{name}"} for name in ("root", "a", "b"))
 
 
@@ -32,7 +38,9 @@ async def keyed(service, database_url):
 
 
 async def score(http, headers, run, **changes):
-    answer = await http.post("/score", json={"run": run, "samples": [SAMPLE | changes]}, headers=headers)
+    answer = await http.post(
+        "/score", json={"run": run, "samples": [SAMPLE | changes]}, headers=headers
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()["results"][0]
 
@@ -69,7 +77,10 @@ async def test_what_was_given_is_known_to_the_next_process(keyed, service, datab
 
 
 async def test_no_link_of_the_page_names_what_its_reader_may_not_see(keyed):
-    results = [await score(keyed, B, "team-b/1", code=SAMPLE["code"] + f"# {number}\n") for number in range(14)]
+    results = [
+        await score(keyed, B, "team-b/1", code=SAMPLE["code"] + f"# {number}\n")
+        for number in range(14)
+    ]
     mine = await score(keyed, A, "team-a/1", prompt="Write add(a, b) for us.")
     pages = {name: (await keyed.get("/", headers=key)).text for name, key in (("a", A), ("b", B))}
     hashes = [result["key"].split(":")[2] for result in results]
@@ -129,13 +140,23 @@ async def test_a_call_that_failed_has_paid_for_no_mark(service, keyed, database_
     assert await seen(keyed, key) == {"root", "b"}
 
 
-async def test_a_key_is_told_how_many_of_its_own_marks_were_looked_at_and_since_when_it_counts(keyed, clock):
+async def test_a_key_is_told_how_many_of_its_own_marks_were_looked_at_and_since_when_it_counts(
+    keyed, clock
+):
     await score(keyed, B, "team-b/1")
     clock.now_ms += 86_400_000
     await score(keyed, A, "team-a/1", prompt="Write add(a, b) for us.")
-    pages = {name: (await keyed.get("/?since=all", headers=key)).text for name, key in (("a", A), ("root", ROOT))}
-    assert [re.findall(r"([0-9]+) marks? searched", pages[name]) for name in ("a", "root")] == [["1"], ["2"]]
-    start = {name: re.search(r"since ([0-9-]+ [0-9:]+) UTC", page)[1] for name, page in pages.items()}
+    pages = {
+        name: (await keyed.get("/?since=all", headers=key)).text
+        for name, key in (("a", A), ("root", ROOT))
+    }
+    assert [re.findall(r"([0-9]+) marks? searched", pages[name]) for name in ("a", "root")] == [
+        ["1"],
+        ["2"],
+    ]
+    start = {
+        name: re.search(r"since ([0-9-]+ [0-9:]+) UTC", page)[1] for name, page in pages.items()
+    }
     assert start["a"] > start["root"]
 
 
@@ -171,7 +192,9 @@ async def test_what_went_and_is_given_again_is_written_again(database_url):
     store = Store(database_url, 1_000, RetentionPolicy(max_entries=0))
     store.open("00" * 8, {}, 1)
     await store.given.add([b"mark"], "team-a/1")
-    await store._database.write(lambda connection: connection.execute(text("DELETE FROM given_marks")))
+    await store._database.write(
+        lambda connection: connection.execute(text("DELETE FROM given_marks"))
+    )
     await store.given.add([b"mark"], "team-a/1")
     assert await _count(store) == 0  # it is remembered, until maintenance has it forgotten
     store.given.forget()
@@ -181,4 +204,6 @@ async def test_what_went_and_is_given_again_is_written_again(database_url):
 
 
 async def _count(store):
-    return await store._database.read(lambda connection: connection.scalar(text("SELECT count(*) FROM given_marks")))
+    return await store._database.read(
+        lambda connection: connection.scalar(text("SELECT count(*) FROM given_marks"))
+    )

@@ -1,4 +1,7 @@
-"""API keys on both databases: who comes in, to which runs, and for how much money. The commands that make them."""
+"""API keys on both databases: who comes in, to which runs, and for how much money.
+
+The commands that make them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ from markbook.scoring.store.budgets import BudgetExceededError
 from markbook.scoring.types import TeacherCall
 from tests.unit.scoring.hands import Hands
 
-SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+SAMPLE = {
+    "prompt": "Write add(a, b).",
+    "language": "python",
+    "code": "def add(a, b):\n    return a + b\n",
+}
 BOUND = TeacherCall("m", "reserved", 1000, 200, cost_usd=0.01)
 BILL = TeacherCall("m", "end_turn", 100, 20, cost_usd=0.001)
 
@@ -49,13 +56,17 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def score(http, secret: str | None, run: str = "demo", **sample: str):
     headers = bearer(secret) if secret else {}
-    return await http.post("/score", json={"run": run, "samples": [{**SAMPLE, **sample}]}, headers=headers)
+    return await http.post(
+        "/score", json={"run": run, "samples": [{**SAMPLE, **sample}]}, headers=headers
+    )
 
 
 def test_a_key_is_long_random_and_known_by_its_prefix():
     secrets = {new_secret() for _ in range(100)}
     assert len(secrets) == 100
-    assert all(secret.startswith("mb_") and len(secret) == 46 for secret in secrets)  # 32 bytes in 43 characters
+    assert all(
+        secret.startswith("mb_") and len(secret) == 46 for secret in secrets
+    )  # 32 bytes in 43 characters
 
 
 async def test_the_book_knows_hashes_only_and_a_name_is_used_once(store):
@@ -65,11 +76,18 @@ async def test_the_book_knows_hashes_only_and_a_name_is_used_once(store):
     assert not await store.keys.revoke("ann", 6)
     assert not await store.keys.add(api_key("ann", "mb_2"))
     [key] = await store.keys.all()
-    assert (key.name, key.runs, key.budget, key.revoked_ms) == ("ann", "a/*", Budget(usd=1.5, tokens=7), 5)
+    assert (key.name, key.runs, key.budget, key.revoked_ms) == (
+        "ann",
+        "a/*",
+        Budget(usd=1.5, tokens=7),
+        5,
+    )
     assert key.digest == hashlib.sha256(b"mb_1").digest()
 
 
-async def test_without_keys_everybody_comes_in_and_with_one_nobody_without(service, store, at_once, database_url):
+async def test_without_keys_everybody_comes_in_and_with_one_nobody_without(
+    service, store, at_once, database_url
+):
     async with service(database_url=database_url) as http:
         assert (await score(http, None)).status_code == 200
         await store.keys.add(api_key("ann", "mb_right"))
@@ -78,7 +96,9 @@ async def test_without_keys_everybody_comes_in_and_with_one_nobody_without(servi
         lower = await http.get("/stats", headers={"Authorization": "bearer mb_right"})
         nowhere = await http.get("/nothing")
         opened = await score(http, "mb_right")
-        still_open = [await http.get(path) for path in ("/healthz", "/readyz", "/openapi.json", "/docs")]
+        still_open = [
+            await http.get(path) for path in ("/healthz", "/readyz", "/openapi.json", "/docs")
+        ]
     assert [answer.status_code for answer in (*closed, basic, nowhere)] == [401] * 5
     assert closed[0].json()["error"] == "unauthorized"
     assert closed[0].headers["www-authenticate"].startswith("Bearer")
@@ -97,12 +117,17 @@ async def test_a_key_that_is_revoked_is_refused_and_the_last_one_leaves_the_door
         refused, other = await score(http, "mb_ann"), await score(http, "mb_bob")
         await store.keys.revoke("bob", 2)
         nobody = [await score(http, "mb_bob"), await score(http, None)]
-    assert (refused.status_code, refused.json()["detail"][:25]) == (401, "the API key ann was revok")
+    assert (refused.status_code, refused.json()["detail"][:25]) == (
+        401,
+        "the API key ann was revok",
+    )
     assert other.status_code == 200
     assert [answer.status_code for answer in nobody] == [401, 401]
 
 
-async def test_a_key_is_good_for_the_runs_of_its_pattern(service, store, teacher, at_once, database_url):
+async def test_a_key_is_good_for_the_runs_of_its_pattern(
+    service, store, teacher, at_once, database_url
+):
     await store.keys.add(api_key("ann", "mb_ann", "team-a/*"))
     async with service(database_url=database_url) as http:
         mine = await score(http, "mb_ann", "team-a/7")
@@ -121,20 +146,30 @@ async def test_stats_show_a_key_its_runs_and_its_budget(service, store, at_once,
     async with service(database_url=database_url) as http:
         await score(http, "mb_ann", "a/1")
         await score(http, "mb_all", "b/1", code="def plus(a, b):\n    return a + b\n")
-        ann, everything = [(await http.get("/stats", headers=bearer(key))).json() for key in ("mb_ann", "mb_all")]
+        ann, everything = [
+            (await http.get("/stats", headers=bearer(key))).json() for key in ("mb_ann", "mb_all")
+        ]
     assert list(ann["runs"]) == ["a/1"]
     assert (ann["totals"]["samples"], everything["totals"]["samples"]) == (1, 2)
     assert list(ann["budgets"]) == ["key ann", "run a/1"]
-    assert (ann["budgets"]["key ann"]["spent_tokens"], ann["budgets"]["key ann"]["limit_tokens"]) == (110, 500)
+    assert (
+        ann["budgets"]["key ann"]["spent_tokens"],
+        ann["budgets"]["key ann"]["limit_tokens"],
+    ) == (110, 500)
     assert list(everything["budgets"]) == ["total", "key all", "run a/1", "run b/1"]
     assert everything["budgets"]["total"]["spent_tokens"] == 220
 
 
-async def test_no_choice_of_run_escapes_the_keys_budget(service, store, teacher, at_once, database_url):
+async def test_no_choice_of_run_escapes_the_keys_budget(
+    service, store, teacher, at_once, database_url
+):
     await store.keys.add(api_key("ann", "mb_ann", tokens=220))  # two samples of 110
     await store.keys.add(api_key("bob", "mb_bob"))
     async with service(database_url=database_url) as http:
-        answers = [await score(http, "mb_ann", f"run-{n}", code=f"def f{n}(a):\n    return a\n") for n in range(3)]
+        answers = [
+            await score(http, "mb_ann", f"run-{n}", code=f"def f{n}(a):\n    return a\n")
+            for n in range(3)
+        ]
         cached = await score(http, "mb_ann", "run-9", code="def f0(a):\n    return a\n")
         other = await score(http, "mb_bob", "run-0", code="def g(a):\n    return a\n")
     sources = [answer.json()["results"][0]["source"] for answer in (*answers, cached, other)]
@@ -155,12 +190,22 @@ async def test_audits_of_the_tier_are_paid_for_by_the_key(service, store, at_onc
     ("budget", "fits", "why"),
     [
         ({"usd": 0.02}, 2, "is exhausted (all $0.02 spent)"),
-        ({"usd": 0.019999999}, 1, "has $0.009999999 of $0.019999999 left, and the next call may cost up to $0.01"),
+        (
+            {"usd": 0.019999999},
+            1,
+            "has $0.009999999 of $0.019999999 left, and the next call may cost up to $0.01",
+        ),
         ({"tokens": 2400}, 2, "is exhausted (all 2,400 tokens spent)"),
-        ({"tokens": 2399}, 1, "has 1,199 tokens of 2,399 tokens left, and the next call may cost up to 1,200 tokens"),
+        (
+            {"tokens": 2399},
+            1,
+            "has 1,199 tokens of 2,399 tokens left, and the next call may cost up to 1,200 tokens",
+        ),
     ],
 )
-async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_url, budget, fits, why):
+async def test_both_sides_of_a_keys_budget_over_replicas(
+    store, clock, database_url, budget, fits, why
+):
     other = Store(database_url, 10_000)
     key = api_key("ann", "mb_ann", **budget)
 
@@ -168,7 +213,9 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
         purpose = CallContext(f"run {turn}", "ab" * 8, 4, key.name)
         return RunBudgetLimiter((store, other)[turn % 2], purpose, Budgets(), clock, key)
 
-    results = await asyncio.gather(*(purse(turn).reserve(BOUND) for turn in range(8)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(purse(turn).reserve(BOUND) for turn in range(8)), return_exceptions=True
+    )
     reserved = [(turn, result) for turn, result in enumerate(results) if isinstance(result, str)]
     assert len(reserved) == fits
     assert {str(result) for result in results if not isinstance(result, str)} == {
@@ -183,7 +230,8 @@ async def test_both_sides_of_a_keys_budget_over_replicas(store, clock, database_
 
 
 @pytest.mark.parametrize(
-    ("usd", "why"), [(0.01043, "has less left than the next call may cost, up to $0.01"), (0.01, "is exhausted")]
+    ("usd", "why"),
+    [(0.01043, "has less left than the next call may cost, up to $0.01"), (0.01, "is exhausted")],
 )
 async def test_what_all_have_left_is_not_told_to_a_key(store, clock, usd, why):
     purpose, budgets = CallContext("run", "ab" * 8, 4, "ann"), Budgets(total=Budget(usd=usd))
@@ -237,7 +285,9 @@ def run(monkeypatch, capsys, url: str, *arguments: str) -> tuple[int, str, str]:
 
 def test_the_commands_make_show_and_revoke(monkeypatch, capsys, database_url):
     none = run(monkeypatch, capsys, database_url, "keys", "list")
-    added = run(monkeypatch, capsys, database_url, "keys", "add", "ann", "--runs", "a/*", "--usd", "2.5")
+    added = run(
+        monkeypatch, capsys, database_url, "keys", "add", "ann", "--runs", "a/*", "--usd", "2.5"
+    )
     second = run(monkeypatch, capsys, database_url, "keys", "add", "bea")
     run(monkeypatch, capsys, database_url, "keys", "revoke", "bea")
     again = run(monkeypatch, capsys, database_url, "keys", "add", "ann")
@@ -255,7 +305,16 @@ def test_the_commands_make_show_and_revoke(monkeypatch, capsys, database_url):
     assert (again[0], again[1]) == (2, "")
     assert "choose another" in again[2]
     head, row, _ = listed[1].splitlines()
-    assert head.split() == ["NAME", "RUNS", "USD", "TOKENS", "CREATED", "USED", "EXPIRES", "REVOKED"]
+    assert head.split() == [
+        "NAME",
+        "RUNS",
+        "USD",
+        "TOKENS",
+        "CREATED",
+        "USED",
+        "EXPIRES",
+        "REVOKED",
+    ]
     assert row.split()[:5] == ["ann", "a/*", "0.0000", "of", "2.5"]
     assert secret not in listed[1]
     assert revoked[0] == 0
@@ -270,14 +329,19 @@ def test_the_commands_make_show_and_revoke(monkeypatch, capsys, database_url):
         (["add", "a b"], "'a b' is not 1 to 128 letters, digits and any of . _ : / @ + -"),
         (["add", "ann", "--runs", "a b"], "is not 1 to 128 letters, digits and any of"),
         (["add", "ann", "--usd", "much"], "Invalid value for '--usd'"),
-        (["add", "ann", "--usd", "-1"], "--usd is -1.0: Input should be greater than or equal to 0"),
+        (
+            ["add", "ann", "--usd", "-1"],
+            "--usd is -1.0: Input should be greater than or equal to 0",
+        ),
         (["add", "ann", "--usd", "nan"], "--usd is nan"),
         (["add", "ann", "--tokens", "-1"], "--tokens is -1"),
         (["add"], "Missing argument 'NAME'"),
         ([], "Missing command"),
     ],
 )
-def test_a_wrong_argument_is_named_and_no_key_is_made(monkeypatch, capsys, tmp_path, arguments, message):
+def test_a_wrong_argument_is_named_and_no_key_is_made(
+    monkeypatch, capsys, tmp_path, arguments, message
+):
     monkeypatch.setenv("MARKBOOK_DATABASE_URL", f"sqlite:///{tmp_path / 'book.db'}")
     assert main(["keys", *arguments]) == 2
     assert message in capsys.readouterr().err

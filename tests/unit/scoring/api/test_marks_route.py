@@ -47,10 +47,14 @@ async def test_all_marks_of_a_key_are_shown_and_no_other(service, database_url):
         result = await score(http)
         await score(http, language="pythonic")
         name = fingerprint(result["profile"], TASK, CODE, "python")
-        forced = replace(fingerprint(result["profile"], TASK, "other", "python"), code_hash=name.code_hash)
+        forced = replace(
+            fingerprint(result["profile"], TASK, "other", "python"), code_hash=name.code_hash
+        )
         store = Store(database_url, 1_000)
         store.open(result["profile"], {}, 1)
-        await store.record_group(1, "ab" * 8, [NewMark(forced, true_criteria("other"), ["why"], 2, 3)], {})
+        await store.record_group(
+            1, "ab" * 8, [NewMark(forced, true_criteria("other"), ["why"], 2, 3)], {}
+        )
         await store.close()
         marks = (await http.get("/marks", params={"key": result["key"]})).json()["marks"]
     assert {mark["digest"] for mark in marks} == {name.digest.hex(), forced.digest.hex()}

@@ -1,4 +1,6 @@
-"""The OpenAPI description: names, texts, examples and errors, as a reader or a generated client meets them."""
+"""The OpenAPI description: names, texts, examples and errors, as a reader or a generated client
+meets them.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ def operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
 
 def test_operations_have_names_that_read_and_the_errors_that_can_come(schema):
     found = {
-        operation["operationId"]: (method, path, {int(status) for status in operation["responses"]} - {200, 202})
+        operation["operationId"]: (
+            method,
+            path,
+            {int(status) for status in operation["responses"]} - {200, 202},
+        )
         for method, path, operation in operations(schema)
     }
     assert found == OPERATIONS
@@ -56,20 +62,32 @@ def test_every_error_is_a_body_of_one_shape(schema):
         for status, response in operation["responses"].items():
             if status not in ("200", "202"):
                 content = response["content"]["application/json"]
-                assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}, (path, status)
+                assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}, (
+                    path,
+                    status,
+                )
                 ErrorBody.model_validate(content["example"])
                 assert response["description"]
     assert "error" in schema["components"]["schemas"]["ErrorBody"]["required"]
 
 
 def test_no_domain_error_is_left_out():
-    known = {each for each in vars(errors).values() if isinstance(each, type) and each.__module__ == errors.__name__}
+    known = {
+        each
+        for each in vars(errors).values()
+        if isinstance(each, type) and each.__module__ == errors.__name__
+    }
     statuses = {each.status for each in known if issubclass(each, errors.ServiceError)}
-    assert statuses - {500} <= ERRORS.keys()  # 500 is a defect, and nothing that a client is to count on
+    assert (
+        statuses - {500} <= ERRORS.keys()
+    )  # 500 is a defect, and nothing that a client is to count on
 
 
 def undescribed(schema: dict[str, Any]) -> Iterator[str]:
-    """Fields and parameters without a text. What refers to a model may leave the text to that model."""
+    """Fields and parameters without a text.
+
+    What refers to a model may leave the text to that model.
+    """
     models = schema["components"]["schemas"]
     for name, model in models.items():
         if (model.get("type") == "object" or "enum" in model) and not model.get("description"):
@@ -81,7 +99,11 @@ def undescribed(schema: dict[str, Any]) -> Iterator[str]:
     for _, path, operation in operations(schema):
         if not operation.get("description"):
             yield path
-        yield from (f"{path}?{each['name']}" for each in operation.get("parameters", ()) if not each.get("description"))
+        yield from (
+            f"{path}?{each['name']}"
+            for each in operation.get("parameters", ())
+            if not each.get("description")
+        )
 
 
 def test_every_model_field_and_parameter_is_described(schema):
@@ -94,7 +116,9 @@ async def test_every_example_is_one_of_its_route(service):
     async with service() as http:
         schema = (await http.get("/openapi.json")).json()
         score = example(schema["paths"]["/score"]["post"]["requestBody"])
-        [key, *_] = [each["key"] for each in (await http.post("/score", json=score)).json()["results"]]
+        [key, *_] = [
+            each["key"] for each in (await http.post("/score", json=score)).json()["results"]
+        ]
         for method, path, operation in operations(schema):
             if path == "/batches/{batch_id}":  # this teacher has none
                 assert Batch.model_validate(example(operation["responses"]["200"])).results
@@ -105,7 +129,9 @@ async def test_every_example_is_one_of_its_route(service):
             assert answer.status_code == 200, (path, answer.text)
             shown = example(operation["responses"]["200"])
             if isinstance(shown, str):
-                assert {line.split()[2] for line in shown.splitlines() if line[0] == "#"} == {"markbook_samples_total"}
+                assert {line.split()[2] for line in shown.splitlines() if line[0] == "#"} == {
+                    "markbook_samples_total"
+                }
                 assert "# TYPE markbook_samples_total counter" in answer.text
             else:
                 assert fields(shown) == fields(answer.json()), path

@@ -11,7 +11,13 @@ from markbook.scoring.api.error_handlers import handle_errors
 from markbook.scoring.api.query_parameters import check_query
 from markbook.scoring.api.routers import add_routes, create_router
 
-OF_THE_PAGE = [("GET", "/"), ("GET", "/login"), ("POST", "/login"), ("POST", "/logout"), ("GET", "/page.css")]
+OF_THE_PAGE = [
+    ("GET", "/"),
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
+    ("GET", "/page.css"),
+]
 
 
 async def test_every_route_refuses_what_it_does_not_take(service):
@@ -31,7 +37,9 @@ async def test_no_route_is_without_the_check(service):
         routes = [route for route in http._transport.app.routes if isinstance(route, APIRoute)]
     assert len(routes) > 20
     for route in routes:
-        assert [each.call for each in route.dependant.dependencies].count(check_query) == 1, route.path
+        assert [each.call for each in route.dependant.dependencies].count(check_query) == 1, (
+            route.path
+        )
 
 
 def test_a_route_that_is_added_need_not_declare_it():
@@ -49,7 +57,10 @@ def test_a_route_that_is_added_need_not_declare_it():
     add_routes(app, router)
     client = TestClient(app)
     assert client.get("/new?size=2&page=3").json() == 6
-    assert client.get("/new?sizes=2").json()["detail"] == "sizes: unknown query parameter; did you mean size?"
+    assert (
+        client.get("/new?sizes=2").json()["detail"]
+        == "sizes: unknown query parameter; did you mean size?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,12 +68,20 @@ def test_a_route_that_is_added_need_not_declare_it():
     [
         ("/stats?runs=x", "runs", "runs: unknown query parameter; did you mean run?"),
         ("/stats?runs=", "runs", "runs: unknown query parameter; did you mean run?"),
-        ("/stats/series?buckets=day", "buckets", "buckets: unknown query parameter; did you mean bucket?"),
+        (
+            "/stats/series?buckets=day",
+            "buckets",
+            "buckets: unknown query parameter; did you mean bucket?",
+        ),
         ("/marks?kye=STUDENT:a:b:python", "kye", "kye: unknown query parameter; did you mean key?"),
         ("/stats?%00=1", "\0", "\0: unknown query parameter; known here: run, since"),
         ("/stats?run=a&run=b", "run", "run: given more than once"),
         ("/readyz?verbose", "verbose", "verbose: unknown query parameter; this route takes none"),
-        (f"/stats?{'r' * 5000}=1", "r" * 80, f"{'r' * 80}: unknown query parameter; known here: run, since"),
+        (
+            f"/stats?{'r' * 5000}=1",
+            "r" * 80,
+            f"{'r' * 80}: unknown query parameter; known here: run, since",
+        ),
     ],
 )
 async def test_the_nearest_name_is_named(service, path, field, detail):
@@ -74,5 +93,10 @@ async def test_the_nearest_name_is_named(service, path, field, detail):
 
 async def test_what_a_route_takes_still_reaches_it(service):
     async with service() as http:
-        for path in ("/stats?run=a&since=2026-01-01", "/stats/series?bucket=day", "/?run=a&q=x", "/page.css?v=1"):
+        for path in (
+            "/stats?run=a&since=2026-01-01",
+            "/stats/series?bucket=day",
+            "/?run=a&q=x",
+            "/page.css?v=1",
+        ):
             assert (await http.get(path)).status_code == 200, path

@@ -1,4 +1,6 @@
-"""What trainers report about their runs: stored on both databases, bounded, and seen by whom it concerns."""
+"""What trainers report about their runs: stored on both databases, bounded, and seen by whom it
+concerns.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,35 @@ from markbook.scoring.store import OWNER, ApiKey, Store, Viewer
 from markbook.scoring.store.run_metrics import ReportedMetrics
 from tests.unit.scoring.book import opened
 
-REPORT = {"step": 20, "metrics": {"mark": {"value": 0.71, "low": 0.66, "high": 0.76}, "pass_at_1": {"value": 1}}}
+REPORT = {
+    "step": 20,
+    "metrics": {"mark": {"value": 0.71, "low": 0.66, "high": 0.76}, "pass_at_1": {"value": 1}},
+}
 
 
 def report(**metric: object) -> dict[str, object]:
     return {"step": 1, "metrics": {"mark": metric}}
 
 
-async def test_a_report_is_read_back_and_replaced_by_one_of_the_same_step(service, database_url, clock):
+async def test_a_report_is_read_back_and_replaced_by_one_of_the_same_step(
+    service, database_url, clock
+):
     async with service(database_url=database_url) as http:
         stored = await http.post("/runs/team/a/metrics", json=REPORT)
-        await http.post("/runs/team%2Fa/metrics", json={"step": 3, "metrics": {"mark": {"value": -2.5}}})
+        await http.post(
+            "/runs/team%2Fa/metrics", json={"step": 3, "metrics": {"mark": {"value": -2.5}}}
+        )
         clock.now_ms += 1_000
-        await http.post("/runs/team/a/metrics", json={"step": 20, "metrics": {"mark": {"value": 0.5}}})
+        await http.post(
+            "/runs/team/a/metrics", json={"step": 20, "metrics": {"mark": {"value": 0.5}}}
+        )
         found = (await http.get("/runs/team/a/metrics")).json()
         none = (await http.get("/runs/other/metrics")).json()
     assert (stored.status_code, stored.json()) == (200, {"stored": 2})
-    assert [(each["step"], each["name"], each["value"], each["low"], each["high"]) for each in found["metrics"]] == [
+    assert [
+        (each["step"], each["name"], each["value"], each["low"], each["high"])
+        for each in found["metrics"]
+    ] == [
         (3, "mark", -2.5, None, None),
         (20, "mark", 0.5, None, None),
         (20, "pass_at_1", 1.0, None, None),
@@ -56,7 +70,13 @@ async def test_every_name_of_a_run_has_its_path(service, run):
         ({"step": 10**12 + 1, "metrics": REPORT["metrics"]}, "step"),
         ({"step": True, "metrics": REPORT["metrics"]}, "step"),
         ({"step": 1, "metrics": {}}, "metrics"),
-        ({"step": 1, "metrics": {f"m{number}": {"value": 0} for number in range(MAX_METRICS + 1)}}, "metrics"),
+        (
+            {
+                "step": 1,
+                "metrics": {f"m{number}": {"value": 0} for number in range(MAX_METRICS + 1)},
+            },
+            "metrics",
+        ),
         ({"step": 1, "metrics": {"x" * 65: {"value": 0}}}, None),
         ({"step": 1, "metrics": {"a b": {"value": 0}}}, None),
         (report(value="0.5"), "metrics.mark.value"),
@@ -71,7 +91,9 @@ async def test_every_name_of_a_run_has_its_path(service, run):
 async def test_what_is_out_of_bounds_is_refused_with_its_field(service, body, field):
     async with service() as http:
         answer = await http.post(
-            "/runs/a/metrics", content=json.dumps(body), headers={"Content-Type": "application/json"}
+            "/runs/a/metrics",
+            content=json.dumps(body),
+            headers={"Content-Type": "application/json"},
         )
         stored = (await http.get("/runs/a/metrics")).json()["metrics"]
     assert (answer.status_code, stored) == (422, [])
@@ -82,22 +104,34 @@ async def test_what_is_out_of_bounds_is_refused_with_its_field(service, body, fi
 async def test_only_finite_numbers_are_stored(service, number):
     body = f'{{"step": 1, "metrics": {{"mark": {{"value": {number}}}}}}}'
     async with service() as http:
-        answer = await http.post("/runs/a/metrics", content=body, headers={"Content-Type": "application/json"})
+        answer = await http.post(
+            "/runs/a/metrics", content=body, headers={"Content-Type": "application/json"}
+        )
     assert answer.status_code == 422
 
 
 async def test_the_largest_report_fits_and_a_larger_body_is_refused(service):
     number = -1.2345678901234567e-300
-    metrics = {f"{index:064}": {"value": number, "low": number, "high": number} for index in range(MAX_METRICS)}
+    metrics = {
+        f"{index:064}": {"value": number, "low": number, "high": number}
+        for index in range(MAX_METRICS)
+    }
     body = json.dumps({"step": 10**12, "metrics": metrics})
     headers = {"Content-Type": "application/json"}
     async with service() as http:
-        fits = await http.post("/runs/a/metrics", content=body.ljust(MAX_BODY_BYTES), headers=headers)
-        over = await http.post("/runs/a/metrics", content=body.ljust(MAX_BODY_BYTES + 1), headers=headers)
+        fits = await http.post(
+            "/runs/a/metrics", content=body.ljust(MAX_BODY_BYTES), headers=headers
+        )
+        over = await http.post(
+            "/runs/a/metrics", content=body.ljust(MAX_BODY_BYTES + 1), headers=headers
+        )
         foreign = await http.post("/runs/a/metrics", content=body)
         unnamed = await http.post("/runs/a b/metrics", content=body, headers=headers)
     assert (fits.status_code, fits.json()) == (200, {"stored": MAX_METRICS})
-    assert (over.status_code, over.json()["detail"]) == (413, "the body is larger than 16,384 bytes")
+    assert (over.status_code, over.json()["detail"]) == (
+        413,
+        "the body is larger than 16,384 bytes",
+    )
     assert (foreign.status_code, unnamed.status_code) == (415, 422)
 
 
@@ -105,12 +139,15 @@ async def test_of_a_run_the_newest_values_are_kept(database_url):
     async with opened(database_url) as store:
         few = ReportedMetrics(store._database, max_per_run=4)
         for step in range(3):
-            await few.add("a", step, {"x": (step, None, None), "y": (step, None, None)}, 1_000 + step)
+            await few.add(
+                "a", step, {"x": (step, None, None), "y": (step, None, None)}, 1_000 + step
+            )
         await few.add("b", 0, {"x": (0.0, None, None)}, 1)
         await few.add("a", 1, {"x": (9.0, 8.0, 10.0)}, 2_000)  # in place of one: none is dropped
         kept = await few.of_runs(OWNER, ["a", "b"])
     assert [(each.run, each.step, each.name, each.value) for each in kept] == [
-        ("b", 0, "x", 0.0), ("a", 1, "y", 1.0), ("a", 2, "x", 2.0), ("a", 2, "y", 2.0), ("a", 1, "x", 9.0),
+        ("b", 0, "x", 0.0), ("a", 1, "y", 1.0), ("a", 2, "x", 2.0), ("a", 2, "y", 2.0),
+        ("a", 1, "x", 9.0),
     ]  # fmt: skip
 
 

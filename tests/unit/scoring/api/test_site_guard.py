@@ -1,4 +1,6 @@
-"""What a browser can be tricked into: other sites' requests, other names for this service, bodies that are not JSON."""
+"""What a browser can be tricked into: other sites' requests, other names for this service,
+bodies that are not JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from markbook.scoring.api.cross_site import check_host
 from markbook.scoring.errors import UnknownHostError
 from markbook.scoring.store import ApiKey, Store
 
-BODY = {"samples": [{"prompt": "Write f.", "language": "python", "code": "def f():\n    return 1\n"}]}
+BODY = {
+    "samples": [{"prompt": "Write f.", "language": "python", "code": "def f():\n    return 1\n"}]
+}
 ROUTES = ("/score", "/get_reward?language=python", "/verify?language=python")
 
 
@@ -34,15 +38,21 @@ async def test_another_site_cannot_spend(service, teacher, route, headers):
     assert teacher.groups == []
 
 
-@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://markbook"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://markbook"}]
+)
 async def test_what_no_other_site_has_sent_is_marked(service, headers):
     async with service() as http:
         assert (await http.post("/score", json=BODY, headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("media_type", ["text/plain", "text/plain;charset=UTF-8", "", "multipart/form-data"])
-async def test_a_body_that_does_not_say_that_it_is_json_is_refused(service, teacher, route, media_type):
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "text/plain;charset=UTF-8", "", "multipart/form-data"]
+)
+async def test_a_body_that_does_not_say_that_it_is_json_is_refused(
+    service, teacher, route, media_type
+):
     async with service() as http:
         answer = await http.post(route, content=b"{}", headers={"Content-Type": media_type})
     assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
@@ -50,16 +60,28 @@ async def test_a_body_that_does_not_say_that_it_is_json_is_refused(service, teac
     assert teacher.groups == []
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8", "application/ld+json"])
+@pytest.mark.parametrize(
+    "media_type", ["application/json", "Application/JSON; charset=utf-8", "application/ld+json"]
+)
 async def test_json_by_any_of_its_names_is_read(service, media_type):
     async with service() as http:
-        answer = await http.post("/score", content=b'{"samples": []}', headers={"Content-Type": media_type})
+        answer = await http.post(
+            "/score", content=b'{"samples": []}', headers={"Content-Type": media_type}
+        )
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "10.1.2.3", "scoring:8000", "Marks.Example."],
+    [
+        "localhost",
+        "localhost:8000",
+        "127.0.0.1:8000",
+        "[::1]:8000",
+        "10.1.2.3",
+        "scoring:8000",
+        "Marks.Example.",
+    ],
 )
 def test_names_that_nobody_else_can_point_here(host):
     check_host(Headers({"host": host}), ["marks.example"])

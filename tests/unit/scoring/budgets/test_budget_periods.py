@@ -1,4 +1,6 @@
-"""Budgets per day and per month on both databases: both sides of midnight, calls across it, several replicas."""
+"""Budgets per day and per month on both databases: both sides of midnight, calls across it,
+several replicas.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,12 @@ class Clock:
         return self.now_ms
 
 
-def limiter(store: Store, clock: Clock, run: str = "a", **budgets: dict[str, object]) -> RunBudgetLimiter:
-    return RunBudgetLimiter(store, CallContext(run, "ab" * 8, 4), Budgets.model_validate(budgets), clock)
+def limiter(
+    store: Store, clock: Clock, run: str = "a", **budgets: dict[str, object]
+) -> RunBudgetLimiter:
+    return RunBudgetLimiter(
+        store, CallContext(run, "ab" * 8, 4), Budgets.model_validate(budgets), clock
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,9 @@ def test_where_a_period_begins_and_ends(per, now, name, first, end):
 
 
 @pytest.mark.parametrize(
-    ("per", "last_ms"), [("day", MIDNIGHT - 1), ("month", at("2026-12-01") - 1)], ids=["day", "month"]
+    ("per", "last_ms"),
+    [("day", MIDNIGHT - 1), ("month", at("2026-12-01") - 1)],
+    ids=["day", "month"],
 )
 async def test_a_period_ends_at_midnight_and_the_next_one_is_whole(replicas, per, last_ms):
     clock = Clock(last_ms)
@@ -66,7 +74,10 @@ async def test_a_period_ends_at_midnight_and_the_next_one_is_whole(replicas, per
     await paying.reserve(BOUND)
     with pytest.raises(BudgetExceededError) as caught:
         await paying.reserve(BOUND)
-    assert caught.value.detail == f"the budget of total per {per} is exhausted (all $0.01 spent): see budgets in /stats"
+    assert (
+        caught.value.detail
+        == f"the budget of total per {per} is exhausted (all $0.01 spent): see budgets in /stats"
+    )
     clock.now_ms += 1
     await paying.reserve(BOUND)
     with pytest.raises(BudgetExceededError):
@@ -74,12 +85,20 @@ async def test_a_period_ends_at_midnight_and_the_next_one_is_whole(replicas, per
     money = replicas[0].money
     assert (await money.spent(OWNER))["total"] == (20_000_000, 2400)
     for now_ms in (last_ms, clock.now_ms):
-        assert await money.spent_in(OWNER, per, now_ms) == {"total": (10_000_000, 1200), "run a": (10_000_000, 1200)}
+        assert await money.spent_in(OWNER, per, now_ms) == {
+            "total": (10_000_000, 1200),
+            "run a": (10_000_000, 1200),
+        }
 
 
 async def test_the_days_of_a_month_add_up(replicas):
     clock = Clock(at("2026-11-01"))
-    paying = limiter(replicas[0], clock, total={"usd": 0.02, "per": "month"}, recurring={"usd": 0.01, "per": "day"})
+    paying = limiter(
+        replicas[0],
+        clock,
+        total={"usd": 0.02, "per": "month"},
+        recurring={"usd": 0.01, "per": "day"},
+    )
     await paying.reserve(BOUND)
     with pytest.raises(BudgetExceededError, match="total per day is exhausted"):
         await paying.reserve(BOUND)
@@ -128,13 +147,27 @@ async def test_replicas_share_a_day(replicas):
     """Some of them already on the next day: each day has its own five calls, and a month both."""
     clocks = Clock(MIDNIGHT - 1), Clock(MIDNIGHT)
     budgets = {"total": {"usd": 0.08, "per": "month"}, "recurring": {"usd": 0.05, "per": "day"}}
-    paying = [limiter(replicas[turn % 2], clocks[turn // 2 % 2], f"run-{turn}", **budgets) for turn in range(32)]
-    results = await asyncio.gather(*(each.reserve(BOUND) for each in paying), return_exceptions=True)
+    paying = [
+        limiter(replicas[turn % 2], clocks[turn // 2 % 2], f"run-{turn}", **budgets)
+        for turn in range(32)
+    ]
+    results = await asyncio.gather(
+        *(each.reserve(BOUND) for each in paying), return_exceptions=True
+    )
     assert all(isinstance(result, str | BudgetExceededError) for result in results)
-    assert sum(isinstance(result, str) for result in results) == 8  # the month's, of two days with five each
-    days = [(await replicas[0].money.spent_in(OWNER, "day", now))["total"][0] for now in (MIDNIGHT - 1, MIDNIGHT)]
+    assert (
+        sum(isinstance(result, str) for result in results) == 8
+    )  # the month's, of two days with five each
+    days = [
+        (await replicas[0].money.spent_in(OWNER, "day", now))["total"][0]
+        for now in (MIDNIGHT - 1, MIDNIGHT)
+    ]
     assert max(days) <= 50_000_000
-    assert sum(days) == (await replicas[0].money.spent_in(OWNER, "month", MIDNIGHT))["total"][0] == 80_000_000
+    assert (
+        sum(days)
+        == (await replicas[0].money.spent_in(OWNER, "month", MIDNIGHT))["total"][0]
+        == 80_000_000
+    )
 
 
 async def test_a_keys_budget_may_have_a_period(replicas, database_url):
@@ -158,15 +191,24 @@ def test_a_budget_that_recurs_is_per_day_unless_told_otherwise():
 
 
 async def test_stats_metrics_and_the_page_show_the_period(service, clock, database_url):
-    # a group of one sample is bound and billed at 100 tokens in and 10 out, at 150 millionths of a dollar
+    # a group of one sample is bound and billed at 100 tokens in and 10 out, at 150 millionths of a
+    # dollar
     clock.now_ms = MIDNIGHT - 10_000
-    settings = {"budgets": {"total": {"usd": 1.0}, "recurring": {"usd": 0.0003}, "runs": {"demo": {"tokens": 500}}}}
+    settings = {
+        "budgets": {
+            "total": {"usd": 1.0},
+            "recurring": {"usd": 0.0003},
+            "runs": {"demo": {"tokens": 500}},
+        }
+    }
     sample = {"prompt": "Write f.", "language": "python"}
     async with service(settings, database_url=database_url) as http:
 
         async def score(name: str) -> dict[str, object]:
             code = f"def {name}(a):\n    return a + 1\n"
-            answer = await http.post("/score", json={"run": "demo", "samples": [{**sample, "code": code}]})
+            answer = await http.post(
+                "/score", json={"run": "demo", "samples": [{**sample, "code": code}]}
+            )
             return answer.json()["results"][0]
 
         first = [(await score(name))["status"] for name in ("one", "two", "three")]

@@ -1,4 +1,6 @@
-"""What a run would cost, against figures worked out by hand and, in test_estimate.py, against the emulator's bill."""
+"""What a run would cost, against figures worked out by hand and, in test_estimate.py, against
+the emulator's bill.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ import pytest
 from markbook.cli import main
 from markbook.config.loading import parse_config
 from markbook.config.settings import Config
-from markbook.contract import AuditStats, CacheStats, Counters, ProfileInputs, Source, Stats, TeacherStats
+from markbook.contract import (
+    AuditStats,
+    CacheStats,
+    Counters,
+    ProfileInputs,
+    Source,
+    Stats,
+    TeacherStats,
+)
 from markbook.scoring.budgets.cost_estimate import Assumptions, Plan, forecast, is_cached
 from markbook.scoring.prompts.prompt import estimate_tokens, render, system_text
 from markbook.scoring.prompts.rubric import Rubric, load_rubric
@@ -18,7 +28,9 @@ from markbook.scoring.teachers.anthropic.pricing import Tokens
 
 TASK = ("Write f(x).", "python")
 PLAN = Plan([TASK], groups=10, samples=4, steps=5)
-PLAIN = Assumptions(code_tokens=100, rejected=0, reused=0, text_factor=1, rubric_writes=1, room_used=0)
+PLAIN = Assumptions(
+    code_tokens=100, rejected=0, reused=0, text_factor=1, rubric_writes=1, room_used=0
+)
 RUBRIC = load_rubric()
 
 
@@ -32,7 +44,9 @@ def test_ten_groups_of_four_by_hand():
     message = estimate_tokens(render(*TASK, [""] * 4, "#000000")) + 4 * 100
     assert (found.judged, found.calls) == (40, 10)
     # the rubric is written once and read nine times; four samples of five numbers, two tokens each
-    assert found.tokens == Tokens(10 * message, 10 * 40, cache_read=9 * system, cache_write_5m=system)
+    assert found.tokens == Tokens(
+        10 * message, 10 * 40, cache_read=9 * system, cache_write_5m=system
+    )
     usd = (10 * message + 0.1 * 9 * system + 1.25 * system) * 0.1e-6 + 400 * 0.5e-6
     assert found.usd == pytest.approx(usd)
 
@@ -46,7 +60,9 @@ def test_what_the_tier_rejects_and_the_book_has_is_not_judged():
 
 def test_audits_are_judged_too():
     audited = config(rlaif={"heuristic_audit_rate": 0.5})
-    assert forecast(PLAN, replace(PLAIN, rejected=0.5), audited, RUBRIC).judged == pytest.approx(40 * 0.75)
+    assert forecast(PLAN, replace(PLAIN, rejected=0.5), audited, RUBRIC).judged == pytest.approx(
+        40 * 0.75
+    )
 
 
 def test_audits_of_both_tiers_have_calls_of_their_own():
@@ -58,7 +74,9 @@ def test_audits_of_both_tiers_have_calls_of_their_own():
     # a call where any of four samples is: 1 - 0.5^4, 1 - 0.875^4, 1 - 0.95^4
     assert found.calls == pytest.approx(10 * (0.9375 + 0.413818 + 0.185494), abs=1e-4)
     assert forecast(PLAN, halved, config(), RUBRIC).judged == pytest.approx(20)
-    one_kind = forecast(PLAN, replace(PLAIN, rejected=1.0), config(rlaif={"heuristic_audit_rate": 0.5}), RUBRIC)
+    one_kind = forecast(
+        PLAN, replace(PLAIN, rejected=1.0), config(rlaif={"heuristic_audit_rate": 0.5}), RUBRIC
+    )
     assert (one_kind.judged, one_kind.calls) == (pytest.approx(20), pytest.approx(10 * 0.9375))
 
 
@@ -66,11 +84,17 @@ def test_a_batch_has_its_price_its_cache_and_no_audits():
     found = forecast(PLAN, PLAIN, config(teacher={"batch": "on"}), RUBRIC)
     system = estimate_tokens(system_text(RUBRIC, explain=False))
     message = estimate_tokens(render(*TASK, [""] * 4, "#000000")) + 4 * 100
-    assert found.tokens == Tokens(10 * message, 10 * 40, cache_read=9 * system, cache_write_1h=system)
+    assert found.tokens == Tokens(
+        10 * message, 10 * 40, cache_read=9 * system, cache_write_1h=system
+    )
     usd = (10 * message + 0.1 * 9 * system + 2 * system) * 0.1e-6 + 400 * 0.5e-6
     assert found.usd == pytest.approx(usd / 2)
-    audited = config(teacher={"batch": "on"}, rlaif={"heuristic_audit_rate": 1.0, "tests_audit_rate": 1.0})
-    assert forecast(PLAN, replace(PLAIN, rejected=0.25, failed=0.25), audited, RUBRIC).judged == pytest.approx(20)
+    audited = config(
+        teacher={"batch": "on"}, rlaif={"heuristic_audit_rate": 1.0, "tests_audit_rate": 1.0}
+    )
+    assert forecast(
+        PLAN, replace(PLAIN, rejected=0.25, failed=0.25), audited, RUBRIC
+    ).judged == pytest.approx(20)
 
 
 def test_where_tests_alone_decide_only_rejected_samples_are_judged_in_audits():
@@ -80,7 +104,8 @@ def test_where_tests_alone_decide_only_rejected_samples_are_judged_in_audits():
 
 
 @pytest.mark.parametrize(
-    ("share", "judged"), [({"rejected": 1.0}, 0), ({"reused": 1.0}, 0), ({"rejected": 0.7, "failed": 0.3}, 0)]
+    ("share", "judged"),
+    [({"rejected": 1.0}, 0), ({"reused": 1.0}, 0), ({"rejected": 0.7, "failed": 0.3}, 0)],
 )
 def test_nothing_to_judge_costs_nothing(share, judged):
     found = forecast(PLAN, replace(PLAIN, **share), config(), RUBRIC)
@@ -133,7 +158,10 @@ def test_without_a_price_there_are_tokens_and_no_dollars():
 
 
 def stats(**by_source: int) -> str:
-    counts = Counters(samples=sum(by_source.values()), by_source={Source(name): by_source[name] for name in by_source})
+    counts = Counters(
+        samples=sum(by_source.values()),
+        by_source={Source(name): by_source[name] for name in by_source},
+    )
     return Stats(
         totals=Counters(samples=10**6),
         runs={"earlier": counts},
@@ -163,7 +191,9 @@ def report(capsys, *arguments: str) -> str:
 
 def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.jsonl").write_text('{"prompt": "Write f.", "language": "python", "id": 7}\n\n' * 3)
+    (tmp_path / "t.jsonl").write_text(
+        '{"prompt": "Write f.", "language": "python", "id": 7}\n\n' * 3
+    )
     told = report(capsys, "t.jsonl", "--epochs", "2", "--samples", "5")
     assert "t.jsonl: 3 tasks; 6 groups of 5 samples in 1 steps: 30 samples" in told
     assert "teacher: claude-haiku-5-5, $0.1 per million tokens sent, $0.5 received" in told
@@ -181,7 +211,9 @@ def test_the_report_states_the_run_the_bounds_and_what_is_assumed(capsys, tmp_pa
 def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.jsonl").write_text('{"prompt": "Write f.", "language": "python"}\n')
-    (tmp_path / "stats.json").write_text(stats(heuristic=20, tests=10, cache=15, coalesced=20, teacher=35))
+    (tmp_path / "stats.json").write_text(
+        stats(heuristic=20, tests=10, cache=15, coalesced=20, teacher=35)
+    )
     told = report(capsys, "t.jsonl", "--stats", "stats.json", "--code-tokens", "90")
     assert "code per sample: 90 tokens" in told
     assert "rejects 20% of the samples" in told
@@ -195,7 +227,9 @@ def test_the_shares_of_an_earlier_run_take_the_place_of_the_guesses(capsys, tmp_
 def test_tests_of_the_tasks_and_audits_are_assumed(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tested = {"prompt": "Write f.", "language": "python", "tests": ["assert f()"]}
-    (tmp_path / "t.jsonl").write_text(f'{json.dumps(tested)}\n{{"prompt": "Write g.", "language": "python"}}\n')
+    (tmp_path / "t.jsonl").write_text(
+        f'{json.dumps(tested)}\n{{"prompt": "Write g.", "language": "python"}}\n'
+    )
     (tmp_path / "config.yaml").write_text("rlaif: {tests_audit_rate: 0.1}")
     told = report(capsys, "t.jsonl")
     # half of the tasks; 0.6 x 0.5 x 0.8, 0.9 x 0.5 x 0.4, 0
@@ -209,7 +243,9 @@ def test_tests_of_the_tasks_and_audits_are_assumed(capsys, tmp_path, monkeypatch
     assert "in batches (teacher.batch), which have no audits" in batched
     found = json.loads(report(capsys, "t.jsonl", "--json"))
     assert found["batch"] is True
-    assert [found[bound]["assumed"]["failed"] for bound in ("low", "likely", "high")] == pytest.approx([0.24, 0.18, 0])
+    assert [
+        found[bound]["assumed"]["failed"] for bound in ("low", "likely", "high")
+    ] == pytest.approx([0.24, 0.18, 0])
     assert found["high"]["assumed"]["rubric_writes"] == found["groups"]
 
 

@@ -1,4 +1,6 @@
-"""Budgets on both databases: reserved before, settled after, never overspent together, at the bound if cut off."""
+"""Budgets on both databases: reserved before, settled after, never overspent together, at the
+bound if cut off.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ async def replicas(database_url: str) -> AsyncIterator[list[Store]]:
         await store.close()
 
 
-def purse(store: Store, clock: StepClock, run: str = "a", **budgets: dict[str, object]) -> RunBudgetLimiter:
+def purse(
+    store: Store, clock: StepClock, run: str = "a", **budgets: dict[str, object]
+) -> RunBudgetLimiter:
     settings = Budgets.model_validate(budgets)
     return RunBudgetLimiter(store, CallContext(run, "ab" * 8, 4), settings, clock)
 
@@ -49,11 +53,19 @@ async def test_the_bill_takes_the_place_of_the_bound(replicas, clock):
     store = replicas[0]
     paying = purse(store, clock)
     reservation = await paying.reserve(BOUND)
-    assert await store.money.spent(OWNER) == {"total": (10_000_000, 1200), "run a": (10_000_000, 1200)}
+    assert await store.money.spent(OWNER) == {
+        "total": (10_000_000, 1200),
+        "run a": (10_000_000, 1200),
+    }
     await settle(paying, reservation)
     assert await store.money.spent(OWNER) == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
     block = await counters(store)
-    assert (block.teacher_calls, block.api_tokens_sent, block.cost_usd, block.usage_unknown_calls) == (1, 100, 0.001, 0)
+    assert (
+        block.teacher_calls,
+        block.api_tokens_sent,
+        block.cost_usd,
+        block.usage_unknown_calls,
+    ) == (1, 100, 0.001, 0)
     assert paying.bills == [BILL]
 
 
@@ -111,7 +123,9 @@ async def test_a_run_out_of_money_leaves_another_run_alone(replicas, clock):
 async def test_replicas_together_do_not_overspend(replicas, clock):
     budget = {"total": {"usd": 0.05}, "per_run": {"usd": 0.03}}
     purses = [purse(replicas[turn % 2], clock, "ab"[turn % 3 == 0], **budget) for turn in range(24)]
-    results = await asyncio.gather(*(each.reserve(BOUND) for each in purses), return_exceptions=True)
+    results = await asyncio.gather(
+        *(each.reserve(BOUND) for each in purses), return_exceptions=True
+    )
     assert sum(isinstance(result, str) for result in results) == 5
     assert all(isinstance(result, str | BudgetExceededError) for result in results)
     spent = await replicas[0].money.spent(OWNER)
@@ -127,12 +141,21 @@ async def test_a_call_whose_owner_died_stays_charged_at_its_bound(replicas, cloc
     assert sum_counters(await alive.ledger.sums(OWNER))[1] == {}
     await alive.money.renew(clock.now_ms + LEASE + 1)
     block = await counters(alive)
-    assert (block.usage_unknown_calls, block.usage_unknown_tokens, block.usage_unknown_cost_usd) == (1, 1200, 0.01)
+    assert (
+        block.usage_unknown_calls,
+        block.usage_unknown_tokens,
+        block.usage_unknown_cost_usd,
+    ) == (1, 1200, 0.01)
     assert (block.api_tokens_sent, block.cost_usd) == (0, 0.0)
     assert (await alive.money.spent(OWNER))["total"] == (10_000_000, 1200)
     await settle(paying, reservation)  # it was only slow: the bill is known after all
     block = await counters(alive)
-    assert (block.teacher_calls, block.usage_unknown_calls, block.api_tokens_sent, block.cost_usd) == (1, 0, 100, 0.001)
+    assert (
+        block.teacher_calls,
+        block.usage_unknown_calls,
+        block.api_tokens_sent,
+        block.cost_usd,
+    ) == (1, 0, 100, 0.001)
     assert (await alive.money.spent(OWNER))["total"] == (1_000_000, 120)
 
 
@@ -152,7 +175,10 @@ async def test_a_bill_that_is_settled_twice_is_charged_once(replicas, clock):
     reservation = await paying.reserve(BOUND)
     for _ in range(2):
         await settle(paying, reservation)
-    assert await replicas[0].money.spent(OWNER) == {"total": (1_000_000, 120), "run a": (1_000_000, 120)}
+    assert await replicas[0].money.spent(OWNER) == {
+        "total": (1_000_000, 120),
+        "run a": (1_000_000, 120),
+    }
     assert (await counters(replicas[0])).teacher_calls == 1
 
 
@@ -194,7 +220,11 @@ async def test_a_reply_waits_for_its_bill(service, database_url, monkeypatch, by
             kept.set()
 
     monkeypatch.setattr(Database, "write_with_retry", late)
-    sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+    sample = {
+        "prompt": "Write add(a, b).",
+        "language": "python",
+        "code": "def add(a, b):\n    return a + b\n",
+    }
     async with service(database_url=database_url, by=by()) as http:
         asked = asyncio.create_task(http.post("/score", json={"samples": [sample]}))
         await kept.wait()

@@ -1,4 +1,6 @@
-"""The purse between the teacher and the store: bills that come while others are written, and no call after a stop."""
+"""The purse between the teacher and the store: bills that come while others are written, and no
+call after a stop.
+"""
 
 from __future__ import annotations
 

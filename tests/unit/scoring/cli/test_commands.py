@@ -54,7 +54,10 @@ def test_migrate_as_json(run, empty_database_url):
     behind, migrated, after = run(*check), run("migrate", "--json"), run(*check)
     versions_of = {"database": where(empty_database_url), "newest": head}
     assert (behind[0], json.loads(behind[1])) == (1, versions_of | {"before": None, "after": None})
-    assert (migrated[0], json.loads(migrated[1])) == (0, versions_of | {"before": None, "after": head})
+    assert (migrated[0], json.loads(migrated[1])) == (
+        0,
+        versions_of | {"before": None, "after": head},
+    )
     assert (after[0], json.loads(after[1])) == (0, versions_of | {"before": head, "after": head})
 
 
@@ -63,7 +66,10 @@ def test_a_database_a_step_behind_is_told_as_such(run, empty_database_url):
     assert bring_up(engine, "0001") == (None, "0001")
     engine.dispose()
     head = newest(empty_database_url)
-    assert run("migrate", "--check")[:2] == (1, f"{where(empty_database_url)}: schema 0001, behind schema {head}\n")
+    assert run("migrate", "--check")[:2] == (
+        1,
+        f"{where(empty_database_url)}: schema 0001, behind schema {head}\n",
+    )
     assert run("migrate")[:2] == (0, f"{where(empty_database_url)}: schema 0001 -> schema {head}\n")
 
 
@@ -74,8 +80,12 @@ def where(database_url: str) -> str:
     return shown
 
 
-@pytest.mark.parametrize("arguments", [["migrate"], ["migrate", "--check"], ["keys", "list"], ["serve", "--port", "0"]])
-def test_a_database_of_a_newer_version_is_left_alone_and_one_line_says_why(run, empty_database_url, arguments):
+@pytest.mark.parametrize(
+    "arguments", [["migrate"], ["migrate", "--check"], ["keys", "list"], ["serve", "--port", "0"]]
+)
+def test_a_database_of_a_newer_version_is_left_alone_and_one_line_says_why(
+    run, empty_database_url, arguments
+):
     run("migrate")
     engine = open_engine(empty_database_url)
     with transaction(engine) as connection:
@@ -85,7 +95,9 @@ def test_a_database_of_a_newer_version_is_left_alone_and_one_line_says_why(run, 
     assert len(said.splitlines()) == 1
     assert "has a schema (9999) of a newer Markbook" in said
     with transaction(engine) as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+        assert (
+            connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+        )
     engine.dispose()
 
 
@@ -120,13 +132,28 @@ def test_since_takes_times_and_spans():
     [
         (["stats"], "the scoring service at http://127.0.0.1:1 did not answer"),
         (["score", "FILE.py", "--prompt", "x"], "is it running? `markbook serve` starts one"),
-        (["score", "FILE.py", "--prompt", ""], "--prompt '': String should have at least 1 character"),
-        (["score", "FILE.py", "--prompt", "x", "--run", "a b"], "--run 'a b': String should match pattern"),
+        (
+            ["score", "FILE.py", "--prompt", ""],
+            "--prompt '': String should have at least 1 character",
+        ),
+        (
+            ["score", "FILE.py", "--prompt", "x", "--run", "a b"],
+            "--run 'a b': String should match pattern",
+        ),
         (["score", "FILE.py"], "give either --prompt or --prompt-file"),
-        (["score", "FILE.py", "--prompt", "x", "--prompt-file", "FILE"], "give either --prompt or --prompt-file"),
-        (["estimate", "TASKS", "--steps", "1", "--epochs", "1"], "--steps and --epochs exclude each other"),
+        (
+            ["score", "FILE.py", "--prompt", "x", "--prompt-file", "FILE"],
+            "give either --prompt or --prompt-file",
+        ),
+        (
+            ["estimate", "TASKS", "--steps", "1", "--epochs", "1"],
+            "--steps and --epochs exclude each other",
+        ),
         (["score", "missing.py", "--prompt", "x"], "cannot read missing.py: No such file"),
-        (["score", "FILE.py", "--prompt-file", "missing.md"], "cannot read missing.md: No such file"),
+        (
+            ["score", "FILE.py", "--prompt-file", "missing.md"],
+            "cannot read missing.md: No such file",
+        ),
         (["score", "FILE", "--prompt", "x"], "does not show the language: set --language"),
         (["score", "-", "--prompt", "x"], "does not show the language: set --language"),
         (["score", "BINARY.py", "--prompt", "x"], "BINARY.py is not UTF-8 text"),
@@ -139,7 +166,12 @@ def test_since_takes_times_and_spans():
 def test_every_error_is_one_line(monkeypatch, capsys, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARKBOOK_RLAIF__SCORING_URL", "http://127.0.0.1:1")
-    for name, content in {"FILE.py": b"x = 1\n", "FILE": b"x", "EMPTY": b"\n", "BINARY.py": b"\xff"}.items():
+    for name, content in {
+        "FILE.py": b"x = 1\n",
+        "FILE": b"x",
+        "EMPTY": b"\n",
+        "BINARY.py": b"\xff",
+    }.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "TASKS").write_text('{"prompt": "x", "language": "python"}\n')
     assert main(arguments) == 2

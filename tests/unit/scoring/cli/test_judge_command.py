@@ -1,4 +1,6 @@
-"""`markbook judge` with the static teacher: files it reads, truths from tests, and one line for each fault."""
+"""`markbook judge` with the static teacher: files it reads, truths from tests, and one line for
+each fault.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,25 @@ from markbook.scoring.execution import TestResult, Verdict
 from markbook.scoring.judging.ground_truth import decide
 from markbook.scoring.judging.labelled import LabelledSample, Truth, given_truth, number_tasks
 
-GOOD = {"prompt": "Write add(a, b).", "language": "py", "code": "def add(a, b):\n    return a + b", "passed": True}
+GOOD = {
+    "prompt": "Write add(a, b).",
+    "language": "py",
+    "code": "def add(a, b):\n    return a + b",
+    "passed": True,
+}
 BAD = {**GOOD, "code": "def add(a, b:\n", "passed": False}
 
 
 @pytest.fixture
 def judge(tmp_path, capsys, monkeypatch):
-    """`judge(*lines, options=[…])`: exit status, standard output and error. A line is an object or raw text."""
+    """`judge(*lines, options=[…])`: exit status, standard output and error.
+
+    A line is an object or raw text.
+    """
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "static.yaml").write_text("store: {database_url: 'sqlite:///marks.db'}\nexecution: {confirm: 'off'}\n")
+    (tmp_path / "static.yaml").write_text(
+        "store: {database_url: 'sqlite:///marks.db'}\nexecution: {confirm: 'off'}\n"
+    )
 
     def run(*lines, options=("--teacher", "static.yaml"), file="file.jsonl"):
         text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
@@ -48,8 +60,14 @@ def test_a_table_of_eighty_columns(judge):
 def test_tests_decide_the_truth_and_no_mark(judge):
     tests = {"tests": ["assert add(1, 2) == 3"], "passed": None}
     wrong = {**GOOD, **tests, "code": "def add(a, b):\n    return a - b"}
-    unknown = {**GOOD, **tests, "tests": ["import socket; socket.socket().connect(('127.0.0.1', 9))"]}
-    status, out, err = judge({**GOOD, **tests}, wrong, unknown, options=("--teacher", "static.yaml", "--json"))
+    unknown = {
+        **GOOD,
+        **tests,
+        "tests": ["import socket; socket.socket().connect(('127.0.0.1', 9))"],
+    }
+    status, out, err = judge(
+        {**GOOD, **tests}, wrong, unknown, options=("--teacher", "static.yaml", "--json")
+    )
     report = json.loads(out)
     assert status == 0
     assert "1 samples left out: the sandbox lacks something that their tests need" in err
@@ -82,7 +100,9 @@ def test_scores_by_people_are_right_from_a_limit_on():
 
 def test_a_task_is_a_prompt_in_a_language():
     lines = [("p", "python"), ("p", "py"), ("p", "go"), ("q", "python"), ("p", "python")]
-    samples = [LabelledSample(prompt=prompt, language=name, code="", passed=True) for prompt, name in lines]
+    samples = [
+        LabelledSample(prompt=prompt, language=name, code="", passed=True) for prompt, name in lines
+    ]
     assert number_tasks(samples) == [0, 0, 1, 2, 0]
 
 
@@ -117,10 +137,22 @@ def test_a_faulty_line_is_named(judge, line, fault):
     ("lines", "options", "fault"),
     [
         ([], [], "file.jsonl holds no samples"),
-        ([GOOD, GOOD], [], "file.jsonl: all 2 samples with a known truth are right: both kinds are needed"),
-        ([BAD], [], "file.jsonl: all 1 samples with a known truth are wrong: both kinds are needed"),
+        (
+            [GOOD, GOOD],
+            [],
+            "file.jsonl: all 2 samples with a known truth are right: both kinds are needed",
+        ),
+        (
+            [BAD],
+            [],
+            "file.jsonl: all 1 samples with a known truth are wrong: both kinds are needed",
+        ),
         ([GOOD, BAD], ["--teacher", "static.yaml"], "--teacher static.yaml is given twice"),
-        ([GOOD, BAD], ["--teacher", "none.yaml"], "cannot read the configuration none.yaml: No such file or directory"),
+        (
+            [GOOD, BAD],
+            ["--teacher", "none.yaml"],
+            "cannot read the configuration none.yaml: No such file or directory",
+        ),
         ([GOOD, BAD], ["--run", "a b"], "--run 'a b': String should match pattern"),
     ],
 )
@@ -134,7 +166,10 @@ def test_other_faults_are_one_line(judge, lines, options, fault):
 def test_a_configuration_without_a_teacher_is_refused(judge, tmp_path):
     (tmp_path / "only.yaml").write_text("rlaif: {tests_policy: only}\n")
     status, _, err = judge(GOOD, BAD, options=["--teacher", "only.yaml"])
-    assert (status, err) == (2, "only.yaml: rlaif.tests_policy is only, so that there is no teacher to measure\n")
+    assert (status, err) == (
+        2,
+        "only.yaml: rlaif.tests_policy is only, so that there is no teacher to measure\n",
+    )
 
 
 def test_a_damaged_file_is_named(judge, tmp_path, capsys):

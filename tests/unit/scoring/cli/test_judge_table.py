@@ -21,8 +21,16 @@ def teacher(name, usd=1.0, **changes):
     figures["tokens_per_1000"] = Figure(1_234_567, 1_200_000, 1_300_000)
     figures["usd_per_1000"] = Figure(1.23456 * usd, 1.2345 * usd, 1.3456 * usd)
     figures["usd_per_auc_point"] = Figure(0.0123456 * usd, 0.012345 * usd, 0.013456 * usd)
-    values = {"unscored": {}, "unscored_repeats": {}, "usd": usd, "cost_is_estimated": False, **changes}
-    return TeacherReport(name=name, config=PAID, profile="p", figures=figures, samples=[], by_source={}, **values)
+    values = {
+        "unscored": {},
+        "unscored_repeats": {},
+        "usd": usd,
+        "cost_is_estimated": False,
+        **changes,
+    }
+    return TeacherReport(
+        name=name, config=PAID, profile="p", figures=figures, samples=[], by_source={}, **values
+    )
 
 
 @pytest.mark.parametrize("usd", [1e-5, 1e-3, 0.07, 0.7, 7.0, 70.0, 7000.0])
@@ -30,11 +38,17 @@ def test_it_is_at_most_eighty_columns_wide(usd):
     report = Report([teacher("a" * 90, usd), teacher("b", usd), teacher("c", usd)], [], None)
     shown = list(lines(FILE, report))
     assert max(map(len, shown)) <= 80
-    assert sum(line.startswith("AUC") for line in shown) == 2  # two teachers side by side, the third below
+    assert (
+        sum(line.startswith("AUC") for line in shown) == 2
+    )  # two teachers side by side, the third below
 
 
 def test_what_is_unscored_is_named_with_its_reason():
-    shown = list(lines(FILE, Report([teacher("a", unscored={"deadline": 2, "budget_exhausted": 1})], [], None)))
+    shown = list(
+        lines(
+            FILE, Report([teacher("a", unscored={"deadline": 2, "budget_exhausted": 1})], [], None)
+        )
+    )
     assert "unscored                 3" in shown
     assert shown[-1] == "a: unscored and in no figure: budget_exhausted 1, deadline 2"
 
@@ -61,7 +75,8 @@ def test_costs_that_are_estimates_are_marked():
             Choice("a", ("a", "b"), None),
             [
                 "a and b: indistinguishable; AUC differs by +0.010 [-0.020, +0.030] on 2 samples",
-                "best: a; indistinguishable from it: b; which is the cheapest is unknown: a cost or a price is missing",
+                "best: a; indistinguishable from it: b; which is the cheapest is unknown: a cost "
+                "or a price is missing",
             ],
         ),
         (

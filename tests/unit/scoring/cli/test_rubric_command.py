@@ -15,7 +15,9 @@ from markbook.scoring.teachers.protocol import Group
 from tests.fakes import OpenLimiter
 from tests.scripted import Script
 
-STYLE = "---\ncriteria:\n  style: 0.25\n  correctness: 0.75\n---\nstyle: neat?\ncorrectness: right?\n"
+STYLE = (
+    "---\ncriteria:\n  style: 0.25\n  correctness: 0.75\n---\nstyle: neat?\ncorrectness: right?\n"
+)
 
 
 @pytest.fixture
@@ -43,7 +45,11 @@ def test_the_built_in_rubric_is_cached_and_has_no_warnings(run):
 def test_a_short_rubric_is_a_warning_with_both_numbers(run):
     status, told, _ = run("check", "style.md", "--json")
     report = json.loads(told)
-    assert (status, report["criteria"], report["cached"]) == (0, {"style": 0.25, "correctness": 0.75}, False)
+    assert (status, report["criteria"], report["cached"]) == (
+        0,
+        {"style": 0.25, "correctness": 0.75},
+        False,
+    )
     [warning] = report["warnings"]
     assert "caches prompts of at least 512 tokens, the instructions have about" in warning
 

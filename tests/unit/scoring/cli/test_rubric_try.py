@@ -1,4 +1,6 @@
-"""`markbook rubric try`: new marks beside stored ones, on both databases, with the cost before any call."""
+"""`markbook rubric try`: new marks beside stored ones, on both databases, with the cost before
+any call.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.types import Judgment
 from tests.fakes import RecordingTeacher
 
-STYLE = "---\ncriteria:\n  style: 0.25\n  correctness: 0.75\n---\nstyle: neat?\ncorrectness: right?\n"
+STYLE = (
+    "---\ncriteria:\n  style: 0.25\n  correctness: 0.75\n---\nstyle: neat?\ncorrectness: right?\n"
+)
 OLD = {
     "first": {"correctness": 0.5, "code_quality": 1.0, "efficiency": 0.0, "documentation": 0.0},
     "second": {"correctness": 0.0, "code_quality": 0.0, "efficiency": 1.0, "documentation": 1.0},
@@ -30,7 +34,11 @@ NEW = {
     "other": {"style": 1.0, "correctness": 1.0},
 }
 """By 0.25 and 0.75: 0.25, 0.75 and 1.00."""
-TASKS = {"first": "Write add.", "second": "Write add.", "other": "Write  max,\nplease, of a list of numbers."}
+TASKS = {
+    "first": "Write add.",
+    "second": "Write add.",
+    "other": "Write  max,\nplease, of a list of numbers.",
+}
 
 
 class TwoMinds(RecordingTeacher):
@@ -64,7 +72,12 @@ def run(database_url, tmp_path, monkeypatch, capsys):
         sample = LabelledSample(prompt=TASKS[code], language="text", code=code, passed=True)
         asyncio.run(
             marking.mark_samples(
-                load_config(tmp_path / "config.yaml"), [sample], [0], run=f"run-{code}", repeat=0, on_marked=str
+                load_config(tmp_path / "config.yaml"),
+                [sample],
+                [0],
+                run=f"run-{code}",
+                repeat=0,
+                on_marked=str,
             )
         )
     TwoMinds.made.clear()
@@ -89,11 +102,13 @@ def test_old_and_new_marks_are_side_by_side_and_the_cost_comes_first(run):
     assert calls() == 2  # the two samples of one task are in one call
     lines = out.splitlines()
     assert lines[2].split() == [
-        "TASK", "OLD", "NEW", "CHANGE", "correctness", "code", "quality", "efficiency", "documentation", "style",
+        "TASK", "OLD", "NEW", "CHANGE", "correctness", "code", "quality", "efficiency",
+        "documentation", "style",
     ]  # fmt: skip
     rows = {line.split("  ")[0]: " ".join(line.split()) for line in lines[3:6]}
     assert rows["Write max, please, of a list …"].startswith(
-        "Write max, please, of a list … 1.00 1.00 +0.00 1.00 -> 1.00 1.00 -> - 1.00 -> - 1.00 -> - - -> 1.00"
+        "Write max, please, of a list … 1.00 1.00 +0.00 1.00 -> 1.00 1.00 -> - 1.00 -> - 1.00 -> - "
+        "- -> 1.00"
     )
     shown = sorted(" ".join(line.split()) for line in lines[3:6] if line.startswith("Write add."))
     assert shown[0].startswith("Write add. 0.40 0.75 +0.35 0.00 -> 1.00")
@@ -109,16 +124,25 @@ def test_a_second_time_everything_is_stored_and_nothing_is_asked(run):
     before = calls()
     status, out, err = run("style.md", "--json")  # no consent is needed
     assert (status, calls()) == (0, before)
-    assert err.startswith("3 marks, 3 of them stored; claude-haiku-5-5: 0 calls, 0 tokens, about $0.0000")
+    assert err.startswith(
+        "3 marks, 3 of them stored; claude-haiku-5-5: 0 calls, 0 tokens, about $0.0000"
+    )
     report = json.loads(out)
     assert report["usage"]["teacher_calls"] == 0
     changes = {sample["code"]: sample["change"] for sample in report["samples"]}
-    assert changes == {"first": pytest.approx(-0.2), "second": pytest.approx(0.35), "other": pytest.approx(0.0)}
+    assert changes == {
+        "first": pytest.approx(-0.2),
+        "second": pytest.approx(0.35),
+        "other": pytest.approx(0.0),
+    }
 
 
 def test_the_latest_marks_are_taken_of_a_run_where_one_is_named(run):
     codes = [
-        sample["code"] for sample in json.loads(run("style.md", "--yes", "--json", "--from-store", "1")[1])["samples"]
+        sample["code"]
+        for sample in json.loads(run("style.md", "--yes", "--json", "--from-store", "1")[1])[
+            "samples"
+        ]
     ]
     assert codes == ["second"]
     found = run("style.md", "--yes", "--json", "--run", "run-other")
@@ -147,10 +171,14 @@ def test_other_weights_alone_cost_nothing(run, tmp_path):
 def test_calls_need_consent(run):
     status, out, err = run("style.md")
     assert (status, out, calls()) == (2, "", 0)
-    assert err.splitlines()[1] == "these calls cost money: add --yes to make them without being asked"
+    assert (
+        err.splitlines()[1] == "these calls cost money: add --yes to make them without being asked"
+    )
 
 
 def test_the_configured_rubric_is_nothing_to_try(run, tmp_path):
-    (tmp_path / "same.md").write_text((files("markbook.scoring.prompts.rubrics") / "code.md").read_text())
+    (tmp_path / "same.md").write_text(
+        (files("markbook.scoring.prompts.rubrics") / "code.md").read_text()
+    )
     status, _, err = run("same.md", "--yes")
     assert (status, err) == (2, "same.md is the configured rubric: there is nothing to compare\n")

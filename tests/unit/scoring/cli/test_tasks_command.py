@@ -8,7 +8,12 @@ import pytest
 
 from markbook.cli import main
 
-GOOD = {"prompt": "p", "language": "py", "tests": ["assert f(2) == 4"], "solution": "def f(x): return 2 * x"}
+GOOD = {
+    "prompt": "p",
+    "language": "py",
+    "tests": ["assert f(2) == 4"],
+    "solution": "def f(x): return 2 * x",
+}
 
 
 @pytest.fixture
@@ -37,14 +42,20 @@ def test_a_file_without_a_problem(check):
     [
         ({"tests": []}, "no tests"),
         ({"language": "rust"}, "tests of a task in rust cannot be run: only python's can"),
-        ({"solution": "def f(x): return 3"}, "its own solution: failed: assert f(2) == 4: expected 4, got 3"),
+        (
+            {"solution": "def f(x): return 3"},
+            "its own solution: failed: assert f(2) == 4: expected 4, got 3",
+        ),
         (
             {"tests": ["assert f(2) == 4", "assert f(2"]},
             "its own solution: cannot be run here: assert f(2: the test is",
         ),
         ({"tests": ["assert f(2) != 5"]}, "passed by functions that return None: assert f(2) != 5"),
         ({"tests": ["assert 1 == 1"]}, "passed by an empty answer: assert 1 == 1"),
-        ({"tests": ["assert candidate(0) is not 1"], "test_setup": "candidate = f"}, "passed by functions that return"),
+        (
+            {"tests": ["assert candidate(0) is not 1"], "test_setup": "candidate = f"},
+            "passed by functions that return",
+        ),
     ],
 )
 def test_each_problem_is_named_with_its_line(check, change, said):

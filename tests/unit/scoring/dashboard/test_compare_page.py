@@ -1,4 +1,6 @@
-"""Two runs side by side on both databases: figures and tasks worked out by hand, and who may see them."""
+"""Two runs side by side on both databases: figures and tasks worked out by hand, and who may see
+them.
+"""
 
 from __future__ import annotations
 
@@ -75,12 +77,17 @@ async def test_the_tasks_that_differ_most_come_first(database_url):
         for task, pair in scores.items():
             for run, values in zip("ab", pair, strict=True):
                 for number, value in enumerate(values):
-                    new = rejected(f"{run} {number}", f"{task}\nmore", run=run, at_ms=NOW, score=value)
+                    new = rejected(
+                        f"{run} {number}", f"{task}\nmore", run=run, at_ms=NOW, score=value
+                    )
                     await reject(store, new)
         await keep(store, marked("x", "only of a"), run="a")
         found = await store.comparison.tasks(OWNER, "a", "b", 2)
         assert found.common == 3
-        assert [(each.text, each.counts) for each in found.tasks] == [("far", (1, 2)), ("middle", (1, 1))]
+        assert [(each.text, each.counts) for each in found.tasks] == [
+            ("far", (1, 2)),
+            ("middle", (1, 1)),
+        ]
         assert [each.means for each in found.tasks] == [(0.9, pytest.approx(0.2)), (0.2, 0.6)]
         assert (await store.comparison.tasks(OWNER, "a", "c", 2)).tasks == []
         assert (await store.comparison.tasks(ANN, "a", "b", 2)).tasks == []
@@ -101,7 +108,9 @@ async def test_a_key_compares_its_own_runs_only_and_reads_of_no_others(service, 
         await score(http, "team-a/2", ("T", code(2)), headers=A)
         await score(http, "team-b/secret", ("T", code(3)), headers=B)
         for run, vs in (("team-a/1", "team-b/secret"), ("team-b/secret", "team-a/1")):
-            assert (await http.get("/", params={"run": run, "vs": vs}, headers=A)).status_code == 403
+            assert (
+                await http.get("/", params={"run": run, "vs": vs}, headers=A)
+            ).status_code == 403
         mine = await http.get("/", params={"run": "team-a/1", "vs": "team-a/2"}, headers=A)
         assert mine.status_code == 200
         assert "1 task in both" in " ".join(mine.text.split())
@@ -115,7 +124,9 @@ async def test_a_comparison_of_runs_without_data_and_of_one_run_alone(service, d
         await score(http, "a", ("T", code(1)))
         await score(http, "b", ("T", code(2)))
         [link] = [
-            each.attributes["href"] for each in Page((await http.get("/")).text).all("a") if each.words == "compare two"
+            each.attributes["href"]
+            for each in Page((await http.get("/")).text).all("a")
+            if each.words == "compare two"
         ]
     assert "No task has samples of both runs." in page.one("main").words
     assert alone.status_code == 422
@@ -126,7 +137,13 @@ async def test_a_comparison_of_runs_without_data_and_of_one_run_alone(service, d
 @pytest.mark.parametrize(
     ("ms", "shown"),
     [
-        *[(0, "0 min"), (59_999, "0 min"), (MINUTE, "1 min"), (HOUR, "1 h"), (80 * MINUTE, "1 h 20 min")],
+        *[
+            (0, "0 min"),
+            (59_999, "0 min"),
+            (MINUTE, "1 min"),
+            (HOUR, "1 h"),
+            (80 * MINUTE, "1 h 20 min"),
+        ],
         *[(DAY + MINUTE, "1 d 1 min"), (2 * DAY + 3 * HOUR + MINUTE, "2 d 3 h")],
     ],
 )
@@ -135,7 +152,9 @@ def test_a_time_since_the_start_is_said_in_two_units(ms, shown):
 
 
 def test_runs_of_different_days_are_cut_alike_from_their_own_starts():
-    whole, own = cut_elapsed([DAY + 7 * MINUTE, 5 * DAY], [DAY + 67 * MINUTE, 5 * DAY + 90 * MINUTE])
+    whole, own = cut_elapsed(
+        [DAY + 7 * MINUTE, 5 * DAY], [DAY + 67 * MINUTE, 5 * DAY + 90 * MINUTE]
+    )
     # 90 minutes do not fit 60 buckets of one minute, so two minutes each
     assert (whole, type(whole)) == (ElapsedRange(0, 2 * MINUTE, 47), ElapsedRange)
     assert [(each.first_ms, each.step_ms, each.buckets) for each in own] == [

@@ -32,8 +32,15 @@ async def keyed(service, database_url):
         await store.keys.add(ApiKey(name, hash_secret(f"mb_{name}"), runs, Budget(), 1))
     await store.close()
     async with service(database_url=database_url) as http:
-        for run, code in (("team-a/1", "=own"), ("team-b/1", "theirs"), ("team-b/1", "shared"), ("team-a/1", "shared")):
-            answer = await http.post("/score", json={"run": run, "samples": [sample(code)]}, headers=ROOT)
+        for run, code in (
+            ("team-a/1", "=own"),
+            ("team-b/1", "theirs"),
+            ("team-b/1", "shared"),
+            ("team-a/1", "shared"),
+        ):
+            answer = await http.post(
+                "/score", json={"run": run, "samples": [sample(code)]}, headers=ROOT
+            )
             assert answer.status_code == 200, answer.text
         yield http
 
@@ -56,7 +63,9 @@ async def test_a_run_and_a_least_score_select(keyed):
     found = rows(await keyed.get("/export", params={"run": "team-b/1"}, headers=ROOT))
     assert {row["code"] for row in found} == {"theirs", "shared"}
     least = max(true_score("theirs"), true_score("shared"))
-    found = rows(await keyed.get("/export", params={"run": "team-b/1", "min_score": least}, headers=ROOT))
+    found = rows(
+        await keyed.get("/export", params={"run": "team-b/1", "min_score": least}, headers=ROOT)
+    )
     assert [float(row["score"]) for row in found] == [least]
     later = {"since": "2099-01-01T00:00:00Z"}
     assert rows(await keyed.get("/export", params=later, headers=ROOT)) == []
@@ -74,7 +83,10 @@ async def test_pairs_are_made_of_what_the_key_sees(keyed):
     options = {"format": "jsonl", "pairs": "true", "min_margin": 0}
     scores = {code: true_score(code) for code in ("=own", "shared", "theirs")}
     for headers, codes in ((ROOT, ("=own", "shared", "theirs")), (A, ("=own", "shared"))):
-        [pair] = map(json.loads, (await keyed.get("/export", params=options, headers=headers)).text.splitlines())
+        [pair] = map(
+            json.loads,
+            (await keyed.get("/export", params=options, headers=headers)).text.splitlines(),
+        )
         assert pair["chosen"] == max(codes, key=scores.__getitem__)
         assert pair["rejected"] == min(codes, key=scores.__getitem__)
         assert pair["prompt"] == TASK
@@ -96,7 +108,14 @@ async def test_it_is_a_file_that_no_browser_shows(keyed):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"format": "parquet"}, {"min_score": "2"}, {"since": "7"}, {"run": "a b"}, {"min_margin": "-1"}]
+    "wrong",
+    [
+        {"format": "parquet"},
+        {"min_score": "2"},
+        {"since": "7"},
+        {"run": "a b"},
+        {"min_margin": "-1"},
+    ],
 )
 async def test_a_wrong_parameter_is_refused(service, wrong):
     async with service() as http:
@@ -111,10 +130,15 @@ async def test_the_page_links_to_downloads_of_the_run_that_is_shown(service):
         page = (await http.get("/")).text
         assert 'href="export?format=csv"' in page
         assert 'href="export?format=jsonl&amp;pairs=true"' in page
-        assert 'href="export?run=a%2Fb&amp;format=csv"' in (await http.get("/", params={"run": "a/b"})).text
+        assert (
+            'href="export?run=a%2Fb&amp;format=csv"'
+            in (await http.get("/", params={"run": "a/b"})).text
+        )
 
 
-async def test_more_than_a_page_of_marks_is_complete_and_read_a_page_at_a_time(service, monkeypatch):
+async def test_more_than_a_page_of_marks_is_complete_and_read_a_page_at_a_time(
+    service, monkeypatch
+):
     sizes = []
     plain = MarkExport.page
 

@@ -9,7 +9,9 @@ from tests.unit.scoring.pipeline.test_tests_tier import RIGHT, sample
 __all__ = ["explaining"]
 
 
-async def test_an_explanation_whose_process_died_can_be_asked_for_again(service, explaining, clock, database_url):
+async def test_an_explanation_whose_process_died_can_be_asked_for_again(
+    service, explaining, clock, database_url
+):
     async with service(by=explaining, database_url=database_url) as http:
         await score(http, sample(RIGHT, []))
         [link] = links(await page(http, "/samples"))

@@ -1,4 +1,6 @@
-"""The first line of the dashboard on both databases: cost, mean mark, the latest mark, and why one was rejected."""
+"""The first line of the dashboard on both databases: cost, mean mark, the latest mark, and why
+one was rejected.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,17 @@ def facts(page: Page) -> dict[str, str]:
     """What each says, by its name."""
     names = ("Spent", "Mean mark", "Latest mark", "Latest rejected")
     words = [each.words for each in page.all("li")[: len(names)]]
-    return {name: line.removeprefix(name).strip() for name in names for line in words if line.startswith(name)}
+    return {
+        name: line.removeprefix(name).strip()
+        for name in names
+        for line in words
+        if line.startswith(name)
+    }
 
 
-async def test_it_says_the_cost_the_mean_a_mark_and_why_one_was_rejected(service, clock, database_url):
+async def test_it_says_the_cost_the_mean_a_mark_and_why_one_was_rejected(
+    service, clock, database_url
+):
     async with service(database_url=database_url) as http:
         await score(http, CODE, named("plus"))  # 200 in, 20 out, $0.0003
         clock.now_ms += 120_000
@@ -38,7 +47,10 @@ async def test_it_says_the_cost_the_mean_a_mark_and_why_one_was_rejected(service
     first, last = sum(marks[:2]) / 2, (marks[2] + 0.02) / 2
     found = facts(page)
     assert found["Spent"] == "$0.00045 $0.1125 per 1,000 samples"
-    assert found["Mean mark"] == f"{(sum(marks) + 0.02) / 4:.2f} {first:.2f} at first, {last:.2f} at last"
+    assert (
+        found["Mean mark"]
+        == f"{(sum(marks) + 0.02) / 4:.2f} {first:.2f} at first, {last:.2f} at last"
+    )
     assert found["Latest mark"] == f"{marks[2]:.2f} def minus(a, b):"
     assert found["Latest rejected"] == "0.02 A bracket is never closed."
     assert "A bracket is never closed." in why

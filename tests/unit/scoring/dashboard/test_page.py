@@ -1,4 +1,6 @@
-"""The page at / on both databases: its figures, who may see what, and that foreign text stays text."""
+"""The page at / on both databases: its figures, who may see what, and that foreign text stays
+text.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,15 @@ __all__ = ["at_once", "store"]
 
 TASK = "Write add(a, b) that returns the sum."
 CODE = "def add(a, b):\n    return a + b\n"
-HOSTILE = '</pre><script>alert(1)</script><img src=x onerror="alert(2)"><a href="javascript:alert(3)">x</a>'
+HOSTILE = (
+    '</pre><script>alert(1)</script><img src=x onerror="alert(2)"><a '
+    'href="javascript:alert(3)">x</a>'
+)
 
 
-async def score(http, *codes: str, run: str = "demo", task: str = TASK, headers=None, language: str = "python"):
+async def score(
+    http, *codes: str, run: str = "demo", task: str = TASK, headers=None, language: str = "python"
+):
     samples = [{"prompt": task, "language": language, "code": code} for code in codes]
     answer = await http.post("/score", json={"run": run, "samples": samples}, headers=headers or {})
     assert answer.status_code == 200, answer.text
@@ -62,9 +69,15 @@ async def test_an_empty_book_says_how_to_begin(service, database_url):
 async def test_the_figures_are_those_of_the_ledger(service, teacher, database_url):
     teacher.failures[named("bad").strip()] = ScoringFailure(ErrorCode.REPLY_UNREADABLE, "no")
     async with service(database_url=database_url) as http:
-        await score(http, named("add"), named("plus"), named("bad").strip())  # one call: 300 in, 30 out, $0.00045
+        await score(
+            http, named("add"), named("plus"), named("bad").strip()
+        )  # one call: 300 in, 30 out, $0.00045
         await score(http, named("add"), "", run="other")  # a hit and a rejected sample
-        page, other, hour = await shown(http), await shown(http, run="other"), await shown(http, since="hour")
+        page, other, hour = (
+            await shown(http),
+            await shown(http, run="other"),
+            await shown(http, since="hour"),
+        )
     assert cards(page) == cards(hour)
     assert {name: text for name, text in cards(page).items() if "saved" not in name} == {
         "Tokens": "330",
@@ -72,9 +85,15 @@ async def test_the_figures_are_those_of_the_ledger(service, teacher, database_ur
         "Hit rate": "25 %",
         "Teacher": "–",
     }
-    assert (cards(other)["Samples"], cards(other)["Hit rate"], cards(other)["Tokens"]) == ("2", "100 %", "0")
+    assert (cards(other)["Samples"], cards(other)["Hit rate"], cards(other)["Tokens"]) == (
+        "2",
+        "100 %",
+        "0",
+    )
     [runs] = page.all("table", "runs")
-    assert runs.words.startswith("run samples hit rate tokens saved dollars unscored demo 3 0 % 330")
+    assert runs.words.startswith(
+        "run samples hit rate tokens saved dollars unscored demo 3 0 % 330"
+    )
     assert "other 2 100 % 0" in runs.words
     assert "reply_unreadable 1" in " ".join(each.words for each in page.all("ul", "legend"))
 
@@ -84,20 +103,30 @@ async def test_the_saving_is_a_subtraction_that_comes_out(service):
         await score(http, CODE)
         saved = (await http.get("/stats")).json()["totals"]["tokens_saved"]
         page = await shown(http)
-    [formula] = [each.words for each in page.all("dd") if "=" in each.words and "one call per sample" in each.words]
+    [formula] = [
+        each.words
+        for each in page.all("dd")
+        if "=" in each.words and "one call per sample" in each.words
+    ]
     plain, sent, difference = formula.split(":")[0].replace("=", "−").replace(",", "").split("−")
     assert int(plain) - int(sent) == int(difference) == saved
     assert int(sent) == 100
-    assert [each.attributes["href"] for each in page.all("a") if each.words == "Tokens saved"] == ["#saved"]
+    assert [each.attributes["href"] for each in page.all("a") if each.words == "Tokens saved"] == [
+        "#saved"
+    ]
 
 
 async def test_the_stand_in_is_named_on_top(service):
     async with service(by=StaticTeacher()) as http:
         page = await shown(http)
-    assert page.one("p", "banner").words.startswith("No real marks. They come from an offline stub, no judge")
+    assert page.one("p", "banner").words.startswith(
+        "No real marks. They come from an offline stub, no judge"
+    )
 
 
-@pytest.mark.parametrize("path", ["/", "/?since=week", "/?run=a+b", "/login", "/page.css", "/?before=1-" + "ab" * 30])
+@pytest.mark.parametrize(
+    "path", ["/", "/?since=week", "/?run=a+b", "/login", "/page.css", "/?before=1-" + "ab" * 30]
+)
 async def test_every_answer_forbids_scripts_and_frames(service, path):
     async with service() as http:
         answer = await http.get(path)
@@ -121,11 +150,17 @@ async def test_foreign_text_is_text_wherever_it_stands(service, database_url, qu
         answer = await http.get(f"/{link}")
     page = Page(answer.text)
     for each in (listed, page):
-        assert {element.tag for element in each.elements}.isdisjoint({"script", "img", "iframe", "object", "style"})
-        assert not any(
-            name.startswith("on") or name == "style" for element in each.elements for name in element.attributes
+        assert {element.tag for element in each.elements}.isdisjoint(
+            {"script", "img", "iframe", "object", "style"}
         )
-        assert not any("javascript" in (element.attributes.get("href") or "") for element in each.elements)
+        assert not any(
+            name.startswith("on") or name == "style"
+            for element in each.elements
+            for name in element.attributes
+        )
+        assert not any(
+            "javascript" in (element.attributes.get("href") or "") for element in each.elements
+        )
     assert page.one("pre", "code").text.strip() == f"x = 1\n{HOSTILE}\n⟨U+202E⟩⟨U+0000⟩ end"
     assert page.all("pre")[1].text.strip() == f"{HOSTILE} task"
 
@@ -212,18 +247,28 @@ async def test_a_pass_is_good_for_a_week_for_its_key_and_for_nothing_else(store,
 
 async def test_signing_in_and_out(service, store, at_once, database_url):
     async with service(database_url=database_url) as http:
-        assert (await http.get("/login")).headers["location"] == "."  # no keys, nothing to sign in with
+        assert (await http.get("/login")).headers[
+            "location"
+        ] == "."  # no keys, nothing to sign in with
         await store.keys.add(api_key("ann", "mb_ann", "a/*"))
         sent_on = await http.get("/")
         form = await http.get("/login")
         wrong = await http.post("/login", data={"key": "mb_wrong"})
-        foreign = await http.post("/login", data={"key": "mb_ann"}, headers={"Sec-Fetch-Site": "cross-site"})
-        other = await http.post("/login", data={"key": "mb_ann"}, headers={"Origin": "http://evil.example"})
+        foreign = await http.post(
+            "/login", data={"key": "mb_ann"}, headers={"Sec-Fetch-Site": "cross-site"}
+        )
+        other = await http.post(
+            "/login", data={"key": "mb_ann"}, headers={"Origin": "http://evil.example"}
+        )
         assert SESSION_COOKIE not in http.cookies
-        right = await http.post("/login", data={"key": " mb_ann "}, headers={"Origin": "http://markbook"})
+        right = await http.post(
+            "/login", data={"key": " mb_ann "}, headers={"Origin": "http://markbook"}
+        )
         inside = await http.get("/")
         elsewhere = await http.get("/stats")
-        secure = await http.post("/login", data={"key": "mb_ann"}, headers={"X-Forwarded-Proto": "https"})
+        secure = await http.post(
+            "/login", data={"key": "mb_ann"}, headers={"X-Forwarded-Proto": "https"}
+        )
         left = await http.post("/logout", headers={"Sec-Fetch-Site": "same-origin"})
         again = await http.get("/")
     assert (sent_on.status_code, sent_on.headers["location"]) == (303, "login")
@@ -232,11 +277,17 @@ async def test_signing_in_and_out(service, store, at_once, database_url):
     assert (foreign.status_code, other.status_code) == (403, 403)
     assert (right.status_code, right.headers["location"]) == (303, ".")
     cookie = right.headers["set-cookie"]
-    assert {"HttpOnly", "Path=/", "SameSite=strict", f"Max-Age={SESSION_S}"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "Path=/", "SameSite=strict", f"Max-Age={SESSION_S}"} <= set(
+        cookie.split("; ")
+    )
     assert "Secure" not in cookie
     assert "Secure" in secure.headers["set-cookie"]
     assert "mb_ann" not in cookie
-    assert (inside.status_code, "ann" in inside.text, "Sign out" in inside.text) == (200, True, True)
+    assert (inside.status_code, "ann" in inside.text, "Sign out" in inside.text) == (
+        200,
+        True,
+        True,
+    )
     assert elsewhere.status_code == 401
     assert (left.status_code, again.status_code) == (303, 303)
 
@@ -255,9 +306,15 @@ async def test_a_key_sees_its_runs_and_their_marks_only(service, store, at_once,
         peeked = await http.get(f"/{theirs[0].partition('#')[0]}", headers=mine)
         searched = await http.get("/", params={"q": "bob"}, headers=mine)
         forbidden = await http.get("/", params={"run": "b/1"}, headers=mine)
-    assert [*dict.fromkeys(each.words.split()[0] for each in whole.all("th") if "/" in each.words)] == ["a/1", "b/1"]
+    assert [
+        *dict.fromkeys(each.words.split()[0] for each in whole.all("th") if "/" in each.words)
+    ] == ["a/1", "b/1"]
     assert cards(page)["Tokens"] == "110"
-    for text in (" ".join(each.text for each in page.elements), peeked.text, searched.text.replace("“bob”", "")):
+    for text in (
+        " ".join(each.text for each in page.elements),
+        peeked.text,
+        searched.text.replace("“bob”", ""),
+    ):
         assert "b/1" not in text
         assert "of bob" not in text
     assert "The task of ann" in page.one("ol", "marks").words
@@ -268,7 +325,9 @@ async def test_a_key_sees_its_runs_and_their_marks_only(service, store, at_once,
     assert (forbidden.status_code, "may use the runs a/*" in forbidden.text) == (403, True)
 
 
-async def test_a_search_finds_in_texts_whatever_the_case_and_goes_on_where_it_ended(service, database_url):
+async def test_a_search_finds_in_texts_whatever_the_case_and_goes_on_where_it_ended(
+    service, database_url
+):
     async with service(database_url=database_url) as http:
         await score(http, *(named(f"Fold_{number}") for number in range(15)), task="Fold a list.")
         await score(http, named("other"), task="Something else.")

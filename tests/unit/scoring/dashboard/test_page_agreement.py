@@ -27,13 +27,20 @@ def chart(cells: dict[tuple[int, str], dict[JudgedKind, int]], *runs: str):
     sums = Rollups(MINUTE)
     for (minute, run), judged in cells.items():
         sums.tallies[T0 + minute * MINUTE, run].judged = Counter(judged)
-    return build_agreement_chart(build_totals(sums, TimeRange(T0, MINUTE, 4)), runs, lambda run: f"?run={run}")
+    return build_agreement_chart(
+        build_totals(sums, TimeRange(T0, MINUTE, 4)), runs, lambda run: f"?run={run}"
+    )
 
 
 def test_a_point_rests_on_ten_samples():
     found = chart(
         {
-            (0, "a"): {kind(True, 90): 6, kind(True, 10): 2, kind(False, 10): 1, kind(False, 90): 1},
+            (0, "a"): {
+                kind(True, 90): 6,
+                kind(True, 10): 2,
+                kind(False, 10): 1,
+                kind(False, 90): 1,
+            },
             (1, "a"): {kind(True, 90): 9},
             (2, "a"): {kind(True, 90): 5, kind(True, 10): 5},
         },
@@ -42,7 +49,10 @@ def test_a_point_rests_on_ten_samples():
     [table] = found.tables
     assert table.columns == ("from, UTC", "a")
     # 6 of 8 and 1 of 2; nine samples have no point; 5 of 10
-    assert [row for row in table.rows if row[1]] == [("8 Jan 00:00", "0.62"), ("8 Jan 00:02", "0.50")]
+    assert [row for row in table.rows if row[1]] == [
+        ("8 Jan 00:00", "0.62"),
+        ("8 Jan 00:02", "0.50"),
+    ]
     [series] = found.series
     # in all: 20 of 27 that passed, 1 of 2 that failed
     assert (series.total, series.link) == ("0.62 of 29", "?run=a")

@@ -17,8 +17,21 @@ T0 = 19_000 * DAY  # 2022-01-08, midnight
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        *((0, "0"), (999, "999"), (1_000, "1.00 k"), (9_999, "10.0 k"), (34_567, "34.6 k"), (999_949, "1.00 M")),
-        *((123_456_789, "123 M"), (2_500_000_000, "2.50 G"), (-1_500, "-1.50 k"), (0.25, "0.25"), (0.00002, "0.00002")),
+        *(
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1.00 k"),
+            (9_999, "10.0 k"),
+            (34_567, "34.6 k"),
+            (999_949, "1.00 M"),
+        ),
+        *(
+            (123_456_789, "123 M"),
+            (2_500_000_000, "2.50 G"),
+            (-1_500, "-1.50 k"),
+            (0.25, "0.25"),
+            (0.00002, "0.00002"),
+        ),
     ],
 )
 def test_compact_numbers(number, text):
@@ -35,7 +48,13 @@ def test_compact_numbers(number, text):
             (1.04e-6, "$0.0000010"),
             (0.00045, "$0.00045"),
         ),
-        *((0.0312, "$0.0312"), (0.25, "$0.2500"), (0.99999, "$1.0000"), (1, "$1.00"), (1234.567, "$1,234.57")),
+        *(
+            (0.0312, "$0.0312"),
+            (0.25, "$0.2500"),
+            (0.99999, "$1.0000"),
+            (1, "$1.00"),
+            (1234.567, "$1,234.57"),
+        ),
     ],
 )
 def test_dollars(dollars, text):
@@ -44,14 +63,22 @@ def test_dollars(dollars, text):
 
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
-    [(1, 0, "–"), (0, 9, "0 %"), (9, 9, "100 %"), (1, 3, "33 %"), (1, 30, "3.3 %"), (999, 1000, "99.9 %")],
+    [
+        (1, 0, "–"),
+        (0, 9, "0 %"),
+        (9, 9, "100 %"),
+        (1, 3, "33 %"),
+        (1, 30, "3.3 %"),
+        (999, 1000, "99.9 %"),
+    ],
 )
 def test_shares(part, whole, text):
     assert formatting.percent(part, whole).replace(formatting.NBSP, " ") == text
 
 
 @pytest.mark.parametrize(
-    ("ms", "text"), [(None, "–"), (4, "0.00 s"), (250, "0.25 s"), (1_840, "1.8 s"), (12_400, "12 s")]
+    ("ms", "text"),
+    [(None, "–"), (4, "0.00 s"), (250, "0.25 s"), (1_840, "1.8 s"), (12_400, "12 s")],
 )
 def test_seconds(ms, text):
     assert formatting.seconds(ms).replace(formatting.NBSP, " ") == text
@@ -101,7 +128,12 @@ def test_ticks_stand_at_round_times():
 def test_bars_are_stacked_to_scale():
     time_range = TimeRange(T0, MINUTE, 2)
     chart = bars(
-        "x", "X", "things", time_range, [Series("a", "one", [30, 0], "30"), Series("b", "two", [10, 80], "90")], str
+        "x",
+        "X",
+        "things",
+        time_range,
+        [Series("a", "one", [30, 0], "30"), Series("b", "two", [10, 80], "90")],
+        str,
     )
     assert [(tick.at, tick.label) for tick in chart.y_ticks] == [
         (146.0, "0.0"),
@@ -142,7 +174,9 @@ def test_each_value_is_a_dot_while_there_is_room(values, drawn):
 
 def test_a_lone_value_is_a_dot_among_many():
     values = [*[1.0] * 24, None, 0.0, None, *[1.0] * 10]
-    shapes = lines("x", "X", "s", TimeRange(T0, MINUTE, 37), [Series("a", "one", values, "")], str).shapes
+    shapes = lines(
+        "x", "X", "s", TimeRange(T0, MINUTE, 37), [Series("a", "one", values, "")], str
+    ).shapes
     assert [shape.path.count("h0") for shape in shapes if shape.kind == "dots"] == [1]
 
 
@@ -165,7 +199,12 @@ def test_a_chart_is_a_table_too():
         (T0, T0 + 10 * MINUTE, MINUTE, 11),
         (T0 + 30_000, T0 + 60 * MINUTE, MINUTE, 61),
         (T0, T0 + 60 * MINUTE + 1, 2 * MINUTE, 31),
-        (T0 - 23 * HOUR, T0 - 22 * HOUR, MINUTE, 61),  # it has ended: what is empty since is not shown
+        (
+            T0 - 23 * HOUR,
+            T0 - 22 * HOUR,
+            MINUTE,
+            61,
+        ),  # it has ended: what is empty since is not shown
         (T0 - 48 * HOUR, T0 - 46 * HOUR, HOUR, 3),  # of minutes that are hours by now
         (T0 - 40 * DAY, T0, DAY, 41),
     ],
@@ -183,7 +222,12 @@ def test_auto_without_activity_is_the_next_minutes():
 
 def test_an_empty_chart_says_so_and_has_no_legend():
     chart = bars("x", "X", "", TimeRange(T0, MINUTE, 3), [Series("a", "one", [0, 0, 0], "0")], str)
-    assert (chart.is_empty, chart.shapes, chart.series, chart.description) == (True, [], [], "No data in this period.")
+    assert (chart.is_empty, chart.shapes, chart.series, chart.description) == (
+        True,
+        [],
+        [],
+        "No data in this period.",
+    )
 
 
 @pytest.mark.parametrize(

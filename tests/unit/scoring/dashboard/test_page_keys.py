@@ -1,4 +1,6 @@
-"""The page of API keys on both databases: who may use it, each of its forms, other sites, and what is logged."""
+"""The page of API keys on both databases: who may use it, each of its forms, other sites, and
+what is logged.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
 
 @pytest.fixture
 def admin(service, store, at_once, database_url):
-    """`async with admin() as http:` signed in with the admin key root; there is also ann, for the runs a/*."""
+    """`async with admin() as http:` signed in with the admin key root; there is also ann, for
+    the runs a/*.
+    """
 
     @asynccontextmanager
     async def signed_in(secret: str = "mb_root", settings=None):
@@ -47,14 +51,18 @@ def rows(html: str) -> dict[str, str]:
 
 async def test_the_page_shows_every_key_and_no_secret(admin):
     async with admin() as http:
-        await http.post("/score", json={"run": "a/1", "samples": [SAMPLE]}, headers=bearer("mb_ann"))
+        await http.post(
+            "/score", json={"run": "a/1", "samples": [SAMPLE]}, headers=bearer("mb_ann")
+        )
         page = await http.get("/keys")
         home = await http.get("/")
     assert page.status_code == 200
     assert list(rows(page.text)) == ["root", "ann"]
     assert rows(page.text)["root"].startswith("root admin *")
     assert "$0.00015 of $2.00, 110 tokens" in rows(page.text)["ann"]
-    assert rows(page.text)["ann"].endswith("no limit never never")  # its use is noted once per minute
+    assert rows(page.text)["ann"].endswith(
+        "no limit never never"
+    )  # its use is noted once per minute
     assert "mb_" not in page.text
     assert page.headers["content-security-policy"] == routes.HEADERS["Content-Security-Policy"]
     assert page.headers["cache-control"] == "no-store"
@@ -68,12 +76,22 @@ async def test_only_admin_keys_may_use_it(admin, service, sqlite_url):
         tried = await send(http, "add", name="eve", runs="*", is_admin="on")
         by_key = await http.get("/keys", headers=bearer("mb_root"))
         left = await http.post("/logout")
-        outside, posted = await http.get("/keys"), await send(http, "revoke", name="ann", confirmed="on")
+        outside, posted = (
+            await http.get("/keys"),
+            await send(http, "revoke", name="ann", confirmed="on"),
+        )
         keys = await http.get("/keys", headers=bearer("mb_root"))
-    assert (shown.status_code, tried.status_code, by_key.status_code, left.status_code) == (403, 403, 200, 303)
+    assert (shown.status_code, tried.status_code, by_key.status_code, left.status_code) == (
+        403,
+        403,
+        200,
+        303,
+    )
     assert "may not manage keys" in shown.text
     assert 'href="keys"' not in home.text
-    assert [(each.status_code, each.headers["location"]) for each in (outside, posted)] == [(303, "login")] * 2
+    assert [(each.status_code, each.headers["location"]) for each in (outside, posted)] == [
+        (303, "login")
+    ] * 2
     assert list(rows(keys.text)) == ["root", "ann"]
 
 
@@ -98,11 +116,18 @@ async def test_a_key_is_added_with_all_it_may_do_and_shown_once(admin, store, ca
     async with admin() as http:
         added = await send(http, "add", **fields)
         [secret] = SECRET.findall(added.text)
-        used = await http.post("/score", json={"run": "b/1", "samples": [SAMPLE]}, headers=bearer(secret))
-        other = await http.post("/score", json={"run": "a/1", "samples": [SAMPLE]}, headers=bearer(secret))
+        used = await http.post(
+            "/score", json={"run": "b/1", "samples": [SAMPLE]}, headers=bearer(secret)
+        )
+        other = await http.post(
+            "/score", json={"run": "a/1", "samples": [SAMPLE]}, headers=bearer(secret)
+        )
         again, later = await send(http, "add", **fields), await http.get("/keys")
     assert (added.status_code, used.status_code, other.status_code) == (200, 200, 403)
-    assert (again.status_code, "there is or was a key of the name team-b" in again.text) == (422, True)
+    assert (again.status_code, "there is or was a key of the name team-b" in again.text) == (
+        422,
+        True,
+    )
     assert 'value="b/*"' in again.text  # the form keeps what was typed
     assert not SECRET.findall(again.text + later.text)
     key = next(each for each in await store.keys.all() if each.name == "team-b")
@@ -117,17 +142,35 @@ async def test_a_key_is_added_with_all_it_may_do_and_shown_once(admin, store, ca
 async def test_a_key_is_changed(admin, store):
     async with admin() as http:
         changed = await send(
-            http, "change", name="ann", runs="c/*", usd="", tokens="9", samples_per_minute="5", days="1"
+            http,
+            "change",
+            name="ann",
+            runs="c/*",
+            usd="",
+            tokens="9",
+            samples_per_minute="5",
+            days="1",
         )
         refused = await send(http, "change", name="ann", runs="c/*", tokens="-1")
         unknown = await send(http, "change", name="eve", runs="*")
         kept = await send(http, "change", name="ann", runs="c/*", tokens="9", days="")
         after = next(each for each in await store.keys.all() if each.name == "ann")
         never = await send(http, "change", name="ann", runs="*", never_expires="on", is_admin="on")
-    assert [each.status_code for each in (changed, refused, unknown, kept, never)] == [200, 422, 422, 200, 200]
+    assert [each.status_code for each in (changed, refused, unknown, kept, never)] == [
+        200,
+        422,
+        422,
+        200,
+        200,
+    ]
     assert Page(changed.text).one("p", "banner").words == "ann is changed."
     assert "tokens is -1: " in Page(refused.text).one("p", "banner").words
-    assert (after.runs, after.budget.usd, after.budget.tokens, after.samples_per_minute) == ("c/*", None, 9, None)
+    assert (after.runs, after.budget.usd, after.budget.tokens, after.samples_per_minute) == (
+        "c/*",
+        None,
+        9,
+        None,
+    )
     assert after.expires_ms is not None
     last = next(each for each in await store.keys.all() if each.name == "ann")
     assert (last.runs, last.expires_ms, last.is_admin) == ("*", None, True)
@@ -137,14 +180,19 @@ async def test_a_secret_is_replaced_once_however_often_the_form_is_sent(admin):
     async with admin() as http:
         page = await http.get("/keys")
         [issued] = set(
-            re.findall(r'name="name" value="ann">\s*<input type="hidden" name="issued" value="(\d+)"', page.text)
+            re.findall(
+                r'name="name" value="ann">\s*<input type="hidden" name="issued" value="(\d+)"',
+                page.text,
+            )
         )
         rotated = await send(http, "rotate", name="ann", issued=issued)
         reloaded = await send(http, "rotate", name="ann", issued=issued)
         [secret] = SECRET.findall(rotated.text)
         old = await http.get("/stats", headers=bearer("mb_ann"))
         new = await http.get("/stats", headers=bearer(secret))
-        strange = [await send(http, "rotate", name="ann", issued=each) for each in ("", "x", "9" * 30)]
+        strange = [
+            await send(http, "rotate", name="ann", issued=each) for each in ("", "x", "9" * 30)
+        ]
     assert (rotated.status_code, reloaded.status_code) == (200, 422)
     assert "replaced meanwhile" in reloaded.text
     assert not SECRET.findall(reloaded.text)
@@ -208,10 +256,22 @@ async def test_every_change_is_in_the_log_with_the_key_that_made_it(admin, caplo
         await send(http, "revoke", name="nobody", confirmed="on")
     records = [each for each in caplog.records if each.name == "markbook.audit"]
     assert [(each.getMessage(), getattr(each, FIELDS)) for each in records] == [
-        ("API key added", {"action": "added", "key": "bob", "by": "root", "runs": "b/*", "admin": False}),
-        ("API key changed", {"action": "changed", "key": "bob", "by": "root", "runs": "*", "admin": True}),
-        ("API key rotated", {"action": "rotated", "key": "ann", "by": "root", "runs": "a/*", "admin": False}),
-        ("API key revoked", {"action": "revoked", "key": "bob", "by": "root", "runs": "*", "admin": True}),
+        (
+            "API key added",
+            {"action": "added", "key": "bob", "by": "root", "runs": "b/*", "admin": False},
+        ),
+        (
+            "API key changed",
+            {"action": "changed", "key": "bob", "by": "root", "runs": "*", "admin": True},
+        ),
+        (
+            "API key rotated",
+            {"action": "rotated", "key": "ann", "by": "root", "runs": "a/*", "admin": False},
+        ),
+        (
+            "API key revoked",
+            {"action": "revoked", "key": "bob", "by": "root", "runs": "*", "admin": True},
+        ),
     ]
     assert not [secret for secret in SECRET.findall(added.text) if secret in caplog.text]
 

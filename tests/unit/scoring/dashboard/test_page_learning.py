@@ -1,6 +1,10 @@
-"""The page's first charts: mean marks with reported evaluations, pass@1, and the marks by range over time."""
+"""The page's first charts: mean marks with reported evaluations, pass@1, and the marks by range
+over time.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pytest
 
@@ -26,20 +30,36 @@ def totals(scores: dict[tuple[int, str], list[float]], teacher: int = 1) -> Tota
     """Of scores by minute and run."""
     sums = Rollups(MINUTE)
     for (minute, run), values in scores.items():
-        line = {"at_ms": T0 + minute * MINUTE, "run": run, "samples": len(values), "baseline_tokens": 0}
-        line |= {"heuristic": 0, "tests": 0, "cache": 0, "coalesced": 0, "teacher": teacher, "unscored": None}
+        line = {
+            "at_ms": T0 + minute * MINUTE,
+            "run": run,
+            "samples": len(values),
+            "baseline_tokens": 0,
+        }
+        line |= {
+            "heuristic": 0,
+            "tests": 0,
+            "cache": 0,
+            "coalesced": 0,
+            "teacher": teacher,
+            "unscored": None,
+        }
         half = len(values) // 2
         parts = {"teacher": sum_scores(values[:half]), "cache": sum_scores(values[half:])}
         sums.add_request(line | {"scores": str(parts).replace("'", '"')})
     return build_totals(sums, RANGE)
 
 
-def reported(run: str, step: int, name: str, value: float, at_ms: int, half: float | None = None) -> ReportedMetric:
+def reported(
+    run: str, step: int, name: str, value: float, at_ms: int, half: float | None = None
+) -> ReportedMetric:
     low, high = (None, None) if half is None else (value - half, value + half)
     return ReportedMetric(run, step, name, value, low, high, at_ms)
 
 
-def charts(found: Totals, reports: list[ReportedMetric] = [], reporting: tuple[str, ...] = ()) -> dict[str, Chart]:  # noqa: B006
+def charts(
+    found: Totals, reports: Sequence[ReportedMetric] = (), reporting: tuple[str, ...] = ()
+) -> dict[str, Chart]:
     built = build_learning_charts(
         found, reports, reporting or [each.run for each in reports], lambda run: f"?run={run}"
     )
@@ -47,7 +67,9 @@ def charts(found: Totals, reports: list[ReportedMetric] = [], reporting: tuple[s
 
 
 def test_the_mean_of_a_run_is_over_all_its_sources_and_zero_is_a_mark():
-    found = charts(totals({(0, "a"): [0.2, 0.4, 0.9], (1, "a"): [0.0], (3, "a"): [1.0], (1, "b"): [0.5]}))["marks"]
+    found = charts(
+        totals({(0, "a"): [0.2, 0.4, 0.9], (1, "a"): [0.0], (3, "a"): [1.0], (1, "b"): [0.5]})
+    )["marks"]
     [table] = found.tables
     assert table.columns == ("from, UTC", "a", "b")
     assert table.rows == [
@@ -71,12 +93,16 @@ def test_evaluations_are_diamonds_with_intervals_at_their_time():
     reports = [
         reported("a", 0, "mark", 0.25, T0 + 30_000, half=0.125),
         reported("a", 20, "mark", 0.5, T0 + 2 * MINUTE),
-        reported("a", 20, "pass_at_1", 2.0, T0 + 2 * MINUTE, half=0.25),  # any trainer may report any number
+        reported(
+            "a", 20, "pass_at_1", 2.0, T0 + 2 * MINUTE, half=0.25
+        ),  # any trainer may report any number
         reported("a", 30, "mark", 0.9, T0 + 4 * MINUTE),  # after the range
     ]
     found = charts(totals({(0, "a"): [0.5]}), reports)
     marks = [
-        (shape.kind, shape.path) for shape in found["marks"].shapes if shape.kind in ("trend", "interval", "report")
+        (shape.kind, shape.path)
+        for shape in found["marks"].shapes
+        if shape.kind in ("trend", "interval", "report")
     ]
     assert marks == [
         ("trend", "M87.0 111.5L210.0 77.0"),
@@ -89,16 +115,28 @@ def test_evaluations_are_diamonds_with_intervals_at_their_time():
         ("2022-01-08 00:02", "a", "20", "0.50"),
     ]
     assert (
-        found["marks"].hover_zones[0].text == "8 Jan 00:00 UTC\na 0.50\na, evaluation after step 0: 0.25 (0.12 to 0.38)"
+        found["marks"].hover_zones[0].text
+        == "8 Jan 00:00 UTC\na 0.50\na, evaluation after step 0: 0.25 (0.12 to 0.38)"
     )
-    assert [(each.name, each.total) for each in found["marks"].series] == [("a", "0.50"), ("a, evaluation", "0.50")]
-    assert [shape.path for shape in found["pass"].shapes if shape.kind == "interval"] == ["M210.0 8.0V8.0"]
-    assert [(each.name, each.total) for each in found["pass"].series] == [("a", "2.00 (1.75 to 2.25)")]
+    assert [(each.name, each.total) for each in found["marks"].series] == [
+        ("a", "0.50"),
+        ("a, evaluation", "0.50"),
+    ]
+    assert [shape.path for shape in found["pass"].shapes if shape.kind == "interval"] == [
+        "M210.0 8.0V8.0"
+    ]
+    assert [(each.name, each.total) for each in found["pass"].series] == [
+        ("a", "2.00 (1.75 to 2.25)")
+    ]
 
 
 def test_without_reports_there_is_no_pass_at_1_and_without_scores_nothing():
     found = charts(totals({(0, "a"): [0.5]}))
-    assert (found["marks"].is_empty, found["pass"].is_empty, found["histogram"].is_empty) == (False, True, False)
+    assert (found["marks"].is_empty, found["pass"].is_empty, found["histogram"].is_empty) == (
+        False,
+        True,
+        False,
+    )
     assert [chart.is_empty for chart in charts(totals({})).values()] == [True] * 3
 
 
@@ -107,14 +145,22 @@ def test_five_runs_are_named_and_the_rest_is_one_line():
     assert [(each.name, each.total) for each in charts(many)["marks"].series] == [
         *((f"run-{number}", f"{number / 10:.2f}") for number in range(5)), ("other runs", "0.55"),
     ]  # fmt: skip
-    assert charts(totals({(0, f"run-{number}"): [0.5] for number in range(5)}))["marks"].series[-1].name == "run-4"
+    assert (
+        charts(totals({(0, f"run-{number}"): [0.5] for number in range(5)}))["marks"]
+        .series[-1]
+        .name
+        == "run-4"
+    )
 
 
 def test_the_evaluations_of_a_run_that_reports_them_have_no_line():
     found = totals({(0, "a"): [0.5], (0, "a/eval"): [0.9], (0, "b/eval"): [0.1]})
     assert named_runs(found, ["a", "c"]) == ["a", "b/eval", "c"]  # and who only reports has a name
     assert named_runs(found, []) == ["a", "a/eval", "b/eval"]
-    assert [each.name for each in charts(found, reporting=("a",))["marks"].series] == ["a", "b/eval"]
+    assert [each.name for each in charts(found, reporting=("a",))["marks"].series] == [
+        "a",
+        "b/eval",
+    ]
 
 
 def test_the_histogram_is_by_share_of_its_time():
@@ -123,7 +169,10 @@ def test_the_histogram_is_by_share_of_its_time():
     # a sixteenth is the first of eight shades up to one half; 82 wide, 13.8 high
     assert [(shape.tone, shape.path) for shape in chart.shapes] == [
         ("level-1", "M46.0 146.0h82.0V132.2h-82.0z"),
-        (f"level-{LEVELS}", "M46.0 21.8h82.0V8.0h-82.0zM210.0 77.0h82.0V63.2h-82.0zM210.0 63.2h82.0V49.4h-82.0z"),
+        (
+            f"level-{LEVELS}",
+            "M46.0 21.8h82.0V8.0h-82.0zM210.0 77.0h82.0V63.2h-82.0zM210.0 63.2h82.0V49.4h-82.0z",
+        ),
     ]
     [table] = chart.tables
     assert table.columns[:2] == ("from, UTC", "≤ 0.1")
@@ -133,17 +182,28 @@ def test_the_histogram_is_by_share_of_its_time():
     assert chart.hover_zones[0].text == "8 Jan 00:00 UTC\nabove 0.9 to 1.0: 15\n0.0 to 0.1: 1"
 
 
-async def test_the_page_begins_with_learning_and_shows_a_run_that_only_reports(service, database_url):
+async def test_the_page_begins_with_learning_and_shows_a_run_that_only_reports(
+    service, database_url
+):
     async with service(database_url=database_url) as http:
-        await http.post("/runs/alone/metrics", json={"step": 5, "metrics": {"mark": {"value": 0.7}}})
+        await http.post(
+            "/runs/alone/metrics", json={"step": 5, "metrics": {"mark": {"value": 0.7}}}
+        )
         alone = Page((await http.get("/")).text)
-        sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+        sample = {
+            "prompt": "Write add(a, b).",
+            "language": "python",
+            "code": "def add(a, b):\n    return a + b\n",
+        }
         await http.post("/score", json={"run": "demo", "samples": [sample]})
         page = Page((await http.get("/")).text)
         demo = Page((await http.get("/", params={"run": "demo"})).text)
     assert [each.attributes["id"] for each in alone.all("figure")] == ["chart-marks"]
     assert "alone" in alone.one("figure").words
-    assert [each.attributes["id"] for each in page.all("figure")][:2] == ["chart-marks", "chart-histogram"]
+    assert [each.attributes["id"] for each in page.all("figure")][:2] == [
+        "chart-marks",
+        "chart-histogram",
+    ]
     assert "alone" not in demo.all("figure")[0].words
     assert page.all("summary")[0].words == "as a table"
     current = [each.words for each in page.all("a") if each.attributes.get("aria-current")]
@@ -157,13 +217,17 @@ async def test_a_key_sees_the_curves_of_its_runs_only(service, database_url, clo
     store.open("00" * 8, {}, 1)
     await store.keys.add(ApiKey("a", hash_secret("mb_a"), "team-a/*", Budget(), 1))
     for number, run in enumerate(("team-a/1", "team-b/1")):
-        line = RequestLine(f"r{number}", run, clock.now_ms, 1, 0, 0, 0, 0, 1, {}, 0, {"teacher": sum_scores([0.5])})
+        line = RequestLine(
+            f"r{number}", run, clock.now_ms, 1, 0, 0, 0, 0, 1, {}, 0, {"teacher": sum_scores([0.5])}
+        )
         await store.ledger.count([line])
         await store.run_metrics.add(run, 1, {"mark": (0.5, None, None)}, clock.now_ms)
     await store.close()
     async with service(database_url=database_url) as http:
         signed_in = await http.post("/login", content="key=mb_a")
-        page = await http.get("/", headers={"Cookie": signed_in.headers["set-cookie"].partition(";")[0]})
+        page = await http.get(
+            "/", headers={"Cookie": signed_in.headers["set-cookie"].partition(";")[0]}
+        )
     assert page.status_code == 200
     assert "team-a/1" in page.text
     assert "team-b" not in page.text
@@ -171,7 +235,11 @@ async def test_a_key_sees_the_curves_of_its_runs_only(service, database_url, clo
 
 @pytest.mark.parametrize("since", ["auto", "hour", "day", "week", "all"])
 async def test_every_period_shows_a_first_sample(service, since):
-    sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+    sample = {
+        "prompt": "Write add(a, b).",
+        "language": "python",
+        "code": "def add(a, b):\n    return a + b\n",
+    }
     async with service() as http:
         await http.post("/score", json={"samples": [sample]})
         page = Page((await http.get("/", params={"since": since})).text)

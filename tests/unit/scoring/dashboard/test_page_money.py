@@ -15,12 +15,15 @@ PRICE = Price(input=2.0, output=10.0)
 
 def test_dollars_saved_by_hand():
     # 1.5 million tokens of baseline are $3.00, 20,000 of output $0.20, and $0.70 was spent
-    total = Counters(tokens_saved=1_400_000, api_tokens_sent=100_000, api_tokens_received=20_000, cost_usd=0.7)
+    total = Counters(
+        tokens_saved=1_400_000, api_tokens_sent=100_000, api_tokens_received=20_000, cost_usd=0.7
+    )
     savings = compute_savings(total, PRICE)
     assert savings == Savings(1_500_000, 20_000, PRICE, 0.7)
     assert (savings.baseline_usd, savings.saved_usd) == (pytest.approx(3.2), pytest.approx(2.5))
     assert savings.formula == (
-        "1,500,000 input tokens at $2 per million + 20,000 output tokens at $10 per million − $0.7000 spent = $2.50"
+        "1,500,000 input tokens at $2 per million + 20,000 output tokens at $10 per million − "
+        "$0.7000 spent = $2.50"
     )
 
 
@@ -37,7 +40,12 @@ def test_without_a_price_or_a_baseline_there_is_no_saving(total, price):
 
 
 def test_a_loss_has_its_sign():
-    assert [signed_usd(each) for each in (-1.5, -0.00012, 0.0, 1.5)] == ["−$1.50", "−$0.00012", "$0.00", "$1.50"]
+    assert [signed_usd(each) for each in (-1.5, -0.00012, 0.0, 1.5)] == [
+        "−$1.50",
+        "−$0.00012",
+        "$0.00",
+        "$1.50",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +72,8 @@ async def test_the_page_shows_the_saving_and_its_formula(service, database_url):
     saved = baseline * 1e-6 + 20 * 5e-6 - 0.0003
     assert cards(page)["Dollars saved"] == signed_usd(saved)
     formula = (
-        f"{baseline:,} input tokens at $1 per million + 20 output tokens at $5 per million − $0.00030 spent = "
-        f"{signed_usd(saved)}"
+        f"{baseline:,} input tokens at $1 per million + 20 output tokens at $5 per million − "
+        f"$0.00030 spent = {signed_usd(saved)}"
     )
     [link] = [each for each in page.all("a") if each.words == "Dollars saved"]
     assert (link.attributes["href"], link.attributes["title"]) == ("#dollars", formula)

@@ -1,4 +1,6 @@
-"""The page for those who need more time or cannot see charts: reloading can be paused, every chart has a table."""
+"""The page for those who need more time or cannot see charts: reloading can be paused, every
+chart has a table.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ import pytest
 from markbook.scoring.dashboard.query import PageQuery
 from tests.unit.scoring.reading import Page
 
-SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+SAMPLE = {
+    "prompt": "Write add(a, b).",
+    "language": "python",
+    "code": "def add(a, b):\n    return a + b\n",
+}
 
 
 async def shown(http, address: str = "/") -> Page:
@@ -44,7 +50,9 @@ async def test_a_pause_lasts_over_other_views(service):
         paused = await shown(http, "/?refresh=off")
         week = await shown(http, link(paused, "Week"))
     assert not reloads(week)
-    hidden = {each.attributes.get("name"): each.attributes.get("value") for each in paused.all("input")}
+    hidden = {
+        each.attributes.get("name"): each.attributes.get("value") for each in paused.all("input")
+    }
     assert hidden["refresh"] == "off"  # of the search
 
 

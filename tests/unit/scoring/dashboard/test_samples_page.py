@@ -1,4 +1,6 @@
-"""The pages of samples on both databases: the list, one sample and why it has its score, and what "explain" does."""
+"""The pages of samples on both databases: the list, one sample and why it has its score, and
+what "explain" does.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Explaining(RecordingTeacher):
         if not group.explain:
             return outcomes
         return tuple(
-            Judgment(each.criteria, (f"because of {HOSTILE}",)) if isinstance(each, Judgment) else each
+            Judgment(each.criteria, (f"because of {HOSTILE}",))
+            if isinstance(each, Judgment)
+            else each
             for each in outcomes
         )
 
@@ -39,7 +43,9 @@ def explaining() -> Explaining:
 
 
 async def score(http, *samples, run="demo", headers=None):
-    answer = await http.post("/score", json={"run": run, "samples": list(samples)}, headers=headers or {})
+    answer = await http.post(
+        "/score", json={"run": run, "samples": list(samples)}, headers=headers or {}
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()["results"]
 
@@ -55,7 +61,9 @@ def links(shown: Page) -> list[str]:
     """Paths of the listed samples."""
     found = [each.attributes["href"] for each in shown.all("a")]
     return [
-        f"/samples/{href.removeprefix('samples/')}" for href in found if re.match(r"(samples/)?[0-9a-f]{58,}", href)
+        f"/samples/{href.removeprefix('samples/')}"
+        for href in found
+        if re.match(r"(samples/)?[0-9a-f]{58,}", href)
     ]
 
 
@@ -67,16 +75,23 @@ async def add_keys(database_url: str) -> None:
     await store.close()
 
 
-async def test_every_sample_of_a_group_is_found_with_the_reason_for_its_score(service, database_url):
+async def test_every_sample_of_a_group_is_found_with_the_reason_for_its_score(
+    service, database_url
+):
     async with service(database_url=database_url) as http:
         await score(http, sample(WRONG), sample(RIGHT), sample(BROKEN), sample(""))
         listed = await page(http, "/samples")
         pages = [await page(http, link) for link in links(listed)]
     assert len(pages) == 4
-    assert [each.words for each in listed.all("h3")] == [f"{TASK} 4 samples, mean {listed.all('h3')[0].words[-4:]}"]
+    assert [each.words for each in listed.all("h3")] == [
+        f"{TASK} 4 samples, mean {listed.all('h3')[0].words[-4:]}"
+    ]
     whys = {each.one("h2").words: " ".join(each.one("article").words.split()) for each in pages}
     # one of three tests passed: 0.05 + (0.3 - 0.05) / 3 = 0.13
-    assert "2 of 3 tests failed, so no teacher was called: the score is between 0.05 and 0.30" in whys["0.13"]
+    assert (
+        "2 of 3 tests failed, so no teacher was called: the score is between 0.05 and 0.30"
+        in whys["0.13"]
+    )
     assert "1 of 3 passed." in whys["0.13"]
     assert "assert add(1, 2) == 3 expected 3 got 2" in whys["0.13"]
     assert "Rejected before any teacher was called. A bracket is never closed." in whys["0.02"]
@@ -107,9 +122,17 @@ async def test_filters_narrow_the_list_and_stay_in_its_links(service, database_u
         by_score = await page(http, "/samples?sort=lowest&by=none&source=heuristic")
         assert all("source=heuristic&sort=lowest&by=none" in link for link in links(by_score))
         shown = await page(http, links(by_score)[0])
-        [after] = [each.attributes["href"] for each in shown.all("a") if each.attributes.get("rel") == "next"]
+        [after] = [
+            each.attributes["href"]
+            for each in shown.all("a")
+            if each.attributes.get("rel") == "next"
+        ]
         assert f"/samples/{after}" == links(by_score)[1]
-        chosen = [each.attributes["value"] for each in by_score.all("option") if "selected" in each.attributes]
+        chosen = [
+            each.attributes["value"]
+            for each in by_score.all("option")
+            if "selected" in each.attributes
+        ]
         assert chosen == ["lowest", "heuristic", "none"]
         for wrong in (
             "source=all",
@@ -129,14 +152,22 @@ async def test_the_list_goes_on_page_by_page(service, database_url):
     async with service(database_url=database_url) as http:
         for number in range(23):
             await score(
-                http, {"prompt": f"task {number}", "language": "python", "code": f"x = {number}((", "tests": []}
+                http,
+                {
+                    "prompt": f"task {number}",
+                    "language": "python",
+                    "code": f"x = {number}((",
+                    "tests": [],
+                },
             )
         for query, sizes in (("", [10, 10, 3]), ("?by=none", [23])):
             path, seen = f"/samples{query}", []
             while path:
                 listed = await page(http, path)
                 seen.append(links(listed))
-                onward = [each.attributes["href"] for each in listed.all("a") if each.words == "Next"]
+                onward = [
+                    each.attributes["href"] for each in listed.all("a") if each.words == "Next"
+                ]
                 path = f"/{onward[0]}" if onward else None
             assert [len(each) for each in seen] == sizes
             assert len({link for each in seen for link in each}) == 23
@@ -151,8 +182,12 @@ async def test_a_sample_has_the_others_of_its_group_beside_it(service, database_
         headings = [each.words for each in shown.all("h3")]
     assert "Judged together with it" in headings
     assert "Other samples of this task" in headings
-    assert len(links(shown)) == 2 + 1 + 1  # two of the group, the rejected one, and the next one of the list
-    assert "1 of 1 judged together" in shown.one("article").words  # that is what the recording teacher says
+    assert (
+        len(links(shown)) == 2 + 1 + 1
+    )  # two of the group, the rejected one, and the next one of the list
+    assert (
+        "1 of 1 judged together" in shown.one("article").words
+    )  # that is what the recording teacher says
 
 
 async def test_foreign_text_is_text_on_the_new_pages(service, explaining, database_url):
@@ -166,8 +201,12 @@ async def test_foreign_text_is_text_on_the_new_pages(service, explaining, databa
             assert (await http.post(link)).status_code == 303
         pages = [listed, *[await page(http, link) for link in first]]
     for each in pages:
-        assert {element.tag for element in each.elements}.isdisjoint({"script", "img", "iframe", "object", "style"})
-        assert not any(name.startswith("on") for element in each.elements for name in element.attributes)
+        assert {element.tag for element in each.elements}.isdisjoint(
+            {"script", "img", "iframe", "object", "style"}
+        )
+        assert not any(
+            name.startswith("on") for element in each.elements for name in element.attributes
+        )
     assert any("⟨U+202E⟩⟨U+0000⟩" in each.one("pre", "code").text for each in pages[1:])
     assert all("because of </pre><script>" in each.one("article").text for each in pages[1:])
 

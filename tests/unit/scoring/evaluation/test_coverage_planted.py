@@ -1,7 +1,8 @@
-"""How often intervals of 95 % cover what a judge was planted with: marks drawn by the judge itself, no service between.
+"""How often intervals of 95 % cover what a judge was planted with: marks drawn by the judge itself,
+no service between.
 
-Each count of runs is a binomial one: of 200 intervals that cover in 95 % of all runs, fewer than 181 cover in 0.2 %
-of all such counts, and fewer than 178 of those that cover in 92.5 %.
+Each count of runs is a binomial one: of 200 intervals that cover in 95 % of all runs, fewer than
+181 cover in 0.2 % of all such counts, and fewer than 178 of those that cover in 92.5 %.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ SEEDS = range(200)
 RESAMPLES = 200
 MIN_COVERED = 181
 MIN_COVERED_NEAR_ONE = 178
-"""Of shares and AUCs near an end of the scale, whose distributions are skewed: about 92.5 % at an AUC of 0.95."""
+"""Of shares and AUCs near an end of the scale, whose distributions are skewed: about 92.5 % at
+an AUC of 0.95.
+"""
 
 
 @pytest.mark.long
@@ -40,11 +43,15 @@ def test_nineteen_of_twenty_intervals_cover_a_planted_auc(auc):
     hits: Counter[str] = Counter()
     for seed in SEEDS:
         judge = PlantedJudge(auc, is_right, seed=seed)
-        found = evaluate(judged_samples(judge, seed=seed), [], tasks=TASKS, resamples=RESAMPLES, seed=seed)
+        found = evaluate(
+            judged_samples(judge, seed=seed), [], tasks=TASKS, resamples=RESAMPLES, seed=seed
+        )
         truths = planted_figures(judge, auc)
         hits.update(name for name, truth in truths.items() if covers(found[name], truth))
     assert len(hits) == 7
-    skewed = {"auc", "pairs_ordered", "wrong_scored_high", "right_scored_low"} if auc > 0.9 else set()
+    skewed = (
+        {"auc", "pairs_ordered", "wrong_scored_high", "right_scored_low"} if auc > 0.9 else set()
+    )
     for name, covered in hits.items():
         assert covered >= (MIN_COVERED_NEAR_ONE if name in skewed else MIN_COVERED), (name, hits)
     assert hits.total() >= 0.925 * 7 * len(SEEDS), hits  # 200 resamples alone cost half a percent
@@ -74,7 +81,9 @@ def test_nineteen_of_twenty_intervals_cover_planted_companions():
 
 
 FEW = 10
-"""Tasks, for which the percentiles at 2.5 % cover a mean in 88 %, and those of `tail_share` in 92 %."""
+"""Tasks, for which the percentiles at 2.5 % cover a mean in 88 %, and those of `tail_share` in
+92 %.
+"""
 
 
 def test_intervals_from_few_tasks_cover_nearly_as_often_as_those_from_many():

@@ -17,7 +17,13 @@ from markbook.scoring.evaluation.bootstrap import (
 from markbook.scoring.evaluation.comparison import Choice, Comparison, choose, compare
 from markbook.scoring.evaluation.judge_metrics import evaluate, per_auc_point
 from markbook.scoring.evaluation.samples import JudgedSample, TaskCost
-from markbook.scoring.evaluation.statistics import auc, ordered_pairs, rank_correlation, ratio, retest_deviation
+from markbook.scoring.evaluation.statistics import (
+    auc,
+    ordered_pairs,
+    rank_correlation,
+    ratio,
+    retest_deviation,
+)
 
 
 def judged(*rows):
@@ -59,7 +65,8 @@ def test_rank_correlation():
 
 
 def test_rank_correlation_with_ties_is_that_of_mean_ranks():
-    # scores rank 4, 2.5, 2.5, 1; truths 3.5, 1.5, 3.5, 1.5; deviations from 2.5: products 1.5, 0, 0, 1.5
+    # scores rank 4, 2.5, 2.5, 1; truths 3.5, 1.5, 3.5, 1.5; deviations from 2.5: products 1.5, 0,
+    # 0, 1.5
     expected = 3.0 / math.sqrt((1.5**2 * 2) * (1.0 * 4))
     assert rank_correlation(FOUR)([1, 1]) == pytest.approx(expected)
 
@@ -71,7 +78,9 @@ def test_a_weight_counts_as_so_many_copies():
 
 
 def test_pairs_of_one_task_in_the_order_of_the_truth():
-    samples = judged((0, 1, 0.9), (0, 0, 0.1), (0, 0, 0.9), (1, 1, 0.2), (1, 0, 0.3), (2, 1, 0.9), (2, 1, 0.1))
+    samples = judged(
+        (0, 1, 0.9), (0, 0, 0.1), (0, 0, 0.9), (1, 1, 0.2), (1, 0, 0.3), (2, 1, 0.9), (2, 1, 0.1)
+    )
     # task 0: one in order, one tied; task 1: none; task 2 has no pair of different truth
     assert ordered_pairs(samples, 3)([1, 1, 1]) == pytest.approx(1.5 / 3)
     assert ordered_pairs(samples, 3)([1, 0, 5]) == pytest.approx(1.5 / 2)
@@ -96,7 +105,9 @@ def test_percentiles_interpolate():
     assert percentile([7.0], 0.975) == 7.0
 
 
-@pytest.mark.parametrize(("freedom", "expected"), [(4, 2.776), (9, 2.262), (39, 2.0227), (1000, 1.9623)])
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(4, 2.776), (9, 2.262), (39, 2.0227), (1000, 1.9623)]
+)
 def test_students_quantiles_are_those_of_the_tables(freedom, expected):
     assert student_quantile(freedom) == pytest.approx(expected, abs=0.01 if freedom < 9 else 5e-4)
 
@@ -155,7 +166,9 @@ def test_the_limits_of_high_and_low_scores():
 
 
 def test_a_share_of_none_has_an_interval_of_what_might_have_been_missed():
-    rows = [(task, float(right), 0.7 if right else 0.2) for task in range(10) for right in (True, False)]
+    rows = [
+        (task, float(right), 0.7 if right else 0.2) for task in range(10) for right in (True, False)
+    ]
     found = evaluate(judged(*rows), [], tasks=10, resamples=100, seed=0)
     # none of ten: 1 - 0.025 ** 0.1 = 0.3085, the interval of Clopper and Pearson's tables
     assert found["wrong_scored_high"] == Figure(0.0, 0.0, pytest.approx(0.3085, abs=1e-4))
@@ -166,8 +179,12 @@ def test_a_share_of_none_has_an_interval_of_what_might_have_been_missed():
 
 
 def test_cached_and_rejected_samples_do_not_make_a_teacher_cheaper_than_it_is():
-    # the teacher judged 2 now for $0.004 and 2 before; 4 more needed no teacher: half of the samples cost $0.002
-    costs = [TaskCost(0, 600, 0.004, scored=4, judged=2, cached=0), TaskCost(1, 0, 0.0, scored=4, judged=0, cached=2)]
+    # the teacher judged 2 now for $0.004 and 2 before; 4 more needed no teacher: half of the
+    # samples cost $0.002
+    costs = [
+        TaskCost(0, 600, 0.004, scored=4, judged=2, cached=0),
+        TaskCost(1, 0, 0.0, scored=4, judged=0, cached=2),
+    ]
     found = figures(FOUR, costs)
     assert found["usd_per_1000"] == pytest.approx(1.0)
     assert found["tokens_per_1000"] == pytest.approx(150_000)
@@ -202,9 +219,16 @@ def test_teachers_are_compared_on_what_both_have_scored():
 
 
 def test_identical_teachers_are_indistinguishable_and_opposite_ones_are_not():
-    rows = [(task, float(right), 0.9 if right else 0.1) for task in range(30) for right in (True, False)]
+    rows = [
+        (task, float(right), 0.9 if right else 0.1) for task in range(30) for right in (True, False)
+    ]
     opposite = [(task, truth, 1 - score) for task, truth, score in rows]
-    found = compare({"a": judged(*rows), "b": judged(*rows), "c": judged(*opposite)}, tasks=30, resamples=100, seed=0)
+    found = compare(
+        {"a": judged(*rows), "b": judged(*rows), "c": judged(*opposite)},
+        tasks=30,
+        resamples=100,
+        seed=0,
+    )
     assert [(each.first, each.second, each.is_indistinguishable) for each in found] == [
         ("a", "b", True),
         ("a", "c", False),
@@ -218,16 +242,36 @@ def test_without_an_interval_nothing_is_known_of_a_difference():
 
 
 EQUAL, APART = Figure(0.01, -0.02, 0.03), Figure(0.1, 0.05, 0.15)
-THREE = [Comparison("a", "b", 9, EQUAL), Comparison("a", "c", 9, APART), Comparison("b", "c", 9, APART)]
+THREE = [
+    Comparison("a", "b", 9, EQUAL),
+    Comparison("a", "c", 9, APART),
+    Comparison("b", "c", 9, APART),
+]
 
 
 @pytest.mark.parametrize(
     ("aucs", "prices", "expected"),
     [
-        ({"a": 0.9, "b": 0.89, "c": 0.8}, {"a": 2.0, "b": 1.0, "c": 0.1}, Choice("a", ("a", "b"), "b")),
-        ({"a": 0.9, "b": 0.91, "c": 0.8}, {"a": 2.0, "b": 3.0, "c": 0.1}, Choice("b", ("a", "b"), "a")),
-        ({"a": 0.9, "b": 0.89, "c": 0.95}, {"a": 2.0, "b": 1.0, "c": 5.0}, Choice("c", ("c",), "c")),
-        ({"a": 0.9, "b": 0.89, "c": 0.8}, {"a": 2.0, "b": None, "c": 0.1}, Choice("a", ("a", "b"), None)),
+        (
+            {"a": 0.9, "b": 0.89, "c": 0.8},
+            {"a": 2.0, "b": 1.0, "c": 0.1},
+            Choice("a", ("a", "b"), "b"),
+        ),
+        (
+            {"a": 0.9, "b": 0.91, "c": 0.8},
+            {"a": 2.0, "b": 3.0, "c": 0.1},
+            Choice("b", ("a", "b"), "a"),
+        ),
+        (
+            {"a": 0.9, "b": 0.89, "c": 0.95},
+            {"a": 2.0, "b": 1.0, "c": 5.0},
+            Choice("c", ("c",), "c"),
+        ),
+        (
+            {"a": 0.9, "b": 0.89, "c": 0.8},
+            {"a": 2.0, "b": None, "c": 0.1},
+            Choice("a", ("a", "b"), None),
+        ),
         ({"a": None, "b": None, "c": None}, {"a": 1.0, "b": 1.0, "c": 1.0}, None),
     ],
 )

@@ -1,4 +1,6 @@
-"""Intervals against what was planted: scores drawn from known distributions, over twenty seeds each."""
+"""Intervals against what was planted: scores drawn from known distributions, over twenty seeds
+each.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from tests.emulator.planted import with_auc
 GRID = [at / 20 for at in range(21)]
 TASKS, RESAMPLES, SEEDS = 120, 200, range(20)
 MIN_COVERED = 17
-"""Of the twenty intervals of one figure. Each covers the truth in 95 % of all runs, so that 19 do on average, and
-fewer than 17 in 2 % of such tests."""
+"""Of the twenty intervals of one figure. Each covers the truth in 95 % of all runs, so that 19 do
+on average, and fewer than 17 in 2 % of such tests.
+"""
 MIN_COVERED_AUC = 19
 
 
@@ -27,7 +30,9 @@ def planted(auc):
 
 
 def draw(auc, seed, noise=0.0):
-    """Three samples of each task, each right with probability 1/2; one repeat where there is noise."""
+    """Three samples of each task, each right with probability 1/2; one repeat where there is
+    noise.
+    """
     rng = random.Random(f"{auc} {seed}")
     right, wrong = planted(auc)
     samples = []
@@ -53,8 +58,12 @@ def test_intervals_cover_what_was_planted(auc):
         "pairs_ordered": auc,  # the samples of a task are independent here
         "mean_right": sum(share * score for share, score in zip(right, GRID, strict=True)),
         "mean_wrong": sum(share * score for share, score in zip(wrong, GRID, strict=True)),
-        "wrong_scored_high": sum(share for share, score in zip(wrong, GRID, strict=True) if score >= HIGH),
-        "right_scored_low": sum(share for share, score in zip(right, GRID, strict=True) if score < LOW),
+        "wrong_scored_high": sum(
+            share for share, score in zip(wrong, GRID, strict=True) if score >= HIGH
+        ),
+        "right_scored_low": sum(
+            share for share, score in zip(right, GRID, strict=True) if score < LOW
+        ),
     }
     hits = dict.fromkeys(truths, 0)
     for seed in SEEDS:
@@ -86,7 +95,8 @@ def test_equal_teachers_are_indistinguishable_and_the_cheaper_one_is_named():
         equal += bool(found[0].is_indistinguishable)
         different += found[1].is_indistinguishable is False
         aucs = {
-            name: evaluate(each, [], tasks=TASKS, resamples=0, seed=0)["auc"].value for name, each in teachers.items()
+            name: evaluate(each, [], tasks=TASKS, resamples=0, seed=0)["auc"].value
+            for name, each in teachers.items()
         }
         choice = choose(aucs, {"dear": 2.0, "cheap": 1.0, "poor": 0.1}, found)
         cheapest += choice.cheapest == "cheap"
@@ -99,7 +109,11 @@ def rescored(samples, auc, rng):
     right, wrong = planted(auc)
     return [
         JudgedSample(
-            each.index, each.task, each.truth, each.is_right, *rng.choices(GRID, right if each.is_right else wrong)
+            each.index,
+            each.task,
+            each.truth,
+            each.is_right,
+            *rng.choices(GRID, right if each.is_right else wrong),
         )
         for each in samples
     ]

@@ -14,7 +14,9 @@ from markbook.scoring.evaluation.statistics import mean_difference, order_effect
 def placed(*rows):
     """(task, group, place, score) each."""
     return [
-        JudgedSample(index, task, 1.0, True, score, shown=None if group is None else Shown(group, place))
+        JudgedSample(
+            index, task, 1.0, True, score, shown=None if group is None else Shown(group, place)
+        )
         for index, (task, group, place, score) in enumerate(rows)
     ]
 
@@ -22,7 +24,11 @@ def placed(*rows):
 def test_the_order_effect_is_the_slope_within_the_groups():
     samples = placed(
         *((0, "a", 1, 0.5), (0, "a", 2, 0.7)),  # less the means: -0.5 -0.1, 0.5 0.1
-        *((1, "b", 3, 0.9), (1, "b", 2, 0.6), (1, "b", 1, 0.9)),  # products 0.1, 0, -0.1; squares 1, 0, 1
+        *(
+            (1, "b", 3, 0.9),
+            (1, "b", 2, 0.6),
+            (1, "b", 1, 0.9),
+        ),  # products 0.1, 0, -0.1; squares 1, 0, 1
         (1, "c", 1, 0.1),  # alone: no part of it
         (1, None, 0, 0.0),  # its place is not known
     )
@@ -58,7 +64,12 @@ def judged(*scores):
 
 
 def test_a_comparison_has_the_differences_of_right_and_of_wrong_code():
-    [found] = compare({"a": judged(0.9, 0.1, 0.8, 0.4), "b": judged(0.7, 0.2, 0.8)}, tasks=2, resamples=100, seed=0)
+    [found] = compare(
+        {"a": judged(0.9, 0.1, 0.8, 0.4), "b": judged(0.7, 0.2, 0.8)},
+        tasks=2,
+        resamples=100,
+        seed=0,
+    )
     # the last sample has one score only
     assert found.right.value == pytest.approx((0.2 + 0.0) / 2)
     assert found.wrong.value == pytest.approx(-0.1)

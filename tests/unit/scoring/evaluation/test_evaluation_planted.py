@@ -1,6 +1,8 @@
-"""Order bias and companions that are planted, over twenty seeds each: the intervals of their figures cover them.
+"""Order bias and companions that are planted, over twenty seeds each: the intervals of their
+figures cover them.
 
-The judge is that of the emulator, without service and requests between them; test_judge_planted.py has these, once.
+The judge is that of the emulator, without service and requests between them; test_judge_planted.py
+has these, once.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def judged(judge: PlantedJudge, seed: int, *, together: bool) -> list[JudgedSamp
     rng = random.Random(seed)
     samples: list[JudgedSample] = []
     for task in range(TASKS):
-        codes = [f"{'right' if truth else 'wrong'} {task} {copy}" for copy, truth in enumerate(TRUTHS)]
+        codes = [
+            f"{'right' if truth else 'wrong'} {task} {copy}" for copy, truth in enumerate(TRUTHS)
+        ]
         rng.shuffle(codes)
         marks = judge(codes) if together else [judge([code])[0] for code in codes]
         for place, (code, (mark, *_)) in enumerate(zip(codes, marks, strict=True), start=1):

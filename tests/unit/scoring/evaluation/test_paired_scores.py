@@ -23,11 +23,16 @@ def pairs(*groups: list[tuple[float, float]]) -> list[ScorePair]:
     return found
 
 
-SAME_REVERSED_FLAT = pairs([(0.9, 0.9), (0.1, 0.1)], [(0.9, 0.1), (0.1, 0.9)], [(0.9, 0.5), (0.1, 0.5)])
+SAME_REVERSED_FLAT = pairs(
+    [(0.9, 0.9), (0.1, 0.1)], [(0.9, 0.1), (0.1, 0.9)], [(0.9, 0.5), (0.1, 0.5)]
+)
 
 
 def values(given: list[ScorePair], tasks: int) -> dict[str, float | None]:
-    return {name: figure.value for name, figure in compare_scores(given, tasks=tasks, resamples=100, seed=0).items()}
+    return {
+        name: figure.value
+        for name, figure in compare_scores(given, tasks=tasks, resamples=100, seed=0).items()
+    }
 
 
 def test_one_task_agrees_one_is_reversed_one_is_flat():
@@ -41,12 +46,16 @@ def test_one_task_agrees_one_is_reversed_one_is_flat():
         # 1, 0, and a tie
         "pairs_in_order": pytest.approx(0.5),
         "advantage_correlation": pytest.approx(0.0, abs=1e-12),
-        # two of six samples; the flat ones were reinforced before and are not any more, which is no other sign
+        # two of six samples; the flat ones were reinforced before and are not any more, which is no
+        # other sign
         "advantage_reversed": pytest.approx(2 / 6),
-        # of three groups one has another best sample; where all are equal the best is still among them
+        # of three groups one has another best sample; where all are equal the best is still among
+        # them
         "best_changed": pytest.approx(1 / 3),
     }
-    assert count_groups(SAME_REVERSED_FLAT) == GroupCounts(groups=3, samples=6, flat_old=0, flat_new=1)
+    assert count_groups(SAME_REVERSED_FLAT) == GroupCounts(
+        groups=3, samples=6, flat_old=0, flat_new=1
+    )
 
 
 def test_a_shift_changes_scores_and_no_advantage():
@@ -59,9 +68,13 @@ def test_a_shift_changes_scores_and_no_advantage():
 
 
 def test_pearsons_correlation():
-    # deviations -.2 0 .2 and -.1 .2 -.1 (means .4, .4): products .02 - .02, so 0; then with a fourth
-    assert correlation(pairs([(0.2, 0.3), (0.4, 0.6), (0.6, 0.3)]), 1)([1]) == pytest.approx(0.0, abs=1e-12)
-    # 0 1 2 3 and 1 3 2 4 (tenths): deviations products 2.25 - .25 - .25 + 2.25 = 4, both sums of squares 5
+    # deviations -.2 0 .2 and -.1 .2 -.1 (means .4, .4): products .02 - .02, so 0; then with a
+    # fourth
+    assert correlation(pairs([(0.2, 0.3), (0.4, 0.6), (0.6, 0.3)]), 1)([1]) == pytest.approx(
+        0.0, abs=1e-12
+    )
+    # 0 1 2 3 and 1 3 2 4 (tenths): deviations products 2.25 - .25 - .25 + 2.25 = 4, both sums of
+    # squares 5
     four = pairs([(0.0, 0.1), (0.1, 0.3), (0.2, 0.2), (0.3, 0.4)])
     assert correlation(four, 1)([1]) == pytest.approx(0.8)
     assert correlation(four, 1)([7]) == pytest.approx(0.8)  # however often the task is drawn
@@ -72,12 +85,18 @@ def test_pearsons_correlation():
 def test_a_group_of_one_has_no_advantage():
     alone = pairs([(0.9, 0.1)], [(0.2, 0.3)])
     found = values(alone, 2)
-    assert (found["advantage_correlation"], found["advantage_reversed"], found["best_changed"]) == (None, None, None)
+    assert (found["advantage_correlation"], found["advantage_reversed"], found["best_changed"]) == (
+        None,
+        None,
+        None,
+    )
     assert count_groups(alone) == GroupCounts(0, 0, 0, 0)
 
 
 def test_a_group_is_not_the_whole_task():
-    """Two steps of one task: in each the second sample is the better one, by both scores; over the task it is not."""
+    """Two steps of one task: in each the second sample is the better one, by both scores; over
+    the task it is not.
+    """
     given = [
         ScorePair(0, 0, 0, 0.8, 0.1),
         ScorePair(1, 0, 0, 0.9, 0.2),
@@ -87,7 +106,9 @@ def test_a_group_is_not_the_whole_task():
     found = values(given, 1)
     assert found["advantage_correlation"] == pytest.approx(1.0)
     assert found["advantage_reversed"] == 0.0
-    assert found["correlation"] == pytest.approx(-0.96)  # products of the deviations -0.48, both squares 0.5
+    assert found["correlation"] == pytest.approx(
+        -0.96
+    )  # products of the deviations -0.48, both squares 0.5
 
 
 def test_what_parts_most_comes_first_and_ties_keep_their_order():
@@ -100,14 +121,26 @@ def test_what_parts_most_comes_first_and_ties_keep_their_order():
 def test_a_share_of_nothing_has_the_exact_interval_of_as_many_tasks():
     given = pairs([(0.9, 0.8), (0.1, 0.2)], [(0.9, 0.7), (0.1, 0.3)], [(0.5, 0.1), (0.5, 0.2)])
     figures = compare_scores(given, tasks=3, resamples=100, seed=0)
-    # Clopper and Pearson: 1 - 0.025 ** (1 / 3) of three tasks, 1 - 0.025 ** (1 / 2) of the two whose old scores differ
-    assert (figures["advantage_reversed"].low, figures["advantage_reversed"].high) == (0.0, pytest.approx(0.707598))
-    assert (figures["best_changed"].low, figures["best_changed"].high) == (0.0, pytest.approx(0.841886))
-    assert (figures["pairs_in_order"].low, figures["pairs_in_order"].high) == (pytest.approx(0.158114), 1.0)
+    # Clopper and Pearson: 1 - 0.025 ** (1 / 3) of three tasks, 1 - 0.025 ** (1 / 2) of the two
+    # whose old scores differ
+    assert (figures["advantage_reversed"].low, figures["advantage_reversed"].high) == (
+        0.0,
+        pytest.approx(0.707598),
+    )
+    assert (figures["best_changed"].low, figures["best_changed"].high) == (
+        0.0,
+        pytest.approx(0.841886),
+    )
+    assert (figures["pairs_in_order"].low, figures["pairs_in_order"].high) == (
+        pytest.approx(0.158114),
+        1.0,
+    )
 
 
 def test_the_interval_is_over_tasks():
     figures = compare_scores(SAME_REVERSED_FLAT, tasks=3, resamples=1000, seed=0)
     # of three tasks drawn with replacement all may be the first or the second: 1 in 27 each
     assert (figures["pairs_in_order"].low, figures["pairs_in_order"].high) == (0.0, 1.0)
-    assert compare_scores(pairs([(0.9, 0.1)]), tasks=1, resamples=100, seed=0)["mean_old"].low is None
+    assert (
+        compare_scores(pairs([(0.9, 0.1)]), tasks=1, resamples=100, seed=0)["mean_old"].low is None
+    )

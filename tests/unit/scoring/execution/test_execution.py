@@ -30,13 +30,20 @@ def sandbox(request, monty):
 
 
 def told(sandbox, code, *tests, setup=""):
-    return [(result.verdict.value, result.message) for result in sandbox.run(code, tests, setup, LIMITS)]
+    return [
+        (result.verdict.value, result.message) for result in sandbox.run(code, tests, setup, LIMITS)
+    ]
 
 
 def test_a_failure_says_what_was_expected_and_got(sandbox):
     code = "def f(x): return x * 2\ndef g(x): return x[9]"
     assert told(
-        sandbox, code, "assert f(2) == 4", "assert f(2) == 5", "assert f('a') == ['aa']", "assert f(2) < 4"
+        sandbox,
+        code,
+        "assert f(2) == 4",
+        "assert f(2) == 5",
+        "assert f('a') == ['aa']",
+        "assert f(2) < 4",
     ) == [
         ("passed", ""),
         ("failed", "expected 5, got 4"),
@@ -64,7 +71,8 @@ def test_a_failure_says_what_was_expected_and_got(sandbox):
         ("def f(g): return g(3)", "assert f(lambda x: x + 1) == 4"),
         (
             "def f(x): raise ValueError('no')",
-            "try:\n    f(1)\n    raised = False\nexcept ValueError:\n    raised = True\nassert raised",
+            "try:\n    f(1)\n    raised = False\nexcept ValueError:\n    raised = True\nassert "
+            "raised",
         ),
         ("def sum(a, b): return a + b", "assert sum(10, 15) == 25"),
         ("def f(n): return 10 ** n", "assert f(4000) == 10 ** 4000"),
@@ -88,7 +96,11 @@ def test_what_is_right_passes(sandbox, code, test):
 def test_setup_runs_before_each_test(sandbox):
     setup = "import math\nlimit = 4\ncandidate = f\ndef close(a, b):\n    return math.isclose(a, b)"
     code = "def f(x): return 2 * x"
-    tests = ["assert candidate(2) == limit", "assert close(f(2), limit)", "limit = 5\nassert f(2) < limit"]
+    tests = [
+        "assert candidate(2) == limit",
+        "assert close(f(2), limit)",
+        "limit = 5\nassert f(2) < limit",
+    ]
     assert told(sandbox, code, *tests, setup=setup) == [("passed", "")] * 3
 
 
@@ -101,9 +113,15 @@ def test_what_the_sandbox_lacks_is_no_failure(monty):
         "def f(x): return (each for each in x)": "lazy",
     }
     for code, why in cases.items():
-        [(verdict, message)] = told(monty, code, "assert f([1]) == 1" if why != "lazy" else "assert f([1]) == [1]")
+        [(verdict, message)] = told(
+            monty, code, "assert f([1]) == 1" if why != "lazy" else "assert f([1]) == [1]"
+        )
         assert (verdict, why in message) == ("cannot_run", True), message
-    failed = {"import nosuch\n": "nosuch", "''.nosuch\n": "nosuch", "raise NotImplementedError('later')": "later"}
+    failed = {
+        "import nosuch\n": "nosuch",
+        "''.nosuch\n": "nosuch",
+        "raise NotImplementedError('later')": "later",
+    }
     for code, why in failed.items():
         [(verdict, message)] = told(monty, code, "assert True")
         assert (verdict, why in message) == ("failed", True), message

@@ -12,7 +12,15 @@ from markbook.scoring.execution import Limits
 from markbook.scoring.execution.cpython import CPythonSandbox, bubblewrap_fault
 from markbook.scoring.execution.monty import MontySandbox
 from tests.processes import ROOT
-from tests.unit.scoring.execution_attacks import BOMBS, FORMS, HONEST_CODE, HONEST_TESTS, LIES, RIGHT, TRAPS
+from tests.unit.scoring.execution_attacks import (
+    BOMBS,
+    FORMS,
+    HONEST_CODE,
+    HONEST_TESTS,
+    LIES,
+    RIGHT,
+    TRAPS,
+)
 
 LIMITS = Limits(test_s=0.5, total_s=2.0, memory_bytes=96 * 2**20)
 GENEROUS = Limits(test_s=20.0, total_s=60.0)
@@ -42,7 +50,9 @@ def passed(sandbox, code, tests, setup="", limits=LIMITS):
 
 def not_passed(sandbox, code, tests, setup=""):
     results = sandbox.run(code, tests, setup, GENEROUS)
-    shown = [(test, result) for test, result in zip(tests, results, strict=True) if not result.passed]
+    shown = [
+        (test, result) for test, result in zip(tests, results, strict=True) if not result.passed
+    ]
     # what this sandbox lacks the other one has
     return [each for each in shown if sandbox.name == "cpython" or each[1].verdict != "cannot_run"]
 
@@ -54,7 +64,8 @@ def test_what_is_right_passes_each_form(sandbox):
 
 @pytest.mark.parametrize("name", LIES)
 def test_no_lie_passes_any_form(sandbox, name):
-    # a process a test is slow: there each lie meets a part of the forms, as does the next the next part
+    # a process a test is slow: there each lie meets a part of the forms, as does the next the next
+    # part
     forms = FORMS if sandbox.name == "monty" else FORMS[list(LIES).index(name) % 8 :: 8]
     assert passed(sandbox, LIES[name], forms) == []
 
@@ -70,15 +81,22 @@ def test_no_trap_passes_and_what_is_right_does(sandbox, name):
 def test_no_bomb_passes_grows_this_process_or_hurts_the_next_sample(sandbox, name):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tests = ["assert f(2) == 4", "assert 4 in [f(2)]"]
-    assert passed(sandbox, BOMBS[name], tests, limits=Limits(0.3, 0.6, memory_bytes=96 * 2**20)) == []
+    assert (
+        passed(sandbox, BOMBS[name], tests, limits=Limits(0.3, 0.6, memory_bytes=96 * 2**20)) == []
+    )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
     assert not_passed(sandbox, RIGHT, ["assert f(2) == 4"]) == []
 
 
 def test_the_setups_imports_and_plain_classes_are_the_codes_too(sandbox):
-    setup = "import math\nclass Node:\n    def __init__(self, value):\n        self.value = value\nlimit = 3"
+    setup = (
+        "import math\nclass Node:\n    def __init__(self, value):\n        self.value = "
+        "value\nlimit = 3"
+    )
     code = "def f(x): return math.floor(Node(x).value)\ndef g(): return limit"
-    assert passed(sandbox, code, ["assert f(2.5) == 2", "assert g() == 3"], setup, GENEROUS) == ["assert f(2.5) == 2"]
+    assert passed(sandbox, code, ["assert f(2.5) == 2", "assert g() == 3"], setup, GENEROUS) == [
+        "assert f(2.5) == 2"
+    ]
 
 
 REFUSED = """
@@ -121,14 +139,17 @@ def test_what_code_breaks_off_has_failed_and_is_no_matter_of_time(cpython):
     results = cpython.run(shut, ["assert f(1) == 2", "assert f(2) == 4"], "", GENEROUS)
     assert [result.verdict for result in results] == ["failed", "failed"]
     own = "def f(x): raise TimeoutError('timed out after 2 s')"
-    assert [result.verdict for result in cpython.run(own, ["assert f(1) == 2"], "", GENEROUS)] == ["failed"]
+    assert [result.verdict for result in cpython.run(own, ["assert f(1) == 2"], "", GENEROUS)] == [
+        "failed"
+    ]
 
 
 CHILDREN = r"""
 import ctypes, os
 from markbook.scoring.execution import Limits
 from markbook.scoring.execution import cpython, monty
-assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # nobody else takes orphans off the list of processes
+# nobody else takes orphans off the list of processes
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
 sandbox = SANDBOX
 endless = "part = ()\nfor _ in range(40): part = (part, part)\ndef f(): return {part: 1}"
 late = sandbox.run(endless, ["assert f() == 1"], "", Limits(0.3, 0.3))
@@ -146,7 +167,9 @@ def test_no_process_is_left_behind_even_where_nobody_collects_orphans(made):
     if made.startswith("cpython") and (fault := bubblewrap_fault()):
         pytest.skip(fault)
     script = CHILDREN.replace("SANDBOX", made)
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["timed_out", "passed", "none"]
 
 
@@ -159,11 +182,20 @@ def test_a_test_that_the_sandbox_cannot_hand_over_is_no_failure(cpython):
 def test_what_monty_cannot_be_sure_of_is_left_to_cpython():
     monty = MontySandbox(1)
     cases = {
-        ("def type(x): return int\ndef f(x): return 4", "assert type(f(2)) == int"): "a type of its own",
-        ("ValueError = Exception\ndef f(x): return 4", "assert f(2) == 4 or ValueError"): "a ValueError of its own",
+        (
+            "def type(x): return int\ndef f(x): return 4",
+            "assert type(f(2)) == int",
+        ): "a type of its own",
+        (
+            "ValueError = Exception\ndef f(x): return 4",
+            "assert f(2) == 4 or ValueError",
+        ): "a ValueError of its own",
         ("def f(x): return eval('4')", "assert f(2) == 4"): "eval and exec",
         ("m = map\ndef f(x): return 4", "assert f(2) == 4"): "lazy",
-        ("def list(x): return x\ndef f(x): return 4, list(x for x in [1])", "assert f(2)[0] == 4"): "lazy",
+        (
+            "def list(x): return x\ndef f(x): return 4, list(x for x in [1])",
+            "assert f(2)[0] == 4",
+        ): "lazy",
         ("def f(x): return iter([4])", "assert 4 in f(2)"): "in an operator",
     }
     for (code, test), why in cases.items():

@@ -36,8 +36,17 @@ def test_no_lie_passes(sandbox, name):
         "assert f(2) in (4, 40)",
         "x = f(2)\nassert x == 4",
     ]
-    tests += ["assert [f(2)] == [4]", "assert not f(2) != 4", "assert not (f(2) - 4)", "assert f(2) == 4 and f(3) == 6"]
-    tests += ["import math\nassert math.isclose(f(2), 4)", "assert all([f(2) == 4, f(3) == 6])", "assert {f(2)} == {4}"]
+    tests += [
+        "assert [f(2)] == [4]",
+        "assert not f(2) != 4",
+        "assert not (f(2) - 4)",
+        "assert f(2) == 4 and f(3) == 6",
+    ]
+    tests += [
+        "import math\nassert math.isclose(f(2), 4)",
+        "assert all([f(2) == 4, f(3) == 6])",
+        "assert {f(2)} == {4}",
+    ]
     found = verdicts(sandbox, LIES[name], tests, limits=LIMITS)
     assert "passed" not in found, list(zip(found, tests, strict=True))
     if name == next(iter(LIES)):
@@ -88,18 +97,30 @@ def test_one_test_does_not_poison_the_next(sandbox):
 
 
 def test_a_class_that_the_test_names_answers_for_itself_but_not_for_numbers(sandbox):
-    code = "class Point:\n    def __init__(self, x): self.x = x\n    def double(self): return 2 * self.x\n"
-    lie = ALWAYS.replace("Always", "Point").replace("def f(x): return Point()", "def f(x): return Point()")
-    assert verdicts(sandbox, code, ["assert Point(2).double() == 4", "p = Point(3)\nassert p.x == 3"]) == ["passed"] * 2
+    code = (
+        "class Point:\n    def __init__(self, x): self.x = x\n    def double(self): return 2 * "
+        "self.x\n"
+    )
+    lie = ALWAYS.replace("Always", "Point").replace(
+        "def f(x): return Point()", "def f(x): return Point()"
+    )
+    assert (
+        verdicts(sandbox, code, ["assert Point(2).double() == 4", "p = Point(3)\nassert p.x == 3"])
+        == ["passed"] * 2
+    )
     found = verdicts(
-        sandbox, lie, ["assert Point() == 4", "p = Point()\nassert abs(f(p) - 4) < 1", "assert 4 == Point()"]
+        sandbox,
+        lie,
+        ["assert Point() == 4", "p = Point()\nassert abs(f(p) - 4) < 1", "assert 4 == Point()"],
     )
     assert "passed" not in found
 
 
 def test_ten_thousand_tests(sandbox):
     count = 10_000 if sandbox.name == "monty" else 500  # CPython starts a process for each
-    found = sandbox.run(RIGHT, [f"assert f({each}) == {2 * each}" for each in range(count)], "", GENEROUS)
+    found = sandbox.run(
+        RIGHT, [f"assert f({each}) == {2 * each}" for each in range(count)], "", GENEROUS
+    )
     assert len(found) == count
     assert {result.verdict for result in found} == {Verdict.PASSED}
     first = verdicts(sandbox, "def f(x):\n    while True: pass", [TEST] * 10_000, limits=LIMITS)

@@ -33,8 +33,13 @@ def test_closing_ends_every_worker_and_so_does_forgetting_the_sandbox():
         sandbox = MontySandbox(3)
         with ThreadPoolExecutor(3) as threads:
             slow = ["assert f(1) == 1"] * 40
-            asked = [threads.submit(sandbox.run, "def f(x): return 1", slow, "", LIMITS) for _ in range(6)]
-            assert {result.verdict for each in asked for result in each.result()} == {Verdict.PASSED}
+            asked = [
+                threads.submit(sandbox.run, "def f(x): return 1", slow, "", LIMITS)
+                for _ in range(6)
+            ]
+            assert {result.verdict for each in asked for result in each.result()} == {
+                Verdict.PASSED
+            }
         assert workers() > before
         if forget:
             del sandbox
@@ -54,7 +59,9 @@ def test_a_binary_that_is_missing_is_an_error(monkeypatch):
     monkeypatch.setenv("MONTY_BIN", "/nowhere/monty")
     with pytest.raises(ExecutionUnavailableError, match="does not start"):
         check_monty()
-    monkeypatch.setattr(factory, "check_monty", check_monty)  # in place of the one that tests try once
+    monkeypatch.setattr(
+        factory, "check_monty", check_monty
+    )  # in place of the one that tests try once
     with pytest.raises(ExecutionUnavailableError, match="does not start"):
         open_runner("off")
     with pytest.raises(ExecutionUnavailableError, match="does not start"):

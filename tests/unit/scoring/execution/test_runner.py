@@ -1,4 +1,6 @@
-"""The runner around the sandboxes: what is run twice, which verdicts are kept, and how much runs and waits."""
+"""The runner around the sandboxes: what is run twice, which verdicts are kept, and how much runs
+and waits.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,8 @@ async def test_verdicts_are_kept_by_everything_they_depend_on():
     assert len(first.asked) == 4
     runner.close()
     digests = {
-        verdict_digest("ab", ["c"], "", "x"), verdict_digest("a", ["bc"], "", "x"), verdict_digest("ab", [], "c", "x"),
+        verdict_digest("ab", ["c"], "", "x"), verdict_digest("a", ["bc"], "", "x"),
+        verdict_digest("ab", [], "c", "x"),
         verdict_digest("ab", ["c"], "", "y"), verdict_digest("ab", ["", "c"], "", "x"),
     }  # fmt: skip
     assert len(digests) == 5
@@ -195,7 +198,9 @@ async def test_a_caller_that_goes_away_gives_its_place_back_when_its_thread_is_d
 
 def test_on_needs_bubblewrap_auto_does_not(monkeypatch):
     monkeypatch.setattr(factory, "bubblewrap_fault", lambda: "no user namespaces")
-    with pytest.raises(ConfigError, match="cannot be confirmed by CPython here: no user namespaces"):
+    with pytest.raises(
+        ConfigError, match="cannot be confirmed by CPython here: no user namespaces"
+    ):
         open_runner("on")
     for confirm in ("auto", "not_run", "off"):
         runner = open_runner(confirm, max_running=1)

@@ -1,4 +1,6 @@
-"""Exports in other forms: filters on both databases, preference pairs, CSV that no spreadsheet runs, Parquet."""
+"""Exports in other forms: filters on both databases, preference pairs, CSV that no spreadsheet
+runs, Parquet.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,14 @@ PROFILE = hash_profile(IDENTITY)
 CRITERIA = ("correctness", "code_quality", "efficiency", "documentation")
 
 
-def mark(task: str, code: str, value: float, language: str = "python", profile: str = PROFILE, **texts) -> NewMark:
+def mark(
+    task: str, code: str, value: float, language: str = "python", profile: str = PROFILE, **texts
+) -> NewMark:
     """All criteria are `value`, and so is the score."""
     name = fingerprint(profile, task, code, language)
-    return NewMark(name, dict.fromkeys(CRITERIA, value), ["why"], 1, 2, texts.get("texts", Texts(task, code)))
+    return NewMark(
+        name, dict.fromkeys(CRITERIA, value), ["why"], 1, 2, texts.get("texts", Texts(task, code))
+    )
 
 
 def fill(database_url: str, *calls: tuple[NewMark, int, str]) -> None:
@@ -48,7 +54,9 @@ def fill(database_url: str, *calls: tuple[NewMark, int, str]) -> None:
 
 @pytest.fixture
 def export(database_url, monkeypatch, capsysbinary):
-    """`export(*options)`: exit status, standard output and error, on three marks of two runs and two days."""
+    """`export(*options)`: exit status, standard output and error, on three marks of two runs and
+    two days.
+    """
     day_ms = 86_400_000
     fill(
         database_url,
@@ -97,14 +105,20 @@ def test_filters_keep_what_can_be_imported(export, options, codes, tmp_path, mon
 def test_csv_has_a_column_per_criterion_and_no_cell_that_runs(export):
     status, out, _ = export("--format", "csv", "--run", "second")
     assert status == 0
-    assert out.startswith(b"created_at,run,language,score,criterion_code_quality,criterion_correctness,")
+    assert out.startswith(
+        b"created_at,run,language,score,criterion_code_quality,criterion_correctness,"
+    )
     rows = {row["task"]: row for row in csv.DictReader(io.StringIO(out.decode(), newline=""))}
     assert rows["two"]["code"] == "'=1+1"
     assert rows["one"] | {"key": "", "digest": ""} == {
-        "created_at": "2023-11-15T22:13:20+00:00", "run": "second", "language": "python", "score": "0.75",
-        "criterion_code_quality": "0.75", "criterion_correctness": "0.75", "criterion_documentation": "0.75",
-        "criterion_efficiency": "0.75", "reasons": '["why"]', "group_id": f"{1:016x}", "group_position": "1",
-        "group_size": "2", "key": "", "profile": PROFILE, "digest": "", "tests_digest": "", "task": "one", "code": "b",
+        "created_at": "2023-11-15T22:13:20+00:00", "run": "second", "language": "python",
+        "score": "0.75",
+        "criterion_code_quality": "0.75", "criterion_correctness": "0.75",
+        "criterion_documentation": "0.75",
+        "criterion_efficiency": "0.75", "reasons": '["why"]', "group_id": f"{1:016x}",
+        "group_position": "1",
+        "group_size": "2", "key": "", "profile": PROFILE, "digest": "", "tests_digest": "",
+        "task": "one", "code": "b",
     }  # fmt: skip
 
 
@@ -133,7 +147,9 @@ def test_pairs_have_the_columns_of_trl(export):
     assert export("--pairs", "--min-margin", "0.5")[1] == out
     assert export("--pairs", "--min-margin", "0.51")[1] == b""
     assert export("--pairs", "--min-score", "0.76")[1] == b""
-    assert export("--pairs", "--format", "csv")[1].startswith(b"prompt,chosen,rejected,score_chosen,score_rejected,")
+    assert export("--pairs", "--format", "csv")[1].startswith(
+        b"prompt,chosen,rejected,score_chosen,score_rejected,"
+    )
 
 
 def found(marks, scores, **options):
@@ -151,12 +167,14 @@ def found(marks, scores, **options):
 def test_a_pair_is_the_best_and_the_worst_of_one_task_in_one_language_and_profile():
     other = "11" * 8
     rows = [
-        (mark("t", "middle", 0.5), 0.5), (mark("t", "best", 0.9), 0.9), (mark("t", "worst", 0.1), 0.1),
+        (mark("t", "middle", 0.5), 0.5), (mark("t", "best", 0.9), 0.9),
+        (mark("t", "worst", 0.1), 0.1),
         (mark("t", "go", 0.0, language="go"), 0.0),  # alone in its language
         (mark("t", "foreign", 1.0, profile=other), 1.0),  # alone in its profile
         (mark("u", "x", 0.6), 0.6), (mark("u", "y", 0.6), 0.6),  # equal: no preference
         (mark("v", "v1", 0.3), 0.3), (mark("v", "v2", 0.2), None),  # of another rubric: no score
-        (mark("w", "w1", 0.3), 0.3), (mark("w", "w2", 0.2, texts=None), 0.2),  # its text is not stored
+        # its text is not stored
+        (mark("w", "w1", 0.3), 0.3), (mark("w", "w2", 0.2, texts=None), 0.2),
     ]  # fmt: skip
     assert found(*zip(*rows, strict=True)) == [("t", "best", "worst")]
     assert found(*zip(*rows, strict=True), min_margin=0.0) == [("t", "best", "worst")]
@@ -174,13 +192,16 @@ def test_the_margin_is_that_of_rounded_scores():
 @pytest.mark.parametrize(
     ("text", "cell"),
     [
-        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"), ("+1", "'+1"), ("-1", "'-1"), ("@cache", "'@cache"),
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"), ("+1", "'+1"), ("-1", "'-1"),
+        ("@cache", "'@cache"),
         ("\t=1", "'\t=1"), ("\r=1", "'\r=1"), ("\n=1", "'\n=1"), ("＝1", "'＝1"),
         ("a=1", "a=1"), ("'=1", "'=1"), ("", ""), ('a"b,c\nd', 'a"b,c\nd'),
     ],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_text(text, cell):
-    written = CsvWriter([Column("code", "text"), Column("score", "number")]).rows([{"code": text, "score": -0.5}])
+    written = CsvWriter([Column("code", "text"), Column("score", "number")]).rows(
+        [{"code": text, "score": -0.5}]
+    )
     assert list(csv.reader(io.StringIO(written.decode(), newline=""))) == [[cell, "-0.5"]]
 
 
@@ -198,7 +219,11 @@ def test_parquet_has_types_and_is_read_back_as_it_was(export, tmp_path, monkeypa
     assert [table.metadata.row_group(at).num_rows for at in range(table.num_row_groups)] == [2, 1]
     rows = {row["code"]: row for row in table.read().to_pylist()}
     assert rows["b"]["created_at"] == datetime(2023, 11, 15, 22, 13, 20, tzinfo=UTC)
-    assert (rows["b"]["score"], rows["b"]["group_size"], rows["b"]["tests_digest"]) == (0.75, 2, None)
+    assert (rows["b"]["score"], rows["b"]["group_size"], rows["b"]["tests_digest"]) == (
+        0.75,
+        2,
+        None,
+    )
     assert rows["=1+1"]["run"] == "second"  # as it is: Parquet has no formulas
 
 

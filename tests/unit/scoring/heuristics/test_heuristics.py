@@ -47,13 +47,18 @@ class TestGoodCodePasses:
         assert classify(f"def f(x):\n    return T[x]\n\nT = [\n{rows}]\n", TASK, "python") == PASSED
 
     def test_text_in_a_language_without_a_parser(self) -> None:
-        assert classify("fib n = if n < 2 then n else fib (n-1) + fib (n-2", TASK, "haskell") == PASSED
+        assert (
+            classify("fib n = if n < 2 then n else fib (n-1) + fib (n-2", TASK, "haskell") == PASSED
+        )
         assert classify("ls -la", TASK, "bash") == PASSED
 
     def test_the_body_of_the_function_that_the_task_began(self) -> None:
         assert classify("    total = 0\n    return total\n", "def f(x):\n", "python") == PASSED
         assert classify("    return total;\n  }\n", "int f(int total) {\n", "java") == PASSED
-        assert reason("    return total;\n  }\n", "java", "Add an int total and return it.") == "stray_bracket"
+        assert (
+            reason("    return total;\n  }\n", "java", "Add an int total and return it.")
+            == "stray_bracket"
+        )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -75,7 +80,8 @@ class TestBrokenInEveryLanguage:
         code = GOOD[language]
         cuts = [reason(code[:length], language) for length in range(len(code) // 4, len(code) - 10)]
         rejected = [cut for cut in cuts if cut]
-        # between two functions, or in a comment there, the first part stands for itself; Python's has no brackets
+        # between two functions, or in a comment there, the first part stands for itself; Python's
+        # has no brackets
         assert len(rejected) >= len(cuts) * (0.7 if language == "python" else 0.9)
         assert "cut_off" in rejected
 
@@ -179,7 +185,10 @@ class TestRepetition:
         assert reason("def f(x):\n    return x\n\n" * times) == rejected
 
     def test_of_a_comment_that_the_end_cuts_short(self) -> None:
-        assert reason("x = [1, 2]\n" + "# Check the edge cases.\n" * 20 + "# Check the ed") == "repeated_comment"
+        assert (
+            reason("x = [1, 2]\n" + "# Check the edge cases.\n" * 20 + "# Check the ed")
+            == "repeated_comment"
+        )
 
     @pytest.mark.parametrize(
         ("language", "comment", "rejected"),
@@ -193,7 +202,9 @@ class TestRepetition:
             ("rust", "// Add one.\nf();\n", "repeated_block"),
         ],
     )
-    def test_of_a_comment_is_told_from_that_of_code(self, language: str, comment: str, rejected: str) -> None:
+    def test_of_a_comment_is_told_from_that_of_code(
+        self, language: str, comment: str, rejected: str
+    ) -> None:
         assert reason(comment * 10, language) == rejected
 
     def test_less_than_a_third_of_the_text_is_none(self) -> None:
@@ -212,16 +223,28 @@ class TestStubs:
             ("python", "def f(x):\n    pass\n"),
             ("python", "import math\n\n\ndef f(x):\n    # TODO: implement\n    ...\n"),
             ("python", "def f(x, *rest, start=0, **named):\n    pass\n"),
-            ("python", 'class A:\n    def f(self):\n        """Sum."""\n        raise NotImplementedError\n'),
+            (
+                "python",
+                'class A:\n    def f(self):\n        """Sum."""\n        raise '
+                "NotImplementedError\n",
+            ),
             ("cpp", "#include <vector>\n\nint f() {\n    // TODO: implement\n    return 0;\n}\n"),
             ("cpp", "class A {\npublic:\n    void f() { /* your code here */ }\n};\n"),
             ("cpp", "#include <vector>\n\nint main() {\n}\n"),
             ("rust", "pub fn f() -> u8 {\n    todo!()\n}\n"),
             ("rust", 'fn main() {\n    unimplemented!("not yet");\n}\n'),
             ("go", 'package main\n\nfunc f() int {\n\tpanic("not implemented")\n}\n'),
-            ("java", 'class A {\n  int f() {\n    throw new UnsupportedOperationException("later");\n  }\n}\n'),
+            (
+                "java",
+                'class A {\n  int f() {\n    throw new UnsupportedOperationException("later");\n  '
+                "}\n}\n",
+            ),
             ("java", "public class A {\n  // your code here\n}\n"),
-            ("javascript", 'export const f = () => {\n  throw new Error("Please implement the function");\n};\n'),
+            (
+                "javascript",
+                'export const f = () => {\n  throw new Error("Please implement the '
+                'function");\n};\n',
+            ),
             ("typescript", "function f(): void {\n  // TODO: implement\n}\n"),
         ],
     )

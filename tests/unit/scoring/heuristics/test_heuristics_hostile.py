@@ -69,16 +69,26 @@ def test_no_time_means_no_judgement(language: str) -> None:
 
 class TestCharactersThatAreNone:
     def test_a_null_byte_in_python_is_a_syntax_error(self) -> None:
-        assert classify("def f(x):\n    return x\0\n", "Task.", "python").reasons == ("syntax_error",)
+        assert classify("def f(x):\n    return x\0\n", "Task.", "python").reasons == (
+            "syntax_error",
+        )
 
     def test_a_lone_surrogate(self) -> None:
         assert classify('x = "\ud800"\nprint(x)\n', "Task.", "python").reasons == ("syntax_error",)
         for language in LANGUAGES[1:]:
-            assert classify(GOOD[language].replace("sum: }", "\ud800 }"), "Task.", language) == (1.0, ())
+            assert classify(GOOD[language].replace("sum: }", "\ud800 }"), "Task.", language) == (
+                1.0,
+                (),
+            )
 
 
-WORDS = "def f(x): return x; fn let mut => := func package class int void const if else for while 1.0 <T>"
-MARKS = re.findall(r"\S+", r'''( ) { } [ ] " ` / * # \ é /* */ // ``` """ r#" R"( )" ${ #if #endif''')
+WORDS = (
+    "def f(x): return x; fn let mut => := func package class int void const if else for while "
+    "1.0 <T>"
+)
+MARKS = re.findall(
+    r"\S+", r'''( ) { } [ ] " ` / * # \ é /* */ // ``` """ r#" R"( )" ${ #if #endif'''
+)
 pieces = st.sampled_from(
     [
         *MARKS,
@@ -96,7 +106,9 @@ pieces = st.sampled_from(
     ]
 )
 garbage = st.one_of(
-    st.text(max_size=300), st.lists(pieces, max_size=150).map("".join), st.lists(pieces, max_size=60).map(" ".join)
+    st.text(max_size=300),
+    st.lists(pieces, max_size=150).map("".join),
+    st.lists(pieces, max_size=60).map(" ".join),
 )
 
 
@@ -112,7 +124,9 @@ def test_garbage(code: str, task: str, language: str) -> None:
 def test_what_is_put_into_a_bracket_leaves_it_open(code: str, language: str) -> None:
     if scan(code, language).is_balanced:
         assert scan(f"({code})", language).is_balanced or "//" in code or "#" in code or "/" in code
-        assert not scan(f"(\n{code}\n", language).is_balanced  # on a line of its own, a directive stays one
+        assert not scan(
+            f"(\n{code}\n", language
+        ).is_balanced  # on a line of its own, a directive stays one
 
 
 @given(garbage.map(lambda text: text * 5), st.sampled_from(LANGUAGES))

@@ -91,7 +91,13 @@ def test_a_macro_as_a_body_on_one_line():
 
 @pytest.mark.parametrize(
     "body",
-    ["  h(a)\n", "  h(a,\n    a)\n", "  return MAX(a, 1)\n", "  a = MAX(a,\n          1)\n", "  g(a) + CHECK(a)\n"],
+    [
+        "  h(a)\n",
+        "  h(a,\n    a)\n",
+        "  return MAX(a, 1)\n",
+        "  a = MAX(a,\n          1)\n",
+        "  g(a) + CHECK(a)\n",
+    ],
 )
 def test_a_function_or_a_macro_in_an_expression_does_not(body):
     assert cpp(body) == ("missing_separator",)

@@ -35,18 +35,32 @@ async def test_short_samples_need_no_worker(tier: HeuristicTier) -> None:
 
 
 async def test_the_answers_keep_the_order_of_the_samples(tier: HeuristicTier) -> None:
-    samples = [(LONG, TASK, "python"), ("", TASK, "python"), (BROKEN, TASK, "python"), ("x = [1, 2]\n", TASK, "python")]
-    assert [result.reasons for result in await tier.classify(samples)] == [(), ("empty",), ("unclosed_bracket",), ()]
+    samples = [
+        (LONG, TASK, "python"),
+        ("", TASK, "python"),
+        (BROKEN, TASK, "python"),
+        ("x = [1, 2]\n", TASK, "python"),
+    ]
+    assert [result.reasons for result in await tier.classify(samples)] == [
+        (),
+        ("empty",),
+        ("unclosed_bracket",),
+        (),
+    ]
     assert tier.worker_pid is not None
 
 
-async def test_line_ends_and_stray_characters_reach_the_worker_as_they_are(tier: HeuristicTier) -> None:
+async def test_line_ends_and_stray_characters_reach_the_worker_as_they_are(
+    tier: HeuristicTier,
+) -> None:
     for code in (LONG.replace("\n", "\r\n"), LONG + "\0", LONG + '"\ud800"', LONG + "\u2028 = 1\n"):
         assert await tier.classify([(code, TASK, "python")]) == [classify(code, TASK, "python")]
 
 
 async def test_requests_at_the_same_time_get_their_own_answers(tier: HeuristicTier) -> None:
-    answers = await asyncio.gather(*(tier.classify([((BROKEN if n % 2 else LONG), TASK, "python")]) for n in range(10)))
+    answers = await asyncio.gather(
+        *(tier.classify([((BROKEN if n % 2 else LONG), TASK, "python")]) for n in range(10))
+    )
     assert [bool(answer[0].reasons) for answer in answers] == [bool(n % 2) for n in range(10)]
 
 
@@ -69,7 +83,10 @@ async def test_a_sample_over_the_limit_goes_to_the_teacher_and_the_next_is_judge
     tier = HeuristicTier(limit_s=0.001)
     try:
         slow = "".join(f"x{n} = [{n}, x\n" for n in range(9_000))
-        assert await tier.classify([(slow, TASK, "python"), (slow, TASK, "rust")]) == [(1.0, ()), (1.0, ())]
+        assert await tier.classify([(slow, TASK, "python"), (slow, TASK, "rust")]) == [
+            (1.0, ()),
+            (1.0, ()),
+        ]
         assert (await tier.classify([("def f(:\n    pass", TASK, "python")]))[0].reasons
     finally:
         await tier.close()
@@ -80,7 +97,9 @@ async def test_a_worker_that_was_killed_is_replaced(tier: HeuristicTier) -> None
     first = tier.worker_pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    [result] = await tier.classify([(BROKEN, TASK, "python")])  # not its fault: it is judged all the same
+    [result] = await tier.classify(
+        [(BROKEN, TASK, "python")]
+    )  # not its fault: it is judged all the same
     assert result.reasons == ("unclosed_bracket",)
     assert tier.worker_pid != first
 
@@ -108,7 +127,10 @@ async def test_a_worker_that_waits_for_the_cpu_loses_no_sample() -> None:
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)  # as on a machine that is busy with other things
         waiting = asyncio.create_task(tier.classify([(BROKEN, TASK, "python")]))
-        assert await asyncio.wait([waiting], timeout=0.3) == (set(), {waiting})  # more of the clock than it has of CPU
+        assert await asyncio.wait([waiting], timeout=0.3) == (
+            set(),
+            {waiting},
+        )  # more of the clock than it has of CPU
         os.kill(pid, signal.SIGCONT)
         assert (await waiting)[0].reasons == ("unclosed_bracket",)
         assert tier.worker_pid == pid
@@ -125,7 +147,9 @@ async def test_requests_take_turns_sample_by_sample(tier: HeuristicTier) -> None
     await many
 
 
-async def test_a_request_that_goes_away_while_the_worker_starts_leaves_nothing_behind(tier: HeuristicTier) -> None:
+async def test_a_request_that_goes_away_while_the_worker_starts_leaves_nothing_behind(
+    tier: HeuristicTier,
+) -> None:
     gone = asyncio.create_task(tier.classify([(BROKEN, TASK, "python")]))
     while tier.worker_pid is None:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0)
@@ -157,7 +181,9 @@ async def test_close_ends_the_worker_and_may_be_said_twice() -> None:
         os.kill(pid, 0)
 
 
-async def test_who_waits_for_the_worker_takes_turns_by_key_and_a_stop_refuses_the_rest(tier: HeuristicTier) -> None:
+async def test_who_waits_for_the_worker_takes_turns_by_key_and_a_stop_refuses_the_rest(
+    tier: HeuristicTier,
+) -> None:
     order: list[str] = []
 
     async def ask(key: str, number: int) -> None:

@@ -1,4 +1,6 @@
-"""The codes of the heuristic tier: all in the document, each with an example that gets it, each with its sentence."""
+"""The codes of the heuristic tier: all in the document, each with an example that gets it, each
+with its sentence.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,10 @@ async def test_the_sentence_stands_beside_the_code_on_the_wire(service):
     async with service() as http:
         answer = await http.post("/score", json={"samples": [broken, good]})
     rejected, marked = answer.json()["results"]
-    assert (rejected["reasons"], rejected["explanation"]) == (["unclosed_bracket"], "A bracket is never closed.")
+    assert (rejected["reasons"], rejected["explanation"]) == (
+        ["unclosed_bracket"],
+        "A bracket is never closed.",
+    )
     assert (marked["source"], marked["explanation"]) == ("teacher", None)
 
 

@@ -1,4 +1,6 @@
-"""`markbook judge`, interrupted: what the teacher is working on is paid for, so its marks are stored."""
+"""`markbook judge`, interrupted: what the teacher is working on is paid for, so its marks are
+stored.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def test_a_call_in_progress_at_ctrl_c_is_stored_and_not_paid_for_again(database_
 
     async def interrupted() -> None:
         teacher.gate = asyncio.Event()
-        work = marking.mark_samples(config, SAMPLES, [0, 0], run="judge", repeat=0, on_marked=lambda _: None)
+        work = marking.mark_samples(
+            config, SAMPLES, [0, 0], run="judge", repeat=0, on_marked=lambda _: None
+        )
         task = asyncio.create_task(work)
         await teacher.asked.wait()
         task.cancel()

@@ -1,4 +1,6 @@
-"""How `markbook judge` sends its samples: calls that would only queue are not made yet, and usage is added up."""
+"""How `markbook judge` sends its samples: calls that would only queue are not made yet, and
+usage is added up.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,20 @@ def test_requests_have_samples_of_one_task_and_no_more_than_a_group(tasks, most,
     [
         ("aabb", [0, 0, 1, 1], 9, [[0, 1, 2, 3]]),
         ("aabb", [0, 0, 1, 1], 3, [[0, 1, 2], [3]]),
-        ("aaba", [0, 1, 2, 0], 9, [[0, 2, 3], [1]]),  # two groups of a, which are not to be shown together
+        (
+            "aaba",
+            [0, 1, 2, 0],
+            9,
+            [[0, 2, 3], [1]],
+        ),  # two groups of a, which are not to be shown together
         ("abaca", [0, 1, 2, 3, 4], 9, [[0, 1, 3], [2], [4]]),
     ],
 )
 def test_a_batch_has_one_group_of_a_task(prompts, tasks, most, expected):
-    samples = [LabelledSample(prompt=prompt, language="python", code="x", passed=True) for prompt in prompts]
+    samples = [
+        LabelledSample(prompt=prompt, language="python", code="x", passed=True)
+        for prompt in prompts
+    ]
     assert marking.split_into_batches(samples, tasks, most) == expected
 
 
@@ -71,7 +81,9 @@ class CrowdedTeacher(RecordingTeacher):
         super().__init__()
         self.inside = self.most_inside = 0
 
-    async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment | ScoringFailure, ...]:
+    async def mark(
+        self, group: Group, purse: BudgetLimiter
+    ) -> tuple[Judgment | ScoringFailure, ...]:
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
         try:
@@ -82,18 +94,26 @@ class CrowdedTeacher(RecordingTeacher):
             self.inside -= 1
 
 
-def _mark(config: Config, samples: Sequence[LabelledSample], tasks: Sequence[int], seen: list[int]) -> marking.Marking:
-    return asyncio.run(marking.mark_samples(config, samples, tasks, run="judge", repeat=0, on_marked=seen.append))
+def _mark(
+    config: Config, samples: Sequence[LabelledSample], tasks: Sequence[int], seen: list[int]
+) -> marking.Marking:
+    return asyncio.run(
+        marking.mark_samples(config, samples, tasks, run="judge", repeat=0, on_marked=seen.append)
+    )
 
 
 def test_a_task_of_many_samples_does_not_queue_in_the_teacher(database_url, monkeypatch):
-    """40 samples in groups of 4 are 10 calls, 2 at a time: a call that waited in the teacher would lose its time."""
+    """40 samples in groups of 4 are 10 calls, 2 at a time: a call that waited in the teacher
+    would lose its time.
+    """
     teacher = CrowdedTeacher()
     monkeypatch.setattr(marking, "make_teacher", lambda *_: teacher)
     settings = {"max_group_size": 4, "max_concurrency": 2}
     config = Config.model_validate({"teacher": settings, "store": {"database_url": database_url}})
     samples = [
-        LabelledSample(prompt="Write add(a, b).", language="text", code=f"code {at}", passed=at % 2 == 0)
+        LabelledSample(
+            prompt="Write add(a, b).", language="text", code=f"code {at}", passed=at % 2 == 0
+        )
         for at in range(41)
     ]
     seen: list[int] = []
@@ -103,7 +123,9 @@ def test_a_task_of_many_samples_does_not_queue_in_the_teacher(database_url, monk
     assert sorted(seen) == [1] + [4] * 10
     assert all(isinstance(each, Scored) for each in found.results)
     # 100 tokens in and 10 out per sample, 1e-6 and 5e-6 dollars each
-    assert [(each.teacher_calls, each.input_tokens, each.output_tokens) for each in found.usage] == [
+    assert [
+        (each.teacher_calls, each.input_tokens, each.output_tokens) for each in found.usage
+    ] == [
         (10, 4000, 400),
         (1, 100, 10),
     ]

@@ -1,4 +1,6 @@
-"""The alarm for runs in which the teacher disagrees with tests: windows, counts, both sides of the limit, once each."""
+"""The alarm for runs in which the teacher disagrees with tests: windows, counts, both sides of
+the limit, once each.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,18 @@ class Watched:
         self.now_ms = NOW
         self._number = 0
 
-    async def judge(self, run: str, *numbers: float, passed: bool = True, profile: str = PROFILE) -> None:
+    async def judge(
+        self, run: str, *numbers: float, passed: bool = True, profile: str = PROFILE
+    ) -> None:
         """Samples with these numbers for their correctness, in a minute of their own."""
         self.now_ms += MINUTE
         marks = []
         for number in numbers:
             self._number += 1
             name = fingerprint(profile, "task", str(self._number), "python")
-            criteria = dict.fromkeys(("correctness", "code_quality", "efficiency", "documentation"), number)
+            criteria = dict.fromkeys(
+                ("correctness", "code_quality", "efficiency", "documentation"), number
+            )
             marks.append(NewMark(name, criteria, [], 1, 1, passed=passed))
         await self.store.record_group(self.now_ms, GROUP, marks, {}, run=run)
 
@@ -44,7 +50,11 @@ class Watched:
         """The runs that looking once has found below the limit, and that were not before."""
         before = self.watch.low
         await self.watch.check(self.now_ms)
-        return [f"{run} {alarm.agreement:.3f}" for run, alarm in self.watch.low.items() if run not in before]
+        return [
+            f"{run} {alarm.agreement:.3f}"
+            for run, alarm in self.watch.low.items()
+            if run not in before
+        ]
 
     @property
     def low_runs(self) -> float | None:
@@ -64,12 +74,16 @@ async def test_an_alarm_is_raised_once_and_again_after_a_recovery(database_url, 
         assert (watched.low_runs, list(watched.watch.low)) == (0.0, [])
         await watched.judge("a", 0.1, 0.1, 0.1, 0.9)
         assert await watched.check() == ["a 0.250"]
-    assert [record.getMessage() for record in caplog.records if "agrees with tests" in record.getMessage()] == [
-        "run a: the teacher agrees with tests on 0.50, below rlaif.min_teacher_agreement (0.6): it calls 2 of 4 "
-        "samples right that passed, and 0 of 0 wrong that failed",
+    assert [
+        record.getMessage()
+        for record in caplog.records
+        if "agrees with tests" in record.getMessage()
+    ] == [
+        "run a: the teacher agrees with tests on 0.50, below rlaif.min_teacher_agreement (0.6): "
+        "it calls 2 of 4 samples right that passed, and 0 of 0 wrong that failed",
         "run a: the teacher agrees with tests again: 1.00",
-        "run a: the teacher agrees with tests on 0.25, below rlaif.min_teacher_agreement (0.6): it calls 1 of 4 "
-        "samples right that passed, and 0 of 0 wrong that failed",
+        "run a: the teacher agrees with tests on 0.25, below rlaif.min_teacher_agreement (0.6): "
+        "it calls 1 of 4 samples right that passed, and 0 of 0 wrong that failed",
     ]
 
 
@@ -105,7 +119,9 @@ async def test_only_the_newest_count(sqlite_url):
 async def test_runs_profiles_and_days_are_kept_apart(sqlite_url):
     async with opened(sqlite_url) as store:
         watched = Watched(store)
-        store.marks.register_profile(OTHER_PROFILE, ["correctness", "code_quality", "efficiency", "documentation"])
+        store.marks.register_profile(
+            OTHER_PROFILE, ["correctness", "code_quality", "efficiency", "documentation"]
+        )
         await watched.judge("a", *[0.1] * 4, profile=OTHER_PROFILE)  # another teacher's
         await watched.judge("b", *[0.9] * 4)
         assert await watched.check() == []

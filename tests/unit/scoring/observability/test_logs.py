@@ -1,4 +1,6 @@
-"""The log: a line a request with its id, and neither code nor task nor key in it, whatever goes wrong."""
+"""The log: a line a request with its id, and neither code nor task nor key in it, whatever goes
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +66,18 @@ def requests(said: list[str]) -> list[dict[str, object]]:
 async def test_a_request_is_a_line_with_its_facts(service, lines):
     async with service() as http:
         bodies = [[SAMPLE, SAMPLE], [{**SAMPLE, "code": "def f(:"}]]
-        answers = [await http.post("/score", json={"run": "demo", "samples": samples}) for samples in bodies]
+        answers = [
+            await http.post("/score", json={"run": "demo", "samples": samples})
+            for samples in bodies
+        ]
         await http.get("/nothing")
     first, second, missing = requests(lines())
-    assert (first["method"], first["route"], first["status"], first["run"]) == ("POST", "/score", 200, "demo")
+    assert (first["method"], first["route"], first["status"], first["run"]) == (
+        "POST",
+        "/score",
+        200,
+        "demo",
+    )
     assert (first["samples"], first["sources"]) == (2, {"teacher": 1, "coalesced": 1})
     assert second["sources"] == {"heuristic": 1}
     assert "unscored" not in first
@@ -82,10 +92,13 @@ async def test_a_request_is_a_line_with_its_facts(service, lines):
 @pytest.mark.parametrize("form", ["text"], indirect=True)
 async def test_for_people_the_facts_follow_the_message(service, lines):
     async with service() as http:
-        await http.post("/score", json={"run": "demo", "samples": [SAMPLE]}, headers={"X-Request-Id": "mine-1"})
+        await http.post(
+            "/score", json={"run": "demo", "samples": [SAMPLE]}, headers={"X-Request-Id": "mine-1"}
+        )
     [line] = [line for line in lines() if logs.REQUESTS in line]
     assert re.search(
-        r"INFO markbook.requests: request method=POST route=/score status=200 ms=[\d.]+ run=demo samples=1 "
+        r"INFO markbook.requests: request method=POST route=/score status=200 ms=[\d.]+ run=demo "
+        r"samples=1 "
         r"sources=teacher:1 gather_ms=[\d.]+ request_id=mine-1$",
         line,
     )
@@ -106,7 +119,9 @@ async def test_for_people_the_facts_follow_the_message(service, lines):
 async def test_the_id_is_the_header_s_else_the_body_s_else_made(service, lines, header, body, used):
     headers = {"X-Request-Id": header} if header else {}
     async with service() as http:
-        answer = await http.post("/score", json={"request_id": body, "samples": [SAMPLE]}, headers=headers)
+        answer = await http.post(
+            "/score", json={"request_id": body, "samples": [SAMPLE]}, headers=headers
+        )
     [line] = requests(lines())
     assert line["request_id"] == answer.headers["x-request-id"]
     if used is None:
@@ -121,7 +136,12 @@ async def test_probes_are_quiet_unless_something_is_wrong(service, lines, monkey
         for path in ("/healthz", "/readyz", "/metrics", "/stats"):
             assert (await http.get(path)).status_code == 200
     levels = {line["route"]: line["level"] for line in requests(lines())}
-    assert levels == {"/healthz": "debug", "/readyz": "debug", "/metrics": "debug", "/stats": "info"}
+    assert levels == {
+        "/healthz": "debug",
+        "/readyz": "debug",
+        "/metrics": "debug",
+        "/stats": "info",
+    }
 
 
 async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
@@ -143,7 +163,9 @@ async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
 
         async def ask(content: str, status: int, **more: str) -> None:
             answer = await http.post(
-                "/score", content=content, headers={"Content-Type": "application/json", **headers, **more}
+                "/score",
+                content=content,
+                headers={"Content-Type": "application/json", **headers, **more},
             )
             assert answer.status_code == status, answer.text
 
@@ -157,9 +179,13 @@ async def test_no_code_no_task_and_no_key_is_in_any_line_whatever_goes_wrong(
         await ask(body(code=CODE * 100), 413)
         await ask(body(), 401, Authorization=f"Bearer wrong{CANARY}")
         await ask(body(), 401, Authorization=f"Basic {CANARY}")
-        assert (await http.get("/stats", params={"run": f"a b {CANARY}"}, headers=headers)).status_code == 422
+        assert (
+            await http.get("/stats", params={"run": f"a b {CANARY}"}, headers=headers)
+        ).status_code == 422
         assert (await http.get(f"/{CANARY}", headers=headers)).status_code == 404
-        assert (await http.get("/marks", params={"key": CANARY}, headers=headers)).status_code == 422
+        assert (
+            await http.get("/marks", params={"key": CANARY}, headers=headers)
+        ).status_code == 422
         teacher.error = TeacherError(ErrorCode.REPLY_UNREADABLE, quoted)
         await ask(body(code=f"{CODE}# 2"), 200)
         await ask(body(code=f"def {CANARY}2(:"), 200)  # its audit fails, and is told of
@@ -182,7 +208,9 @@ def test_what_an_exception_says_is_left_out_and_its_place_is_not(form):
         except KeyError as error:
             raise ValueError(CODE) from error
     except ValueError as error:
-        record = logging.LogRecord("x", logging.ERROR, "f.py", 1, "it failed", (), (ValueError, error, None))
+        record = logging.LogRecord(
+            "x", logging.ERROR, "f.py", 1, "it failed", (), (ValueError, error, None)
+        )
     line = formatter.format(record)
     assert CANARY not in line
     assert "ValueError" in line
@@ -203,7 +231,9 @@ async def test_an_error_of_the_database_quotes_no_sample(database_url):
 
 
 def test_what_uvicorn_says_does_not_look_like_an_error():
-    record = logging.LogRecord("uvicorn.error", logging.INFO, __file__, 1, "Started server process", None, None)
+    record = logging.LogRecord(
+        "uvicorn.error", logging.INFO, __file__, 1, "Started server process", None, None
+    )
     assert logs.TextLines().format(record).endswith("INFO uvicorn: Started server process")
     assert record.name == "uvicorn.error"  # as other handlers have it
 

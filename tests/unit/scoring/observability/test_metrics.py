@@ -1,4 +1,6 @@
-"""/metrics: what it counts against what was asked, who may read it, and that nothing a client sends makes a series."""
+"""/metrics: what it counts against what was asked, who may read it, and that nothing a client
+sends makes a series.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,23 @@ def sample(name: str) -> dict[str, str]:
 
 
 class Scraped:
-    """What /metrics said. `scraped("samples_total", source="cache")` is a value, 0 where there is no such series."""
+    """What /metrics said.
+
+    `scraped("samples_total", source="cache")` is a value, 0 where there is no such series.
+    """
 
     def __init__(self, text: str) -> None:
-        self.samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+        self.samples = [
+            each for family in text_string_to_metric_families(text) for each in family.samples
+        ]
         self.labels = {each.name: set(each.labels) for each in self.samples}
 
     def __call__(self, name: str, **labels: str) -> float:
-        found = [each.value for each in self.samples if (each.name, each.labels) == (f"markbook_{name}", labels)]
+        found = [
+            each.value
+            for each in self.samples
+            if (each.name, each.labels) == (f"markbook_{name}", labels)
+        ]
         return found[0] if found else 0
 
 
@@ -60,7 +71,10 @@ async def test_samples_tokens_and_dollars_by_hand(service, teacher, database_url
         await score(http, "add")
         await http.post("/score", json={"samples": [{**sample("x"), "code": "def f(:"}]})
         found = await scrape(http)
-    assert {each: found("samples_total", source=each) for each in ("teacher", "coalesced", "cache", "heuristic")} == {
+    assert {
+        each: found("samples_total", source=each)
+        for each in ("teacher", "coalesced", "cache", "heuristic")
+    } == {
         "teacher": 2,
         "coalesced": 1,
         "cache": 1,
@@ -124,7 +138,10 @@ def test_a_bill_that_is_not_known_counts_apart_and_one_without_a_price_is_told()
     metrics.calls.observe(TeacherCall("m", "timeout", 1000, 200, cost_usd=0.5, usage_unknown=True))
     metrics.calls.observe(TeacherCall("m", "end_turn", 10, 2, 30, 40, cost_usd=None))
     found = Scraped(metrics.exposition().decode())
-    assert (found("teacher_usage_unknown_calls_total"), found("teacher_usage_unknown_usd_total")) == (1, 0.5)
+    assert (
+        found("teacher_usage_unknown_calls_total"),
+        found("teacher_usage_unknown_usd_total"),
+    ) == (1, 0.5)
     assert (found("teacher_unpriced_calls_total"), found("teacher_cost_usd_total")) == (1, 0)
     kinds = ("input", "output", "cache_read", "cache_write")
     assert [found("teacher_tokens_total", kind=kind) for kind in kinds] == [10, 2, 30, 40]
@@ -149,10 +166,16 @@ async def test_with_keys_one_for_all_runs_is_needed(service, monkeypatch, databa
         refused = await http.get("/metrics", headers={"Authorization": "Bearer mb_ann"})
         found = await scrape(http, Authorization="Bearer mb_scrape")
         spends = await http.post(
-            "/score", json={"samples": [sample("add")]}, headers={"Authorization": "Bearer mb_scrape"}
+            "/score",
+            json={"samples": [sample("add")]},
+            headers={"Authorization": "Bearer mb_scrape"},
         )
     assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
-    assert found("http_errors_total", code="unauthorized") == found("http_errors_total", code="forbidden") == 1
+    assert (
+        found("http_errors_total", code="unauthorized")
+        == found("http_errors_total", code="forbidden")
+        == 1
+    )
     assert found("http_requests_total", method="GET", route="none", status="401") == 1
     assert spends.json()["results"][0]["error"]["code"] == "budget_exhausted"
 
@@ -165,7 +188,9 @@ def expressions() -> list[str]:
     return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
 
 
-async def test_every_metric_of_the_dashboard_is_there_with_the_labels_that_it_is_asked_by(service, teacher):
+async def test_every_metric_of_the_dashboard_is_there_with_the_labels_that_it_is_asked_by(
+    service, teacher
+):
     async with service({"budgets": {"total": {"usd": 1.0}}}) as http:
         await score(http, "add")
         await http.get("/nothing")
@@ -187,7 +212,9 @@ def _grouped_by(expression: str) -> list[str]:
 def test_the_dashboard_shows_every_metric_there_is():
     shown = " ".join(expressions())
     families = re.findall(r"# TYPE (markbook_\w+) \w+", Metrics().exposition().decode())
-    assert not [name for name in families if name not in shown and not name.endswith("unpriced_calls_total")]
+    assert not [
+        name for name in families if name not in shown and not name.endswith("unpriced_calls_total")
+    ]
 
 
 async def test_a_call_that_a_stop_cuts_off_is_in_progress_no_more():
@@ -204,5 +231,7 @@ async def test_a_call_that_a_stop_cuts_off_is_in_progress_no_more():
     seen: list[float] = []
     metrics = Metrics()
     with pytest.raises(asyncio.CancelledError):
-        await InstrumentedTeacher(Stopped(), metrics.calls).mark(Group("g", "t", "python", ("x",)), OpenLimiter())
+        await InstrumentedTeacher(Stopped(), metrics.calls).mark(
+            Group("g", "t", "python", ("x",)), OpenLimiter()
+        )
     assert (seen, in_progress()) == ([1], 0)

@@ -1,4 +1,6 @@
-"""The alerting rules in deploy/: promtool accepts them, they fire when they should, and name metrics that exist."""
+"""The alerting rules in deploy/: promtool accepts them, they fire when they should, and name
+metrics that exist.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from tests.unit.scoring.observability.test_metrics import score, scrape
 RULES = ROOT / "deploy" / "prometheus-rules.yml"
 CASES = ROOT / "tests" / "deploy" / "prometheus_rules_test.yml"
 needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed (Debian's package prometheus)"
+    shutil.which("promtool") is None,
+    reason="promtool is not installed (Debian's package prometheus)",
 )
 
 
@@ -39,13 +42,19 @@ def test_the_rules_fire_when_they_should():
 def test_a_rule_that_does_not_fire_is_noticed(tmp_path):
     """So that the test above can fail."""
     (tmp_path / "rules.yml").write_text(RULES.read_text().replace("== 0", "== 7"))
-    (tmp_path / "cases.yml").write_text(CASES.read_text().replace("../../deploy/prometheus-rules.yml", "rules.yml"))
-    done = subprocess.run(["promtool", "test", "rules", str(tmp_path / "cases.yml")], capture_output=True, timeout=60)
+    (tmp_path / "cases.yml").write_text(
+        CASES.read_text().replace("../../deploy/prometheus-rules.yml", "rules.yml")
+    )
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "cases.yml")], capture_output=True, timeout=60
+    )
     assert done.returncode == 1
 
 
 async def test_every_metric_of_the_rules_is_there_with_its_labels(service):
-    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    rules = [
+        rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    ]
     async with service({"budgets": {"total": {"usd": 1.0}}}) as http:
         await score(http, "add")
         labels = (await scrape(http)).labels
@@ -53,9 +62,16 @@ async def test_every_metric_of_the_rules_is_there_with_its_labels(service):
     for rule in rules:
         for name, selector in re.findall(r"\b(markbook_\w+)(?:\{([^}]*)\})?", rule["expr"]):
             assert name in labels, f"{rule['alert']}: {name} is not in /metrics"
-            assert set(re.findall(r"(\w+)=", selector)) <= labels[name], f"{rule['alert']}: {selector}"
+            assert set(re.findall(r"(\w+)=", selector)) <= labels[name], (
+                f"{rule['alert']}: {selector}"
+            )
             names.add(name)
         grouped = re.findall(r"by \(([^)]*)\)", rule["expr"])
-        for label in {label.strip() for each in grouped for label in each.split(",")} - {"job", "instance"}:
-            assert any(label in labels[name] for name in names), f"{rule['alert']}: no label {label}"
+        for label in {label.strip() for each in grouped for label in each.split(",")} - {
+            "job",
+            "instance",
+        }:
+            assert any(label in labels[name] for name in names), (
+                f"{rule['alert']}: no label {label}"
+            )
     assert len(names) >= 6

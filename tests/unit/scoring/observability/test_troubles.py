@@ -1,4 +1,6 @@
-"""What keeps samples from being scored is seen: in the log, at /metrics and /stats, and on the page."""
+"""What keeps samples from being scored is seen: in the log, at /metrics and /stats, and on the
+page.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from tests.unit.scoring.pipeline.test_score import code, sample, score
 def test_both_sides_of_each_level(nusd, tokens, percent, caplog):
     watch, budget = BudgetWatch(), current_budget("total", Budget(usd=1.0, tokens=100), 7)
     watch.spent(budget, nusd, tokens, 7)
-    assert watch.current(7) == ({} if percent is None else {"total": BudgetAlert(percent, 7, budget)})
+    assert watch.current(7) == (
+        {} if percent is None else {"total": BudgetAlert(percent, 7, budget)}
+    )
     assert len(caplog.messages) == (percent is not None)
 
 
@@ -35,7 +39,9 @@ def test_each_level_is_said_once_by_scope(caplog):
     watch, total = BudgetWatch(), current_budget("total", Budget(tokens=100), 7)
     for tokens in (80, 85, 79, 92, 95):
         watch.spent(total, 0, tokens, tokens)
-        watch.spent(current_budget("run a", Budget(), 7), 0, tokens, tokens)  # without a limit there is nothing to say
+        watch.spent(
+            current_budget("run a", Budget(), 7), 0, tokens, tokens
+        )  # without a limit there is nothing to say
     watch.exhausted(total, 99)
     watch.exhausted(total, 100)
     watch.spent(total, 0, 85, 101)
@@ -59,7 +65,10 @@ async def test_a_spent_budget_is_on_the_page_at_metrics_and_in_the_log(service, 
     assert 'markbook_budget_left_usd{scope="total"} 5' in metrics  # 5e-05
     assert 'left_usd{scope="run demo"}' not in metrics  # no limit in dollars
     assert 'markbook_budget_spent_ratio{scope="run demo"} 0.11' in metrics
-    assert "100 % of the budget of total: new samples are unscored (budget_exhausted)" in caplog.messages
+    assert (
+        "100 % of the budget of total: new samples are unscored (budget_exhausted)"
+        in caplog.messages
+    )
     assert "The budget of total is spent since" in page
 
 

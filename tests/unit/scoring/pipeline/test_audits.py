@@ -1,4 +1,6 @@
-"""Audits: which rejected samples the teacher sees as well, once each, and what becomes of its opinion."""
+"""Audits: which rejected samples the teacher sees as well, once each, and what becomes of its
+opinion.
+"""
 
 from __future__ import annotations
 
@@ -61,24 +63,49 @@ class TestTheChoice:
 async def test_by_default_nobody_pays_for_what_is_rejected(service, teacher):
     async with service() as http:
         await score(http, sample(broken("add")))
-        assert (await stats(http))["audits"] == {"rate": 0.0, "threshold": 0.3, "is_stub": False, "counts": []}
+        assert (await stats(http))["audits"] == {
+            "rate": 0.0,
+            "threshold": 0.3,
+            "is_stub": False,
+            "counts": [],
+        }
     assert teacher.groups == []
 
 
-async def test_an_audit_changes_no_mark_and_is_billed_and_counted_apart(service, teacher, database_url):
+async def test_an_audit_changes_no_mark_and_is_billed_and_counted_apart(
+    service, teacher, database_url
+):
     async with service(ALL, database_url=database_url) as http:
-        answer = await score(http, sample(broken("add")), sample(""), sample("def add(a, b):\n    return a + b\n"))
+        answer = await score(
+            http, sample(broken("add")), sample(""), sample("def add(a, b):\n    return a + b\n")
+        )
         counted = await stats(http)
     first, second, third = answer["results"]
-    assert [first["source"], second["source"], third["source"]] == ["heuristic", "heuristic", "teacher"]
-    assert (first["score"], first["criteria"], first["reasons"]) == (0.02, None, ["unclosed_bracket"])
+    assert [first["source"], second["source"], third["source"]] == [
+        "heuristic",
+        "heuristic",
+        "teacher",
+    ]
+    assert (first["score"], first["criteria"], first["reasons"]) == (
+        0.02,
+        None,
+        ["unclosed_bracket"],
+    )
     assert (second["score"], second["criteria"], second["reasons"]) == (0.0, None, ["empty"])
-    assert sorted(teacher.codes) == sorted([broken("add"), "", "def add(a, b):\n    return a + b\n"])
+    assert sorted(teacher.codes) == sorted(
+        [broken("add"), "", "def add(a, b):\n    return a + b\n"]
+    )
     assert answer["usage"]["teacher_calls"] == 2
     assert answer["usage"]["input_tokens"] == 300
     block = counted["runs"]["demo"]
     assert (block["teacher_calls"], block["api_tokens_sent"], block["samples"]) == (2, 300, 3)
-    assert block["by_source"] == {"heuristic": 2, "tests": 0, "cache": 0, "coalesced": 0, "teacher": 1}
+    assert block["by_source"] == {
+        "heuristic": 2,
+        "tests": 0,
+        "cache": 0,
+        "coalesced": 0,
+        "teacher": 1,
+    }
     assert counted["budgets"]["run demo"]["spent_tokens"] == 330
     assert counted["cache"]["entries"] == 1
     expected = [("empty", ""), ("unclosed_bracket", broken("add"))]
@@ -94,7 +121,9 @@ async def test_an_audit_changes_no_mark_and_is_billed_and_counted_apart(service,
     ]
 
 
-async def test_a_sample_is_audited_once_whoever_sends_it_and_never_served_the_opinion(service, teacher, database_url):
+async def test_a_sample_is_audited_once_whoever_sends_it_and_never_served_the_opinion(
+    service, teacher, database_url
+):
     async with service(ALL, database_url=database_url) as http:
         await score(http, sample(broken("add")), sample(broken("add")))
         await score(http, sample(broken("add")), run="other")
@@ -108,7 +137,10 @@ async def test_a_sample_is_audited_once_whoever_sends_it_and_never_served_the_op
 
 async def test_replicas_at_the_same_time_ask_once(service, teacher, database_url):
     teacher.gate = asyncio.Event()
-    async with service(ALL, database_url=database_url) as one, service(ALL, database_url=database_url) as two:
+    async with (
+        service(ALL, database_url=database_url) as one,
+        service(ALL, database_url=database_url) as two,
+    ):
         first = asyncio.create_task(score(one, sample(broken("add"))))
         await teacher.asked.wait()
         second = await score(two, sample(broken("add")))  # and does not wait for the other's audit
@@ -160,7 +192,9 @@ async def test_a_teacher_that_is_away_changes_no_mark(service, teacher, failure)
 
 
 @pytest.mark.parametrize("method", ["acquire", "record"])
-async def test_a_store_that_cannot_keep_audits_changes_no_mark(service, teacher, monkeypatch, method):
+async def test_a_store_that_cannot_keep_audits_changes_no_mark(
+    service, teacher, monkeypatch, method
+):
     async def away(*_args):
         raise StoreUnavailableError("the database cannot be used")
 
@@ -173,7 +207,9 @@ async def test_a_store_that_cannot_keep_audits_changes_no_mark(service, teacher,
 
 
 async def test_budgets_hold_for_audits(service, teacher):
-    async with service(ALL | {"budgets": {"per_run": {"tokens": 109}}}) as http:  # one sample is bound at 110
+    async with service(
+        ALL | {"budgets": {"per_run": {"tokens": 109}}}
+    ) as http:  # one sample is bound at 110
         answer = await score(http, sample(broken("add")))
         counted = await stats(http)
     assert answer["results"][0]["score"] == 0.02
@@ -182,16 +218,22 @@ async def test_budgets_hold_for_audits(service, teacher):
     assert counted["totals"]["unscored"] == 0
 
 
-async def test_without_the_tier_there_is_nothing_to_audit_and_no_audit_is_served(service, teacher, sqlite_url):
+async def test_without_the_tier_there_is_nothing_to_audit_and_no_audit_is_served(
+    service, teacher, sqlite_url
+):
     async with service(ALL) as http:
         await score(http, sample(broken("add")))
-    async with service({"rlaif": {"heuristic_audit_rate": 1.0, "use_tiered_scoring": False}}) as http:
+    async with service(
+        {"rlaif": {"heuristic_audit_rate": 1.0, "use_tiered_scoring": False}}
+    ) as http:
         answer = await score(http, sample(broken("add")))
     assert answer["results"][0]["source"] == "teacher"
     assert teacher.codes == [broken("add")] * 2
 
 
-async def test_another_teachers_opinion_is_not_counted_with_this_ones_and_a_stand_in_says_so(service, teacher):
+async def test_another_teachers_opinion_is_not_counted_with_this_ones_and_a_stand_in_says_so(
+    service, teacher
+):
     async with service(ALL) as http:
         await score(http, sample(broken("add")))
     teacher.model, teacher.is_stub = "recording-2", True
@@ -249,7 +291,9 @@ class TestTheTable:
         audits = [self.audit(str(n)) for n in range(3)]
         await store.audits.acquire(audits, 1_000, stale_ms=500)
         scores = zip(audits, (0.1, 0.3, 0.5), strict=True)
-        await store.audits.record({audit.fingerprint.digest: ({}, score) for audit, score in scores}, [], 1_100)
+        await store.audits.record(
+            {audit.fingerprint.digest: ({}, score) for audit, score in scores}, [], 1_100
+        )
         [total] = await store.audits.sums(OWNER, PROFILE, threshold)
         assert (total.audited, total.at_or_above_threshold) == (3, reached)
         assert total.mean_score == pytest.approx(0.3)
@@ -263,8 +307,12 @@ class TestTheTable:
             other,
         ]
         await store.audits.acquire(audits, 1_000, stale_ms=500)
-        await store.audits.record({audit.fingerprint.digest: ({}, 0.5) for audit in audits}, [], 1_100)
-        assert [(each.reason, each.audited) for each in await store.audits.sums(OWNER, PROFILE, 0.3)] == [
+        await store.audits.record(
+            {audit.fingerprint.digest: ({}, 0.5) for audit in audits}, [], 1_100
+        )
+        assert [
+            (each.reason, each.audited) for each in await store.audits.sums(OWNER, PROFILE, 0.3)
+        ] == [
             ("empty", 1),
             ("stub", 2),
         ]
@@ -273,7 +321,13 @@ class TestTheTable:
         other = Store(database_url, lease_ms=1_000)
         audits = [self.audit(str(n)) for n in range(40)]
         taken = await asyncio.gather(
-            *(who.audits.acquire(some, 1_000, 500) for who in (store, other) for some in (audits, audits[::-1]))
+            *(
+                who.audits.acquire(some, 1_000, 500)
+                for who in (store, other)
+                for some in (audits, audits[::-1])
+            )
         )
         await other.close()
-        assert sorted(digest for some in taken for digest in some) == sorted(a.fingerprint.digest for a in audits)
+        assert sorted(digest for some in taken for digest in some) == sorted(
+            a.fingerprint.digest for a in audits
+        )

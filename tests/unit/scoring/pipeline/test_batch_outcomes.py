@@ -27,7 +27,9 @@ TESTS = SampleTests(passed=1, total=2, not_run=1, first_failure="assert f(1)")
 @pytest.mark.parametrize(
     "outcome",
     [
-        SampleMark(Source.TEACHER, 0.1 + 0.2, {"correctness": 1.0, "style": 0.0}, ("a reason",), TESTS),
+        SampleMark(
+            Source.TEACHER, 0.1 + 0.2, {"correctness": 1.0, "style": 0.0}, ("a reason",), TESTS
+        ),
         SampleMark(Source.HEURISTIC, 0.05, None, ("syntax", "stub")),
         ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "the request expired", 1.0),
         ScoringFailure(ErrorCode.TEACHER_REJECTED, "no", None),
@@ -50,7 +52,9 @@ def test_an_outcome_is_the_same_after_it_was_stored(outcome):
         (ErrorCode.BUDGET_EXHAUSTED, 4, False, False),
     ],
 )
-def test_what_may_succeed_is_tried_again_and_alone_where_others_may_be_the_cause(code, shown, again, alone):
+def test_what_may_succeed_is_tried_again_and_alone_where_others_may_be_the_cause(
+    code, shown, again, alone
+):
     failure = ScoringFailure(code, "why")
     assert is_worth_another_batch(failure, shown) is again
     assert is_to_be_alone(dump_outcome(failure)) is alone
@@ -79,10 +83,19 @@ def batch(name: str, created_ms: int) -> StoredBatch:
 def test_a_batch_is_priced_at_its_factor():
     price = Price(input=1.0, output=5.0)
     tokens = Tokens(input=1000, output=100, cache_read=2000, cache_write_1h=300)
-    whole, half = (CallPricer("m", price, "1h", factor).counted("end_turn", tokens, None) for factor in (1.0, 0.5))
+    whole, half = (
+        CallPricer("m", price, "1h", factor).counted("end_turn", tokens, None)
+        for factor in (1.0, 0.5)
+    )
     # 1000 + 2000 x 0.1 + 300 x 2 = 1800 input tokens and 100 x 5 = 500 for output
-    assert (whole.cost_usd, whole.billed_input_equivalent) == (pytest.approx(0.0023), pytest.approx(2300))
-    assert (half.cost_usd, half.billed_input_equivalent) == (pytest.approx(0.00115), pytest.approx(1150))
+    assert (whole.cost_usd, whole.billed_input_equivalent) == (
+        pytest.approx(0.0023),
+        pytest.approx(2300),
+    )
+    assert (half.cost_usd, half.billed_input_equivalent) == (
+        pytest.approx(0.00115),
+        pytest.approx(1150),
+    )
     assert (half.input_tokens, half.output_tokens) == (1000, 100)
     unpriced = CallPricer("m", None, "1h", 0.5).counted("end_turn", tokens, None)
     assert (unpriced.cost_usd, unpriced.billed_input_equivalent) == (None, pytest.approx(1150))

@@ -1,4 +1,6 @@
-"""A request's line in the ledger: written with the last marks that it waits for, or by itself before the reply."""
+"""A request's line in the ledger: written with the last marks that it waits for, or by itself
+before the reply.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ async def test_the_line_comes_with_the_last_marks(service, database_url, monkeyp
         assert (await counts(http))["by_source"]["teacher"] == len(names)
 
 
-async def test_a_line_that_no_mark_of_its_own_closes_is_written_before_the_reply(service, database_url, monkeypatch):
+async def test_a_line_that_no_mark_of_its_own_closes_is_written_before_the_reply(
+    service, database_url, monkeypatch
+):
     slow = SlowForSome()
 
     async def away(self, lines):
@@ -51,9 +55,13 @@ async def test_a_line_that_no_mark_of_its_own_closes_is_written_before_the_reply
             slow.held.set()
             assert codes(await first) == ["teacher"]
             assert (await second).status_code == 503
-        assert codes(await score(http, "quick", "slow", request_id="request-1")) == ["cache", "cache"]
+        assert codes(await score(http, "quick", "slow", request_id="request-1")) == [
+            "cache",
+            "cache",
+        ]
         assert (await counts(http, "first"))["by_source"]["teacher"] == 1
-        # its line was kept, and came with the next ones: what it paid for is counted, and the retry is not
+        # its line was kept, and came with the next ones: what it paid for is counted, and the retry
+        # is not
         assert (await counts(http))["by_source"] == {
             "heuristic": 0,
             "tests": 0,
@@ -84,10 +92,16 @@ async def test_a_request_that_is_being_counted_waits_for_its_marks_beyond_its_de
         gate.set()
         assert codes(await asked) == ["teacher"]
         answered = await counts(http)
-    assert (answered["samples"], answered["by_source"]["teacher"], answered["unscored"]) == (1, 1, 0)
+    assert (answered["samples"], answered["by_source"]["teacher"], answered["unscored"]) == (
+        1,
+        1,
+        0,
+    )
 
 
-async def test_a_request_that_was_answered_late_is_not_counted_again_when_its_marks_come(service, database_url):
+async def test_a_request_that_was_answered_late_is_not_counted_again_when_its_marks_come(
+    service, database_url
+):
     slow = SlowForSome()
     async with service(by=slow, database_url=database_url) as http:
         assert codes(await score(http, "slow", timeout_s=0.001)) == ["deadline"]

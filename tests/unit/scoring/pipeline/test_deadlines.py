@@ -1,4 +1,6 @@
-"""Deadlines and turns through POST /score: what is ready comes back, the rest later, and each is counted once."""
+"""Deadlines and turns through POST /score: what is ready comes back, the rest later, and each is
+counted once.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,10 @@ async def test_at_the_deadline_what_is_ready_comes_back_and_the_rest_comes_into_
 
 async def test_a_deadline_that_is_not_reached_changes_nothing(service, teacher):
     async with service() as http:
-        first, second = await score(http, "add", timeout_s=LONG), await score(http, "add", timeout_s=LONG)
+        first, second = (
+            await score(http, "add", timeout_s=LONG),
+            await score(http, "add", timeout_s=LONG),
+        )
     assert (codes(first), codes(second)) == (["teacher"], ["cache"])
 
 
@@ -120,7 +125,9 @@ async def test_one_who_waits_longer_gets_what_another_gave_up_on(service, slow):
     assert (waited["teacher_calls"], gave_up["teacher_calls"], gave_up["unscored"]) == (1, 0, 1)
 
 
-async def test_the_time_in_line_counts_and_nobody_is_asked_for_one_whose_turn_does_not_come(service, slow):
+async def test_the_time_in_line_counts_and_nobody_is_asked_for_one_whose_turn_does_not_come(
+    service, slow
+):
     async with service({"service": {"max_concurrent_requests": 1}}, by=slow) as http:
         first = asyncio.create_task(score(http, "slow"))
         await slow.asked.wait()
@@ -136,7 +143,9 @@ async def test_the_time_in_line_counts_and_nobody_is_asked_for_one_whose_turn_do
 
 async def test_a_call_that_goes_on_after_its_deadline_keeps_its_place(service, slow):
     """Otherwise short deadlines would start any number of calls at the same time."""
-    async with service({"service": {"max_concurrent_requests": 1, "max_queued_requests": 0}}, by=slow) as http:
+    async with service(
+        {"service": {"max_concurrent_requests": 1, "max_queued_requests": 0}}, by=slow
+    ) as http:
         late = await score(http, "slow", timeout_s=0.001)
         refused = await http.post("/score", json=body("add"))
         slow.held.set()
@@ -179,7 +188,9 @@ async def test_a_run_with_many_requests_does_not_hold_up_a_run_with_one(service,
 @pytest.mark.parametrize("timeout_s", [0, -1, 86_401, "soon", float("inf"), float("nan")])
 async def test_a_deadline_that_is_none_is_a_422(service, teacher, timeout_s):
     async with service() as http:
-        answer = await http.post("/score", content=json.dumps(body("add", timeout_s=timeout_s)), headers=JSON)
+        answer = await http.post(
+            "/score", content=json.dumps(body("add", timeout_s=timeout_s)), headers=JSON
+        )
     # what is no JSON is refused before anybody knows in which field it stands
     assert (answer.status_code, answer.json().get("field", "timeout_s")) == (422, "timeout_s")
     assert teacher.groups == []

@@ -25,14 +25,22 @@ CODE = "def f(x):\n    return x\n"
         (f"```\n{CODE}```\n", CODE, ExtractedFrom.BLOCK),
         (f"~~~python\n{CODE}~~~\n", CODE, ExtractedFrom.BLOCK),
         (f"````python\n{CODE}````\n", CODE, ExtractedFrom.BLOCK),
-        (f"Sure! It's {{simple}} (really:\n\n```python\n{CODE}```\n\nThat isn't all.", CODE, ExtractedFrom.BLOCK),
+        (
+            f"Sure! It's {{simple}} (really:\n\n```python\n{CODE}```\n\nThat isn't all.",
+            CODE,
+            ExtractedFrom.BLOCK,
+        ),
         (f"```python\n{CODE}", CODE, ExtractedFrom.BLOCK_CUT_OFF),
         ("```python\ndef f(x):\n    ret", "def f(x):\n    ret", ExtractedFrom.BLOCK_CUT_OFF),
         ("```python\n", "", ExtractedFrom.BLOCK_CUT_OFF),
         ("```python\n```\n", "", ExtractedFrom.BLOCK),
         ("```python", "", ExtractedFrom.BLOCK_CUT_OFF),
         # a list indents its block
-        ("1. First\n\n   ```python\n   x = [1,\n        2]\n   ```\n", "x = [1,\n     2]\n", ExtractedFrom.BLOCK),
+        (
+            "1. First\n\n   ```python\n   x = [1,\n        2]\n   ```\n",
+            "x = [1,\n     2]\n",
+            ExtractedFrom.BLOCK,
+        ),
     ],
 )
 def test_one_block(completion: str, code: str, extracted_from: ExtractedFrom) -> None:
@@ -41,7 +49,9 @@ def test_one_block(completion: str, code: str, extracted_from: ExtractedFrom) ->
 
 def test_line_ends_of_windows_stay() -> None:
     windows = CODE.replace("\n", "\r\n")
-    assert extract(f"Here:\r\n```python\r\n{windows}```\r\n", "python") == Extraction(windows, ExtractedFrom.BLOCK)
+    assert extract(f"Here:\r\n```python\r\n{windows}```\r\n", "python") == Extraction(
+        windows, ExtractedFrom.BLOCK
+    )
     assert extract(windows, "python") == Extraction(windows, ExtractedFrom.COMPLETION)
 
 
@@ -61,15 +71,25 @@ class TestSeveralBlocks:
         assert extract(f"```\n1\n```\n```text\n{CODE}```\n", "python").code == CODE
 
     def test_an_alias_is_the_language(self) -> None:
-        assert extract("```text\nlong output, of no interest\n```\n```c++\nint x;\n```\n", "cpp").code == "int x;\n"
+        assert (
+            extract("```text\nlong output, of no interest\n```\n```c++\nint x;\n```\n", "cpp").code
+            == "int x;\n"
+        )
 
     def test_an_unknown_language_is_matched_by_its_name(self) -> None:
-        assert extract("```text\nlong output\n```\n```Haskell\nx = 1\n```\n", "haskell").code == "x = 1\n"
+        assert (
+            extract("```text\nlong output\n```\n```Haskell\nx = 1\n```\n", "haskell").code
+            == "x = 1\n"
+        )
 
     def test_a_second_block_may_be_cut_off(self) -> None:
         first = "```python\nx = 1\n```\n"
-        assert extract(f"{first}```python\n{CODE}", "python") == Extraction(CODE, ExtractedFrom.BLOCK_CUT_OFF)
-        assert extract(f"```python\n{CODE}```\n```python\nf(", "python") == Extraction(CODE, ExtractedFrom.BLOCK)
+        assert extract(f"{first}```python\n{CODE}", "python") == Extraction(
+            CODE, ExtractedFrom.BLOCK_CUT_OFF
+        )
+        assert extract(f"```python\n{CODE}```\n```python\nf(", "python") == Extraction(
+            CODE, ExtractedFrom.BLOCK
+        )
 
 
 class TestFencesThatAreCode:
@@ -117,7 +137,8 @@ def test_nothing_but_fences() -> None:
 
 
 @given(
-    st.text(alphabet="`~ab \n\r\"'/*#{}${", max_size=300), st.sampled_from(["python", "rust", "javascript", "other"])
+    st.text(alphabet="`~ab \n\r\"'/*#{}${", max_size=300),
+    st.sampled_from(["python", "rust", "javascript", "other"]),
 )
 def test_what_is_extracted_stands_in_the_completion(completion: str, language: str) -> None:
     code = extract(completion, language).code

@@ -17,7 +17,9 @@ from markbook.scoring.pipeline.request_state import RequestState
 
 @pytest.fixture
 async def hands(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Awaitable[None]]:
-    """Stops the event loop's clock; `await hands(s)` moves it and lets what is due by then happen."""
+    """Stops the event loop's clock; `await hands(s)` moves it and lets what is due by then
+    happen.
+    """
     loop, now = asyncio.get_running_loop(), 1000.0
     monkeypatch.setattr(loop, "time", lambda: now)
 
@@ -31,7 +33,9 @@ async def hands(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Awaitable[
 
 
 class Sent:
-    """A gatherer with a window of 1 s and groups of up to 3; `groups`: what it sent, `waited_s` of each sample."""
+    """A gatherer with a window of 1 s and groups of up to 3; `groups`: what it sent, `waited_s`
+    of each sample.
+    """
 
     def __init__(self) -> None:
         self.groups: list[list[str]] = []
@@ -42,7 +46,9 @@ class Sent:
     def send(self, entries: Sequence[Entry]) -> None:
         self.groups.append([entry.item.code for entry in entries])
 
-    async def arrive(self, text: str, deadline: float | None = None, task: str = "t", run: str = "run") -> None:
+    async def arrive(
+        self, text: str, deadline: float | None = None, task: str = "t", run: str = "run"
+    ) -> None:
         sample = Sample(prompt=task, language="python", code=text)
         items = await prepare_samples([sample], "profile", use_tests=True)
         state = RequestState(ScoreRequest(samples=[sample]), items, BillingContext(run), deadline)
@@ -93,11 +99,16 @@ async def test_a_window_lasts_while_its_run_sends_samples_of_other_tasks(hands):
         await hands(0.75)
         await sent.arrive(text, task="b")
     await hands(0.75)
-    await sent.arrive("a2", task="a")  # 2.25 s after the first of its task, 0.75 s after one of its run
+    await sent.arrive(
+        "a2", task="a"
+    )  # 2.25 s after the first of its task, 0.75 s after one of its run
     await hands(0.75)
     assert sent.groups == []
     await hands(0.25)
-    assert sorted(sent.groups) == [["a1", "a2"], ["b1", "b2"]]  # windows that end together: in any order
+    assert sorted(sent.groups) == [
+        ["a1", "a2"],
+        ["b1", "b2"],
+    ]  # windows that end together: in any order
 
 
 async def test_a_window_ends_some_time_after_the_last_of_its_task(hands):

@@ -1,4 +1,6 @@
-"""Requests of one sample of one task, gathered into groups: what waits, what does not, who pays, who fails."""
+"""Requests of one sample of one task, gathered into groups: what waits, what does not, who pays,
+who fails.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from markbook.scoring.store import ApiKey, Store
 from markbook.scoring.types import ScoringFailure
 from tests.fakes import RecordingTeacher, true_score
 from tests.unit.scoring.book import commits
-from tests.unit.scoring.pipeline.test_deadlines import LONG, code, codes, counts, pass_time, score, until
+from tests.unit.scoring.pipeline.test_deadlines import (
+    LONG,
+    code,
+    codes,
+    counts,
+    pass_time,
+    score,
+    until,
+)
 
 __all__ = ["pass_time"]
 
@@ -68,11 +78,19 @@ async def test_eight_requests_of_one_sample_make_one_call_at_once(service, teach
     assert sorted(answer["usage"]["teacher_calls"] for answer in answers) == [0] * 7 + [1]
     assert sum(answer["usage"]["input_tokens"] for answer in answers) == 800
     assert (counted["samples"], counted["by_source"]["teacher"]) == (8, 8)
-    assert (counted["teacher_calls"], counted["api_tokens_sent"], counted["api_tokens_received"]) == (1, 800, 80)
-    assert len(ended) == 2  # claims and reservation before the call; marks, bill and all eight lines after it
+    assert (
+        counted["teacher_calls"],
+        counted["api_tokens_sent"],
+        counted["api_tokens_received"],
+    ) == (1, 800, 80)
+    assert (
+        len(ended) == 2
+    )  # claims and reservation before the call; marks, bill and all eight lines after it
 
 
-async def test_the_ninth_is_sent_when_the_window_is_over(service, teacher, database_url, pass_time, waits):
+async def test_the_ninth_is_sent_when_the_window_is_over(
+    service, teacher, database_url, pass_time, waits
+):
     async with service(GATHERING, database_url=database_url) as http:
         asked = start(http, *EIGHT, "ninth")
         await waits.until(9)
@@ -86,7 +104,9 @@ async def test_the_ninth_is_sent_when_the_window_is_over(service, teacher, datab
     assert (counted["samples"], counted["teacher_calls"]) == (9, 2)
 
 
-async def test_fewer_than_a_group_are_sent_together_at_the_end_of_the_window(service, teacher, pass_time, waits):
+async def test_fewer_than_a_group_are_sent_together_at_the_end_of_the_window(
+    service, teacher, pass_time, waits
+):
     async with service(GATHERING) as http:
         asked = start(http, "a", "b", "c")
         await waits.until(3)
@@ -96,7 +116,9 @@ async def test_fewer_than_a_group_are_sent_together_at_the_end_of_the_window(ser
     assert groups(teacher) == [{code(name) for name in "abc"}]
 
 
-async def test_a_request_of_several_samples_waits_for_none_and_none_joins_it(service, teacher, pass_time, waits):
+async def test_a_request_of_several_samples_waits_for_none_and_none_joins_it(
+    service, teacher, pass_time, waits
+):
     async with service(GATHERING) as http:
         asked = start(http, "a")
         await waits.until(1)
@@ -104,10 +126,16 @@ async def test_a_request_of_several_samples_waits_for_none_and_none_joins_it(ser
         assert codes(await score(http, "d", "d")) == ["teacher", "coalesced"]
         pass_time(LONG)
         await asyncio.gather(*asked)
-    assert [group.codes for group in teacher.groups] == [(code("b"), code("c")), (code("d"),), (code("a"),)]
+    assert [group.codes for group in teacher.groups] == [
+        (code("b"), code("c")),
+        (code("d"),),
+        (code("a"),),
+    ]
 
 
-@pytest.mark.parametrize("off", [{"gather_ms": 0.0}, {"gather_ms": 1000 * LONG, "max_group_size": 1}])
+@pytest.mark.parametrize(
+    "off", [{"gather_ms": 0.0}, {"gather_ms": 1000 * LONG, "max_group_size": 1}]
+)
 async def test_where_nothing_is_gathered_nothing_waits(service, teacher, waits, off):
     async with service({"teacher": off}) as http:
         await asyncio.gather(*start(http, *EIGHT))
@@ -136,12 +164,18 @@ ONE = {"prompt": "Write add(a, b).", "language": "text", "code": "one"}
         {"tests": ["assert True"], "test_setup": "import math"},
     ],
 )
-async def test_what_differs_in_more_than_its_code_is_not_gathered(service, teacher, pass_time, waits, other):
+async def test_what_differs_in_more_than_its_code_is_not_gathered(
+    service, teacher, pass_time, waits, other
+):
     settings = {**GATHERING, "rlaif": {"use_tests": True, "tests_policy": "advise"}}
     if "tests" in other:
         other = {"language": "python", **other}
     async with service(settings) as http:
-        first = {"run": "demo", **ONE, "language": other.get("language", "text") if "tests" in other else "text"}
+        first = {
+            "run": "demo",
+            **ONE,
+            "language": other.get("language", "text") if "tests" in other else "text",
+        }
         second = {**first, **other, "code": "def add(a, b):\n    return a + b\n"}
         asked = []
         for each in (first | {"code": "def one(a, b):\n    return a + b\n"}, second):
@@ -164,7 +198,9 @@ async def test_each_key_pays_for_its_own_samples(service, teacher, database_url,
         async def ask(key: str, name: str):
             sample = {"prompt": "Write add(a, b).", "language": "python", "code": code(name)}
             headers = {"Authorization": f"Bearer mb_{key}"}
-            answer = await http.post("/score", json={"run": "demo", "samples": [sample]}, headers=headers)
+            answer = await http.post(
+                "/score", json={"run": "demo", "samples": [sample]}, headers=headers
+            )
             return answer.json()
 
         asked = [ask("rich", "a"), ask("rich", "b"), ask("poor", "c"), ask("poor", "d")]
@@ -179,7 +215,9 @@ async def test_each_key_pays_for_its_own_samples(service, teacher, database_url,
     assert (spent["key rich"], spent.get("key poor", 0)) == (220, 0)
 
 
-async def test_a_spent_budget_is_typed_for_every_member_and_overspends_nothing(service, teacher, database_url):
+async def test_a_spent_budget_is_typed_for_every_member_and_overspends_nothing(
+    service, teacher, database_url
+):
     settings = {**GATHERING, "budgets": {"per_run": {"tokens": 879}}}  # eight samples may cost 880
     async with service(settings, database_url=database_url) as http:
         answers = await asyncio.gather(*start(http, *EIGHT))
@@ -207,12 +245,19 @@ async def test_a_sample_that_fails_fails_alone(service, teacher, database_url):
     assert [codes(answer) for answer in answers] == expected
 
 
-async def test_marks_that_cannot_be_stored_are_a_503_for_every_member(service, database_url, monkeypatch):
+async def test_marks_that_cannot_be_stored_are_a_503_for_every_member(
+    service, database_url, monkeypatch
+):
     async def away(*_args):
         raise StoreUnavailableError("away")
 
     monkeypatch.setattr(Store, "record_group", away)
     async with service(GATHERING, database_url=database_url) as http:
-        bodies = [{"samples": [{"prompt": "t", "language": "python", "code": code(name)}]} for name in EIGHT]
+        bodies = [
+            {"samples": [{"prompt": "t", "language": "python", "code": code(name)}]}
+            for name in EIGHT
+        ]
         answers = await asyncio.gather(*(http.post("/score", json=body) for body in bodies))
-    assert [(answer.status_code, answer.json()["error"]) for answer in answers] == [(503, "store_unavailable")] * 8
+    assert [(answer.status_code, answer.json()["error"]) for answer in answers] == [
+        (503, "store_unavailable")
+    ] * 8

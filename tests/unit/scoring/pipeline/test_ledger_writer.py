@@ -1,4 +1,6 @@
-"""Request lines: those that led paid calls are durable before the reply, the others soon after, none is lost."""
+"""Request lines: those that led paid calls are durable before the reply, the others soon after,
+none is lost.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 class Counting:
-    """Stands before the ledger: keeps the sizes of batches, fails before or after the commit if told to."""
+    """Stands before the ledger: keeps the sizes of batches, fails before or after the commit if
+    told to.
+    """
 
     def __init__(self, store: Store) -> None:
         self._count = store.ledger.count
@@ -52,7 +56,9 @@ def counting(store: Store) -> Counting:
 
 @pytest.fixture
 async def writer(store: Store, counting: Counting, monkeypatch) -> AsyncIterator[LedgerWriter]:
-    monkeypatch.setattr(ledger_writer, "FLUSH_S", 3600.0)  # nothing is written by the clock unless a test says so
+    monkeypatch.setattr(
+        ledger_writer, "FLUSH_S", 3600.0
+    )  # nothing is written by the clock unless a test says so
     opened = LedgerWriter(store)
     yield opened
     await opened.close()
@@ -81,7 +87,9 @@ async def test_a_line_that_cost_nothing_waits_for_the_next_that_did(store, write
     assert (counting.batches, await samples(store)) == ([3], 12)
 
 
-async def test_a_line_that_cost_nothing_is_written_without_another(store, writer, counting, monkeypatch):
+async def test_a_line_that_cost_nothing_is_written_without_another(
+    store, writer, counting, monkeypatch
+):
     assert ledger_writer.FLUSH_S > 1  # the fixture's
     monkeypatch.setattr(ledger_writer, "FLUSH_S", 0.001)
     await writer.add(line(1), durable=False)
@@ -107,7 +115,9 @@ async def test_lines_outlive_a_failed_flush_and_are_counted_once(store, writer, 
     assert await samples(store) == 12
 
 
-async def test_memory_is_bounded_and_what_does_not_fit_is_refused(store, writer, counting, monkeypatch):
+async def test_memory_is_bounded_and_what_does_not_fit_is_refused(
+    store, writer, counting, monkeypatch
+):
     monkeypatch.setattr(ledger_writer, "MAX_LINES", 3)
     counting.fail_before = True
     for number in range(3):
@@ -138,7 +148,11 @@ async def test_what_cannot_be_written_at_the_end_is_named(store, writer, countin
 
 
 async def test_a_hit_does_not_wait_for_the_ledger(service, database_url, monkeypatch):
-    sample = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+    sample = {
+        "prompt": "Write add(a, b).",
+        "language": "python",
+        "code": "def add(a, b):\n    return a + b\n",
+    }
 
     async def away(self, lines):
         raise AWAY
@@ -150,4 +164,10 @@ async def test_a_hit_does_not_wait_for_the_ledger(service, database_url, monkeyp
             hit = await http.post("/score", json={"samples": [sample]})
         counts = (await http.get("/stats")).json()["totals"]
     assert (hit.status_code, hit.json()["results"][0]["source"]) == (200, "cache")
-    assert counts["by_source"] == {"heuristic": 0, "tests": 0, "cache": 1, "coalesced": 0, "teacher": 1}
+    assert counts["by_source"] == {
+        "heuristic": 0,
+        "tests": 0,
+        "cache": 1,
+        "coalesced": 0,
+        "teacher": 1,
+    }

@@ -1,4 +1,6 @@
-"""Rate limits per key: both sides of each limit, and the time after which a request is let through."""
+"""Rate limits per key: both sides of each limit, and the time after which a request is let
+through.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,17 @@ from tests.unit.scoring.hands import Hands
 
 __all__ = ["at_once", "store"]
 
-SAMPLE = {"prompt": "Write add(a, b).", "language": "python", "code": "def add(a, b):\n    return a + b\n"}
+SAMPLE = {
+    "prompt": "Write add(a, b).",
+    "language": "python",
+    "code": "def add(a, b):\n    return a + b\n",
+}
 
 
 def key(requests: int | None = None, samples: int | None = None, name: str = "ann") -> ApiKey:
-    return replace(api_key(name, f"mb_{name}"), requests_per_minute=requests, samples_per_minute=samples)
+    return replace(
+        api_key(name, f"mb_{name}"), requests_per_minute=requests, samples_per_minute=samples
+    )
 
 
 def refusal(limiter: RateLimiter, by: ApiKey, samples: int = 1) -> tuple[str, str]:
@@ -32,7 +40,10 @@ def test_both_sides_of_requests_per_minute():
     limiter, ann = RateLimiter(hands), key(requests=3)
     for _ in range(3):
         limiter.take(ann, 100)
-    assert refusal(limiter, ann) == ("the API key ann may send 3 requests per minute: retry later", "20")
+    assert refusal(limiter, ann) == (
+        "the API key ann may send 3 requests per minute: retry later",
+        "20",
+    )
     hands.now += 19.999
     assert refusal(limiter, ann)[1] == "1"
     hands.now += 0.001
@@ -48,7 +59,10 @@ def test_both_sides_of_samples_per_minute():
     hands = Hands()
     limiter, ann = RateLimiter(hands), key(samples=60)
     limiter.take(ann, 41)
-    assert refusal(limiter, ann, 20) == ("the API key ann may send 60 samples per minute: retry later", "1")
+    assert refusal(limiter, ann, 20) == (
+        "the API key ann may send 60 samples per minute: retry later",
+        "1",
+    )
     limiter.take(ann, 19)
     assert refusal(limiter, ann, 30)[1] == "30"
     hands.now += 30
@@ -94,7 +108,9 @@ def test_a_limit_that_was_changed_applies_to_the_next_request():
 
 
 @pytest.mark.parametrize("route", ["/score", "/get_reward?language=python"])
-async def test_over_the_limit_the_response_is_a_429_with_retry_after(service, store, at_once, database_url, route):
+async def test_over_the_limit_the_response_is_a_429_with_retry_after(
+    service, store, at_once, database_url, route
+):
     await store.keys.add(key(samples=1))
     await store.keys.add(key(name="bob"))
     query = {"query": [SAMPLE["prompt"] + SAMPLE["code"]], "prompts": [SAMPLE["prompt"]]}

@@ -1,4 +1,6 @@
-"""Which rejected samples are written to the list: once, and again after they may have been deleted."""
+"""Which rejected samples are written to the list: once, and again after they may have been
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tests.unit.scoring.pipeline.test_tests_tier import BROKEN, sample
 OTHER = "def mul(a, b:\n    return a * b\n"
 
 
-async def test_a_reject_that_was_deleted_is_listed_again_once_the_writer_has_forgotten(service, clock, database_url):
+async def test_a_reject_that_was_deleted_is_listed_again_once_the_writer_has_forgotten(
+    service, clock, database_url
+):
     async with service({"store": {"keep_rejects": 1}}, database_url=database_url) as http:
         state = http._transport.app.state.markbook
         for code in (BROKEN, OTHER):
@@ -28,7 +32,9 @@ async def test_a_reject_that_was_deleted_is_listed_again_once_the_writer_has_for
     assert kept in found
 
 
-async def test_what_is_already_listed_stays_one_when_the_writer_has_forgotten(service, database_url):
+async def test_what_is_already_listed_stays_one_when_the_writer_has_forgotten(
+    service, database_url
+):
     async with service(database_url=database_url) as http:
         for _ in range(2):
             await score(http, sample(BROKEN))

@@ -1,4 +1,7 @@
-"""POST /score through the whole pipeline: sources, order, counting, failures. The teacher is a fake that records."""
+"""POST /score through the whole pipeline: sources, order, counting, failures.
+
+The teacher is a fake that records.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ async def test_results_keep_the_order_and_the_marks_of_their_samples(service, te
     assert [len(group.codes) for group in teacher.groups] == [8, 8, 4]
 
 
-async def test_the_second_time_comes_from_the_book_on_both_databases(service, teacher, database_url):
+async def test_the_second_time_comes_from_the_book_on_both_databases(
+    service, teacher, database_url
+):
     async with service(database_url=database_url) as http:
         first = await score(http, sample(code("add")), sample(code("plus")))
     async with service(database_url=database_url) as http:  # a new process on the same book
@@ -57,7 +62,9 @@ async def test_the_second_time_comes_from_the_book_on_both_databases(service, te
         counts = await run_counts(http)
     assert sources(first) == ["teacher", "teacher"]
     assert sources(second) == ["cache", "cache", "teacher"]
-    assert [result["score"] for result in second["results"][:2]] == [result["score"] for result in first["results"]]
+    assert [result["score"] for result in second["results"][:2]] == [
+        result["score"] for result in first["results"]
+    ]
     assert teacher.codes == [code("add"), code("plus"), code("new")]
     assert second["usage"] == {
         "teacher_calls": 1,
@@ -68,26 +75,47 @@ async def test_the_second_time_comes_from_the_book_on_both_databases(service, te
         "cost_usd": pytest.approx(0.00015),
     }
     assert (counts["samples"], counts["teacher_calls"], counts["api_tokens_sent"]) == (5, 2, 300)
-    assert counts["by_source"] == {"heuristic": 0, "tests": 0, "cache": 2, "coalesced": 0, "teacher": 3}
+    assert counts["by_source"] == {
+        "heuristic": 0,
+        "tests": 0,
+        "cache": 2,
+        "coalesced": 0,
+        "teacher": 3,
+    }
     assert counts["cost_usd"] == pytest.approx(0.00045)
 
 
 async def test_duplicates_in_one_request_are_asked_once_and_counted_each(service, teacher):
     async with service() as http:
-        answer = await score(http, *[sample(code("add"))] * 2, sample(f"```python\n{code('add')}```"))
+        answer = await score(
+            http, *[sample(code("add"))] * 2, sample(f"```python\n{code('add')}```")
+        )
         counts = await run_counts(http)
     assert teacher.codes == [code("add")]
     assert sources(answer) == ["teacher", "coalesced", "coalesced"]
     assert len({result["score"] for result in answer["results"]}) == 1
-    assert [result["extracted_from"] for result in answer["results"]] == ["completion", "completion", "block"]
+    assert [result["extracted_from"] for result in answer["results"]] == [
+        "completion",
+        "completion",
+        "block",
+    ]
     assert counts["samples"] == sum(counts["by_source"].values()) == 3
 
 
 async def test_samples_of_one_task_are_judged_together_and_of_two_tasks_apart(service, teacher):
     other = "Write sub(a, b) that returns the difference."
     async with service() as http:
-        await score(http, sample(code("a1")), sample(code("b1"), other), sample(code("a2")), sample(code("b2"), other))
-    assert [group.codes for group in teacher.groups] == [(code("a1"), code("a2")), (code("b1"), code("b2"))]
+        await score(
+            http,
+            sample(code("a1")),
+            sample(code("b1"), other),
+            sample(code("a2")),
+            sample(code("b2"), other),
+        )
+    assert [group.codes for group in teacher.groups] == [
+        (code("a1"), code("a2")),
+        (code("b1"), code("b2")),
+    ]
 
 
 async def test_two_callers_at_once_cost_one_call(service, teacher):
@@ -122,7 +150,9 @@ async def test_a_caller_that_goes_away_does_not_cancel_the_call_others_wait_for(
 
 async def test_broken_code_is_rejected_before_anyone_pays(service, teacher):
     async with service() as http:
-        answer = await score(http, sample("def add(a, b:\n    return a + b\n"), sample("x"), sample(code("add")))
+        answer = await score(
+            http, sample("def add(a, b:\n    return a + b\n"), sample("x"), sample(code("add"))
+        )
         again = await score(http, sample("x"))
     broken, short, good = answer["results"]
     for result in (broken, short):
@@ -187,7 +217,10 @@ ALL_FAILURES = [ScoringFailure(failure, "why", 2.5) for failure in ErrorCode]
 
 @pytest.mark.parametrize("failure", ALL_FAILURES, ids=lambda failure: failure.code)
 async def test_a_failed_sample_never_becomes_a_number(service, teacher, failure):
-    """The law. One sample of three fails: it has no score, is not kept, and is asked again next time."""
+    """The law.
+
+    One sample of three fails: it has no score, is not kept, and is asked again next time.
+    """
     teacher.failures[code("bad")] = failure
     batch = [sample(code("ok1")), sample(code("bad")), sample(code("ok2"))]
     async with service() as http:
@@ -202,13 +235,19 @@ async def test_a_failed_sample_never_becomes_a_number(service, teacher, failure)
         pytest.approx(true_score(code("ok1"))),
         pytest.approx(true_score(code("ok2"))),
     ]
-    assert (counts["samples"], counts["unscored"], counts["unscored_by_code"]) == (3, 1, {failure.code: 1})
+    assert (counts["samples"], counts["unscored"], counts["unscored_by_code"]) == (
+        3,
+        1,
+        {failure.code: 1},
+    )
     assert sources(again) == ["cache", "teacher", "cache"]
     assert again["results"][1]["score"] == pytest.approx(true_score(code("bad")))
 
 
 @pytest.mark.parametrize("failure", list(ErrorCode))
-async def test_a_failed_call_leaves_every_sample_unscored_and_its_bill_counted(service, teacher, failure):
+async def test_a_failed_call_leaves_every_sample_unscored_and_its_bill_counted(
+    service, teacher, failure
+):
     teacher.error = TeacherError(failure, "down", retry_after_s=9.0)
     async with service() as http:
         answer = await score(http, sample(code("add")), sample(code("plus")), sample(code("add")))
@@ -217,7 +256,10 @@ async def test_a_failed_call_leaves_every_sample_unscored_and_its_bill_counted(s
     assert [result["score"] for result in answer["results"]] == [None, None, None]
     assert {result["error"]["code"] for result in answer["results"]} == {failure.value}
     assert counts["unscored"] == counts["samples"] == 3
-    assert (counts["api_tokens_sent"], counts["teacher_calls"]) == (300 - 100, 1)  # distinct samples are paid for
+    assert (counts["api_tokens_sent"], counts["teacher_calls"]) == (
+        300 - 100,
+        1,
+    )  # distinct samples are paid for
     assert stats["cache"]["entries"] == 0
 
 
@@ -230,7 +272,8 @@ async def test_one_groups_failure_keeps_anothers_marks(service):
 
     async with service(by=HalfBroken()) as http:
         answer = await http.post(
-            "/score", json={"samples": [sample(code("a"), "a bad task"), sample(code("b"), "a fine task")]}
+            "/score",
+            json={"samples": [sample(code("a"), "a bad task"), sample(code("b"), "a fine task")]},
         )
         again = await score(http, sample(code("b"), "a fine task"))
     assert answer.status_code == 500
@@ -272,7 +315,9 @@ async def test_an_id_that_is_used_for_something_else_is_counted_too(service):
 
 async def test_a_spent_budget_leaves_new_samples_unscored_and_the_book_open(service, teacher):
     # a group of one sample is bound at 100 tokens in and 10 out
-    async with service({"budgets": {"per_run": {"tokens": 220}}, "teacher": {"max_group_size": 1}}) as http:
+    async with service(
+        {"budgets": {"per_run": {"tokens": 220}}, "teacher": {"max_group_size": 1}}
+    ) as http:
         first = await score(http, sample(code("one")), sample(code("two")))
         over = await score(http, sample(code("three")), sample(code("one")))
         other = await score(http, sample(code("three")), run="other")

@@ -1,4 +1,6 @@
-"""Audits of samples that failed a test: which the teacher sees as well, and what /stats makes of both."""
+"""Audits of samples that failed a test: which the teacher sees as well, and what /stats makes of
+both.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ async def test_an_audit_changes_no_mark_is_billed_and_counted(service, teacher, 
 
 async def test_both_sides_of_a_half_and_an_auc_from_ten_of_either_kind(service, teacher):
     teacher.doubted = {right("r0").strip(), *(wrong(f"w{number}").strip() for number in range(6))}
-    batch = [sample(right(f"r{number}")) for number in range(10)] + [sample(wrong(f"w{number}")) for number in range(9)]
+    batch = [sample(right(f"r{number}")) for number in range(10)] + [
+        sample(wrong(f"w{number}")) for number in range(9)
+    ]
     async with service(ALL) as http:
         await score(http, *batch)
         [before] = (await stats(http))["agreement"]["counts"]
@@ -110,19 +114,27 @@ async def test_both_sides_of_a_half_and_an_auc_from_ten_of_either_kind(service, 
     assert count["auc"] == pytest.approx((54 + 42 / 2) / 100)
 
 
-async def test_a_sample_is_audited_once_whoever_sends_it_and_its_mark_stays(service, teacher, database_url):
+async def test_a_sample_is_audited_once_whoever_sends_it_and_its_mark_stays(
+    service, teacher, database_url
+):
     async with service(ALL, database_url=database_url) as http:
         await score(http, sample(WRONG), sample(WRONG))
         await score(http, sample(WRONG), run="other")
-    async with service(ALL, database_url=database_url) as http:  # another replica, whose verdicts are in the store
+    async with service(
+        ALL, database_url=database_url
+    ) as http:  # another replica, whose verdicts are in the store
         again = await score(http, sample(WRONG))
         counted = await stats(http)
     assert sources(again) == ["tests"]
     assert len(teacher.codes) == 1
-    assert [(each["run"], each["failed"]) for each in counted["agreement"]["counts"]] == [("demo", 1)]
+    assert [(each["run"], each["failed"]) for each in counted["agreement"]["counts"]] == [
+        ("demo", 1)
+    ]
 
 
-async def test_what_failed_is_audited_the_next_time_from_the_known_verdict(service, teacher, database_url):
+async def test_what_failed_is_audited_the_next_time_from_the_known_verdict(
+    service, teacher, database_url
+):
     teacher.failures[WRONG] = ScoringFailure(ErrorCode.REPLY_UNREADABLE, "why")
     async with service(ALL, database_url=database_url) as http:
         first = await score(http, sample(WRONG))
@@ -155,7 +167,9 @@ async def test_a_store_that_cannot_keep_audits_changes_no_mark(service, monkeypa
 
 
 @pytest.mark.parametrize(("tokens", "audited"), [(109, 0), (110, 1)])
-async def test_budgets_hold_for_audits(service, teacher, tokens, audited):  # one sample is bound at 110
+async def test_budgets_hold_for_audits(
+    service, teacher, tokens, audited
+):  # one sample is bound at 110
     async with service(ALL | {"budgets": {"per_run": {"tokens": tokens}}}) as http:
         answer = await score(http, sample(WRONG))
         counted = await stats(http)
@@ -166,7 +180,9 @@ async def test_budgets_hold_for_audits(service, teacher, tokens, audited):  # on
 
 async def test_a_request_does_not_wait_for_audits_past_its_deadline(service, teacher):
     async with service() as http:
-        await score(http, sample(WRONG))  # so that its verdict is known: a sandbox takes longer to start
+        await score(
+            http, sample(WRONG)
+        )  # so that its verdict is known: a sandbox takes longer to start
     teacher.gate = asyncio.Event()
     async with service(ALL) as http:
         body = {"run": "demo", "timeout_s": 1.0, "samples": [sample(WRONG)]}
@@ -193,7 +209,9 @@ async def test_samples_without_tests_and_cached_marks_count_nothing_more(service
         await score(http, sample(RIGHT), run="other")
         await score(http, sample("def add(a, b):\n    return b + a\n", []))
         counted = await stats(http)
-    assert [(each["run"], each["passed"]) for each in counted["agreement"]["counts"]] == [("demo", 1)]
+    assert [(each["run"], each["passed"]) for each in counted["agreement"]["counts"]] == [
+        ("demo", 1)
+    ]
 
 
 async def test_the_series_and_one_run(service):
@@ -202,7 +220,10 @@ async def test_the_series_and_one_run(service):
         await score(http, sample(WRONG), run="other")
         [point] = (await http.get("/stats/series")).json()["points"]
         mine = (await stats(http, "demo"))["agreement"]["counts"]
-    assert {run: (each["agreement"]["passed"], each["agreement"]["failed"]) for run, each in point["runs"].items()} == {
+    assert {
+        run: (each["agreement"]["passed"], each["agreement"]["failed"])
+        for run, each in point["runs"].items()
+    } == {
         "demo": (1, 0),
         "other": (0, 1),
     }
@@ -221,7 +242,8 @@ async def test_metrics_count_what_both_say(service):
 
 def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path, sqlite_url):
     with pytest.raises(
-        ConfigError, match=r"rlaif\.tests_audit_rate is 0\.1, expected 0 with rlaif\.tests_policy: only"
+        ConfigError,
+        match=r"rlaif\.tests_audit_rate is 0\.1, expected 0 with rlaif\.tests_policy: only",
     ):
         parse_config({"rlaif": {"tests_policy": "only", "tests_audit_rate": 0.1}})
     rubric = tmp_path / "style.md"
@@ -237,8 +259,17 @@ async def test_the_command_shows_what_each_figure_rests_on(service, teacher):
         await score(http, sample(RIGHT), sample(WRONG), sample(right("r")), run="team-a/7")
         told = list(lines(Stats.model_validate((await http.get("/stats")).json())))
     start = next(number for number, line in enumerate(told) if line.startswith("AGAINST TESTS"))
-    assert told[start].split() == ["AGAINST", "TESTS", "MODEL", "RUBRIC", "PASSED", "FAILED", "AGREES", "AUC"]
-    # one of two by Wilson: 0.0945 to 0.9055; none of one: 0 to 0.7935; the mean of 0.5 and 0 is 0.25:
-    # below sqrt(0.4055²) / 2, above sqrt(0.4055² + 0.7935²) / 2
+    assert told[start].split() == [
+        "AGAINST",
+        "TESTS",
+        "MODEL",
+        "RUBRIC",
+        "PASSED",
+        "FAILED",
+        "AGREES",
+        "AUC",
+    ]
+    # one of two by Wilson: 0.0945 to 0.9055; none of one: 0 to 0.7935; the mean of 0.5 and 0 is
+    # 0.25: below sqrt(0.4055²) / 2, above sqrt(0.4055² + 0.7935²) / 2
     assert told[start + 1].split()[3:] == ["1/2", "0/1", "0.25", "(0.05-0.70)", "-"]
     assert max(map(len, told)) <= 80

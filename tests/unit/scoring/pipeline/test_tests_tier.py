@@ -1,4 +1,6 @@
-"""Samples with tests through the whole pipeline: what fails is scored here, what passes goes to the teacher, kept."""
+"""Samples with tests through the whole pipeline: what fails is scored here, what passes goes to
+the teacher, kept.
+"""
 
 from __future__ import annotations
 
@@ -48,22 +50,42 @@ async def test_what_fails_is_scored_for_free_and_what_passes_is_correct_whoever_
     assert sources(answer) == ["tests", "teacher", "heuristic"]
     # one of three tests: 0.05 + (0.3 - 0.05) / 3
     assert wrong["score"] == pytest.approx(0.05 + 0.25 / 3, abs=1e-6)
-    assert (wrong["criteria"], wrong["reasons"]) == ({"correctness": pytest.approx(1 / 3, abs=1e-6)}, ["tests_failed"])
-    assert (wrong["tests"]["passed"], wrong["tests"]["total"], wrong["tests"]["not_run"]) == (1, 3, 0)
+    assert (wrong["criteria"], wrong["reasons"]) == (
+        {"correctness": pytest.approx(1 / 3, abs=1e-6)},
+        ["tests_failed"],
+    )
+    assert (wrong["tests"]["passed"], wrong["tests"]["total"], wrong["tests"]["not_run"]) == (
+        1,
+        3,
+        0,
+    )
     assert wrong["tests"]["first_failure"] == "assert add(1, 2) == 3: expected 3, got 2"
     theirs = true_criteria(RIGHT)
     assert right["criteria"] == {**theirs, "correctness": 1.0}
     assert theirs["correctness"] < 1
-    expected = 0.3 + 0.3 * theirs["code_quality"] + 0.2 * theirs["efficiency"] + 0.2 * theirs["documentation"]
+    expected = (
+        0.3
+        + 0.3 * theirs["code_quality"]
+        + 0.2 * theirs["efficiency"]
+        + 0.2 * theirs["documentation"]
+    )
     assert right["score"] == pytest.approx(expected)
     assert right["tests"] == {"passed": 3, "total": 3, "first_failure": None, "not_run": 0}
     assert broken["tests"] is None
     assert teacher.codes == [RIGHT.strip("\n")] or teacher.codes == [RIGHT]
-    assert counts["by_source"] == {"heuristic": 1, "tests": 1, "cache": 0, "coalesced": 0, "teacher": 1}
+    assert counts["by_source"] == {
+        "heuristic": 1,
+        "tests": 1,
+        "cache": 0,
+        "coalesced": 0,
+        "teacher": 1,
+    }
     assert len(ran) == 2  # what does not parse is not run
 
 
-async def test_the_second_time_nothing_is_run_and_nobody_asked_on_both_databases(service, teacher, database_url, ran):
+async def test_the_second_time_nothing_is_run_and_nobody_asked_on_both_databases(
+    service, teacher, database_url, ran
+):
     for _ in range(2):  # the second one is a new process on the same store
         async with service(database_url=database_url) as http:
             answer = await score(http, sample(WRONG), sample(RIGHT))
@@ -96,16 +118,25 @@ async def test_advise_asks_about_all_and_sets_their_correctness(service, teacher
     async with service({"rlaif": {"tests_policy": "advise"}}) as http:
         answer = await score(http, sample(WRONG), sample(RIGHT))
     assert sources(answer) == ["teacher", "teacher"]
-    assert [result["criteria"]["correctness"] for result in answer["results"]] == [pytest.approx(1 / 3, abs=1e-6), 1.0]
+    assert [result["criteria"]["correctness"] for result in answer["results"]] == [
+        pytest.approx(1 / 3, abs=1e-6),
+        1.0,
+    ]
 
 
 async def test_only_asks_nobody(service, teacher):
     async with service({"rlaif": {"tests_policy": "only"}}) as http:
-        answer = await score(http, sample(WRONG), sample(RIGHT), sample(RIGHT, []), sample(BROKEN, []))
+        answer = await score(
+            http, sample(WRONG), sample(RIGHT), sample(RIGHT, []), sample(BROKEN, [])
+        )
         again = await score(http, sample(RIGHT))
     wrong, right, untested, broken = answer["results"]
     assert wrong["score"] == pytest.approx(0.05 + 0.25 / 3, abs=1e-6)
-    assert (right["score"], right["criteria"], right["source"]) == (1.0, {"correctness": 1.0}, "tests")
+    assert (right["score"], right["criteria"], right["source"]) == (
+        1.0,
+        {"correctness": 1.0},
+        "tests",
+    )
     assert untested["error"]["code"] == "tests_missing"
     assert broken["source"] == "heuristic"
     assert again["results"][0]["score"] == 1.0
@@ -124,7 +155,9 @@ async def test_without_use_tests_they_are_as_if_they_were_not_there(service, tea
 
 async def test_tests_in_another_language_are_refused_and_say_why(service, teacher):
     async with service() as http:
-        answer = await score(http, sample("int add(int a, int b) { return a + b; }", language="c++"))
+        answer = await score(
+            http, sample("int add(int a, int b) { return a + b; }", language="c++")
+        )
     error = answer["results"][0]["error"]
     assert error["code"] == "tests_unsupported"
     assert "python only, not in cpp" in error["detail"]
@@ -166,7 +199,9 @@ async def test_a_timeout_fails_and_is_run_once_again(service, monkeypatch, ran):
     assert len(ran) == 2
 
 
-async def test_a_teacher_that_fails_leaves_what_passed_unscored_and_never_a_number(service, teacher):
+async def test_a_teacher_that_fails_leaves_what_passed_unscored_and_never_a_number(
+    service, teacher
+):
     teacher.failures[RIGHT.rstrip("\n")] = teacher.failures[RIGHT] = ScoringFailure(
         ErrorCode.TEACHER_REFUSED, "declined"
     )
@@ -189,7 +224,11 @@ PASSED, FAILED, LACKS = (
         ([PASSED, LACKS], (1, 1, 1), None),  # what was not run might have failed
         ([LACKS, LACKS], (0, 0, 2), None),
         ([FAILED, LACKS], (0, 1, 1), 0.0),
-        ([TestResult(Verdict.OUT_OF_MEMORY), TestResult(Verdict.TIMED_OUT), PASSED], (1, 3, 0), pytest.approx(1 / 3)),
+        (
+            [TestResult(Verdict.OUT_OF_MEMORY), TestResult(Verdict.TIMED_OUT), PASSED],
+            (1, 3, 0),
+            pytest.approx(1 / 3),
+        ),
     ],
 )
 def test_what_results_sum_to(results, counts, share):
@@ -199,7 +238,9 @@ def test_what_results_sum_to(results, counts, share):
 
 
 def test_the_first_failure_is_short_and_fits_any_database():
-    verdict = summarized(["assert f()\n"], [TestResult(Verdict.FAILED, "got \x00\ud800" + "x" * 9_000)])
+    verdict = summarized(
+        ["assert f()\n"], [TestResult(Verdict.FAILED, "got \x00\ud800" + "x" * 9_000)]
+    )
     assert verdict.first_failure is not None
     assert verdict.first_failure.startswith("assert f(): got \\x00?")
     assert len(verdict.first_failure) == 400
@@ -209,5 +250,8 @@ def test_what_was_not_shown_leaves_the_teachers_number():
     criteria = {"correctness": 0.4, "code_quality": 0.5}
     assert with_verdict(criteria, None) == criteria
     assert with_verdict(criteria, SampleTests(passed=1, total=1, not_run=1)) == criteria
-    assert with_verdict(criteria, SampleTests(passed=1, total=1)) == {**criteria, "correctness": 1.0}
+    assert with_verdict(criteria, SampleTests(passed=1, total=1)) == {
+        **criteria,
+        "correctness": 1.0,
+    }
     assert with_verdict({"style": 0.4}, SampleTests(passed=1, total=1)) == {"style": 0.4}

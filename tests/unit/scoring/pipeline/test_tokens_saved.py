@@ -1,4 +1,6 @@
-"""Tokens saved: what the baseline would have sent for the samples that are scored, less what was sent."""
+"""Tokens saved: what the baseline would have sent for the samples that are scored, less what was
+sent.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,14 @@ async def test_a_sample_without_a_mark_saves_nothing(service, teacher):
         await score(http, sample(code("good")), sample(code("bad")), run="both")
         both = await run_counts(http, "both")
     assert one["tokens_saved"] + one["api_tokens_sent"] > 0
-    assert bad["tokens_saved"] == -bad["api_tokens_sent"] == -100  # it was asked for and paid for, for nothing
+    assert (
+        bad["tokens_saved"] == -bad["api_tokens_sent"] == -100
+    )  # it was asked for and paid for, for nothing
     # in the store, so not asked again: the baseline's tokens of the good one alone
-    assert both["tokens_saved"] + both["api_tokens_sent"] == one["tokens_saved"] + one["api_tokens_sent"]
+    assert (
+        both["tokens_saved"] + both["api_tokens_sent"]
+        == one["tokens_saved"] + one["api_tokens_sent"]
+    )
 
 
 async def test_a_spent_budget_saves_nothing(service):

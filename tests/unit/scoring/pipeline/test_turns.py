@@ -1,4 +1,6 @@
-"""Request slots: concurrency and queue limits, fairness between runs, cancelled requests, shutdown."""
+"""Request slots: concurrency and queue limits, fairness between runs, cancelled requests,
+shutdown.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ ANN, BOB = api_key("ann", "mb_ann"), api_key("bob", "mb_bob")
 
 
 class Crowd:
-    """Callers of `turns`, started in order; `served` are those who have got a place, in their order."""
+    """Callers of `turns`, started in order; `served` are those who have got a place, in their
+    order.
+    """
 
     def __init__(self, turns: RequestSlots) -> None:
         self.turns = turns
@@ -148,7 +152,9 @@ async def test_keys_do_not_share_places():
 
 @pytest.mark.parametrize(("took_s", "retry_after"), [(0.0, 1), (30.0, 3), (1000.0, 60)])
 async def test_retry_after_is_what_the_line_will_take(took_s, retry_after):
-    """The mean starts at 0 and moves by a tenth: after one request of 30 s it is 3 s, for one who waits."""
+    """The mean starts at 0 and moves by a tenth: after one request of 30 s it is 3 s, for one
+    who waits.
+    """
     hands = Hands()
     turns = RequestSlots(1, 1, hands)
     since = await turns.acquire("a")

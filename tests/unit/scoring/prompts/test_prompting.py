@@ -1,4 +1,6 @@
-"""What the teacher is shown: cutting, fencing, order, and the token estimate against a real tokenizer."""
+"""What the teacher is shown: cutting, fencing, order, and the token estimate against a real
+tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ def test_the_head_of_a_task_ends_between_words(chars: int, shown: str) -> None:
 
 
 def test_head_and_tail_share_the_length() -> None:
-    assert truncate_task(TASK, truncate=True, chars=20, policy="head_tail") == f"Write a {CUT} the sum."
+    assert (
+        truncate_task(TASK, truncate=True, chars=20, policy="head_tail")
+        == f"Write a {CUT} the sum."
+    )
     assert truncate_task(TASK, truncate=True, chars=38, policy="head_tail") == TASK
 
 
@@ -49,7 +54,9 @@ def test_a_task_is_shown_whole_when_told_to() -> None:
 
 
 @given(st.text(min_size=1, max_size=80), st.integers(1, 90), st.sampled_from(["head", "head_tail"]))
-def test_cutting_never_cuts_a_word_where_white_space_is_in_reach(task: str, chars: int, policy: str) -> None:
+def test_cutting_never_cuts_a_word_where_white_space_is_in_reach(
+    task: str, chars: int, policy: str
+) -> None:
     shown = truncate_task(task, truncate=True, chars=chars, policy=policy)  # type: ignore[arg-type]
     if len(task) <= chars:
         assert shown == task
@@ -81,7 +88,9 @@ def test_a_message_reads_back_as_it_was_written() -> None:
     assert read_samples(render(TASK, "python", codes, "#123456")) == codes
 
 
-@given(st.lists(st.text(alphabet="#0123456789 \nendmarktsk:,", max_size=60), min_size=1, max_size=5))
+@given(
+    st.lists(st.text(alphabet="#0123456789 \nendmarktsk:,", max_size=60), min_size=1, max_size=5)
+)
 def test_no_sample_can_close_its_fence(codes: list[str]) -> None:
     marker = fence("seed", "task", codes)
     assert read_samples(render("task", "python", codes, marker)) == codes
@@ -106,14 +115,19 @@ def test_the_system_prompt_says_how_to_reply() -> None:
     text = system_text(load_rubric(), explain=False)
     assert "{" not in text
     assert text.endswith(
-        "4 marks separated by spaces, in this order: correctness code_quality efficiency documentation."
+        "4 marks separated by spaces, in this order: correctness code_quality efficiency "
+        "documentation."
     )
     assert system_text(load_rubric(), explain=True).endswith("the main reason in at most 15 words.")
     assert len(TEMPLATE_VERSION) == 12
 
 
 def test_the_estimate_is_within_a_fifth_of_a_real_tokenizer() -> None:
-    for text in (system_text(load_rubric(), explain=False), (estimate_tokens.__doc__ or ""), __doc__ * 3):
+    for text in (
+        system_text(load_rubric(), explain=False),
+        (estimate_tokens.__doc__ or ""),
+        __doc__ * 3,
+    ):
         assert estimate_tokens(text) == pytest.approx(tokens.exact(text), rel=0.2)
     assert estimate_tokens("") == 0
     assert estimate_tokens("abc") == 2

@@ -17,7 +17,12 @@ OWN = "---\ncriteria:\n  tone: 0.25\n  brevity: 0.75\n---\ntone: kind.\nbrevity:
 
 def test_the_built_in_rubric_has_the_four_criteria_and_an_anchor_at_0_50_and_100_for_each() -> None:
     rubric = load_rubric()
-    assert dict(rubric.criteria) == {"correctness": 0.3, "code_quality": 0.3, "efficiency": 0.2, "documentation": 0.2}
+    assert dict(rubric.criteria) == {
+        "correctness": 0.3,
+        "code_quality": 0.3,
+        "efficiency": 0.2,
+        "documentation": 0.2,
+    }
     assert tuple(rubric.criteria) == CRITERIA
     for anchor in ("\n100: ", "\n50: ", "\n0: "):
         assert rubric.text.count(anchor) == 4
@@ -35,12 +40,16 @@ def test_the_sum_is_weighted() -> None:
 
 
 def test_the_sum_has_no_digits_that_only_floats_have() -> None:
-    sums = [load_rubric().score(dict.fromkeys(CRITERIA, hundredth / 100)) for hundredth in range(101)]
+    sums = [
+        load_rubric().score(dict.fromkeys(CRITERIA, hundredth / 100)) for hundredth in range(101)
+    ]
     assert sums == [hundredth / 100 for hundredth in range(101)]
 
 
 def test_weights_written_to_a_few_digits_still_sum_to_one() -> None:
-    thirds = parse_rubric("---\ncriteria: {a: 0.3333334, b: 0.3333333, c: 0.3333334}\n---\na b c", "own.md")
+    thirds = parse_rubric(
+        "---\ncriteria: {a: 0.3333334, b: 0.3333333, c: 0.3333334}\n---\na b c", "own.md"
+    )
     assert 1.0 - 1e-15 <= thirds.score({"a": 1.0, "b": 1.0, "c": 1.0}) <= 1.0
 
 

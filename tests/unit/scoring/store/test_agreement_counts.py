@@ -1,4 +1,6 @@
-"""What teacher and tests say of a sample is counted once, whatever happens to the write, on both databases."""
+"""What teacher and tests say of a sample is counted once, whatever happens to the write, on both
+databases.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,21 @@ def kind(passed: bool, percent: int, language: str = "python") -> JudgedKind:
     return JudgedKind(MINE, language, passed, percent)
 
 
-async def counted(store: Store, run: str | None = None, viewer: Viewer = OWNER) -> dict[str, Counter[JudgedKind]]:
+async def counted(
+    store: Store, run: str | None = None, viewer: Viewer = OWNER
+) -> dict[str, Counter[JudgedKind]]:
     sums = await store.ledger.sums(viewer, run=run)
     return {name: totals.judged for (_, name), totals in sums.tallies.items() if totals.judged}
 
 
 async def test_marks_of_samples_with_tests_are_counted_by_what_both_say(database_url):
     async with opened(database_url) as store:
-        marks = [judged("a", 0.9, True), judged("b", 0.9, True), judged("c", 0.2, False), judged("d", 0.9, None)]
+        marks = [
+            judged("a", 0.9, True),
+            judged("b", 0.9, True),
+            judged("c", 0.2, False),
+            judged("d", 0.9, None),
+        ]
         await store.record_group(NOW, GROUP, marks, {}, run="one")
         await store.record_group(NOW, GROUP, [judged("e", 0.5, True)], {}, run="two")
         assert await counted(store) == {
@@ -73,7 +82,9 @@ async def test_a_key_sees_its_runs_only(database_url):
             await store.record_group(NOW, GROUP, [judged(run, 0.9, True)], {}, run=run)
         viewer = Viewer(ApiKey("ann", b"", "mine/*", Budget(), NOW))
         assert set(await counted(store, viewer=viewer)) == {"mine/1"}
-        assert {run for _, run in (await store.ledger.judged(viewer, 0, MINUTE)).tallies} == {"mine/1"}
+        assert {run for _, run in (await store.ledger.judged(viewer, 0, MINUTE)).tallies} == {
+            "mine/1"
+        }
 
 
 def audit(code: str, run: str = "one") -> NewTestsAudit:
@@ -101,7 +112,11 @@ class TestAudits:
             other = Store(database_url, lease_ms=1_000)
             audits = [audit(str(number)) for number in range(40)]
             taken = await asyncio.gather(
-                *(who.tests_audits.acquire(some, NOW, 500) for who in (store, other) for some in (audits, audits[::-1]))
+                *(
+                    who.tests_audits.acquire(some, NOW, 500)
+                    for who in (store, other)
+                    for some in (audits, audits[::-1])
+                )
             )
             await other.close()
         found = sorted(digest for some in taken for digest in some)

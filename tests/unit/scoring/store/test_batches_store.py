@@ -1,4 +1,6 @@
-"""The rows of batches on both databases: leases, claims and reservations that have none, results that count once."""
+"""The rows of batches on both databases: leases, claims and reservations that have none, results
+that count once.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ ASKED = SampleState(1)
 
 @asynccontextmanager
 async def with_batch(database_url, *names):
-    """Stores of as many replicas as there are `names`, and a batch in them, whose lease the first has."""
+    """Stores of as many replicas as there are `names`, and a batch in them, whose lease the
+    first has.
+    """
     async with opened(database_url) as first:
         others = [Store(database_url, LEASE_MS) for _ in names[1:]]
         for other in others:
@@ -62,7 +66,9 @@ async def planned(store, batch, *codes, limits=None):
 
 
 def result(asked: StoredRequest, *codes: str, bill: TeacherCall = BILL) -> NewResult:
-    return NewResult(asked, GROUP, [marked(code) for code in codes], dict.fromkeys(asked.digests, DONE), bill)
+    return NewResult(
+        asked, GROUP, [marked(code) for code in codes], dict.fromkeys(asked.digests, DONE), bill
+    )
 
 
 async def spent(store) -> tuple[int, int]:
@@ -82,7 +88,9 @@ async def test_one_replica_at_a_time_works_on_a_batch(database_url):
             await first.batches.finish(batch, b"", line(), NOW + LEASE_MS + 2)
 
 
-async def test_a_lease_is_renewed_while_its_owner_works_and_a_batch_waits_until_it_is_due(database_url):
+async def test_a_lease_is_renewed_while_its_owner_works_and_a_batch_waits_until_it_is_due(
+    database_url,
+):
     async with with_batch(database_url, "a", "b") as (batch, first, second):
         await first.batches.renew(NOW + LEASE_MS)
         assert await second.batches.acquire(PROFILE, NOW + 2 * LEASE_MS) is None
@@ -106,7 +114,9 @@ async def test_a_sample_of_a_batch_stays_claimed_however_long_it_takes(database_
             with pytest.raises(ClaimConflictError) as conflict:
                 await store.reserve([named("one")], context(), BOUND, {}, late)
             assert conflict.value.asked == {named("one").digest}
-            failures = (await store.claims.poll([named("one").digest, named("new").digest], late)).failures
+            failures = (
+                await store.claims.poll([named("one").digest, named("new").digest], late)
+            ).failures
             assert {failure.code for failure in failures.values()} == {ErrorCode.IN_BATCH}
         assert await count(first, "reservations") == 2
         assert await count(first, "ledger_calls") == 0
@@ -169,8 +179,12 @@ async def test_a_failed_sample_that_is_open_stays_claimed_and_one_that_is_not_is
         free = TeacherCall("m", "expired", failed=True)
         again, left = request(0, "again"), request(1, "left")
         retry = SampleState(1, failure="{}")
-        await first.batches.record(now, NewResult(again, GROUP, [], {again.digests[0]: retry}, free), NOW)
-        await first.batches.record(now, NewResult(left, GROUP, [], {left.digests[0]: DONE}, free), NOW)
+        await first.batches.record(
+            now, NewResult(again, GROUP, [], {again.digests[0]: retry}, free), NOW
+        )
+        await first.batches.record(
+            now, NewResult(left, GROUP, [], {left.digests[0]: DONE}, free), NOW
+        )
         assert await spent(first) == (0, 0)
         assert await first.batches.samples("b1") == {again.digests[0]: retry, left.digests[0]: DONE}
         await first.reserve([named("left")], context(), BOUND, {}, NOW)
@@ -187,7 +201,12 @@ async def test_an_ended_batch_keeps_its_response_only(database_url):
         await planned(first, batch, "one")
         await first.batches.finish(batch, b"response", line(), NOW + 5)
         stored = await first.batches.get(OWNER, "b1")
-        assert (stored.state, stored.body, stored.response, stored.ended_ms) == ("ended", None, b"response", NOW + 5)
+        assert (stored.state, stored.body, stored.response, stored.ended_ms) == (
+            "ended",
+            None,
+            b"response",
+            NOW + 5,
+        )
         assert await count(first, "batch_samples") == await count(first, "claims") == 0
         assert await count(first, "ledger_requests") == 1
         assert await first.batches.acquire(PROFILE, NOW + 10 * LEASE_MS) is None

@@ -1,4 +1,6 @@
-"""Claims on both databases: one of several replicas asks; leases, failures, and no gap between claim and mark."""
+"""Claims on both databases: one of several replicas asks; leases, failures, and no gap between
+claim and mark.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import pytest
 from markbook.config.settings import Budget
 from markbook.contract import ErrorCode
 from markbook.scoring.fingerprint import Fingerprint, fingerprint
-from markbook.scoring.store import OWNER, CallContext, ClaimConflictError, NewMark, Store, StoreObservers
+from markbook.scoring.store import (
+    OWNER,
+    CallContext,
+    ClaimConflictError,
+    NewMark,
+    Store,
+    StoreObservers,
+)
 from markbook.scoring.store.budgets import BudgetExceededError
 from markbook.scoring.store.claims import KEEP_FAILURES_MS
 from markbook.scoring.store.lease_clock import TOLERANCE_MS, LeaseClock
@@ -50,7 +59,9 @@ async def takes(store: Store, wanted: list[Fingerprint], now_ms: int) -> bool:
     return True
 
 
-async def bring(store: Store, *marked: Fingerprint, failures: dict[bytes, ScoringFailure] | None = None) -> None:
+async def bring(
+    store: Store, *marked: Fingerprint, failures: dict[bytes, ScoringFailure] | None = None
+) -> None:
     marks = [NewMark(each, MARKS, [], 1, 1) for each in marked]
     await store.record_group(1, GROUP, marks, failures or {})
 
@@ -103,7 +114,9 @@ async def test_a_lease_ends_just_after_its_last_millisecond(replicas):
     assert not await takes(two, [A], LEASE)
     assert (await two.claims.poll([A.digest], LEASE + 1)).free == {A.digest}
     await take(two, [A], LEASE + 1)
-    await bring(one, A)  # the first owner was only slow: its mark counts, the second's claim is not its to drop
+    await bring(
+        one, A
+    )  # the first owner was only slow: its mark counts, the second's claim is not its to drop
     assert (await two.claims.poll([A.digest], LEASE + 2)).free == frozenset()
     await bring(two, A)
     assert (await two.claims.poll([A.digest], LEASE + 2)).free == {A.digest}
@@ -147,7 +160,12 @@ async def test_many_replicas_at_once_own_each_claim_once(replicas):
     groups = [names[start : start + 4][::step] for step in (1, -1) for start in range(0, 10, 2)]
     asked = [(store, group) for group in groups for store in replicas]
     taken = await asyncio.gather(*(takes(store, group, 0) for store, group in asked))
-    owners = {(each.digest, store) for (store, group), mine in zip(asked, taken, strict=True) if mine for each in group}
+    owners = {
+        (each.digest, store)
+        for (store, group), mine in zip(asked, taken, strict=True)
+        if mine
+        for each in group
+    }
     assert len({digest for digest, _ in owners}) == len(owners) >= 4
 
 
@@ -167,15 +185,22 @@ async def test_writers_of_the_same_claims_in_different_orders_do_not_deadlock(re
         for step in range(6):
             mine = order if await takes(store, order, step * (LEASE + 1)) else []
             await store.claims.renew(step * (LEASE + 1))
-            failures = {each.digest: ScoringFailure(ErrorCode.TEACHER_REFUSED, "no") for each in mine[turn::2]}
+            failures = {
+                each.digest: ScoringFailure(ErrorCode.TEACHER_REFUSED, "no")
+                for each in mine[turn::2]
+            }
             await bring(store, failures=failures)
 
     orders = [names, names[::-1], names[10:] + names[:10], names[::2] + names[1::2]]
-    await asyncio.gather(*(work(replicas[turn % 2], order, turn % 2) for turn, order in enumerate(orders)))
+    await asyncio.gather(
+        *(work(replicas[turn % 2], order, turn % 2) for turn, order in enumerate(orders))
+    )
 
 
 async def test_a_lease_further_away_than_any_can_be_is_none(replicas):
-    """Its owner's clock was ahead, and it died: nobody renews it, and it would hold the others up for an hour."""
+    """Its owner's clock was ahead, and it died: nobody renews it, and it would hold the others
+    up for an hour.
+    """
     one, two = replicas
     hour = 3_600_000
     await take(one, [A], hour)
@@ -196,10 +221,14 @@ async def test_a_reservation_of_such_a_lease_is_booked_at_its_bound(replicas):
 
 
 async def unknown_calls(store: Store) -> int:
-    return sum(tally.counts["unknown_calls"] for tally in (await store.ledger.sums(OWNER)).tallies.values())
+    return sum(
+        tally.counts["unknown_calls"] for tally in (await store.ledger.sums(OWNER)).tallies.values()
+    )
 
 
-async def test_on_postgres_leases_are_kept_in_the_servers_time_whatever_the_replicas_clocks_say(postgres_url):
+async def test_on_postgres_leases_are_kept_in_the_servers_time_whatever_the_replicas_clocks_say(
+    postgres_url,
+):
     stores = [Store(postgres_url, 60_000, server_time=True) for _ in range(2)]
     for store in stores:
         store.open(PROFILE, {"teacher": "x"}, 1)
@@ -236,7 +265,9 @@ def test_between_measurements_time_goes_on_by_the_monotonic_clock():
 
 async def test_marks_that_another_replica_brought_first_are_counted_as_paid_for_twice(database_url):
     counted: list[int] = []
-    one, two = (Store(database_url, LEASE, observers=StoreObservers(counted.append)) for _ in range(2))
+    one, two = (
+        Store(database_url, LEASE, observers=StoreObservers(counted.append)) for _ in range(2)
+    )
     for store in (one, two):
         store.open(PROFILE, {"teacher": "x"}, 1)
     await take(one, [A, B], 0)

@@ -1,4 +1,6 @@
-"""Where a statement runs: on SQLite a look costs no thread, and writes that wait share a transaction."""
+"""Where a statement runs: on SQLite a look costs no thread, and writes that wait share a
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 async def test_a_look_needs_no_thread_on_sqlite(database):
     def work(connection):
-        return connection.scalar(text("SELECT 1")), threading.current_thread() is threading.main_thread()
+        return connection.scalar(
+            text("SELECT 1")
+        ), threading.current_thread() is threading.main_thread()
 
     assert await database.read_inline(work) == (1, not database.is_postgres)
     assert await database.read(work) == (1, False)
@@ -34,10 +38,14 @@ async def test_a_look_sees_what_was_written_since_the_last(database):
     def count(connection):
         return connection.scalar(text("SELECT count(*) FROM counted"))
 
-    await database.write(lambda connection: connection.execute(text("CREATE TABLE counted (n INTEGER)")))
+    await database.write(
+        lambda connection: connection.execute(text("CREATE TABLE counted (n INTEGER)"))
+    )
     for number in range(3):
         assert await database.read_inline(count) == number
-        await database.write(lambda connection: connection.execute(text("INSERT INTO counted VALUES (1)")))
+        await database.write(
+            lambda connection: connection.execute(text("INSERT INTO counted VALUES (1)"))
+        )
 
 
 async def test_a_look_that_would_wait_is_left_to_a_thread_and_reported_if_that_fails(database):
@@ -74,26 +82,38 @@ async def added(database: Database) -> list[int]:
 @pytest.fixture
 async def commits(database: Database) -> list[object]:
     """What is committed from now on, with a table to write to."""
-    await database.write(lambda connection: connection.execute(text("CREATE TABLE added (n INTEGER)")))
+    await database.write(
+        lambda connection: connection.execute(text("CREATE TABLE added (n INTEGER)"))
+    )
     seen: list[object] = []
     event.listen(database.engine, "commit", seen.append)
     return seen
 
 
 async def test_writes_that_wait_share_a_transaction_on_sqlite(database, commits):
-    assert await asyncio.gather(*(database.write(adding(number)) for number in range(5))) == [0, 1, 2, 3, 4]
+    assert await asyncio.gather(*(database.write(adding(number)) for number in range(5))) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     assert len(commits) == (5 if database.is_postgres else 1)
     assert await added(database) == [0, 1, 2, 3, 4]
 
 
 async def test_a_write_that_fails_is_undone_and_the_others_with_it_are_not(database, commits):
-    ends = await asyncio.gather(*(database.write(adding(number)) for number in (1, -2, 3)), return_exceptions=True)
+    ends = await asyncio.gather(
+        *(database.write(adding(number)) for number in (1, -2, 3)), return_exceptions=True
+    )
     assert [ends[0], type(ends[1]), ends[2]] == [1, LookupError, 3]
     assert await added(database) == [1, 3]
     assert await database.write(adding(4)) == 4
 
 
-async def test_writes_are_not_tried_one_by_one_while_the_store_is_away(database, commits, monkeypatch):
+async def test_writes_are_not_tried_one_by_one_while_the_store_is_away(
+    database, commits, monkeypatch
+):
     tried: list[object] = []
 
     def away(work):
@@ -102,7 +122,9 @@ async def test_writes_are_not_tried_one_by_one_while_the_store_is_away(database,
 
     with monkeypatch.context() as patch:
         patch.setattr(database, "write_sync", away)
-        ends = await asyncio.gather(*(database.write(adding(number)) for number in (1, 2, 3)), return_exceptions=True)
+        ends = await asyncio.gather(
+            *(database.write(adding(number)) for number in (1, 2, 3)), return_exceptions=True
+        )
     assert [type(end) for end in ends] == [StoreUnavailableError] * 3
     assert len(tried) == (3 if database.is_postgres else 1)
     assert await database.write(adding(4)) == 4
@@ -119,7 +141,9 @@ async def test_a_write_whose_caller_leaves_before_its_turn_is_not_run(database, 
 
 
 async def test_sqlite_writes_again_once_another_process_has_let_go(tmp_path, monkeypatch):
-    """One connection is kept for writing: a transaction that could not begin must leave it as it was."""
+    """One connection is kept for writing: a transaction that could not begin must leave it as it
+    was.
+    """
     monkeypatch.setattr("markbook.scoring.store.engine.BUSY_TIMEOUT_MS", 1)
     database = Database(f"sqlite:///{tmp_path / 'book.db'}")
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a INTEGER)")))
@@ -127,7 +151,9 @@ async def test_sqlite_writes_again_once_another_process_has_let_go(tmp_path, mon
     other.execute("BEGIN IMMEDIATE")
     for _ in range(2):
         with pytest.raises(StoreUnavailableError, match="locked"):
-            await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
+            await database.write(
+                lambda connection: connection.execute(text("INSERT INTO t VALUES (1)"))
+            )
     other.execute("ROLLBACK")
     await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (2)")))
     assert other.execute("SELECT a FROM t").fetchall() == [(2,)]
@@ -136,13 +162,19 @@ async def test_sqlite_writes_again_once_another_process_has_let_go(tmp_path, mon
 
 
 async def test_a_transaction_that_was_left_open_is_in_the_way_once(tmp_path):
-    """As by a commit that failed: the kept connection must not refuse every write until the service is restarted."""
+    """As by a commit that failed: the kept connection must not refuse every write until the
+    service is restarted.
+    """
     database = Database(f"sqlite:///{tmp_path / 'book.db'}")
     await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a INTEGER)")))
     assert database._write_connection is not None
     database._write_connection.connection.cursor().execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailableError, match="within a transaction"):
-        await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")))
+        await database.write(
+            lambda connection: connection.execute(text("INSERT INTO t VALUES (1)"))
+        )
     await database.write(lambda connection: connection.execute(text("INSERT INTO t VALUES (2)")))
-    assert await database.read(lambda connection: connection.scalar(text("SELECT sum(a) FROM t"))) == 2
+    assert (
+        await database.read(lambda connection: connection.scalar(text("SELECT sum(a) FROM t"))) == 2
+    )
     await database.close()

@@ -1,4 +1,6 @@
-"""Eviction of the marks longest unused, on both databases: which go, and that a hit writes nothing."""
+"""Eviction of the marks longest unused, on both databases: which go, and that a hit writes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ async def test_what_was_not_used_for_longest_goes_with_its_texts(database_url):
         await store.marks.flush_last_used(LATER)
         await store.maintenance.run_once(LATER)
         names = {marked(code, f"task of {code}").fingerprint.digest: code for code in "abcd"}
-        left = await store.marks.get([marked(code, f"task of {code}").fingerprint for code in "abcd"], LATER)
+        left = await store.marks.get(
+            [marked(code, f"task of {code}").fingerprint for code in "abcd"], LATER
+        )
         assert {names[digest] for digest in left} == {"a", "d"}
         assert (await count(store, "texts"), await count(store, "tasks")) == (2, 2)
 
@@ -77,13 +81,20 @@ async def test_without_a_limit_no_use_is_noted(database_url):
 
 async def test_replicas_that_sweep_together_drop_no_more_than_is_too_much(database_url):
     marks = [marked(f"code {number}") for number in range(3 * BATCH)]
-    async with opened(database_url, max_entries=40) as one, opened(database_url, max_entries=40) as two:
+    async with (
+        opened(database_url, max_entries=40) as one,
+        opened(database_url, max_entries=40) as two,
+    ):
         await keep(one, *marks)
         names = [mark.fingerprint for mark in marks]
         await asyncio.gather(
             one.maintenance.run_once(LATER),
             two.maintenance.run_once(LATER),
-            *(store.marks.get(names[start::7], LATER) for start in range(7) for store in (one, two)),
+            *(
+                store.marks.get(names[start::7], LATER)
+                for start in range(7)
+                for store in (one, two)
+            ),
             keep(one, *marks[::2]),
             keep(two, *marks[::3], at_ms=NOW + 1),
             one.marks.flush_last_used(LATER),

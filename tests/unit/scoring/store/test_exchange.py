@@ -1,4 +1,6 @@
-"""Marks carried from book to book: nothing is lost or changed, and what is no mark is refused with its line."""
+"""Marks carried from book to book: nothing is lost or changed, and what is no mark is refused
+with its line.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def run(tmp_path, monkeypatch, capsysbinary) -> Callable[..., tuple[int, bytes, 
     """`run(url, "export")`: exit status, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def call(database_url: str, *arguments: str, given: bytes | io.RawIOBase = b"") -> tuple[int, bytes, str]:
+    def call(
+        database_url: str, *arguments: str, given: bytes | io.RawIOBase = b""
+    ) -> tuple[int, bytes, str]:
         monkeypatch.setenv("MARKBOOK_DATABASE_URL", database_url)
         stream = io.BytesIO(given) if isinstance(given, bytes) else given
         monkeypatch.setattr("sys.stdin", type("Standard", (), {"buffer": stream}))
@@ -69,12 +73,24 @@ def run(tmp_path, monkeypatch, capsysbinary) -> Callable[..., tuple[int, bytes, 
 
 @pytest.fixture
 def book(sqlite_url) -> str:
-    """Two profiles, odd texts, two marks under one readable key, one mark without texts, and more than a batch."""
+    """Two profiles, odd texts, two marks under one readable key, one mark without texts, and
+    more than a batch.
+    """
     plain = [mark(f"code {number}") for number in range(BATCH + 1)]
     first = mark("first", reasons=ODD, place=2)
-    second = replace(mark("second"), fingerprint=replace(mark("second").fingerprint, code_hash=bytes(6)), texts=None)
-    third = replace(mark("third"), fingerprint=replace(mark("third").fingerprint, code_hash=bytes(6)), texts=None)
-    foreign = mark("foreign", profile=OTHERS, language="a:b", criteria={"style": 0.1 + 0.2, "speed": 1.0})
+    second = replace(
+        mark("second"),
+        fingerprint=replace(mark("second").fingerprint, code_hash=bytes(6)),
+        texts=None,
+    )
+    third = replace(
+        mark("third"),
+        fingerprint=replace(mark("third").fingerprint, code_hash=bytes(6)),
+        texts=None,
+    )
+    foreign = mark(
+        "foreign", profile=OTHERS, language="a:b", criteria={"style": 0.1 + 0.2, "speed": 1.0}
+    )
     fill(sqlite_url, *plain, first, second, third, foreign)
     return sqlite_url
 
@@ -115,8 +131,10 @@ def test_what_a_line_says(book, run):
     assert first.pop("score") == pytest.approx(true_score("first"))
     assert first == {
         "key": name.key, "profile": MINE, "digest": name.digest.hex(), "language": "python",
-        "criteria": true_criteria("first"), "reasons": ODD, "created_at": "2023-11-14T22:13:20.324000Z",
-        "group": {"id": f"{BATCH + 1:016x}", "position": 2, "size": 2}, "task": TASK, "code": "first",
+        "criteria": true_criteria("first"), "reasons": ODD,
+        "created_at": "2023-11-14T22:13:20.324000Z",
+        "group": {"id": f"{BATCH + 1:016x}", "position": 2, "size": 2}, "task": TASK,
+        "code": "first",
     }  # fmt: skip
     [foreign] = [line for line in lines if line["profile"] == OTHERS]
     assert (foreign["score"], foreign["language"]) == (None, "a:b")
@@ -124,12 +142,16 @@ def test_what_a_line_says(book, run):
     assert len([line for line in lines if line["code"] is None]) == 2
 
 
-def test_importing_again_changes_nothing_and_the_first_write_wins(book, database_url, tmp_path, run):
+def test_importing_again_changes_nothing_and_the_first_write_wins(
+    book, database_url, tmp_path, run
+):
     exported = run(book, "export")[1]
     there = database_url if database_url != book else f"sqlite:///{tmp_path / 'there.db'}"
     fill(there, mark("first", criteria=dict.fromkeys(true_criteria("x"), 0.5)))
     for new, known in ((BATCH + 4, 1), (0, BATCH + 5)):
-        status, _, told = run(there, "import", "-", given=b"\xef\xbb\xbf" + exported)  # as some editors save it
+        status, _, told = run(
+            there, "import", "-", given=b"\xef\xbb\xbf" + exported
+        )  # as some editors save it
         assert status == 0
         assert told.startswith(f"{new} marks imported into ")
         assert told.endswith(f", {known} were stored already\n")
@@ -165,16 +187,28 @@ def test_a_book_that_keeps_no_texts_takes_none(book, tmp_path, run):
         (lambda line: line[:40], "Invalid JSON: EOF while parsing a string"),
         (lambda line: b"\xff\n", "Invalid JSON"),
         (lambda line: changed(line, more=1), "more: Extra inputs are not permitted"),
-        (lambda line: changed(line, code="other"), "key and digest are not those of its task and code"),
+        (
+            lambda line: changed(line, code="other"),
+            "key and digest are not those of its task and code",
+        ),
         (lambda line: changed(line, language="go"), "language is 'go', but the key's is 'python'"),
         (lambda line: changed(line, key="STUDENT:x"), "'STUDENT:x' is no key of a mark"),
-        (lambda line: changed(line, profile="0" * 16), "profile 0000000000000000 is not in the first line"),
-        (lambda line: changed(line, criteria={"style": 1}), "the criteria of its profile are code_quality, corr"),
+        (
+            lambda line: changed(line, profile="0" * 16),
+            "profile 0000000000000000 is not in the first line",
+        ),
+        (
+            lambda line: changed(line, criteria={"style": 1}),
+            "the criteria of its profile are code_quality, corr",
+        ),
         (
             lambda line: changed(line, criteria={**true_criteria("x"), "efficiency": 1.01}),
             "criteria.efficiency: Input should be less than or equal to 1",
         ),
-        (lambda line: changed(line, created_at="yesterday"), "created_at: Input should be a valid datetime"),
+        (
+            lambda line: changed(line, created_at="yesterday"),
+            "created_at: Input should be a valid datetime",
+        ),
     ],
 )
 def test_a_bad_line_is_named_and_what_stands_before_it_stays(tmp_path, run, change, why):
@@ -208,7 +242,11 @@ def test_what_has_no_header_is_refused(sqlite_url, run, first, why):
 
 
 def test_files_that_cannot_be_used_are_one_line(sqlite_url, tmp_path, run):
-    for arguments in (("import", "missing.jsonl"), ("export", "no/such/folder.jsonl"), ("import", str(tmp_path))):
+    for arguments in (
+        ("import", "missing.jsonl"),
+        ("export", "no/such/folder.jsonl"),
+        ("import", str(tmp_path)),
+    ):
         status, _, told = run(sqlite_url, *arguments)
         assert status == 2
         assert told.startswith("cannot ")
@@ -249,12 +287,23 @@ def test_one_process_exports_into_another(book, postgres_url, run):
     command = [sys.executable, "-m", "markbook.scoring"]
     environment = {"PATH": "", "PYTHONPATH": str(ROOT)}
     give = subprocess.run(
-        [*command, "export"], env={**environment, "MARKBOOK_DATABASE_URL": book}, capture_output=True, check=True
+        [*command, "export"],
+        env={**environment, "MARKBOOK_DATABASE_URL": book},
+        capture_output=True,
+        check=True,
     )
     assert give.stderr.decode().splitlines() == [f"{BATCH + 5} marks exported from {book}"]
     environment["MARKBOOK_DATABASE_URL"] = postgres_url
-    subprocess.run([*command, "import", "-"], env=environment, input=give.stdout, capture_output=True, check=True)
-    head = subprocess.Popen([*command, "export"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    subprocess.run(
+        [*command, "import", "-"],
+        env=environment,
+        input=give.stdout,
+        capture_output=True,
+        check=True,
+    )
+    head = subprocess.Popen(
+        [*command, "export"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert head.stdout is not None
     head.stdout.readline()
     head.stdout.close()

@@ -1,4 +1,6 @@
-"""Requests to the teacher and its replies, kept to be shown: what is in them, for whom, and how long."""
+"""Requests to the teacher and its replies, kept to be shown: what is in them, for whom, and how
+long.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ async def whole(store, code: str, viewer: Viewer = OWNER) -> WholeSample:
 
 async def test_samples_of_one_request_share_one_exchange(database_url):
     async with opened(database_url, keep_exchanges=9) as store:
-        await keep(store, with_exchange("a", 1), with_exchange("b", 1), with_exchange("c", 2), marked("d"))
+        await keep(
+            store, with_exchange("a", 1), with_exchange("b", 1), with_exchange("c", 2), marked("d")
+        )
         assert await count(store, "exchanges") == 2
         assert [(await whole(store, code)).exchange for code in "abcd"] == [
             exchange(1),

@@ -1,4 +1,6 @@
-"""Explanations on both databases: who makes the call, and that they go with the samples they are of."""
+"""Explanations on both databases: who makes the call, and that they go with the samples they are
+of.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +61,12 @@ async def test_the_explanation_of_a_reject_that_was_marked_since_stays(database_
 
 
 @pytest.mark.parametrize(("later_ms", "may"), [(STALE_MS, False), (STALE_MS + 1, True)])
-async def test_both_sides_of_the_time_after_which_a_call_counts_as_cut_off(database_url, later_ms, may):
+async def test_both_sides_of_the_time_after_which_a_call_counts_as_cut_off(
+    database_url, later_ms, may
+):
     async with opened(database_url) as store:
         await explain(store, "code", is_done=False)
-        mine = await store.explanations.acquire(named("code").row, "demo", "m", NOW + later_ms, STALE_MS)
+        mine = await store.explanations.acquire(
+            named("code").row, "demo", "m", NOW + later_ms, STALE_MS
+        )
         assert mine is may

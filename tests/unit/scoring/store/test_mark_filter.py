@@ -1,4 +1,6 @@
-"""Which stored marks a filter lets through: run, time and profile, on both databases, in more than one batch."""
+"""Which stored marks a filter lets through: run, time and profile, on both databases, in more
+than one batch.
+"""
 
 from __future__ import annotations
 

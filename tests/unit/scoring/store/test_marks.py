@@ -1,4 +1,6 @@
-"""Marks on both databases: first write wins, collisions are misses and lose nothing, age, and what a request costs."""
+"""Marks on both databases: first write wins, collisions are misses and lose nothing, age, and
+what a request costs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ SECOND = {"correctness": 0.1, "code_quality": 0.1, "efficiency": 0.1, "documenta
 AGE = 86_400_000
 WAY = re.compile(r"\b(marks|claims|texts|tasks|budget_balances|reservations)\b")
 LEDGER = re.compile(r"\bledger_\w+\b")
-"""The tables on a sample's way. Keys are read, and lines of hits written, for many requests together."""
+"""The tables on a sample's way.
+
+Keys are read, and lines of hits written, for many requests together.
+"""
 
 
 async def test_a_mark_comes_back_as_it_was_and_the_first_write_wins(database_url):
@@ -74,12 +79,16 @@ async def test_the_marks_of_another_rubric_have_its_names(database_url):
         name = replace(named("code"), profile="11" * 8)
         await keep(store, NewMark(name, {"speed": 0.5, "style": 1.0}, [], 1, 1), marked("code"))
         found = await store.marks.get([name], NOW)
-        assert (await store.marks.get([named("code")], NOW))[named("code").digest].criteria == true_criteria("code")
+        assert (await store.marks.get([named("code")], NOW))[
+            named("code").digest
+        ].criteria == true_criteria("code")
     assert found[name.digest].criteria == {"style": 1.0, "speed": 0.5}
 
 
 @pytest.mark.parametrize("texts", [True, False])
-async def test_a_request_is_as_many_statements_however_many_samples(service, database_url, texts, monkeypatch):
+async def test_a_request_is_as_many_statements_however_many_samples(
+    service, database_url, texts, monkeypatch
+):
     """One group of 1, 2 and 64 samples: first asked of the teacher, then out of the book."""
     monkeypatch.setattr("markbook.scoring.lifespan.NOTE_S", 3600.0)
     settings = {
@@ -90,15 +99,21 @@ async def test_a_request_is_as_many_statements_however_many_samples(service, dat
     missed, hit = [], []
     async with service(settings, database_url=database_url) as http:
         for size in (1, 2, 64):
-            samples = [{"prompt": f"task {size}", "language": "python", "code": f"f({n})"} for n in range(size)]
+            samples = [
+                {"prompt": f"task {size}", "language": "python", "code": f"f({n})"}
+                for n in range(size)
+            ]
             for counts, source in ((missed, "teacher"), (hit, "cache")):
                 await http.get("/stats")  # no line of the last request waits to be written
                 with statements() as sent, commits() as ended:
                     answer = (await http.post("/score", json={"samples": samples})).json()
                 assert {result["source"] for result in answer["results"]} == {source}
-                way, ledger = (len([each for each in sent if tables.search(each)]) for tables in (WAY, LEDGER))
+                way, ledger = (
+                    len([each for each in sent if tables.search(each)]) for tables in (WAY, LEDGER)
+                )
                 counts.append((way, ledger, len(ended)))
-    # a look; claims, marks, balances, reservation; (on Postgres a lock,) marks, texts, tasks, claims, reservation,
-    # balances. The call, the line of the request, and the sums of both are written with the second half of these.
+    # a look; claims, marks, balances, reservation; (on Postgres a lock,) marks, texts, tasks,
+    # claims, reservation, balances. The call, the line of the request, and the sums of both are
+    # written with the second half of these.
     assert missed == [(9 + 2 * texts + ("postgres" in database_url), 3, 2)] * 3
     assert [way for way, _, _ in hit] == [1] * 3

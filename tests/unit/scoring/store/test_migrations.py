@@ -1,4 +1,6 @@
-"""The schema on both databases: an old book comes along with its marks, and processes that start together agree."""
+"""The schema on both databases: an old book comes along with its marks, and processes that start
+together agree.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,14 @@ def write_old_book(database_url: str, marks: list[dict[str, object]]) -> None:
     migrate(engine, "0001")
     with transaction(engine) as connection:
         for profile in (MINE, OTHERS, EMPTY):
-            row = {"profile": bytes.fromhex(profile), "identity": '{"teacher": "x"}', "created_ms": 7}
-            connection.execute(text("INSERT INTO profiles VALUES (:profile, :identity, :created_ms)"), row)
+            row = {
+                "profile": bytes.fromhex(profile),
+                "identity": '{"teacher": "x"}',
+                "created_ms": 7,
+            }
+            connection.execute(
+                text("INSERT INTO profiles VALUES (:profile, :identity, :created_ms)"), row
+            )
         columns = ", ".join(marks[0])
         values = ", ".join(f":{name}" for name in marks[0])
         connection.execute(text(f"INSERT INTO marks ({columns}) VALUES ({values})"), marks)
@@ -78,9 +86,13 @@ async def test_an_old_book_keeps_its_marks(empty_database_url):
     assert found[others.digest].last_used_s == 1_700_000_000
     engine = open_engine(empty_database_url)
     with transaction(engine) as connection:
-        rest = connection.execute(text("SELECT created_ms, group_id, group_position, group_size FROM marks")).all()
+        rest = connection.execute(
+            text("SELECT created_ms, group_id, group_position, group_size FROM marks")
+        ).all()
     engine.dispose()
-    assert {(row[0], bytes(row[1]), row[2], row[3]) for row in rest} == {(1_700_000_000_999, b"12345678", 2, 3)}
+    assert {(row[0], bytes(row[1]), row[2], row[3]) for row in rest} == {
+        (1_700_000_000_999, b"12345678", 2, 3)
+    }
 
 
 @pytest.mark.long  # test_store.py has it with threads
@@ -101,13 +113,19 @@ def test_a_mark_learns_which_run_has_paid_for_it(empty_database_url):
     migrate(engine, "0005")
     with transaction(engine) as connection:
         for code, group in (("paid", b"group-01"), ("its call's line is gone", b"group-02")):
-            mark = old_mark(MINE, code, CRITERIA) | {"criteria": "[]", "used_s": 1, "group_id": group}
+            mark = old_mark(MINE, code, CRITERIA) | {
+                "criteria": "[]",
+                "used_s": 1,
+                "group_id": group,
+            }
             columns, values = ", ".join(mark), ", ".join(f":{name}" for name in mark)
             connection.execute(text(f"INSERT INTO marks ({columns}) VALUES ({values})"), mark)
         for run, failed in (("a", True), ("b", False)):
             call = CALL | {"id": run, "run": run, "failed": failed}
             columns, values = ", ".join(call), ", ".join(f":{name}" for name in call)
-            connection.execute(text(f"INSERT INTO ledger_calls ({columns}) VALUES ({values})"), call)
+            connection.execute(
+                text(f"INSERT INTO ledger_calls ({columns}) VALUES ({values})"), call
+            )
     migrate(engine)
     with transaction(engine) as connection:
         runs = dict(connection.execute(text("SELECT group_id, run FROM marks")).all())
@@ -119,12 +137,23 @@ def test_a_call_in_progress_is_written_down_after_its_columns_were_renamed(empty
     """Of a process that died before the upgrade."""
     engine = open_engine(empty_database_url)
     migrate(engine, "0006")
-    line = {**CALL, "group_id": CALL["group_id"].hex(), "run": "demo", "took_ms": None, "failed": True, "cost_nusd": 7}
+    line = {
+        **CALL,
+        "group_id": CALL["group_id"].hex(),
+        "run": "demo",
+        "took_ms": None,
+        "failed": True,
+        "cost_nusd": 7,
+    }
     row = {"id": "r", "owner": "dead", "lease_until_ms": 0, "line": json.dumps(line)}
     with transaction(engine) as connection:
         names = ", ".join(f":{name}" for name in row)
-        connection.execute(text(f"INSERT INTO reservations ({', '.join(row)}) VALUES ({names})"), row)
-        connection.execute(text("INSERT INTO accounts (scope, nusd, tokens) VALUES ('total', 7, 2)"))
+        connection.execute(
+            text(f"INSERT INTO reservations ({', '.join(row)}) VALUES ({names})"), row
+        )
+        connection.execute(
+            text("INSERT INTO accounts (scope, nusd, tokens) VALUES ('total', 7, 2)")
+        )
     engine.dispose()
 
     async def restarted():

@@ -1,4 +1,6 @@
-"""What the page reads on both databases: bounded looks by index, and calls counted by the time they took."""
+"""What the page reads on both databases: bounded looks by index, and calls counted by the time
+they took.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def codes(found) -> list[str]:
     return [paid.record.mark.texts.code for paid in found.marks]
 
 
-async def latest(store, want=100, viewer=OWNER, make_filter=lambda record: True, before=None, run=None):
+async def latest(
+    store, want=100, viewer=OWNER, make_filter=lambda record: True, before=None, run=None
+):
     return await store.page.latest(viewer, want, make_filter, before, run)
 
 
@@ -37,7 +41,9 @@ async def test_the_latest_come_first_with_the_runs_that_paid_or_were_given_them(
     async with opened(database_url) as store:
         await keep(store, marked("old"), at_ms=NOW - 5)
         await keep(store, marked("new 1"), marked("new 2"), at_ms=NOW + 5, run="a")
-        await store.given.add([paid.record.mark.fingerprint.row for paid in (await latest(store)).marks], "b")
+        await store.given.add(
+            [paid.record.mark.fingerprint.row for paid in (await latest(store)).marks], "b"
+        )
         found = await latest(store)
         assert codes(found)[2] == "old"
         assert set(codes(found)[:2]) == {"new 1", "new 2"}
@@ -59,7 +65,9 @@ async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, m
         seen, steps, before = [], [], None
         while True:
             found = await latest(
-                store, make_filter=lambda record: numbers[record.mark.fingerprint.row] % 3 == 0, before=before
+                store,
+                make_filter=lambda record: numbers[record.mark.fingerprint.row] % 3 == 0,
+                before=before,
             )
             seen += [numbers[paid.record.mark.fingerprint.row] for paid in found.marks]
             steps.append(found.searched)
@@ -68,7 +76,9 @@ async def test_a_search_looks_at_so_many_and_goes_on_behind_them(database_url, m
             before = found.last
         nobody = await latest(store, run="a")
     assert sorted(seen, reverse=True) == list(range(24, -1, -3))
-    assert [number // 2 for number in seen] == sorted((number // 2 for number in seen), reverse=True)
+    assert [number // 2 for number in seen] == sorted(
+        (number // 2 for number in seen), reverse=True
+    )
     assert steps == [12, 12, 1]
     assert (nobody.marks, nobody.searched) == ([], 12)
 
@@ -94,7 +104,9 @@ async def test_calls_are_counted_by_the_time_they_took_and_by_whether_they_faile
         since = await store.ledger.sums(OWNER, NOW - 1)
     for each in (sums, since):
         counts = each.tallies[0, "a"].counts
-        assert {name: counts[name] for name in counts if name.startswith("took") and counts[name]} == {
+        assert {
+            name: counts[name] for name in counts if name.startswith("took") and counts[name]
+        } == {
             "took_250": 2,
             "took_500": 1,
             "took_64000": 1,
@@ -105,7 +117,9 @@ async def test_calls_are_counted_by_the_time_they_took_and_by_whether_they_faile
 
 @contextmanager
 def selects() -> Iterator[list[tuple[str, object]]]:
-    """Queries and their parameters, but for those of the service's upkeep, which goes on meanwhile."""
+    """Queries and their parameters, but for those of the service's upkeep, which goes on
+    meanwhile.
+    """
     sent: list[tuple[str, object]] = []
 
     def note(_connection, _cursor, statement, parameters, _context, _executemany):
@@ -132,15 +146,24 @@ def plan_of(connection, statement: str, parameters: object) -> str:
 async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_no_more(
     service, database_url, clock, query, monkeypatch
 ):
-    for interval in ("background.NOTE_S", "api.auth.KEY_CACHE_TTL_S"):  # their statements are not the page's
+    for interval in (
+        "background.NOTE_S",
+        "api.auth.KEY_CACHE_TTL_S",
+    ):  # their statements are not the page's
         monkeypatch.setattr(f"markbook.scoring.{interval}", 3_600.0)
     counted = []
     async with service(database_url=database_url) as http:
         for runs in (1, 50):
             clock.now_ms = clock.now_ms + 60 * MINUTE
-            fill_ledger(database_url, runs=runs, requests=runs, calls=runs, minutes=2, until_ms=clock.now_ms)
+            fill_ledger(
+                database_url, runs=runs, requests=runs, calls=runs, minutes=2, until_ms=clock.now_ms
+            )
             for number in range(3):
-                sample = {"prompt": "task", "language": "python", "code": f"def code_{number + runs}():\n    return 1"}
+                sample = {
+                    "prompt": "task",
+                    "language": "python",
+                    "code": f"def code_{number + runs}():\n    return 1",
+                }
                 await http.post("/score", json={"run": "demo", "samples": [sample]})
             await http.get(query)  # what a first connection asks for itself
             with selects() as explained:
@@ -150,7 +173,9 @@ async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_
     engine = open_engine(database_url)
     with autocommit(engine) as connection:
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET enable_seqscan = off")  # so small a table it would read anyway
+            connection.exec_driver_sql(
+                "SET enable_seqscan = off"
+            )  # so small a table it would read anyway
         plans = {text: plan_of(connection, text, parameters) for text, parameters in explained}
     engine.dispose()
     for text, plan in plans.items():
@@ -163,9 +188,13 @@ async def test_no_statement_of_the_page_scans_lines_or_marks_and_more_runs_need_
 
 
 @pytest.mark.parametrize("store_samples", [True, False])
-async def test_a_link_to_a_time_that_never_comes_shows_the_latest(service, database_url, store_samples):
+async def test_a_link_to_a_time_that_never_comes_shows_the_latest(
+    service, database_url, store_samples
+):
     sample = {"prompt": "Write f(x).", "language": "python", "code": "def f(x):\n    return x\n"}
-    async with service({"store": {"store_samples": store_samples}}, database_url=database_url) as http:
+    async with service(
+        {"store": {"store_samples": store_samples}}, database_url=database_url
+    ) as http:
         await http.post("/score", json={"samples": [sample]})
         answer = await http.get(f"/?before={'9' * 16}-{'9' * 9}")
     assert answer.status_code == 200

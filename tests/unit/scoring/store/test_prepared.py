@@ -1,4 +1,6 @@
-"""Statements that are made once do what SQLAlchemy's own would, for one row, for few, and for more than few."""
+"""Statements that are made once do what SQLAlchemy's own would, for one row, for few, and for
+more than few.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,14 @@ def connection(database_url):
 
 
 def accounts(count: int, nusd: int = 7) -> list[dict[str, object]]:
-    return [{"scope": f"run {number:03}", "nusd": nusd, "tokens": number} for number in range(count)]
+    return [
+        {"scope": f"run {number:03}", "nusd": nusd, "tokens": number} for number in range(count)
+    ]
 
 
-@pytest.mark.parametrize("count", [1, 2, MAX_CACHED_ROWS, MAX_CACHED_ROWS + 1, 20 * MAX_CACHED_ROWS])
+@pytest.mark.parametrize(
+    "count", [1, 2, MAX_CACHED_ROWS, MAX_CACHED_ROWS + 1, 20 * MAX_CACHED_ROWS]
+)
 def test_rows_go_in_and_come_out_in_one_statement_however_many(connection, count):
     insert_new(connection, tables.accounts, accounts(count))
     added = insert_into(connection.dialect.name, tables.accounts)
@@ -56,7 +62,12 @@ def test_rows_go_in_and_come_out_in_one_statement_however_many(connection, count
 def test_lists_of_several_lengths_do_not_take_each_others_statement(connection):
     insert_new(connection, tables.accounts, accounts(4))
     query = select(ACCOUNT.tokens).where(ACCOUNT.scope.in_(bindparam("scopes", expanding=True)))
-    for names in (["run 001"], ["run 001", "run 003"], ("run 002",), ["run 000", "run 001", "run 002"]):
+    for names in (
+        ["run 001"],
+        ["run 001", "run 003"],
+        ("run 002",),
+        ["run 000", "run 001", "run 002"],
+    ):
         found = run(connection, query, [{"scopes": names}]).rows
         assert sorted(found) == [(int(name[-1]),) for name in names]
 

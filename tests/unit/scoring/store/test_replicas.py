@@ -1,4 +1,6 @@
-"""Several replicas on one book: one asks, the others get what it got; a dead one loses its lease."""
+"""Several replicas on one book: one asks, the others get what it got; a dead one loses its
+lease.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,13 @@ def slow() -> RecordingTeacher:
     return teacher
 
 
-async def test_the_second_replica_waits_for_the_first_and_pays_nothing(service, teacher, slow, database_url):
-    async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
+async def test_the_second_replica_waits_for_the_first_and_pays_nothing(
+    service, teacher, slow, database_url
+):
+    async with (
+        service(database_url=database_url, by=slow) as one,
+        service(database_url=database_url) as two,
+    ):
         first = asyncio.create_task(score(one, CODE, run="one"))
         await slow.asked.wait()
         second = asyncio.create_task(score(two, CODE, OTHER, run="two"))
@@ -61,7 +68,10 @@ async def test_a_failure_is_handed_to_the_replicas_that_wait_and_is_not_kept(
 
     monkeypatch.setattr(Claims, "poll", telling)
     slow.failures[CODE] = ScoringFailure(ErrorCode.TEACHER_REFUSED, "no")
-    async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
+    async with (
+        service(database_url=database_url, by=slow) as one,
+        service(database_url=database_url) as two,
+    ):
         first = asyncio.create_task(score(one, CODE))
         await slow.asked.wait()
         second = asyncio.create_task(score(two, CODE))
@@ -91,7 +101,9 @@ class Retrying(RecordingTeacher):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_anothers_empty_purse_is_none_of_ours(service, database_url, monkeypatch, replicas):
-    """The poor run asks first and cannot pay for a retry; the rich one, which waits for the same mark, then asks."""
+    """The poor run asks first and cannot pay for a retry; the rich one, which waits for the same
+    mark, then asks.
+    """
     waits, teacher = asyncio.Event(), Retrying()
     claim = SingleFlight.claim if replicas == 1 else Claims.poll
 
@@ -116,12 +128,21 @@ async def test_anothers_empty_purse_is_none_of_ours(service, database_url, monke
         counts = (await one.get("/stats")).json()["runs"]
     assert answers[0]["results"][0]["error"]["code"] == "budget_exhausted"
     assert answers[1]["results"][0]["source"] == "teacher"
-    assert (counts["poor"]["unscored"], counts["rich"]["by_source"]["teacher"], counts["rich"]["samples"]) == (1, 1, 1)
+    assert (
+        counts["poor"]["unscored"],
+        counts["rich"]["by_source"]["teacher"],
+        counts["rich"]["samples"],
+    ) == (1, 1, 1)
     assert (counts["poor"]["teacher_calls"], counts["rich"]["teacher_calls"]) == (1, 2)
 
 
-async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slow, clock, database_url):
-    async with service(database_url=database_url, by=slow) as one, service(database_url=database_url) as two:
+async def test_a_replica_that_died_in_mid_call_is_replaced(
+    service, teacher, slow, clock, database_url
+):
+    async with (
+        service(database_url=database_url, by=slow) as one,
+        service(database_url=database_url) as two,
+    ):
         first = asyncio.create_task(score(one, CODE))
         await slow.asked.wait()
         clock.now_ms += 20_000  # the first never renews: its lease of 15 s is over
@@ -133,7 +154,9 @@ async def test_a_replica_that_died_in_mid_call_is_replaced(service, teacher, slo
     assert teacher.codes == slow.codes == [CODE]
 
 
-async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teacher, database_url, monkeypatch):
+async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(
+    service, teacher, database_url, monkeypatch
+):
     write, faults = Database.write, 0
 
     async def flaky(self, work):
@@ -153,7 +176,9 @@ async def test_a_mark_whose_database_was_away_for_a_moment_is_kept(service, teac
     assert teacher.codes == [CODE]
 
 
-async def test_a_sample_that_could_not_be_stored_can_be_asked_for_again_at_once(service, monkeypatch, database_url):
+async def test_a_sample_that_could_not_be_stored_can_be_asked_for_again_at_once(
+    service, monkeypatch, database_url
+):
     """Its claim is still there, but it is this process's own."""
     async with service(database_url=database_url) as http:
 

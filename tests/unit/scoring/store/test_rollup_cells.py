@@ -1,4 +1,6 @@
-"""Sums by bucket and run on both databases: against sums worked out row by row, and without a sort on SQLite."""
+"""Sums by bucket and run on both databases: against sums worked out row by row, and without a
+sort on SQLite.
+"""
 
 from __future__ import annotations
 
@@ -57,14 +59,17 @@ async def test_the_sums_are_those_of_the_rows(database_url, minutes, run):
             sums.update({column: int(row[column]) for column in COUNTS})
     assert {place: tally.counts for place, tally in found.tallies.items()} == expected
     assert all(set(tally.scores) == {"cache", score_sums.ALL} for tally in found.tallies.values())
-    assert all(type(value) is int for tally in found.tallies.values() for value in tally.counts.values())
+    assert all(
+        type(value) is int for tally in found.tallies.values() for value in tally.counts.values()
+    )
 
 
 async def test_by_source_adds_the_sources_and_nothing_else(database_url):
     async with opened(database_url) as store:
         await fill(store)
         whole, short = [
-            await store.ledger.sums(OWNER, START, 60 * MINUTE_MS, by_source=by_source) for by_source in (True, False)
+            await store.ledger.sums(OWNER, START, 60 * MINUTE_MS, by_source=by_source)
+            for by_source in (True, False)
         ]
     assert whole.tallies.keys() == short.tallies.keys()
     for place, tally in short.tallies.items():
@@ -109,6 +114,10 @@ def test_many_are_added_up_as_one_after_another():
     for tally in tallies:
         total.add(tally)
     summed = add_up(tallies)
-    assert (summed.counts, summed.failures, summed.scores) == (total.counts, total.failures, total.scores)
+    assert (summed.counts, summed.failures, summed.scores) == (
+        total.counts,
+        total.failures,
+        total.scores,
+    )
     assert add_up([]) == CounterTotals()
     assert sum_columns([], ("a", "b")) == Counter()

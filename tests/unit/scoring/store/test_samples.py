@@ -1,4 +1,6 @@
-"""The list of samples on both databases: what is listed, filtered, sorted and grouped, who sees it, and how long."""
+"""The list of samples on both databases: what is listed, filtered, sorted and grouped, who sees
+it, and how long.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from markbook.config.settings import Budget
 from markbook.contract import SampleTests
 from markbook.scoring.pipeline.sample_weights import sample_weights
 from markbook.scoring.prompts.rubric import load_rubric
-from markbook.scoring.store import OWNER, ApiKey, Order, SampleFilter, Store, Viewer, sample_filter, samples
+from markbook.scoring.store import (
+    OWNER,
+    ApiKey,
+    Order,
+    SampleFilter,
+    Store,
+    Viewer,
+    sample_filter,
+    samples,
+)
 from markbook.scoring.store.engine import migrate, open_engine, transaction
 from markbook.scoring.store.sample_rows import NewSample, Weights
 from tests.fakes import true_criteria, true_score
@@ -57,7 +68,13 @@ async def test_marks_and_rejects_are_listed_with_what_they_are_filtered_by(datab
             store,
             rejected("broken(", run="b", at_ms=NOW + 1),
             rejected(
-                "wrong", run="b", at_ms=NOW + 2, source="tests", score=0.1, reasons=("tests_failed",), tests=FAILED
+                "wrong",
+                run="b",
+                at_ms=NOW + 2,
+                source="tests",
+                score=0.1,
+                reasons=("tests_failed",),
+                tests=FAILED,
             ),
         )
         found = await store.samples.latest(OWNER, SampleFilter(), 100)
@@ -93,27 +110,43 @@ async def test_every_order_is_read_page_by_page_without_loss(database_url, order
         values = [each.at_ms if order is Order.LATEST else each.score for each in seen]
         assert values == sorted(values, reverse=order is not Order.LOWEST)
         assert sorted(each.first_line for each in seen) == sorted(codes)
-        before, following = await store.samples.neighbours(OWNER, SampleFilter(order), seen[5].cursor(order))
+        before, following = await store.samples.neighbours(
+            OWNER, SampleFilter(order), seen[5].cursor(order)
+        )
         assert (before, following) == (seen[4].key, seen[6].key)
-        ends = [await store.samples.neighbours(OWNER, SampleFilter(order), seen[at].cursor(order)) for at in (0, -1)]
+        ends = [
+            await store.samples.neighbours(OWNER, SampleFilter(order), seen[at].cursor(order))
+            for at in (0, -1)
+        ]
         assert (ends[0][0], ends[1][1]) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("order", "expected"), [("latest", "CBA"), ("lowest", "BAC"), ("highest", "CAB")], ids=lambda each: str(each)
+    ("order", "expected"),
+    [("latest", "CBA"), ("lowest", "BAC"), ("highest", "CAB")],
+    ids=lambda each: str(each),
 )
-async def test_tasks_are_sorted_by_their_newest_lowest_or_highest_sample(database_url, order, expected):
+async def test_tasks_are_sorted_by_their_newest_lowest_or_highest_sample(
+    database_url, order, expected
+):
     scores = {"A": (0.3, 0.4), "B": (0.1, 0.2), "C": (0.35, 0.9)}
     async with opened(database_url) as store:
         for number, (task, values) in enumerate(scores.items()):
             for score in values:
-                await reject(store, rejected(f"{task} {score}", f"\n{task}\nmore", at_ms=NOW + number, score=score))
+                await reject(
+                    store,
+                    rejected(f"{task} {score}", f"\n{task}\nmore", at_ms=NOW + number, score=score),
+                )
         wanted = SampleFilter(Order(order))
         whole = await store.samples.tasks(OWNER, wanted, 9)
         assert "".join(each.text for each in whole) == expected
-        assert [(each.count, each.mean) for each in whole if each.text == "C"] == [(2, pytest.approx(0.625))]
+        assert [(each.count, each.mean) for each in whole if each.text == "C"] == [
+            (2, pytest.approx(0.625))
+        ]
         first = await store.samples.tasks(OWNER, wanted, 1)
-        rest = await store.samples.tasks(OWNER, wanted, 9, sample_filter.SampleCursor(first[0].value, first[0].task))
+        rest = await store.samples.tasks(
+            OWNER, wanted, 9, sample_filter.SampleCursor(first[0].value, first[0].task)
+        )
         assert [*first, *rest] == whole
         [only] = await store.samples.tasks(OWNER, replace(wanted, task=whole[1].task), 9)
         assert only.text == expected[1]
@@ -122,7 +155,9 @@ async def test_tasks_are_sorted_by_their_newest_lowest_or_highest_sample(databas
 async def test_of_a_task_only_the_first_are_shown_in_the_order_asked_for(database_url):
     async with opened(database_url) as store:
         for number in range(7):
-            await reject(store, rejected(f"{number}", at_ms=NOW + number, score=(number * 3 % 7) / 10))
+            await reject(
+                store, rejected(f"{number}", at_ms=NOW + number, score=(number * 3 % 7) / 10)
+            )
         [lowest] = await store.samples.tasks(OWNER, SampleFilter(Order.LOWEST), 9)
         assert [each.score for each in lowest.samples] == pytest.approx([0.0, 0.1, 0.2, 0.3])
         assert lowest.count == 7
@@ -134,21 +169,36 @@ async def test_a_key_for_some_runs_sees_what_these_paid_for_or_were_given(databa
         await keep(store, marked("mine"), run="team-a/1")
         await keep(store, marked("given"), marked("theirs"), run="team-b/1")
         await store.given.add([named("given").row], "team-a/2")
-        await reject(store, rejected("reject", run="team-b/1"), rejected("both", run="team-b/1"), note_runs=True)
+        await reject(
+            store,
+            rejected("reject", run="team-b/1"),
+            rejected("both", run="team-b/1"),
+            note_runs=True,
+        )
         await reject(store, rejected("both", run="team-a/2"), note_runs=True)
         await keep(store, marked("more"), run="team-a/2")
         assert set(await lines(store, ANN)) == {"mine", "given", "both", "more"}
         assert set(await lines(store, ANN, run="team-a/2")) == {"given", "both", "more"}
-        assert {run for each in await store.samples.latest(ANN, SampleFilter(), 9) for run in each.runs} == {
+        assert {
+            run for each in await store.samples.latest(ANN, SampleFilter(), 9) for run in each.runs
+        } == {
             "team-a/1",
             "team-a/2",
         }
         assert sum(each.count for each in await store.samples.facets(ANN, None)) == 4
         [task] = await store.samples.tasks(ANN, SampleFilter(), 9)
         assert task.count == 4
-        together, others = await store.samples.beside(ANN, named("mine").row, task.task, bytes.fromhex(GROUP), 9)
+        together, others = await store.samples.beside(
+            ANN, named("mine").row, task.task, bytes.fromhex(GROUP), 9
+        )
         assert {each.first_line for each in [*together, *others]} == {"given", "both", "more"}
-        for code, is_seen in (("mine", True), ("given", True), ("theirs", False), ("reject", False), ("both", True)):
+        for code, is_seen in (
+            ("mine", True),
+            ("given", True),
+            ("theirs", False),
+            ("reject", False),
+            ("both", True),
+        ):
             assert bool(await store.whole_samples.get(ANN, named(code).row)) is is_seen
 
 
@@ -183,7 +233,9 @@ async def test_an_explanation_goes_with_its_reject_unless_it_is_being_made(datab
         await store.maintenance.run_once(NOW)
         assert await lines(store) == ["c"]
         # a is gone; b waits for its reason, which is paid for; c stays
-        left = [await store.explanations.acquire(named(code).row, "r", "m", NOW, 500) for code in "abc"]
+        left = [
+            await store.explanations.acquire(named(code).row, "r", "m", NOW, 500) for code in "abc"
+        ]
         assert left == [True, False, False]
 
 
@@ -223,12 +275,21 @@ async def test_sorting_and_filtering_stop_at_the_latest_so_many(database_url, mo
         assert sum(each.count for each in await store.samples.facets(OWNER, None)) == 3
 
 
-async def test_marks_of_before_the_list_are_listed_at_the_start_and_scored_anew_when_weights_change(empty_database_url):
+async def test_marks_of_before_the_list_are_listed_at_the_start_and_scored_anew_when_weights_change(
+    empty_database_url,
+):
     filler = [old_mark(MINE, f"code {number}", CRITERIA) for number in range(450)]
     write_old_book(empty_database_url, filler)
-    for correctness, expected in ((1.0, CRITERIA["correctness"]), (0.5, CRITERIA["correctness"] / 2)):
+    for correctness, expected in (
+        (1.0, CRITERIA["correctness"]),
+        (0.5, CRITERIA["correctness"] / 2),
+    ):
         store = Store(empty_database_url, 1_000)
-        weights = Weights(MINE, f"id {correctness}", lambda given, _, share=correctness: share * given["correctness"])
+        weights = Weights(
+            MINE,
+            f"id {correctness}",
+            lambda given, _, share=correctness: share * given["correctness"],
+        )
         store.open(MINE, {"teacher": "x"}, 9, list(CRITERIA), weights)
         assert await store.backfill.run() == 450
         assert await store.backfill.run() == 0
@@ -244,7 +305,9 @@ async def test_tests_decide_the_score_of_a_listed_mark_as_they_do_that_of_the_sa
         [found] = await store.samples.latest(OWNER, SampleFilter(), 9)
         whole = await store.whole_samples.get(OWNER, named("right").row)
     rubric = load_rubric()
-    assert found.score == pytest.approx(rubric.score({**true_criteria("right"), "correctness": 1.0}))
+    assert found.score == pytest.approx(
+        rubric.score({**true_criteria("right"), "correctness": 1.0})
+    )
     assert (whole.tests, whole.criteria) == (passed, true_criteria("right"))
 
 
@@ -254,7 +317,11 @@ def test_the_migration_leaves_old_stores_as_they_are(empty_database_url):
     migrate(engine)
     with transaction(engine) as connection:
         tables: Sequence[str] = ("samples", "explanations", "exchanges")
-        assert [connection.scalar(text(f"SELECT count(*) FROM {table}")) for table in tables] == [0, 0, 0]
+        assert [connection.scalar(text(f"SELECT count(*) FROM {table}")) for table in tables] == [
+            0,
+            0,
+            0,
+        ]
     engine.dispose()
 
 

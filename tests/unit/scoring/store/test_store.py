@@ -60,12 +60,20 @@ async def test_costs_are_exact_and_bounds_are_kept_apart(store):
     assert (block.teacher_calls, block.api_tokens_sent, block.api_tokens_received) == (4, 63, 15)
     assert (block.cache_read_input_tokens, block.cache_creation_input_tokens) == (21, 33)
     assert (block.cost_usd, block.billed_input_equivalent) == (3e-7, 37.5)
-    assert (block.usage_unknown_calls, block.usage_unknown_tokens, block.usage_unknown_cost_usd) == (1, 1200, 0.25)
+    assert (
+        block.usage_unknown_calls,
+        block.usage_unknown_tokens,
+        block.usage_unknown_cost_usd,
+    ) == (1, 1200, 0.25)
     assert block.tokens_saved == -63
 
 
 async def test_one_call_of_unknown_price_makes_the_cost_unknown(store):
-    await pay(store, TeacherCall("m", "ok", 1, 1, cost_usd=1.0), TeacherCall("?", "ok", 1, 1, cost_usd=None))
+    await pay(
+        store,
+        TeacherCall("m", "ok", 1, 1, cost_usd=1.0),
+        TeacherCall("?", "ok", 1, 1, cost_usd=None),
+    )
     await pay(store, TeacherCall("m", "ok", 1, 1, cost_usd=2.0), run="run-b")
     totals, runs = await counters(store)
     assert (runs["run-a"].cost_usd, runs["run-b"].cost_usd, totals.cost_usd) == (None, 2.0, None)
@@ -73,10 +81,16 @@ async def test_one_call_of_unknown_price_makes_the_cost_unknown(store):
 
 async def test_a_request_sent_twice_is_counted_once(store):
     await store.ledger.count([line(1), line(2, samples=5, unscored={"teacher_timeout": 1})])
-    await store.ledger.count([line(2, samples=5, unscored={"teacher_timeout": 1}), line(3, run="run-b")])
+    await store.ledger.count(
+        [line(2, samples=5, unscored={"teacher_timeout": 1}), line(3, run="run-b")]
+    )
     totals, runs = await counters(store)
     assert list(runs) == ["run-a", "run-b"]
-    assert (runs["run-a"].samples, runs["run-a"].unscored, runs["run-a"].tokens_saved) == (9, 1, 100)
+    assert (runs["run-a"].samples, runs["run-a"].unscored, runs["run-a"].tokens_saved) == (
+        9,
+        1,
+        100,
+    )
     assert runs["run-a"].by_source == dict.fromkeys(Source, 2) | {Source.TESTS: 0}
     assert runs["run-a"].unscored_by_code == {"teacher_timeout": 1}
     assert (totals.samples, totals.by_source[Source.CACHE]) == (13, 3)

@@ -1,4 +1,6 @@
-"""Task and code of what was judged, on both databases: kept once, apart, and dropped with the last who has them."""
+"""Task and code of what was judged, on both databases: kept once, apart, and dropped with the
+last who has them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ async def test_a_task_is_kept_once_and_each_sample_has_its_code(database_url):
         await keep(store, marked("c", task), marked("a", task), marked("a", "another"))
         codes, tasks = await rows(store, tables.texts), await rows(store, tables.tasks)
     assert sorted(zlib.decompress(row.code) for row in codes) == [b"a", b"a", b"b", b"c"]
-    assert {row.key for row in codes} == {*(named(code, task).row for code in "abc"), named("a", "another").row}
+    assert {row.key for row in codes} == {
+        *(named(code, task).row for code in "abc"),
+        named("a", "another").row,
+    }
     assert sorted(zlib.decompress(row.task).decode() for row in tasks) == [task, "another"]
     assert len(max(tasks, key=lambda row: len(row.task)).task) < 60
 

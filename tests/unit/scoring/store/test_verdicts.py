@@ -1,4 +1,6 @@
-"""Verdicts of samples' tests in the store, on both databases; marks of samples with tests, exported and imported."""
+"""Verdicts of samples' tests in the store, on both databases; marks of samples with tests,
+exported and imported.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,13 @@ async def store(database_url):
 async def test_a_verdict_is_kept_as_it_is_and_the_first_one_stays(store):
     first, other = b"a" * 32, b"b" * 32
     await store.verdicts.add({first: FAILED}, 1)
-    await store.verdicts.add({first: SampleTests(passed=3, total=3), other: SampleTests(passed=2, total=2)}, 2)
-    assert await store.verdicts.get([first, other, b"c" * 32]) == {first: FAILED, other: SampleTests(passed=2, total=2)}
+    await store.verdicts.add(
+        {first: SampleTests(passed=3, total=3), other: SampleTests(passed=2, total=2)}, 2
+    )
+    assert await store.verdicts.get([first, other, b"c" * 32]) == {
+        first: FAILED,
+        other: SampleTests(passed=2, total=2),
+    }
     assert await store.verdicts.get([]) == {}
     await store.verdicts.add({}, 3)
 
@@ -38,7 +45,9 @@ async def test_many_verdicts_come_in_one_look(store):
 async def test_the_oldest_verdicts_above_the_number_of_entries_are_deleted(database_url, entries):
     store = Store(database_url, 1_000, RetentionPolicy(max_entries=entries))
     store.open(PROFILE, {"teacher": "x"}, 1)
-    digests = [number.to_bytes(32) for number in range(entries + 601)]  # more than a batch is deleted
+    digests = [
+        number.to_bytes(32) for number in range(entries + 601)
+    ]  # more than a batch is deleted
     for at_ms in (2, 1):  # those written first are the younger ones
         await store.verdicts.add(dict.fromkeys(digests[at_ms - 1 :: 2], FAILED), at_ms)
     await store.maintenance.run_once(10)

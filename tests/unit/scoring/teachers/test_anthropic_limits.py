@@ -51,7 +51,9 @@ async def test_a_success_in_between_starts_the_count_anew(hands: Hands) -> None:
     assert not breaker.open
 
 
-async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_them_back(hands: Hands) -> None:
+async def test_a_429_halves_the_calls_in_flight_once_a_burst_and_successes_win_them_back(
+    hands: Hands,
+) -> None:
     limiter = ConcurrencyLimiter(8, hands, hands)
     begun = hands.now
     hands.now += 1
@@ -109,7 +111,9 @@ async def test_headers_lower_the_calls_in_flight_and_pause_when_used_up(hands: H
     }
     limiter.update_from_headers(headers, need)
     assert (limiter.limit, limiter.pause_s()) == (5, 0.0)
-    limiter.update_from_headers({**headers, "anthropic-ratelimit-input-tokens-remaining": "999"}, need)
+    limiter.update_from_headers(
+        {**headers, "anthropic-ratelimit-input-tokens-remaining": "999"}, need
+    )
     assert (limiter.limit, limiter.pause_s()) == (1, pytest.approx(12.0))
     hands.now += 12
     assert limiter.pause_s() == 0.0
@@ -125,7 +129,10 @@ async def test_a_reset_date_that_cannot_be_true_does_not_stop_everything(
     hands: Hands, reset: str, pause: float
 ) -> None:
     limiter = ConcurrencyLimiter(8, hands, lambda: 1_700_000_000.0)
-    headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
+    headers = {
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": reset,
+    }
     limiter.update_from_headers(headers, {"requests": 1})
     assert limiter.pause_s() == pause
 
@@ -137,7 +144,9 @@ async def test_a_header_that_is_no_count_tells_nothing(hands: Hands, header: str
     assert (limiter.limit, limiter.pause_s()) == (4.0, 0.0)
 
 
-async def test_a_retry_after_of_any_length_holds_all_calls_up_for_a_minute_at_most(hands: Hands) -> None:
+async def test_a_retry_after_of_any_length_holds_all_calls_up_for_a_minute_at_most(
+    hands: Hands,
+) -> None:
     limiter = ConcurrencyLimiter(4, hands, hands)
     limiter.on_rate_limited(hands.now, 86_400.0)
     assert limiter.pause_s() == MAX_RESET_S
@@ -177,6 +186,7 @@ async def test_an_outage_is_said_when_it_begins_and_when_it_ends(
     breaker.on_success()
     assert breaker.outage is None
     assert caplog.messages == [
-        f"the teacher is down: {breakers.FAILURES} consecutive calls failed; probing every 10 s: 529 overloaded",
+        f"the teacher is down: {breakers.FAILURES} consecutive calls failed; probing every 10 s: "
+        "529 overloaded",
         "the teacher is up again after 60 s",
     ]

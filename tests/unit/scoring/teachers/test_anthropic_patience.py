@@ -27,15 +27,21 @@ def hands() -> Hands:
 @pytest.fixture
 def patience(hands: Hands) -> RetryPolicy:
     limiter = ConcurrencyLimiter(4, hands, lambda: 1_000_000.0 + hands.now)
-    return RetryPolicy(CircuitBreaker(hands), limiter, CacheWarmup(300.0, hands), hands, hands.sleep, lambda: 1.0)
+    return RetryPolicy(
+        CircuitBreaker(hands), limiter, CacheWarmup(300.0, hands), hands, hands.sleep, lambda: 1.0
+    )
 
 
 def answer(*, read: int = 0, written: int = 0) -> Attempt[str]:
-    call = TeacherCall("m", "end_turn", cache_read_input_tokens=read, cache_creation_input_tokens=written)
+    call = TeacherCall(
+        "m", "end_turn", cache_read_input_tokens=read, cache_creation_input_tokens=written
+    )
     return Attempt(AttemptOutcome.ANSWER, call, message="fine")
 
 
-def trouble(found: AttemptOutcome = AttemptOutcome.DOWN, retry_after_s: float | None = None) -> Attempt[str]:
+def trouble(
+    found: AttemptOutcome = AttemptOutcome.DOWN, retry_after_s: float | None = None
+) -> Attempt[str]:
     failure = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "529 overloaded", retry_after_s)
     return Attempt(found, TeacherCall("m", found.name), failure=failure)
 
@@ -64,7 +70,9 @@ async def attempts(
     return outcome, calls
 
 
-async def test_retries_back_off_exponentially_and_every_call_is_booked(patience: RetryPolicy, hands: Hands) -> None:
+async def test_retries_back_off_exponentially_and_every_call_is_booked(
+    patience: RetryPolicy, hands: Hands
+) -> None:
     outcome, calls = await attempts(patience, *[trouble()] * 6, answer())
     assert (outcome, calls) == ("fine", 7)
     assert hands.slept == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
@@ -83,11 +91,15 @@ async def test_jitter_takes_off_at_most_half(hands: Hands) -> None:
     assert hands.slept == [0.25, 0.5]
 
 
-async def test_a_retry_after_is_honoured_up_to_the_deadline(patience: RetryPolicy, hands: Hands) -> None:
+async def test_a_retry_after_is_honoured_up_to_the_deadline(
+    patience: RetryPolicy, hands: Hands
+) -> None:
     outcome, calls = await attempts(patience, trouble(retry_after_s=30.0), answer())
     assert (outcome, calls) == ("fine", 2)
     assert hands.slept[0] >= 30.0
-    outcome, calls = await attempts(patience, trouble(retry_after_s=90.0), answer(), deadline=hands.now + 60)
+    outcome, calls = await attempts(
+        patience, trouble(retry_after_s=90.0), answer(), deadline=hands.now + 60
+    )
     assert calls == 1
     assert isinstance(outcome, ScoringFailure)
     assert outcome.retry_after_s == 90.0
@@ -100,7 +112,9 @@ async def test_no_attempt_begins_after_the_deadline(patience: RetryPolicy, hands
     assert hands.now <= 104
 
 
-async def test_nothing_is_asked_once_the_deadline_has_come(patience: RetryPolicy, hands: Hands) -> None:
+async def test_nothing_is_asked_once_the_deadline_has_come(
+    patience: RetryPolicy, hands: Hands
+) -> None:
     outcome, calls = await attempts(patience, answer(), deadline=hands.now)
     assert isinstance(outcome, ScoringFailure)
     assert (outcome.code, outcome.retry_after_s, calls) == (ErrorCode.TEACHER_TIMEOUT, 1.0, 0)
@@ -118,7 +132,9 @@ async def test_nothing_is_asked_if_the_deadline_came_while_it_waited_for_its_pla
         return answer()
 
     first = asyncio.create_task(patience.execute(slow, {}, hands.now + 100))
-    second = asyncio.create_task(attempts(patience, answer(), deadline=hands.now + 10))  # waits for the warm-up
+    second = asyncio.create_task(
+        attempts(patience, answer(), deadline=hands.now + 10)
+    )  # waits for the warm-up
     third = asyncio.create_task(attempts(patience, answer(), deadline=hands.now + 10.01))
     await asyncio.sleep(0)
     gone_on.set()
@@ -160,7 +176,9 @@ async def test_a_rejection_is_final(patience: RetryPolicy, hands: Hands) -> None
     assert (calls, hands.slept, outcome.retry_after_s) == (1, [], None)
 
 
-async def test_while_the_teacher_is_down_requests_fail_at_once(patience: RetryPolicy, hands: Hands) -> None:
+async def test_while_the_teacher_is_down_requests_fail_at_once(
+    patience: RetryPolicy, hands: Hands
+) -> None:
     outcome, calls = await attempts(patience, *[trouble()] * 50, deadline=1e9)
     assert calls == breakers.FAILURES
     assert isinstance(outcome, ScoringFailure)
@@ -182,8 +200,12 @@ async def test_rate_limits_do_not_open_the_breaker(patience: RetryPolicy) -> Non
     assert (await attempts(patience, *results, answer(), deadline=1e9))[0] == "fine"
 
 
-async def test_a_retry_after_pauses_all_calls_not_only_the_one_that_got_it(patience: RetryPolicy, hands: Hands) -> None:
-    outcome, _ = await attempts(patience, trouble(AttemptOutcome.RATE_LIMIT, 50.0), deadline=hands.now + 10)
+async def test_a_retry_after_pauses_all_calls_not_only_the_one_that_got_it(
+    patience: RetryPolicy, hands: Hands
+) -> None:
+    outcome, _ = await attempts(
+        patience, trouble(AttemptOutcome.RATE_LIMIT, 50.0), deadline=hands.now + 10
+    )
     assert isinstance(outcome, ScoringFailure)
     other, calls = await attempts(patience, answer(), deadline=hands.now + 10)
     assert isinstance(other, ScoringFailure)
@@ -206,18 +228,32 @@ async def fan_out(patience: RetryPolicy, hands: Hands, results: list[Attempt[str
         in_flight -= 1
         return results.pop(0)
 
-    await asyncio.gather(*(patience.execute(attempt, {}, hands.now + 100) for _ in range(len(results))))
+    await asyncio.gather(
+        *(patience.execute(attempt, {}, hands.now + 100) for _ in range(len(results)))
+    )
     return seen
 
 
-async def test_one_call_warms_the_cache_then_the_others_go_together(patience: RetryPolicy, hands: Hands) -> None:
-    assert await fan_out(patience, hands, [answer(written=900), *[answer(read=900)] * 3]) == [1, 1, 2, 3]
+async def test_one_call_warms_the_cache_then_the_others_go_together(
+    patience: RetryPolicy, hands: Hands
+) -> None:
+    assert await fan_out(patience, hands, [answer(written=900), *[answer(read=900)] * 3]) == [
+        1,
+        1,
+        2,
+        3,
+    ]
     assert await fan_out(patience, hands, [answer(read=900)] * 4) == [1, 2, 3, 4]
     hands.now += 301
-    assert (await fan_out(patience, hands, [answer(written=900), *[answer(read=900)] * 3]))[:2] == [1, 1]
+    assert (await fan_out(patience, hands, [answer(written=900), *[answer(read=900)] * 3]))[:2] == [
+        1,
+        1,
+    ]
 
 
-async def test_a_server_without_a_cache_is_waited_for_once(patience: RetryPolicy, hands: Hands) -> None:
+async def test_a_server_without_a_cache_is_waited_for_once(
+    patience: RetryPolicy, hands: Hands
+) -> None:
     assert await fan_out(patience, hands, [answer()] * 4) == [1, 1, 2, 3]
     hands.now += 1e6
     assert await fan_out(patience, hands, [answer()] * 4) == [1, 2, 3, 4]
@@ -230,14 +266,20 @@ async def test_nobody_waits_where_nothing_is_to_be_cached(hands: Hands) -> None:
     assert warmup.is_warm()
 
 
-async def test_when_the_first_call_fails_the_next_one_warms(patience: RetryPolicy, hands: Hands) -> None:
+async def test_when_the_first_call_fails_the_next_one_warms(
+    patience: RetryPolicy, hands: Hands
+) -> None:
     seen = await fan_out(
-        patience, hands, [trouble(AttemptOutcome.REJECTION), answer(written=9), answer(read=9), answer(read=9)]
+        patience,
+        hands,
+        [trouble(AttemptOutcome.REJECTION), answer(written=9), answer(read=9), answer(read=9)],
     )
     assert seen == [1, 1, 1, 2]
 
 
-async def test_nobody_waits_for_the_first_call_for_long(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_waits_for_the_first_call_for_long(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("markbook.scoring.teachers.anthropic.cache_warmup.MAX_WAIT_S", 0.01)
     warmup = CacheWarmup(300.0, hands)
     async with warmup.acquire(), asyncio.timeout(1), warmup.acquire():
@@ -246,7 +288,9 @@ async def test_nobody_waits_for_the_first_call_for_long(hands: Hands, monkeypatc
 
 async def test_a_stop_wakes_who_waits_for_another_attempt(patience):
     patience = replace(patience, sleep=lambda _: asyncio.get_running_loop().create_future())
-    waits = asyncio.create_task(patience.execute(script(trouble(retry_after_s=50.0)), {"requests": 1}, 200.0))
+    waits = asyncio.create_task(
+        patience.execute(script(trouble(retry_after_s=50.0)), {"requests": 1}, 200.0)
+    )
     for _ in range(5):
         await asyncio.sleep(0)
     assert not waits.done()

@@ -1,4 +1,6 @@
-"""Answers of servers that speak the Messages API almost: whatever is in one, its call is settled and nothing raises."""
+"""Answers of servers that speak the Messages API almost: whatever is in one, its call is settled
+and nothing raises.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ async def made(script: Script) -> AsyncIterator[Made]:
 
     def make(**config: Any) -> AnthropicTeacher:
         settings = TeacherConfig(name="anthropic", base_url=script.url, **config)
-        teachers.append(AnthropicTeacher(settings, load_rubric(), api_key="k", timing=Timing(sleep=_no_pause)))
+        teachers.append(
+            AnthropicTeacher(settings, load_rubric(), api_key="k", timing=Timing(sleep=_no_pause))
+        )
         return teachers[-1]
 
     yield make
@@ -77,12 +81,18 @@ def answer(**changed: Any) -> tuple[int, dict[str, str], str]:
 async def test_the_life_of_what_was_written_may_be_left_out(
     made: Made, script: Script, ttl: str, lives: object, equivalent: float
 ) -> None:
-    script.answers = [answer(usage=COUNTS | {"cache_creation": lives, "cache_read_input_tokens": None})]
+    script.answers = [
+        answer(usage=COUNTS | {"cache_creation": lives, "cache_read_input_tokens": None})
+    ]
     reply = await asked(made(cache_ttl=ttl), GROUP)
     [outcome], [call] = reply.outcomes, reply.calls
     assert isinstance(outcome, Judgment)
     assert not call.usage_unknown
-    assert (call.input_tokens, call.output_tokens, call.cache_creation_input_tokens) == (100, 10, 800)
+    assert (call.input_tokens, call.output_tokens, call.cache_creation_input_tokens) == (
+        100,
+        10,
+        800,
+    )
     assert call.billed_input_equivalent == pytest.approx(equivalent)
 
 
@@ -99,7 +109,9 @@ async def test_the_life_of_what_was_written_may_be_left_out(
         COUNTS | {"output_tokens": 10**400},
     ],
 )
-async def test_a_bill_that_cannot_be_read_is_booked_at_its_bound(made: Made, script: Script, usage: object) -> None:
+async def test_a_bill_that_cannot_be_read_is_booked_at_its_bound(
+    made: Made, script: Script, usage: object
+) -> None:
     script.answers = [answer(usage=usage)]
     reply = await asked(made(), GROUP)
     [outcome], [call] = reply.outcomes, reply.calls
@@ -133,10 +145,14 @@ async def test_a_text_that_cannot_be_read_is_unreadable_and_paid(
 async def test_a_refusal_may_give_its_reason_in_any_form(made: Made, script: Script) -> None:
     script.answers = [answer(stop_reason="refusal", stop_details="cyber")]
     [outcome] = (await asked(made(), GROUP)).outcomes
-    assert outcome == ScoringFailure(ErrorCode.TEACHER_REFUSED, "the teacher refused to score this sample")
+    assert outcome == ScoringFailure(
+        ErrorCode.TEACHER_REFUSED, "the teacher refused to score this sample"
+    )
 
 
-@pytest.mark.parametrize("text", ["\0{\0}\0", "[" * 100_000, "{"], ids=["no text", "too deep", "cut"])
+@pytest.mark.parametrize(
+    "text", ["\0{\0}\0", "[" * 100_000, "{"], ids=["no text", "too deep", "cut"]
+)
 async def test_a_body_that_is_no_json_is_unreadable_and_booked_at_its_bound(
     made: Made, script: Script, text: str
 ) -> None:
@@ -165,7 +181,9 @@ async def test_a_call_that_nobody_foresaw_is_settled_at_its_bound(
     assert call.failed
 
 
-async def test_a_number_of_thousands_of_digits_is_an_unreadable_answer_and_booked(made: Made, script: Script) -> None:
+async def test_a_number_of_thousands_of_digits_is_an_unreadable_answer_and_booked(
+    made: Made, script: Script
+) -> None:
     script.answers = [(200, JSON, '{"usage": {"input_tokens": ' + "9" * 9000 + "}}")] * 2
     reply = await asked(made(), GROUP)
     [outcome] = reply.outcomes
@@ -178,7 +196,9 @@ async def test_booleans_are_no_counts(made: Made, script: Script) -> None:
     script.answers.append(answer(usage={"input_tokens": True, "output_tokens": False}))
     reply = await asked(made(), GROUP)
     assert isinstance(reply.outcomes[0], Judgment)
-    assert [bill.usage_unknown for bill in reply.calls] == [True]  # at its bound: what it cost is not known
+    assert [bill.usage_unknown for bill in reply.calls] == [
+        True
+    ]  # at its bound: what it cost is not known
 
 
 @pytest.mark.parametrize(
@@ -188,18 +208,26 @@ async def test_booleans_are_no_counts(made: Made, script: Script) -> None:
         *(httpx2.UnsupportedProtocol, httpx2.LocalProtocolError),
     ],
 )
-async def test_what_never_left_the_process_is_free(made: Made, error: type[httpx2.TransportError]) -> None:
+async def test_what_never_left_the_process_is_free(
+    made: Made, error: type[httpx2.TransportError]
+) -> None:
     assert await _booked(made(), error) == (False, 0)
 
 
-@pytest.mark.parametrize("error", [httpx2.WriteError, httpx2.ReadError, httpx2.ReadTimeout, httpx2.RemoteProtocolError])
-async def test_what_may_have_left_is_booked_at_its_bound(made: Made, error: type[httpx2.TransportError]) -> None:
+@pytest.mark.parametrize(
+    "error", [httpx2.WriteError, httpx2.ReadError, httpx2.ReadTimeout, httpx2.RemoteProtocolError]
+)
+async def test_what_may_have_left_is_booked_at_its_bound(
+    made: Made, error: type[httpx2.TransportError]
+) -> None:
     unknown, tokens = await _booked(made(), error)
     assert unknown
     assert tokens > 0
 
 
-async def _booked(teacher: AnthropicTeacher, error: type[httpx2.TransportError]) -> tuple[bool, int]:
+async def _booked(
+    teacher: AnthropicTeacher, error: type[httpx2.TransportError]
+) -> tuple[bool, int]:
     """The bill of a call that fails so, before one that is answered."""
     status, headers, body = answer()
     left = [error]
@@ -222,8 +250,12 @@ def test_a_key_that_no_header_can_carry_is_refused_at_start_and_not_quoted(key: 
         assert key not in str(refused.value)
 
 
-async def test_the_end_of_the_line_that_a_file_left_on_a_key_is_not_part_of_it(script: Script) -> None:
-    teacher = AnthropicTeacher(TeacherConfig(name="anthropic", base_url=script.url), load_rubric(), api_key="sk-ant\n")
+async def test_the_end_of_the_line_that_a_file_left_on_a_key_is_not_part_of_it(
+    script: Script,
+) -> None:
+    teacher = AnthropicTeacher(
+        TeacherConfig(name="anthropic", base_url=script.url), load_rubric(), api_key="sk-ant\n"
+    )
     script.answers.append(answer())
     [outcome] = (await asked(teacher, GROUP)).outcomes
     await teacher.close()
@@ -245,7 +277,9 @@ async def test_room_for_thinking_is_left_where_a_model_thinks(
     made: Made, model: str, configured: int | None, room: int
 ) -> None:
     request = made(model=model, thinking_tokens=configured)._requests.build(GROUP, [0])
-    per_number = 5 if model.startswith("Qwen") else 3  # of another server's model in JSON: teacher.constrain
+    per_number = (
+        5 if model.startswith("Qwen") else 3
+    )  # of another server's model in JSON: teacher.constrain
     assert request["max_tokens"] == 16 + per_number * 5 + room
 
 
@@ -258,7 +292,9 @@ async def test_room_for_thinking_is_left_where_a_model_thinks(
         "the request exceeds the available context size",
     ],
 )
-async def test_a_request_that_does_not_fit_names_the_settings(made: Made, script: Script, message: str) -> None:
+async def test_a_request_that_does_not_fit_names_the_settings(
+    made: Made, script: Script, message: str
+) -> None:
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
     script.answers = [(400, JSON, json.dumps(error))]
     reply = await asked(made(), GROUP)
@@ -266,12 +302,16 @@ async def test_a_request_that_does_not_fit_names_the_settings(made: Made, script
     assert isinstance(failure, ScoringFailure)
     assert failure.code is ErrorCode.TEACHER_REJECTED
     assert failure.detail.endswith(
-        f"{message}; lower teacher.thinking_tokens, teacher.max_group_size or rlaif.prompt_context_chars"
+        f"{message}; lower teacher.thinking_tokens, teacher.max_group_size or "
+        "rlaif.prompt_context_chars"
     )
 
 
 async def test_another_refusal_names_none(made: Made, script: Script) -> None:
-    error = {"type": "error", "error": {"type": "invalid_request_error", "message": "model: not found"}}
+    error = {
+        "type": "error",
+        "error": {"type": "invalid_request_error", "message": "model: not found"},
+    }
     script.answers = [(400, JSON, json.dumps(error))]
     [failure] = (await asked(made(), GROUP)).outcomes
     assert isinstance(failure, ScoringFailure)

@@ -13,7 +13,11 @@ BILLS = CallPricer("model", Price(input=1.0, output=5.0), "5m")
 def test_the_bound_by_hand():
     bound = BILLS.bound("timeout", system="r" * 100, text="t" * 80, max_tokens=50)
     assert bound.usage_unknown
-    assert (bound.input_tokens, bound.cache_creation_input_tokens, bound.output_tokens) == (80 * 9 // 8 + 64, 100, 50)
+    assert (bound.input_tokens, bound.cache_creation_input_tokens, bound.output_tokens) == (
+        80 * 9 // 8 + 64,
+        100,
+        50,
+    )
     # 154 x 1 + 100 x 1.25 + 50 x 5 dollars a million
     assert bound.cost_usd == pytest.approx(529e-6)
 

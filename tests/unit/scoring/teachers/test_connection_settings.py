@@ -1,4 +1,6 @@
-"""A mark belongs to the server that gave it: what another server calls by a model's name is not that model."""
+"""A mark belongs to the server that gave it: what another server calls by a model's name is not
+that model.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,17 @@ def identity(base_url: str | None = None) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    "url", [None, "https://api.anthropic.com", "https://API.anthropic.com/", "https://api.anthropic.com:443"]
+    "url",
+    [
+        None,
+        "https://api.anthropic.com",
+        "https://API.anthropic.com/",
+        "https://api.anthropic.com:443",
+    ],
 )
-def test_the_providers_marks_keep_their_profile(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_providers_marks_keep_their_profile(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("ANTHROPIC_BASE_URL", raising=False)
     assert identity(url) == THE_PROVIDERS
     assert hash_profile(identity(url)) == "16e44b4887c0719f"

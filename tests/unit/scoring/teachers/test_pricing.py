@@ -21,8 +21,12 @@ def test_each_kind_of_token_has_its_price() -> None:
 
 
 def test_a_long_prompt_costs_more_on_both_sides_of_the_step() -> None:
-    assert cost_usd(Tokens(input=60_000, cache_read=40_000), HAIKU) == pytest.approx((60_000 + 4_000) * 0.10 / 1e6)
-    assert cost_usd(Tokens(input=60_001, cache_read=40_000), HAIKU) == pytest.approx((60_001 + 4_000) * 0.50 / 1e6)
+    assert cost_usd(Tokens(input=60_000, cache_read=40_000), HAIKU) == pytest.approx(
+        (60_000 + 4_000) * 0.10 / 1e6
+    )
+    assert cost_usd(Tokens(input=60_001, cache_read=40_000), HAIKU) == pytest.approx(
+        (60_001 + 4_000) * 0.50 / 1e6
+    )
     assert cost_usd(Tokens(input=200_000), SONNET) == pytest.approx(0.4)
 
 

@@ -1,4 +1,6 @@
-"""Replies held to a JSON schema: when that is asked for, with which schema, how it is read, and servers without it."""
+"""Replies held to a JSON schema: when that is asked for, with which schema, how it is read, and
+servers without it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ from markbook.scoring.prompts.prompt import system_text
 from markbook.scoring.prompts.rubric import load_rubric
 from markbook.scoring.teachers.anthropic.models import model_facts
 from markbook.scoring.teachers.anthropic.pricing import Tokens
-from markbook.scoring.teachers.anthropic.structured_output import FORM, as_lines, is_constrained, reply_schema
+from markbook.scoring.teachers.anthropic.structured_output import (
+    FORM,
+    as_lines,
+    is_constrained,
+    reply_schema,
+)
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Judgment, ScoringFailure
 from tests.fakes import asked
@@ -33,7 +40,13 @@ def reply(text: str) -> tuple[int, dict[str, str], str]:
 
 
 def refused(message: str, status: int = 400) -> tuple[int, dict[str, str], str]:
-    return status, JSON, json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": message}})
+    return (
+        status,
+        JSON,
+        json.dumps(
+            {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+        ),
+    )
 
 
 def formats(script) -> list[Any]:
@@ -87,7 +100,13 @@ def row(number: int) -> dict[str, Any]:
 
 
 def test_the_schema_for_a_server_that_takes_bounds():
-    marks = {"type": "array", "prefixItems": [row(1), row(2)], "items": False, "minItems": 2, "maxItems": 2}
+    marks = {
+        "type": "array",
+        "prefixItems": [row(1), row(2)],
+        "items": False,
+        "minItems": 2,
+        "maxItems": 2,
+    }
     assert reply_schema(2, 4, explain=False, bounded=True) == {
         "type": "object",
         "properties": {"marks": marks},
@@ -99,7 +118,10 @@ def test_the_schema_for_a_server_that_takes_bounds():
 def test_the_providers_schema_is_the_same_for_every_group():
     found = reply_schema(3, 4, explain=False, bounded=False)
     assert found == reply_schema(8, 4, explain=False, bounded=False)
-    assert found["properties"]["marks"] == {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
+    assert found["properties"]["marks"] == {
+        "type": "array",
+        "items": {"type": "array", "items": {"type": "integer"}},
+    }
 
 
 def test_the_schema_with_reasons():
@@ -131,7 +153,8 @@ def test_auto_leaves_claude_its_lines(made, constrain, model, expected):
 
 
 def test_the_share_at_which_the_benchmark_calls_both_equal_by_hand():
-    # at Haiku's prices an output token counts 5: 1,000 + 500 in lines, 1,100 + 600 under a schema, 4,000 + 1,000 alone
+    # at Haiku's prices an output token counts 5: 1,000 + 500 in lines, 1,100 + 600 under a schema,
+    # 4,000 + 1,000 alone
     lines, schema, alone = (
         Row(name, 10, 5, Tokens(sent, out), floor=1)
         for name, sent, out in (("lines", 1000, 100), ("schema", 1100, 120), ("alone", 4000, 200))
@@ -147,7 +170,10 @@ async def test_a_constrained_reply_gives_its_marks(made, script):
     assert first.criteria == MARKS
     assert second.criteria["documentation"] == 0.1
     [sent] = formats(script)
-    assert sent == {"type": "json_schema", "schema": reply_schema(2, 4, explain=False, bounded=True)}
+    assert sent == {
+        "type": "json_schema",
+        "schema": reply_schema(2, 4, explain=False, bounded=True),
+    }
 
 
 @pytest.mark.parametrize(
@@ -171,7 +197,9 @@ async def test_what_the_schema_cannot_exclude_is_no_mark(made, script, text):
 
 
 async def test_a_reply_that_is_cut_off_is_no_mark(made, script):
-    cut = answer(content=[{"type": "text", "text": '{"marks":[[1,80,70,60,5'}], stop_reason="max_tokens")
+    cut = answer(
+        content=[{"type": "text", "text": '{"marks":[[1,80,70,60,5'}], stop_reason="max_tokens"
+    )
     script.answers = [cut] * 2
     [outcome] = (await asked(made(model=OTHER), GROUP)).outcomes
     assert isinstance(outcome, ScoringFailure)
@@ -180,7 +208,10 @@ async def test_a_reply_that_is_cut_off_is_no_mark(made, script):
 
 async def test_a_server_that_refuses_the_schema_is_asked_without_from_then_on(made, script, caplog):
     caplog.set_level(logging.WARNING)
-    script.answers = [refused("output_config.format is not supported"), *[reply('{"marks":[[1,80,70,60,50]]}')] * 2]
+    script.answers = [
+        refused("output_config.format is not supported"),
+        *[reply('{"marks":[[1,80,70,60,50]]}')] * 2,
+    ]
     teacher = made(model=OTHER)
     for _ in range(2):
         [outcome] = (await asked(teacher, GROUP)).outcomes
@@ -194,7 +225,8 @@ async def test_a_server_that_refuses_the_schema_is_asked_without_from_then_on(ma
 
 
 @pytest.mark.parametrize(
-    ("constrain", "message"), [("on", "output_config.format is not supported"), ("auto", "no such model")]
+    ("constrain", "message"),
+    [("on", "output_config.format is not supported"), ("auto", "no such model")],
 )
 async def test_other_refusals_and_those_of_on_are_final(made, script, constrain, message):
     script.answers = [refused(message)]
@@ -211,9 +243,13 @@ async def test_a_server_that_ignores_the_schema_may_send_lines(made, script):
     assert outcome.criteria == MARKS
 
 
-@pytest.mark.parametrize(("constrain", "model", "is_sent"), [("auto", OTHER, False), ("on", OTHER, True)])
+@pytest.mark.parametrize(
+    ("constrain", "model", "is_sent"), [("auto", OTHER, False), ("on", OTHER, True)]
+)
 async def test_a_batch_has_a_schema_only_where_it_is_required(made, constrain, model, is_sent):
-    """A server that refuses it would refuse every request of the batch, and calls learn of that one by one."""
+    """A server that refuses it would refuse every request of the batch, and calls learn of that
+    one by one.
+    """
     teacher = made(model=model, constrain=constrain, base_url_has_batches=True)
     params = teacher.batches().build(TWO).params
     assert ("format" in params.get("output_config", {})) is is_sent

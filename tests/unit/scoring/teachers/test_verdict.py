@@ -16,7 +16,9 @@ UNREADABLE, TRUNCATED = ErrorCode.REPLY_UNREADABLE, ErrorCode.REPLY_TRUNCATED
 
 
 def short(outcomes: tuple[Judgment | ScoringFailure, ...]) -> list[object]:
-    return [tuple(one.criteria.values()) if isinstance(one, Judgment) else one.code for one in outcomes]
+    return [
+        tuple(one.criteria.values()) if isinstance(one, Judgment) else one.code for one in outcomes
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,9 @@ def test_a_cut_reply(text: str, expected: list[object]) -> None:
 
 
 def test_reasons_are_kept_when_asked_for() -> None:
-    marked, plain, unreadable = read_reply("1 80 5 2 loops  nested\n2 100 0\n3 7 x y", 3, NAMES, explain=True)
+    marked, plain, unreadable = read_reply(
+        "1 80 5 2 loops  nested\n2 100 0\n3 7 x y", 3, NAMES, explain=True
+    )
     assert marked == Judgment({"a": 0.8, "b": 0.05}, ("2 loops nested",), 1, 3)
     assert plain == Judgment({"a": 1.0, "b": 0.0}, (), 2, 3)
     assert isinstance(unreadable, ScoringFailure)
@@ -90,7 +94,8 @@ def test_there_is_room_for_the_longest_reply(count: int) -> None:
     longest = "\n".join(f"{number} 100 100 100 100" for number in range(1, count + 1))
     assert tokens.exact(longest) <= reply_tokens(count, 4, explain=False)
     reasons = "\n".join(
-        f"{number} 100 100 100 100 mutates its argument, misses empty input, quadratic where a set would do, misleading"
+        f"{number} 100 100 100 100 mutates its argument, misses empty input, quadratic where a set "
+        "would do, misleading"
         for number in range(1, count + 1)
     )
     assert tokens.exact(reasons) <= reply_tokens(count, 4, explain=True)

@@ -18,7 +18,9 @@ from tests.tiny import tiny_tokenizer
 def load(tmp_path, *lines, limit=100):
     file = tmp_path / "tasks.jsonl"
     file.write_text("\n".join(lines), encoding="utf-8")
-    return load_tasks(file, tiny_tokenizer(), Training(system_prompt="be brief", max_prompt_tokens=limit))
+    return load_tasks(
+        file, tiny_tokenizer(), Training(system_prompt="be brief", max_prompt_tokens=limit)
+    )
 
 
 def line(**keys):
@@ -55,14 +57,18 @@ def test_a_bad_line_is_named(tmp_path, bad, complaint):
 
 def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path):
     prompt = "one\u2028two\u0085three"
-    [task] = load(tmp_path, json.dumps({"prompt": prompt, "language": "python"}, ensure_ascii=False))
+    [task] = load(
+        tmp_path, json.dumps({"prompt": prompt, "language": "python"}, ensure_ascii=False)
+    )
     assert task.prompt == prompt
 
 
 def test_a_task_over_the_limit_stops_with_its_line_and_is_never_cut(tmp_path):
     tokens = len(load(tmp_path, line())[0].token_ids)
     assert load(tmp_path, line(), limit=tokens)
-    with pytest.raises(ConfigError, match=rf"tasks.jsonl:1: the task has {tokens} tokens .* \({tokens - 1}\)"):
+    with pytest.raises(
+        ConfigError, match=rf"tasks.jsonl:1: the task has {tokens} tokens .* \({tokens - 1}\)"
+    ):
         load(tmp_path, line(), limit=tokens - 1)
 
 
@@ -85,8 +91,8 @@ def test_no_system_prompt_and_no_template():
 
 
 NO_SYSTEM_ROLE = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-    "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') "
+    "}}{% endif %}{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
 )
 
 
@@ -100,7 +106,8 @@ def test_without_a_system_role_the_system_prompt_is_in_front_of_the_task_and_bos
 def test_a_template_that_leaves_the_system_message_out_shows_it_in_front_of_the_task():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = (
-        "{% for m in messages %}{% if m['role'] == 'user' %}[{{ m['content'] }}]{% endif %}{% endfor %}"
+        "{% for m in messages %}{% if m['role'] == 'user' %}[{{ m['content'] "
+        "}}]{% endif %}{% endfor %}"
     )
     assert tokenizer.decode(render(tokenizer, "x", "sys")) == "[sys\n\nx]"
 
@@ -108,7 +115,9 @@ def test_a_template_that_leaves_the_system_message_out_shows_it_in_front_of_the_
 def test_a_template_that_refuses_the_task_either_way_is_an_error():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('no') }}"
-    with pytest.raises(ConfigError, match=r"with a system message and with training.system_prompt in front .*: no"):
+    with pytest.raises(
+        ConfigError, match=r"with a system message and with training.system_prompt in front .*: no"
+    ):
         render(tokenizer, "x", "sys")
     with pytest.raises(ConfigError, match="refuses the task: no"):
         render(tokenizer, "x", "")
@@ -117,11 +126,15 @@ def test_a_template_that_refuses_the_task_either_way_is_an_error():
 def test_thinking_is_off_unless_the_configuration_turns_it_on(tmp_path):
     tokenizer = tiny_tokenizer()
     switch = "enable_thinking is defined and not enable_thinking"
-    tokenizer.chat_template = f"{{{{ messages[-1]['content'] }}}}>{{% if {switch} %}}<think></think>{{% endif %}}"
+    tokenizer.chat_template = (
+        f"{{{{ messages[-1]['content'] }}}}>{{% if {switch} %}}<think></think>{{% endif %}}"
+    )
     file = tmp_path / "tasks.jsonl"
     file.write_text(line())
     [off] = load_tasks(file, tokenizer, Training(system_prompt=""))
-    [on] = load_tasks(file, tokenizer, Training(system_prompt="", chat_template_kwargs={"enable_thinking": True}))
+    [on] = load_tasks(
+        file, tokenizer, Training(system_prompt="", chat_template_kwargs={"enable_thinking": True})
+    )
     assert tokenizer.decode(off.token_ids) == "add two numbers><think></think>"
     assert tokenizer.decode(on.token_ids) == "add two numbers>"
 

@@ -1,4 +1,6 @@
-"""Which tasks a step draws: each once an epoch, or the frontier; and what replaces groups without differences."""
+"""Which tasks a step draws: each once an epoch, or the frontier; and what replaces groups
+without differences.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,14 @@ def indices(tasks):
 
 def test_uniform_draws_every_task_once_an_epoch():
     sampler = TaskSampler(TASKS, Training(prompts_per_step=2), {})
-    assert sorted(index for step in (1, 2, 3) for index in indices(sampler.step(step))) == [0, 1, 2, 3, 4, 5]
+    assert sorted(index for step in (1, 2, 3) for index in indices(sampler.step(step))) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_a_resumed_run_draws_what_the_unbroken_one_would_have():
@@ -37,13 +46,20 @@ def test_a_resumed_run_draws_what_the_unbroken_one_would_have():
 
 
 def test_the_frontier_is_drawn_as_often_as_its_weight_says():
-    outcomes = {0: (1, 4), 1: (0, 4), 2: (4, 4), 3: (2, 2)}  # mixed, failed, passed, passed; 4 and 5 unseen
+    outcomes = {
+        0: (1, 4),
+        1: (0, 4),
+        2: (4, 4),
+        3: (2, 2),
+    }  # mixed, failed, passed, passed; 4 and 5 unseen
     sampler = TaskSampler(TASKS, Training(prompts_per_step=1, task_sampling="frontier"), outcomes)
     drawn = Counter(index for step in range(1, 4001) for index in indices(sampler.step(step)))
     whole = MIXED + 3 * SETTLED + 2 * UNSEEN
     expected = dict(enumerate([MIXED, SETTLED, SETTLED, SETTLED, UNSEEN, UNSEEN]))
     for index, weight in expected.items():
-        assert drawn[index] / 4000 == pytest.approx(weight / whole, abs=0.03)  # over 4 standard errors
+        assert drawn[index] / 4000 == pytest.approx(
+            weight / whole, abs=0.03
+        )  # over 4 standard errors
 
 
 def test_a_step_of_more_prompts_than_tasks_draws_each_before_any_again():
@@ -56,7 +72,9 @@ def test_replacements_are_none_of_the_tasks_the_step_had():
     sampler = TaskSampler(TASKS, Training(), {})
     assert set(indices(sampler.replacements(9, 1, 0, frozenset({0, 1, 2})))) == {3, 4, 5}
     assert sampler.replacements(1, 1, 0, frozenset(range(6))) == []
-    rounds = {tuple(indices(sampler.replacements(2, 1, number, frozenset()))) for number in range(8)}
+    rounds = {
+        tuple(indices(sampler.replacements(2, 1, number, frozenset()))) for number in range(8)
+    }
     assert len(rounds) > 1
 
 
@@ -72,13 +90,18 @@ def test_groups_without_differences_are_replaced_up_to_the_bound(run, tmp_path):
     [line] = lines(tmp_path / "run" / "metrics.jsonl")
     assert line["replaced_groups"] == 1
     assert line["frac_zero_variance"] == 0.5  # of two groups the other stays: the bound is one
-    samples = [json.loads(text) for text in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(text) for text in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    ]
     groups = Counter(sample["task"] for sample in samples)
     assert len(groups) == 3  # the replaced group is on record too: it was paid for
 
 
 def test_a_group_with_differences_is_not_replaced(run, tmp_path):
     with StubService(by_hash) as service:
-        assert run(service, {"max_steps": 1, "max_group_replacements": 2, "eval_tasks": None}) == FINISHED
+        assert (
+            run(service, {"max_steps": 1, "max_group_replacements": 2, "eval_tasks": None})
+            == FINISHED
+        )
     [line] = lines(tmp_path / "run" / "metrics.jsonl")
     assert line["replaced_groups"] == 0

@@ -1,4 +1,6 @@
-"""Export: what is written says what base and adapter say, is there whole or not at all, and is never written over."""
+"""Export: what is written says what base and adapter say, is there whole or not at all, and is
+never written over.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,17 @@ def test_transformers_alone_loads_it_and_gives_the_adapters_log_probs(trained, t
     out = tmp_path / "out" / "deep"
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     ids = render(tokenizer, "reverse a list", "be brief")
-    assert ids == render(trained.tokenizer, "reverse a list", "be brief")  # the chat template is there
+    assert ids == render(
+        trained.tokenizer, "reverse a list", "be brief"
+    )  # the chat template is there
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     assert model.dtype == torch.float32
     found, expected = log_probs(model, ids), log_probs(trained.model, ids)
     assert torch.allclose(found, expected, atol=1e-4)
     with trained.model.disable_adapter():
-        assert not torch.allclose(found, log_probs(trained.model, ids), atol=1e-1)  # and not the base's
+        assert not torch.allclose(
+            found, log_probs(trained.model, ids), atol=1e-1
+        )  # and not the base's
     assert not list(out.glob("adapter*"))
     assert list(out.glob("*.safetensors"))
     said = capsys.readouterr().out
@@ -76,7 +82,10 @@ def test_the_number_format_is_the_runs_on_whatever_machine(trained, tmp_path, tr
     config["training"] |= training
     file.write_text(yaml.safe_dump(config))
     assert main(["merge", "mine", "out"]) == 0
-    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").dtype == dtype
+    assert (
+        transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").dtype
+        == dtype
+    )
 
 
 def test_into_the_folder_one_is_in(trained, tmp_path, monkeypatch):
@@ -102,7 +111,9 @@ def test_the_adapter_of_a_checkpoint(trained, tmp_path, capsys):
     assert main(["merge", "mine", "out", "--checkpoint", "step-3"]) == 0
     assert "checkpoints/step-3" in capsys.readouterr().out
     assert main(["merge", "mine", "other", "--checkpoint", "step-4"]) == FAILED
-    assert "no adapter in runs/mine/checkpoints/step-4; checkpoints: step-3" in capsys.readouterr().err
+    assert (
+        "no adapter in runs/mine/checkpoints/step-4; checkpoints: step-3" in capsys.readouterr().err
+    )
 
 
 def test_what_cannot_be_exported_is_one_line_and_writes_nothing(trained, tmp_path, capsys):

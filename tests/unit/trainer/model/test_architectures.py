@@ -1,7 +1,9 @@
-"""Which students can be trained: tiny random models of many architectures, against their own plain forward pass.
+"""Which students can be trained: tiny random models of many architectures, against their own plain
+forward pass.
 
-Each covers log-probabilities of policy and reference, the gradient of a loss with KL, sampling, and the adapter loaded
-again by PEFT. The whole table is a long test; the short part has one model for each way of reading or adapting.
+Each covers log-probabilities of policy and reference, the gradient of a loss with KL, sampling, and
+the adapter loaded again by PEFT. The whole table is a long test; the short part has one model for
+each way of reading or adapting.
 """
 
 from __future__ import annotations
@@ -28,16 +30,30 @@ from tests.tiny import move_adapter, tiny_tokenizer
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"
+    ),
 ]
 
-SHORT = ("Qwen3.5", "Qwen3-MoE", "Gemma 2", "Granite 4", "Cohere", "LFM2", "Phi-MoE", "Falcon-H1", "Mamba 2")
+SHORT = (
+    "Qwen3.5",
+    "Qwen3-MoE",
+    "Gemma 2",
+    "Granite 4",
+    "Cohere",
+    "LFM2",
+    "Phi-MoE",
+    "Falcon-H1",
+    "Mamba 2",
+)
 TEMPERATURE = 0.7
 PROMPTS = (tuple(range(5, 25)), (20, 21, 22), tuple(range(30, 40)))
 KL = 0.3
 GAP = 1e-4
-"""An absolute bound for log-probabilities, ten to a hundred times the rounding of float32 in models of this size: the
-recurrent form of linear attention rounds otherwise than the one in chunks. A wrong state or mask gives 0.1 and more."""
+"""An absolute bound for log-probabilities, ten to a hundred times the rounding of float32 in models
+of this size: the recurrent form of linear attention rounds otherwise than the one in chunks. A
+wrong state or mask gives 0.1 and more.
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +73,9 @@ def build_policy(name: str, gradient_checkpointing: bool = False) -> Policy:
 
 
 def sample(index: int, ids: Sequence[int]) -> Sample:
-    return Sample(Task(index, "p", "python", PROMPTS[index]), tuple(ids), "", False, (-1.0,) * len(ids))
+    return Sample(
+        Task(index, "p", "python", PROMPTS[index]), tuple(ids), "", False, (-1.0,) * len(ids)
+    )
 
 
 SAMPLES = [
@@ -82,7 +100,9 @@ def plain_log_probs(model: Any, samples: Sequence[Sample]) -> torch.Tensor:
 
 
 def gradient(policy: Policy) -> torch.Tensor:
-    parts = [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in policy.trainable]
+    parts = [
+        torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in policy.trainable
+    ]
     policy.model.zero_grad(set_to_none=True)
     return torch.cat(parts)
 
@@ -99,28 +119,40 @@ def check_log_probs_and_gradient(policy: Policy) -> None:
     config = Config.model_validate(
         {
             "training": {"micro_batch_size": 2},
-            "rlaif": {"generation_temperature": TEMPERATURE, "kl_penalty": KL, "kl_estimator": "k3"},
+            "rlaif": {
+                "generation_temperature": TEMPERATURE,
+                "kl_penalty": KL,
+                "kl_estimator": "k3",
+            },
         }
     )
     experiences = [Experience(each, a, True) for each, a in zip(SAMPLES, ADVANTAGES, strict=True)]
     accumulate(policy, adapter_off(policy), experiences, config, KL)
     found = gradient(policy)
-    weights = torch.cat([torch.full((len(each.ids),), a) for each, a in zip(SAMPLES, ADVANTAGES, strict=True)])
+    weights = torch.cat(
+        [torch.full((len(each.ids),), a) for each, a in zip(SAMPLES, ADVANTAGES, strict=True)]
+    )
     ratio = base - plain
-    (-(weights * plain).sum() / len(plain) + KL * (ratio.exp() - ratio - 1).sum() / len(plain)).backward()
+    (
+        -(weights * plain).sum() / len(plain) + KL * (ratio.exp() - ratio - 1).sum() / len(plain)
+    ).backward()
     expected = gradient(policy)
     assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
 def check_sampling(policy: Policy) -> None:
-    """What a batch with prompts of three lengths draws has the log-probabilities of the plain forward pass."""
+    """What a batch with prompts of three lengths draws has the log-probabilities of the plain
+    forward pass.
+    """
     sampler = Sampler(policy, temperature=TEMPERATURE, max_new_tokens=16, batch_size=4, seed=0)
     tasks = [Task(index, "p", "python", prompt) for index, prompt in enumerate(PROMPTS)]
     drawn = [each for _, group in sorted(sampler.groups(tasks, 3, (0, 1))) for each in group]
     assert len(drawn) == 9
     with torch.no_grad():
         plain = plain_log_probs(policy.model, drawn)
-    assert (torch.tensor([value for each in drawn for value in each.log_probs]) - plain).abs().max() < 10 * GAP
+    assert (
+        torch.tensor([value for each in drawn for value in each.log_probs]) - plain
+    ).abs().max() < 10 * GAP
 
 
 def check_peft_loads_it(policy: Policy, name: str, folder: Any) -> None:
@@ -177,7 +209,9 @@ def test_a_model_whose_logits_are_not_understood_is_refused_with_the_difference(
 
     monkeypatch.setattr(type(model), "forward", shifted)
     assert model.lm_head.forward == head
-    with pytest.raises(ConfigError, match=r"llama cannot be trained here: its logits are not .*relative difference"):
+    with pytest.raises(
+        ConfigError, match=r"llama cannot be trained here: its logits are not .*relative difference"
+    ):
         Policy(add_adapter(model, Training(lora_r=4)), tiny_tokenizer())
 
 
@@ -189,7 +223,8 @@ def test_an_architecture_that_breaks_is_refused_in_one_line(monkeypatch):
 
     monkeypatch.setattr(type(model.model), "forward", broken)
     with pytest.raises(
-        ConfigError, match=r"llama cannot be trained here: reading it in parts failed with .* no such thing\."
+        ConfigError,
+        match=r"llama cannot be trained here: reading it in parts failed with .* no such thing\.",
     ):
         Policy(add_adapter(model, Training(lora_r=4)), tiny_tokenizer())
 

@@ -22,7 +22,12 @@ class Model:
     """What transformers' models have: a choice of their own, and a way to set another."""
 
     def __init__(self, dtype=torch.bfloat16, has_flash=True, error=None, obeys=True):
-        self.dtype, self._supports_flash_attn, self._error, self._obeys = dtype, has_flash, error, obeys
+        self.dtype, self._supports_flash_attn, self._error, self._obeys = (
+            dtype,
+            has_flash,
+            error,
+            obeys,
+        )
         self.config = SimpleNamespace(_attn_implementation="sdpa", model_type="some")
 
     def set_attn_implementation(self, name):
@@ -56,7 +61,9 @@ def test_auto_takes_flash_attention_where_it_fits_and_else_the_models_choice(
 
 def test_a_named_one_is_taken_or_refused_in_one_line(monkeypatch):
     assert chosen(Model(), "eager", CPU, monkeypatch) == "eager"
-    with pytest.raises(ConfigError, match=r"^training\.attn_implementation: sdpa cannot be used: not here\. Try$"):
+    with pytest.raises(
+        ConfigError, match=r"^training\.attn_implementation: sdpa cannot be used: not here\. Try$"
+    ):
         chosen(Model(error=ValueError("not here.\nTry")), "sdpa", CPU, monkeypatch)
     with pytest.raises(ConfigError, match="a model of type some has only its own attention: auto"):
         chosen(Model(obeys=False), "eager", CPU, monkeypatch)
@@ -64,8 +71,12 @@ def test_a_named_one_is_taken_or_refused_in_one_line(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU may have it")
 def test_flash_attention_that_is_not_installed_is_refused_by_a_real_model(student):
-    with pytest.raises(ConfigError, match=r"^training\.attn_implementation: flash_attention_2 cannot be used: .*"):
-        loading.load_base(Training(model=str(student), device="cpu", attn_implementation="flash_attention_2"))
+    with pytest.raises(
+        ConfigError, match=r"^training\.attn_implementation: flash_attention_2 cannot be used: .*"
+    ):
+        loading.load_base(
+            Training(model=str(student), device="cpu", attn_implementation="flash_attention_2")
+        )
 
 
 @pytest.mark.parametrize("name", ["sdpa", "eager"])
@@ -92,5 +103,8 @@ def test_a_model_that_other_kernels_misread_is_not_said_to_be_at_fault_alone(mon
         tiny_policy()
     model = tiny_model()
     model.config._attn_implementation_internal = "flash_attention_2"
-    with pytest.raises(ConfigError, match=r"Set training\.attn_implementation: sdpa \(it is flash_attention_2\), or"):
+    with pytest.raises(
+        ConfigError,
+        match=r"Set training\.attn_implementation: sdpa \(it is flash_attention_2\), or",
+    ):
         tiny_policy(model=model)

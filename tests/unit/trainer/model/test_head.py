@@ -7,7 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from markbook.trainer.model.fused_logprobs import chosen_log_probs, chosen_log_probs_and_entropy, exact_kl
+from markbook.trainer.model.fused_logprobs import (
+    chosen_log_probs,
+    chosen_log_probs_and_entropy,
+    exact_kl,
+)
 from markbook.trainer.model.output_head import LogitTransform, OutputHead, read_transform
 from tests.tolerance import float32_error
 
@@ -53,7 +57,9 @@ def test_values_and_gradient(monkeypatch, head, chunk):
 @each_head
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("with_gradient", [True, False])
-def test_entropy_and_its_gradient_beside_those_of_the_log_probs(monkeypatch, head, chunk, with_gradient):
+def test_entropy_and_its_gradient_beside_those_of_the_log_probs(
+    monkeypatch, head, chunk, with_gradient
+):
     monkeypatch.setattr("markbook.trainer.model.fused_logprobs.CHUNK", chunk)
     ours, plain = STATES.clone().requires_grad_(), STATES.double().requires_grad_()
     found, entropy = chosen_log_probs_and_entropy(ours, IDS, head, 0.7, with_gradient)
@@ -62,7 +68,9 @@ def test_entropy_and_its_gradient_beside_those_of_the_log_probs(monkeypatch, hea
     expected = -(log_p.exp() * log_p).sum(-1)
     torch.testing.assert_close(entropy.double(), expected, rtol=0, atol=8 * float32_error(58))
     assert entropy.requires_grad == with_gradient
-    both = (log_p[torch.arange(7), IDS] * SLOPES).sum() + with_gradient * (expected * SLOPES.flip(0)).sum()
+    both = (log_p[torch.arange(7), IDS] * SLOPES).sum() + with_gradient * (
+        expected * SLOPES.flip(0)
+    ).sum()
     ((found * SLOPES).sum() + (entropy * SLOPES.flip(0)).sum()).backward()
     both.backward()
     assert (ours.grad.double() - plain.grad).norm() / plain.grad.norm() < ERROR
@@ -77,7 +85,9 @@ def test_exact_kl_and_its_gradient(monkeypatch, head, chunk):
     found = exact_kl(ours, reference, head, 0.7)
     p, q = (exact_logits(s, head).div(0.7).log_softmax(-1) for s in (plain, reference.double()))
     expected = (p.exp() * (p - q)).sum(-1)
-    torch.testing.assert_close(found.double(), expected, rtol=float32_error(58), atol=float32_error(58))
+    torch.testing.assert_close(
+        found.double(), expected, rtol=float32_error(58), atol=float32_error(58)
+    )
     (found * SLOPES).sum().backward()
     (expected * SLOPES).sum().backward()
     assert (ours.grad.double() - plain.grad).norm() / plain.grad.norm() < ERROR
@@ -96,7 +106,9 @@ def test_exact_kl_and_its_gradient(monkeypatch, head, chunk):
 @each_head
 def test_nothing_as_wide_as_the_vocabulary_is_kept(compute, head):
     kept: list[tuple[int, ...]] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(tuple(t.shape)) or t, lambda t: t
+    ):
         compute(STATES.clone().requires_grad_(), head)
     assert kept
     assert all(50 not in shape for shape in kept)

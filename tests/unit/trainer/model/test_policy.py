@@ -1,4 +1,6 @@
-"""Log-probabilities and gradients against a plain float64 reference; saving; refusing what cannot be computed."""
+"""Log-probabilities and gradients against a plain float64 reference; saving; refusing what
+cannot be computed.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,13 @@ TEMPERATURE = 0.7
 
 
 def sample(index: int, prompt: tuple[int, ...], ids: tuple[int, ...]) -> Sample:
-    return Sample(Task(index, "p", "python", prompt), ids, "", truncated=False, log_probs=(-1.0,) * len(ids))
+    return Sample(
+        Task(index, "p", "python", prompt), ids, "", truncated=False, log_probs=(-1.0,) * len(ids)
+    )
 
 
-# Prompts of unequal length, so that rows are left-padded; completions of unequal length, one of a single token.
+# Prompts of unequal length, so that rows are left-padded; completions of unequal length, one of a
+# single token.
 SAMPLES = [
     sample(0, (5, 6, 7, 8, 9, 10, 11), (40, 41, 42, 43, 1)),
     sample(1, (20, 21), (50, 51)),
@@ -56,8 +61,12 @@ def test_log_probs_equal_a_plain_float64_forward():
     policy = tiny_policy()
     ours = policy.log_probs(SAMPLES, TEMPERATURE)
     reference = adapter_off(policy).log_probs(SAMPLES, TEMPERATURE)
-    plain = torch.cat([naive_log_probs(float64_model(policy, adapter=True), one) for one in SAMPLES])
-    plain_base = torch.cat([naive_log_probs(float64_model(policy, adapter=False), one) for one in SAMPLES])
+    plain = torch.cat(
+        [naive_log_probs(float64_model(policy, adapter=True), one) for one in SAMPLES]
+    )
+    plain_base = torch.cat(
+        [naive_log_probs(float64_model(policy, adapter=False), one) for one in SAMPLES]
+    )
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours.double(), plain, rtol=0, atol=LOG_PROBS)
     torch.testing.assert_close(reference.double(), plain_base, rtol=0, atol=LOG_PROBS)
@@ -73,7 +82,9 @@ def gradient(policy: Policy, micro_batch_size: int, kl_penalty: float) -> torch.
         }
     )
     policy.model.zero_grad(set_to_none=True)
-    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    experiences = [
+        Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
+    ]
     accumulate(policy, adapter_off(policy), experiences, config, kl_penalty)
     return torch.cat([parameter.grad.flatten() for parameter in policy.trainable])
 
@@ -83,7 +94,9 @@ def test_the_gradient_equals_that_of_a_plain_float64_loss(kl_penalty):
     policy = tiny_policy()
     model, base = float64_model(policy, adapter=True), float64_model(policy, adapter=False)
     loss = torch.zeros((), dtype=torch.float64)
-    policy_tokens = sum(len(one.ids) for one, value in zip(SAMPLES, ADVANTAGES, strict=True) if value != 0)
+    policy_tokens = sum(
+        len(one.ids) for one, value in zip(SAMPLES, ADVANTAGES, strict=True) if value != 0
+    )
     all_tokens = sum(len(one.ids) for one in SAMPLES)
     for one, value in zip(SAMPLES, ADVANTAGES, strict=True):
         log_probs = naive_log_probs(model, one)
@@ -115,7 +128,9 @@ def test_the_head_works_in_chunks(monkeypatch):
 def test_no_logits_are_kept_for_backward():
     policy = tiny_policy()
     kept: list[tuple[int, ...]] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(tuple(t.shape)) or t, lambda t: t
+    ):
         policy.log_probs(SAMPLES, TEMPERATURE)
     tokens = sum(len(one.ids) for one in SAMPLES)
     assert kept
@@ -136,18 +151,24 @@ def test_folding_the_adapter_in_changes_nothing_and_leaves_nothing_behind():
     assert torch.equal(policy.log_probs(SAMPLES, TEMPERATURE), apart)
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT reads it
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)  # PEFT reads it
 def test_a_saved_adapter_loads_with_peft_alone(tmp_path):
     policy = tiny_policy()
     policy.save_adapter(tmp_path / "adapter")
     loaded = peft.PeftModel.from_pretrained(tiny_model(), tmp_path / "adapter")
     ids = torch.tensor([[5, 6, 7, 40, 41]])
     assert torch.equal(loaded(input_ids=ids).logits, policy.model(input_ids=ids).logits)
-    assert not torch.allclose(loaded(input_ids=ids).logits, tiny_model()(input_ids=ids).logits, atol=1e-2)
+    assert not torch.allclose(
+        loaded(input_ids=ids).logits, tiny_model()(input_ids=ids).logits, atol=1e-2
+    )
 
 
 def test_an_adapter_starts_the_same_for_the_same_seed():
-    first, same, other = (tiny_policy(Training(lora_r=4, seed=seed), moved=False) for seed in (3, 3, 4))
+    first, same, other = (
+        tiny_policy(Training(lora_r=4, seed=seed), moved=False) for seed in (3, 3, 4)
+    )
     start = [torch.cat([p.flatten() for p in policy.trainable]) for policy in (first, same, other)]
     assert torch.equal(start[0], start[1])
     assert not torch.equal(start[0], start[2])
@@ -156,7 +177,9 @@ def test_an_adapter_starts_the_same_for_the_same_seed():
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_of_dropout_only_the_adapters_is_on_while_learning(checkpointing):
     def moves(lora_dropout: float, attention_dropout: float) -> float:
-        settings = Training(lora_r=4, lora_alpha=8, lora_dropout=lora_dropout, gradient_checkpointing=checkpointing)
+        settings = Training(
+            lora_r=4, lora_alpha=8, lora_dropout=lora_dropout, gradient_checkpointing=checkpointing
+        )
         policy = tiny_policy(settings, model=tiny_model(attention_dropout=attention_dropout))
         drawn = policy.log_probs(SAMPLES, TEMPERATURE)
         with policy.learning():
@@ -172,6 +195,8 @@ def test_only_the_adapter_learns():
     policy = tiny_policy()
     move_adapter(policy, seed=2)
     gradient(policy, 5, 0.3)
-    touched = {name for name, parameter in policy.model.named_parameters() if parameter.grad is not None}
+    touched = {
+        name for name, parameter in policy.model.named_parameters() if parameter.grad is not None
+    }
     assert touched
     assert all("lora_" in name for name in touched)

@@ -1,4 +1,6 @@
-"""The frozen reference: both kinds say the same, nothing moves the base, a copy that does not fit gives way."""
+"""The frozen reference: both kinds say the same, nothing moves the base, a copy that does not
+fit gives way.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def student(tmp_path_factory):
 
 def config(student, **rlaif):
     training = {"model": str(student), "lora_r": 4, "device": "cpu", "learning_rate": 0.01}
-    return Config.model_validate({"training": training, "rlaif": {"generation_temperature": TEMPERATURE} | rlaif})
+    return Config.model_validate(
+        {"training": training, "rlaif": {"generation_temperature": TEMPERATURE} | rlaif}
+    )
 
 
 def moved_policy(settings):
@@ -35,7 +39,9 @@ def moved_policy(settings):
 
 
 def learn(policy, reference, settings):
-    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    experiences = [
+        Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
+    ]
     return Learner(policy, reference, settings).step(experiences)
 
 
@@ -47,9 +53,13 @@ def test_both_kinds_say_the_same_and_nothing_moves_the_base(student):
     before, memory = base_checksum(policy), copy.log_probs(SAMPLES, TEMPERATURE)
     torch.testing.assert_close(memory, off.log_probs(SAMPLES, TEMPERATURE), rtol=0, atol=LOG_PROBS)
     torch.testing.assert_close(copy.states(SAMPLES), off.states(SAMPLES), rtol=0, atol=LOG_PROBS)
-    assert (memory - policy.log_probs(SAMPLES, TEMPERATURE)).abs().max() > 0.1  # the adapter does something
+    assert (
+        memory - policy.log_probs(SAMPLES, TEMPERATURE)
+    ).abs().max() > 0.1  # the adapter does something
 
-    assert learn(policy, copy, settings).kl == pytest.approx(learn(moved_policy(settings), off, settings).kl, rel=1e-5)
+    assert learn(policy, copy, settings).kl == pytest.approx(
+        learn(moved_policy(settings), off, settings).kl, rel=1e-5
+    )
     assert base_checksum(policy) == before
     assert torch.equal(copy.log_probs(SAMPLES, TEMPERATURE), memory)
     assert not memory.requires_grad
@@ -77,7 +87,9 @@ def test_a_copy_is_frozen_and_has_no_dropout(student):
 def test_a_copy_that_does_not_fit_gives_way_with_one_line(student, monkeypatch):
     settings = config(student, kl_reference="copy")
     policy, said = moved_policy(settings), []
-    needed = sum(p.numel() * p.element_size() for p in policy.model.parameters() if not p.requires_grad)
+    needed = sum(
+        p.numel() * p.element_size() for p in policy.model.parameters() if not p.requires_grad
+    )
     monkeypatch.setattr("markbook.trainer.model.reference.free_bytes", lambda _: needed - 1)
     reference = load_reference(policy, settings, said.append)
     [line] = said
@@ -91,7 +103,10 @@ def test_a_copy_that_does_not_fit_gives_way_with_one_line(student, monkeypatch):
 
 
 def test_without_a_reference_there_is_no_kl_and_that_is_said_once(student):
-    settings, said = config(student, use_frozen_reference_for_kl=False, adaptive_kl_enabled=True), []
+    settings, said = (
+        config(student, use_frozen_reference_for_kl=False, adaptive_kl_enabled=True),
+        [],
+    )
     policy = moved_policy(settings)
     assert load_reference(policy, settings, said.append) is None
     assert said == ["no KL term: rlaif.use_frozen_reference_for_kl is false"]
@@ -110,7 +125,9 @@ def test_without_a_reference_there_is_no_kl_and_that_is_said_once(student):
 def test_the_step_size_rises_in_the_warm_up_and_falls_as_asked(student, kind, shares):
     settings = config(student)
     training = {"lr_scheduler_type": kind, "warmup_steps": 2, "max_steps": 6}
-    settings = settings.model_copy(update={"training": settings.training.model_copy(update=training)})
+    settings = settings.model_copy(
+        update={"training": settings.training.model_copy(update=training)}
+    )
     policy = moved_policy(settings)
     experiences = [Experience(SAMPLES[0], 1.0, True)]
     learner = Learner(policy, None, settings)
@@ -122,7 +139,11 @@ def test_the_step_size_rises_in_the_warm_up_and_falls_as_asked(student, kind, sh
 def test_the_coefficient_adapts_from_one_step_to_the_next(student):
     settings = config(student, adaptive_kl_enabled=True, target_kl=1e-6)
     policy = moved_policy(settings)
-    experiences = [Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)]
+    experiences = [
+        Experience(one, value, value != 0.0) for one, value in zip(SAMPLES, ADVANTAGES, strict=True)
+    ]
     learner = Learner(policy, adapter_off(policy), settings)
     coefficients = [learner.step(experiences).kl_penalty for _ in range(3)]
-    assert coefficients == pytest.approx([0.1, 0.102, 0.10404])  # far above the target: + 2 % a step
+    assert coefficients == pytest.approx(
+        [0.1, 0.102, 0.10404]
+    )  # far above the target: + 2 % a step

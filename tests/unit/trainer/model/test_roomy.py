@@ -1,4 +1,6 @@
-"""The cache that grows in place, against the one that copies; both on left-padded rows that come and go."""
+"""The cache that grows in place, against the one that copies; both on left-padded rows that come
+and go.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def test_the_last_rows_take_the_places_of_those_that_ended():
 
 
 def test_the_gradient_of_repeated_rows_is_the_same_every_time():
-    """Rows of two prompts in turns, as samples in the order of their lengths have them, and enough for two threads."""
+    """Rows of two prompts in turns, as samples in the order of their lengths have them, and
+    enough for two threads.
+    """
     generator = torch.Generator().manual_seed(0)
     held = torch.rand(2, 3, 100, 64, generator=generator)
     weights = torch.rand(64, 3, 100, 64, generator=generator)

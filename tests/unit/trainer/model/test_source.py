@@ -18,7 +18,9 @@ def empty_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(source, "try_to_load_from_cache", lambda *_: None)
 
 
-@pytest.mark.parametrize("model", ["my-student", "./student", "/nowhere/student", "~/nowhere/student", "a/b/c"])
+@pytest.mark.parametrize(
+    "model", ["my-student", "./student", "/nowhere/student", "~/nowhere/student", "a/b/c"]
+)
 def test_a_folder_that_is_not_there(model):
     with pytest.raises(ConfigError, match=f"training.model {model}: there is no such folder"):
         check_source(model)
@@ -49,7 +51,9 @@ def test_the_trainer_says_so_without_importing_torch(tmp_path):
     (tmp_path / "tasks.jsonl").write_text('{"prompt": "p", "language": "python"}\n')
     settings = "training: {model: my-student, tasks: tasks.jsonl, eval_tasks: null}\n"
     (tmp_path / "config.yaml").write_text(settings)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
     assert (done.returncode, done.stdout) == (2, "False\n")
     assert done.stderr.startswith("training.model my-student: there is no such folder.")
     assert done.stderr.count("\n") == 1

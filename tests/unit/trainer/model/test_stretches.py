@@ -1,4 +1,6 @@
-"""Reading completions in stretches, without the rows that have ended: what it says, learns and saves."""
+"""Reading completions in stretches, without the rows that have ended: what it says, learns and
+saves.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ import torch
 from markbook.trainer.model.policy import Read, stretches
 from tests.tiny import tiny_model, tiny_policy
 from tests.tolerance import LOG_PROBS, TINY_MODEL
-from tests.unit.trainer.model.test_policy import SAMPLES, TEMPERATURE, float64_model, gradient, naive_log_probs
+from tests.unit.trainer.model.test_policy import (
+    SAMPLES,
+    TEMPERATURE,
+    float64_model,
+    gradient,
+    naive_log_probs,
+)
 from tests.unit.trainer.test_memory import sliding_model, training
 
 # what SAMPLES (completions of 5, 2, 3, 1 and 8 tokens, each read but for the last) are read in
@@ -38,10 +46,15 @@ def test_no_other_stretches_would_cost_less(overhead):
 
     def cost(ends):
         steps = itertools.pairwise([0, *ends])
-        return sum(overhead + (end - start) * sum(length > start for length in lengths) for start, end in steps)
+        return sum(
+            overhead + (end - start) * sum(length > start for length in lengths)
+            for start, end in steps
+        )
 
     inner = [length for length in sorted(set(lengths)) if 0 < length < 11]
-    cuts = itertools.chain.from_iterable(itertools.combinations(inner, n) for n in range(len(inner) + 1))
+    cuts = itertools.chain.from_iterable(
+        itertools.combinations(inner, n) for n in range(len(inner) + 1)
+    )
     assert cost(stretches(lengths, overhead)) == min(cost([*cut, 11]) for cut in cuts)
 
 
@@ -56,8 +69,12 @@ def test_in_stretches_the_states_are_the_same(monkeypatch, model):
 def test_in_stretches_log_probs_equal_a_plain_float64_forward(monkeypatch):
     reading(monkeypatch, 0)
     policy = tiny_policy()
-    plain = torch.cat([naive_log_probs(float64_model(policy, adapter=True), one) for one in SAMPLES])
-    torch.testing.assert_close(policy.log_probs(SAMPLES, TEMPERATURE).double(), plain, rtol=0, atol=LOG_PROBS)
+    plain = torch.cat(
+        [naive_log_probs(float64_model(policy, adapter=True), one) for one in SAMPLES]
+    )
+    torch.testing.assert_close(
+        policy.log_probs(SAMPLES, TEMPERATURE).double(), plain, rtol=0, atol=LOG_PROBS
+    )
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -68,7 +85,9 @@ def test_in_stretches_the_gradient_is_the_same(monkeypatch, checkpointing, size)
     reading(monkeypatch, 0)
     calls: list[int] = []
     extend = policy.extend
-    monkeypatch.setattr(policy, "extend", lambda context, ids: calls.append(len(ids)) or extend(context, ids))
+    monkeypatch.setattr(
+        policy, "extend", lambda context, ids: calls.append(len(ids)) or extend(context, ids)
+    )
     parts = gradient(policy, size, 0.3)
     assert len(set(calls)) > 1  # rows have left
     assert whole.norm() > 0.01

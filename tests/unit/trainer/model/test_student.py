@@ -96,7 +96,9 @@ def test_the_conversions_bar_is_drawn_on_a_terminal_only(capfd):
     assert "Converting" in capfd.readouterr().err  # as transformers draws it elsewhere
 
 
-@pytest.mark.parametrize(("said", "shown"), [("Failed to load CPU gemm_4bit_forward from x: y", 0), ("an error", 1)])
+@pytest.mark.parametrize(
+    ("said", "shown"), [("Failed to load CPU gemm_4bit_forward from x: y", 0), ("an error", 1)]
+)
 def test_only_the_missing_faster_kernel_of_bitsandbytes_is_not_worth_a_line(caplog, said, shown):
     caplog.handler.setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes.backends.cpu.ops").warning(said)

@@ -49,7 +49,9 @@ def test_a_run_that_ended_early_tells_what_it_knows():
 
 def test_after_is_the_evaluation_of_what_the_run_leaves():
     marks = {0: 0.2, 10: 0.8, 20: 0.5}
-    done = {step: Evaluation.of([group(0, scored(mark), unscored())]) for step, mark in marks.items()}
+    done = {
+        step: Evaluation.of([group(0, scored(mark), unscored())]) for step, mark in marks.items()
+    }
     summary = summarize(done, 20)
     assert summary["mark"]["after"] == pytest.approx(0.5)
     assert summary["mark"]["difference"] == pytest.approx(0.3)
@@ -65,7 +67,12 @@ def test_the_line_of_an_evaluation_counts_tasks_alike_and_compares_with_the_firs
     done = {0: Evaluation.of(first)}
     line = evaluation_metrics(first, done, 0)
     assert line["mark"] == pytest.approx(0.4)  # of 0.3 and 0.5, not of three samples
-    assert (line["difference"], line["interval_95"], line["scored"], line["unscored"]) == (None, None, 3, 1)
+    assert (line["difference"], line["interval_95"], line["scored"], line["unscored"]) == (
+        None,
+        None,
+        3,
+        1,
+    )
     line = evaluation_metrics(later, done | {5: Evaluation.of(later)}, 5)
     assert line["mark"] == pytest.approx(0.7)
     assert line["difference"] == pytest.approx(0.3)  # 0.4 and 0.2
@@ -74,14 +81,18 @@ def test_the_line_of_an_evaluation_counts_tasks_alike_and_compares_with_the_firs
 
 
 def test_an_unscored_sample_is_no_number():
-    evaluation = Evaluation.of([group(0, scored(0.2), unscored()), group(1, unscored(), unscored())])
+    evaluation = Evaluation.of(
+        [group(0, scored(0.2), unscored()), group(1, unscored(), unscored())]
+    )
     assert evaluation.marks == {0: 0.2}
     assert evaluation.unscored == 3
 
 
 def test_without_documentation_the_other_weights_fill_up():
     criteria = {"correctness": 0.8, "code_quality": 0.4, "efficiency": 0.6, "documentation": 0.0}
-    assert without_documentation(scored(0.48, criteria)) == pytest.approx((0.3 * 0.8 + 0.3 * 0.4 + 0.2 * 0.6) / 0.8)
+    assert without_documentation(scored(0.48, criteria)) == pytest.approx(
+        (0.3 * 0.8 + 0.3 * 0.4 + 0.2 * 0.6) / 0.8
+    )
     rejected = Scored(
         score=0.05,
         source=Source.HEURISTIC,

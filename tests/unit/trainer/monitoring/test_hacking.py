@@ -1,4 +1,6 @@
-"""The checks for reward hacking: every figure by hand, both sides of each limit, and each said once."""
+"""The checks for reward hacking: every figure by hand, both sides of each limit, and each said
+once.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,32 @@ import pytest
 
 from markbook.config.settings import Rlaif
 from markbook.contract import ExtractedFrom, Scored, Source
-from markbook.trainer.monitoring.reward_hacking import alarms, check_step, hacking_metrics, length_correlation
+from markbook.trainer.monitoring.reward_hacking import (
+    alarms,
+    check_step,
+    hacking_metrics,
+    length_correlation,
+)
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import unscored
 
-QUIET = {"length_correlation": 0.0, "frac_identical": 0.0, "frac_ceiling": 0.0, "kl": 0.0, "alarms": []}
+QUIET = {
+    "length_correlation": 0.0,
+    "frac_identical": 0.0,
+    "frac_ceiling": 0.0,
+    "kl": 0.0,
+    "alarms": [],
+}
 
 
 def mark(score, source=Source.TEACHER):
     return Scored(
-        score=score, source=source, criteria=None, extracted_from=ExtractedFrom.COMPLETION, key="k", profile="p"
+        score=score,
+        source=source,
+        criteria=None,
+        extracted_from=ExtractedFrom.COMPLETION,
+        key="k",
+        profile="p",
     )
 
 
@@ -23,12 +41,16 @@ def group(*rows):
     """Rows of (tokens, result) or (tokens, result, text)."""
     task = Task(0, "a task", "python", (1,))
     texts = [row[2] if len(row) > 2 else f"{id(rows)} {place}" for place, row in enumerate(rows)]
-    samples = [Sample(task, (7,) * row[0], text, truncated=False) for row, text in zip(rows, texts, strict=True)]
+    samples = [
+        Sample(task, (7,) * row[0], text, truncated=False)
+        for row, text in zip(rows, texts, strict=True)
+    ]
     return samples, [row[1] for row in rows]
 
 
 def test_the_correlation_is_within_tasks():
-    # lengths less their means -1 0 1 and -2 2, marks less theirs -.1 0 .1 and .2 -.2: products .2 - .8, squares 10, .1
+    # lengths less their means -1 0 1 and -2 2, marks less theirs -.1 0 .1 and .2 -.2: products .2 -
+    # .8, squares 10, .1
     groups = [
         group((10, mark(0.1)), (11, mark(0.2)), (12, mark(0.3))),
         group((50, mark(0.9)), (54, mark(0.5))),
@@ -40,7 +62,9 @@ def test_what_nobody_judged_is_in_no_correlation():
     judged = ((10, mark(0.1)), (12, mark(0.3)), (11, mark(0.15)))
     cut_off = (99, mark(0.0, Source.HEURISTIC))
     expected = length_correlation([group(*judged)])
-    assert expected == pytest.approx(0.2 / (2 * 0.0216667) ** 0.5, rel=1e-4)  # mean .18333: -.08333 .11667 -.03333
+    assert expected == pytest.approx(
+        0.2 / (2 * 0.0216667) ** 0.5, rel=1e-4
+    )  # mean .18333: -.08333 .11667 -.03333
     assert length_correlation([group(*judged, cut_off, (1, unscored()))]) == pytest.approx(expected)
     cached = [(tokens, mark(result.score, Source.CACHE)) for tokens, result in judged]
     assert length_correlation([group(*cached)]) == pytest.approx(expected)
@@ -53,7 +77,9 @@ def test_what_nobody_judged_is_in_no_correlation():
         [group((3, mark(0.5)))],
         [group((3, unscored()), (4, unscored()))],
         [group((3, mark(0.1)), (3, mark(0.9)))],
-        [group((1, mark(0.1)), (2, mark(0.1)), (4, mark(0.1)))],  # 0.1 three times has a mean that is not 0.1
+        [
+            group((1, mark(0.1)), (2, mark(0.1)), (4, mark(0.1)))
+        ],  # 0.1 three times has a mean that is not 0.1
     ],
 )
 def test_where_nothing_differs_there_is_no_correlation(groups):
@@ -72,7 +98,11 @@ def test_samples_with_a_twin_are_counted_whatever_their_mark():
 
 def test_the_ceiling_is_a_share_of_marks():
     found = hacking_metrics(
-        [group((3, mark(0.95)), (3, mark(0.949)), (3, mark(0.0, Source.HEURISTIC)), (3, unscored()))]
+        [
+            group(
+                (3, mark(0.95)), (3, mark(0.949)), (3, mark(0.0, Source.HEURISTIC)), (3, unscored())
+            )
+        ]
     )
     assert found["frac_ceiling"] == pytest.approx(1 / 3)
     assert hacking_metrics([group((3, unscored()))])["frac_ceiling"] is None
@@ -99,7 +129,9 @@ def test_a_check_strikes_strictly_above_its_limit(check, key, above, at):
 
 
 def test_a_kl_below_zero_runs_nowhere():
-    assert alarms([QUIET | {"kl": -3.0}], Rlaif(reward_hacking_window=1)) == []  # k1 may be negative
+    assert (
+        alarms([QUIET | {"kl": -3.0}], Rlaif(reward_hacking_window=1)) == []
+    )  # k1 may be negative
 
 
 def test_it_is_the_mean_of_the_last_steps_that_have_a_value():
@@ -138,7 +170,9 @@ class TestTheTeacherAgainstTests:
         assert line["teacher_agreement"] == pytest.approx((10 / 20 + 5 / 20) / 2)
         assert line["alarms"] == ["teacher_agreement"]
         [alarm] = found
-        assert alarm.text.startswith("the teacher agrees with tests on 0.38 of what it judged, below rlaif.min_teacher")
+        assert alarm.text.startswith(
+            "the teacher agrees with tests on 0.38 of what it judged, below rlaif.min_teacher"
+        )
 
     def test_before_the_window_is_full_the_run_so_far_counts(self):
         line, _ = check_step([judged(4, 4)], judged(10, 7), self.RLAIF)

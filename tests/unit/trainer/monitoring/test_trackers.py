@@ -1,4 +1,6 @@
-"""Trackers: TensorBoard's real files, read back by TensorBoard; trackers of other kinds, with tables; wrong names."""
+"""Trackers: TensorBoard's real files, read back by TensorBoard; trackers of other kinds, with
+tables; wrong names.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,19 @@ def read(folder, tag):
 
 def test_numbers_get_there_and_nothing_else(tmp_path):
     with trackers(tmp_path) as tracked:
-        tracked.log("train", {"reward_mean": 0.5, "kl": None, "skipped": "no marks", "sources": {"cache": 3}}, 1)
+        tracked.log(
+            "train",
+            {"reward_mean": 0.5, "kl": None, "skipped": "no marks", "sources": {"cache": 3}},
+            1,
+        )
         tracked.log("eval", {"mark": 0.25, "interval_95": [0.1, 0.2]}, 1)
     found = EventAccumulator(str(tmp_path / "tensorboard"))
     found.Reload()
-    assert sorted(found.Tags()["scalars"]) == ["eval/mark", "train/reward_mean", "train/sources.cache"]
+    assert sorted(found.Tags()["scalars"]) == [
+        "eval/mark",
+        "train/reward_mean",
+        "train/sources.cache",
+    ]
     assert read(tmp_path, "train/sources.cache") == [(1, 3.0)]
 
 
@@ -89,7 +99,11 @@ def test_other_trackers_get_the_settings_and_the_run(tmp_path, monkeypatch):
     ("name", "message"),
     [
         ("tensorbord", "training.trackers names tensorbord, which is not a tracker; known: aim, "),
-        ("comet_ml", "training.trackers names comet_ml, which is not installed: pip install comet-ml, or leave it out"),
+        (
+            "comet_ml",
+            "training.trackers names comet_ml, which is not installed: pip install comet-ml, or "
+            "leave it out",
+        ),
     ],
 )
 def test_a_tracker_that_cannot_be_had_is_one_line(name, message):
@@ -124,10 +138,12 @@ class WithTables(GeneralTracker):
 
 
 LINE = {
-    "step": 3, "phase": "eval", "task": 7, "language": "python", "prompt": "p" * (MAX_CHARS + 1), "sample": "code",
+    "step": 3, "phase": "eval", "task": 7, "language": "python", "prompt": "p" * (MAX_CHARS + 1),
+    "sample": "code",
     "tokens": 12, "truncated": False, "status": "scored", "mark": 0.5,
     "criteria": {"correctness": 0.25, "efficiency": 1.0}, "passed": False,
-    "tests": {"passed": 0, "total": 1, "not_run": 0, "first_failure": "assert add(1, 2) == 3"}, "source": "teacher",
+    "tests": {"passed": 0, "total": 1, "not_run": 0, "first_failure": "assert add(1, 2) == 3"},
+    "source": "teacher",
     "reasons": ["short", "clear"], "error": None,
 }  # fmt: skip
 UNSCORED = LINE | {
@@ -152,12 +168,16 @@ def test_samples_of_an_evaluation_are_a_table_of_flat_values(tmp_path, monkeypat
     assert (name, step) == ("eval/samples", 3)
     scored, unscored = (dict(zip(columns, row, strict=True)) for row in data)
     assert scored == {
-        "task": 7, "language": "python", "prompt": "p" * MAX_CHARS, "sample": "code", "mark": 0.5, "passed": False,
+        "task": 7, "language": "python", "prompt": "p" * MAX_CHARS, "sample": "code", "mark": 0.5,
+        "passed": False,
         "criteria": "correctness 0.25, efficiency 1.00", "reasons": "short; clear",
-        "failed test": "assert add(1, 2) == 3", "source": "teacher", "unscored": "", "tokens": 12, "truncated": False,
+        "failed test": "assert add(1, 2) == 3", "source": "teacher", "unscored": "", "tokens": 12,
+        "truncated": False,
     }  # fmt: skip
-    assert {name: unscored[name] for name in ("mark", "passed", "criteria", "failed test", "source", "unscored")} == {
-        "mark": None, "passed": None, "criteria": "", "failed test": "", "source": "", "unscored": "deadline",
+    assert {name: unscored[name] for name in ("mark", "passed", "criteria", "failed test", "source",
+    "unscored")} == {
+        "mark": None, "passed": None, "criteria": "", "failed test": "", "source": "",
+        "unscored": "deadline",
     }  # fmt: skip
 
 
@@ -183,7 +203,10 @@ def test_evaluations_bring_tables_and_steps_none(tmp_path):
             seen.append((phase, [line["sample"] for line in lines], step))
 
     task = Task(0, "Write it.", "python", (1,))
-    group = ([Sample(task, (1,), "a", False), Sample(task, (1,), "b", False)], [scored(0.5), scored(0.25)])
+    group = (
+        [Sample(task, (1,), "a", False), Sample(task, (1,), "b", False)],
+        [scored(0.5), scored(0.25)],
+    )
     with Recorder(tmp_path, 5, {}, Tracked()) as recorder:
         recorder.groups(0, "eval_before", [group, group])
         recorder.groups(1, "train", [group])

@@ -9,7 +9,10 @@ import torch
 
 from markbook.trainer.objective.kl import estimate, kl_term, update_kl_coef
 
-P, Q = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64), torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+P, Q = (
+    torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64),
+    torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64),
+)
 TRUE = float((P * (P / Q).log()).sum())
 
 
@@ -28,7 +31,9 @@ def test_an_estimator_and_its_slope(estimator, value, slope):
 
 
 def test_k1_and_k3_are_unbiased_and_k2_is_not():
-    means = {kind: float((P * estimate(P.log(), Q.log(), kind)).sum()) for kind in ("k1", "k2", "k3")}
+    means = {
+        kind: float((P * estimate(P.log(), Q.log(), kind)).sum()) for kind in ("k1", "k2", "k3")
+    }
     assert means["k1"] == pytest.approx(TRUE)
     assert means["k3"] == pytest.approx(TRUE)
     assert means["k2"] != pytest.approx(TRUE, rel=1e-3)
@@ -37,15 +42,21 @@ def test_k1_and_k3_are_unbiased_and_k2_is_not():
 def test_in_the_loss_k2_pulls_like_the_kl_and_k1_not_at_all():
     logits = P.log().requires_grad_()
     log_p = logits.log_softmax(-1)
-    (true,) = torch.autograd.grad((log_p.exp() * (log_p - Q.log())).sum(), logits, retain_graph=True)
+    (true,) = torch.autograd.grad(
+        (log_p.exp() * (log_p - Q.log())).sum(), logits, retain_graph=True
+    )
     for kind, expected in (("k1", torch.zeros_like(true)), ("k2", true)):
-        on_average = (P * estimate(log_p, Q.log(), kind)).sum()  # samples are drawn, so P carries no gradient
+        on_average = (
+            P * estimate(log_p, Q.log(), kind)
+        ).sum()  # samples are drawn, so P carries no gradient
         (found,) = torch.autograd.grad(on_average, logits, retain_graph=True)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_the_term_is_a_weighted_mean():
-    assert kl_term(torch.tensor([0.2, 0.4, 0.9]), torch.tensor([0.5, 0.5, 1.0]), 2).item() == pytest.approx(0.6)
+    assert kl_term(
+        torch.tensor([0.2, 0.4, 0.9]), torch.tensor([0.5, 0.5, 1.0]), 2
+    ).item() == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(

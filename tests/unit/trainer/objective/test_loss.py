@@ -22,12 +22,21 @@ from markbook.trainer.objective.loss import (
 REINFORCE, PPO = Rlaif(loss="reinforce"), Rlaif(loss="ppo_clip", clip_range=0.2)
 
 
-def tokens(log_probs, advantages, sampled=None, weights=None, importance=None, samples=None, rlaif=REINFORCE):
+def tokens(
+    log_probs,
+    advantages,
+    sampled=None,
+    weights=None,
+    importance=None,
+    samples=None,
+    rlaif=REINFORCE,
+):
     """`samples`: of each token, the number of its sample; each one its own where none are given."""
     now = torch.tensor(log_probs, requires_grad=True)
     then = now.detach().clone() if sampled is None else torch.tensor(sampled)
     weights, importance = (
-        torch.ones(len(log_probs)) if values is None else torch.tensor(values) for values in (weights, importance)
+        torch.ones(len(log_probs)) if values is None else torch.tensor(values)
+        for values in (weights, importance)
     )
     index = torch.arange(len(log_probs)) if samples is None else torch.tensor(samples)
     ratio = log_ratios(now, then, index, rlaif)
@@ -44,7 +53,9 @@ def test_reinforce_is_a_mean_over_the_tokens_that_have_a_say():
 
 def test_with_the_mean_over_samples_a_long_sample_weighs_no_more_than_a_short_one():
     # one sample of three tokens, one of a single token
-    batch = tokens([-1.0, -2.0, -3.0, -4.0], [1.0, 1.0, 1.0, -1.0], weights=[1 / 3, 1 / 3, 1 / 3, 1.0])
+    batch = tokens(
+        [-1.0, -2.0, -3.0, -4.0], [1.0, 1.0, 1.0, -1.0], weights=[1 / 3, 1 / 3, 1 / 3, 1.0]
+    )
     loss = policy_loss(batch, LossDenominators(policy=2, kl=2), REINFORCE)
     assert loss.item() == pytest.approx((2 - 4) / 2)
     loss.backward()
@@ -60,7 +71,9 @@ def test_ppo_clips_what_has_gone_far_enough_and_only_that():
     assert loss.item() == pytest.approx(-(1.2 - 0.8 - 1.5 + 0.5 + 2.2) / 5)
     loss.backward()
     # d gain / d log-prob = ratio x advantage where nothing is clipped
-    torch.testing.assert_close(batch.log_probs.grad, torch.tensor([0.0, 0.0, 1.5 / 5, -0.5 / 5, -2.2 / 5]))
+    torch.testing.assert_close(
+        batch.log_probs.grad, torch.tensor([0.0, 0.0, 1.5 / 5, -0.5 / 5, -2.2 / 5])
+    )
     assert limited_tokens(batch, PPO) == 2
 
 
@@ -122,12 +135,16 @@ def test_a_sample_is_clipped_as_a_whole():
     gspo = Rlaif(objective="gspo", clip_range=0.2, clip_range_high=0.25)
     log_ratio = [0.5, -0.1, 0.2, 0.3]  # mean 0.2: ratio 1.22, inside; 1.35 alone, outside
     weights = [token_weight(3, gspo, 8)] * 3 + [token_weight(1, gspo, 8)]
-    batch = tokens([0.0] * 4, [1.0] * 4, [-value for value in log_ratio], weights, None, [0, 0, 0, 1], gspo)
+    batch = tokens(
+        [0.0] * 4, [1.0] * 4, [-value for value in log_ratio], weights, None, [0, 0, 0, 1], gspo
+    )
     loss = policy_loss(batch, LossDenominators(policy=2, kl=2), gspo)
     assert loss.item() == pytest.approx(-(math.exp(0.2) + 1.25) / 2)
     loss.backward()
     # each token moves the mean of three by a third of its own
-    torch.testing.assert_close(batch.log_probs.grad, torch.tensor([-math.exp(0.2) / 3 / 2] * 3 + [0.0]))
+    torch.testing.assert_close(
+        batch.log_probs.grad, torch.tensor([-math.exp(0.2) / 3 / 2] * 3 + [0.0])
+    )
     assert limited_tokens(batch, gspo) == 1
 
 

@@ -1,4 +1,6 @@
-"""Asking for marks over real HTTP: order, patience, giving up, refusals, disagreement about the policy."""
+"""Asking for marks over real HTTP: order, patience, giving up, refusals, disagreement about the
+policy.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from markbook.trainer.rewards.client import RewardClient, check_policy
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import StubService, scored
 
-SAMPLES = [Sample(Task(0, "a task", "python", (1,)), (2,), text, truncated=False) for text in ("bb", "a", "ccc")]
+SAMPLES = [
+    Sample(Task(0, "a task", "python", (1,)), (2,), text, truncated=False)
+    for text in ("bb", "a", "ccc")
+]
 AWAY = (503, {"error": "store_unavailable", "detail": "no database"})
 
 
@@ -26,7 +31,9 @@ def by_length(sample):
 
 
 class Recorded:
-    """Lines said and pauses taken; time passes by `moments`, the clock's readings, or not at all."""
+    """Lines said and pauses taken; time passes by `moments`, the clock's readings, or not at
+    all.
+    """
 
     def __init__(self, *moments):
         self.lines = []
@@ -46,8 +53,12 @@ def marker():
     with contextlib.ExitStack() as opened:
 
         def make(url, recorded, wait_s=60.0):
-            retry_policy = RetryPolicy(sleep=recorded.sleep, clock=recorded.clock, jitter=lambda: 1.0)
-            client = opened.enter_context(ScoringClient(url, timeout_s=10, retry_policy=retry_policy))
+            retry_policy = RetryPolicy(
+                sleep=recorded.sleep, clock=recorded.clock, jitter=lambda: 1.0
+            )
+            client = opened.enter_context(
+                ScoringClient(url, timeout_s=10, retry_policy=retry_policy)
+            )
             return RewardClient(client, wait_s, recorded.lines.append)
 
         yield make
@@ -59,7 +70,9 @@ def test_a_group_is_one_request_with_raw_text_and_its_results_keep_the_order(mar
         assert [result.score for result in results] == [0.2, 0.1, 0.3]
         [request] = service.requests
     assert request.run == "run/7"
-    assert [(s.prompt, s.language, s.code) for s in request.samples] == [("a task", "python", s.text) for s in SAMPLES]
+    assert [(s.prompt, s.language, s.code) for s in request.samples] == [
+        ("a task", "python", s.text) for s in SAMPLES
+    ]
 
 
 def test_a_service_that_is_away_is_asked_again(marker):
@@ -116,7 +129,9 @@ def test_the_last_pause_ends_where_patience_does(marker):
 
 def test_a_refused_request_is_not_sent_again(marker):
     recorded = Recorded()
-    with StubService(by_length, faults=[(413, {"error": "payload_too_large", "detail": "300 samples"})]) as service:
+    with StubService(
+        by_length, faults=[(413, {"error": "payload_too_large", "detail": "300 samples"})]
+    ) as service:
         with pytest.raises(RequestRejectedError, match="payload_too_large: 300 samples"):
             marker(service.url, recorded).submit("run", SAMPLES).result(timeout=30)
         assert service.requests == []
@@ -127,7 +142,9 @@ def test_a_disagreement_about_the_policy_is_named_with_both_values(marker):
     with StubService(by_length) as service:
         stats = marker(service.url, Recorded()).stats()
     check_policy(Rlaif(), stats)
-    with pytest.raises(ConfigError, match=r"rlaif\.prompt_context_chars is 500 here and 200 at the service"):
+    with pytest.raises(
+        ConfigError, match=r"rlaif\.prompt_context_chars is 500 here and 200 at the service"
+    ):
         check_policy(Rlaif(prompt_context_chars=500), stats)
     assert set(SERVICE_OWNED) <= set(stats.policy)
 
@@ -143,6 +160,11 @@ def test_counters_of_a_run_that_the_service_does_not_know_are_zero(marker):
 def test_a_tasks_tests_go_with_its_samples(marker):
     task = Task(0, "a task", "python", (1,), ("assert f()",), "import re")
     with StubService(by_length) as service:
-        marker(service.url, Recorded()).submit("run", [Sample(task, (2,), "x", truncated=False), SAMPLES[0]]).result(30)
+        marker(service.url, Recorded()).submit(
+            "run", [Sample(task, (2,), "x", truncated=False), SAMPLES[0]]
+        ).result(30)
         [request] = service.requests
-    assert [(one.tests, one.test_setup) for one in request.samples] == [(["assert f()"], "import re"), ([], "")]
+    assert [(one.tests, one.test_setup) for one in request.samples] == [
+        (["assert f()"], "import re"),
+        ([], ""),
+    ]

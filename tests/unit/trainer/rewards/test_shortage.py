@@ -13,7 +13,9 @@ from markbook.trainer.rewards.unscored import marked_enough
 from markbook.trainer.types import Sample, Task
 from tests.unit.trainer.stub import scored
 
-SAMPLES = [Sample(Task(0, "a task", "python", (1,)), (2,), text, truncated=False) for text in "abcd"]
+SAMPLES = [
+    Sample(Task(0, "a task", "python", (1,)), (2,), text, truncated=False) for text in "abcd"
+]
 
 
 def unscored(code=ErrorCode.TEACHER_UNAVAILABLE, retry_after_s=None):
@@ -45,7 +47,9 @@ class World:
 
     def run(self, groups, **rlaif):
         options = Rlaif.model_validate(rlaif)
-        return marked_enough(groups, self.ask, options, self.said.append, sleep=self.sleep, clock=lambda: self.now)
+        return marked_enough(
+            groups, self.ask, options, self.said.append, sleep=self.sleep, clock=lambda: self.now
+        )
 
 
 def groups(*rows):
@@ -65,7 +69,11 @@ def test_above_it_the_run_pauses_and_asks_for_the_missing_ones_alone():
     got = world.run(given, max_unscored_fraction=0.2)
     # 3 of 5 are missing; 1 of 5 afterwards is no more than the share
     assert world.asked == [(0, 1, "bc"), (2, 1, "a")]
-    assert [[result.score for result in results] for _, results in got] == [[0.1, 0.5, None], [0.2], [0.7]]
+    assert [[result.score for result in results] for _, results in got] == [
+        [0.1, 0.5, None],
+        [0.2],
+        [0.7],
+    ]
     assert world.pauses == [5.0]
     assert world.said == [
         "3 of 5 samples have no mark, mostly teacher_unavailable: paused, retrying for up to 600 s",
@@ -83,7 +91,8 @@ def test_pauses_grow_and_what_the_teacher_asks_for_is_kept_to():
 def test_it_gives_up_when_the_time_is_over():
     world = World(*[unscored(ErrorCode.TEACHER_REFUSED)] * 9)
     with pytest.raises(
-        ServiceTimeoutError, match=r"1 of 1 samples have no mark, mostly teacher_refused; gave up after .*\(12 s\)"
+        ServiceTimeoutError,
+        match=r"1 of 1 samples have no mark, mostly teacher_refused; gave up after .*\(12 s\)",
     ):
         world.run(groups([unscored(ErrorCode.TEACHER_REFUSED)]), service_wait_s=12.0)
     assert world.pauses == [5.0, 7.0]

@@ -1,4 +1,6 @@
-"""Samples from a generation server, over HTTP: the right policy, seed, order and end; what is said when it fails."""
+"""Samples from a generation server, over HTTP: the right policy, seed, order and end; what is
+said when it fails.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,16 @@ def remote(tmp_path, server):
     """`remote(policy)` -> a VllmSampler; its lines are in `said`."""
 
     def make(policy: Policy, said: list[str] | None = None, **training) -> VllmSampler:
-        training = {"generation_url": server.url, "generation_wait_s": 20.0, "max_new_tokens": 5} | training
+        training = {
+            "generation_url": server.url,
+            "generation_wait_s": 20.0,
+            "max_new_tokens": 5,
+        } | training
         rlaif = {"generation_temperature": TEMPERATURE, "run": "r"}
         config = Config.model_validate({"training": training, "rlaif": rlaif})
-        return VllmSampler(policy, config, tmp_path / "generation", (said if said is not None else []).append)
+        return VllmSampler(
+            policy, config, tmp_path / "generation", (said if said is not None else []).append
+        )
 
     return make
 
@@ -56,10 +64,17 @@ def test_samples_are_the_policys_own_with_their_log_probs(remote, server):
     assert [[sample.task for sample in group] for group in groups] == [[task] * 2 for task in TASKS]
     assert len({sample.ids for sample in samples}) == len(samples)  # each from its own seed
     assert {sample.updates for sample in samples} == {3}
-    assert all(sample.text == tiny_tokenizer().decode(sample.ids, skip_special_tokens=True) for sample in samples)
-    assert all(sample.truncated == (len(sample.ids) == 5 and sample.ids[-1] != 1) for sample in samples)
+    assert all(
+        sample.text == tiny_tokenizer().decode(sample.ids, skip_special_tokens=True)
+        for sample in samples
+    )
+    assert all(
+        sample.truncated == (len(sample.ids) == 5 and sample.ids[-1] != 1) for sample in samples
+    )
     theirs = torch.tensor([value for sample in samples for value in sample.log_probs])
-    torch.testing.assert_close(theirs, policy.log_probs(samples, TEMPERATURE).detach(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        theirs, policy.log_probs(samples, TEMPERATURE).detach(), rtol=0, atol=1e-4
+    )
     assert {request["temperature"] for request in server.requests} == {TEMPERATURE}
 
 
@@ -96,7 +111,9 @@ def test_the_adapter_of_each_step_is_the_only_one_there(remote, server):
     assert list(server.adapters) == server.loaded[1:]
     assert [name.split(".")[0] for name in server.loaded] == ["r@0", "r@1"]
     theirs = torch.tensor([value for sample in second[0] for value in sample.log_probs])
-    torch.testing.assert_close(theirs, policy.log_probs(second[0], TEMPERATURE).detach(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        theirs, policy.log_probs(second[0], TEMPERATURE).detach(), rtol=0, atol=1e-4
+    )
     assert drawn(remote(policy)) == second
     assert len(server.adapters) == 1  # what a killed trainer of this run has left there is gone
 
@@ -104,7 +121,9 @@ def test_the_adapter_of_each_step_is_the_only_one_there(remote, server):
 def test_a_sample_is_written_no_further_than_its_closing_fence(remote, server, monkeypatch):
     policy, ids = tiny_policy(), tiny_tokenizer()("```\nx\n```\nand so on" + "." * 500)["input_ids"]
     rest = iter(ids)
-    monkeypatch.setattr("tests.generation_server.torch.multinomial", lambda *_, **__: torch.tensor(next(rest)))
+    monkeypatch.setattr(
+        "tests.generation_server.torch.multinomial", lambda *_, **__: torch.tensor(next(rest))
+    )
     sampler = remote(policy, max_new_tokens=500)
     sampler._checked = True  # such a text is not the policy's
     [[sample]] = drawn(sampler, TASKS[:1], num_generations=1)
@@ -122,7 +141,9 @@ def test_log_probs_without_the_temperature_are_refused(remote, server):
 
 def test_another_model_is_refused(remote, server):
     with torch.no_grad():
-        server.base.get_input_embeddings().weight.copy_(server.base.get_input_embeddings().weight.flip(0))
+        server.base.get_input_embeddings().weight.copy_(
+            server.base.get_input_embeddings().weight.flip(0)
+        )
     with pytest.raises(ConfigError, match=r"serves another model than training.model"):
         drawn(remote(tiny_policy()))
 
@@ -134,14 +155,20 @@ def test_an_answer_without_token_ids_is_refused(remote, server):
 
 
 def test_a_server_that_loads_no_adapters_is_refused(remote, server):
-    server.app.router.routes[:] = [route for route in server.app.router.routes if "load_lora" not in route.path]
+    server.app.router.routes[:] = [
+        route for route in server.app.router.routes if "load_lora" not in route.path
+    ]
     with pytest.raises(ConfigError, match=r"HTTP 404: .*VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"):
         drawn(remote(tiny_policy()))
 
 
 def test_an_adapter_that_does_not_fit_is_refused_at_once(remote, server):
-    server.load_faults = ["Call to add_lora method failed: LoRA rank 32 is greater than max_lora_rank 16."]
-    with pytest.raises(ConfigError, match=r"LoRA rank 32 is greater .*--max-lora-rank \(at least training.lora_r\)"):
+    server.load_faults = [
+        "Call to add_lora method failed: LoRA rank 32 is greater than max_lora_rank 16."
+    ]
+    with pytest.raises(
+        ConfigError, match=r"LoRA rank 32 is greater .*--max-lora-rank \(at least training.lora_r\)"
+    ):
         drawn(remote(tiny_policy()))
 
 
@@ -181,7 +208,8 @@ def test_faults_are_waited_out_and_change_no_sample(remote, server, monkeypatch)
 
 def test_a_server_that_stays_away_is_given_up(remote):
     with pytest.raises(
-        ServiceTimeoutError, match=r"did not answer: .*; gave up after training.generation_wait_s \(0 s\)"
+        ServiceTimeoutError,
+        match=r"did not answer: .*; gave up after training.generation_wait_s \(0 s\)",
     ):
         drawn(remote(tiny_policy(), generation_url="http://127.0.0.1:9", generation_wait_s=0.0))
 
@@ -207,7 +235,9 @@ def test_a_whole_run_draws_from_the_server(run, tmp_path, server):
     assert 0 < max(first["log_prob_gap"], second["log_prob_gap"]) < 1e-4
     assert second["ratio_max"] == pytest.approx(1, abs=1e-3)
     assert [name.split(".")[0] for name in server.loaded] == ["test-run@0", "test-run@1"]
-    samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    ]
     assert len(samples) == len(server.requests) == 16
 
 
@@ -215,8 +245,13 @@ def test_a_run_whose_server_is_away_ends_with_a_line(run, tmp_path, capsys):
     training = {"generation_url": "http://127.0.0.1:9", "generation_wait_s": 0.0}
     with StubService(by_hash) as service:
         assert run(service, training) == GAVE_UP
-        assert "the generation server at http://127.0.0.1:9 did not answer" in capsys.readouterr().err
-        assert run(service, {"generation_url": "nowhere"}, arguments=("--run-dir", "other")) == BAD_CONFIG
+        assert (
+            "the generation server at http://127.0.0.1:9 did not answer" in capsys.readouterr().err
+        )
+        assert (
+            run(service, {"generation_url": "nowhere"}, arguments=("--run-dir", "other"))
+            == BAD_CONFIG
+        )
 
 
 def test_both_samplers_offer_the_same():

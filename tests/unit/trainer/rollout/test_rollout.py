@@ -18,7 +18,9 @@ TASKS = [
 
 
 def sampler(policy, batch_size=64, max_new_tokens=12, seed=0):
-    return Sampler(policy, temperature=0.9, max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed)
+    return Sampler(
+        policy, temperature=0.9, max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed
+    )
 
 
 def drawn(policy, tasks, num_generations=4, stream=(0, 1), **settings):
@@ -55,7 +57,10 @@ def test_a_sample_knows_how_likely_each_of_its_tokens_was():
 def test_a_share_of_the_tasks_gets_the_samples_it_would_have_in_the_whole_batch():
     policy = tiny_policy()
     together = drawn(policy, TASKS)
-    assert dict(sampler(policy).groups(TASKS, 4, (0, 1), [2, 0])) == {0: together[0], 2: together[2]}
+    assert dict(sampler(policy).groups(TASKS, 4, (0, 1), [2, 0])) == {
+        0: together[0],
+        2: together[2],
+    }
     assert dict(sampler(policy).groups(TASKS, 4, (0, 1), [])) == {}
 
 
@@ -93,7 +98,9 @@ def script(policy, monkeypatch, texts):
 
     monkeypatch.setattr("markbook.trainer.rollout.hf.draw", scripted)
     monkeypatch.setattr(
-        Sampler, "_uniforms", lambda self, n, _: np.repeat(np.arange(n)[:, None], self._max_new_tokens, 1).astype(float)
+        Sampler,
+        "_uniforms",
+        lambda self, n, _: np.repeat(np.arange(n)[:, None], self._max_new_tokens, 1).astype(float),
     )
 
 
@@ -131,4 +138,6 @@ def test_a_group_is_handed_over_before_the_next_is_written():
     groups = sampler(policy, batch_size=2).groups(TASKS, 2, (0, 1))
     assert next(groups)[0] == 0
     groups.close()
-    assert not any("forward" in vars(module) for module in policy.model.modules())  # the fold was undone
+    assert not any(
+        "forward" in vars(module) for module in policy.model.modules()
+    )  # the fold was undone

@@ -1,1 +1,3 @@
-"""The trainer's commands: `markbook train` and `markbook merge`. torch is imported after their arguments are read."""
+"""The trainer's commands: `markbook train` and `markbook merge`. torch is imported after their
+arguments are read.
+"""

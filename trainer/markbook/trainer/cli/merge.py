@@ -49,11 +49,17 @@ def merge(
     run: Annotated[str, typer.Argument(help="A run's name in training.output_dir, or its folder.")],
     out: Annotated[Path, typer.Argument(help="Folder to write, new or empty.")],
     checkpoint: Annotated[
-        str | None, typer.Option(metavar="step-N", help="A checkpoint's adapter (default: the one the run ended with).")
+        str | None,
+        typer.Option(
+            metavar="step-N", help="A checkpoint's adapter (default: the one the run ended with)."
+        ),
     ] = None,
     dtype: Annotated[
         Dtype | None,
-        typer.Option(help="Number format (default: the run's; this machine's where the run left it to the machine)."),
+        typer.Option(
+            help="Number format (default: the run's; this machine's where the run left it to the "
+            "machine)."
+        ),
     ] = None,
     config: ConfigOption = None,
 ) -> None:

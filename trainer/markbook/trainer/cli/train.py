@@ -77,7 +77,9 @@ app = new_app(
 
 
 class OptionalRunCommand(TyperCommand):
-    """Lets --resume stand alone, which Typer has no declaration for: it then gets an empty value."""
+    """Lets --resume stand alone, which Typer has no declaration for: it then gets an empty
+    value.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = [
@@ -90,18 +92,23 @@ class OptionalRunCommand(TyperCommand):
 @app.command(cls=OptionalRunCommand)
 def train(
     run_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run folder (default: training.output_dir/RUN).")
+        Path | None,
+        typer.Option(metavar="DIR", help="Run folder (default: training.output_dir/RUN)."),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Load everything, generate and score one group (which costs money), and stop."),
+        typer.Option(
+            "--dry-run",
+            help="Load everything, generate and score one group (which costs money), and stop.",
+        ),
     ] = False,
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="[RUN]",
-            help="Continue a run from its newest checkpoint: its name or folder; without a value rlaif.run, or the "
-            "newest run. It keeps its own configuration unless --config is given.",
+            help="Continue a run from its newest checkpoint: its name or folder; without a value "
+            "rlaif.run, or the newest run. It keeps its own configuration unless --config is "
+            "given.",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -136,7 +143,8 @@ def _new_run(config: Config, run_dir: Path | None) -> tuple[Config, Path]:
     run_dir = run_dir or Path(config.training.output_dir) / run
     if (run_dir / METRICS).exists():
         raise ConfigError(
-            f"{run_dir} holds a run already: continue it with --resume, or choose another rlaif.run or --run-dir"
+            f"{run_dir} holds a run already: continue it with --resume, or choose another "
+            "rlaif.run or --run-dir"
         )
     check_writable(run_dir)
     return with_run_name(config, run), run_dir

@@ -1,4 +1,6 @@
-"""A task as the student's token ids: through the model's chat template, as plain text where it has none."""
+"""A task as the student's token ids: through the model's chat template, as plain text where it
+has none.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,17 @@ from markbook.config.loading import ConfigError
 
 
 def render(
-    tokenizer: Any, prompt: str, system_prompt: str, template_kwargs: Mapping[str, Any] | None = None
+    tokenizer: Any,
+    prompt: str,
+    system_prompt: str,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[int, ...]:
-    """Token ids of the prompt, up to where the answer begins. A template adds its own special tokens, BOS among them;
-    without one the tokenizer does.
+    """Token ids of the prompt, up to where the answer begins. A template adds its own special
+    tokens, BOS among them; without one the tokenizer does.
 
-    Where the template has no system role (Gemma) or leaves the message out, the system prompt goes in front of the
-    task. `template_kwargs` are the template's variables, such as `enable_thinking`. Raises ConfigError.
+    Where the template has no system role (Gemma) or leaves the message out, the system prompt goes
+    in front of the task. `template_kwargs` are the template's variables, such as `enable_thinking`.
+    Raises ConfigError.
     """
     if tokenizer.chat_template is None:
         text = f"{system_prompt}\n\n{prompt}\n" if system_prompt else f"{prompt}\n"
@@ -35,13 +41,15 @@ def render(
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _with_system_prompt_in_task(tokenizer: Any, prompt: str, system_prompt: str, kwargs: dict[str, Any]) -> str:
+def _with_system_prompt_in_task(
+    tokenizer: Any, prompt: str, system_prompt: str, kwargs: dict[str, Any]
+) -> str:
     try:
         return _apply(tokenizer, _messages(f"{system_prompt}\n\n{prompt}", ""), kwargs)
     except jinja2.TemplateError as error:
         raise ConfigError(
-            f"the model's chat template refuses the task, with a system message and with training.system_prompt in "
-            f"front of the task: {error}"
+            "the model's chat template refuses the task, with a system message and with "
+            f"training.system_prompt in front of the task: {error}"
         ) from error
 
 
@@ -51,5 +59,7 @@ def _messages(prompt: str, system_prompt: str) -> list[dict[str, str]]:
 
 
 def _apply(tokenizer: Any, messages: list[dict[str, str]], kwargs: dict[str, Any]) -> str:
-    text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **kwargs)
+    text: str = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=False, **kwargs
+    )
     return text

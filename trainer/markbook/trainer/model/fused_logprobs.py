@@ -1,8 +1,9 @@
-"""Log-probabilities, entropy and KL straight from the decoder's states: no (N, V) tensor outlives its chunk.
+"""Log-probabilities, entropy and KL straight from the decoder's states: no (N, V) tensor outlives
+its chunk.
 
-The gradient with respect to the states is worked out in the forward pass, while a chunk's probabilities are there:
-one matrix product less than checkpointing, which would compute the logits again.
-Source: the fused linear cross-entropy of Liger Kernel, https://arxiv.org/abs/2410.10989.
+The gradient with respect to the states is worked out in the forward pass, while a chunk's
+probabilities are there: one matrix product less than checkpointing, which would compute the logits
+again. Source: the fused linear cross-entropy of Liger Kernel, https://arxiv.org/abs/2410.10989.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ CHUNK = 256
 """Tokens whose logits exist at one time: with 49,152 words, 50 MB of them."""
 
 
-def chosen_log_probs(states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float) -> Tensor:
+def chosen_log_probs(
+    states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float
+) -> Tensor:
     """log softmax(logits / temperature)[token_ids], logits those of `head`.
 
     `states` (N, H), `token_ids` (N,). Returns (N,) float32, differentiable once, in `states` only.
@@ -30,17 +33,23 @@ def chosen_log_probs(states: Tensor, token_ids: Tensor, head: OutputHead, temper
 def chosen_log_probs_and_entropy(
     states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float, entropy_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """`chosen_log_probs`, and the entropy of each token's distribution over the vocabulary: (N,) float32 both, nats.
+    """`chosen_log_probs`, and the entropy of each token's distribution over the vocabulary: (N,)
+    float32 both, nats.
 
-    The entropy is differentiable with `entropy_gradient` only, which costs one more product with the head.
+    The entropy is differentiable with `entropy_gradient` only, which costs one more product with
+    the head.
     """
     chunks = zip(torch.split(states, CHUNK), torch.split(token_ids, CHUNK), strict=True)
-    parts = [_ChosenAndEntropy.apply(*chunk, head, temperature, entropy_gradient) for chunk in chunks]  # type: ignore[no-untyped-call]
+    parts = []
+    for chunk in chunks:
+        arguments = (*chunk, head, temperature, entropy_gradient)
+        parts.append(_ChosenAndEntropy.apply(*arguments))  # type: ignore[no-untyped-call]
     return torch.cat([chosen for chosen, _ in parts]), torch.cat([entropy for _, entropy in parts])
 
 
 def exact_kl(states: Tensor, reference: Tensor, head: OutputHead, temperature: float) -> Tensor:
-    """KL(policy || reference) over the whole vocabulary, from the states of both (N, H) and the head they share.
+    """KL(policy || reference) over the whole vocabulary, from the states of both (N, H) and the
+    head they share.
 
     Returns (N,) float32, nats per token, differentiable once, in `states` only.
     """
@@ -52,7 +61,9 @@ class _Chosen(torch.autograd.Function):
     """d log p[chosen] / d logit = [is chosen] - p."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float
+    ) -> Tensor:
         raw = head.transposed_logits(states)
         slope = head.transform.slope(raw) if ctx.needs_input_grad[0] else None
         logits = raw / temperature
@@ -60,7 +71,9 @@ class _Chosen(torch.autograd.Function):
         total = logits.logsumexp(0)
         chosen = logits.gather(0, token_ids[None])[0] - total
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(_chosen_slope(logits.sub_(total).exp_(), token_ids, head, slope, temperature))
+            ctx.save_for_backward(
+                _chosen_slope(logits.sub_(total).exp_(), token_ids, head, slope, temperature)
+            )
         return chosen
 
     @staticmethod
@@ -75,7 +88,12 @@ class _ChosenAndEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, token_ids: Tensor, head: OutputHead, temperature: float, entropy_gradient: bool
+        ctx: Any,
+        states: Tensor,
+        token_ids: Tensor,
+        head: OutputHead,
+        temperature: float,
+        entropy_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         raw = head.transposed_logits(states)
         slope = head.transform.slope(raw) if ctx.needs_input_grad[0] else None
@@ -102,7 +120,9 @@ class _ChosenAndEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor, entropy_grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(
+        ctx: Any, grad: Tensor, entropy_grad: Tensor
+    ) -> tuple[Tensor, None, None, None, None]:
         *of_entropy, slope = ctx.saved_tensors
         total = slope * grad[:, None]
         if of_entropy:
@@ -111,7 +131,11 @@ class _ChosenAndEntropy(torch.autograd.Function):
 
 
 def _chosen_slope(
-    probabilities: Tensor, token_ids: Tensor, head: OutputHead, slope: Tensor | None, temperature: float
+    probabilities: Tensor,
+    token_ids: Tensor,
+    head: OutputHead,
+    slope: Tensor | None,
+    temperature: float,
 ) -> Tensor:
     """(N, H) d log p[chosen] / d state, from the probabilities (V, N), which it overwrites."""
     weighted = head.weight[token_ids]
@@ -127,7 +151,9 @@ class _ExactKl(torch.autograd.Function):
     """d KL / d logit = p (log p - log q - KL)."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, reference: Tensor, head: OutputHead, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, reference: Tensor, head: OutputHead, temperature: float
+    ) -> Tensor:
         raw = head.transposed_logits(states)
         slope = head.transform.slope(raw) if ctx.needs_input_grad[0] else None
         log_p = (raw / temperature).log_softmax(0)

@@ -1,7 +1,8 @@
-"""Key-value caches: rows repeated with the same gradient every time, and, for sampling, room for new tokens.
+"""Key-value caches: rows repeated with the same gradient every time, and, for sampling, room for
+new tokens.
 
-There a new token's keys and values are written behind the others, which stay in place: the cache that transformers
-brings copies all it holds for every token, in every layer.
+There a new token's keys and values are written behind the others, which stay in place: the cache
+that transformers brings copies all it holds for every token, in every layer.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ ROOM = 64
 class Context:
     """Tokens already read, B rows, left-padded.
 
-    `mask` (B, S) is 0 on padding, `positions` (B,) the position of the next token, `hidden` (B, H) the decoder's last
-    state, from which the next token is predicted.
+    `mask` (B, S) is 0 on padding, `positions` (B,) the position of the next token, `hidden` (B, H)
+    the decoder's last state, from which the next token is predicted.
     """
 
     cache: Any
@@ -45,7 +46,8 @@ class Context:
 def make_room(cache: Any) -> None:
     """Let `cache` grow in place from now on: the same numbers, but no gradients through it.
 
-    Layers of another kind, as those with a sliding window, stay what they are, and so do those that hold nothing.
+    Layers of another kind, as those with a sliding window, stay what they are, and so do those that
+    hold nothing.
     """
     cache.layers = list(map(_with_room, cache.layers))
 
@@ -61,8 +63,12 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
         self._buffers = self.keys, self.values = keys, values
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Takes up what is new (B, H, T, D); returns what there is of keys and values (B, H, S + T, D)."""
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Takes up what is new (B, H, T, D); returns what there is of keys and values (B, H, S +
+        T, D).
+        """
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
         if end > self._buffers[0].shape[-2]:
@@ -73,7 +79,9 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """As ever; where the rows do not become more, only those that change their place are copied."""
+        """As ever; where the rows do not become more, only those that change their place are
+        copied.
+        """
         length, rows = self.get_seq_length(), len(indices)
         if rows > len(self.keys):
             super().batch_select_indices(indices)
@@ -87,9 +95,11 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def has_recurrent_state(config: Any) -> bool:
-    """Whether a model of this config keeps states of linear attention, of a convolution or of a state space.
+    """Whether a model of this config keeps states of linear attention, of a convolution or of a
+    state space.
 
-    Such a state is overwritten in place for every token, which leaves nothing to take a gradient through.
+    Such a state is overwritten in place for every token, which leaves nothing to take a gradient
+    through.
     """
     layers = DynamicCache(config=config).layers
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
@@ -100,14 +110,22 @@ def select_rows(cache: Any, rows: Tensor) -> None:
     for layer in cache.layers:
         if isinstance(layer, LinearAttentionCacheLayerMixin):
             _select_recurrent_rows(layer, rows)
-        elif type(layer).batch_select_indices is DynamicLayer.batch_select_indices and layer.get_seq_length() > 0:
-            layer.keys, layer.values = gather_rows(layer.keys, rows), gather_rows(layer.values, rows)
+        elif (
+            type(layer).batch_select_indices is DynamicLayer.batch_select_indices
+            and layer.get_seq_length() > 0
+        ):
+            layer.keys, layer.values = (
+                gather_rows(layer.keys, rows),
+                gather_rows(layer.values, rows),
+            )
         else:
             layer.batch_select_indices(rows)
 
 
 def _select_recurrent_rows(layer: Any, rows: Any) -> None:
-    """transformers calls it `reorder_cache` there; a layer that has attention beside it has keys and values as well."""
+    """transformers calls it `reorder_cache` there; a layer that has attention beside it has keys
+    and values as well.
+    """
     keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
     LinearAttentionLayer.reorder_cache(layer, rows)
     if keys is not None and values is not None and layer.get_seq_length() > 0:
@@ -117,9 +135,9 @@ def _select_recurrent_rows(layer: Any, rows: Any) -> None:
 def gather_rows(held: Tensor, rows: Tensor) -> Tensor:
     """`held[rows]`, with a gradient that is the same in every run.
 
-    That of a row that is repeated is a sum. Indexing adds it up on a CPU in the order in which threads get to it, so
-    that two runs of one seed would part in their last digits and then in what is drawn; index_select does so on a GPU.
-    Source: the list at torch.use_deterministic_algorithms.
+    That of a row that is repeated is a sum. Indexing adds it up on a CPU in the order in which
+    threads get to it, so that two runs of one seed would part in their last digits and then in what
+    is drawn; index_select does so on a GPU. Source: the list at torch.use_deterministic_algorithms.
     """
     return held.index_select(0, rows) if held.device.type == "cpu" else held[rows]
 

@@ -1,7 +1,8 @@
-"""Sampling on a CPU at two thirds of the cost: the adapter folded into copies of the weights, packed for few rows.
+"""Sampling on a CPU at two thirds of the cost: the adapter folded into copies of the weights,
+packed for few rows.
 
-Decoding multiplies the same weights with a handful of rows, again and again. oneDNN's packed layout is made for that;
-torch's inductor uses it the same way. The model's own weights are not touched.
+Decoding multiplies the same weights with a handful of rows, again and again. oneDNN's packed layout
+is made for that; torch's inductor uses it the same way. The model's own weights are not touched.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ ROWS = 16
 def folded(model: nn.Module, head: Any) -> Iterator[None]:
     """Inside, `model` computes what it computed before, to float noise; no gradients.
 
-    Does nothing where it would not be the same policy (not float32) or not faster (no CPU, no oneDNN).
+    Does nothing where it would not be the same policy (not float32) or not faster (no CPU, no
+    oneDNN).
     """
     layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLinear)]
-    if not _has_onednn() or not all(_packable(layer.get_base_layer()) for layer in layers) or not _packable(head):
+    if (
+        not _has_onednn()
+        or not all(_packable(layer.get_base_layer()) for layer in layers)
+        or not _packable(head)
+    ):
         yield
         return
     try:
@@ -45,7 +51,11 @@ def _has_onednn() -> bool:
 
 
 def _packable(module: nn.Module) -> bool:
-    return type(module) is nn.Linear and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32
+    return (
+        type(module) is nn.Linear
+        and module.weight.device.type == "cpu"
+        and module.weight.dtype == torch.float32
+    )
 
 
 def _packed(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,6 @@
-"""The output head: what turns the decoder's last hidden states into logits, scaling and soft cap included."""
+"""The output head: what turns the decoder's last hidden states into logits, scaling and soft cap
+included.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _SOFT_CAP = "final_logit_softcapping"
 
 @dataclass(frozen=True, slots=True)
 class LogitTransform:
-    """What a model does to `weight @ state + bias`: multiply by `scale`, then `softcap * tanh(x / softcap)` if set."""
+    """What a model does to `weight @ state + bias`: multiply by `scale`, then `softcap * tanh(x
+    / softcap)` if set.
+    """
 
     scale: float = 1.0
     softcap: float | None = None
@@ -29,12 +33,15 @@ class LogitTransform:
         return scaled if self.softcap is None else self.softcap * torch.tanh(scaled / self.softcap)
 
     def slope(self, transformed: Tensor) -> Tensor | None:
-        """d transformed / d logits at `transformed`, the result of `apply`; None where it is 1 everywhere.
+        """d transformed / d logits at `transformed`, the result of `apply`; None where it is 1
+        everywhere.
 
         tanh' = 1 - tanh^2, and tanh is `transformed / softcap`.
         """
         if self.softcap is None:
-            return None if self.scale == 1.0 else torch.full((), self.scale, device=transformed.device)
+            return (
+                None if self.scale == 1.0 else torch.full((), self.scale, device=transformed.device)
+            )
         return (1 - (transformed / self.softcap).square()) * self.scale
 
 
@@ -50,7 +57,9 @@ class OutputHead:
     transform: LogitTransform = PLAIN
 
     def transposed_logits(self, hidden_states: Tensor) -> Tensor:
-        """(N, H) -> (V, N) in float32: tokens first, for so tall a matrix a fifth faster on a CPU."""
+        """(N, H) -> (V, N) in float32: tokens first, for so tall a matrix a fifth faster on a
+        CPU.
+        """
         logits = self.weight @ hidden_states.t()
         if self.bias is not None:
             logits += self.bias[:, None]
@@ -58,7 +67,10 @@ class OutputHead:
 
 
 def read_transform(config: Any) -> LogitTransform:
-    """The transform that a model's config describes. Whether the model applies it is for a probe to find out."""
+    """The transform that a model's config describes.
+
+    Whether the model applies it is for a probe to find out.
+    """
     scale = 1.0
     for name in _FACTORS:
         scale *= getattr(config, name, None) or 1.0

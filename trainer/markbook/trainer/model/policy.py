@@ -1,7 +1,8 @@
-"""The student as a policy: reading prompts, extending them, and the log-probabilities of what it wrote.
+"""The student as a policy: reading prompts, extending them, and the log-probabilities of what it
+wrote.
 
-A group's samples share their prompt, so the prompt is read once and its key-value cache handed to every sample, with
-gradients: the same numbers as reading each row whole, at about half the work.
+A group's samples share their prompt, so the prompt is read once and its key-value cache handed to
+every sample, with gradients: the same numbers as reading each row whole, at about half the work.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from torch.nn import functional
 
 from markbook.config.loading import ConfigError
 from markbook.trainer.model.device_tensors import out_of_memory, to_device
-from markbook.trainer.model.fused_logprobs import chosen_log_probs, chosen_log_probs_and_entropy, exact_kl
+from markbook.trainer.model.fused_logprobs import (
+    chosen_log_probs,
+    chosen_log_probs_and_entropy,
+    exact_kl,
+)
 from markbook.trainer.model.gradient_checkpointing import checkpointed, find_layers
 from markbook.trainer.model.kv_cache import Context, gather_rows, has_recurrent_state
 from markbook.trainer.model.merged_weights import folded
@@ -31,8 +36,10 @@ from markbook.trainer.model.output_head import OutputHead, read_transform
 from markbook.trainer.types import Sample, Task
 
 CPU_STRETCH = 64
-"""What it costs to read rows in one more stretch, in tokens. On a GPU, which works on long stretches while the next
-one's kernels are launched, it would seldom pay: there they are read in one."""
+"""What it costs to read rows in one more stretch, in tokens. On a GPU, which works on long
+stretches while the next one's kernels are launched, it would seldom pay: there they are read in
+one.
+"""
 
 
 @dataclass(slots=True)
@@ -70,13 +77,16 @@ class LanguageModel:
         ids = to_device([[0] * (width - len(p)) + list(p) for p in prompts], self.device)
         mask = to_device([[0] * (width - len(p)) + [1] * len(p) for p in prompts], self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        out = self._decoder(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
+        out = self._decoder(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True
+        )
         cache = getattr(out, self._cache_name)
         return Context(cache, mask, positions[:, -1] + 1, out.last_hidden_state[:, -1])
 
     def extend(self, context: Context, ids: Tensor) -> Tensor:
-        """Read `ids` (B, T) after what `context` holds; returns the states (B, T, H). Pad on the right: with
-        causal attention no token attends to padding after it."""
+        """Read `ids` (B, T) after what `context` holds; returns the states (B, T, H). Pad on the
+        right: with causal attention no token attends to padding after it.
+        """
         steps = torch.arange(ids.shape[1], device=self.device)
         context.mask = torch.cat([context.mask, torch.ones_like(ids)], dim=1)
         out = self._decoder(
@@ -97,16 +107,25 @@ class LanguageModel:
         return self._transform.apply(logits.float())
 
     def states(self, samples: Sequence[Sample]) -> Tensor:
-        """The states (N, H) from which the samples' tokens are predicted, N the sum of their lengths, sample after
-        sample."""
-        return self._states_of_whole_rows(samples) if self._reads_whole_rows else self._states_by_prompt(samples)
+        """The states (N, H) from which the samples' tokens are predicted, N the sum of their
+        lengths, sample after sample.
+        """
+        return (
+            self._states_of_whole_rows(samples)
+            if self._reads_whole_rows
+            else self._states_by_prompt(samples)
+        )
 
     def _states_of_whole_rows(self, samples: Sequence[Sample]) -> Tensor:
-        """Each sample and its prompt in one row, without a cache: a recurrent state has no gradient to share."""
+        """Each sample and its prompt in one row, without a cache: a recurrent state has no
+        gradient to share.
+        """
         rows = [[*sample.task.token_ids, *sample.ids[:-1]] for sample in samples]
         width = max(map(len, rows))
         token_ids = to_device([row + [0] * (width - len(row)) for row in rows], self.device)
-        hidden_states: Tensor = self._decoder(input_ids=token_ids, use_cache=False).last_hidden_state
+        hidden_states: Tensor = self._decoder(
+            input_ids=token_ids, use_cache=False
+        ).last_hidden_state
         self.was_read.add([len(row) for row in rows])
         places: list[int] = []
         for row, sample in enumerate(samples):
@@ -115,14 +134,20 @@ class LanguageModel:
         return gather_rows(hidden_states.flatten(0, 1), to_device(places, self.device))
 
     def _states_by_prompt(self, samples: Sequence[Sample]) -> Tensor:
-        """Each prompt once, its cache shared by its samples, in stretches that leave out rows that have ended."""
+        """Each prompt once, its cache shared by its samples, in stretches that leave out rows
+        that have ended.
+        """
         prompts = {sample.task.token_ids: None for sample in samples}
         row_of = {prompt: row for row, prompt in enumerate(prompts)}
         order = sorted(range(len(samples)), key=lambda place: -len(samples[place].ids))
         context = self.read(list(prompts))
-        context.select(to_device([row_of[samples[place].task.token_ids] for place in order], self.device))
+        context.select(
+            to_device([row_of[samples[place].task.token_ids] for place in order], self.device)
+        )
         self.was_read.add([len(prompt) for prompt in prompts])
-        written = [samples[place].ids for place in order]  # the longest first: those that have ended are the last
+        written = [
+            samples[place].ids for place in order
+        ]  # the longest first: those that have ended are the last
         width = len(written[0])
         ids = to_device([[*row, *[0] * (width - len(row))] for row in written], self.device)
         found, start = [context.hidden[:, None]], 0
@@ -142,8 +167,11 @@ class LanguageModel:
             places += range(start, start + len(sample.ids))
         return gather_rows(torch.cat(found, dim=1).flatten(0, 1), to_device(places, self.device))
 
-    def log_probs(self, samples: Sequence[Sample], temperature: float, states: Tensor | None = None) -> Tensor:
-        """Log-probabilities (N,) float32 of the samples' tokens under the distribution they are drawn from.
+    def log_probs(
+        self, samples: Sequence[Sample], temperature: float, states: Tensor | None = None
+    ) -> Tensor:
+        """Log-probabilities (N,) float32 of the samples' tokens under the distribution they are
+        drawn from.
 
         `states`: theirs, where they are there already. No (B, T, V) tensor is kept.
         """
@@ -156,10 +184,14 @@ class LanguageModel:
     ) -> tuple[Tensor, Tensor]:
         """`log_probs`, and the entropy (N,) of each token's distribution, nats."""
         ids = to_device([token for sample in samples for token in sample.ids], self.device)
-        return chosen_log_probs_and_entropy(states, ids, self._output_head(), temperature, entropy_gradient)
+        return chosen_log_probs_and_entropy(
+            states, ids, self._output_head(), temperature, entropy_gradient
+        )
 
     def exact_kl(self, states: Tensor, reference: Tensor, temperature: float) -> Tensor:
-        """KL (N,) over the vocabulary, nats, of this model's `states` from those of a reference with the same head."""
+        """KL (N,) over the vocabulary, nats, of this model's `states` from those of a reference
+        with the same head.
+        """
         return exact_kl(states, reference, self._output_head(), temperature)
 
     def _output_head(self) -> OutputHead:
@@ -167,13 +199,16 @@ class LanguageModel:
 
 
 class Policy(LanguageModel):
-    """A PEFT model and its tokenizer. Dropout is off but for the adapter's inside `learning()`: with the base's own, it
-    would not be the policy that drew the samples. `updates`: optimizer steps so far.
+    """A PEFT model and its tokenizer. Dropout is off but for the adapter's inside `learning()`:
+    with the base's own, it would not be the policy that drew the samples. `updates`: optimizer
+    steps so far.
 
     `gradient_checkpointing`: keep less for the backward pass, and compute it again there.
     """
 
-    def __init__(self, model: PeftModel, tokenizer: Any, gradient_checkpointing: bool = False) -> None:
+    def __init__(
+        self, model: PeftModel, tokenizer: Any, gradient_checkpointing: bool = False
+    ) -> None:
         super().__init__(model.get_base_model())
         self.model = model
         self.tokenizer = tokenizer
@@ -181,11 +216,13 @@ class Policy(LanguageModel):
         self._gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing and not find_layers(self._decoder):
             raise ConfigError(
-                f"training.gradient_checkpointing: a model of type {self._causal_lm.config.model_type} has no layers "
-                "that can be computed again"
+                "training.gradient_checkpointing: a model of type "
+                f"{self._causal_lm.config.model_type} has no layers that can be computed again"
             )
         if type(self._head) is not torch.nn.Linear:
-            raise ConfigError("training.lora_target_modules names the output head, which has to stay frozen")
+            raise ConfigError(
+                "training.lora_target_modules names the output head, which has to stay frozen"
+            )
         self.end_ids = _end_ids(self._causal_lm, tokenizer)
         self._probe()
 
@@ -195,8 +232,12 @@ class Policy(LanguageModel):
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """For a forward pass with gradients, and its backward pass: dropout on, if the adapter has any."""
-        dropouts = [module.lora_dropout for module in self.model.modules() if isinstance(module, LoraLayer)]
+        """For a forward pass with gradients, and its backward pass: dropout on, if the adapter
+        has any.
+        """
+        dropouts = [
+            module.lora_dropout for module in self.model.modules() if isinstance(module, LoraLayer)
+        ]
         try:
             for dropout in dropouts:
                 dropout.train()
@@ -215,46 +256,69 @@ class Policy(LanguageModel):
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
 
     def load_adapter(self, folder: Path) -> None:
-        """Put a saved adapter in the place of this one. Raises ConfigError where it does not fit."""
+        """Put a saved adapter in the place of this one.
+
+        Raises ConfigError where it does not fit.
+        """
         weights = load_file(folder / "adapter_model.safetensors", device=str(self.device))
         try:
             set_peft_model_state_dict(self.model, weights)
         except RuntimeError as error:
-            raise ConfigError(f"the adapter in {folder} does not fit this model: training.lora_* differ") from error
+            raise ConfigError(
+                f"the adapter in {folder} does not fit this model: training.lora_* differ"
+            ) from error
 
     def _probe(self) -> None:
-        """Compare logits read in parts with the model's own forward pass. Raises ConfigError where they differ."""
+        """Compare logits read in parts with the model's own forward pass.
+
+        Raises ConfigError where they differ.
+        """
         model_type = self._causal_lm.config.model_type
         try:
             gap = self._gap_to_plain_forward()
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error) from error
-        except Exception as error:  # an unknown architecture may fail in any way: refused before a run starts
+        except (
+            Exception
+        ) as error:  # an unknown architecture may fail in any way: refused before a run starts
             raise ConfigError(
-                f"a model of type {model_type} cannot be trained here: reading it in parts failed with "
-                f"{type(error).__name__}: {' '.join(str(error).split())}. {self._other_choice()}"
+                f"a model of type {model_type} cannot be trained here: reading it in parts failed "
+                f"with {type(error).__name__}: {' '.join(str(error).split())}. "
+                f"{self._other_choice()}"
             ) from error
         tolerance = 1e-3 if self._causal_lm.dtype == torch.float32 else 5e-2
         if not gap <= tolerance:
             raise ConfigError(
-                f"a model of type {model_type} cannot be trained here: its logits are not its output head, scale and "
-                f"soft cap applied to its decoder's last hidden state (relative difference {gap:.2g}, at most "
-                f"{tolerance:g}). {self._other_choice()}"
+                f"a model of type {model_type} cannot be trained here: its logits are not its "
+                "output head, scale and soft cap applied to its decoder's last hidden state "
+                f"(relative difference {gap:.2g}, at most {tolerance:g}). {self._other_choice()}"
             )
 
     def _other_choice(self) -> str:
-        """What to do about a model that cannot be read in parts. Other attention kernels than torch's may be why."""
+        """What to do about a model that cannot be read in parts.
+
+        Other attention kernels than torch's may be why.
+        """
         attention = self._causal_lm.config._attn_implementation
         if attention in ("eager", "sdpa"):
             return "Choose another training.model"
-        return f"Set training.attn_implementation: sdpa (it is {attention}), or choose another training.model"
+        return (
+            f"Set training.attn_implementation: sdpa (it is {attention}), or choose another "
+            "training.model"
+        )
 
     @torch.inference_mode()
     def _gap_to_plain_forward(self) -> float:
-        """The largest difference of logits from the model's own forward pass, relative to the largest logit: once read
-        as for sampling (a padded prompt, a selected row, two tokens), once as for learning."""
+        """The largest difference of logits from the model's own forward pass, relative to the
+        largest logit: once read as for sampling (a padded prompt, a selected row, two tokens), once
+        as for learning.
+        """
         token_ids = list(range(8))
-        plain = self._causal_lm(input_ids=torch.tensor([token_ids], device=self.device)).logits[0].float()
+        plain = (
+            self._causal_lm(input_ids=torch.tensor([token_ids], device=self.device))
+            .logits[0]
+            .float()
+        )
         context = self.read([token_ids[:4], token_ids[:6]])
         context.select(torch.tensor([1, 0], device=self.device))
         self.extend(context, torch.tensor([[6], [4]], device=self.device))
@@ -272,9 +336,11 @@ class Policy(LanguageModel):
 
 
 def stretches(lengths: Sequence[int], overhead: int) -> list[int]:
-    """The ends of the stretches in which to read rows of these lengths, if those that have ended leave between two.
+    """The ends of the stretches in which to read rows of these lengths, if those that have ended
+    leave between two.
 
-    The cheapest there are: a stretch costs its length times the rows that are still there, and `overhead`, in tokens.
+    The cheapest there are: a stretch costs its length times the rows that are still there, and
+    `overhead`, in tokens.
     """
     ends = sorted({0, *lengths})
     best: dict[int, tuple[int, list[int]]] = {ends[-1]: (0, [])}
@@ -282,7 +348,8 @@ def stretches(lengths: Sequence[int], overhead: int) -> list[int]:
         start = ends[place]
         going = sum(length > start for length in lengths)
         best[start] = min(
-            (overhead + going * (end - start) + best[end][0], [end, *best[end][1]]) for end in ends[place + 1 :]
+            (overhead + going * (end - start) + best[end][0], [end, *best[end][1]])
+            for end in ends[place + 1 :]
         )
     return best[0][1]
 

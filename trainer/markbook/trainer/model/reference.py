@@ -1,4 +1,6 @@
-"""The frozen reference that the KL term holds the policy to: the model without its adapter, or a copy of it."""
+"""The frozen reference that the KL term holds the policy to: the model without its adapter, or a
+copy of it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Say = Callable[[str], None]
 class Reference:
     """What a model says inside `apart()`, never with gradients."""
 
-    def __init__(self, model: LanguageModel, apart: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+    def __init__(
+        self, model: LanguageModel, apart: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         self._model = model
         self._apart = apart
 
@@ -39,7 +43,8 @@ class Reference:
 def load_reference(policy: Policy, config: Config, log: Say) -> Reference | None:
     """The reference that `config` selects; None, logged once, without a KL term.
 
-    A copy that does not fit into the memory that is free gives way to the adapter switched off, which says the same.
+    A copy that does not fit into the memory that is free gives way to the adapter switched off,
+    which says the same.
     """
     if not config.rlaif.use_frozen_reference_for_kl:
         log("no KL term: rlaif.use_frozen_reference_for_kl is false")
@@ -49,8 +54,8 @@ def load_reference(policy: Policy, config: Config, log: Say) -> Reference | None
         if needed <= free:
             return Reference(LanguageModel(load_base(config.training).requires_grad_(False).eval()))
         log(
-            f"kl_reference: copy does not fit ({needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} GiB free): "
-            "using adapter_off instead, which gives the same KL"
+            f"kl_reference: copy does not fit ({needed / 2**30:.1f} GiB needed, "
+            f"{free / 2**30:.1f} GiB free): using adapter_off instead, which gives the same KL"
         )
     return adapter_off(policy)
 
@@ -61,7 +66,9 @@ def adapter_off(policy: Policy) -> Reference:
 
 
 def base_bytes(policy: Policy) -> int:
-    return sum(parameter.numel() * parameter.element_size() for _, parameter in _frozen(policy.model))
+    return sum(
+        parameter.numel() * parameter.element_size() for _, parameter in _frozen(policy.model)
+    )
 
 
 def free_bytes(device: torch.device) -> int:
@@ -72,7 +79,9 @@ def free_bytes(device: torch.device) -> int:
 
 
 def base_checksum(policy: Policy) -> str:
-    """SHA-256 of all frozen weights, their names included: the same before and after, or something moved the base."""
+    """SHA-256 of all frozen weights, their names included: the same before and after, or
+    something moved the base.
+    """
     digest = hashlib.sha256()
     for name, parameter in _frozen(policy.model):
         digest.update(name.encode())
@@ -85,4 +94,8 @@ def base_checksum(policy: Policy) -> str:
 
 
 def _frozen(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    return [
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad
+    ]

@@ -1,4 +1,6 @@
-"""Evaluation: the marks of the tasks kept apart, before, during and after training, compared task by task. Pure."""
+"""Evaluation: the marks of the tasks kept apart, before, during and after training, compared
+task by task. Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,18 @@ from markbook.trainer.types import Group, Metrics
 EVALUATION = 1
 """The sampling stream of evaluations: the same each time, apart from training's."""
 
-WITHOUT_DOCUMENTATION = {"correctness": 0.3 / 0.8, "code_quality": 0.3 / 0.8, "efficiency": 0.2 / 0.8}
+WITHOUT_DOCUMENTATION = {
+    "correctness": 0.3 / 0.8,
+    "code_quality": 0.3 / 0.8,
+    "efficiency": 0.2 / 0.8,
+}
 METHOD = "paired over tasks, mean of each task's samples, 95 % interval from Student's t"
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Mean mark by task, all criteria and without documentation; a task with nothing scored is missing.
+    """Mean mark by task, all criteria and without documentation; a task with nothing scored is
+    missing.
 
     `passed`: of tasks with tests, the samples that passed and those tested.
     """
@@ -50,7 +57,9 @@ class Evaluation:
 
 
 def count_passed(groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
-    """Of each task of which any sample was tested: samples that passed every test, and those tested."""
+    """Of each task of which any sample was tested: samples that passed every test, and those
+    tested.
+    """
     counts: dict[int, tuple[int, int]] = {}
     for samples, results in groups:
         task = samples[0].task
@@ -62,7 +71,8 @@ def count_passed(groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
 
 
 def summarize(evaluations: Mapping[int, Evaluation], step: int) -> dict[str, Any]:
-    """What the evaluations by step say together: the first and that after `step`, and the line of them all.
+    """What the evaluations by step say together: the first and that after `step`, and the line of
+    them all.
 
     With none after `step`, the last one done, only the first's mean.
     """
@@ -90,12 +100,18 @@ def summarize(evaluations: Mapping[int, Evaluation], step: int) -> dict[str, Any
     }
 
 
-def evaluation_metrics(groups: Sequence[Group], evaluations: Mapping[int, Evaluation], step: int) -> Metrics:
-    """The evaluation after `step`: mean mark over tasks, and what changed since the first, None in the first itself."""
+def evaluation_metrics(
+    groups: Sequence[Group], evaluations: Mapping[int, Evaluation], step: int
+) -> Metrics:
+    """The evaluation after `step`: mean mark over tasks, and what changed since the first, None
+    in the first itself.
+    """
     samples = reward_metrics(groups)
     first, now = min(evaluations), evaluations[step]
     since = compare(evaluations[first].marks, now.marks if step > first else {})
-    passing = compare(pass_at_k(evaluations[first].passed, 1), pass_at_k(now.passed, 1) if step > first else {})
+    passing = compare(
+        pass_at_k(evaluations[first].passed, 1), pass_at_k(now.passed, 1) if step > first else {}
+    )
     return {
         "mark": _mean([*now.marks.values()]),
         "pass_at_1": _mean([*pass_at_k(now.passed, 1).values()]),
@@ -105,20 +121,25 @@ def evaluation_metrics(groups: Sequence[Group], evaluations: Mapping[int, Evalua
         "difference": since["difference"],
         "interval_95": since["interval_95"],
         "tasks": len(now.marks),
-        **{name: samples[name] for name in ("scored", "unscored", "completion_tokens", "frac_truncated")},
+        **{
+            name: samples[name]
+            for name in ("scored", "unscored", "completion_tokens", "frac_truncated")
+        },
     }
 
 
 def without_documentation(result: Scored) -> float:
-    """The mark with the documentation criterion left out and the other weights scaled up; a rejected sample, or
-    one marked by other criteria, keeps its own."""
+    """The mark with the documentation criterion left out and the other weights scaled up; a
+    rejected sample, or one marked by other criteria, keeps its own.
+    """
     if result.criteria is None or not result.criteria.keys() >= WITHOUT_DOCUMENTATION.keys():
         return result.score
     return sum(weight * result.criteria[name] for name, weight in WITHOUT_DOCUMENTATION.items())
 
 
 def compare(before: Mapping[int, float], after: Mapping[int, float]) -> dict[str, Any]:
-    """Means before and after, and their difference with its interval, over the tasks scored both times.
+    """Means before and after, and their difference with its interval, over the tasks scored both
+    times.
 
     None without such a task, or for the interval with fewer than two.
     """
@@ -141,16 +162,23 @@ def compare_passed(before: Counts, after: Counts) -> dict[str, dict[str, Any]]:
 
 
 def reported_metrics(evaluation: Evaluation) -> dict[str, Metric]:
-    """What the scoring service receives of an evaluation: the mean mark and, where tasks have tests, pass@1.
+    """What the scoring service receives of an evaluation: the mean mark and, where tasks have
+    tests, pass@1.
 
-    Means over tasks, with their 95 % interval from Student's t, cut to [0, 1]; with one task there is no interval.
+    Means over tasks, with their 95 % interval from Student's t, cut to [0, 1]; with one task there
+    is no interval.
     """
-    values = {MARK: [*evaluation.marks.values()], PASS_AT_1: [*pass_at_k(evaluation.passed, 1).values()]}
+    values = {
+        MARK: [*evaluation.marks.values()],
+        PASS_AT_1: [*pass_at_k(evaluation.passed, 1).values()],
+    }
     metrics = {}
     for name, each in values.items():
         if each:
             low, high = _interval(each) or (None, None)
-            low, high = (None, None) if low is None or high is None else (max(low, 0.0), min(high, 1.0))
+            low, high = (
+                (None, None) if low is None or high is None else (max(low, 0.0), min(high, 1.0))
+            )
             metrics[name] = Metric(value=statistics.fmean(each), low=low, high=high)
     return metrics
 
@@ -159,7 +187,9 @@ def _interval(values: Sequence[float]) -> list[float] | None:
     """The 95 % interval of the mean of `values`; None for fewer than two."""
     if len(values) < 2:
         return None
-    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+    half = (
+        float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+    )
     return [statistics.fmean(values) - half, statistics.fmean(values) + half]
 
 

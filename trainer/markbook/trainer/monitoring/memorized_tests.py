@@ -1,4 +1,6 @@
-"""Samples that only recognize their tests' inputs: a table of what is asked and expected in place of a solution."""
+"""Samples that only recognize their tests' inputs: a table of what is asked and expected in
+place of a solution.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ _COMMON = frozenset(map(repr, (0, 1, -1, 2, "", [], {}, (), True, False, None)))
 
 
 def memorizes_tests(text: str, tests: Sequence[str]) -> bool:
-    """Whether the code in `text` holds the inputs and the result of every informative test, and of at least two.
+    """Whether the code in `text` holds the inputs and the result of every informative test, and of
+    at least two.
 
-    A test is informative when it compares one call with a literal and not all its literals are common ones. Code that
-    happens to hold some (limits of a scale, say) misses others.
+    A test is informative when it compares one call with a literal and not all its literals are
+    common ones. Code that happens to hold some (limits of a scale, say) misses others.
     """
     telling = [found for test in tests if (found := _literals_of(test)) and not found <= _COMMON]
     if len(telling) < 2:

@@ -25,7 +25,9 @@ from markbook.trainer.types import Group, Metrics, Sample, StepResult
 
 T = TypeVar("T")
 EVAL = "eval_"
-"""What the names of an evaluation's metrics begin with; such a line of metrics.jsonl is no step's."""
+"""What the names of an evaluation's metrics begin with; such a line of metrics.jsonl is no
+step's.
+"""
 
 
 def log(line: str) -> None:
@@ -35,13 +37,17 @@ def log(line: str) -> None:
 
 
 class Recorder:
-    """Writes the files of one run and shows its progress. Lines are whole as soon as they are written.
+    """Writes the files of one run and shows its progress.
 
-    `sizes`: bytes of each file to resume from; what a run wrote after its checkpoint is cut off. `history` and
-    `evaluations` are the lines of metrics.jsonl, of steps and of evaluations.
+    Lines are whole as soon as they are written.
+
+    `sizes`: bytes of each file to resume from; what a run wrote after its checkpoint is cut off.
+    `history` and `evaluations` are the lines of metrics.jsonl, of steps and of evaluations.
     """
 
-    def __init__(self, run_dir: Path, steps: int, sizes: Mapping[str, int], trackers: Trackers) -> None:
+    def __init__(
+        self, run_dir: Path, steps: int, sizes: Mapping[str, int], trackers: Trackers
+    ) -> None:
         self._run_dir = run_dir
         self._trackers = trackers
         self._steps = steps
@@ -63,7 +69,10 @@ class Recorder:
         return self
 
     def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
     ) -> None:
         self._bar.close()
         self._metrics.close()
@@ -151,7 +160,10 @@ def sample_line(step: int, phase: str, sample: Sample, result: Result) -> dict[s
 
 
 def reward_metrics(groups: Sequence[Group]) -> Metrics:
-    """What the samples of one step and their marks look like. Means are None where nothing was scored."""
+    """What the samples of one step and their marks look like.
+
+    Means are None where nothing was scored.
+    """
     samples = [sample for group, _ in groups for sample in group]
     results = [result for _, group in groups for result in group]
     scored = [result for result in results if isinstance(result, Scored)]
@@ -178,21 +190,31 @@ def learning_metrics(result: StepResult | None) -> Metrics:
 
 
 def barren_epoch(history: Sequence[Metrics]) -> str | None:
-    """A line to say when the last step ended an epoch without one update; `epoch` counts epochs done."""
+    """A line to say when the last step ended an epoch without one update; `epoch` counts epochs
+    done.
+    """
     last, before = (history[-1]["epoch"], history[-2]["epoch"] if len(history) > 1 else 0)
     if int(last) == int(before):
         return None
     reasons = [line["skipped"] for line in history if line["epoch"] > int(last) - 1]
     if None in reasons:
         return None
-    return f"epoch {int(last)} brought no update: all its steps were skipped ({', '.join(sorted(set(reasons)))})"
+    return (
+        f"epoch {int(last)} brought no update: all its steps were skipped "
+        f"({', '.join(sorted(set(reasons)))})"
+    )
 
 
 def service_metrics(counters: Counters) -> Metrics:
-    """The service's count of this run so far, under the service's names; `unscored` stays the step's own count, and
-    the scores are in the step's own metrics."""
-    counts = counters.model_dump(mode="json", exclude={"unscored", "scores", "scores_by_source", "agreement"})
-    judged = counters.agreement.model_dump(include={"passed", "passed_agreeing", "failed", "failed_agreeing"})
+    """The service's count of this run so far, under the service's names; `unscored` stays the
+    step's own count, and the scores are in the step's own metrics.
+    """
+    counts = counters.model_dump(
+        mode="json", exclude={"unscored", "scores", "scores_by_source", "agreement"}
+    )
+    judged = counters.agreement.model_dump(
+        include={"passed", "passed_agreeing", "failed", "failed_agreeing"}
+    )
     return {**counts, "judged_and_tested": judged}
 
 
@@ -213,7 +235,9 @@ def step_line(metrics: Mapping[str, Any], steps: int) -> str:
 
 
 def evaluation_line(line: Mapping[str, Any]) -> str:
-    parts = [f"evaluation after step {line['step']}" if line["step"] else "evaluation before training"]
+    parts = [
+        f"evaluation after step {line['step']}" if line["step"] else "evaluation before training"
+    ]
     if line["eval_pass_at_1"] is not None:
         change = _change(line["eval_pass_at_1_difference"], line["eval_pass_at_1_interval_95"])
         parts.append(f"pass@1 {line['eval_pass_at_1']:.3f}{change}")
@@ -243,13 +267,25 @@ def draw_curves(history: Sequence[Metrics], evaluations: Sequence[Metrics], file
     low = [line["reward_mean"] - line["reward_std"] for line in marked]
     high = [line["reward_mean"] + line["reward_std"] for line in marked]
     above.fill_between(steps, low, high, alpha=0.2, label="± one standard deviation")
-    for name, label in (("eval_mark", "held-out tasks, mean mark"), ("eval_pass_at_1", "held-out tasks, pass@1")):
-        held_out = [(line["step"], line[name]) for line in evaluations if line.get(name) is not None]
+    for name, label in (
+        ("eval_mark", "held-out tasks, mean mark"),
+        ("eval_pass_at_1", "held-out tasks, pass@1"),
+    ):
+        held_out = [
+            (line["step"], line[name]) for line in evaluations if line.get(name) is not None
+        ]
         if held_out:
-            above.plot(*zip(*held_out, strict=True), marker="D", markersize=5, linestyle="--", label=label)
+            above.plot(
+                *zip(*held_out, strict=True), marker="D", markersize=5, linestyle="--", label=label
+            )
     above.set(ylabel="mark, pass@1", ylim=(0, 1))
     above.legend(loc="lower right")
-    below.plot([line["step"] for line in learned], [line["kl"] for line in learned], marker="o", markersize=3)
+    below.plot(
+        [line["step"] for line in learned],
+        [line["kl"] for line in learned],
+        marker="o",
+        markersize=3,
+    )
     below.set(xlabel="step", ylabel="KL to the base (nats per token)")
     below.xaxis.get_major_locator().set_params(integer=True)
     temporary = file.with_suffix(".partial")

@@ -27,14 +27,24 @@ def passed(task: Task, result: Result) -> bool | None:
 
 
 def pass_at_k(counts: Counts, k: int) -> dict[int, float]:
-    """The unbiased estimate by task, 1 - C(n - c, k) / C(n, k); tasks with fewer than k tested samples are left out.
+    """The unbiased estimate by task, 1 - C(n - c, k) / C(n, k); tasks with fewer than k tested
+    samples are left out.
 
-    Source: equation 1 of "Evaluating Large Language Models Trained on Code" (https://arxiv.org/abs/2107.03374).
+    Source: equation 1 of "Evaluating Large Language Models Trained on Code"
+    (https://arxiv.org/abs/2107.03374).
     """
-    return {task: 1.0 - math.comb(n - c, k) / math.comb(n, k) for task, (c, n) in counts.items() if n >= k}
+    return {
+        task: 1.0 - math.comb(n - c, k) / math.comb(n, k)
+        for task, (c, n) in counts.items()
+        if n >= k
+    }
 
 
 def reported_k(samples_per_task: int) -> list[int]:
     """The k worth reporting for so many samples: powers of two up to it, and itself."""
-    powers = [2**exponent for exponent in range(samples_per_task.bit_length()) if 2**exponent < samples_per_task]
+    powers = [
+        2**exponent
+        for exponent in range(samples_per_task.bit_length())
+        if 2**exponent < samples_per_task
+    ]
     return [*powers, samples_per_task]

@@ -1,5 +1,6 @@
-"""Signs of reward hacking: length, sameness, the ceiling, memorized tests, a policy that runs away, a teacher that is
-fooled. Pure."""
+"""Signs of reward hacking: length, sameness, the ceiling, memorized tests, a policy that runs away,
+a teacher that is fooled. Pure.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +18,18 @@ CEILING = 0.95
 """Above this mark, samples can hardly be distinguished."""
 
 _CHECKS = {
-    "length_correlation": ("max_length_correlation", "marks go with length: their correlation within tasks is"),
-    "frac_identical": ("max_identical_fraction", "samples repeat each other: the share that has a twin is"),
-    "frac_ceiling": ("max_ceiling_fraction", f"marks are at the ceiling: the share of {CEILING} or more is"),
+    "length_correlation": (
+        "max_length_correlation",
+        "marks go with length: their correlation within tasks is",
+    ),
+    "frac_identical": (
+        "max_identical_fraction",
+        "samples repeat each other: the share that has a twin is",
+    ),
+    "frac_ceiling": (
+        "max_ceiling_fraction",
+        f"marks are at the ceiling: the share of {CEILING} or more is",
+    ),
     "frac_memorized": (
         "max_memorized_fraction",
         "samples hold a table of their tests' inputs and results: their share is",
@@ -41,7 +51,9 @@ class Alarm:
 def hacking_metrics(groups: Sequence[Group]) -> Metrics:
     """What the checks look at, of one step, beside its KL."""
     texts = Counter(sample.text.strip() for samples, _ in groups for sample in samples)
-    marks = [result.score for _, results in groups for result in results if isinstance(result, Scored)]
+    marks = [
+        result.score for _, results in groups for result in results if isinstance(result, Scored)
+    ]
     return {
         "length_correlation": length_correlation(groups),
         "frac_identical": sum(count for count in texts.values() if count > 1) / texts.total(),
@@ -51,7 +63,9 @@ def hacking_metrics(groups: Sequence[Group]) -> Metrics:
 
 
 def frac_memorized(groups: Sequence[Group]) -> float | None:
-    """Of the samples of tasks with tests, those that recognize the tests' inputs instead of solving the task."""
+    """Of the samples of tasks with tests, those that recognize the tests' inputs instead of
+    solving the task.
+    """
     found = [
         memorizes_tests(sample.text, sample.task.tests)
         for samples, _ in groups
@@ -62,10 +76,11 @@ def frac_memorized(groups: Sequence[Group]) -> float | None:
 
 
 def length_correlation(groups: Sequence[Group]) -> float | None:
-    """Pearson's correlation of mark and tokens within tasks: both less their means over the task's samples.
+    """Pearson's correlation of mark and tokens within tasks: both less their means over the task's
+    samples.
 
-    Of what was judged: the heuristic tier rejects what was cut off, so its marks would only say how many are. None
-    where lengths or marks do not differ.
+    Of what was judged: the heuristic tier rejects what was cut off, so its marks would only say how
+    many are. None where lengths or marks do not differ.
     """
     lengths: list[float] = []
     marks: list[float] = []
@@ -82,17 +97,24 @@ def length_correlation(groups: Sequence[Group]) -> float | None:
     return statistics.correlation(lengths, marks)
 
 
-def check_step(history: Sequence[Metrics], metrics: Metrics, rlaif: Rlaif) -> tuple[Metrics, list[Alarm]]:
-    """The metrics of a step with what the checks add to them, and what they raise. `history`: the steps before it."""
+def check_step(
+    history: Sequence[Metrics], metrics: Metrics, rlaif: Rlaif
+) -> tuple[Metrics, list[Alarm]]:
+    """The metrics of a step with what the checks add to them, and what they raise.
+
+    `history`: the steps before it.
+    """
     metrics = {**metrics, AGREEMENT: teacher_agreement(history, metrics, rlaif)}
     found = alarms([*history, metrics], rlaif)
     return {**metrics, "alarms": [alarm.check for alarm in found]}, found
 
 
 def teacher_agreement(history: Sequence[Metrics], metrics: Metrics, rlaif: Rlaif) -> float | None:
-    """How far the teacher agrees with tests on what it judged for this run in the window's steps (agreement_share).
+    """How far the teacher agrees with tests on what it judged for this run in the window's steps
+    (agreement_share).
 
-    Of samples that passed, and of those that failed, only if there are `min_agreement_samples`; None without either.
+    Of samples that passed, and of those that failed, only if there are `min_agreement_samples`;
+    None without either.
     """
     now = metrics.get("judged_and_tested")
     if now is None:
@@ -107,7 +129,8 @@ def teacher_agreement(history: Sequence[Metrics], metrics: Metrics, rlaif: Rlaif
 
 
 def alarms(history: Sequence[Metrics], rlaif: Rlaif) -> list[Alarm]:
-    """What the last step of `history` is the first to bring up, its mean over the window strictly above the limit.
+    """What the last step of `history` is the first to bring up, its mean over the window strictly
+    above the limit.
 
     Earlier steps have their `alarms`, so that a resumed run knows which were raised.
     """
@@ -115,22 +138,36 @@ def alarms(history: Sequence[Metrics], rlaif: Rlaif) -> list[Alarm]:
     found: list[Alarm] = []
     for check, (limit_key, what) in _CHECKS.items():
         limit: float | None = getattr(rlaif, limit_key)
-        values = [line[check] for line in history if line.get(check) is not None][-rlaif.reward_hacking_window :]
+        values = [line[check] for line in history if line.get(check) is not None][
+            -rlaif.reward_hacking_window :
+        ]
         if limit is None or check in known or len(values) < rlaif.reward_hacking_window:
             continue
         mean = statistics.fmean(values)
         if (abs(mean) if check == "length_correlation" else mean) > limit:
-            text = f"{what} {mean:.2f} over {len(values)} steps, above rlaif.{limit_key} ({limit:g})"
+            text = (
+                f"{what} {mean:.2f} over {len(values)} steps, above rlaif.{limit_key} ({limit:g})"
+            )
             found.append(Alarm(check, text))
     share, least = history[-1].get(AGREEMENT), rlaif.min_teacher_agreement
     if share is not None and least is not None and share < least and AGREEMENT not in known:
-        text = f"the teacher agrees with tests on {share:.2f} of what it judged, below rlaif.min_teacher_agreement"
-        found.append(Alarm(AGREEMENT, f"{text} ({least:g}): what it marks without tests may be rewarded wrongly"))
+        text = (
+            f"the teacher agrees with tests on {share:.2f} of what it judged, below "
+            "rlaif.min_teacher_agreement"
+        )
+        found.append(
+            Alarm(
+                AGREEMENT,
+                f"{text} ({least:g}): what it marks without tests may be rewarded wrongly",
+            )
+        )
     return found
 
 
 def _centred(values: Sequence[float]) -> list[float]:
     if len(set(values)) < 2:
-        return [0.0] * len(values)  # exactly: what rounding leaves of equal values would correlate with anything
+        return [0.0] * len(
+            values
+        )  # exactly: what rounding leaves of equal values would correlate with anything
     mean = statistics.fmean(values)
     return [value - mean for value in values]

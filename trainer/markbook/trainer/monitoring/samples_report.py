@@ -1,4 +1,6 @@
-"""`samples.html`: of each evaluation the best, the worst and the most changed samples, to be read by a person."""
+"""`samples.html`: of each evaluation the best, the worst and the most changed samples, to be
+read by a person.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,16 @@ Line = Mapping[str, Any]
 """A line of samples.jsonl."""
 
 SHOWN = 4
-"""Samples of each kind, no two of one task: more are not read, and one easy task would fill them."""
+"""Samples of each kind, no two of one task: more are not read, and one easy task would fill
+them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A sample and the one in its place in the evaluation before, which was drawn with the same seed."""
+    """A sample and the one in its place in the evaluation before, which was drawn with the same
+    seed.
+    """
 
     before: Line
     after: Line
@@ -39,8 +45,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One evaluation. Only samples with a mark are shown or counted in `mean`, which is over tasks, as `pass_rate` is
-    over those with tests: pass@1."""
+    """One evaluation. Only samples with a mark are shown or counted in `mean`, which is over tasks,
+    as `pass_rate` is over those with tests: pass@1.
+    """
 
     step: int
     mean: float | None
@@ -93,16 +100,22 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["visible"] = visible
-    return environment.from_string(Path(__file__).with_name("samples_report.jinja").read_text(encoding="utf-8"))
+    return environment.from_string(
+        Path(__file__).with_name("samples_report.jinja").read_text(encoding="utf-8")
+    )
 
 
-def _page(step: int, samples: Mapping[tuple[int, int], Line], before: Mapping[tuple[int, int], Line]) -> Page:
+def _page(
+    step: int, samples: Mapping[tuple[int, int], Line], before: Mapping[tuple[int, int], Line]
+) -> Page:
     scored = {place: line for place, line in samples.items() if line["mark"] is not None}
     marks: defaultdict[int, list[float]] = defaultdict(list)
     verdicts: defaultdict[int, list[bool]] = defaultdict(list)
     for line in scored.values():
         marks[line["task"]].append(line["mark"])
-        if (passed := line.get("passed")) is not None:  # missing where an older version wrote the line
+        if (
+            passed := line.get("passed")
+        ) is not None:  # missing where an older version wrote the line
             verdicts[line["task"]].append(passed)
     pairs = [Pair(before[place], line) for place, line in scored.items() if place in before]
     changed = [pair for pair in pairs if pair.before["mark"] is not None and pair.change]
@@ -113,9 +126,15 @@ def _page(step: int, samples: Mapping[tuple[int, int], Line], before: Mapping[tu
         scored=len(scored),
         unscored=len(samples) - len(scored),
         truncated=sum(line["truncated"] for line in samples.values()),
-        best=_first(scored.values(), key=lambda line: -line["mark"], task=lambda line: line["task"]),
-        worst=_first(scored.values(), key=lambda line: line["mark"], task=lambda line: line["task"]),
-        changed=_first(changed, key=lambda pair: -abs(pair.change), task=lambda pair: pair.after["task"]),
+        best=_first(
+            scored.values(), key=lambda line: -line["mark"], task=lambda line: line["task"]
+        ),
+        worst=_first(
+            scored.values(), key=lambda line: line["mark"], task=lambda line: line["task"]
+        ),
+        changed=_first(
+            changed, key=lambda pair: -abs(pair.change), task=lambda pair: pair.after["task"]
+        ),
     )
 
 

@@ -10,15 +10,17 @@ from torch import Tensor
 from markbook.config.settings import Rlaif
 
 GROUP_EPSILON = 1e-4
-"""Added to a group's standard deviation, as in TRL: differences that are rounding do not become advantages of 1."""
+"""Added to a group's standard deviation, as in TRL: differences that are rounding do not become
+advantages of 1.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Advantages:
     """All (P, G), for P tasks with G samples each.
 
-    `values`: 0 where a sample has no say. `in_policy`: counts in the policy term, denominator included.
-    `in_loss`: counts in the KL term.
+    `values`: 0 where a sample has no say. `in_policy`: counts in the policy term, denominator
+    included. `in_loss`: counts in the KL term.
     """
 
     values: Tensor
@@ -31,21 +33,23 @@ def compute_advantages(
 ) -> Advantages:
     """Advantages of `marks` (P, G) float64, NaN where a sample is unscored.
 
-    `truncated` (P, G) bool: samples cut off by length, which `mask_truncated` takes out of the loss. The reward is
-    `reward_weight` times the mark, less the sample's KL penalty where there are `penalties` (P, G).
-    `use_advantage_normalization`: the reward less its baseline, and with `whiten_advantages` over a standard deviation:
-    that of these differences in the batch (population, over groups that have any; the mean is 0 already), or with
-    `whiten_over: group` that of the group's rewards (sample, n - 1, plus GROUP_EPSILON). The baseline is the mean over
-    the group's scored samples, or over all others of them (`leave_one_out`). A group with fewer than two scored samples
-    has no baseline, and one whose rewards are all equal has nothing to say: both stay out of the policy term. Without
-    normalization: the raw reward.
+    `truncated` (P, G) bool: samples cut off by length, which `mask_truncated` takes out of the
+    loss. The reward is `reward_weight` times the mark, less the sample's KL penalty where there are
+    `penalties` (P, G). `use_advantage_normalization`: the reward less its baseline, and with
+    `whiten_advantages` over a standard deviation: that of these differences in the batch
+    (population, over groups that have any; the mean is 0 already), or with `whiten_over: group`
+    that of the group's rewards (sample, n - 1, plus GROUP_EPSILON). The baseline is the mean over
+    the group's scored samples, or over all others of them (`leave_one_out`). A group with fewer
+    than two scored samples has no baseline, and one whose rewards are all equal has nothing to say:
+    both stay out of the policy term. Without normalization: the raw reward.
 
-    Marks strictly below `reward_threshold` and masked samples keep their place in baseline and deviation and leave the
-    loss. Unscored samples leave everything but the KL term.
+    Marks strictly below `reward_threshold` and masked samples keep their place in baseline and
+    deviation and leave the loss. Unscored samples leave everything but the KL term.
 
-    Source: group mean and deviation, DeepSeekMath (GRPO), https://arxiv.org/abs/2402.03300; leave one out, RLOO,
-    https://arxiv.org/abs/2402.14740; deviation over the batch, REINFORCE++, https://arxiv.org/abs/2501.03262; masked
-    samples, DAPO, https://arxiv.org/abs/2503.14476, section 3.4.
+    Source: group mean and deviation, DeepSeekMath (GRPO), https://arxiv.org/abs/2402.03300; leave
+    one out, RLOO, https://arxiv.org/abs/2402.14740; deviation over the batch, REINFORCE++,
+    https://arxiv.org/abs/2501.03262; masked samples, DAPO, https://arxiv.org/abs/2503.14476,
+    section 3.4.
     """
     scored = ~marks.isnan()
     in_loss = ~(marks < rlaif.reward_threshold)
@@ -90,6 +94,8 @@ def why_skipped(marks: Tensor, advantages: Advantages) -> str:
 
 
 def _extremes(values: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest of each group's scored samples, (P, 1); without any, the lowest is above the highest."""
+    """Lowest and highest of each group's scored samples, (P, 1); without any, the lowest is
+    above the highest.
+    """
     lowest = values.where(scored, torch.inf).amin(-1, keepdim=True)
     return lowest, values.where(scored, -torch.inf).amax(-1, keepdim=True)

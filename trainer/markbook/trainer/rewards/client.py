@@ -1,4 +1,6 @@
-"""Marks from the scoring service: one request per group, in the background, retried while the service is away."""
+"""Marks from the scoring service: one request per group, in the background, retried while the
+service is away.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from markbook.trainer.types import Sample
 
 
 class RewardClient:
-    """Requests scores for groups of samples. The client's background thread waits for them while the run samples on."""
+    """Requests scores for groups of samples.
+
+    The client's background thread waits for them while the run samples on.
+    """
 
     def __init__(self, client: ScoringClient, wait_s: float, log: Callable[[str], None]) -> None:
         self._client = client.with_retries(wait_s, self._note)
@@ -26,11 +31,16 @@ class RewardClient:
         self._lock = threading.Lock()
         self._away = False
 
-    def submit(self, run: str, samples: Sequence[Sample], request_id: str | None = None) -> Future[list[Result]]:
-        """Ask for the marks of one group; the results keep its order. The same `request_id` is counted once.
+    def submit(
+        self, run: str, samples: Sequence[Sample], request_id: str | None = None
+    ) -> Future[list[Result]]:
+        """Ask for the marks of one group; the results keep its order.
 
-        The future raises ServiceTimeoutError, or RequestRejectedError where a retry would not help. Closing the client
-        cancels it: Ctrl-C need not wait for a teacher's answer, which the service keeps anyway.
+        The same `request_id` is counted once.
+
+        The future raises ServiceTimeoutError, or RequestRejectedError where a retry would not help.
+        Closing the client cancels it: Ctrl-C need not wait for a teacher's answer, which the
+        service keeps anyway.
         """
         future: Future[list[Result]] = Future()
 
@@ -47,15 +57,19 @@ class RewardClient:
         return future
 
     def stats(self, run: str | None = None) -> Stats:
-        """The service's counts of `run`, or of all runs. Raises ServiceTimeoutError, RequestRejectedError."""
+        """The service's counts of `run`, or of all runs.
+
+        Raises ServiceTimeoutError, RequestRejectedError.
+        """
         try:
             return self._client.stats(run)
         except ServiceUnavailableError as error:
             raise self._translate(error) from error
 
     def check_access(self, run: str, eval_tasks: str | None) -> Stats:
-        """The service's counts of `run`. Raises RequestRejectedError where the API key may not use it, or
-        its evaluations: before a model is loaded and samples are generated for minutes."""
+        """The service's counts of `run`. Raises RequestRejectedError where the API key may not use
+        it, or its evaluations: before a model is loaded and samples are generated for minutes.
+        """
         stats = self.stats(run)
         if eval_tasks:
             self.stats(evaluation_run(run))
@@ -69,7 +83,9 @@ class RewardClient:
         """The trainer's error for a service that stayed away; any other as it is."""
         if not isinstance(error, ServiceUnavailableError):
             return error
-        gave_up = ServiceTimeoutError(f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)")
+        gave_up = ServiceTimeoutError(
+            f"{error}; gave up after rlaif.service_wait_s ({self._wait_s:g} s)"
+        )
         gave_up.__cause__ = error
         return gave_up
 
@@ -100,6 +116,6 @@ def check_policy(rlaif: Rlaif, stats: Stats) -> None:
         ours = getattr(rlaif, key)
         if key in stats.policy and stats.policy[key] != ours:
             raise ConfigError(
-                f"rlaif.{key} is {ours} here and {stats.policy[key]} at the service, whose value applies: "
-                "give both processes the same file"
+                f"rlaif.{key} is {ours} here and {stats.policy[key]} at the service, whose value "
+                "applies: give both processes the same file"
             )

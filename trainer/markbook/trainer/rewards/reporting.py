@@ -1,4 +1,7 @@
-"""Reports a run's evaluations to the scoring service, whose dashboard draws them. Training never waits for it."""
+"""Reports a run's evaluations to the scoring service, whose dashboard draws them.
+
+Training never waits for it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ WAIT_S = 10.0
 
 
 class EvaluationReporter:
-    """Sends reports in the client's background thread. A report that fails is one log line, and nothing else."""
+    """Sends reports in the client's background thread.
+
+    A report that fails is one log line, and nothing else.
+    """
 
     def __init__(self, client: ScoringClient, log: Callable[[str], None]) -> None:
         self._client = client.with_retries(WAIT_S, lambda _: None)
@@ -45,7 +51,10 @@ class EvaluationReporter:
         for future in late:
             future.cancel()
         if late:
-            self._log("the scoring service did not answer the report of an evaluation; it is not on its dashboard")
+            self._log(
+                "the scoring service did not answer the report of an evaluation; it is not on its "
+                "dashboard"
+            )
 
 
 def _failed(step: int, error: BaseException) -> str:

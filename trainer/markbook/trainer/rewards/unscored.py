@@ -30,19 +30,25 @@ def marked_enough(
 ) -> list[Group]:
     """The groups, once no more than `max_unscored_fraction` of their samples lacks a mark.
 
-    Until then the samples without one are asked for again, they alone, for at most `service_wait_s`: generating more
-    would be work for nothing. Raises BudgetExceededError as soon as one sample was not paid for, ServiceTimeoutError
-    when the time is over.
+    Until then the samples without one are asked for again, they alone, for at most
+    `service_wait_s`: generating more would be work for nothing. Raises BudgetExceededError as soon
+    as one sample was not paid for, ServiceTimeoutError when the time is over.
     """
     groups = list(groups)
     pause, ends = FIRST_PAUSE_S, clock() + rlaif.service_wait_s
     attempt = 1
     while True:
-        missing = [result.error for _, results in groups for result in results if isinstance(result, Unscored)]
+        missing = [
+            result.error
+            for _, results in groups
+            for result in results
+            if isinstance(result, Unscored)
+        ]
         for error in missing:
             if error.code is ErrorCode.BUDGET_EXHAUSTED:
                 raise BudgetExceededError(
-                    f"the budget for marks is exhausted: {error.detail}; raise `budgets` at the scoring service"
+                    f"the budget for marks is exhausted: {error.detail}; raise `budgets` at the "
+                    "scoring service"
                 )
         total = sum(len(samples) for samples, _ in groups)
         if len(missing) <= rlaif.max_unscored_fraction * total:
@@ -53,7 +59,9 @@ def marked_enough(
         short = f"{len(missing)} of {total} samples have no mark, mostly {code}"
         left = ends - clock()
         if left <= 0:
-            raise ServiceTimeoutError(f"{short}; gave up after rlaif.service_wait_s ({rlaif.service_wait_s:g} s)")
+            raise ServiceTimeoutError(
+                f"{short}; gave up after rlaif.service_wait_s ({rlaif.service_wait_s:g} s)"
+            )
         if attempt == 1:
             log(f"{short}: paused, retrying for up to {rlaif.service_wait_s:g} s")
         sleep(min(left, max(pause, *(error.retry_after_s or 0.0 for error in missing))))

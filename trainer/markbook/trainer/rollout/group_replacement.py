@@ -1,4 +1,6 @@
-"""Groups whose marks are all the same teach nothing: others are sampled and marked in their place, up to a limit."""
+"""Groups whose marks are all the same teach nothing: others are sampled and marked in their
+place, up to a limit.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def replace_uniform_groups(
     run: str,
     step: int,
 ) -> tuple[list[Group], list[Group]]:
-    """`groups`, changed in place, with groups of other tasks in the place of uniform ones; and those replaced.
+    """`groups`, changed in place, with groups of other tasks in the place of uniform ones; and
+    those replaced.
 
     At most `training.max_group_replacements` per step. Raises as `RolloutQueue.marks` does.
     """
@@ -50,5 +53,7 @@ def scores_of_groups(groups: Sequence[Group]) -> torch.Tensor:
     """(groups, samples) scores; a sample without one is NaN, and nowhere a number."""
     scores: list[list[float]] = []
     for _, results in groups:
-        scores.append([result.score if isinstance(result, Scored) else torch.nan for result in results])
+        scores.append(
+            [result.score if isinstance(result, Scored) else torch.nan for result in results]
+        )
     return torch.tensor(scores, dtype=torch.float64)

@@ -20,7 +20,9 @@ _FENCE = re.compile(r"^ {0,3}(`{3,})[^\n`]*\n", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One row of a batch: its place, its tokens and their log-probabilities, and whether it was cut off by length."""
+    """One row of a batch: its place, its tokens and their log-probabilities, and whether it was
+    cut off by length.
+    """
 
     row: int
     ids: tuple[int, ...]
@@ -29,9 +31,14 @@ class Finished:
 
 
 class Sampler:
-    """Draws samples from a policy. What a sample becomes depends on its seeds alone, not on its batch companions."""
+    """Draws samples from a policy.
 
-    def __init__(self, policy: Policy, *, temperature: float, max_new_tokens: int, batch_size: int, seed: int) -> None:
+    What a sample becomes depends on its seeds alone, not on its batch companions.
+    """
+
+    def __init__(
+        self, policy: Policy, *, temperature: float, max_new_tokens: int, batch_size: int, seed: int
+    ) -> None:
         self._policy = policy
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
@@ -48,22 +55,33 @@ class Sampler:
     ) -> Iterator[tuple[int, list[Sample]]]:
         """Yield `(place, samples)` for every task as soon as its last sample is written.
 
-        `seed_stream` names the draw (phase, step): the same one gives the same samples from the same policy. `shard`:
-        the places of the tasks that are to be written, where others write the rest.
+        `seed_stream` names the draw (phase, step): the same one gives the same samples from the
+        same policy. `shard`: the places of the tasks that are to be written, where others write the
+        rest.
         """
         shard = range(len(tasks)) if shard is None else shard
         places = [place for place in shard for _ in range(num_generations)]
-        draws = [uniforms for place in shard for uniforms in self._uniforms(num_generations, (*seed_stream, place))]
-        groups: dict[int, list[Sample | None]] = {place: [None] * num_generations for place in shard}
+        draws = [
+            uniforms
+            for place in shard
+            for uniforms in self._uniforms(num_generations, (*seed_stream, place))
+        ]
+        groups: dict[int, list[Sample | None]] = {
+            place: [None] * num_generations for place in shard
+        }
         updates = self._policy.updates
         with self._policy.folded():
             for start in range(0, len(places), self._batch_size):
                 batch = places[start : start + self._batch_size]
                 prompts = [tasks[place].token_ids for place in batch]
-                for done in self._decode(prompts, np.stack(draws[start : start + self._batch_size])):
+                for done in self._decode(
+                    prompts, np.stack(draws[start : start + self._batch_size])
+                ):
                     place, k = places[start + done.row], (start + done.row) % num_generations
                     text = self._policy.tokenizer.decode(done.ids, skip_special_tokens=True)
-                    groups[place][k] = Sample(tasks[place], done.ids, text, done.truncated, done.log_probs, updates)
+                    groups[place][k] = Sample(
+                        tasks[place], done.ids, text, done.truncated, done.log_probs, updates
+                    )
                     if all(groups[place]):
                         yield place, [sample for sample in groups[place] if sample]
 
@@ -74,7 +92,10 @@ class Sampler:
         """(per_task, max_new_tokens): one generator per sample, one number per token."""
         shape = self._max_new_tokens
         return np.stack(
-            [np.random.default_rng((self._seed, *seed_stream, k)).random(shape) for k in range(num_generations)]
+            [
+                np.random.default_rng((self._seed, *seed_stream, k)).random(shape)
+                for k in range(num_generations)
+            ]
         )
 
     @torch.inference_mode()
@@ -95,12 +116,16 @@ class Sampler:
             # the one wait for the device per token; float64 holds every token id and every float32
             ids_read, drawn_read = torch.stack([tokens.double(), drawn.double()]).tolist()
             going: list[int] = []
-            for i, (row, token, log_prob) in enumerate(zip(rows, ids_read, drawn_read, strict=True)):
+            for i, (row, token, log_prob) in enumerate(
+                zip(rows, ids_read, drawn_read, strict=True)
+            ):
                 written[row].append(int(token))
                 log_probs[row].append(log_prob)
                 ended = self._ended(written[row])
                 if ended or step + 1 == self._max_new_tokens:
-                    yield Finished(row, tuple(written[row]), tuple(log_probs[row]), truncated=not ended)
+                    yield Finished(
+                        row, tuple(written[row]), tuple(log_probs[row]), truncated=not ended
+                    )
                 else:
                     going.append(i)
             if not going:
@@ -115,7 +140,9 @@ class Sampler:
 
 
 def compact_rows(going: Sequence[int]) -> list[int]:
-    """The rows that continue, in an order that moves as few as can be: the last take the places of those that ended."""
+    """The rows that continue, in an order that moves as few as can be: the last take the places
+    of those that ended.
+    """
     stay, last = set(going), [row for row in going if row >= len(going)]
     return [row if row in stay else last.pop() for row in range(len(going))]
 
@@ -136,7 +163,9 @@ class Ending:
 
 
 def holds_closed_block(text: str) -> bool:
-    """Whether the first fenced block of `text` is closed: by a fence at least as long, on a line of its own."""
+    """Whether the first fenced block of `text` is closed: by a fence at least as long, on a line
+    of its own.
+    """
     opened = _FENCE.search(text)
     if opened is None:
         return False
@@ -144,7 +173,9 @@ def holds_closed_block(text: str) -> bool:
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """One token a row by inverting the cumulative distribution at `uniforms` (B,): exact, and blind to other rows."""
+    """One token a row by inverting the cumulative distribution at `uniforms` (B,): exact, and
+    blind to other rows.
+    """
     cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
     tokens = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)
     return tokens.squeeze(-1).clamp(max=logits.shape[-1] - 1)

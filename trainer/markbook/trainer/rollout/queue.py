@@ -1,4 +1,6 @@
-"""A batch on its way: written group by group, each sent as soon as it is there, its marks waited for later."""
+"""A batch on its way: written group by group, each sent as soon as it is there, its marks waited
+for later.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Which batch: of which run and phase to the service, from which stream and step to the seeds."""
+    """Which batch: of which run and phase to the service, from which stream and step to the
+    seeds.
+    """
 
     run: str
     phase: str
@@ -42,7 +46,8 @@ class RolloutBatch:
 class RolloutQueue:
     """Writes batches and brings their marks.
 
-    `request_id`: of its arguments, the same whenever a step is done again, so that the service counts it once.
+    `request_id`: of its arguments, the same whenever a step is done again, so that the service
+    counts it once.
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class RolloutQueue:
         self._recorder, self._watch, self._request_id = recorder, watch, request_id
 
     def start(self, draw: Draw, tasks: Sequence[Task], num_generations: int) -> RolloutBatch:
-        """Sample `num_generations` completions for each of `tasks`; scoring starts while later ones are generated."""
+        """Sample `num_generations` completions for each of `tasks`; scoring starts while later
+        ones are generated.
+        """
         shard = self._share(range(len(tasks)))
 
         def write() -> dict[int, tuple[Sequence[Sample], Future[list[Result]]]]:
@@ -73,7 +80,10 @@ class RolloutQueue:
             return RolloutBatch(draw, self._ranks.all_or_raise(write))
 
     def marks(self, rollout: RolloutBatch) -> list[Group]:
-        """The groups of the whole batch in the order of its tasks, enough of them marked. Raises as `marked_enough`."""
+        """The groups of the whole batch in the order of its tasks, enough of them marked.
+
+        Raises as `marked_enough`.
+        """
 
         def ask(place: int, samples: Sequence[Sample], attempt: int) -> Future[list[Result]]:
             return self._ask(rollout.draw, place, samples, attempt)
@@ -81,26 +91,42 @@ class RolloutQueue:
         self._recorder.set_status("waiting for marks")
         with self._watch("scoring"):
             groups = self._together(
-                lambda: {place: (samples, marks.result()) for place, (samples, marks) in rollout.groups.items()}
+                lambda: {
+                    place: (samples, marks.result())
+                    for place, (samples, marks) in rollout.groups.items()
+                }
             )
             return self._ranks.on_main(lambda: marked_enough(groups, ask, self._config.rlaif, log))
 
     def keep(self, rollout: RolloutBatch) -> dict[str, Any]:
-        """The samples of the whole batch, for a checkpoint: the policy that wrote them is in none."""
-        groups = self._together(lambda: {place: samples for place, (samples, _) in rollout.groups.items()})
-        return {"draw": asdict(rollout.draw), "groups": [list(map(asdict, group)) for group in groups]}
+        """The samples of the whole batch, for a checkpoint: the policy that wrote them is in
+        none.
+        """
+        groups = self._together(
+            lambda: {place: samples for place, (samples, _) in rollout.groups.items()}
+        )
+        return {
+            "draw": asdict(rollout.draw),
+            "groups": [list(map(asdict, group)) for group in groups],
+        }
 
     def restart(self, kept: Mapping[str, Any]) -> RolloutBatch:
-        """Request the marks of what `keep` returned again; those that arrived meanwhile are stored."""
+        """Request the marks of what `keep` returned again; those that arrived meanwhile are
+        stored.
+        """
         draw = Draw(**kept["draw"])
         groups: list[list[Sample]] = []
         for group in kept["groups"]:
             groups.append([Sample(**{**one, "task": Task(**one["task"])}) for one in group])
         shard = self._ranks.shard(range(len(groups)))
-        return RolloutBatch(draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in shard})
+        return RolloutBatch(
+            draw, {place: (groups[place], self._ask(draw, place, groups[place])) for place in shard}
+        )
 
     def _share(self, places: Sequence[int]) -> Sequence[int]:
-        """The groups that this process generates: with a server, one process requests all of them."""
+        """The groups that this process generates: with a server, one process requests all of
+        them.
+        """
         if self._config.training.generates_elsewhere:
             return places if self._ranks.rank == 0 else ()
         return self._ranks.shard(places)
@@ -110,6 +136,8 @@ class RolloutQueue:
         whole = {place: item for part in self._ranks.gather(shard) for place, item in part.items()}
         return [whole[place] for place in sorted(whole)]
 
-    def _ask(self, draw: Draw, place: int, samples: Sequence[Sample], attempt: int = 0) -> Future[list[Result]]:
+    def _ask(
+        self, draw: Draw, place: int, samples: Sequence[Sample], attempt: int = 0
+    ) -> Future[list[Result]]:
         request_id = self._request_id(draw.phase, draw.stream, draw.step, place, attempt)
         return self._marker.submit(draw.run, samples, request_id)

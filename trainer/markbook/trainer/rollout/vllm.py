@@ -1,4 +1,6 @@
-"""Sampling by a generation server: each sample from its own seed, drawn by the adapter of this very step."""
+"""Sampling by a generation server: each sample from its own seed, drawn by the adapter of this
+very step.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +22,33 @@ from markbook.config.settings import Config
 from markbook.trainer.errors import ServiceTimeoutError
 from markbook.trainer.model.policy import Policy
 from markbook.trainer.rollout.hf import Ending, Sampler
-from markbook.trainer.rollout.vllm_client import KEY_VARIABLE, AdapterLostError, Completion, VllmClient
+from markbook.trainer.rollout.vllm_client import (
+    KEY_VARIABLE,
+    AdapterLostError,
+    Completion,
+    VllmClient,
+)
 from markbook.trainer.rollout.vllm_server import VllmServer
 from markbook.trainer.types import Sample, Task
 
 VERIFIED_SAMPLES = 4
 """Samples whose log-probabilities are compared with the trainer's own before any is used."""
 MAX_LOG_PROB_GAP = 0.5
-"""Nats a token between server and trainer. Number formats make hundredths, another model makes whole nats."""
+"""Nats a token between server and trainer.
+
+Number formats make hundredths, another model makes whole nats.
+"""
 WARN_LOG_PROB_GAP = 0.02
 
 
 class VllmSampler:
-    """Draws samples as `Sampler` does, by a server. The same stream asks with the same seeds; whether the same samples
-    come is the server's matter (vLLM's do, to float noise).
+    """Draws samples as `Sampler` does, by a server. The same stream asks with the same seeds;
+    whether the same samples come is the server's matter (vLLM's do, to float noise).
 
-    `folder`: where the adapter is put for the server to read; it is emptied. Adapters go under names of their own, for
-    servers keep what they read of a prompt under the adapter's name: https://github.com/vllm-project/vllm/issues/42125.
-    `own`: the server to use in place of `training.generation_url`; started with the first samples, closed by `close`.
+    `folder`: where the adapter is put for the server to read; it is emptied. Adapters go under
+    names of their own, for servers keep what they read of a prompt under the adapter's name:
+    https://github.com/vllm-project/vllm/issues/42125. `own`: the server to use in place of
+    `training.generation_url`; started with the first samples, closed by `close`.
     """
 
     def __init__(
@@ -67,9 +78,11 @@ class VllmSampler:
         seed_stream: tuple[int, ...],
         shard: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, list[Sample]]]:
-        """Yield `(place, samples)` for every task as soon as its last sample is written; `shard` as in `Sampler`.
+        """Yield `(place, samples)` for every task as soon as its last sample is written; `shard` as
+        in `Sampler`.
 
-        Raises ServiceTimeoutError where the server stays away, ConfigError where its answers cannot be used.
+        Raises ServiceTimeoutError where the server stays away, ConfigError where its answers cannot
+        be used.
         """
         shard = range(len(tasks)) if shard is None else shard
         if not shard:
@@ -92,7 +105,9 @@ class VllmSampler:
                 pending = set(started)
                 while pending:
                     done, pending = runner.run(_first_of(pending))
-                    for place, samples in sorted((task.result() for task in done), key=lambda found: found[0]):
+                    for place, samples in sorted(
+                        (task.result() for task in done), key=lambda found: found[0]
+                    ):
                         self.verify_logprobs(samples)
                         yield place, samples
                 runner.run(self._sleep(server))
@@ -123,9 +138,16 @@ class VllmSampler:
             self._asleep = True
 
     async def _group(
-        self, server: VllmClient, task: Task, place: int, num_generations: int, seed_stream: tuple[int, ...]
+        self,
+        server: VllmClient,
+        task: Task,
+        place: int,
+        num_generations: int,
+        seed_stream: tuple[int, ...],
     ) -> tuple[int, list[Sample]]:
-        samples = [self._sample(server, task, (*seed_stream, place, k)) for k in range(num_generations)]
+        samples = [
+            self._sample(server, task, (*seed_stream, place, k)) for k in range(num_generations)
+        ]
         return place, await asyncio.gather(*samples)
 
     async def _sample(self, server: VllmClient, task: Task, seed_stream: tuple[int, ...]) -> Sample:
@@ -171,11 +193,15 @@ class VllmSampler:
 
     @torch.no_grad()
     def verify_logprobs(self, samples: Sequence[Sample]) -> None:
-        """Once, before anything is learned: the server's log-probabilities have to be the policy's."""
+        """Once, before anything is learned: the server's log-probabilities have to be the
+        policy's.
+        """
         if self._checked:
             return
         samples, temperature = samples[:VERIFIED_SAMPLES], self._config.rlaif.generation_temperature
-        theirs = torch.tensor([value for sample in samples for value in sample.log_probs], device=self._policy.device)
+        theirs = torch.tensor(
+            [value for sample in samples for value in sample.log_probs], device=self._policy.device
+        )
         gap = (self._policy.log_probs(samples, temperature) - theirs).abs().mean().item()
         raw_gap = (self._policy.log_probs(samples, 1.0) - theirs).abs().mean().item()
         url = self._url
@@ -202,9 +228,12 @@ class VllmSampler:
             self._say("the generation server answers again")
 
 
-def make_sampler(policy: Policy, config: Config, run_dir: Path, log: Callable[[str], None]) -> Sampler | VllmSampler:
-    """The sampler that `config` asks for: in this process, by a server of this run's own, or by the one at
-    `training.generation_url`."""
+def make_sampler(
+    policy: Policy, config: Config, run_dir: Path, log: Callable[[str], None]
+) -> Sampler | VllmSampler:
+    """The sampler that `config` asks for: in this process, by a server of this run's own, or by the
+    one at `training.generation_url`.
+    """
     training = config.training
     if training.generation == "vllm":
         own = VllmServer(policy, training, run_dir / "vllm.log", log)
@@ -236,5 +265,7 @@ def _checked_address(url: str | None) -> str:
     except httpx.InvalidURL as error:
         raise ConfigError(f"training.generation_url {url} is not a valid URL: {error}") from error
     if address.scheme not in ("http", "https") or not address.host:
-        raise ConfigError(f"training.generation_url {url} is not a valid URL: it looks like http://HOST:8000")
+        raise ConfigError(
+            f"training.generation_url {url} is not a valid URL: it looks like http://HOST:8000"
+        )
     return url

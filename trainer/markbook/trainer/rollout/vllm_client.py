@@ -1,9 +1,11 @@
-"""A generation server: the OpenAI completions API as vLLM speaks it, with adapters that are loaded while it runs.
+"""A generation server: the OpenAI completions API as vLLM speaks it, with adapters that are loaded
+while it runs.
 
-Asked for: the prompt as token ids, a seed a sample, and the ids that were drawn (`return_token_ids`, vLLM 0.10.2 and
-later) with their log-probabilities, so that nothing is tokenized a second time. Answers are streamed: a sample that has
-come to its end is not written any further.
-Source: https://docs.vllm.ai, "OpenAI-Compatible Server" and "LoRA Adapters". Run with vLLM 0.32.
+Asked for: the prompt as token ids, a seed a sample, and the ids that were drawn
+(`return_token_ids`, vLLM 0.10.2 and later) with their log-probabilities, so that nothing is
+tokenized a second time. Answers are streamed: a sample that has come to its end is not written any
+further. Source: https://docs.vllm.ai, "OpenAI-Compatible Server" and "LoRA Adapters". Run with vLLM
+0.32.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ class _Models(BaseModel):
 class VllmClient:
     """For one event loop. Its methods make one attempt each.
 
-    They raise ServiceUnavailableError where another attempt may help, and ConfigError where none will.
+    They raise ServiceUnavailableError where another attempt may help, and ConfigError where none
+    will.
     """
 
     def __init__(self, url: str, key: str | None, connections: int) -> None:
@@ -95,10 +98,14 @@ class VllmClient:
         try:
             return [model.id for model in _Models.model_validate_json(response.content).data]
         except ValidationError as error:
-            raise ConfigError(f"{self._url} is no generation server: it lists no models at /v1/models") from error
+            raise ConfigError(
+                f"{self._url} is no generation server: it lists no models at /v1/models"
+            ) from error
 
     async def load(self, name: str, folder: Path) -> None:
-        """Serve the adapter in `folder`, an absolute path, as `name`, unless it is served already."""
+        """Serve the adapter in `folder`, an absolute path, as `name`, unless it is served
+        already.
+        """
         async with self._loading:
             if name not in await self.models():
                 body = {"lora_name": name, "lora_path": str(folder)}
@@ -106,12 +113,15 @@ class VllmClient:
                     await self._load(body)
                 except ConfigError as error:
                     raise ConfigError(
-                        f"{error}; vLLM loads adapters when it is started with --enable-lora --max-lora-rank (at least "
-                        "training.lora_r) and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, from a folder that it sees too"
+                        f"{error}; vLLM loads adapters when it is started with --enable-lora "
+                        "--max-lora-rank (at least training.lora_r) and "
+                        "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, from a folder that it sees too"
                     ) from error
 
     async def _load(self, body: dict[str, str]) -> None:
-        """vLLM returns 500 both for an adapter that does not fit and for a dead engine; /health distinguishes them."""
+        """vLLM returns 500 both for an adapter that does not fit and for a dead engine; /health
+        distinguishes them.
+        """
         try:
             await self._ask("POST", LOAD, json=body)
         except AdapterNotLoadedError as error:
@@ -125,14 +135,20 @@ class VllmClient:
                 await self._ask("POST", "/v1/unload_lora_adapter", json={"lora_name": name})
 
     async def sleep(self) -> None:
-        """Give up the GPU's memory: weights move to the CPU, the key-value cache is dropped (`--enable-sleep-mode`)."""
+        """Give up the GPU's memory: weights move to the CPU, the key-value cache is dropped
+        (`--enable-sleep-mode`).
+        """
         await self._ask("POST", "/sleep", params={"level": 1})
 
     async def wake_up(self) -> None:
         await self._ask("POST", "/wake_up")
 
-    async def complete(self, request: dict[str, Any], ended: Callable[[list[int]], bool]) -> Completion:
-        """One sample, to the first token at which `ended` is true, or to where the server ends it."""
+    async def complete(
+        self, request: dict[str, Any], ended: Callable[[list[int]], bool]
+    ) -> Completion:
+        """One sample, to the first token at which `ended` is true, or to where the server ends
+        it.
+        """
         ids: list[int] = []
         log_probs: list[float] = []
         async with aclosing(self._stream(request)) as choices:
@@ -143,7 +159,9 @@ class VllmClient:
                     if ended(ids):
                         return Completion(tuple(ids), tuple(log_probs), truncated=False)
                 if ids and choice.finish_reason in ("stop", "length"):
-                    return Completion(tuple(ids), tuple(log_probs), truncated=choice.finish_reason == "length")
+                    return Completion(
+                        tuple(ids), tuple(log_probs), truncated=choice.finish_reason == "length"
+                    )
         raise ServiceUnavailableError(f"the generation server at {self._url} ended a sample early")
 
     async def close(self) -> None:
@@ -169,7 +187,9 @@ class VllmClient:
         except ValidationError as error:
             raise self._no_ids() from error
         if chunk.error:
-            raise ServiceUnavailableError(f"the generation server at {self._url} failed: {chunk.error.message}")
+            raise ServiceUnavailableError(
+                f"the generation server at {self._url} failed: {chunk.error.message}"
+            )
         return chunk.choices
 
     def _tokens(self, choice: _Choice) -> list[tuple[int, float]]:
@@ -180,8 +200,9 @@ class VllmClient:
 
     def _no_ids(self) -> ConfigError:
         return ConfigError(
-            f"the generation server at {self._url} answers without token ids and their log-probabilities "
-            "(return_token_ids, logprobs): it has to be vLLM 0.10.2 or later, or speak as it does"
+            f"the generation server at {self._url} answers without token ids and their "
+            "log-probabilities (return_token_ids, logprobs): it has to be vLLM 0.10.2 or later, "
+            "or speak as it does"
         )
 
     async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
@@ -195,7 +216,8 @@ class VllmClient:
 
     def _away(self, error: httpx.RequestError) -> ServiceUnavailableError:
         return ServiceUnavailableError(
-            f"the generation server at {self._url} did not answer: {str(error) or type(error).__name__}"
+            f"the generation server at {self._url} did not answer: "
+            f"{str(error) or type(error).__name__}"
         )
 
     def _failure(self, response: httpx.Response) -> ServiceUnavailableError | ConfigError:

@@ -1,7 +1,9 @@
-"""`python -m markbook.trainer.rollout.vllm_guard COMMAND…`: runs COMMAND for as long as something holds its stdin open.
+"""`python -m markbook.trainer.rollout.vllm_guard COMMAND…`: runs COMMAND for as long as something
+holds its stdin open.
 
-The trainer holds the other end of that pipe, which the system closes however the trainer ends, by kill -9 too: then
-COMMAND is stopped with all processes that it has started. COMMAND's exit status becomes this one's.
+The trainer holds the other end of that pipe, which the system closes however the trainer ends, by
+kill -9 too: then COMMAND is stopped with all processes that it has started. COMMAND's exit status
+becomes this one's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from contextlib import suppress
 STOP_S = 10.0
 """Seconds between SIGTERM, at which vLLM ends its own processes, and SIGKILL."""
 SIGNAL_OFFSET = 128
-"""Added to the number of a signal, it is the exit status of what the signal ended, as in a shell."""
+"""Added to the number of a signal, it is the exit status of what the signal ended, as in a
+shell.
+"""
 
 
 def main(command: Sequence[str]) -> int:

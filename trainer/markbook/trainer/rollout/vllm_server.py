@@ -1,4 +1,5 @@
-"""`training.generation: vllm`: a `vllm serve` of the trainer's own, on this machine, for as long as the trainer runs.
+"""`training.generation: vllm`: a `vllm serve` of the trainer's own, on this machine, for as long as
+the trainer runs.
 
 Source: https://docs.vllm.ai, "vllm serve", "LoRA Adapters" and "Sleep Mode". Run with vLLM 0.32.
 """
@@ -39,13 +40,17 @@ _NOT_FOR_A_CHILD = re.compile(
 
 
 class VllmServer:
-    """Makes its command at once and starts it with the first `start()`. It ends with `close()`, or with the trainer.
+    """Makes its command at once and starts it with the first `start()`.
 
-    Raises ConfigError where vLLM is not installed, or cannot serve the model of `training`. `log_file` gets what the
-    server prints, `log` a line now and then until it answers.
+    It ends with `close()`, or with the trainer.
+
+    Raises ConfigError where vLLM is not installed, or cannot serve the model of `training`.
+    `log_file` gets what the server prints, `log` a line now and then until it answers.
     """
 
-    def __init__(self, policy: Policy, training: Training, log_file: Path, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, policy: Policy, training: Training, log_file: Path, log: Callable[[str], None]
+    ) -> None:
         self._log_file, self._say = log_file, log
         self._wait_s = training.generation_wait_s
         self.sleeps = policy.device.type == "cuda" and training.vllm_enable_sleep_mode
@@ -58,7 +63,8 @@ class VllmServer:
     def start(self) -> None:
         """Start the server unless it runs, and wait until it answers.
 
-        Raises ConfigError where it ends instead, ServiceTimeoutError after `training.generation_wait_s`.
+        Raises ConfigError where it ends instead, ServiceTimeoutError after
+        `training.generation_wait_s`.
         """
         if self._process is not None:
             return
@@ -68,10 +74,13 @@ class VllmServer:
         while not self._answers():
             now = time.monotonic()
             if (status := self._exit_status()) is not None:
-                raise ConfigError(f"vLLM ended with status {status} as it started: {self._last_error()}")
+                raise ConfigError(
+                    f"vLLM ended with status {status} as it started: {self._last_error()}"
+                )
             if now - started > self._wait_s:
                 raise ServiceTimeoutError(
-                    f"vLLM did not come up within training.generation_wait_s ({self._wait_s:g} s): see {self._log_file}"
+                    f"vLLM did not come up within training.generation_wait_s ({self._wait_s:g} s): "
+                    f"see {self._log_file}"
                 )
             if now - said >= PROGRESS_S:
                 said = now
@@ -80,11 +89,16 @@ class VllmServer:
         self._say(f"vLLM answers after {time.monotonic() - started:.0f} s")
 
     def restart_if_ended(self) -> bool:
-        """Start the server again where it has ended, without waiting for it. Returns whether it had."""
+        """Start the server again where it has ended, without waiting for it.
+
+        Returns whether it had.
+        """
         status = self._exit_status()
         if status is None:
             return False
-        self._say(f"vLLM ended with status {status}: starting it again; its log is {self._log_file}")
+        self._say(
+            f"vLLM ended with status {status}: starting it again; its log is {self._log_file}"
+        )
         self.close()
         self._launch()
         return True
@@ -105,8 +119,8 @@ class VllmServer:
     def _launch(self) -> None:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as output:
-            # its stdin is a pipe that ends with this process; a session of its own, so that Ctrl-C reaches the trainer
-            # alone, which stops the server when the run is saved
+            # its stdin is a pipe that ends with this process; a session of its own, so that Ctrl-C
+            # reaches the trainer alone, which stops the server when the run is saved
             self._process = subprocess.Popen(
                 [sys.executable, "-m", vllm_guard.__name__, *self._command],
                 stdin=subprocess.PIPE,
@@ -117,9 +131,14 @@ class VllmServer:
             )
 
     def _environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not _NOT_FOR_A_CHILD.fullmatch(name)}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not _NOT_FOR_A_CHILD.fullmatch(name)
+        }
         own = {
-            "VLLM_API_KEY": self.key,  # here and not in the command, which other users of the machine can read
+            # here and not in the command, which other users of the machine can read
+            "VLLM_API_KEY": self.key,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
             "VLLM_NO_USAGE_STATS": "1",
         }
@@ -135,8 +154,14 @@ class VllmServer:
         return self._process.poll() if self._process else None
 
     def _last_error(self) -> str:
-        """The last line of the log that names an error, else its last line, and where the rest is."""
-        lines = [line for line in self._log_file.read_text(encoding="utf-8", errors="replace").splitlines() if line]
+        """The last line of the log that names an error, else its last line, and where the rest
+        is.
+        """
+        lines = [
+            line
+            for line in self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line
+        ]
         errors = [line for line in lines if re.search(r"\w(Error|Exception)\b|\berror:", line)]
         last = " ".join([*lines[-1:], *errors[-1:]][-1:])[-300:].strip()
         return f"{last} (the rest is in {self._log_file})"
@@ -148,16 +173,22 @@ def serve_command(policy: Policy, training: Training, port: int) -> list[str]:
     Raises ConfigError where there is no such command, and for what vLLM cannot serve.
     """
     command = training.vllm_command
-    executable = shutil.which(str(Path(command).expanduser()) if command.startswith("~") else command)
+    executable = shutil.which(
+        str(Path(command).expanduser()) if command.startswith("~") else command
+    )
     if executable is None:
         raise ConfigError(
-            f"training.generation is vllm, and there is no command {command}: install vLLM in a venv of "
-            "its own, and set training.vllm_command to the bin/vllm in it"
+            f"training.generation is vllm, and there is no command {command}: install vLLM in a "
+            "venv of its own, and set training.vllm_command to the bin/vllm in it"
         )
     if training.load_in_4bit:
-        raise ConfigError("training.generation vllm does not serve training.load_in_4bit: set generation to hf")
+        raise ConfigError(
+            "training.generation vllm does not serve training.load_in_4bit: set generation to hf"
+        )
     if training.lora_r > RANKS[-1]:
-        raise ConfigError(f"training.generation vllm serves adapters up to training.lora_r {RANKS[-1]}")
+        raise ConfigError(
+            f"training.generation vllm serves adapters up to training.lora_r {RANKS[-1]}"
+        )
     source = model_source(training)
     context = getattr(policy.model.config, "max_position_embeddings", None)
     length = training.max_prompt_tokens + training.max_new_tokens
@@ -169,7 +200,11 @@ def serve_command(policy: Policy, training: Training, port: int) -> list[str]:
     return [
         *(executable, "serve", str(Path(source).absolute()) if Path(source).is_dir() else source),
         *("--host", "127.0.0.1", "--port", str(port)),
-        *("--enable-lora", "--max-lora-rank", str(next(rank for rank in RANKS if rank >= training.lora_r))),
+        *(
+            "--enable-lora",
+            "--max-lora-rank",
+            str(next(rank for rank in RANKS if rank >= training.lora_r)),
+        ),
         *("--logprobs-mode", "processed_logprobs"),
         *("--dtype", dtype, "--max-model-len", str(min(length, context or length))),
         *("--max-num-seqs", str(training.generation_batch_size)),

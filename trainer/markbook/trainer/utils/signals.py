@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM: raised where the program is, and remembered, for Python drops what a destructor raises.
+"""Ctrl-C and SIGTERM: raised where the program is, and remembered, for Python drops what a
+destructor raises.
 
 While a run is being saved they are only remembered.
 """
@@ -30,7 +31,9 @@ def check() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Inside, no signal ends what is being done: a second Ctrl-C would cost what the first one is saving."""
+    """Inside, no signal ends what is being done: a second Ctrl-C would cost what the first one
+    is saving.
+    """
     _held.set()
     try:
         yield

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 STEP = ("generating", "scoring", "learning")
-"""What a step consists of; scoring is only what was waited for, marks arrive while later groups are written."""
+"""What a step consists of; scoring is only what was waited for, marks arrive while later groups
+are written.
+"""
 
 
 class Timer:
@@ -31,8 +33,9 @@ class Timer:
             self._lap[what] += seconds
 
     def lap(self) -> dict[str, float]:
-        """`seconds` since the last lap, `seconds_<activity>` within it, and `frac_waiting`: the share of it that was
-        spent waiting for marks. Starts the next."""
+        """`seconds` since the last lap, `seconds_<activity>` within it, and `frac_waiting`: the
+        share of it that was spent waiting for marks. Starts the next.
+        """
         now = self._clock()
         seconds = now - self._started
         lap = {f"seconds_{what}": self._lap[what] for what in STEP} | {"seconds": seconds}

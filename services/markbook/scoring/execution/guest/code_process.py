@@ -1,4 +1,6 @@
-"""The process that holds the tested code: one child per test, which serves the requests of the tests' process."""
+"""The process that holds the tested code: one child per test, which serves the requests of the
+tests' process.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,20 @@ from collections.abc import Callable
 from typing import Any
 
 from markbook.scoring.execution.guest.seccomp import forbid_harm, hide_from_children
-from markbook.scoring.execution.guest.serialization import WireError, class_name, decode, encode, receive, send
+from markbook.scoring.execution.guest.serialization import (
+    WireError,
+    class_name,
+    decode,
+    encode,
+    receive,
+    send,
+)
 
 MAX_FILE = 2**20
 MAX_FILES = 64
-"""Open at a time: what they buffer, and files without a name, are memory that RLIMIT_AS does not see."""
+"""Open at a time: what they buffer, and files without a name, are memory that RLIMIT_AS does not
+see.
+"""
 _ARGS: Any = BaseException.__dict__["args"]
 OPERATIONS: dict[str, Callable[..., Any]] = {
     name: getattr(operator, name)
@@ -84,7 +95,9 @@ class CodeServer:
         try:
             exec(compile(setup, "setup.py", "exec"), self._namespace)
         except Exception as error:  # noqa: BLE001
-            self.hand_over(error)  # not reported: the tests' process runs it too, and reports the error
+            self.hand_over(
+                error
+            )  # not reported: the tests' process runs it too, and reports the error
 
     def serve(self) -> None:
         while (message := receive(self._stream)).get("ask") != "end":
@@ -97,7 +110,10 @@ class CodeServer:
             send(self._stream, answer)
 
     def hand_over(self, error: BaseException) -> dict[str, Any]:
-        """An exception for the tests' process. None of its own methods is called: they are the tested code's."""
+        """An exception for the tests' process.
+
+        None of its own methods is called: they are the tested code's.
+        """
         names = [class_name(kind) for kind in type.mro(type(error))]
         try:
             return {"raised": names, "args": self._encode(_ARGS.__get__(error))}
@@ -126,7 +142,10 @@ class CodeServer:
     def _handle(self, value: Any) -> Any:
         if issubclass(type(value), type) and BaseException in type.mro(value):
             return ["E", [class_name(kind) for kind in type.mro(value)]]
-        index = next((number for number, known in enumerate(self._objects) if known is value), len(self._objects))
+        index = next(
+            (number for number, known in enumerate(self._objects) if known is value),
+            len(self._objects),
+        )
         if index == len(self._objects):
             self._objects.append(value)
         return ["o", index, class_name(type(value))]
@@ -141,7 +160,10 @@ class CodeServer:
 
     def _call_back(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         coded = {key: self._encode(each) for key, each in kwargs.items()}
-        send(self._stream, {"call": index, "args": [self._encode(each) for each in args], "kwargs": coded})
+        send(
+            self._stream,
+            {"call": index, "args": [self._encode(each) for each in args], "kwargs": coded},
+        )
         while (message := receive(self._stream)).get("ask"):
             send(self._stream, self._answer(message))
         if "raised" in message:

@@ -1,4 +1,6 @@
-"""The connection from the tests' process to the code process: names, calls, and proxies of what is no plain data."""
+"""The connection from the tests' process to the code process: names, calls, and proxies of what
+is no plain data.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ FREE = frozenset(
         "vars",
     ]
 )
-"""Operations allowed on any object of the tested code: none of them reveals what the test expects."""
+"""Operations allowed on any object of the tested code: none of them reveals what the test
+expects.
+"""
 
 
 class UnfitError(BaseException):
@@ -44,7 +48,8 @@ class EndedError(BaseException):
 class Connection:
     """The code process as tests see it, one test after the other.
 
-    `classes`: those whose objects may answer for themselves; `setup`: what of the setup the tested code may see.
+    `classes`: those whose objects may answer for themselves; `setup`: what of the setup the tested
+    code may see.
     """
 
     def __init__(self, stream: Any, classes: frozenset[str], setup: str) -> None:
@@ -99,12 +104,24 @@ class Connection:
         return self._result(answer)
 
     def ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """An operation in the code process. Containers among `args` that it changes there are changed here."""
+        """An operation in the code process.
+
+        Containers among `args` that it changes there are changed here.
+        """
         first = args[0]
-        if operation not in FREE and isinstance(first, Proxy) and first._proxy_class not in self._classes:
+        if (
+            operation not in FREE
+            and isinstance(first, Proxy)
+            and first._proxy_class not in self._classes
+        ):
             raise NotPlainError(f"an object of class {first._proxy_class}, not plain data")
         coded = {key: self._encode(each) for key, each in kwargs.items()}
-        message = {"ask": "do", "operation": operation, "args": [self._encode(each) for each in args], "kwargs": coded}
+        message = {
+            "ask": "do",
+            "operation": operation,
+            "args": [self._encode(each) for each in args],
+            "kwargs": coded,
+        }
         send(self._stream, message)
         answer = self._receive()
         value = self._result(answer)
@@ -130,7 +147,11 @@ class Connection:
             self._serve(answer)
 
     def _ended(self, *, timed_out: bool) -> EndedError:
-        text = f"not done after {self._limit_s:.3g} s" if timed_out else "the tested code ended its process"
+        text = (
+            f"not done after {self._limit_s:.3g} s"
+            if timed_out
+            else "the tested code ended its process"
+        )
         ended = EndedError(text)
         ended.timed_out = timed_out
         return ended
@@ -220,7 +241,9 @@ def _update_dict(mine: dict[Any, Any], theirs: dict[Any, Any]) -> None:
 
 
 def _kept(old: Any, new: Any) -> Any:
-    """`old`, updated, where both are containers of one type, as others may refer to it; else `new`."""
+    """`old`, updated, where both are containers of one type, as others may refer to it; else
+    `new`.
+    """
     if isinstance(old, list | dict | set) and type(old) is type(new):
         _update(old, new)
         return old

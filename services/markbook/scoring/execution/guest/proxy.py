@@ -18,7 +18,9 @@ _quiet = [False]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it, objects are shown by their class only: their own texts come from the tested code."""
+    """Within it, objects are shown by their class only: their own texts come from the tested
+    code.
+    """
     _quiet[0] = True
     try:
         yield
@@ -30,7 +32,9 @@ class Proxy:
     """A proxy of an object in the code process, which executes its operations."""
 
     def __init__(self, connection: Any, index: int, class_name: str) -> None:
-        self.__dict__.update(_proxy_connection=connection, _proxy_index=index, _proxy_class=class_name)
+        self.__dict__.update(
+            _proxy_connection=connection, _proxy_index=index, _proxy_class=class_name
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name in PREDICATES and self._proxy_class not in self._proxy_connection._classes:
@@ -47,10 +51,16 @@ class Proxy:
             return False
         if self._proxy_index == other._proxy_index:
             return True
-        if self._proxy_class != other._proxy_class or self._proxy_class not in self._proxy_connection._classes:
+        if (
+            self._proxy_class != other._proxy_class
+            or self._proxy_class not in self._proxy_connection._classes
+        ):
             return False
         # before the comparison, which may change them
-        mine, theirs = self._proxy_connection.ask("vars", self), self._proxy_connection.ask("vars", other)
+        mine, theirs = (
+            self._proxy_connection.ask("vars", self),
+            self._proxy_connection.ask("vars", other),
+        )
         return self._proxy_connection.ask("eq", self, other) is True and bool(mine == theirs)
 
     def __ne__(self, other: object) -> bool:
@@ -89,7 +99,9 @@ def _forward(operation: str) -> Callable[..., Any]:
 
 
 def _computed(operation: str) -> Callable[..., Any]:
-    """Arithmetic with plain data must not give plain data: the object would have learned what is expected."""
+    """Arithmetic with plain data must not give plain data: the object would have learned what is
+    expected.
+    """
 
     def ask(self: Proxy, other: Any) -> Any:
         value = self._proxy_connection.ask(operation, self, other)

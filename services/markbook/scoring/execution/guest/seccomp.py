@@ -1,4 +1,5 @@
-"""Forbids a process what limits do not bound: other processes, their memory and signals, memory of the kernel's own.
+"""Forbids a process what limits do not bound: other processes, their memory and signals, memory of
+the kernel's own.
 
 A limit on the number of processes would not hold for a service that runs as root.
 """
@@ -59,15 +60,27 @@ def hide_from_children() -> None:
 
 
 def forbid_harm() -> None:
-    """From now on the kernel refuses this process what CALLS names. Raises OSError where it cannot see to that."""
+    """From now on the kernel refuses this process what CALLS names.
+
+    Raises OSError where it cannot see to that.
+    """
     machine = os.uname().machine
     numbers = [pair[list(MACHINES).index(machine)] for pair in CALLS.values()]
-    refused = [(EQUAL, number) for number in numbers if number is not None] + [(AT_LEAST, OTHER_CALLS)]
-    program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, MACHINES[machine]), (RETURN, 0, 0, REFUSE), (LOAD, 0, 0, 0)]
+    refused = [(EQUAL, number) for number in numbers if number is not None] + [
+        (AT_LEAST, OTHER_CALLS)
+    ]
+    program = [
+        (LOAD, 0, 0, 4),
+        (EQUAL, 1, 0, MACHINES[machine]),
+        (RETURN, 0, 0, REFUSE),
+        (LOAD, 0, 0, 0),
+    ]
     program += [(code, len(refused) - place, 0, call) for place, (code, call) in enumerate(refused)]
     program += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
-    header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
+    header = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
+    )
     _prctl(NO_NEW_PRIVILEGES, ctypes.c_ulong(1))
     _prctl(SET_SECCOMP, ctypes.c_ulong(FILTER), ctypes.byref(header))
 

@@ -1,4 +1,6 @@
-"""Serialisation between the two processes: plain data as tagged JSON, everything else by number, for a proxy."""
+"""Serialisation between the two processes: plain data as tagged JSON, everything else by number,
+for a proxy.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,21 @@ _TEXT: dict[str, Any] = {"Decimal": Decimal, "Fraction": Fraction}
 _WRITTEN = {**_ISO, **_TEXT}
 _TYPES = {
     kind.__name__: kind
-    for kind in (int, float, str, bytes, bool, complex, list, tuple, dict, set, frozenset, range, type(None))
+    for kind in (
+        int,
+        float,
+        str,
+        bytes,
+        bool,
+        complex,
+        list,
+        tuple,
+        dict,
+        set,
+        frozenset,
+        range,
+        type(None),
+    )
 }
 
 
@@ -34,12 +50,17 @@ def send(stream: Any, message: Any) -> None:
 def receive(stream: Any) -> Any:
     line = stream.readline(MAX_MESSAGE)
     if not line.endswith(b"\n"):
-        raise WireError("a message that is too large" if line else "the tested code's process ended")
+        raise WireError(
+            "a message that is too large" if line else "the tested code's process ended"
+        )
     return json.loads(line)
 
 
 def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
-    """Plain data by its true value: a subclass's own methods are not called. `handle` encodes all else."""
+    """Plain data by its true value: a subclass's own methods are not called.
+
+    `handle` encodes all else.
+    """
     if depth > MAX_DEPTH:
         raise WireError(f"a value nested more than {MAX_DEPTH} deep")
     if value is None or value is True or value is False:
@@ -51,24 +72,40 @@ def encode(value: Any, handle: Callable[[Any], Any], depth: int = 0) -> Any:
     return _encode_items(value, kind, handle, depth) or _encode_named(value, kind) or handle(value)
 
 
-def _encode_items(value: Any, kind: type, handle: Callable[[Any], Any], depth: int) -> list[Any] | None:
+def _encode_items(
+    value: Any, kind: type, handle: Callable[[Any], Any], depth: int
+) -> list[Any] | None:
     """What holds other values, with these; None for anything else."""
-    for tag, collection in _COLLECTIONS:  # with methods that a test may call; a subclass could have replaced them
+    for (
+        tag,
+        collection,
+    ) in _COLLECTIONS:  # with methods that a test may call; a subclass could have replaced them
         if kind is collection:
             items = value if kind is deque else value.items()
-            return [tag, [encode(each if kind is deque else list(each), handle, depth + 1) for each in items]]
+            return [
+                tag,
+                [
+                    encode(each if kind is deque else list(each), handle, depth + 1)
+                    for each in items
+                ],
+            ]
     for tag, sequence in _CONTAINERS:
         if issubclass(kind, sequence):
             items = sequence.__iter__(value)
             return [tag, [encode(each, handle, depth + 1) for each in items]]
     if issubclass(kind, dict):
         pairs = dict.items(value)
-        return ["d", [[encode(k, handle, depth + 1), encode(v, handle, depth + 1)] for k, v in pairs]]
+        return [
+            "d",
+            [[encode(k, handle, depth + 1), encode(v, handle, depth + 1)] for k, v in pairs],
+        ]
     return None
 
 
 def _encode_named(value: Any, kind: type) -> list[Any] | None:
-    """A value of the standard library's types that hold no others, or one of the types themselves; None otherwise."""
+    """A value of the standard library's types that hold no others, or one of the types
+    themselves; None otherwise.
+    """
     if kind is range:
         return ["r", [value.start, value.stop, value.step]]
     for name, written in _WRITTEN.items():
@@ -115,7 +152,12 @@ _SCALARS: list[tuple[Any, Callable[[Any], Any]]] = [
     (bytes, lambda value: ["y", bytes.hex(value)]),
     (complex, lambda value: ["c", [float.hex(value.real), float.hex(value.imag)]]),
 ]
-_COLLECTIONS: list[tuple[str, type]] = [("D", deque), ("C", Counter), ("O", OrderedDict), ("N", defaultdict)]
+_COLLECTIONS: list[tuple[str, type]] = [
+    ("D", deque),
+    ("C", Counter),
+    ("O", OrderedDict),
+    ("N", defaultdict),
+]
 _COLLECTED: dict[str, Callable[[Any], Any]] = {
     "l": list,
     "t": tuple,
@@ -138,5 +180,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "timedelta": lambda parts: timedelta(*parts),
     **{name: kind.fromisoformat for name, kind in _ISO.items()},
     "Decimal": Decimal,
-    "Fraction": lambda text: Fraction(*(int(part) for part in text.split("/"))),  # a power of ten would be worked out
+    "Fraction": lambda text: Fraction(
+        *(int(part) for part in text.split("/"))
+    ),  # a power of ten would be worked out
 }

@@ -1,4 +1,6 @@
-"""The process that holds the tests: runs each against the code process and writes its verdict to the host."""
+"""The process that holds the tests: runs each against the code process and writes its verdict to
+the host.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Wrong(BaseException):
 
 
 class Namespace(dict[str, Any]):
-    """A test's globals: its own names, builtins and modules first, then what the tested code defines."""
+    """A test's globals: its own names, builtins and modules first, then what the tested code
+    defines.
+    """
 
     def __init__(self, connection: Connection, own: frozenset[str]) -> None:
         super().__init__({"__name__": "tests", "__builtins__": builtins, CHECK: _check})
@@ -129,7 +133,10 @@ def run_test(
 
 
 def hand_over(error: BaseException) -> tuple[str, str]:
-    """What the test or the tested code raised, for the host. Its class is one of this process: see Connection."""
+    """What the test or the tested code raised, for the host.
+
+    Its class is one of this process: see Connection.
+    """
     name = "does not hold" if type(error) is AssertionError else type(error).__name__
     try:
         text = str(error)[:SHOWN]
@@ -139,16 +146,23 @@ def hand_over(error: BaseException) -> tuple[str, str]:
 
 
 def _compiled(text: str) -> tuple[ast.Module, CodeType] | str:
-    """Its tree as written, and its compiled code with asserts rewritten; or why it cannot be compiled."""
+    """Its tree as written, and its compiled code with asserts rewritten; or why it cannot be
+    compiled.
+    """
     try:
         tree = ast.parse(text)
-        return tree, compile(ast.fix_missing_locations(_Asserts().visit(ast.parse(text))), "test.py", "exec")
+        return tree, compile(
+            ast.fix_missing_locations(_Asserts().visit(ast.parse(text))), "test.py", "exec"
+        )
     except UNREADABLE as error:
         return f"no Python: {error}"[:SHOWN]
 
 
 def _own_output() -> TextIO:
-    """The stream for verdicts. Output of a test is discarded: it may be the tested code's own text."""
+    """The stream for verdicts.
+
+    Output of a test is discarded: it may be the tested code's own text.
+    """
     verdicts = os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):

@@ -1,4 +1,6 @@
-"""Alembic's entry point: runs the migrations on the connection that `engine.migrate` holds and has locked."""
+"""Alembic's entry point: runs the migrations on the connection that `engine.migrate` holds and
+has locked.
+"""
 
 from alembic import context
 

@@ -1,4 +1,6 @@
-"""Warms the prompt cache: it holds the rubric only once a first answer has started, so one call goes first."""
+"""Warms the prompt cache: it holds the rubric only once a first answer has started, so one call
+goes first.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 
 MAX_WAIT_S = 20.0
-"""Seconds that calls wait for the first one; then paying for the rubric twice is better than waiting on."""
+"""Seconds that calls wait for the first one; then paying for the rubric twice is better than
+waiting on.
+"""
 
 
 class CacheWarmup:
     """While the cache is cold, calls go one at a time; once one has written it, all others go.
 
-    A real call does the warm-up, none is made for it. `ttl_s`: seconds that a cache entry lives; None: nothing is
-    cached, so that no call waits.
+    A real call does the warm-up, none is made for it. `ttl_s`: seconds that a cache entry lives;
+    None: nothing is cached, so that no call waits.
     """
 
     def __init__(self, ttl_s: float | None, clock: Callable[[], float]) -> None:
@@ -30,7 +34,10 @@ class CacheWarmup:
 
     @asynccontextmanager
     async def acquire(self, caller: Caller = NOBODY) -> AsyncIterator[None]:
-        """Waits while another call warms the cache, then yields. `caller` is scheduled fairly among those that wait."""
+        """Waits while another call warms the cache, then yields.
+
+        `caller` is scheduled fairly among those that wait.
+        """
         async with AsyncExitStack() as held:
             if not self.is_warm():
                 try:
@@ -43,10 +50,13 @@ class CacheWarmup:
             yield
 
     def on_answer(self, started: float, *, cached: bool) -> None:
-        """Handle the answer to a call started at `started`. `cached`: it wrote or read the cache and renewed its TTL.
+        """Handle the answer to a call started at `started`.
+
+        `cached`: it wrote or read the cache and renewed its TTL.
 
         A server that did neither does not cache this prompt: no call waits again.
         """
         self._warm_until = max(
-            self._warm_until, started + self._ttl_s if cached and self._ttl_s is not None else float("inf")
+            self._warm_until,
+            started + self._ttl_s if cached and self._ttl_s is not None else float("inf"),
         )

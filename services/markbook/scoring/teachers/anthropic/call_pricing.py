@@ -12,7 +12,10 @@ from markbook.scoring.types import TeacherCall
 
 @dataclass(frozen=True, slots=True)
 class CallPricer:
-    """Prices calls of one model. Without `price`, tokens are known and dollars are not. `factor`: times all prices."""
+    """Prices calls of one model.
+
+    Without `price`, tokens are known and dollars are not. `factor`: times all prices.
+    """
 
     model: str
     price: Price | None
@@ -27,9 +30,11 @@ class CallPricer:
         return self._call(outcome, tokens, request_id, unknown=False)
 
     def bound(self, outcome: str, system: str, text: str, max_tokens: int) -> TeacherCall:
-        """The most a call can cost: system prompt written to the cache, text sent, all reply tokens used.
+        """The most a call can cost: system prompt written to the cache, text sent, all reply tokens
+        used.
 
-        A byte is at most one token; an eighth and 64 tokens are added for rare characters and message framing.
+        A byte is at most one token; an eighth and 64 tokens are added for rare characters and
+        message framing.
         """
         hour = self.cache_ttl == "1h"
         rubric = len(system.encode())
@@ -41,7 +46,9 @@ class CallPricer:
         )
         return self._call(outcome, tokens, None, unknown=True)
 
-    def _call(self, outcome: str, tokens: Tokens, request_id: str | None, *, unknown: bool) -> TeacherCall:
+    def _call(
+        self, outcome: str, tokens: Tokens, request_id: str | None, *, unknown: bool
+    ) -> TeacherCall:
         return TeacherCall(
             self.model,
             outcome,

@@ -11,13 +11,18 @@ from markbook.scoring.teachers.protocol import Outage
 log = logging.getLogger("markbook")
 
 FAILURES = 10
-"""Consecutive failures that open it. If every third call fails by chance, ten in a row happen once in 60,000."""
+"""Consecutive failures that open it.
+
+If every third call fails by chance, ten in a row happen once in 60,000.
+"""
 COOLDOWN_S = 10.0
 """Seconds between probes while it is open."""
 
 
 class CircuitBreaker:
-    """Opens after FAILURES consecutive failures; then lets one call through every COOLDOWN_S until one succeeds."""
+    """Opens after FAILURES consecutive failures; then lets one call through every COOLDOWN_S
+    until one succeeds.
+    """
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float] = time.time) -> None:
         self._clock = clock

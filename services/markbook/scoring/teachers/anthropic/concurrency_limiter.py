@@ -1,4 +1,6 @@
-"""Limits concurrent calls to what the provider's rate limits allow, learned from its headers and 429s."""
+"""Limits concurrent calls to what the provider's rate limits allow, learned from its headers and
+429s.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,14 @@ from markbook.scoring.fair_queue import NOBODY, Caller, FairQueue
 from markbook.scoring.teachers.anthropic.response import whole_number
 
 MAX_RESET_S = 60.0
-"""Rate limits are per minute: a later reset date comes from a differing clock, and a longer retry-after delays the
-samples it was sent for, not everybody's."""
+"""Rate limits are per minute: a later reset date comes from a differing clock, and a longer
+retry-after delays the samples it was sent for, not everybody's.
+"""
 
 
 class ConcurrencyLimiter:
-    """Additive increase, multiplicative decrease between 1 and `maximum` calls; pauses all calls at an exhausted limit.
+    """Additive increase, multiplicative decrease between 1 and `maximum` calls; pauses all calls at
+    an exhausted limit.
 
     `clock` returns monotonic seconds, `wall` Unix seconds: reset times in headers are dates.
     """
@@ -34,7 +38,9 @@ class ConcurrencyLimiter:
         return max(0.0, self._paused_until - self._clock())
 
     def slot(self, caller: Caller = NOBODY) -> AbstractAsyncContextManager[None]:
-        """Waits until a call may start and it is the caller's turn; holds the slot while the context is open."""
+        """Waits until a call may start and it is the caller's turn; holds the slot while the
+        context is open.
+        """
         return self.queue.slot(caller)
 
     def on_success(self) -> None:
@@ -50,7 +56,10 @@ class ConcurrencyLimiter:
             self._pause(min(retry_after_s, MAX_RESET_S))
 
     def update_from_headers(self, headers: Mapping[str, str], need: Mapping[str, int]) -> None:
-        """Apply an answer's rate-limit headers. `need`: what a call of this size takes of each kind of limit."""
+        """Apply an answer's rate-limit headers.
+
+        `need`: what a call of this size takes of each kind of limit.
+        """
         for kind, amount in need.items():
             remaining = whole_number(headers.get(f"anthropic-ratelimit-{kind}-remaining"))
             if remaining is None:

@@ -16,7 +16,9 @@ _PORTS = {"http": 80, "https": 443}
 def check_base_url(url: str | None) -> None:
     """Raises ConfigError for a URL that cannot work."""
     if url is not None and not _BASE_URL.fullmatch(url):
-        raise ConfigError(f"teacher.base_url is {url!r}, expected http(s)://HOST[:PORT], without /v1")
+        raise ConfigError(
+            f"teacher.base_url is {url!r}, expected http(s)://HOST[:PORT], without /v1"
+        )
 
 
 def check_key(name: str, key: str | None) -> str | None:
@@ -26,15 +28,18 @@ def check_key(name: str, key: str | None) -> str | None:
     """
     key = (key or "").strip()
     if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"{name} contains control characters or non-ASCII letters, as no API key does: copy it again")
+        raise ConfigError(
+            f"{name} contains control characters or non-ASCII letters, as no API key does: copy it "
+            "again"
+        )
     return key or None
 
 
 def other_server(url: str) -> str | None:
     """The normalized address of a server that is not the provider's; None for the provider's.
 
-    It is part of a mark's key, since another server may serve any model under a name. User and query are left out: they
-    may contain a secret.
+    It is part of a mark's key, since another server may serve any model under a name. User and
+    query are left out: they may contain a secret.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -45,6 +50,6 @@ def other_server(url: str) -> str | None:
 
 
 NO_KEY = (
-    "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if teacher.base_url is a "
-    "server that asks for none), or set teacher.name to static"
+    "teacher.name is anthropic, but ANTHROPIC_API_KEY is not set: export your key (any text, if "
+    "teacher.base_url is a server that asks for none), or set teacher.name to static"
 )

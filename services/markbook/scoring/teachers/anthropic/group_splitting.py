@@ -1,4 +1,6 @@
-"""Splits a group into several requests: long groups into parts, failed samples for a retry alone."""
+"""Splits a group into several requests: long groups into parts, failed samples for a retry
+alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from markbook.contract import ErrorCode
 from markbook.scoring.types import Judgment, ScoringFailure
 
 MAX_CHARS_PER_BATCH = 160_000
-"""Characters of code per request: below the models' context windows and long-context price steps."""
+"""Characters of code per request: below the models' context windows and long-context price
+steps.
+"""
 
 _ASK_AGAIN = (ErrorCode.REPLY_TRUNCATED, ErrorCode.REPLY_UNREADABLE)
 

@@ -1,8 +1,9 @@
-"""The Message Batches API over the official SDK: half the price, results within 24 hours and in any order.
+"""The Message Batches API over the official SDK: half the price, results within 24 hours and in any
+order.
 
-https://platform.claude.com/docs/en/build-with-claude/batch-processing, read in November 2026. A batch cannot be named
-by the client, and the list of batches shows no ids of requests: which batch was sent is found by its number of requests
-and its time, and proven by the ids in its results.
+https://platform.claude.com/docs/en/build-with-claude/batch-processing, read in November 2026. A
+batch cannot be named by the client, and the list of batches shows no ids of requests: which batch
+was sent is found by its number of requests and its time, and proven by the ids in its results.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ from markbook.scoring.teachers.anthropic.response import (
     retry_after_s,
     with_exchange,
 )
-from markbook.scoring.teachers.batch_protocol import BatchNotSentError, BatchRequest, BatchResult, FoundBatch
+from markbook.scoring.teachers.batch_protocol import (
+    BatchNotSentError,
+    BatchRequest,
+    BatchResult,
+    FoundBatch,
+)
 from markbook.scoring.teachers.protocol import Group
 from markbook.scoring.types import Exchange, ScoringFailure, TeacherCall
 
@@ -44,10 +50,21 @@ _TRANSIENT = ("api_error", "overloaded_error", "rate_limit_error", "timeout_erro
 """Errors of a request that do not come from what it asks for."""
 _BROKEN = (httpx2.HTTPError, anthropic.AnthropicError, ValueError, TimeoutError)
 """A connection that fails, an error response, a body that is cut off or not JSON."""
-_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
-_EXPIRED = ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "the request expired: its batch did not end in time", _RETRY_S)
-_CANCELED = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "the request was cancelled at the provider", _RETRY_S)
-_LOST = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "the provider has no result of this request any more", _RETRY_S)
+_NOT_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.UnsupportedProtocol,
+)
+_EXPIRED = ScoringFailure(
+    ErrorCode.TEACHER_TIMEOUT, "the request expired: its batch did not end in time", _RETRY_S
+)
+_CANCELED = ScoringFailure(
+    ErrorCode.TEACHER_UNAVAILABLE, "the request was cancelled at the provider", _RETRY_S
+)
+_LOST = ScoringFailure(
+    ErrorCode.TEACHER_UNAVAILABLE, "the provider has no result of this request any more", _RETRY_S
+)
 
 
 _LOST_OUTCOME = "lost"
@@ -61,21 +78,29 @@ class MessageBatches:
     result_days = 29.0
 
     def __init__(
-        self, client: anthropic.AsyncAnthropic, config: TeacherConfig, requests: RequestBuilder, reader: MessageReader
+        self,
+        client: anthropic.AsyncAnthropic,
+        config: TeacherConfig,
+        requests: RequestBuilder,
+        reader: MessageReader,
     ) -> None:
         self._batches = client.messages.batches
         self._config = config
         self._requests = requests
         self._reader = reader
         price = config.price()
-        self._pricer = CallPricer(config.model, price, config.batch_cache_ttl, 0.5 if price is None else price.batch)
+        self._pricer = CallPricer(
+            config.model, price, config.batch_cache_ttl, 0.5 if price is None else price.batch
+        )
 
     def parts(self, group: Group) -> list[list[int]]:
         order = shuffled_order(group.id, len(group.codes), shuffle=self._config.shuffle_group)
         return list(split_by_length(order, group.codes))
 
     def build(self, group: Group) -> BatchRequest:
-        params = self._requests.build(group, range(len(group.codes)), self._config.batch_cache_ttl, in_batch=True)
+        params = self._requests.build(
+            group, range(len(group.codes)), self._config.batch_cache_ttl, in_batch=True
+        )
         message = params["messages"][0]["content"]
         bound = self._pricer.bound("reserved", self._requests.system, message, params["max_tokens"])
         return BatchRequest(params, bound)
@@ -90,15 +115,22 @@ class MessageBatches:
         except anthropic.APIConnectionError as error:
             if isinstance(error.__cause__, _NOT_SENT):
                 detail = f"no connection to the provider: {type(error.__cause__).__name__}"
-                raise BatchNotSentError(ErrorCode.TEACHER_UNAVAILABLE, detail, is_final=False) from error
+                raise BatchNotSentError(
+                    ErrorCode.TEACHER_UNAVAILABLE, detail, is_final=False
+                ) from error
             raise _unavailable(error) from error
         except _BROKEN as error:
             raise _unavailable(error) from error
         if not isinstance(getattr(batch, "id", None), str):
-            raise TeacherError(ErrorCode.TEACHER_UNAVAILABLE, "the response to a batch is not one of the Batches API")
+            raise TeacherError(
+                ErrorCode.TEACHER_UNAVAILABLE,
+                "the response to a batch is not one of the Batches API",
+            )
         return batch.id
 
-    async def find(self, prefix: str, requests: int, since_ms: int, known: Collection[str]) -> FoundBatch:
+    async def find(
+        self, prefix: str, requests: int, since_ms: int, known: Collection[str]
+    ) -> FoundBatch:
         since = datetime.fromtimestamp(since_ms / 1000, UTC)
         is_certain = True
         with _errors():
@@ -107,7 +139,13 @@ class MessageBatches:
                     if batch.created_at < since:
                         break
                     counts = batch.request_counts
-                    total = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
+                    total = (
+                        counts.processing
+                        + counts.succeeded
+                        + counts.errored
+                        + counts.canceled
+                        + counts.expired
+                    )
                     if batch.id in known or total != requests:
                         continue
                     if batch.processing_status != "ended":
@@ -138,7 +176,11 @@ class MessageBatches:
                 await lines.close()
 
     def read(
-        self, result: object, samples: int, bound: TeacherCall, sent: Mapping[str, Any] | None = None
+        self,
+        result: object,
+        samples: int,
+        bound: TeacherCall,
+        sent: Mapping[str, Any] | None = None,
     ) -> BatchResult:
         kind = str(getattr(result, "type", None))
         if kind == "succeeded":
@@ -146,7 +188,9 @@ class MessageBatches:
             found = self._read_message(message, samples, bound)
             if sent is None:
                 return found
-            return BatchResult(with_exchange(found.outcomes, Exchange(sent, get_text(message))), found.call)
+            return BatchResult(
+                with_exchange(found.outcomes, Exchange(sent, get_text(message))), found.call
+            )
         if kind == "expired":
             return BatchResult((_EXPIRED,) * samples, self._free(kind))
         if kind == "canceled":
@@ -220,5 +264,7 @@ def _unavailable(error: BaseException) -> TeacherError:
         kind = str(error.type or "error")
         detail = explain_status(error.status_code, kind, str(error.api_message or error.message))
     else:
-        detail = f"no connection to the provider's batches: {type(error.__cause__ or error).__name__}"
+        detail = (
+            f"no connection to the provider's batches: {type(error.__cause__ or error).__name__}"
+        )
     return TeacherError(ErrorCode.TEACHER_UNAVAILABLE, detail)

@@ -1,7 +1,9 @@
-"""What the request must know of a model: how little it can be set to think, and from which length it caches.
+"""What the request must know of a model: how little it can be set to think, and from which length
+it caches.
 
-From the provider's model pages, read in November 2026. A name that is not here is another server's: it is sent no
-`thinking` and left no room for it, and the rubric is marked for caching all the same, which such servers ignore.
+From the provider's model pages, read in November 2026. A name that is not here is another server's:
+it is sent no `thinking` and left no room for it, and the rubric is marked for caching all the same,
+which such servers ignore.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ Thinking = Literal["disabled", "between_tools", "always", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """`thinking`: the least there is. `cache_floor`: tokens of the shortest prefix that is cached; None: not known."""
+    """`thinking`: the least there is.
+
+    `cache_floor`: tokens of the shortest prefix that is cached; None: not known.
+    """
 
     thinking: Thinking
     cache_floor: int | None
@@ -35,7 +40,10 @@ _FACTS = {
 
 
 THINKING_TOKENS = 2048
-"""Output tokens left for a Claude model that always thinks. Another server's model gets none unless configured."""
+"""Output tokens left for a Claude model that always thinks.
+
+Another server's model gets none unless configured.
+"""
 
 
 def thinking_room(thinking: Thinking, configured: int | None) -> int:

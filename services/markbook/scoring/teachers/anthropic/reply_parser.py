@@ -1,11 +1,13 @@
 """The teacher's reply -> criteria for each sample, or a typed failure.
 
-The reply is one line per sample, `NUMBER MARK MARK …`, marks from 0 to 100. Measured on the newer tokenizer this is 10
-tokens per sample, compact JSON 11, JSON with named fields 27 to 46; and it needs no structured output, which bills a
-hidden prompt and which other servers lack (docs/decisions/0001-reply-form.md).
+The reply is one line per sample, `NUMBER MARK MARK …`, marks from 0 to 100. Measured on the newer
+tokenizer this is 10 tokens per sample, compact JSON 11, JSON with named fields 27 to 46; and it
+needs no structured output, which bills a hidden prompt and which other servers lack
+(docs/decisions/0001-reply-form.md).
 
-Models add decoration: fences, bullets, `1:`, commas, `80/100`, a greeting. What is unambiguous is accepted, since a
-refused reply is paid for again, sample by sample. Possible shifts, quotations, other scales and orders are refused.
+Models add decoration: fences, bullets, `1:`, commas, `80/100`, a greeting. What is unambiguous is
+accepted, since a refused reply is paid for again, sample by sample. Possible shifts, quotations,
+other scales and orders are refused.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from markbook.scoring.types import Judgment, ScoringFailure
 Outcome = Judgment | ScoringFailure
 
 _NUMBER = re.compile(
-    r"(?:sample\s{0,3})?(?:#\s{0,3})?(?P<number>\d{1,6})(?:\s*[:)|]|\.(?=\s)|(?=[\s,;]|$))", re.ASCII | re.I
+    r"(?:sample\s{0,3})?(?:#\s{0,3})?(?P<number>\d{1,6})(?:\s*[:)|]|\.(?=\s)|(?=[\s,;]|$))",
+    re.ASCII | re.I,
 )
-_MARK = re.compile(r"(?P<mark>\d{1,6})(?P<decimals>\.0{1,6})?(?:\s*/\s*100|\s*%)?(?=[\s,;|]|\.?\s*$|$)", re.ASCII)
+_MARK = re.compile(
+    r"(?P<mark>\d{1,6})(?P<decimals>\.0{1,6})?(?:\s*/\s*100|\s*%)?(?=[\s,;|]|\.?\s*$|$)", re.ASCII
+)
 _AFTER_NUMBER = re.compile(r"\s*(?:[,;|]\s*|(?<=\s)[-–—]\s+)?")
 _AFTER_MARK = re.compile(r"\s*(?:[,;|]\s*)?")  # no dash: `70 - 80` is a range
 _DECORATION = str.maketrans("", "", "*`")
@@ -36,7 +41,10 @@ MAX_PROSE_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line with marks. `rest`: text behind the marks that were looked for. `decimals`: marks written as `80.0`."""
+    """A line with marks.
+
+    `rest`: text behind the marks that were looked for. `decimals`: marks written as `80.0`.
+    """
 
     number: int
     marks: tuple[int, ...]
@@ -49,7 +57,8 @@ class _UnreadableReplyError(Exception):
 
 
 def reply_tokens(count: int, criteria: int, *, explain: bool, constrained: bool = False) -> int:
-    """Room for a whole reply about `count` samples, in output tokens: three per number, and a reason if requested.
+    """Room for a whole reply about `count` samples, in output tokens: three per number, and a
+    reason if requested.
 
     `constrained`: in JSON, with two more per number for what is around it.
     """
@@ -59,13 +68,18 @@ def reply_tokens(count: int, criteria: int, *, explain: bool, constrained: bool 
 def read_reply(
     text: str, count: int, criteria: Sequence[str], *, cut: bool = False, explain: bool = False
 ) -> tuple[Outcome, ...]:
-    """One outcome for each of the samples 1 to `count`, in their order. Never raises, never guesses.
+    """One outcome for each of the samples 1 to `count`, in their order.
 
-    `cut`: the reply ended at the token limit, so a last line without its line break may lack digits and does not count.
-    A number outside of lines with marks, or of a sample that was not shown, makes the whole reply unreadable: marks may
-    be shifted, or quoted out of a sample. A number that is repeated, or wrong marks, cost that sample only.
+    Never raises, never guesses.
+
+    `cut`: the reply ended at the token limit, so a last line without its line break may lack digits
+    and does not count. A number outside of lines with marks, or of a sample that was not shown,
+    makes the whole reply unreadable: marks may be shifted, or quoted out of a sample. A number that
+    is repeated, or wrong marks, cost that sample only.
     """
-    lines = text.split("\n")  # not splitlines(): a reason may hold what that takes for the end of a line
+    lines = text.split(
+        "\n"
+    )  # not splitlines(): a reason may hold what that takes for the end of a line
     if cut:
         lines.pop()  # what comes after the last line feed: nothing, or a line that may lack digits
     try:
@@ -74,12 +88,16 @@ def read_reply(
         return (ScoringFailure(ErrorCode.REPLY_UNREADABLE, str(error)),) * count
     missing = ScoringFailure(
         ErrorCode.REPLY_TRUNCATED if cut else ErrorCode.REPLY_UNREADABLE,
-        "the teacher's reply ended before this sample" if cut else "the teacher's reply has no line for this sample",
+        "the teacher's reply ended before this sample"
+        if cut
+        else "the teacher's reply has no line for this sample",
     )
     return tuple(found.get(number, missing) for number in range(1, count + 1))
 
 
-def _read_lines(lines: Sequence[str], count: int, criteria: Sequence[str], *, explain: bool) -> dict[int, Outcome]:
+def _read_lines(
+    lines: Sequence[str], count: int, criteria: Sequence[str], *, explain: bool
+) -> dict[int, Outcome]:
     read: list[_Line] = []
     prose_at: list[int] = []
     for line in map(str.strip, lines):
@@ -96,7 +114,9 @@ def _read_lines(lines: Sequence[str], count: int, criteria: Sequence[str], *, ex
     found: dict[int, Outcome] = {}
     for each in read:
         if not 1 <= each.number <= count:
-            raise _UnreadableReplyError(f"the teacher's reply names a sample that was not shown: {each.number}")
+            raise _UnreadableReplyError(
+                f"the teacher's reply names a sample that was not shown: {each.number}"
+            )
         found[each.number] = (
             _failure(f"the teacher's reply marks sample {each.number} twice", each)
             if each.number in found
@@ -110,7 +130,9 @@ def _read_line(line: str, marks: int, *, explain: bool) -> _Line:
     plain = _BULLET.sub("", line.translate(_DECORATION).strip()).strip("|").strip()
     found = _NUMBER.match(plain)
     if found is None:
-        raise _UnreadableReplyError(f"the teacher's reply has a line of another form: {line[:80]!r}")
+        raise _UnreadableReplyError(
+            f"the teacher's reply has a line of another form: {line[:80]!r}"
+        )
     at = _AFTER_NUMBER.match(plain, found.end()).end()  # type: ignore[union-attr]
     values: list[int] = []
     decimals: list[int] = []
@@ -121,8 +143,12 @@ def _read_line(line: str, marks: int, *, explain: bool) -> _Line:
         at = _AFTER_MARK.match(plain, mark.end()).end()  # type: ignore[union-attr]
     rest = plain[at:].strip()
     if not explain and rest not in ("", "."):
-        raise _UnreadableReplyError(f"the teacher's reply has a line of another form: {line[:80]!r}")
-    return _Line(int(found["number"]), tuple(values), _DASH.sub("", rest) if explain else "", tuple(decimals))
+        raise _UnreadableReplyError(
+            f"the teacher's reply has a line of another form: {line[:80]!r}"
+        )
+    return _Line(
+        int(found["number"]), tuple(values), _DASH.sub("", rest) if explain else "", tuple(decimals)
+    )
 
 
 def _outcome(line: _Line, count: int, criteria: Sequence[str]) -> Outcome:
@@ -134,26 +160,38 @@ def _outcome(line: _Line, count: int, criteria: Sequence[str]) -> Outcome:
 
 
 def _check_prose(line: str, criteria: Sequence[str]) -> None:
-    """A greeting, a closing remark or a table's head is skipped; a head with criteria in another order is not."""
+    """A greeting, a closing remark or a table's head is skipped; a head with criteria in another
+    order is not.
+    """
     places = {name.casefold(): place for place, name in enumerate(criteria)}
     words = re.findall(r"\w+", line.casefold().replace("-", "_"))
     named = [places[word] for word in words if word in places]
     if len(line) > MAX_PROSE_CHARS or named != sorted(named):
-        raise _UnreadableReplyError(f"the teacher's reply has a line of another form: {line[:80]!r}")
+        raise _UnreadableReplyError(
+            f"the teacher's reply has a line of another form: {line[:80]!r}"
+        )
 
 
 def _check_scale(lines: Sequence[_Line]) -> None:
-    """`1.0` is 1 of 100 or all of 1: only another mark above 1 in the same reply shows the scale."""
+    """`1.0` is 1 of 100 or all of 1: only another mark above 1 in the same reply shows the
+    scale.
+    """
     decimals = [mark for line in lines for mark in line.decimals]
     if decimals and max(decimals) <= 1:
-        raise _UnreadableReplyError("the teacher's reply has marks like 1.0, on a scale that is not clear")
+        raise _UnreadableReplyError(
+            "the teacher's reply has marks like 1.0, on a scale that is not clear"
+        )
 
 
 def _check_complete(lines: Sequence[_Line], prose_at: Sequence[int], count: int) -> None:
-    """Beside other text, lines count only if they are all there, in order and in one block: nothing is a quotation."""
+    """Beside other text, lines count only if they are all there, in order and in one block:
+    nothing is a quotation.
+    """
     in_one_block = all(at in (0, len(lines)) for at in prose_at)
     if not in_one_block or [line.number for line in lines] != list(range(1, count + 1)):
-        raise _UnreadableReplyError("the teacher's reply has other text between or beside incomplete lines of marks")
+        raise _UnreadableReplyError(
+            "the teacher's reply has other text between or beside incomplete lines of marks"
+        )
 
 
 def _failure(what: str, line: _Line) -> ScoringFailure:

@@ -1,4 +1,6 @@
-"""The only retry layer: attempts under one deadline, with backoff, circuit breaker, rate limits and cache warm-up."""
+"""The only retry layer: attempts under one deadline, with backoff, circuit breaker, rate limits
+and cache warm-up.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,12 @@ M = TypeVar("M")
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 8.0
 
-NO_SLOT = ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, "no free slot for a teacher call before timeout_s expired", 1.0)
-NOT_ASKED = ScoringFailure(ErrorCode.TEACHER_TIMEOUT, "timeout_s expired before the teacher could be called", 1.0)
+NO_SLOT = ScoringFailure(
+    ErrorCode.TEACHER_UNAVAILABLE, "no free slot for a teacher call before timeout_s expired", 1.0
+)
+NOT_ASKED = ScoringFailure(
+    ErrorCode.TEACHER_TIMEOUT, "timeout_s expired before the teacher could be called", 1.0
+)
 
 
 class AttemptOutcome(Enum):
@@ -51,12 +57,19 @@ class Attempt(Generic[M]):
 
     def bill(self, seconds: float) -> TeacherCall:
         """The call with its duration in seconds and whether it failed."""
-        return replace(self.call, duration_ms=round(seconds * 1000), failed=self.outcome is not AttemptOutcome.ANSWER)
+        return replace(
+            self.call,
+            duration_ms=round(seconds * 1000),
+            failed=self.outcome is not AttemptOutcome.ANSWER,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Shared by all calls to one teacher. `clock` returns monotonic seconds, `jitter` a number in [0, 1)."""
+    """Shared by all calls to one teacher.
+
+    `clock` returns monotonic seconds, `jitter` a number in [0, 1).
+    """
 
     breaker: CircuitBreaker
     limiter: ConcurrencyLimiter
@@ -73,10 +86,12 @@ class RetryPolicy:
         deadline: float,
         caller: Caller = NOBODY,
     ) -> M | ScoringFailure:
-        """Call `attempt` with the seconds left, until it succeeds, is rejected, or no retry fits before `deadline`.
+        """Call `attempt` with the seconds left, until it succeeds, is rejected, or no retry fits
+        before `deadline`.
 
-        `need`: what a call takes of each rate limit. `caller` is scheduled fairly among those that wait. Raises
-        ServiceStoppingError once no attempt may start any more; an attempt that has started is awaited.
+        `need`: what a call takes of each rate limit. `caller` is scheduled fairly among those that
+        wait. Raises ServiceStoppingError once no attempt may start any more; an attempt that has
+        started is awaited.
         """
         last: ScoringFailure | None = None
         for tries in itertools.count():
@@ -99,13 +114,20 @@ class RetryPolicy:
             await self._pause(wait)
         raise AssertionError("unreachable: the loop ends by returning")
 
-    async def _wait_until_open(self, deadline: float, last: ScoringFailure | None) -> ScoringFailure | None:
-        """Waits out a pause of the rate limit. Returns why no attempt may start: deadline, breaker or rate limit."""
+    async def _wait_until_open(
+        self, deadline: float, last: ScoringFailure | None
+    ) -> ScoringFailure | None:
+        """Waits out a pause of the rate limit.
+
+        Returns why no attempt may start: deadline, breaker or rate limit.
+        """
         if self.clock() >= deadline:
             return last or NOT_ASKED
         if (down_for := self.breaker.wait_s()) > 0:
             why = last.detail if last else "all recent calls failed"
-            return ScoringFailure(ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for)
+            return ScoringFailure(
+                ErrorCode.TEACHER_UNAVAILABLE, f"the teacher is down: {why}", down_for
+            )
         if (pause := self.limiter.pause_s()) > 0:
             if self.clock() + pause >= deadline:
                 return last or ScoringFailure(
@@ -121,7 +143,9 @@ class RetryPolicy:
         deadline: float,
         caller: Caller,
     ) -> Attempt[M] | ScoringFailure:
-        """One attempt in a slot of its own, or the failure that none was free before the deadline."""
+        """One attempt in a slot of its own, or the failure that none was free before the
+        deadline.
+        """
         async with AsyncExitStack() as held:
             try:
                 async with asyncio.timeout(deadline - self.clock()):
@@ -137,14 +161,20 @@ class RetryPolicy:
             return result
 
     def stop(self) -> None:
-        """Refuse all that wait for an attempt. The budget limiter sees to it that none is started."""
+        """Refuse all that wait for an attempt.
+
+        The budget limiter sees to it that none is started.
+        """
         self.stopped.set()
         self.limiter.queue.close(stopping())
         self.warmup.queue.close(stopping())
 
     async def _pause(self, seconds: float) -> None:
         """Sleep; raises ServiceStoppingError as soon as the service shuts down."""
-        ends = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopped.wait())]
+        ends = [
+            asyncio.ensure_future(self.sleep(seconds)),
+            asyncio.ensure_future(self.stopped.wait()),
+        ]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -159,13 +189,19 @@ class RetryPolicy:
             self.breaker.on_success()
             self.limiter.on_success()
             call = result.call
-            self.warmup.on_answer(started, cached=call.cache_read_input_tokens + call.cache_creation_input_tokens > 0)
+            self.warmup.on_answer(
+                started, cached=call.cache_read_input_tokens + call.cache_creation_input_tokens > 0
+            )
         elif result.outcome is AttemptOutcome.RATE_LIMIT:
-            self.limiter.on_rate_limited(started, result.failure.retry_after_s if result.failure else None)
+            self.limiter.on_rate_limited(
+                started, result.failure.retry_after_s if result.failure else None
+            )
         elif result.outcome is AttemptOutcome.DOWN:
             self.breaker.on_failure(result.failure.detail if result.failure else "")
 
     def _backoff_s(self, tries: int, retry_after_s: float | None) -> float:
         """Exponential with jitter between a half and the whole; at least `retry_after_s`."""
-        backoff = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries, 10)) * (0.5 + self.jitter() / 2)
+        backoff = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(tries, 10)) * (
+            0.5 + self.jitter() / 2
+        )
         return backoff if retry_after_s is None else retry_after_s + backoff / 4

@@ -1,4 +1,6 @@
-"""The clocks, the sleep and the randomness of a teacher's retries, in one place so that tests can replace them."""
+"""The clocks, the sleep and the randomness of a teacher's retries, in one place so that tests
+can replace them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """`clock` returns monotonic seconds, `wall` Unix seconds, `jitter` a number in [0, 1); `sleep` takes seconds."""
+    """`clock` returns monotonic seconds, `wall` Unix seconds, `jitter` a number in [0, 1);
+    `sleep` takes seconds.
+    """
 
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

@@ -1,4 +1,7 @@
-"""The offline stub teacher: deterministic marks from syntax alone. It neither runs nor understands code."""
+"""The offline stub teacher: deterministic marks from syntax alone.
+
+It neither runs nor understands code.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,11 @@ class StaticTeacher:
 
     def identity(self) -> Mapping[str, object]:
         # ast and the builtins differ between versions of Python
-        return {"name": self.name, "version": VERSION, "python": ".".join(platform.python_version_tuple()[:2])}
+        return {
+            "name": self.name,
+            "version": VERSION,
+            "python": ".".join(platform.python_version_tuple()[:2]),
+        }
 
     async def mark(self, group: Group, purse: BudgetLimiter) -> tuple[Judgment, ...]:
         nothing = TeacherCall(self.model, "ok")

@@ -1,4 +1,6 @@
-"""Rates comments: about this task, in sentences, without repetition, and not too long for the code."""
+"""Rates comments: about this task, in sentences, without repetition, and not too long for the
+code.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,15 @@ from collections.abc import Set
 
 _SMALL_WORDS = frozenset(
     re.findall(
-        r"\w+", "a an the of to in is are be and or if for from with by as on at it its that this which each all no not"
+        r"\w+",
+        "a an the of to in is are be and or if for from with by as on at it its that this which "
+        "each all no not",
     )
 )
 _FILLER = frozenset(
-    re.findall(r"\w+", "function code method return returns python write good great simple efficient clean")
+    re.findall(
+        r"\w+", "function code method return returns python write good great simple efficient clean"
+    )
 )
 _ENOUGH = 4  # distinct content words that suffice to describe a small function
 _TOO_LONG = 60  # words

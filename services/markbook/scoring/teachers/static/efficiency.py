@@ -9,10 +9,24 @@ from collections.abc import Iterator
 from markbook.scoring.teachers.static.findings import Finding, product
 from markbook.scoring.teachers.static.submission import Submission
 
-_LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_WHOLE_PASSES = frozenset({"sum", "max", "min", "sorted", "list", "set", "any", "all", "count", "index", "reversed"})
-_CHEAP = frozenset({"len", "range", "isinstance", "int", "str", "float", "abs", "get", "pop", "next"})
-_CONSUMERS = frozenset({"sum", "any", "all", "max", "min", "set", "sorted", "tuple", "dict", "join"})
+_LOOPS = (
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+)
+_WHOLE_PASSES = frozenset(
+    {"sum", "max", "min", "sorted", "list", "set", "any", "all", "count", "index", "reversed"}
+)
+_CHEAP = frozenset(
+    {"len", "range", "isinstance", "int", "str", "float", "abs", "get", "pop", "next"}
+)
+_CONSUMERS = frozenset(
+    {"sum", "any", "all", "max", "min", "set", "sorted", "tuple", "dict", "join"}
+)
 _CHANGING = frozenset({"append", "add", "pop", "remove", "extend", "insert", "update"})
 
 
@@ -44,7 +58,9 @@ def _repeated_work(node: ast.AST, changing: set[str], kinds: dict[str, str]) -> 
             yield 0.7, f"calls {function} on the same thing in every round of a loop"
         case ast.Call(func=ast.Attribute(attr="insert" | "pop"), args=[ast.Constant(value=0), *_]):
             yield 0.8, "moves a whole list in every round of a loop"
-        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=name)]) if kinds.get(name) == "list":
+        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=name)]) if (
+            kinds.get(name) == "list"
+        ):
             yield 0.75, "searches a list in every round of a loop"
         case ast.AugAssign(op=ast.Add(), target=ast.Name(id=name)) if kinds.get(name) == "text":
             yield 0.8, "builds a string piece by piece in a loop"
@@ -57,14 +73,18 @@ def _repeated_work(node: ast.AST, changing: set[str], kinds: dict[str, str]) -> 
 
 def _recursion(submission: Submission) -> Iterator[Finding]:
     cached = any("cache" in ast.dump(decorator) for decorator in submission.function.decorator_list)
-    steps = [call for call in submission.recursion() if call.args and isinstance(call.args[0], ast.BinOp)]
+    steps = [
+        call for call in submission.recursion() if call.args and isinstance(call.args[0], ast.BinOp)
+    ]
     if len(steps) > 1 and not cached:
         yield 0.5, "calls itself twice for overlapping parts"
 
 
 def _repeated_calls(submission: Submission) -> Iterator[Finding]:
     statements = {node.value for node in submission.nodes if isinstance(node, ast.Expr)}
-    calls = [node for node in submission.nodes if isinstance(node, ast.Call) and node not in statements]
+    calls = [
+        node for node in submission.nodes if isinstance(node, ast.Call) and node not in statements
+    ]
     for number in Counter(ast.dump(call) for call in calls if _called(call) not in _CHEAP).values():
         yield from [(0.92, "computes the same call again")] * (number - 1)
 
@@ -79,10 +99,13 @@ def _waste(submission: Submission) -> Iterator[Finding]:
                 args=[ast.Call(func=ast.Name(id="list" | "sorted")), *_],
             ):
                 yield 0.9, "copies a list that is thrown away"
-            case ast.Subscript(value=ast.Call(func=ast.Name(id="sorted")), slice=ast.Constant() | ast.UnaryOp()):
+            case ast.Subscript(
+                value=ast.Call(func=ast.Name(id="sorted")), slice=ast.Constant() | ast.UnaryOp()
+            ):
                 yield 0.8, "sorts everything to take one"
             case ast.ListComp(
-                elt=ast.Name(id=item), generators=[ast.comprehension(target=ast.Name(id=target), ifs=[])]
+                elt=ast.Name(id=item),
+                generators=[ast.comprehension(target=ast.Name(id=target), ifs=[])],
             ) if item == target:
                 yield 0.9, "copies item by item"
 
@@ -99,7 +122,9 @@ def _kinds(submission: Submission) -> Iterator[tuple[str, str]]:
     """Names that are set to a list or to a string."""
     for node in submission.nodes:
         match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str()) | ast.JoinedStr()):
+            case ast.Assign(
+                targets=[ast.Name(id=name)], value=ast.Constant(value=str()) | ast.JoinedStr()
+            ):
                 yield name, "text"
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.List() | ast.ListComp()):
                 yield name, "list"
@@ -110,7 +135,9 @@ def _kinds(submission: Submission) -> Iterator[tuple[str, str]]:
 def _iterated(loop: ast.AST) -> str | None:
     """What a loop iterates over, in comparable form."""
     match loop:
-        case ast.For(iter=iterated) | ast.AsyncFor(iter=iterated) | ast.comprehension(iter=iterated):
+        case (
+            ast.For(iter=iterated) | ast.AsyncFor(iter=iterated) | ast.comprehension(iter=iterated)
+        ):
             return ast.dump(iterated)
     return None
 
@@ -138,6 +165,8 @@ def _changing(loop: ast.AST) -> set[str]:
                 names.add(name)
             case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
                 names.add(name)
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if method in _CHANGING:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if (
+                method in _CHANGING
+            ):
                 names.add(name)
     return names

@@ -1,4 +1,7 @@
-"""A finding is a factor below 1 with a reason. Marks are products of them, so removing a finding raises the mark."""
+"""A finding is a factor below 1 with a reason.
+
+Marks are products of them, so removing a finding raises the mark.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,11 @@ def same(first: ast.AST, second: ast.AST) -> bool:
 
 
 def marked(marks: Mapping[str, float], reasons: Sequence[str]) -> Judgment:
-    """Marks rounded to four places, and a few shortened reasons: they quote names, which may have any length."""
-    short = (reason if len(reason) <= _REASON_CHARS else f"{reason[:_REASON_CHARS]}…" for reason in reasons[:_REASONS])
+    """Marks rounded to four places, and a few shortened reasons: they quote names, which may
+    have any length.
+    """
+    short = (
+        reason if len(reason) <= _REASON_CHARS else f"{reason[:_REASON_CHARS]}…"
+        for reason in reasons[:_REASONS]
+    )
     return Judgment({name: round(mark, 4) for name, mark in marks.items()}, tuple(short))

@@ -1,4 +1,6 @@
-"""Data flow from a function's parameters to its result: names depend on assignments and conditions."""
+"""Data flow from a function's parameters to its result: names depend on assignments and
+conditions.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,19 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """`reached`: every name that the result depends on. `idle`: names assigned that it does not depend on."""
+    """`reached`: every name that the result depends on.
+
+    `idle`: names assigned that it does not depend on.
+    """
 
     reached: frozenset[str]
     idle: frozenset[str]
 
 
 def trace(function: Function, *, returns: bool) -> Flow:
-    """Follow names backwards from what is returned or yielded, or, for a task without a return value, printed."""
+    """Follow names backwards from what is returned or yielded, or, for a task without a return
+    value, printed.
+    """
     sources: dict[str, set[str]] = {}
     for target, names in _edges(function.body, frozenset(), returns):
         sources.setdefault(target, set()).update(names)
@@ -29,16 +36,29 @@ def trace(function: Function, *, returns: bool) -> Flow:
         fresh = sources.get(waiting.pop(), set()) - reached
         reached |= fresh
         waiting += fresh
-    stored = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    stored = {
+        node.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     return Flow(frozenset(reached), frozenset(stored - reached - {"_"}))
 
 
-def _edges(body: Iterable[ast.stmt], control: frozenset[str], returns: bool) -> Iterator[tuple[str, frozenset[str]]]:
+def _edges(
+    body: Iterable[ast.stmt], control: frozenset[str], returns: bool
+) -> Iterator[tuple[str, frozenset[str]]]:
     for statement in body:
         if isinstance(statement, Function):
-            yield statement.name, names_in(statement).difference(read_parameters(statement)) | control
+            yield (
+                statement.name,
+                names_in(statement).difference(read_parameters(statement)) | control,
+            )
             continue
-        own = [child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.expr | ast.withitem)]
+        own = [
+            child
+            for child in ast.iter_child_nodes(statement)
+            if isinstance(child, ast.expr | ast.withitem)
+        ]
         read = control.union(*map(names_in, own))
         for expression in own:
             for node in ast.walk(expression):
@@ -50,7 +70,9 @@ def _edges(body: Iterable[ast.stmt], control: frozenset[str], returns: bool) -> 
         yield from _edges(_blocks(statement), read, returns)
 
 
-def _edges_within(node: ast.AST, read: frozenset[str], returns: bool) -> Iterator[tuple[str, frozenset[str]]]:
+def _edges_within(
+    node: ast.AST, read: frozenset[str], returns: bool
+) -> Iterator[tuple[str, frozenset[str]]]:
     """Those of one node of an expression; `read`: the names that its statement reads."""
     if isinstance(node, ast.Yield | ast.YieldFrom):
         yield RESULT, read
@@ -96,7 +118,11 @@ def _blocks(statement: ast.stmt) -> Iterator[ast.stmt]:
 
 def names_in(node: ast.AST) -> frozenset[str]:
     """The names that an expression reads."""
-    read = (child for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load))
+    read = (
+        child
+        for child in ast.walk(node)
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load)
+    )
     return frozenset(name.id for name in read)
 
 
@@ -123,7 +149,9 @@ def always_ends(body: list[ast.stmt]) -> bool:
         return all(map(always_ends, ends)) or bool(last.finalbody and always_ends(last.finalbody))
     if isinstance(last, ast.Match):
         catch_all = any(
-            isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None and not case.guard
+            isinstance(case.pattern, ast.MatchAs)
+            and case.pattern.pattern is None
+            and not case.guard
             for case in last.cases
         )
         return catch_all and all(always_ends(case.body) for case in last.cases)

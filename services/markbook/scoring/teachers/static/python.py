@@ -1,4 +1,7 @@
-"""The four criteria for Python, from the syntax tree. Nothing is executed, so marks reflect syntax only."""
+"""The four criteria for Python, from the syntax tree.
+
+Nothing is executed, so marks reflect syntax only.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,31 @@ from markbook.scoring.teachers.static.task import TaskRequirements
 from markbook.scoring.types import CRITERIA, Judgment
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__"}
-_METHODS = frozenset(name for kind in (str, bytes, list, dict, set, tuple, int, float, complex) for name in dir(kind))
+_METHODS = frozenset(
+    name for kind in (str, bytes, list, dict, set, tuple, int, float, complex) for name in dir(kind)
+)
 _WORK: tuple[type[ast.AST], ...] = (
-    *(ast.Call, ast.BinOp, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Subscript, ast.JoinedStr, ast.AugAssign),
-    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.List, ast.Set, ast.Dict, ast.If, ast.IfExp),
+    *(
+        ast.Call,
+        ast.BinOp,
+        ast.Compare,
+        ast.BoolOp,
+        ast.UnaryOp,
+        ast.Subscript,
+        ast.JoinedStr,
+        ast.AugAssign,
+    ),
+    *(
+        ast.ListComp,
+        ast.SetComp,
+        ast.DictComp,
+        ast.GeneratorExp,
+        ast.List,
+        ast.Set,
+        ast.Dict,
+        ast.If,
+        ast.IfExp,
+    ),
 )
 _VERSION = ".".join(platform.python_version_tuple()[:2])
 _DECISIONS = (ast.If, ast.IfExp, ast.BoolOp, ast.Match, ast.While, ast.Try)
@@ -48,13 +72,19 @@ def _mark(submission: Submission) -> Judgment:
         "efficiency": efficiency(submission, reasons),
         "documentation": _documentation(submission, reasons),
     }
-    # the other criteria are worthless for code that does nothing, and at most half for code that does something else
-    marks = {"correctness": right, **{name: mark * (0.5 + 0.5 * right) for name, mark in others.items()}}
+    # the other criteria are worthless for code that does nothing, and at most half for code that
+    # does something else
+    marks = {
+        "correctness": right,
+        **{name: mark * (0.5 + 0.5 * right) for name, mark in others.items()},
+    }
     return marked({name: mark * substance for name, mark in marks.items()}, reasons)
 
 
 def _substance(submission: Submission, reasons: list[str]) -> float:
-    """In [0.05, 1]: the share of the parameters that reach the result, and whether they are used."""
+    """In [0.05, 1]: the share of the parameters that reach the result, and whether they are
+    used.
+    """
     given = submission.parameters
     number = max(len(given), len(submission.asked.parameters))
     unused = [name for name in given if name not in submission.flow.reached]
@@ -69,7 +99,9 @@ def _substance(submission: Submission, reasons: list[str]) -> float:
 
 
 def _correctness(submission: Submission, reasons: list[str]) -> float:
-    """Signature, a value on every path, the operations that the task names; x 0.6 for each unknown name."""
+    """Signature, a value on every path, the operations that the task names; x 0.6 for each
+    unknown name.
+    """
     asked, function, given = submission.asked, submission.function, submission.parameters
     name = name_likeness(function.name, asked.name)
     if name < 1:
@@ -84,15 +116,21 @@ def _correctness(submission: Submission, reasons: list[str]) -> float:
     used = set(_operations(submission))
     missing = sum(not used & expected for expected in asked.operations)
     if missing:
-        reasons.append(f"lacks {missing} of {len(asked.operations)} kinds of operation that the task speaks of")
+        reasons.append(
+            f"lacks {missing} of {len(asked.operations)} kinds of operation that the task speaks of"
+        )
     operations = 1 - missing / len(asked.operations) if asked.operations else 1.0
     signature = 0.6 * name + 0.4 * parameters
-    return (0.25 * signature + 0.3 * _answers(submission, reasons) + 0.45 * operations) * 0.6 ** len(unknown)
+    return (
+        0.25 * signature + 0.3 * _answers(submission, reasons) + 0.45 * operations
+    ) * 0.6 ** len(unknown)
 
 
 def _answers(submission: Submission, reasons: list[str]) -> float:
     """Whether every path returns a value, and whether recursion has an end."""
-    if submission.recursion() and not any(isinstance(node, _DECISIONS) for node in submission.nodes):
+    if submission.recursion() and not any(
+        isinstance(node, _DECISIONS) for node in submission.nodes
+    ):
         reasons.append("calls itself without end")
         return 0.0
     if not submission.asked.returns:
@@ -110,7 +148,9 @@ def _answers(submission: Submission, reasons: list[str]) -> float:
 
 
 def _documentation(submission: Submission, reasons: list[str]) -> float:
-    """A docstring counts in full, comments two fifths of the rest; both must be about this task or this code."""
+    """A docstring counts in full, comments two fifths of the rest; both must be about this task
+    or this code.
+    """
     named = [node.id for node in ast.walk(submission.function) if isinstance(node, ast.Name)]
     about = submission.asked.words.union(*map(words_of, [*named, *submission.parameters]))
     docstring = prose_mark(ast.get_docstring(submission.function) or "", about)
@@ -124,7 +164,9 @@ def _unknown_names(submission: Submission) -> Iterator[str]:
     """Names that nothing in the sample binds, and attributes that no built-in type has."""
     bound, imported = _bound_names(submission.tree)
     # an imported or an own type may have any attribute
-    other_types = bool(imported) or any(isinstance(node, ast.ClassDef) for node in ast.walk(submission.tree))
+    other_types = bool(imported) or any(
+        isinstance(node, ast.ClassDef) for node in ast.walk(submission.tree)
+    )
     known = bound | imported | _BUILTINS
     for node in submission.nodes:
         if isinstance(node, ast.Name) and node.id not in known and "*" not in imported:
@@ -142,7 +184,9 @@ def _bound_names(tree: ast.Module) -> tuple[set[str], set[str]]:
             bound.add(node.id)
         elif isinstance(node, ast.arg):
             bound.add(node.arg)
-        elif isinstance(node, Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+        elif isinstance(
+            node, Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
+        ):
             bound.add(node.name or "")
         elif isinstance(node, ast.Import | ast.ImportFrom):
             imported |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}

@@ -36,7 +36,11 @@ def _leftovers(submission: Submission) -> Iterator[Finding]:
     asked = submission.function
     for number, statement in enumerate(submission.tree.body):
         match statement:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ):
                 if asked not in ast.walk(statement) and (name == asked.name or name not in read):
                     yield 0.7, f"{name} is defined beside what was asked and not used"
             case ast.Import(names=names) | ast.ImportFrom(names=names):
@@ -80,14 +84,24 @@ def _shape(submission: Submission) -> Iterator[Finding]:
     depth = _depth(submission.body)
     if depth > _DEPTH:
         yield 0.8 ** (depth - _DEPTH), f"blocks nested deeper than {_DEPTH}"
-    for block in [submission.body, *(block for node in submission.nodes for block in _own_blocks(node))]:
-        if any(isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break) for statement in block[:-1]):
+    for block in [
+        submission.body,
+        *(block for node in submission.nodes for block in _own_blocks(node)),
+    ]:
+        if any(
+            isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break)
+            for statement in block[:-1]
+        ):
             yield 0.6, "statements that are never reached"
 
 
 def _names(submission: Submission) -> Iterator[Finding]:
     given = {*submission.parameters, *submission.asked.parameters}
-    stored = {node.id for node in submission.nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    stored = {
+        node.id
+        for node in submission.nodes
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     for name in sorted(stored - given):
         if len(name) == 1 and name not in _SHORT_NAMES:
             yield 0.95, "names of one letter"
@@ -111,21 +125,28 @@ def _habits(submission: Submission) -> Iterator[Finding]:
                 yield 0.8, "catches every exception"
             case ast.Global() | ast.Nonlocal():
                 yield 0.8, "changes names outside the function"
-    if any(isinstance(default, ast.List | ast.Dict | ast.Set) for default in submission.function.args.defaults):
+    if any(
+        isinstance(default, ast.List | ast.Dict | ast.Set)
+        for default in submission.function.args.defaults
+    ):
         yield 0.8, "a default that calls share"
 
 
 def _fixed_operation(node: ast.AST) -> Iterator[Finding]:
     match node:
-        case ast.Compare(ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=None | True | False)]):
+        case ast.Compare(
+            ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=None | True | False)]
+        ):
             yield 0.9, "compares with == where `is` or nothing is meant"
         case ast.Compare(left=left, comparators=[right, *_]) if same(left, right):
             yield 0.6, "compares a value with itself"
-        case ast.BinOp(left=left, op=ast.Sub() | ast.Div() | ast.FloorDiv() | ast.Mod(), right=right) if same(
-            left, right
-        ):
+        case ast.BinOp(
+            left=left, op=ast.Sub() | ast.Div() | ast.FloorDiv() | ast.Mod(), right=right
+        ) if same(left, right):
             yield 0.6, "takes a value from itself"
-        case ast.Assign(targets=[ast.Name(id=target)], value=ast.Name(id=source)) if target == source:
+        case ast.Assign(targets=[ast.Name(id=target)], value=ast.Name(id=source)) if (
+            target == source
+        ):
             yield 0.7, "assigns a name to itself"
 
 

@@ -1,4 +1,6 @@
-"""A Python sample prepared for its marks: the tree, the function that answers the task, and its data flow."""
+"""A Python sample prepared for its marks: the tree, the function that answers the task, and its
+data flow.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,17 @@ class Submission:
         return [
             node
             for node in self.nodes
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == self.function.name
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == self.function.name
         ]
 
 
 def read_submission(code: str, asked: TaskRequirements) -> Submission | None:
-    """None: it defines no function. Raises SyntaxError, ValueError, RecursionError, MemoryError, as ast.parse does."""
+    """None: it defines no function.
+
+    Raises SyntaxError, ValueError, RecursionError, MemoryError, as ast.parse does.
+    """
     with suppress_warnings():
         tree = ast.parse(code)
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
@@ -58,4 +65,6 @@ def body_of(function: Function) -> list[ast.stmt]:
 
 def name_likeness(name: str, asked: str | None) -> float:
     """1 for the name asked for, at most 0.6 for another one."""
-    return 1.0 if asked in (None, name) else 0.6 * difflib.SequenceMatcher(None, name, asked).ratio()
+    return (
+        1.0 if asked in (None, name) else 0.6 * difflib.SequenceMatcher(None, name, asked).ratio()
+    )

@@ -23,7 +23,10 @@ _HINTS = tuple(
             f"{_COMPARISONS} max sorted sort nlargest accumulate Mod gcd",
         ),
         (r"\b(small|short|low)(er|est)\b|\bminimum\b", f"{_COMPARISONS} min sorted sort nsmallest"),
-        (r"\b(greater|above|below|more than|less than|at most|until)\b", f"{_COMPARISONS} max min abs range"),
+        (
+            r"\b(greater|above|below|more than|less than|at most|until)\b",
+            f"{_COMPARISONS} max min abs range",
+        ),
         (r"\bsort", f"{_COMPARISONS} sorted sort range"),
         (r"\bbackwards\b|\bopposite order\b|\brevers", "reversed reverse Slice insert"),
         (r"\b(mean|average|half|halving|percent)\b", "Div FloorDiv mean fmean median RShift"),
@@ -33,11 +36,17 @@ _HINTS = tuple(
             r"\breturns? (a|one|the) (sorted )?list\b|\binto lists\b",
             f"{_LOOPS} List ListComp list sorted Slice zip accumulate",
         ),
-        (r"\b(each|every|all|pairwise)\b", f"{_LOOPS} zip Slice sum split join replace prod reduce count max min Pow"),
+        (
+            r"\b(each|every|all|pairwise)\b",
+            f"{_LOOPS} zip Slice sum split join replace prod reduce count max min Pow",
+        ),
         (r"\b(either|ignoring|upper|lower) case\b", "upper lower casefold title capitalize"),
         (r"\bsentence\b|\bwords? in\b", "split"),
         (r"\b(as a|one) string\b", "str join JoinedStr format bin"),
-        (r"\b(distinct|without repeats|unique|in both)\b", "set Set SetComp In NotIn fromkeys intersection"),
+        (
+            r"\b(distinct|without repeats|unique|in both)\b",
+            "set Set SetComp In NotIn fromkeys intersection",
+        ),
         (r"\b(index|positions?)\b", "enumerate index find range Subscript Slice accumulate"),
         (r"\btrue if\b|\bwhether\b", f"{_COMPARISONS} Eq NotEq In NotIn Not And Or all any"),
         (r"\breplaced\b|\btaken out\b", "replace sub translate join comprehension"),
@@ -48,7 +57,9 @@ _HINTS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class TaskRequirements:
-    """`operations`: for each phrase found in the task, syntax of which at least one piece is to be expected."""
+    """`operations`: for each phrase found in the task, syntax of which at least one piece is to
+    be expected.
+    """
 
     name: str | None
     parameters: tuple[str, ...]
@@ -58,7 +69,10 @@ class TaskRequirements:
 
 
 def read_task(task: str) -> TaskRequirements:
-    """Read a task, truncated or not. The first call in it, such as `f(a, b)`, gives the name and parameters."""
+    """Read a task, truncated or not.
+
+    The first call in it, such as `f(a, b)`, gives the name and parameters.
+    """
     call = _CALL.search(task)
     named = call or _QUOTED_NAME.search(task)
     rest = task[named.end() :] if named else task
@@ -76,4 +90,8 @@ def _parameter_names(text: str) -> list[str]:
     """`a, b=1`, `a: int` and `int a` alike."""
     parts = [part.split("=")[0] for part in text.split(",")]
     names = [re.findall(r"[A-Za-z_]\w*", part) for part in parts]
-    return [found[0] if ":" in part else found[-1] for part, found in zip(parts, names, strict=True) if found]
+    return [
+        found[0] if ":" in part else found[-1]
+        for part, found in zip(parts, names, strict=True)
+        if found
+    ]

@@ -52,11 +52,15 @@ def create_audits() -> None:
 
 _PAGE = 1000
 _NAMED = 20
-"""Bytes of profile and short hashes at the start of a key; the start of the digest goes in after them."""
+"""Bytes of profile and short hashes at the start of a key; the start of the digest goes in after
+them.
+"""
 
 
 def pack_marks() -> None:
-    """Criteria as bare numbers, their names once a profile; part of the digest in the key; the time of the last use."""
+    """Criteria as bare numbers, their names once a profile; part of the digest in the key; the
+    time of the last use.
+    """
     connection = op.get_bind()
     op.add_column("profiles", sa.Column("criteria", sa.Text, nullable=False, server_default="[]"))
     names = _criteria_names(connection)
@@ -76,9 +80,13 @@ def pack_marks() -> None:
         sa.Column("group_size", sa.SmallInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    old = sa.table("marks_0001", *(sa.column(each.name) for each in packed.columns if each.name != "used_s"))
+    old = sa.table(
+        "marks_0001", *(sa.column(each.name) for each in packed.columns if each.name != "used_s")
+    )
     after = b""
-    while page := connection.execute(sa.select(old).where(old.c.key > after).order_by(old.c.key).limit(_PAGE)).all():
+    while page := connection.execute(
+        sa.select(old).where(old.c.key > after).order_by(old.c.key).limit(_PAGE)
+    ).all():
         connection.execute(packed.insert(), [_packed(row, names[row.key[:8]]) for row in page])
         after = page[-1].key
     op.create_index("marks_used", "marks", ["used_s"])
@@ -86,19 +94,29 @@ def pack_marks() -> None:
 
 
 def _criteria_names(connection: sa.Connection) -> dict[bytes, list[str]]:
-    """The names of each profile's criteria, off its first mark. A profile without marks goes: it is written again."""
+    """The names of each profile's criteria, off its first mark.
+
+    A profile without marks goes: it is written again.
+    """
     profiles = sa.table("profiles", sa.column("profile"), sa.column("criteria"))
     marks = sa.table("marks", sa.column("key"), sa.column("criteria"))
     names: dict[bytes, list[str]] = {}
     for profile in connection.execute(sa.select(profiles.c.profile)).scalars().all():
         mine = profiles.c.profile == profile
-        first = sa.select(marks.c.key, marks.c.criteria).where(marks.c.key > profile).order_by(marks.c.key).limit(1)
+        first = (
+            sa.select(marks.c.key, marks.c.criteria)
+            .where(marks.c.key > profile)
+            .order_by(marks.c.key)
+            .limit(1)
+        )
         row = connection.execute(first).one_or_none()
         if row is None or row.key[:8] != profile:
             connection.execute(sa.delete(profiles).where(mine))
         else:
             names[profile] = list(json.loads(row.criteria))
-            connection.execute(sa.update(profiles).where(mine).values(criteria=json.dumps(names[profile])))
+            connection.execute(
+                sa.update(profiles).where(mine).values(criteria=json.dumps(names[profile]))
+            )
     return names
 
 
@@ -130,7 +148,13 @@ def create_texts() -> None:
 
 
 _COUNTED = ("samples", "heuristic", "cache", "coalesced", "teacher", "unscored", "plain_tokens")
-_BILLED = ("calls", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_BILLED = (
+    "calls",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
 _PRICED = ("billed_utokens", "cost_nusd", "unpriced")
 _UNKNOWN = ("unknown_calls", "unknown_tokens", "unknown_nusd", "unknown_unpriced")
 _MINUTE = "at_ms - at_ms % 60000"
@@ -158,7 +182,9 @@ def create_sums() -> None:
         op.drop_index(f"{table}_run", table)
         op.create_index(f"{table}_at", table, ["at_ms"])
     tokens = " + ".join(_BILLED[1:])
-    requests = {name: name for name in _COUNTED} | {"unscored": "samples - heuristic - cache - coalesced - teacher"}
+    requests = {name: name for name in _COUNTED} | {
+        "unscored": "samples - heuristic - cache - coalesced - teacher"
+    }
     bills = {name: name for name in _BILLED} | {
         "calls": "1",
         "billed_utokens": "CAST(ROUND(billed_input_equivalent * 1000000) AS BIGINT)",
@@ -177,7 +203,8 @@ def create_sums() -> None:
     sums = ", ".join(f"SUM({name})" for name in numbers)
     op.execute(
         f"INSERT INTO ledger_sums (at_ms, run, {', '.join(numbers)}) "
-        f"SELECT minute, run, {sums} FROM ({' UNION ALL '.join(parts)}) AS lines GROUP BY minute, run"
+        f"SELECT minute, run, {sums} FROM ({' UNION ALL '.join(parts)}) AS lines GROUP BY minute, "
+        "run"
     )
     rows = _failed(op.get_bind())
     if rows:
@@ -190,8 +217,13 @@ def _part(numbers: list[str], values: dict[str, str], source: str) -> str:
 
 
 def _failed(connection: sa.Connection) -> list[dict[str, object]]:
-    lines = sa.text(f"SELECT {_MINUTE} AS minute, run, unscored FROM ledger_requests WHERE unscored IS NOT NULL")
+    lines = sa.text(
+        f"SELECT {_MINUTE} AS minute, run, unscored FROM ledger_requests WHERE unscored IS NOT NULL"
+    )
     samples: Counter[tuple[int, str, str]] = Counter()
     for minute, run, codes in connection.execute(lines):
         samples.update({(minute, run, code): count for code, count in json.loads(codes).items()})
-    return [{"at_ms": at, "run": run, "code": code, "samples": n} for (at, run, code), n in samples.items()]
+    return [
+        {"at_ms": at, "run": run, "code": code, "samples": n}
+        for (at, run, code), n in samples.items()
+    ]

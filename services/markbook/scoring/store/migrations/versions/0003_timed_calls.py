@@ -14,8 +14,12 @@ _COUNTS = ("failed_calls", *(f"took_{end}" for end in _ENDS))
 
 def upgrade() -> None:
     op.add_column("ledger_calls", sa.Column("took_ms", sa.Integer))
-    op.add_column("ledger_calls", sa.Column("failed", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column(
+        "ledger_calls", sa.Column("failed", sa.Boolean, nullable=False, server_default=sa.false())
+    )
     for name in _COUNTS:
-        op.add_column("ledger_sums", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
+        op.add_column(
+            "ledger_sums", sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+        )
     op.create_index("ledger_calls_group", "ledger_calls", ["group_id"])
     op.create_index("ledger_sums_at", "ledger_sums", ["at_ms"])

@@ -1,4 +1,6 @@
-"""Samples with tests: their verdicts, a count of the marks they decide, and the tests' digest beside a mark's texts."""
+"""Samples with tests: their verdicts, a count of the marks they decide, and the tests' digest
+beside a mark's texts.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,6 +23,10 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("test_verdicts_created", "test_verdicts", ["created_ms"])
-    op.add_column("ledger_requests", sa.Column("tests", sa.Integer, nullable=False, server_default="0"))
-    op.add_column("ledger_sums", sa.Column("tests", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column(
+        "ledger_requests", sa.Column("tests", sa.Integer, nullable=False, server_default="0")
+    )
+    op.add_column(
+        "ledger_sums", sa.Column("tests", sa.BigInteger, nullable=False, server_default="0")
+    )
     op.add_column("texts", sa.Column("tests_digest", sa.LargeBinary))

@@ -1,4 +1,6 @@
-"""Which run paid for a mark, kept with the mark: the ledger's lines, which had it so far, are dropped in time."""
+"""Which run paid for a mark, kept with the mark: the ledger's lines, which had it so far, are
+dropped in time.
+"""
 
 import sqlalchemy as sa
 from alembic import op

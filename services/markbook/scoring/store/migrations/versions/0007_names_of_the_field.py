@@ -28,18 +28,24 @@ def upgrade() -> None:
     for old, new in TABLES.items():
         op.rename_table(old, new)
     for table, old, new in COLUMNS:
-        op.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")  # in place, on both databases
+        op.execute(
+            f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}"
+        )  # in place, on both databases
     op.drop_index("ledger_sums_at", table_name="ledger_rollups")
     op.create_index("ledger_rollups_at", "ledger_rollups", ["at_ms"])
     _rename_in_reserved_calls()
 
 
 def _rename_in_reserved_calls() -> None:
-    """A reservation holds the ledger's row of its call as JSON, for the case that its process dies."""
+    """A reservation holds the ledger's row of its call as JSON, for the case that its process
+    dies.
+    """
     held = sa.table("reservations", sa.column("id"), sa.column("line"))
     connection = op.get_bind()
     for row in connection.execute(sa.select(held)).all():
         line = json.loads(row.line)
         if "took_ms" in line:
             line["duration_ms"] = line.pop("took_ms")
-            connection.execute(held.update().where(held.c.id == row.id).values(line=json.dumps(line)))
+            connection.execute(
+                held.update().where(held.c.id == row.id).values(line=json.dumps(line))
+            )

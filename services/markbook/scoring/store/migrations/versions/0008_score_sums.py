@@ -1,4 +1,5 @@
-"""Sums and histograms of scores by run, source and time, and figures that trainers report about their runs.
+"""Sums and histograms of scores by run, source and time, and figures that trainers report about
+their runs.
 
 Samples counted before have no scores; their counts stay.
 """

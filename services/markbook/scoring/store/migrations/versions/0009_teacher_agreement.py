@@ -1,4 +1,5 @@
-"""Agreement of teachers with tests by run, profile, language and time, and audits of samples that failed a test.
+"""Agreement of teachers with tests by run, profile, language and time, and audits of samples that
+failed a test.
 
 Judgments from before have not been counted against their tests.
 """

@@ -1,4 +1,6 @@
-"""Batches of samples that are marked at half the price within a day: what they ask for and how far they are."""
+"""Batches of samples that are marked at half the price within a day: what they ask for and how
+far they are.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,6 +1,8 @@
-"""The list of marked samples, rejected ones too; a teacher's reasons on request; exchanges with the teacher.
+"""The list of marked samples, rejected ones too; a teacher's reasons on request; exchanges with the
+teacher.
 
-Marks made before are listed once the service has read them: their first line and score are not in SQL's reach.
+Marks made before are listed once the service has read them: their first line and score are not in
+SQL's reach.
 """
 
 import sqlalchemy as sa
@@ -34,7 +36,13 @@ def upgrade() -> None:
     op.create_index("samples_task", "samples", ["task", "created_ms"])
     op.create_index("samples_group", "samples", ["group_id"])
     decided = sa.text("source <> 'teacher'")
-    op.create_index("samples_decided", "samples", ["created_ms", "key"], sqlite_where=decided, postgresql_where=decided)
+    op.create_index(
+        "samples_decided",
+        "samples",
+        ["created_ms", "key"],
+        sqlite_where=decided,
+        postgresql_where=decided,
+    )
     op.create_table(
         "explanations",
         sa.Column("key", sa.LargeBinary, primary_key=True),

@@ -1,6 +1,8 @@
-"""Spending by day for budgets with a period, alerts to deliver, and what API keys may do, until when and how fast.
+"""Spending by day for budgets with a period, alerts to deliver, and what API keys may do, until
+when and how fast.
 
-Days before the migration have no spending: a budget per month counts from the migration on in its first month.
+Days before the migration have no spending: a budget per month counts from the migration on in its
+first month.
 """
 
 import sqlalchemy as sa
