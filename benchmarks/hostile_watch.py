@@ -83,7 +83,9 @@ class Watch:
 
     def left(self) -> list[str]:
         """Children that are still there, once those that are about to end have had time for it."""
-        _, alive = psutil.wait_procs(self.seen, timeout=SETTLE_S)
+        # a number of a process that has ended may be a thread's by now: psutil cannot wait for that
+        running = [child for child in self.seen if child.is_running()]
+        _, alive = psutil.wait_procs(running, timeout=SETTLE_S)
         return [
             f"{child.pid} {child.name()} {child.status()}" for child in alive if child.is_running()
         ]

@@ -105,6 +105,7 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
     assert load_rubric(file).criteria == {"a": 1.0}
     file.write_text(BOM + '{"prompt": "p", "language": "go"}\r\n', encoding="utf-8")
     check_tasks(config.training.model_copy(update={"tasks": str(file), "eval_tasks": None}))
-    assert estimate._tasks(str(file)) == [("p", "go")]
+    [task] = estimate._tasks(str(file))
+    assert (task.prompt, task.language) == ("p", "go")
     file.write_text(BOM + "x = 1\n", encoding="utf-8")
     assert read_text(str(file)) == "x = 1\n"
