@@ -62,7 +62,6 @@ class ServiceProcess:
                 self.log.append(line)
                 if found := _LISTENING.search(line):
                     self.url = found[1]
-                if "startup complete" in line.lower():
                     self._up = True
                     said.set()
         said.set()

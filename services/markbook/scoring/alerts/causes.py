@@ -60,14 +60,17 @@ class Causes:
         Not seeing it is not enough: a process that has just started has seen nothing yet.
         """
         if active.kind == "budget":
-            return now_ms >= active.until_ms or self._has_other_limits(active)
+            return now_ms >= active.until_ms or self._has_other_limits(active, now_ms)
         if now_ms < active.until_ms + QUIET_MS:
             return False
         return active.kind != "outage" or await self._answered_since(active.until_ms)
 
-    def _has_other_limits(self, active: ActiveAlert) -> bool:
-        """Whether calls are charged to a budget of the same name with another limit or period."""
-        known = self._store.money.watch.known().values()
+    def _has_other_limits(self, active: ActiveAlert, now_ms: int) -> bool:
+        """Whether calls are charged to a budget of the same name with another limit or period.
+
+        What this process charged in a period that is over tells nothing about the present one.
+        """
+        known = self._store.money.watch.known(now_ms).values()
         return any(
             active.cause.startswith(_budget_prefix(each)) and active.cause != _budget_cause(each)
             for each in known

@@ -77,8 +77,7 @@ def serve(config: Config, host: str, port: int) -> int:
         log.info("traces: %s", hide_secrets(traces_to))
     url = f"http://[{host}]" if ":" in host else f"http://{host}"
     port = listener.getsockname()[1]
-    log.info("listening on %s:%d (the page in a browser, POST /score for marks)", url, port)
-    server = _Server(config.service.shutdown_grace_s, app)
+    server = _Server(config.service.shutdown_grace_s, app, f"{url}:{port}")
     for number in (signal.SIGINT, signal.SIGTERM):
         # the server raises the signal again once it has stopped in good order: that is no failure
         signal.signal(number, lambda *_: sys.exit(0))
@@ -97,7 +96,7 @@ def _collect_seldom() -> None:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, grace_s: float, app: FastAPI) -> None:
+    def __init__(self, grace_s: float, app: FastAPI, url: str) -> None:
         super().__init__(
             # a second more than the calls: the requests that waited for them still get their answer
             uvicorn.Config(
@@ -109,7 +108,15 @@ class _Server(uvicorn.Server):
             )
         )
         self._grace_s = grace_s
+        self._url = url
         self._pipeline = _state(app).pipeline
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Log the address once it accepts connections: programs wait for this line."""
+        await super().startup(sockets)
+        if self.started:
+            log = logging.getLogger("markbook")
+            log.info("listening on %s (the page in a browser, POST /score for marks)", self._url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the teacher's calls first, so that the requests that wait for them get an answer

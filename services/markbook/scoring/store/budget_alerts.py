@@ -49,9 +49,15 @@ class BudgetWatch:
         """Without those of a day or month that is over."""
         return {name: alert for name, alert in dict(self._alerts).items() if alert.applies(now_ms)}
 
-    def known(self) -> Mapping[str, CurrentBudget]:
-        """The budgets to which this process has charged a call, or tried to, as they were then."""
-        return dict(self._known)
+    def known(self, now_ms: int) -> Mapping[str, CurrentBudget]:
+        """The budgets to which this process has charged a call, or tried to, as they were then.
+
+        Without those of a day or month that is over.
+        """
+        known = dict(self._known).items()
+        return {
+            name: each for name, each in known if not each.period or now_ms < each.period.end_ms
+        }
 
     def spent(self, budget: CurrentBudget, nusd: int, tokens: int, now_ms: int) -> None:
         """So much is spent, calls in progress included."""

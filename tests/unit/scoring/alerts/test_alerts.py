@@ -73,6 +73,22 @@ def counted(metrics: Metrics, name: str, **labels: str) -> float:
     return Scraped(metrics.exposition().decode())(name, **labels)
 
 
+async def test_a_replica_that_was_idle_since_yesterday_does_not_end_todays_alert(
+    replica, hook, clock
+):
+    async with replica() as (one, first, _), replica() as (two, second, _):
+        reach(two, 100_000_000, clock)
+        for monitor in (first, second):
+            await monitor.check()
+        clock.now_ms = MIDNIGHT
+        reach(one, 800_000_000, clock)
+        await first.check()
+        clock.now_ms += HOUR_MS
+        await second.check()
+        await second.check()
+    assert [text.split()[1] for text in hook.texts] == ["80"]
+
+
 async def test_a_budget_is_reported_once_per_level_and_period_by_all_replicas_together(
     replica, hook, clock
 ):
