@@ -68,7 +68,7 @@ class Causes:
     def _has_other_limits(self, active: ActiveAlert, now_ms: int) -> bool:
         """Whether calls are charged to a budget of the same name with another limit or period.
 
-        What this process charged in a period that is over tells nothing about the present one.
+        Charges of this process in a period that is over do not count.
         """
         known = self._store.money.watch.known(now_ms).values()
         return any(
