@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from benchmarks.service_latency import CODE, MODEL, NUMBER, TASK, process
+from benchmarks.service_latency import CODE, MODEL, NUMBER, TASK, emulator_process
 from tests.processes import ROOT, ServiceProcess, clean_environment
 
 TEACHER_S = 0.5
@@ -171,17 +171,7 @@ def print_table(loads: Sequence[Load], stats: dict[int, dict[str, dict[str, floa
 def run() -> None:
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        emulator, _ = opened.enter_context(
-            process(
-                "tests.emulator",
-                "--port",
-                "0",
-                "--estimate",
-                "--latency",
-                str(TEACHER_S),
-                says=r"http://\S+",
-            )
-        )
+        emulator, _ = opened.enter_context(emulator_process(TEACHER_S))
         urls = {}
         for window_ms in WINDOWS_MS:
             teacher = {

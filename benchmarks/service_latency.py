@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +139,12 @@ def process(*command: str, says: str, **environment: str) -> Iterator[tuple[str,
         started.stdout.close()
 
 
+def emulator_process(latency_s: float) -> AbstractContextManager[tuple[str, int]]:
+    """The emulator as a process whose calls take `latency_s` seconds: its address, its id."""
+    options = ("--port", "0", "--estimate", "--latency", str(latency_s))
+    return process("tests.emulator", *options, says=r"http://\S+")
+
+
 def load(url: str, pid: int, in_flight: int, seconds: int) -> Took:
     """Ask for so many seconds. Exits with the answer when one is no mark."""
     body = {"run": "bench", "samples": [{"prompt": TASK, "language": "python", "code": CODE}]}
@@ -178,17 +184,7 @@ def run() -> None:
     key = {"ANTHROPIC_API_KEY": "none"}
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        emulator, _ = opened.enter_context(
-            process(
-                "tests.emulator",
-                "--port",
-                "0",
-                "--estimate",
-                "--latency",
-                str(TEACHER_S),
-                says=r"http://\S+",
-            )
-        )
+        emulator, _ = opened.enter_context(emulator_process(TEACHER_S))
         config = folder / "config.yaml"
         teacher = {
             "name": "anthropic",
